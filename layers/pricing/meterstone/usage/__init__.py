@@ -1,0 +1,1 @@
+"""Usage: meters, aggregations, the calendar, billing periods and windows over counters. No AWS, no HTTP."""
