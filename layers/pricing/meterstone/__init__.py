@@ -1,0 +1,1 @@
+"""Usage analytics and subscription pricing, from counters."""

@@ -1,0 +1,77 @@
+"""TIERED: unit amounts and flat amounts that depend on how much is used.
+
+A catalogue refuses unsorted tiers and a bounded last tier; here they are answered as Flexprice answers them.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import assert_never
+
+from meterstone.pricing.lines import Cost, Line
+from meterstone.pricing.money import add, multiply, subtract
+from meterstone.pricing.price import Price, Tier, TierMode
+
+
+def tiered(price: Price, quantity: Decimal) -> Cost:
+    """Price a quantity by the price's tier mode. Without a mode or tiers (a catalogue refuses both) it costs 0."""
+    mode = price.tier_mode
+    if quantity <= 0 or mode is None or not price.tiers:
+        return Cost(quantity, ())
+    tiers = sorted(price.tiers, key=_bound)
+    match mode:
+        case TierMode.VOLUME:
+            return volume(tiers, quantity)
+        case TierMode.SLAB:
+            return slab(tiers, quantity)
+        case _:
+            assert_never(mode)
+
+
+def volume(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
+    """Price the whole quantity by the one tier that holds it; beyond a bounded last tier, by that one.
+
+    `tiers` are in order and at least one; `quantity` is above 0.
+    """
+    start = 0
+    for tier in tiers[:-1]:
+        if tier.up_to is None or quantity <= tier.up_to:
+            return Cost(quantity, (_line(start, tier, quantity),))
+        start = tier.up_to
+    return Cost(quantity, (_line(start, tiers[-1], quantity),))
+
+
+def slab(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
+    """Fill each tier up to its bound; every tier entered adds its flat amount.
+
+    `tiers` are in order; `quantity` is above 0. Nothing is charged beyond a bounded last tier.
+    """
+    lines = []
+    start = 0
+    for tier in tiers:
+        if quantity <= start:
+            break
+        end = tier.up_to
+        if end is None or quantity <= end:
+            lines.append(_line(start, tier, subtract(quantity, start)))
+            break
+        if end > start:
+            lines.append(_line(start, tier, Decimal(end - start)))
+            start = end
+    return Cost(quantity, tuple(lines))
+
+
+def _line(start: int, tier: Tier, quantity: Decimal) -> Line:
+    unit_amount, flat_amount = tier.unit_amount, tier.flat_amount
+    subtotal = multiply(unit_amount, quantity)
+    return Line(
+        Decimal(start),
+        None if tier.up_to is None else Decimal(tier.up_to),
+        quantity,
+        unit_amount,
+        flat_amount,
+        add(subtotal, flat_amount),
+    )
+
+
+def _bound(tier: Tier) -> tuple[bool, int]:
+    return (tier.up_to is None, tier.up_to or 0)
