@@ -8,6 +8,6 @@ Errors:
     │   └── NumberOutOfRange
     └── UnknownCurrency
 
-Modules: `money` (exact arithmetic, rounding, text), `currency`, `price` (what a catalogue says), `cost` (what a
-quantity costs, with a file per billing model), `lines` (why it costs that), `commitment` (how one splits it).
+Modules: `money` (exact arithmetic, rounding, text), `currency`, `price` (what a catalogue says), `cost` (what
+a quantity costs, with a file per billing model), `lines` (why it costs that), `commitment` (what is overage).
 """

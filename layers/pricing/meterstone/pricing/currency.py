@@ -52,7 +52,7 @@ _SYMBOLS = {
 def precision(code: str) -> int:
     """How many decimals the currency's amounts have: JPY 0, USD 2, KWD 3, CLF 4.
 
-    Raises `UnknownCurrency` for a code to which ISO 4217 gives no minor unit. Withdrawn codes have two decimals.
+    Raises `UnknownCurrency` for a code to which ISO 4217 gives no minor unit. Withdrawn codes have two.
 
     >>> precision("usd"), precision("JPY")
     (2, 0)

@@ -1,8 +1,8 @@
 """ISO 4217's minor units: how many decimals each currency has.
 
 Source: ISO's own table of current currencies (List One), published 2026-01-01, as the package `iso4217`
-1.16.20260101 carries it. That package parses the table from XML on import, which costs some 40 ms: too much for a
-cold start, so the table stands here, and a unit test compares it with the package.
+1.16.20260101 carries it. That package parses the table from XML on import, which costs some 40 ms: too much
+for a cold start, so the table stands here, and a unit test compares it with the package.
 
 Codes without a minor unit (precious metals, XDR, XTS, XXX) are left out: an amount in them cannot be rounded.
 """

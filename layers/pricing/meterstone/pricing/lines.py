@@ -49,6 +49,7 @@ class Cost:
 
 
 _ZERO = Cost(ZERO, ())
+_NOTHING = (ZERO, ZERO, ZERO)
 
 
 def merge(a: Cost, b: Cost) -> Cost:
@@ -59,25 +60,22 @@ def merge(a: Cost, b: Cost) -> Cost:
 def merge_all(costs: Iterable[Cost]) -> Cost:
     """Add costs up; lines of the same tier and unit amount become one. Neither order nor grouping matters."""
     quantity = ZERO
-    merged: dict[tuple[Decimal, Decimal | None, Decimal], Line] = {}
+    tiers: dict[tuple[Decimal, Decimal | None, Decimal], tuple[Decimal, Decimal, Decimal]] = {}
     for cost in costs:
         quantity = add(quantity, cost.quantity)
         for line in cost.lines:
             tier = (line.from_, line.to, line.unit_amount)
-            known = merged.get(tier)
-            merged[tier] = line if known is None else _sum(known, line)
-    return Cost(quantity, tuple(sorted(merged.values(), key=_position)))
-
-
-def _sum(a: Line, b: Line) -> Line:
-    return Line(
-        a.from_,
-        a.to,
-        add(a.quantity, b.quantity),
-        a.unit_amount,
-        add(a.flat_amount, b.flat_amount),
-        add(a.subtotal, b.subtotal),
-    )
+            units, flat, subtotal = tiers.get(tier, _NOTHING)
+            tiers[tier] = (
+                add(units, line.quantity),
+                add(flat, line.flat_amount),
+                add(subtotal, line.subtotal),
+            )
+    lines = [
+        Line(from_, to, units, unit_amount, flat, subtotal)
+        for (from_, to, unit_amount), (units, flat, subtotal) in tiers.items()
+    ]
+    return Cost(quantity, tuple(sorted(lines, key=_position)))
 
 
 def _position(line: Line) -> tuple[Decimal, bool, Decimal, Decimal]:

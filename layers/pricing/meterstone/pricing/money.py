@@ -1,10 +1,10 @@
 """Exact decimal arithmetic, and the places where a value is rounded.
 
-`add`, `subtract`, `multiply` and `total` raise `decimal.Inexact` rather than lose a digit: their one context has
-80 digits, room for a quantity times a price of 30 digits each, and for sums of that. Only `quotient` and the
-functions that take a currency round, always half away from zero. The first three are bound methods of the context
-because that is the fastest way to be exact: about as fast as an operator, where entering `decimal.localcontext`
-takes six times as long as the operation.
+`add`, `subtract`, `multiply` and `total` raise `decimal.Inexact` rather than lose a digit: their one context
+has 80 digits, room for a quantity times a price of 30 digits each, and for sums of that. Only `quotient` and
+the functions that take a currency round, always half away from zero. The first three are bound methods of the
+context because that is the fastest way to be exact: about as fast as an operator, where entering
+`decimal.localcontext` takes six times as long as the operation.
 """
 
 import re
@@ -31,7 +31,7 @@ _TRAPS = [InvalidOperation, DivisionByZero, Overflow]
 #: The context of all arithmetic on money and quantities. What decimal calls "half up" is half away from zero.
 CONTEXT = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=[*_TRAPS, Inexact])
 _ROUNDING = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=_TRAPS)
-# A quotient is cut at 80 digits, then rounded: were it rounded twice, a little less than a half could become one.
+# A quotient is cut at 80 digits, then rounded: rounded twice, a little less than a half could become one.
 _CUTTING = Context(prec=_PRECISION, rounding=ROUND_DOWN, traps=_TRAPS)
 
 add = CONTEXT.add
@@ -121,8 +121,8 @@ def number(value: object) -> Decimal:
     """Read a number at the door: a price, a quantity, a property of an event.
 
     Taken are integers, finite decimals, and text of ASCII digits such as `-12.5`, if the value has at most 15
-    integer and 15 decimal digits (zeros that do not matter are not counted). The result has no exponent above 0
-    and no sign on a zero. Raises `NotANumber` for everything else, floats and booleans too, and `NumberOutOfRange`.
+    integer and 15 decimal digits (zeros that do not matter are not counted). The result has no exponent above
+    0 and zero has no sign. Raises `NumberOutOfRange`, and `NotANumber` for anything else: floats, booleans.
 
     >>> number("12.50"), number(Decimal("1E+3"))
     (Decimal('12.50'), Decimal('1000'))

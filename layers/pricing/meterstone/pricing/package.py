@@ -9,7 +9,7 @@ from meterstone.pricing.price import Price, RoundType, TransformQuantity
 
 
 def package(price: Price, quantity: Decimal) -> Cost:
-    """Return amount times packages. A package of no size, which a catalogue refuses, costs 0, as in Flexprice."""
+    """Return amount times packages. Packages of size 0 or less cost 0, as in Flexprice."""
     transform = price.transform_quantity
     if quantity <= 0 or transform is None or transform.divide_by <= 0:
         return Cost(quantity, ())

@@ -85,7 +85,7 @@ class Price:
     #: None follows the subscription's billing period.
     billing_period: str | None = None
     billing_period_count: int = 1
-    #: The descriptive rest of Flexprice's price object (display_name, lookup_key, metadata), carried untouched.
+    #: The descriptive rest of Flexprice's price object (display_name, metadata), carried untouched.
     details: Mapping[str, Detail] = field(default_factory=dict, hash=False)
 
 
@@ -97,13 +97,18 @@ class Problem(NamedTuple):
     message: str
 
 
-def check(price: Price) -> list[Problem]:
-    """Say everything that is wrong with a price, all at once; nothing if a catalogue may hold it."""
+def check(price: Price, *, currency: str | None = None) -> list[Problem]:
+    """Say everything that is wrong with a price, all at once; nothing if a catalogue may hold it.
+
+    `currency` is that of the subscription which the price is for, in any case, if it is known.
+    """
     problems = [*_amount_problems("amount", price.amount), *_tier_problems(price), *_package_problems(price)]
     if not is_currency(price.currency):
         problems.append(Problem("currency", "is not an ISO 4217 currency"))
     elif price.currency != price.currency.lower():
         problems.append(Problem("currency", "must be lower case"))
+    elif currency is not None and price.currency != currency.lower():
+        problems.append(Problem("currency", f"must be that of the subscription, {currency.lower()}"))
     if price.billing_period_count < 1:
         problems.append(Problem("billing_period_count", "must be at least 1"))
     return problems

@@ -13,11 +13,11 @@ from meterstone.pricing.price import Price, Tier, TierMode
 
 
 def tiered(price: Price, quantity: Decimal) -> Cost:
-    """Price a quantity by the price's tier mode. Without a mode or tiers (a catalogue refuses both) it costs 0."""
+    """Price a quantity by the tier mode. Without a mode or tiers, which a catalogue refuses, it costs 0."""
     mode = price.tier_mode
     if quantity <= 0 or mode is None or not price.tiers:
         return Cost(quantity, ())
-    tiers = sorted(price.tiers, key=_bound)
+    tiers = price.tiers if _ascending(price.tiers) else sorted(price.tiers, key=_bound)
     match mode:
         case TierMode.VOLUME:
             return volume(tiers, quantity)
@@ -71,6 +71,17 @@ def _line(start: int, tier: Tier, quantity: Decimal) -> Line:
         flat_amount,
         add(subtotal, flat_amount),
     )
+
+
+def _ascending(tiers: Sequence[Tier]) -> bool:
+    # Looked at before sorting, since every catalogue's tiers are in order and this runs for every amount.
+    before = 0
+    for tier in tiers[:-1]:
+        if tier.up_to is None or tier.up_to < before:
+            return False
+        before = tier.up_to
+    last = tiers[-1].up_to
+    return last is None or last >= before
 
 
 def _bound(tier: Tier) -> tuple[bool, int]:
