@@ -5,7 +5,8 @@ MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 
 export SAM_CLI_TELEMETRY := 0
-export PYTHONPATH := cli:layers/pricing
+# Where our own code is; not for the SAM command line, which has its own.
+CODE := PYTHONPATH=cli:layers/pricing
 
 DEV := .venv
 RUNTIME := .venvs/runtime
@@ -27,9 +28,12 @@ $(SAM)/.installed: requirements/sam.txt
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: environments
+environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Make every environment (the other targets make what they need)
+
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
-	@exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
+	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
 
 .PHONY: test
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
@@ -43,7 +47,31 @@ lint: $(DEV)/.installed ## Check style, formatting and types
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading
-	@$(DEV)/bin/python -m benchmarks $(ARGS)
+	@$(CODE) $(DEV)/bin/python -m benchmarks $(ARGS)
+
+# `sam` looks for python3.13 on PATH and takes no shim: its own environment has a real one.
+WITH_SAM := PATH="$(CURDIR)/$(SAM)/bin:$$PATH" sam
+
+.PHONY: validate
+validate: $(SAM)/.installed ## Check template.yaml (sam validate --lint)
+	@$(WITH_SAM) validate --lint
+
+.PHONY: build
+build: $(SAM)/.installed ## Build the functions and the layer (sam build)
+	@$(WITH_SAM) build $(ARGS)
+
+.PHONY: deploy-local
+deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
+	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m deploy $(ARGS)
+
+# Both run in a container engine. They read the table that TABLE_NAME and DYNAMO_ENDPOINT say.
+.PHONY: local-invoke
+local-invoke: build ## Run the built functions on every file of events/ in the Lambda container (EVENT=events/... for one)
+	@PATH="$(CURDIR)/$(SAM)/bin:$$PATH" scripts/local-invoke $(or $(EVENT),$(sort $(wildcard events/*.json)))
+
+.PHONY: local-api
+local-api: build ## Serve the built functions with sam local start-api, on port 3000
+	@PATH="$(CURDIR)/$(SAM)/bin:$$PATH" scripts/local-invoke --api
 
 .PHONY: clean
 clean: ## Remove what was built, and the environments

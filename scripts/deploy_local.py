@@ -1,0 +1,227 @@
+"""Deploy what `sam build` built to a local emulator of AWS, run a command against it, and stop the emulator.
+
+Nothing of the template is changed and nothing reaches AWS: the emulator listens on a free loopback port, and
+the user's own AWS configuration is hidden from every process started here. The command, or without one a
+person at the terminal until Ctrl-C, finds in its environment
+
+- `METERSTONE_API_URL`: the deployed stage; the endpoints' paths follow it,
+- `TABLE_NAME` and `AWS_ENDPOINT_URL_DYNAMODB`: the deployed table,
+- credentials and a region that the emulator takes.
+
+Runs in the engine's environment. The exit status is the command's.
+"""
+
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+ENGINE = ROOT / ".venvs" / "engine" / "bin" / "ministack"
+SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
+STACK = "meterstone-local"
+STAGE = "local"
+REGION = "us-east-1"
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+def main(command: list[str]) -> int:
+    """Deploy, run `command`, and answer with its exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for needed, target in (
+        (BUILT, "build"),
+        (ENGINE, ".venvs/engine/.installed"),
+        (SAM, ".venvs/sam/.installed"),
+    ):
+        if not needed.exists():
+            return _fail(f"{needed.relative_to(ROOT)} is missing: run `make {target}` first")
+    with tempfile.TemporaryDirectory(prefix="meterstone-") as folder:
+        log = Path(folder) / "emulator.log"
+        try:
+            with _emulator(log) as endpoint:
+                _enter(_environment(endpoint))
+                _deploy(endpoint)
+                outputs = _stack_outputs()
+                _complete_api(outputs["ApiId"])
+                # By its path, as `*.localhost` does not resolve everywhere.
+                url = f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/{STAGE}"
+                os.environ.update(METERSTONE_API_URL=url, TABLE_NAME=outputs["TableName"])
+                print(f"==> deployed: {url}", flush=True)
+                return _run(command)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+            return _fail(str(error))
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+
+
+def _fail(message: str) -> int:
+    print(f"deploy_local: {message}", file=sys.stderr)
+    return 1
+
+
+def _environment(endpoint: str) -> dict[str, str]:
+    """Ours without the user's AWS settings, so that no call can leave for a real account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
+        "SAM_CLI_TELEMETRY": "0",
+    }
+
+
+@contextmanager
+def _emulator(log: Path) -> Iterator[str]:
+    """Start the emulator on a free loopback port; yields its address once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    environment = _environment(endpoint) | {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        # Functions run as processes of this machine: a container engine, where there is one, is not asked.
+        "LAMBDA_EXECUTOR": "local",
+        "DOCKER_HOST": "unix:///nonexistent",
+        # What it unpacks for its functions goes with the log.
+        "TMPDIR": str(log.parent),
+    }
+    environment.pop("PYTHONPATH", None)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            [ENGINE],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            _await_answer(process, f"{endpoint}/_ministack/health")
+            yield endpoint
+        finally:
+            _stop(process)
+
+
+def _await_answer(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (a loopback address made above)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise RuntimeError(f"the emulator did not start (exit status {process.poll()})")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the emulator and the function workers that it started, which share its process group."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _enter(environment: dict[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def _deploy(endpoint: str) -> None:
+    architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    parameters = (f"Stage={STAGE}", f"Architecture={architecture}", f"DynamoEndpoint={endpoint}")
+    subprocess.run(  # noqa: S603
+        (
+            *(str(SAM), "deploy", "--template-file", str(BUILT), "--stack-name", STACK, "--resolve-s3"),
+            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
+            *("--parameter-overrides", *parameters),
+        ),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def _stack_outputs() -> dict[str, str]:
+    stack = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _complete_api(api: str) -> None:
+    """Apply the two parts of the API's definition that this emulator leaves out when it imports it.
+
+    They are read from the deployed template and put in through API Gateway's own calls: the gateway responses,
+    and the methods that stand for any other method.
+    """
+    processed = boto3.client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")
+    template = processed["TemplateBody"]
+    resources = (json.loads(template) if isinstance(template, str) else template)["Resources"]
+    definition = resources["Api"]["Properties"]["Body"]
+    gateway = boto3.client("apigateway")
+    for kind, response in definition["x-amazon-apigateway-gateway-responses"].items():
+        gateway.put_gateway_response(
+            restApiId=api,
+            responseType=kind,
+            statusCode=str(response["statusCode"]),
+            responseParameters=response.get("responseParameters", {}),
+            responseTemplates=response["responseTemplates"],
+        )
+    ids = {item["path"]: item["id"] for item in gateway.get_resources(restApiId=api, limit=500)["items"]}
+    for path, methods in definition["paths"].items():
+        if "x-amazon-apigateway-any-method" in methods:
+            (named,) = methods.keys() - {"x-amazon-apigateway-any-method"}
+            place = {"restApiId": api, "resourceId": ids[path]}
+            known = gateway.get_integration(**place, httpMethod=named.upper())
+            gateway.put_method(**place, httpMethod="ANY", authorizationType="NONE")
+            gateway.put_integration(
+                **place,
+                httpMethod="ANY",
+                type=known["type"],
+                integrationHttpMethod=known["httpMethod"],
+                uri=known["uri"],
+            )
+    gateway.create_deployment(restApiId=api, stageName=STAGE)
+
+
+def _run(command: list[str]) -> int:
+    if command:
+        return subprocess.run(command, check=False).returncode  # noqa: S603
+    for name in ("METERSTONE_API_URL", "TABLE_NAME", "AWS_ENDPOINT_URL_DYNAMODB"):
+        print(f"export {name}={os.environ[name]}")
+    print("Ctrl-C stops it.", flush=True)
+    signal.pause()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

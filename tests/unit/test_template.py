@@ -1,0 +1,216 @@
+"""What template.yaml promises about safety, cost and the shape of the gateway's own errors."""
+
+import json
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+READS = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"}
+ERROR_KEYS = {"status", "error", "code", "message", "http_status_code"}
+
+# The types that API Gateway can answer with by itself, but for those of features that this API does not use.
+GATEWAY_STATUSES = {
+    "ACCESS_DENIED": 403,
+    "API_CONFIGURATION_ERROR": 500,
+    "AUTHORIZER_CONFIGURATION_ERROR": 500,
+    "AUTHORIZER_FAILURE": 500,
+    "BAD_REQUEST_BODY": 400,
+    "BAD_REQUEST_PARAMETERS": 400,
+    "DEFAULT_4XX": 400,
+    "DEFAULT_5XX": 500,
+    "EXPIRED_TOKEN": 403,
+    "INTEGRATION_FAILURE": 502,
+    "INTEGRATION_TIMEOUT": 504,
+    "INVALID_API_KEY": 403,
+    "INVALID_SIGNATURE": 403,
+    "MISSING_AUTHENTICATION_TOKEN": 404,
+    "QUOTA_EXCEEDED": 429,
+    "REQUEST_TOO_LARGE": 413,
+    "RESOURCE_NOT_FOUND": 404,
+    "THROTTLED": 429,
+    "UNAUTHORIZED": 401,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "WAF_FILTERED": 403,
+}
+ROUTES = {
+    "AnalyticsUsage": ("/api/v1/analytics/usage", "GET"),
+    "SubscriptionUsage": ("/v1/subscriptions/usage", "POST"),
+}
+
+
+class TemplateLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags, read as their long forms: `!Ref X` is `{"Ref": "X"}`."""
+
+
+def _tagged(loader: TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    match node:
+        case yaml.ScalarNode():
+            value: Any = loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            value = loader.construct_sequence(node, deep=True)
+        case _:
+            raise TypeError(f"a mapping under !{tag}")
+    return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
+
+
+TemplateLoader.add_multi_constructor("!", _tagged)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)  # noqa: S506 (a SafeLoader)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = template["Resources"]
+    return found
+
+
+def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {name: item for name, item in resources.items() if item["Type"] == kind}
+
+
+def test_every_function_runs_on_the_project_s_python_and_the_chosen_architecture(
+    template: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    runtime = f"python{(ROOT / '.python-version').read_text().strip()}"
+    shared = template["Globals"]["Function"]
+    assert shared["Runtime"] == runtime
+    assert shared["Architectures"] == [{"Ref": "Architecture"}]
+    assert shared["Layers"] == [{"Ref": "PricingLayer"}]
+    for function in of_type(resources, "AWS::Serverless::Function").values():
+        assert not function["Properties"].keys() & {"Runtime", "Architectures", "Layers", "Handler"}
+
+
+def test_the_layer_fits_every_architecture_that_may_be_chosen(
+    template: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    layer = resources["PricingLayer"]
+    assert layer["Metadata"] == {"BuildMethod": "makefile"}
+    assert layer["Properties"]["CompatibleRuntimes"] == [template["Globals"]["Function"]["Runtime"]]
+    choices = template["Parameters"]["Architecture"]
+    assert set(layer["Properties"]["CompatibleArchitectures"]) == set(choices["AllowedValues"])
+    assert choices["Default"] == "arm64"
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[str, Any], name: str) -> None:
+    (policy,) = resources[name]["Properties"]["Policies"]
+    (statement,) = policy["Statement"]
+    assert statement["Effect"] == "Allow"
+    assert set(statement["Action"]) == READS
+    assert statement["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+
+
+def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict[str, Any]) -> None:
+    functions = of_type(resources, "AWS::Serverless::Function")
+    assert functions.keys() == ROUTES.keys()
+    assert not any("Role" in function["Properties"] for function in functions.values())
+    assert not of_type(resources, "AWS::IAM::Policy")
+    assert of_type(resources, "AWS::IAM::Role").keys() == {"ApiLogsRole"}
+    assert resources["ApiLogsRole"]["Condition"] == "SetsAccountRole"
+
+
+@pytest.mark.parametrize(("name", "route"), ROUTES.items(), ids=list(ROUTES))
+def test_a_route_reaches_its_function_with_any_method(
+    resources: dict[str, Any], name: str, route: tuple[str, str]
+) -> None:
+    path, method = route
+    events = [event["Properties"] for event in resources[name]["Properties"]["Events"].values()]
+    assert {(event["Path"], event["Method"]) for event in events} == {(path, method), (path, "ANY")}
+    assert all(event["RestApiId"] == {"Ref": "Api"} for event in events)
+    code = resources[name]["Properties"]["CodeUri"]
+    assert code == f"functions/{'_'.join(path.rsplit('/', 2)[-2:]).replace('subscriptions', 'subscription')}/"
+
+
+def test_the_table_outlives_its_stack_and_any_mistake_in_it(
+    template: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    table = resources["Table"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    properties = table["Properties"]
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert properties["DeletionProtectionEnabled"] == {"Ref": "TableDeletionProtection"}
+    assert template["Parameters"]["TableDeletionProtection"]["Default"] == "true"
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+    assert properties["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_the_table_s_keys_index_and_stream(resources: dict[str, Any]) -> None:
+    properties = resources["Table"]["Properties"]
+    keys = {key["KeyType"]: key["AttributeName"] for key in properties["KeySchema"]}
+    assert keys == {"HASH": "pk", "RANGE": "sk"}
+    (due,) = properties["GlobalSecondaryIndexes"]
+    assert due["IndexName"] == "due"
+    assert {key["KeyType"]: key["AttributeName"] for key in due["KeySchema"]} == {
+        "HASH": "due_pk",
+        "RANGE": "due_at",
+    }
+    assert due["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    assert properties["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    attributes = {item["AttributeName"]: item["AttributeType"] for item in properties["AttributeDefinitions"]}
+    assert attributes == dict.fromkeys(("pk", "sk", "due_pk", "due_at"), "S")
+
+
+def test_every_log_group_forgets(resources: dict[str, Any]) -> None:
+    groups = of_type(resources, "AWS::Logs::LogGroup")
+    assert groups.keys() == {"AnalyticsUsageLogs", "SubscriptionUsageLogs", "ApiLogs"}
+    assert all(
+        group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values()
+    )
+    for name in ROUTES:
+        assert resources[name]["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}Logs"}}
+
+
+def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> None:
+    (settings,) = resources["Api"]["Properties"]["MethodSettings"]
+    assert (settings["HttpMethod"], settings["ResourcePath"]) == ("*", "/*")
+    assert settings["ThrottlingRateLimit"] == {"Ref": "ThrottleRate"}
+    assert settings["ThrottlingBurstLimit"] == {"Ref": "ThrottleBurst"}
+
+
+def test_alarms_ring_only_for_who_gave_a_topic(resources: dict[str, Any]) -> None:
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    assert alarms.keys() == {"ServerErrorAlarm", "ReadThrottleAlarm"}
+    for alarm in alarms.values():
+        assert alarm["Condition"] == "HasAlarms"
+        assert alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
+
+
+def test_the_functions_read_aws_s_own_dynamodb_unless_told_otherwise(template: dict[str, Any]) -> None:
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert template["Parameters"]["DynamoEndpoint"]["Default"] == ""
+    assert variables["AWS_ENDPOINT_URL_DYNAMODB"] == {
+        "Fn::If": ["HasDynamoEndpoint", {"Ref": "DynamoEndpoint"}, {"Ref": "AWS::NoValue"}]
+    }
+    assert variables["TABLE_NAME"] == {"Ref": "Table"}
+
+
+def test_the_gateway_answers_every_error_of_its_own(resources: dict[str, Any]) -> None:
+    assert resources["Api"]["Properties"]["GatewayResponses"].keys() == GATEWAY_STATUSES.keys()
+
+
+@pytest.mark.parametrize(("kind", "status"), GATEWAY_STATUSES.items(), ids=list(GATEWAY_STATUSES))
+def test_a_gateway_error_speaks_both_contracts(resources: dict[str, Any], kind: str, status: int) -> None:
+    response = resources["Api"]["Properties"]["GatewayResponses"][kind]
+    assert response["StatusCode"] == status
+    ((content_type, text),) = response["ResponseTemplates"].items()
+    assert content_type == "application/json"
+    assert "$" not in text, "API Gateway would read it as a variable"
+    body = json.loads(text)
+    assert body.keys() == ERROR_KEYS
+    assert body["status"] == body["http_status_code"] == status
+    assert body["error"] == HTTPStatus(status).phrase.replace("Request Entity Too Large", "Content Too Large")
+
+
+def test_the_access_log_is_one_line_of_json(resources: dict[str, Any]) -> None:
+    (condition, setting, otherwise) = resources["Api"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    assert (condition, otherwise) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
+    assert "\n" not in setting["Format"]
+    assert json.loads(setting["Format"])["requestId"] == "$context.requestId"
