@@ -55,7 +55,7 @@ class Period:
         """Tell whether the period holds an instant."""
         return self.start <= instant and (self.end is None or instant < self.end)
 
-    def __lt__(self, other: Self) -> bool:
+    def __lt__(self, other: "Period") -> bool:
         """Compare by start, then end; no end is later than any."""
         return (self.start, self.end is None, self.end or 0) < (
             other.start,
