@@ -1,0 +1,23 @@
+"""`GET /api/v1/analytics/usage`: usage by calendar bucket, currency and metric, in Lago's shape."""
+
+from meterstone import clock
+from meterstone.contracts import lago
+from meterstone.contracts.http import Application
+from meterstone.contracts.message import Problem, Reply, Request
+from meterstone.store import Account, Store, StoreUnavailable
+from meterstone.usage.calendar import zone
+
+store = Store.from_environment()
+app = Application(lago, store, {StoreUnavailable: Problem.UNAVAILABLE})
+
+
+@app.route("GET", "/api/v1/analytics/usage")
+def analytics_usage(account: Account, request: Request) -> Reply:
+    """List an organization's usage; today is the organization's own."""
+    today = zone(account.organization.timezone).day_of(clock.now())
+    query = lago.parse(request, today)
+    days = store.daily_usage(account, query)
+    return lago.answer(account.organization.id, query, days, store.deleted_codes(account))
+
+
+handler = app.handler

@@ -1,0 +1,27 @@
+"""`POST /v1/subscriptions/usage`: a subscription's usage over a window, priced, in Flexprice's shape."""
+
+from meterstone import clock
+from meterstone.contracts import flexprice
+from meterstone.contracts.http import Application
+from meterstone.contracts.message import Problem, Reply, Request
+from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
+from meterstone.usage.statement import rate
+from meterstone.usage.window import window_for
+
+store = Store.from_environment()
+app = Application(
+    flexprice, store, {StoreUnavailable: Problem.UNAVAILABLE, UnknownSubscription: Problem.NOT_FOUND}
+)
+
+
+@app.route("POST", "/v1/subscriptions/usage")
+def subscription_usage(account: Account, request: Request) -> Reply:
+    """Price a subscription's usage over a window, its commitment applied."""
+    asked, now = flexprice.parse(request), clock.now()
+    subscription = store.subscription(account, asked.subscription_id)
+    window = window_for(subscription, asked.start, asked.end, asked.lifetime, now)
+    usage = store.window_usage(account, subscription, window, now)
+    return flexprice.answer(rate(subscription, window, usage))
+
+
+handler = app.handler

@@ -1,0 +1,195 @@
+"""The edge of both functions: routes, keys, the log line, and what becomes of exceptions.
+
+A request has one log line, which carries its metrics too (CloudWatch's embedded metric format). It never has
+a key, a query, a body or a customer's name in it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from aws_lambda_powertools.event_handler import content_types
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from meterstone.contracts.message import Contract, Problem, Refused, Reply, Request
+from meterstone.usage.subscription import Organization
+
+SERVICE: Final = "meterstone"
+TRACING: Final = "METERSTONE_TRACING"
+"""The environment variable that turns tracing on by the value `Active`, as CloudFormation spells it."""
+
+_NAMESPACE: Final = "Meterstone"
+_SERVER_ERRORS: Final = 500
+
+type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+type Answer[A] = Callable[[A, Request], Reply]
+
+
+class Account(Protocol):
+    """Whose key a request bears."""
+
+    @property
+    def organization(self) -> Organization:
+        """The one organization whose data the key opens."""
+
+
+class Cost(Protocol):
+    """What was read for a request."""
+
+    @property
+    def items(self) -> int:
+        """Items of the table."""
+
+    @property
+    def bytes(self) -> int:
+        """Their size."""
+
+    @property
+    def read_units(self) -> float:
+        """What they cost, by the table's rules."""
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+
+
+class Accounts[A: Account](Protocol):
+    """What the edge needs of a store."""
+
+    @property
+    def cost(self) -> Cost:
+        """What was read since the last reset."""
+
+    def account(self, api_key: str, /) -> A | None:
+        """Look a key up; None if it is unknown or revoked."""
+
+
+class Application[A: Account]:
+    """One function: its routes, answered in one contract's shapes.
+
+    `problems` says which of the store's exceptions is which problem; each contract writes a problem in its
+    own way. It answers one request at a time, as Lambda asks: neither Powertools' resolver nor the store's
+    count of what was read can tell two apart.
+    """
+
+    def __init__(
+        self, contract: Contract, store: Accounts[A], problems: Mapping[type[Exception], Problem]
+    ) -> None:
+        self._contract = contract
+        self._store = store
+        self._problems = problems
+        self._methods: dict[str, list[str]] = {}
+        self._resolver = APIGatewayRestResolver()
+        self._resolver.not_found(self._unrouted)
+        self._resolver.exception_handler(Refused)(self._refused)
+        self._resolver.exception_handler(list(problems))(self._failed)
+        self._logger = Logger(service=SERVICE)
+        self._metrics = Metrics(namespace=_NAMESPACE, service=SERVICE)
+        self._cold = True
+        self._seen: dict[str, str] = {}
+        self.handler: Handler = _traced(self._handle)
+
+    def route(self, method: str, path: str) -> Callable[[Answer[A]], Answer[A]]:
+        """Register what answers a method and path, once the request's key has been found to be good."""
+
+        def register(answer: Answer[A]) -> Answer[A]:
+            @self._resolver.route(path, method=[method])
+            def endpoint() -> Response[str]:
+                self._seen["route"] = f"{method} {path}"
+                request = Request.of(self._resolver.current_event.raw_event)
+                key = self._contract.api_key(request)
+                account = self._store.account(key) if key else None
+                if account is None:
+                    return _response(self._contract.refuse(Problem.UNAUTHORIZED))
+                self._seen["organization"] = account.organization.id
+                return _response(answer(account, request))
+
+            self._methods.setdefault(path, []).append(method)
+            return answer
+
+        return register
+
+    def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        started = perf_counter()
+        self._store.cost.reset()
+        self._seen = {"route": "unknown", "organization": "unknown"}
+        failure: Exception | None = None
+        try:
+            reply = self._resolver.resolve(event, context)
+        except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
+            failure = error
+            reply = _proxy_reply(self._contract.refuse(Problem.INTERNAL))
+        self._log(event, context, reply["statusCode"], perf_counter() - started, failure)
+        return reply
+
+    def _unrouted(self, _: Exception) -> Response[str]:
+        event = self._resolver.current_event
+        methods = self._methods.get(event.path.rstrip("/"))
+        if methods is None:
+            return _response(self._contract.refuse(Problem.UNKNOWN_ROUTE))
+        reply = self._contract.refuse(Problem.WRONG_METHOD)
+        body = "" if event.http_method.upper() == "HEAD" else reply.body
+        return _response(Reply(reply.status, body, {"Allow": ", ".join(methods)}))
+
+    def _refused(self, refused: Refused) -> Response[str]:
+        return _response(refused.reply)
+
+    def _failed(self, error: Exception) -> Response[str]:
+        problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
+        if problem is Problem.UNAVAILABLE:
+            self._seen["reason"] = str(error)
+        return _response(self._contract.refuse(problem))
+
+    def _log(
+        self, event: Mapping[str, Any], context: Any, status: int, seconds: float, failure: Exception | None
+    ) -> None:
+        cost, milliseconds = self._store.cost, round(seconds * 1000, 3)
+        self._metrics.add_dimension("route", self._seen["route"])
+        self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
+        self._metrics.add_metric("ItemsRead", MetricUnit.Count, cost.items)
+        self._metrics.add_metric("ReadUnits", MetricUnit.Count, float(cost.read_units))
+        self._metrics.add_metric("Failures", MetricUnit.Count, int(status >= _SERVER_ERRORS))
+        fields = {
+            **self._metrics.serialize_metric_set(),
+            **self._seen,
+            "status": status,
+            "items": cost.items,
+            "bytes": cost.bytes,
+            "read_units": float(cost.read_units),
+            "milliseconds": milliseconds,
+            "request_id": (event.get("requestContext") or {}).get("requestId"),
+            "function_request_id": getattr(context, "aws_request_id", None),
+            "cold_start": self._cold,
+        }
+        self._metrics.clear_metrics()
+        self._cold = False
+        if failure is None:
+            self._logger.info("request", extra=fields)
+        else:
+            self._logger.error("request failed", exc_info=failure, extra=fields)
+
+
+def _traced(handler: Handler) -> Handler:
+    if os.environ.get(TRACING) != "Active":
+        return handler
+    # Only then: the tracer imports aiohttp's and every other library's patches.
+    from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415
+
+    traced: Handler = Tracer(service=SERVICE).capture_lambda_handler(handler, capture_response=False)
+    return traced
+
+
+def _response(reply: Reply) -> Response[str]:
+    return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=dict(reply.headers))
+
+
+def _proxy_reply(reply: Reply) -> dict[str, Any]:
+    headers = {"Content-Type": content_types.APPLICATION_JSON, **reply.headers}
+    return {
+        "statusCode": reply.status,
+        "body": reply.body,
+        "isBase64Encoded": False,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+    }

@@ -1,0 +1,160 @@
+"""Usage by calendar bucket, currency and metric: what is asked, and how days add up to its rows."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import assert_never
+
+from meterstone.pricing.money import add
+from meterstone.usage.calendar import (
+    FIRST_DAY,
+    LAST_DAY,
+    Granularity,
+    granularity_bounds,
+    month_of,
+    month_start,
+    week_start,
+)
+
+
+class AnswerTooLarge(Exception):  # noqa: N818 - it reads as what the answer is
+    """The usage asked for makes more rows than an answer may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What is asked: the days from `from_day` to `to_day`, inclusive, of the usage that passes every filter.
+
+    Days are date ordinals. A filter that is None lets everything pass. `currency` is lower case,
+    `customer_country` upper case.
+    """
+
+    granularity: Granularity
+    from_day: int
+    to_day: int
+    currency: str | None = None
+    customer_type: str | None = None
+    external_customer_id: str | None = None
+    customer_country: str | None = None
+    external_subscription_id: str | None = None
+    recurring: bool | None = None
+    plan_code: str | None = None
+    metric_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What one metric's usage on one day came to; several of the same day, currency and code add up.
+
+    `currency` is lower case; `amount_cents` is in its smallest unit.
+    """
+
+    day: int
+    currency: str
+    metric_code: str
+    units: Decimal
+    amount_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """A metric's usage in one calendar bucket, from `start_day` to `end_day`, inclusive, in one currency.
+
+    `deleted` is true if no live metric has the code.
+    """
+
+    start_day: int
+    end_day: int
+    currency: str
+    metric_code: str
+    units: Decimal
+    amount_cents: int
+    deleted: bool
+
+
+def default_from_day(granularity: Granularity, to_day: int) -> int:
+    """Give the first day asked for when none is named.
+
+    It is 30 days, 12 weeks, 12 months or 5 years before the last one, moved back to the start of its bucket.
+    """
+    match granularity:
+        case Granularity.DAILY:
+            return max(to_day - 30, FIRST_DAY)
+        case Granularity.WEEKLY:
+            return week_start(max(to_day - 12 * 7, FIRST_DAY))
+        case Granularity.MONTHLY:
+            return month_start(month_of(to_day) - 12)
+        case Granularity.YEARLY:
+            return month_start((month_of(to_day) // 12 - 5) * 12)
+        case _:
+            assert_never(granularity)
+
+
+def last_to_day(granularity: Granularity, from_day: int) -> int:
+    """Give the last day that may be asked for together with a first one.
+
+    The days asked for, the first and the last included, are at most 400 for daily buckets, 3 years for weekly
+    ones, 10 for monthly and 30 for yearly ones: 2020-01-01 to 2022-12-31 is 3 years.
+    """
+    match granularity:
+        case Granularity.DAILY:
+            return from_day + 400 - 1
+        case Granularity.WEEKLY:
+            return _years_after(from_day, 3) - 1
+        case Granularity.MONTHLY:
+            return _years_after(from_day, 10) - 1
+        case Granularity.YEARLY:
+            return _years_after(from_day, 30) - 1
+        case _:
+            assert_never(granularity)
+
+
+def rows(
+    days: Iterable[DayUsage], granularity: Granularity, deleted_codes: Container[str], most_rows: int
+) -> list[UsageRow]:
+    """Add days up to one row per bucket, currency and code, ordered so; rows of nothing are left out.
+
+    Raises `AnswerTooLarge` as soon as there are more than `most_rows`, before the rest of the days is read.
+    """
+    sums: dict[tuple[int, str, str], tuple[Decimal, int]] = {}
+    starts: dict[int, int] = {}
+    for usage in days:
+        if not usage.units and not usage.amount_cents:
+            continue
+        start = starts.get(usage.day)
+        if start is None:
+            start = starts[usage.day] = granularity_bounds(granularity, usage.day)[0]
+        row = (start, usage.currency, usage.metric_code)
+        known = sums.get(row)
+        if known is None:
+            if len(sums) == most_rows:
+                raise AnswerTooLarge(f"more than {most_rows} rows")
+            sums[row] = (usage.units, usage.amount_cents)
+        else:
+            sums[row] = (add(known[0], usage.units), known[1] + usage.amount_cents)
+    return [
+        UsageRow(
+            start,
+            granularity_bounds(granularity, start)[1],
+            currency,
+            code,
+            units,
+            amount_cents,
+            code in deleted_codes,
+        )
+        for (start, currency, code), (units, amount_cents) in sorted(sums.items())
+        if units or amount_cents
+    ]
+
+
+def _years_after(day: int, years: int) -> int:
+    """Give the same day of a later year, 1 March for a 29 February that it lacks, within the calendar."""
+    shown = date.fromordinal(day)
+    year = shown.year + years
+    if year > date.max.year:
+        return LAST_DAY + 1
+    try:
+        return shown.replace(year=year).toordinal()
+    except ValueError:
+        return date(year, 3, 1).toordinal()
