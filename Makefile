@@ -64,14 +64,24 @@ build: $(SAM)/.installed ## Build the functions and the layer (sam build)
 deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
 	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m deploy $(ARGS)
 
-# Both run in a container engine. They read the table that TABLE_NAME and DYNAMO_ENDPOINT say.
+# Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
 local-invoke: build ## Run the built functions on every file of events/ in the Lambda container (EVENT=events/... for one)
-	@PATH="$(CURDIR)/$(SAM)/bin:$$PATH" scripts/local-invoke $(or $(EVENT),$(sort $(wildcard events/*.json)))
+	@scripts/local-invoke $(or $(EVENT),$(sort $(wildcard events/*.json)))
 
 .PHONY: local-api
 local-api: build ## Serve the built functions with sam local start-api, on port 3000
-	@PATH="$(CURDIR)/$(SAM)/bin:$$PATH" scripts/local-invoke --api
+	@scripts/local-invoke --api
+
+# Pins stay as they are unless ARGS says otherwise (--upgrade, --upgrade-package NAME).
+COMPILE := uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+.PHONY: lock
+lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
+	$(COMPILE) $(ARGS) layers/pricing/requirements.in --output-file layers/pricing/requirements.txt
+	@for name in runtime dev engine sam; do \
+		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
+	done
 
 .PHONY: clean
 clean: ## Remove what was built, and the environments

@@ -180,7 +180,7 @@ def _stack_outputs() -> dict[str, str]:
 def _complete_api(api: str) -> None:
     """Apply the two parts of the API's definition that this emulator leaves out when it imports it.
 
-    They are read from the deployed template and put in through API Gateway's own calls: the gateway responses,
+    They are read from the deployed template and put in by API Gateway's own calls: the gateway responses,
     and the methods that stand for any other method.
     """
     processed = boto3.client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")
