@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("module", ["cost", "currency", "money"])
+@pytest.mark.parametrize("module", ["commitment", "cost", "currency", "money", "tiered"])
 def test_docstring_examples(module: str) -> None:
     results = doctest.testmod(import_module(f"meterstone.pricing.{module}"))
 

@@ -90,6 +90,15 @@ def apply[Key: Hashable](
     """Let charges consume a commitment in their order. Without an active one they stay as they are.
 
     Raises `UnknownCurrency` for a currency in which rows cannot be rounded.
+
+    >>> price = Price("p", "usd", BillingModel.FLAT_FEE, amount=Decimal(30))
+    >>> settlement = apply(
+    ...     Commitment(Decimal(100), Decimal("1.5"), CommitmentSplit.WHOLE_UNITS),
+    ...     [Charge("calls", quantity=Decimal(4), amount=Decimal("120.00"), price=price)],
+    ...     "usd",
+    ... )
+    >>> [(str(row.quantity), str(row.amount), row.is_overage) for row in settlement.rows]
+    [('3', '90.00', False), ('1', '45.00', True)]
     """
     if commitment is None or not commitment.active:
         return Settlement(tuple(_unchanged(charge) for charge in charges))

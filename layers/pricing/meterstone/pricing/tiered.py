@@ -44,6 +44,10 @@ def slab(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
     """Fill each tier up to its bound; every tier entered adds its flat amount.
 
     `tiers` are in order; `quantity` is above 0. Nothing is charged beyond a bounded last tier.
+
+    >>> tiers = [Tier(10, Decimal(2)), Tier(None, Decimal(1), flat_amount=Decimal(5))]
+    >>> [str(line.subtotal) for line in slab(tiers, Decimal(12)).lines]
+    ['20', '7']
     """
     lines = []
     start = 0
