@@ -1,0 +1,310 @@
+"""From records to a catalogue: everything that a record alone cannot tell.
+
+References, ids that stand twice, spans that overlap, prices that do not fit their subscription: all of it is
+reported, and what could not be read itself is not reported again by those that refer to it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple, cast
+
+from meterstone.pricing.commitment import Commitment
+from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
+from meterstone.usage.instant import END_OF_TIME
+from meterstone.usage.meter import Aggregation, Filter, Meter
+from meterstone.usage.period import BillingPeriod
+from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.catalogue.document import Value
+from meterstone_cli.catalogue.models import (
+    LONGEST_ID,
+    CommitmentRecord,
+    CustomerRecord,
+    DatedValue,
+    LineItemRecord,
+    MeterRecord,
+    OrganizationRecord,
+    PlanRecord,
+    PriceRecord,
+    Record,
+    SubscriptionRecord,
+    TransformRecord,
+)
+from meterstone_cli.problem import Problem
+
+#: What a price is computed with; all other fields of its record are carried as details.
+_COMPUTED = {
+    *("id", "currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
+    *("transform_quantity", "billing_period", "billing_period_count"),
+}
+
+
+class Entry(NamedTuple):
+    """One record of a file; `record` is None if it cannot be read by itself."""
+
+    kind: str
+    file: str
+    path: str
+    raw: Value
+    record: Record | None
+
+    @property
+    def key(self) -> str:
+        """The id (of a plan, the code) as it is written, empty if there is none."""
+        if not isinstance(self.raw, dict):
+            return ""
+        written = self.raw.get("code" if self.kind == "plans" else "id")
+        return written if isinstance(written, str) else ""
+
+    def problem(self, path: str, reason: str) -> Problem:
+        """Make a problem of this record."""
+        return Problem(self.file, f"{self.path}.{path}" if path else self.path, reason)
+
+
+def assemble(entries: Sequence[Entry], problems: list[Problem]) -> Catalogue | None:
+    """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization."""
+    assembly = _Assembly(problems)
+    for entry in entries:
+        assembly.register(entry)
+    # In the order of what refers to what.
+    for kind in ("organization", "customers", "plans", "meters", "prices", "subscriptions"):
+        for entry in entries:
+            if entry.kind == kind and entry.record is not None:
+                assembly.add(entry)
+    assembly.check_external_ids()
+    return assembly.catalogue()
+
+
+@dataclass(slots=True)
+class _Assembly:
+    problems: list[Problem]
+    written: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    line_items: dict[str, tuple[Entry, str]] = field(default_factory=dict)
+    organization: Organization | None = None
+    customers: dict[str, Customer] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    prices: dict[str, Price] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    spans: list[tuple[str, int, int, Entry]] = field(default_factory=list)
+
+    def register(self, entry: Entry) -> None:
+        """Note the id, also of a record that cannot be read: others may refer to it."""
+        if entry.kind == "organization" or not entry.key:
+            return
+        first = self.written.setdefault((entry.kind, entry.key), entry)
+        if first is not entry:
+            name = "code" if entry.kind == "plans" else "id"
+            where = first.path if first.file == entry.file else f"{first.path} of {first.file}"
+            self.problems.append(entry.problem(name, f"{entry.key!r} is the {name} of {where} already"))
+
+    def add(self, entry: Entry) -> None:
+        """Make the value of a record that can be read."""
+        match entry.record:
+            case OrganizationRecord() as record:
+                self.organization = Organization(record.id, record.name, record.timezone)
+            case CustomerRecord() as record:
+                self.customers[record.id] = Customer(
+                    record.id,
+                    record.name,
+                    record.timezone,
+                    _dated(record.country),
+                    _dated(record.customer_type),
+                )
+            case PlanRecord() as record:
+                self.plans[record.code] = Plan(record.code, record.name, record.description)
+            case MeterRecord() as record:
+                self.meters[record.id] = _meter(record)
+            case PriceRecord() as record:
+                self._add_price(entry, record)
+            case SubscriptionRecord() as record:
+                self._add_subscription(entry, record)
+            case _:
+                raise TypeError(f"no such record: {type(entry.record).__name__}")
+
+    def catalogue(self) -> Catalogue | None:
+        """Give what was made, each kind ordered by id."""
+        if self.organization is None:
+            return None
+        return Catalogue(
+            self.organization,
+            tuple(self.customers[key] for key in sorted(self.customers)),
+            tuple(self.plans[key] for key in sorted(self.plans)),
+            tuple(self.meters[key] for key in sorted(self.meters)),
+            tuple(self.prices[key] for key in sorted(self.prices)),
+            tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
+        )
+
+    def check_external_ids(self) -> None:
+        """Refuse one external id at the same time for two subscriptions: events could not be told apart."""
+        last: dict[str, tuple[int, Entry]] = {}
+        for external_id, start, end, entry in sorted(self.spans, key=lambda each: each[:2]):
+            before = last.get(external_id)
+            if before is not None and start < before[0]:
+                other = before[1]
+                self.problems.append(
+                    entry.problem(
+                        "external_id",
+                        f"{external_id!r} is that of {other.path} ({other.key!r}) at the same time",
+                    )
+                )
+            if before is None or end > before[0]:
+                last[external_id] = end, entry
+
+    def _known(self, entry: Entry, path: str, kind: str, key: str) -> bool:
+        if (kind, key) in self.written:
+            return True
+        self.problems.append(entry.problem(path, f"there is no {kind.removesuffix('s')} {key!r}"))
+        return False
+
+    def _add_price(self, entry: Entry, record: PriceRecord) -> None:
+        price = _price(record)
+        self.problems += [entry.problem(found.path, found.message) for found in check(price)]
+        if record.meter_id is not None:
+            self._known(entry, "meter_id", "meters", record.meter_id)
+        self.prices[record.id] = price
+
+    def _add_subscription(self, entry: Entry, record: SubscriptionRecord) -> None:
+        self._known(entry, "customer", "customers", record.customer)
+        for index, fact in enumerate(record.plan):
+            written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
+            self._known(entry, f"plan[{index}].value" if written else "plan", "plans", fact.value)
+        items = self._line_items(entry, record)
+        customer = self.customers.get(record.customer) or Customer(record.customer)
+        zone = customer.timezone or (self.organization.timezone if self.organization else "UTC")
+        external_id = record.external_id or record.id
+        self.subscriptions[record.id] = Subscription(
+            id=record.id,
+            external_id=external_id,
+            customer_id=record.customer,
+            currency=record.currency,
+            timezone=zone,
+            start=record.start,
+            end=record.end,
+            billing_period=record.billing_period,
+            billing_period_count=record.billing_period_count,
+            billing_cycle=record.billing_cycle,
+            anchor=record.start if record.anchor is None else record.anchor,
+            plan=_dated(record.plan),
+            country=customer.country,
+            customer_type=customer.customer_type,
+            commitment=_commitment(record.commitment),
+            line_items=items,
+        )
+        self.spans.append((external_id, record.start, _end(record.end), entry))
+
+    def _line_items(self, entry: Entry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:
+        items = []
+        last: dict[str, tuple[int, int]] = {}
+        for index, record in sorted(
+            enumerate(subscription.line_items), key=lambda each: (_start(subscription, each[1]), each[0])
+        ):
+            path = f"line_items[{index}]"
+            item = self._line_item(entry, path, subscription, record)
+            if item is None:
+                continue
+            items.append((index, item))
+            if item.meter is None:
+                continue
+            before = last.get(item.meter.id)
+            if before is not None and item.start < before[1]:
+                self.problems.append(
+                    entry.problem(path, f"overlaps line_items[{before[0]}] on the meter {item.meter.id!r}")
+                )
+            if before is None or _end(item.end) > before[1]:
+                last[item.meter.id] = index, _end(item.end)
+        return tuple(item for _, item in sorted(items, key=lambda each: each[0]))
+
+    def _line_item(
+        self, entry: Entry, path: str, subscription: SubscriptionRecord, record: LineItemRecord
+    ) -> LineItem | None:
+        identity = record.id or f"{subscription.id}.{record.price}"
+        self._claim_line_item(entry, path, identity)
+        start = _start(subscription, record)
+        end = record.end if record.end is not None else subscription.end
+        if end is not None and end <= start:
+            self.problems.append(entry.problem(path, "must end after it starts"))
+        if not self._known(entry, f"{path}.price", "prices", record.price):
+            return None
+        price = self.prices.get(record.price)
+        if price is None:
+            return None
+        meter = self.meters.get(price.meter_id)
+        misfits = _misfits(subscription, price, meter)
+        self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
+        return LineItem(identity, price, start, record.end, meter)
+
+    def _claim_line_item(self, entry: Entry, path: str, identity: str) -> None:
+        if len(identity) > LONGEST_ID:
+            reason = f"would have {len(identity)} characters: give it an id"
+            self.problems.append(entry.problem(f"{path}.id", reason))
+        other, where = self.line_items.setdefault(identity, (entry, path))
+        if (other, where) != (entry, path):
+            self.problems.append(
+                entry.problem(f"{path}.id", f"{identity!r} is the id of {other.path}.{where} already")
+            )
+
+
+def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None) -> Iterable[str]:
+    if price.currency != subscription.currency:
+        currencies = price.currency.upper(), subscription.currency.upper()
+        yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
+    if meter is None or meter.aggregation is not Aggregation.WEIGHTED_SUM:
+        return
+    if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
+        yield f"a ONETIME period has no length to divide the WEIGHTED_SUM of meter {meter.id!r} by"
+
+
+def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:
+    return subscription.start if item.start is None else item.start
+
+
+def _end(end: int | None) -> int:
+    return END_OF_TIME if end is None else end
+
+
+def _dated[Value: str](facts: Sequence[DatedValue[Value]] | None) -> tuple[Dated, ...]:
+    return tuple(Dated(fact.value, fact.since) for fact in facts or ())
+
+
+def _meter(record: MeterRecord) -> Meter:
+    return Meter(
+        id=record.id,
+        code=record.code,
+        name=record.code if record.name is None else record.name,
+        aggregation=record.aggregation,
+        event_name=record.event_name or record.code,
+        field=record.field,
+        filters=tuple(Filter(key, tuple(values)) for key, values in record.filters.items()),
+        recurring=record.recurring,
+        bucket_size=record.bucket_size,
+        deleted_at=record.deleted_at,
+        multiplier=Decimal(1) if record.multiplier is None else record.multiplier,
+    )
+
+
+def _commitment(record: CommitmentRecord | None) -> Commitment | None:
+    return None if record is None else Commitment(record.amount, record.overage_factor, record.split)
+
+
+def _transform(record: TransformRecord | None) -> TransformQuantity | None:
+    return None if record is None else TransformQuantity(record.divide_by, record.round)
+
+
+def _price(record: PriceRecord) -> Price:
+    details = record.model_dump(exclude=_COMPUTED, exclude_none=True)
+    return Price(
+        id=record.id,
+        currency=record.currency,
+        billing_model=record.billing_model,
+        amount=record.amount,
+        type=record.type,
+        meter_id=record.meter_id or "",
+        tier_mode=record.tier_mode,
+        tiers=tuple(Tier(tier.up_to, tier.unit_amount, tier.flat_amount) for tier in record.tiers),
+        transform_quantity=_transform(record.transform_quantity),
+        billing_period=record.billing_period and str(record.billing_period),
+        billing_period_count=record.billing_period_count,
+        details=cast("dict[str, Detail]", details),
+    )

@@ -1,0 +1,231 @@
+"""What a catalogue would change in the one that is stored, and which of that cannot be.
+
+Answers are made from counters, and a catalogue change does not recount. So whatever would change the
+meaning of usage that was counted is refused; what only adds, renames, or takes effect from now on is taken.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import NamedTuple
+
+from meterstone.pricing.price import Price
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription, in_force
+from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.catalogue.folder import Places
+from meterstone_cli.problem import Problem
+
+type Kept = Customer | Plan | Meter | Price | Subscription
+
+_IMMUTABLE = "prices are immutable: end the line item and add one with a new price"
+_COUNTED = "usage has been counted"
+
+_PRICE_FIELDS = (
+    *("currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
+    *("transform_quantity", "billing_period", "billing_period_count"),
+)
+_METER_FIELDS = (
+    *("code", "aggregation", "event_name", "field", "multiplier", "filters", "recurring", "bucket_size"),
+)
+_SUBSCRIPTION_FIELDS = (
+    *("external_id", "customer_id", "currency", "timezone", "start"),
+    *("billing_period", "billing_period_count", "billing_cycle", "anchor", "commitment"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The outcome of a comparison: how many records of each kind are new or changed, and what is refused."""
+
+    added: Mapping[str, int] = field(default_factory=dict)
+    changed: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether both are the same."""
+        return not self.added and not self.changed and not self.problems
+
+
+class _Finding(NamedTuple):
+    kind: str
+    key: str
+    path: str
+    reason: str
+
+
+def compare(
+    old: Catalogue | None,
+    new: Catalogue,
+    *,
+    now: int,
+    has_usage: Callable[[str], bool],
+    places: Places | None = None,
+) -> Changes:
+    """Compare the stored catalogue with a new one.
+
+    `has_usage` tells whether usage was counted for a subscription; it is asked only where that matters.
+    `places` name the files of the new catalogue in the problems.
+    """
+    added: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    if old is None or old.organization != new.organization:
+        (added if old is None else changed)["organization"] += 1
+    before, after = _records(old), _records(new)
+    for key, record in after.items():
+        if key not in before:
+            added[key[0]] += 1
+        elif before[key] != record:
+            changed[key[0]] += 1
+    refused = () if old is None else _Comparison(old, new, now, has_usage).findings()
+    findings = chain(_removed(before, after), refused)
+    where = places or Places({})
+    return Changes(added, changed, tuple(where.problem(*finding) for finding in findings))
+
+
+def _records(catalogue: Catalogue | None) -> dict[tuple[str, str], Kept]:
+    if catalogue is None:
+        return {}
+    records: dict[tuple[str, str], Kept] = {("plans", plan.code): plan for plan in catalogue.plans}
+    kinds: Mapping[str, Iterable[Customer | Meter | Price | Subscription]] = {
+        "customers": catalogue.customers,
+        "meters": catalogue.meters,
+        "prices": catalogue.prices,
+        "subscriptions": catalogue.subscriptions,
+    }
+    return records | {(kind, each.id): each for kind, all_ in kinds.items() for each in all_}
+
+
+def _removed(before: Iterable[tuple[str, str]], after: Mapping[tuple[str, str], Kept]) -> Iterator[_Finding]:
+    for kind, key in before:
+        if (kind, key) not in after:
+            yield _Finding(
+                kind, key, "", "is stored and cannot be removed: history may need it; end it instead"
+            )
+
+
+class _Comparison:
+    def __init__(self, old: Catalogue, new: Catalogue, now: int, has_usage: Callable[[str], bool]) -> None:
+        self._old = old
+        self._new = new
+        self._now = now
+        self._has_usage = has_usage
+        self._answers: dict[str, bool] = {}
+
+    def findings(self) -> Iterator[_Finding]:
+        """Give everything that is refused."""
+        yield from self._prices()
+        yield from self._meters()
+        yield from self._customers()
+        yield from self._subscriptions()
+
+    def _counted(self, subscription: Subscription) -> bool:
+        answer = self._answers.get(subscription.id)
+        if answer is None:
+            answer = self._answers[subscription.id] = self._has_usage(subscription.id)
+        return answer
+
+    def _prices(self) -> Iterator[_Finding]:
+        new = {price.id: price for price in self._new.prices}
+        for price in self._old.prices:
+            if price.id in new:
+                for name in _differing(_PRICE_FIELDS, price, new[price.id]):
+                    yield _Finding("prices", price.id, name, _IMMUTABLE)
+
+    def _meters(self) -> Iterator[_Finding]:
+        new = {meter.id: meter for meter in self._new.meters}
+        for meter in self._old.meters:
+            other = new.get(meter.id)
+            if other is None or replace(meter, name=other.name) == other or not self._meter_counted(meter):
+                continue
+            for name in _differing(_METER_FIELDS, meter, other):
+                yield _Finding("meters", meter.id, name, f"cannot change: {_COUNTED} by it; make a new meter")
+            if self._effective(_earlier(meter.deleted_at, other.deleted_at)):
+                yield _Finding("meters", meter.id, "deleted_at", _past("deletion"))
+
+    def _meter_counted(self, meter: Meter) -> bool:
+        return any(
+            self._counted(subscription)
+            for subscription in self._old.subscriptions
+            if any(item.meter is not None and item.meter.id == meter.id for item in subscription.line_items)
+        )
+
+    def _customers(self) -> Iterator[_Finding]:
+        new = {customer.id: customer for customer in self._new.customers}
+        for customer in self._old.customers:
+            other = new.get(customer.id)
+            if other is None or not self._customer_counted(customer):
+                continue
+            for name, facts, others in (
+                ("country", customer.country, other.country),
+                ("customer_type", customer.customer_type, other.customer_type),
+            ):
+                if self._effective(_first_difference(facts, others)):
+                    yield _Finding("customers", customer.id, name, _past("change"))
+
+    def _customer_counted(self, customer: Customer) -> bool:
+        subscriptions = (each for each in self._old.subscriptions if each.customer_id == customer.id)
+        return any(self._counted(subscription) for subscription in subscriptions)
+
+    def _subscriptions(self) -> Iterator[_Finding]:
+        new = {subscription.id: subscription for subscription in self._new.subscriptions}
+        for subscription in self._old.subscriptions:
+            other = new.get(subscription.id)
+            if other is None or other == subscription or not self._counted(subscription):
+                continue
+            for path, reason in self._subscription(subscription, other):
+                yield _Finding("subscriptions", subscription.id, path, reason)
+
+    def _subscription(self, old: Subscription, new: Subscription) -> Iterator[tuple[str, str]]:
+        for name in _differing(_SUBSCRIPTION_FIELDS, old, new):
+            yield name, f"cannot change: {_COUNTED}; end the subscription and make a new one"
+        if self._effective(_earlier(old.end, new.end)):
+            yield "end", _past("change")
+        if self._effective(_first_difference(old.plan, new.plan)):
+            yield "plan", _past("change")
+        items = {item.id: item for item in old.line_items}
+        for index, item in enumerate(new.line_items):
+            for name, reason in self._line_item(items.pop(item.id, None), item):
+                yield f"line_items[{index}]{name}", reason
+        for identity in items:
+            yield "line_items", f"{identity!r} cannot be removed: {_COUNTED}; give it an end"
+
+    def _line_item(self, old: LineItem | None, new: LineItem) -> Iterator[tuple[str, str]]:
+        if old is None:
+            if self._effective(new.start):
+                yield ".start", _past("new line item")
+            return
+        if old.price.id != new.price.id:
+            yield ".price", "cannot change: end the line item and add one with the new price"
+        if self._effective(_earlier(old.start, new.start)):
+            yield ".start", _past("change")
+        if self._effective(_earlier(old.end, new.end)):
+            yield ".end", _past("change")
+
+    def _effective(self, at: int | None) -> bool:
+        """Tell whether something that changes from an instant on would change the past."""
+        return at is not None and at < self._now
+
+
+def _past(what: str) -> str:
+    return f"this {what} would take effect before now, and {_COUNTED}"
+
+
+def _differing(names: Iterable[str], old: object, new: object) -> Iterator[str]:
+    return (name for name in names if getattr(old, name) != getattr(new, name))
+
+
+def _earlier(old: int | None, new: int | None) -> int | None:
+    """Give the instant from which two bounds differ, None if they do not; as a bound, None is never."""
+    if old == new:
+        return None
+    return min(END_OF_TIME if old is None else old, END_OF_TIME if new is None else new)
+
+
+def _first_difference(old: Sequence[Dated], new: Sequence[Dated]) -> int | None:
+    """Give the first instant at which two dated facts differ, None if they never do."""
+    turns = sorted({ZERO_TIME if fact.since is None else fact.since for fact in (*old, *new)})
+    return next((at for at in turns if in_force(old, at) != in_force(new, at)), None)

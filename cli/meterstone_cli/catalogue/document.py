@@ -1,0 +1,238 @@
+"""Reading one YAML 1.2 or JSON file into plain values, exactly.
+
+A number is an `int` or the `Decimal` of its text, never a float. YAML's plain scalars are read by the core
+schema of YAML 1.2 (`NO`, `on` and `2024-01-01` are text). What a catalogue has no use for, and what would
+make a file cost more than its size, is refused: tags, merge keys, keys that are no text, repeated keys,
+infinities and NaN, negative zero, deep nesting, and aliases that would expand to more than `MOST_VALUES`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import NoReturn
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+type Value = str | int | bool | Decimal | list[Value] | dict[str, Value] | None
+
+MOST_BYTES = 32 * 1024 * 1024
+MOST_VALUES = 2_000_000
+DEEPEST = 24
+MOST_DIGITS = 40
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEAN = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+
+class Unreadable(ValueError):  # noqa: N818 - it says what the file is
+    """The file is not such a document; the message says where and why."""
+
+
+def read_document(path: Path) -> Value:
+    """Read one file. Raises `Unreadable`."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise Unreadable(
+                f"is larger than {MOST_BYTES // 1024 // 1024} MiB: split it into a folder of files"
+            )
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"is not UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    return parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+
+
+def parse_json(text: str) -> Value:
+    """Read a JSON text. Raises `Unreadable`."""
+    try:
+        value: Value = json.loads(
+            text,
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError:
+        raise Unreadable("is nested too deeply") from None
+    _check_depth(value, DEEPEST)
+    return value
+
+
+def parse_yaml(text: str) -> Value:
+    """Read a YAML text of one document. Raises `Unreadable`."""
+    try:
+        return _Composer(YAML(typ="safe", pure=True).parse(text)).document()
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise Unreadable(f"{where}{error.problem or error.context}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        reason = str(error) or type(error).__name__
+        raise Unreadable(f"is not YAML: {reason.splitlines()[0]}") from error
+
+
+class _Composer:
+    """Turns YAML events into values. Each anchor is kept with the number of values it stands for."""
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self._events = events
+        self._anchors: dict[str, tuple[Value, int]] = {}
+        self._count = 0
+
+    def document(self) -> Value:
+        value: Value = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._refuse(event, "a file holds one document")
+                value = self._value(next(self._events), DEEPEST)
+        return value
+
+    def _value(self, event: Event, depth: int) -> Value:
+        if not depth:
+            self._refuse(event, f"is nested more than {DEEPEST} levels deep")
+        before = self._count
+        self._grow(event, 1)
+        if isinstance(event, AliasEvent):
+            if event.anchor not in self._anchors:
+                self._refuse(event, f"no anchor is called {event.anchor} here")
+            value, size = self._anchors[event.anchor]
+            self._grow(event, size)
+            return value
+        if not isinstance(event, NodeEvent):
+            self._refuse(event, "a value is missing here")
+        if event.tag is not None and event.tag != "!":  # type: ignore[attr-defined]
+            self._refuse(event, "tags are not supported")
+        value = self._untagged(event, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = value, self._count - before
+        return value
+
+    def _untagged(self, event: NodeEvent, depth: int) -> Value:
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event)
+        if isinstance(event, SequenceStartEvent):
+            items: list[Value] = []
+            while not isinstance(inner := next(self._events), SequenceEndEvent):
+                items.append(self._value(inner, depth - 1))
+            return items
+        if not isinstance(event, MappingStartEvent):
+            self._refuse(event, "a value is missing here")
+        entries: dict[str, Value] = {}
+        while not isinstance(inner := next(self._events), MappingEndEvent):
+            key = self._key(inner)
+            if key in entries:
+                self._refuse(inner, f"the key {_shown(key)} is repeated")
+            entries[key] = self._value(next(self._events), depth - 1)
+        return entries
+
+    def _key(self, event: Event) -> str:
+        if not isinstance(event, ScalarEvent) or event.anchor is not None:
+            self._refuse(event, "a key must be plain text")
+        if event.value == "<<" and event.style is None:
+            self._refuse(event, "merge keys are not part of YAML 1.2")
+        key = self._scalar(event)
+        if not isinstance(key, str):
+            self._refuse(event, f"the key {_shown(event.value)} is not text: quote it")
+        return key
+
+    def _scalar(self, event: ScalarEvent) -> Value:
+        text: str = event.value
+        if event.style is not None:
+            return text
+        if text in _NULL:
+            return None
+        if text in _BOOLEAN:
+            return _BOOLEAN[text]
+        if _INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text):
+            try:
+                return _number(text)
+            except Unreadable as error:
+                self._refuse(event, str(error))
+        if _NOT_FINITE.fullmatch(text) or _OTHER_BASE.fullmatch(text):
+            self._refuse(event, f"{_shown(text)} is not a number of the form -12.5")
+        return text
+
+    def _grow(self, event: Event, by: int) -> None:
+        self._count += by
+        if self._count > MOST_VALUES:
+            self._refuse(event, f"holds more than {MOST_VALUES} values, aliases expanded")
+
+    def _refuse(self, event: Event, reason: str) -> NoReturn:
+        mark = event.start_mark
+        raise Unreadable(f"line {mark.line + 1}, column {mark.column + 1}: {reason}")
+
+
+def _number(text: str) -> int | Decimal:
+    if len(text) > MOST_DIGITS:
+        raise Unreadable(f"the number {_shown(text)} has too many digits")
+    if _INTEGER.fullmatch(text):
+        value: int | Decimal = int(text)
+    else:
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            raise Unreadable(f"the number {_shown(text)} is out of range") from None
+    if not value and text.startswith("-"):
+        raise Unreadable(f"{text} is a negative zero: write 0")
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise Unreadable(f"{text} is not a number of the form -12.5")
+
+
+def _object(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise Unreadable(f"the key {_shown(repeated)} is repeated")
+    return entries
+
+
+def _check_depth(value: Value, depth: int) -> None:
+    if not isinstance(value, list | dict):
+        return
+    if not depth:
+        raise Unreadable(f"is nested more than {DEEPEST} levels deep")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_depth(inner, depth - 1)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= MOST_DIGITS else text[:MOST_DIGITS] + "…")

@@ -1,0 +1,349 @@
+"""The catalogue's file format, kind by kind: what stands in a record, before anything is looked up elsewhere.
+
+Types are strict: text is text, and a number may also be written as text (`"0.10"`). Instants are RFC 3339,
+and UTC if they have no offset. A fact that can change over time is a plain value, or a list of `{value,
+since}`, of which only the first may leave `since` out.
+"""
+
+import unicodedata
+from decimal import Decimal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from meterstone.pricing.commitment import CommitmentSplit
+from meterstone.pricing.currency import is_currency
+from meterstone.pricing.money import number, plain
+from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
+from meterstone.usage.calendar import BucketSize, zone
+from meterstone.usage.instant import format_instant, parse_instant
+from meterstone.usage.meter import BUCKETED_AGGREGATIONS, RECURRING_AGGREGATIONS, Aggregation, property_text
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone_cli.catalogue.countries import COUNTRIES
+
+LONGEST_ID = 255
+LONGEST_TEXT = 10_000
+
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def checked_id(text: str) -> str:
+    """Check an id: 1 to 255 characters, no control characters, no white space at its ends.
+
+    Raises `ValueError`.
+    """
+    if not text:
+        raise ValueError("must not be empty")
+    if len(text) > LONGEST_ID:
+        raise ValueError(f"has {len(text)} characters, {LONGEST_ID} are allowed")
+    if not text.isascii() or not text.isprintable():
+        _refuse_control(text)
+    if text != text.strip():
+        raise ValueError("must not begin or end with white space")
+    return text
+
+
+def _refuse_control(text: str, allowed: str = "") -> None:
+    for character in text:
+        if character not in allowed and unicodedata.category(character) in _CONTROL:
+            raise ValueError(f"must not hold the control character U+{ord(character):04X}")
+
+
+def _label(text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"has {len(text)} characters, {LONGEST_TEXT} are allowed")
+    _refuse_control(text, "\n\t")
+    return text
+
+
+def _instant(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 date and time, such as 2026-01-31T00:00:00Z")  # noqa: TRY004 - pydantic's
+    return parse_instant(value)
+
+
+def _not_negative(value: Any) -> Decimal:
+    amount = number(value)
+    if amount < 0:
+        raise ValueError("must not be negative")
+    return amount
+
+
+def _instant_text(value: Any) -> str:
+    return format_instant(_instant(value))
+
+
+def _money_text(value: Any) -> str:
+    return plain(number(value))
+
+
+def _zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _country(code: str) -> str:
+    if code not in COUNTRIES:
+        raise ValueError("is not an ISO 3166-1 alpha-2 country, such as NO")
+    return code
+
+
+def _currency(code: str) -> str:
+    if not is_currency(code):
+        raise ValueError("is not an ISO 4217 currency")
+    return code.lower()
+
+
+def _filter_value(value: Any) -> str:
+    text = None if isinstance(value, list | dict) else property_text(value)
+    if text is None:
+        raise ValueError("must be text, a number or true or false")
+    return text
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("must be a UUID") from None
+
+
+Id = Annotated[str, AfterValidator(checked_id)]
+Label = Annotated[str, AfterValidator(_label)]
+Instant = Annotated[int, BeforeValidator(_instant)]
+InstantText = Annotated[str, BeforeValidator(_instant_text)]
+Number = Annotated[Decimal, BeforeValidator(number)]
+Amount = Annotated[Decimal, BeforeValidator(_not_negative)]
+MoneyText = Annotated[str, BeforeValidator(_money_text)]
+TimeZone = Annotated[str, AfterValidator(_zone)]
+Country = Annotated[str, AfterValidator(_country)]
+Currency = Annotated[str, AfterValidator(_currency)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Record(BaseModel):
+    """A mapping with known keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatedValue[Value](Record):
+    """What a fact is from an instant on."""
+
+    value: Value
+    since: Instant | None = None
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [{"value": value}]
+
+
+def _ordered[Value](facts: list[DatedValue[Value]]) -> list[DatedValue[Value]]:
+    if not facts:
+        raise ValueError("must not be an empty list")
+    for before, after in pairwise(facts):
+        if after.since is None:
+            raise ValueError("only the first entry may leave `since` out")
+        if before.since is not None and after.since <= before.since:
+            raise ValueError("must be in the order of `since`, each later than the one before")
+    return facts
+
+
+type Dated[Value] = Annotated[list[DatedValue[Value]], BeforeValidator(_listed), AfterValidator(_ordered)]
+
+
+class OrganizationRecord(Record):
+    """`organization`: one mapping."""
+
+    id: Annotated[str, AfterValidator(_uuid)]
+    name: Label = ""
+    timezone: TimeZone = "UTC"
+
+
+class CustomerRecord(Record):
+    """An entry of `customers`. `id` is the external id."""
+
+    id: Id
+    name: Label = ""
+    timezone: TimeZone | None = None
+    country: Dated[Country] | None = None
+    customer_type: Dated[Literal["individual", "company"]] | None = None
+
+
+class PlanRecord(Record):
+    """An entry of `plans`."""
+
+    code: Id
+    name: Label = ""
+    description: Label = ""
+
+
+class MeterRecord(Record):
+    """An entry of `meters`."""
+
+    id: Id
+    code: Id
+    aggregation: Annotated[Aggregation, Field(strict=False)]
+    name: Label | None = None
+    event_name: Id | None = None
+    field: Id | None = None
+    multiplier: Number | None = None
+    filters: dict[Id, list[Annotated[str, BeforeValidator(_filter_value)]]] = {}
+    recurring: bool = False
+    bucket_size: Annotated[BucketSize, Field(strict=False)] | None = None
+    deleted_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Say everything that does not fit together, in one message."""
+        reasons = []
+        if self.aggregation is Aggregation.COUNT:
+            if self.field is not None:
+                reasons.append("COUNT has no field")
+        elif self.field is None:
+            reasons.append(f"{self.aggregation} needs a field")
+        if (self.multiplier is not None) != (self.aggregation is Aggregation.SUM_WITH_MULTIPLIER):
+            missing = self.multiplier is None
+            reasons.append(f"{self.aggregation} {'needs a' if missing else 'has no'} multiplier")
+        if self.recurring and self.aggregation not in RECURRING_AGGREGATIONS:
+            reasons.append(
+                f"{self.aggregation} cannot be recurring: only SUM, COUNT_UNIQUE and WEIGHTED_SUM can"
+            )
+        if self.bucket_size is not None:
+            if self.aggregation not in BUCKETED_AGGREGATIONS:
+                reasons.append(f"{self.aggregation} cannot have a bucket_size: only MAX and SUM can")
+            if self.recurring:
+                reasons.append("a recurring meter cannot have a bucket_size")
+        reasons += [
+            f"filters.{key} has no values, so that nothing passes"
+            for key, values in self.filters.items()
+            if not values
+        ]
+        if reasons:
+            raise ValueError("; ".join(reasons))
+        return self
+
+
+class TierRecord(Record):
+    """A tier of a price."""
+
+    up_to: int | None
+    unit_amount: Number
+    flat_amount: Number = Decimal(0)
+
+
+class TransformRecord(Record):
+    """How a PACKAGE price makes packages."""
+
+    divide_by: int
+    round: Annotated[RoundType, Field(strict=False)] = RoundType.UP
+
+
+class PriceUnitTierRecord(Record):
+    """A tier in a custom price unit, shown and never computed with."""
+
+    up_to: int | None = None
+    unit_amount: MoneyText
+    flat_amount: MoneyText | None = None
+
+
+class PriceRecord(Record):
+    """An entry of `prices`: Flexprice's price object."""
+
+    id: Id
+    currency: Currency
+    billing_model: Annotated[BillingModel, Field(strict=False)]
+    amount: Number = Decimal(0)
+    type: Annotated[PriceType, Field(strict=False)] = PriceType.USAGE
+    meter_id: Id | None = None
+    tier_mode: Annotated[TierMode, Field(strict=False)] | None = None
+    tiers: list[TierRecord] = []
+    transform_quantity: TransformRecord | None = None
+    billing_period: Annotated[BillingPeriod, Field(strict=False)] | None = None
+    billing_period_count: Count = 1
+    # What follows describes the price and is only shown.
+    display_name: Label | None = None
+    description: Label | None = None
+    lookup_key: Label | None = None
+    metadata: dict[Label, Label] | None = None
+    billing_cadence: Literal["RECURRING"] | None = None
+    invoice_cadence: Literal["ARREAR", "ADVANCE"] | None = None
+    entity_type: Literal["PLAN", "SUBSCRIPTION", "ADDON", "PRICE", "COSTSHEET"] | None = None
+    entity_id: Label | None = None
+    environment_id: Label | None = None
+    tenant_id: Label | None = None
+    group_id: Label | None = None
+    parent_price_id: Label | None = None
+    status: Literal["published", "deleted", "archived"] | None = None
+    min_quantity: MoneyText | None = None
+    trial_period_days: Annotated[int, Field(ge=0)] | None = None
+    price_unit: Label | None = None
+    price_unit_id: Label | None = None
+    price_unit_type: Literal["FIAT", "CUSTOM"] | None = None
+    price_unit_amount: MoneyText | None = None
+    price_unit_tiers: list[PriceUnitTierRecord] | None = None
+    conversion_rate: MoneyText | None = None
+    display_price_unit_amount: Label | None = None
+    start_date: InstantText | None = None
+    end_date: InstantText | None = None
+    created_at: InstantText | None = None
+    created_by: Label | None = None
+    updated_at: InstantText | None = None
+    updated_by: Label | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Tie the meter to the type, and a count of periods to a period."""
+        reasons = []
+        if (self.meter_id is None) == (self.type is PriceType.USAGE):
+            missing = self.meter_id is None
+            reasons.append(f"a {self.type} price {'needs a' if missing else 'has no'} meter_id")
+        if self.billing_period is None and "billing_period_count" in self.model_fields_set:
+            reasons.append("billing_period_count needs a billing_period")
+        if reasons:
+            raise ValueError("; ".join(reasons))
+        return self
+
+
+class CommitmentRecord(Record):
+    """What a subscription commits to."""
+
+    amount: Amount
+    overage_factor: Amount
+    split: Annotated[CommitmentSplit, Field(strict=False)] = CommitmentSplit.AMOUNT
+
+
+class LineItemRecord(Record):
+    """A price of a subscription, from its start to its end (default: the subscription's)."""
+
+    price: Id
+    id: Id | None = None
+    start: Instant | None = None
+    end: Instant | None = None
+
+
+class SubscriptionRecord(Record):
+    """An entry of `subscriptions`."""
+
+    id: Id
+    external_id: Id | None = None
+    customer: Id
+    plan: Dated[Id]
+    currency: Currency
+    start: Instant
+    end: Instant | None = None
+    billing_period: Annotated[BillingPeriod, Field(strict=False)] = BillingPeriod.MONTHLY
+    billing_period_count: Count = 1
+    billing_cycle: Annotated[BillingCycle, Field(strict=False)] = BillingCycle.CALENDAR
+    anchor: Instant | None = None
+    commitment: CommitmentRecord | None = None
+    line_items: list[LineItemRecord] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse an end that is not after the start."""
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("must end after it starts")
+        return self

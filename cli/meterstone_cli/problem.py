@@ -1,0 +1,26 @@
+"""What is wrong with something that a person wrote, and where."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One reason to refuse a file."""
+
+    #: The file as the person would name it.
+    file: str
+    #: Where in the file, such as `[3].line_items[0].price`; empty for the file as a whole.
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        """One line: `prices.yaml: prices[2].amount: must not be negative`."""
+        return ": ".join(part for part in self if part)
+
+
+class Refused(Exception):  # noqa: N818 - it says what became of the input
+    """Input that is not taken, with every reason at once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: Sequence[Problem] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))

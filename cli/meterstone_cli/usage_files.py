@@ -1,0 +1,438 @@
+"""Usage as files of events: CSV and JSONL, plain or gzipped, read line by line.
+
+JSONL, one object a line:
+
+    {"transaction_id": "t1", "code": "api_calls", "external_subscription_id": "s1",
+     "timestamp": "2026-01-31T12:00:00Z", "properties": {"region": "eu", "size": 12.5}}
+
+`event_id` and `event_name` (Flexprice) mean the same as `transaction_id` and `code` (Lago), and an event
+may name its `external_customer_id` instead of the subscription. `timestamp` is RFC 3339, or seconds since the
+Unix epoch as a number or as its text. Numbers are read exactly. Other keys are left alone.
+
+CSV has the same names in its header row. Columns called `properties.NAME` are the properties; if there are
+none of these, all columns with other names are. A cell is text, an empty one is absent, a row is one line.
+
+A row that is not an event becomes a `BadRow` in its place: none is skipped. `Aside` keeps such rows in a
+file, from which they can be loaded once their `row` has been corrected.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import IO, Any, NoReturn, Self, cast
+
+from meterstone.pricing.errors import NumberError, NumberOutOfRange
+from meterstone.pricing.money import number
+from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME, InvalidInstant, parse_instant
+from meterstone.usage.meter import Event, Properties, Property
+from meterstone_cli.catalogue.models import LONGEST_ID, checked_id
+
+#: The longest row, in bytes: with its keys an event must fit an item of the table.
+LONGEST_ROW = 256 * 1024
+#: How far ahead of the clock a timestamp may be: clocks differ.
+AHEAD = 5 * MINUTE
+
+_JSON_SUFFIXES = (".jsonl", ".ndjson")
+_CSV_SUFFIXES = (".csv",)
+_NAMES = {
+    "id": ("transaction_id", "event_id"),
+    "name": ("code", "event_name"),
+    "subscription": ("external_subscription_id",),
+    "customer": ("external_customer_id",),
+    "at": ("timestamp",),
+}
+_KNOWN = frozenset(name for names in _NAMES.values() for name in names) | {"properties"}
+_PROPERTY = "properties."
+_LONGEST_INTEGER = len("-") + 15
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """An event and whose it is: the external id of a subscription, of a customer, or both."""
+
+    subscription: str | None
+    customer: str | None
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is not an event: why, and what it is.
+
+    Bytes that are not UTF-8 stand in `row` as lone surrogates. `header` is a CSV file's header row. Of a row
+    longer than `LONGEST_ROW` only the beginning is kept.
+    """
+
+    reason: str
+    row: str
+    header: str | None = None
+
+
+class UnreadableUsage(ValueError):  # noqa: N818 - it says what the file is
+    """The file cannot be read, or not to its end; the message says why."""
+
+
+class _Bad(ValueError):  # noqa: N818 - it never leaves this module
+    """Why a row is bad."""
+
+
+def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
+    """Read a file's rows in order, each with its line number, counted from 1; empty lines are no rows.
+
+    Memory does not grow with the file. Raises `UnreadableUsage`, at the point where reading fails.
+    """
+    match _kind(path):
+        case "csv":
+            return _read_csv(path, now)
+        case _:
+            return _read_json(path, now)
+
+
+def sha256(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsage`."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableUsage(f"cannot be read: {error.strerror}") from error
+
+
+class Aside(AbstractContextManager["Aside"]):
+    """A file in which bad rows are put aside, made when the first one comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: IO[str] | None = None
+
+    def put(self, line: int, bad: BadRow) -> None:
+        """Add one row."""
+        if self._file is None:
+            self._file = self.path.open("w", encoding="ascii")
+        kept = {"line": line, "reason": bad.reason}
+        if bad.header is not None:
+            kept["header"] = bad.header
+        self._file.write(json.dumps(kept | {"row": bad.row}) + "\n")
+        self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def row_of(usage: UsageEvent) -> str:
+    """Write an event as a row of JSONL that reads back as the same event."""
+    event = usage.event
+    row: dict[str, Any] = {"transaction_id": event.id, "code": event.name}
+    if usage.subscription is not None:
+        row["external_subscription_id"] = usage.subscription
+    if usage.customer is not None:
+        row["external_customer_id"] = usage.customer
+    seconds, rest = divmod(event.at, SECOND)
+    row["timestamp"] = f"{Decimal(event.at).scaleb(-6):f}" if rest else seconds
+    row["properties"] = dict(event.properties)
+    return _dumps(row)
+
+
+def _dumps(value: Property | Mapping[str, Any]) -> str:
+    """Write JSON in which a Decimal is a number with its own digits; `json` can only write floats."""
+    match value:
+        case Mapping():
+            return (
+                "{" + ", ".join(f"{json.dumps(key)}: {_dumps(inner)}" for key, inner in value.items()) + "}"
+            )
+        case list():
+            return "[" + ", ".join(map(_dumps, value)) + "]"
+        case Decimal():
+            return str(value)
+        case _:
+            return json.dumps(value)
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    if suffixes and suffixes[-1] in _JSON_SUFFIXES:
+        return "jsonl"
+    if suffixes and suffixes[-1] in _CSV_SUFFIXES:
+        return "csv"
+    raise UnreadableUsage("is neither .csv nor .jsonl, plain or with .gz")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
+    """Read the lines of a file that are not empty, without their ends."""
+    line = 0
+    try:
+        with _opened(path) as file:
+            while raw := file.readline(LONGEST_ROW + 2):
+                line += 1
+                if len(raw) > LONGEST_ROW and not raw.endswith(b"\n"):
+                    length = len(raw) + _skip_line(file)
+                    reason = f"has {length} bytes, {LONGEST_ROW} are allowed; it is not copied in full"
+                    yield line, BadRow(reason, _text(raw[:1024]))
+                    continue
+                if line == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                raw = raw.rstrip(b"\r\n")
+                if not raw.strip():
+                    continue
+                try:
+                    yield line, raw.decode()
+                except UnicodeDecodeError as error:
+                    yield line, BadRow(f"is not UTF-8 (byte {error.start})", _text(raw))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableUsage(f"breaks off after line {line}: {error}") from error
+    except OSError as error:
+        raise UnreadableUsage(f"cannot be read: {error.strerror or error}") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path))
+    return path.open("rb")
+
+
+def _skip_line(file: IO[bytes]) -> int:
+    skipped = 0
+    while part := file.readline(LONGEST_ROW):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _read_json(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
+    for line, row in _lines(path):
+        if isinstance(row, BadRow):
+            yield line, row
+            continue
+        try:
+            yield line, _json_event(row, now + AHEAD)
+        except _Bad as error:
+            yield line, BadRow(str(error), row)
+
+
+def _json_event(row: str, latest: int) -> UsageEvent:
+    fields = _parse(row)
+    if type(inner := fields.get("row")) is str and "reason" in fields:  # a row that had been put aside
+        if type(header := fields.get("header")) is str:
+            _check_text([header, inner])
+            return _Columns(_cells(header)).event(_cells(inner), latest)
+        fields = _parse(inner)
+    properties = fields.get("properties")
+    if properties is None:
+        properties = {}
+    elif type(properties) is not dict:
+        raise _Bad("properties must be an object")
+    return _event(fields, properties, latest)
+
+
+def _check_text(value: Property) -> None:
+    """Refuse lone surrogates, which JSON can escape and no UTF-8 text can hold."""
+    match value:
+        case str() if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise _Bad("holds half of a surrogate pair, which is no text") from None
+        case list():
+            for inner in value:
+                _check_text(inner)
+        case dict():
+            for key, inner in value.items():
+                _check_text(key)
+                _check_text(inner)
+        case _:
+            pass
+
+
+def _parse(row: str) -> dict[str, Property]:
+    try:
+        fields = _decode(row)
+    except json.JSONDecodeError as error:
+        raise _Bad(f"is not JSON: {error.msg} (column {error.colno})") from error
+    except RecursionError:
+        raise _Bad("is nested too deeply") from None
+    if type(fields) is not dict:
+        raise _Bad("must be an object")
+    if "\\u" in row or not row.isascii():
+        _check_text(fields)
+    return fields
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise _Bad(f"a number has {len(text)} digits, 15 are allowed")
+    return int(text)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return number(Decimal(text))
+    except InvalidOperation:
+        raise _Bad(f"the number {text[:40]} is out of range") from None
+    except NumberError as error:
+        raise _Bad(f"the number {text[:40]}: {error}") from error
+
+
+def _constant(text: str) -> NoReturn:
+    raise _Bad(f"{text} is not a number of the form -12.5")
+
+
+def _object(pairs: list[tuple[str, Property]]) -> dict[str, Property]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Bad(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
+    return fields
+
+
+_decode: Callable[[str], Any] = json.JSONDecoder(
+    parse_int=_integer, parse_float=_decimal, parse_constant=_constant, object_pairs_hook=_object
+).decode
+
+
+def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
+    columns: _Columns | None = None
+    header = ""
+    for line, row in _lines(path):
+        if isinstance(row, BadRow):
+            if columns is None:
+                raise UnreadableUsage(f"its header row {row.reason}")
+            yield line, BadRow(row.reason, row.row, header)
+            continue
+        try:
+            if columns is None:
+                columns, header = _Columns(_cells(row)), row
+            else:
+                yield line, columns.event(_cells(row), now + AHEAD)
+        except _Bad as error:
+            if columns is None:
+                raise UnreadableUsage(f"its header row {error}") from error
+            yield line, BadRow(str(error), row, header)
+
+
+def _cells(row: str) -> list[str]:
+    try:
+        return next(csv.reader((row,), strict=True))
+    except csv.Error as error:
+        raise _Bad(f"is not one line of CSV: {error}") from error
+
+
+class _Columns:
+    """What the columns of a CSV file are."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        names = [name.strip() for name in names]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise _Bad(f"repeats the column {min(repeated)!r}")
+        for choice in (
+            _NAMES["id"],
+            _NAMES["name"],
+            _NAMES["at"],
+            (*_NAMES["subscription"], *_NAMES["customer"]),
+        ):
+            if not set(choice) & set(names):
+                raise _Bad(f"has no column {' or '.join(choice)}")
+        self._count = len(names)
+        self._fields = [(index, name) for index, name in enumerate(names) if name in _KNOWN]
+        marked = [
+            (i, name.removeprefix(_PROPERTY)) for i, name in enumerate(names) if name.startswith(_PROPERTY)
+        ]
+        others = [(i, name) for i, name in enumerate(names) if name not in _KNOWN and name]
+        self._properties = marked or others
+
+    def event(self, cells: Sequence[str], latest: int) -> UsageEvent:
+        """Read a row of cells. Raises `_Bad`."""
+        if len(cells) != self._count:
+            raise _Bad(f"has {len(cells)} cells, the header row has {self._count}")
+        fields: dict[str, Property] = {name: cells[index] for index, name in self._fields if cells[index]}
+        properties: Properties = {name: cells[index] for index, name in self._properties if cells[index]}
+        return _event(fields, properties, latest)
+
+
+def _event(fields: Mapping[str, Property], properties: Properties, latest: int) -> UsageEvent:
+    subscription, customer = _id(fields, "subscription"), _id(fields, "customer")
+    if subscription is None and customer is None:
+        raise _Bad("has neither external_subscription_id nor external_customer_id")
+    identity = _id(fields, "id")
+    if identity is None:
+        raise _Bad(
+            "has no transaction_id (or event_id), without which a repeat could not be told from a new event"
+        )
+    name = _id(fields, "name")
+    if name is None:
+        raise _Bad("has no code (or event_name)")
+    at = _timestamp(fields.get("timestamp"))
+    if at > latest:
+        raise _Bad("its timestamp is more than 5 minutes ahead of the clock")
+    return UsageEvent(subscription, customer, Event(identity, name, at, properties))
+
+
+def _id(fields: Mapping[str, Property], what: str) -> str | None:
+    found: str | None = None
+    for name in _NAMES[what]:
+        value = fields.get(name)
+        if value is None:
+            continue
+        if type(value) is not str:
+            raise _Bad(f"{name} must be text")
+        # The common case takes one look; the rest is told apart by `checked_id`.
+        if not (
+            0 < len(value) <= LONGEST_ID
+            and value.isascii()
+            and value.isprintable()
+            and value.strip() == value
+        ):
+            try:
+                checked_id(value)
+            except ValueError as error:
+                raise _Bad(f"{name} {error}") from error
+        if found is not None and found != value:
+            raise _Bad(f"{' and '.join(_NAMES[what])} differ")
+        found = value
+    return found
+
+
+def _timestamp(value: Property) -> int:
+    if type(value) is int:
+        at = value * SECOND
+    elif type(value) is Decimal:
+        at = _microseconds(value)
+    elif type(value) is str:
+        try:
+            at = _microseconds(number(value))
+        except NumberOutOfRange as error:
+            raise _Bad(f"timestamp: {error}") from error
+        except NumberError:
+            try:
+                return parse_instant(value)
+            except InvalidInstant as error:
+                raise _Bad(f"timestamp: {error}") from error
+    elif value is None:
+        raise _Bad("has no timestamp")
+    else:
+        raise _Bad("timestamp must be RFC 3339 or a number of seconds")
+    if not ZERO_TIME <= at < END_OF_TIME:
+        raise _Bad("timestamp: outside the years 1 to 9999")
+    return at
+
+
+def _microseconds(seconds: Decimal) -> int:
+    return int(seconds.scaleb(6) // 1)

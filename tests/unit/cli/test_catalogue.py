@@ -1,0 +1,347 @@
+"""A catalogue's folder: what it becomes, and everything that is wrong with it at once."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from meterstone.pricing.commitment import Commitment, CommitmentSplit
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.meter import Filter
+from meterstone.usage.subscription import Dated
+from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.problem import Refused
+
+SECOND = 1_000_000
+JANUARY = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
+
+GOOD = {
+    "organization.yaml": "{id: 6f9e0e0e-0000-4000-8000-000000000001, name: Fjord, timezone: Europe/Oslo}",
+    "customers.yaml": """
+- {id: c1, name: Ola, country: NO, customer_type: individual}
+- id: c2
+  timezone: Asia/Tokyo
+  country: [{value: JP}, {value: US, since: 2026-02-01T00:00:00+09:00}]
+""",
+    "plans.yaml": "- {code: basic, name: Basic}\n",
+    "meters.yaml": """
+- {id: calls, code: api_calls, aggregation: COUNT, filters: {size: [5.0, big, true]}}
+- {id: tokens, code: tokens, name: Tokens, aggregation: SUM, field: n, event_name: request, recurring: true}
+- {id: level, code: level, aggregation: WEIGHTED_SUM, field: n}
+- {id: peak, code: peak, aggregation: MAX, field: n, bucket_size: 15MIN}
+""",
+    "prices.yaml": """
+- {id: call, currency: NOK, billing_model: FLAT_FEE, amount: 0.1, meter_id: calls, display_name: A call}
+- {id: token, currency: nok, billing_model: FLAT_FEE, amount: "0.000001", meter_id: tokens}
+- {id: fee, currency: nok, billing_model: FLAT_FEE, amount: 49, type: FIXED}
+- {id: levelled, currency: nok, billing_model: FLAT_FEE, amount: 1, meter_id: level}
+""",
+    "subscriptions.yaml": """
+- id: s1
+  customer: c1
+  plan: basic
+  currency: NOK
+  start: 2026-01-01T00:00:00Z
+  commitment: {amount: 100, overage_factor: 1.5, split: whole_units}
+  line_items: [{price: call}, {price: fee, id: the-fee, end: 2026-02-01T00:00:00Z}]
+- {id: s2, customer: c2, plan: basic, currency: nok, start: 2026-01-01T00:00:00Z, external_id: shared}
+""",
+}
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write the good catalogue with some of its files replaced (`prices="…"`) or added (`prices__more="…"`)."""
+    contents = GOOD | {name.replace("__", "/") + ".yaml": text for name, text in files.items()}
+    for name, text in contents.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(Refused) as refused:
+        read_catalogue(folder)
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_a_good_folder_becomes_a_catalogue(tmp_path: Path) -> None:
+    catalogue, _ = read_catalogue(write(tmp_path))
+    assert catalogue.organization.timezone == "Europe/Oslo"
+    assert [customer.id for customer in catalogue.customers] == ["c1", "c2"]
+    assert catalogue.customers[0].country == (Dated("NO"),)
+    calls, _, peak, tokens = catalogue.meters
+    assert (calls.name, calls.event_name) == ("api_calls", "api_calls")
+    assert calls.filters == (Filter("size", ("5", "big", "true")),)
+    assert (tokens.event_name, tokens.recurring) == ("request", True)
+    assert peak.bucket_size is BucketSize.FIFTEEN_MINUTES
+    first, second = catalogue.subscriptions
+    assert (first.timezone, second.timezone) == ("Europe/Oslo", "Asia/Tokyo")
+    assert second.country[1].since == JANUARY + 30 * 86_400 * SECOND + 15 * 3600 * SECOND
+    assert first.commitment == Commitment(Decimal(100), Decimal("1.5"), CommitmentSplit.WHOLE_UNITS)
+    call, fee = first.line_items
+    assert (call.id, call.start, call.end, call.meter) == ("s1.call", JANUARY, None, calls)
+    assert (fee.id, fee.meter) == ("the-fee", None)
+    assert second.external_id == "shared"
+
+
+def test_numbers_are_exact_and_what_describes_a_price_is_carried(tmp_path: Path) -> None:
+    catalogue, _ = read_catalogue(write(tmp_path))
+    call = next(price for price in catalogue.prices if price.id == "call")
+    assert call.amount == Decimal("0.1")
+    assert call.currency == "nok"
+    assert call.details == {"display_name": "A call"}
+
+
+def test_a_kind_may_be_a_folder_of_yaml_and_json(tmp_path: Path) -> None:
+    folder = write(tmp_path, plans__more="- {code: more}")
+    (folder / "plans" / "json.json").write_text(json.dumps([{"code": "from-json"}]))
+    (folder / "README.md").write_text("left alone")
+    catalogue, _ = read_catalogue(folder)
+    assert [plan.code for plan in catalogue.plans] == ["basic", "from-json", "more"]
+
+
+def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path,
+        organization="{id: 5, timezone: Mars/Olympus}",
+        customers="- {id: c1, country: XX, colour: red}\n- {id: c1}\n- {id: c2, country: []}",
+        meters="""
+- {id: calls, code: api_calls, aggregation: COUNT, field: n}
+- {id: tokens, code: tokens, aggregation: MAX, recurring: true, group_by: [n]}
+- {id: level, code: level, aggregation: WEIGHTED_SUM, field: n, bucket_size: DAY}
+""",
+        prices="""
+- {id: call, currency: NOK, billing_model: FLAT_FEE, amount: 1e400, meter_id: calls}
+- {id: token, currency: nok, billing_model: TIERED, tier_mode: SLAB, tiers: [{up_to: 5, unit_amount: -1}], meter_id: no}
+- {id: fee, currency: EUR, billing_model: FLAT_FEE, amount: 49, type: FIXED}
+""",
+        subscriptions="""
+- {id: s1, customer: nobody, plan: none, currency: NOK, start: 2026-02-29T00:00:00Z}
+- id: s2
+  customer: c1
+  plan: basic
+  currency: NOK
+  start: 2026-01-01T00:00:00Z
+  line_items: [{price: call}, {price: fee}, {price: gone}]
+""",
+    )
+    assert problems(folder) == [
+        "organization.yaml: organization.id: must be text; a number or a boolean is text in quotes",
+        "organization.yaml: organization.timezone: no time zone is called Mars/Olympus",
+        "customers.yaml: customers[0].country: is not an ISO 3166-1 alpha-2 country, such as NO",
+        "customers.yaml: customers[0].colour: is not a known field",
+        "customers.yaml: customers[2].country: must not be an empty list",
+        "meters.yaml: meters[0]: COUNT has no field",
+        "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
+        "meters.yaml: meters[2]: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
+        "prices.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        "subscriptions.yaml: subscriptions[0].start: no such day",
+        "customers.yaml: customers[1].id: 'c1' is the id of customers[0] already",
+        "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
+        "prices.yaml: prices[1].tiers[0].up_to: must be null: the last tier is unbounded",
+        "prices.yaml: prices[1].meter_id: there is no meter 'no'",
+        "subscriptions.yaml: subscriptions[1].line_items[1].price: 'fee' is in EUR, the subscription in NOK",
+        "subscriptions.yaml: subscriptions[1].line_items[2].price: there is no price 'gone'",
+    ]
+
+
+START = "start: 2026-01-01T00:00:00Z"
+S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("plans", "- {code: ''}", "plans.yaml: plans[0].code: must not be empty"),
+        (
+            "plans",
+            f"- {{code: {'x' * 256}}}",
+            "plans.yaml: plans[0].code: has 256 characters, 255 are allowed",
+        ),
+        (
+            "plans",
+            r'- {code: "a\x07b"}',
+            "plans.yaml: plans[0].code: must not hold the control character U+0007",
+        ),
+        ("plans", "{code: a}", "plans.yaml: plans: must be a list"),
+        ("plans", "- 7", "plans.yaml: plans[0]: must be a mapping"),
+        ("plans", "- {code: a, code: b}", "plans.yaml: line 1, column 13: the key 'code' is repeated"),
+        ("plans", "- {1: a}", "plans.yaml: line 1, column 4: the key '1' is not text: quote it"),
+        ("plans", "- !!python/object:os.system {}", "plans.yaml: line 1, column 3: tags are not supported"),
+        ("plans", "- {<<: {}}", "plans.yaml: line 1, column 4: merge keys are not part of YAML 1.2"),
+        ("plans", "- [", "plans.yaml: line 1, column 4: expected the node content, but found '<stream end>'"),
+        ("plans", "[" * 30 + "]" * 30, "plans.yaml: line 1, column 25: is nested more than 24 levels deep"),
+        ("plans", "a: 1\n---\nb: 2", "plans.yaml: line 2, column 1: a file holds one document"),
+        (
+            "plans",
+            "- {code: a, name: .nan}",
+            "plans.yaml: line 1, column 19: '.nan' is not a number of the form -12.5",
+        ),
+        ("plans", "- {code: a, name: -0}", "plans.yaml: line 1, column 19: -0 is a negative zero: write 0"),
+        (
+            "prices__x",
+            "- {id: x, currency: nok, billing_model: FLAT_FEE, amount: NaN, meter_id: calls}",
+            "prices/x.yaml: prices[0].amount: not a number of the form -12.5",
+        ),
+        (
+            "prices__x",
+            f"- {{id: x, currency: nok, billing_model: FLAT_FEE, amount: {'9' * 39}, meter_id: calls}}",
+            "prices/x.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        ),
+        (
+            "prices__x",
+            "- {id: x, currency: zzz, billing_model: FLAT, amount: 1, meter_id: calls}",
+            "prices/x.yaml: prices[0].currency: is not an ISO 4217 currency\n"
+            "prices/x.yaml: prices[0].billing_model: should be 'FLAT_FEE', 'PACKAGE' or 'TIERED'",
+        ),
+        (
+            "prices__x",
+            "- {id: x, currency: nok, billing_model: PACKAGE, amount: 1, billing_period_count: 2}",
+            "prices/x.yaml: prices[0]: a USAGE price needs a meter_id; billing_period_count needs a billing_period",
+        ),
+        (
+            "prices__x",
+            "- {id: x, currency: nok, billing_model: PACKAGE, amount: 1, meter_id: calls}",
+            "prices/x.yaml: prices[0].transform_quantity: is required for a PACKAGE price",
+        ),
+        (
+            "prices__x",
+            "- {id: call, currency: nok, billing_model: FLAT_FEE, amount: 1, meter_id: calls}",
+            "prices.yaml: prices[0].id: 'call' is the id of prices[0] of prices/x.yaml already",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM, field: n, multiplier: 2, recurring: true, bucket_size: DAY}",
+            "meters/x.yaml: meters[0]: SUM has no multiplier; a recurring meter cannot have a bucket_size",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
+            "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; SUM_WITH_MULTIPLIER needs a multiplier; "
+            "filters.a has no values, so that nothing passes",
+        ),
+        (
+            "subscriptions",
+            S + ", end: 2026-01-01T00:00:00Z}",
+            "subscriptions.yaml: subscriptions[0]: must end after it starts",
+        ),
+        (
+            "subscriptions",
+            S + ", commitment: {amount: -1, overage_factor: -1, split: x}}",
+            "subscriptions.yaml: subscriptions[0].commitment.amount: must not be negative\n"
+            "subscriptions.yaml: subscriptions[0].commitment.overage_factor: must not be negative\n"
+            "subscriptions.yaml: subscriptions[0].commitment.split: should be 'amount' or 'whole_units'",
+        ),
+        (
+            "subscriptions",
+            S + ", anchor: 2026-01-01, billing_cycle: lunar}",
+            "subscriptions.yaml: subscriptions[0].billing_cycle: should be 'calendar' or 'anniversary'\n"
+            "subscriptions.yaml: subscriptions[0].anchor: not an RFC 3339 date and time",
+        ),
+        (
+            "subscriptions",
+            S + ", line_items: [{price: call}, {price: call, id: b}]}",
+            "subscriptions.yaml: subscriptions[0].line_items[1]: overlaps line_items[0] on the meter 'calls'",
+        ),
+        (
+            "subscriptions",
+            S + ", line_items: [{price: call, end: 2026-02-01T00:00:00Z}, {price: call, "
+            "start: 2026-02-01T00:00:00Z}]}",
+            "subscriptions.yaml: subscriptions[0].line_items[1].id: "
+            "'s.call' is the id of subscriptions[0].line_items[0] already",
+        ),
+        (
+            "subscriptions",
+            S + ", billing_period: ONETIME, line_items: [{price: levelled}]}",
+            "subscriptions.yaml: subscriptions[0].line_items[0].price: "
+            "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by",
+        ),
+        (
+            "subscriptions",
+            S
+            + ", external_id: x, end: 2026-03-01T00:00:00Z}\n"
+            + S.replace("id: s", "id: t")
+            + ", external_id: x}",
+            "subscriptions.yaml: subscriptions[1].external_id: 'x' is that of subscriptions[0] ('s') at the same time",
+        ),
+        (
+            "subscriptions",
+            S.replace("basic", "[{value: basic}, {value: no, since: 2026-02-01T00:00:00Z}]") + "}",
+            "subscriptions.yaml: subscriptions[0].plan[1].value: there is no plan 'no'",
+        ),
+        (
+            "customers__x",
+            "- {id: x, country: [{value: NO, since: 2026-02-01T00:00:00Z}, {value: SE}]}",
+            "customers/x.yaml: customers[0].country: only the first entry may leave `since` out",
+        ),
+        (
+            "customers__x",
+            "- {id: x, country: [{value: NO, since: 2026-02-01T00:00:00Z}, {value: SE, since: 2026-01-01T00:00:00Z}]}",
+            "customers/x.yaml: customers[0].country: must be in the order of `since`, each later than the one before",
+        ),
+        (
+            "customers__x",
+            "- {id: x, timezone: ../../etc/passwd, customer_type: robot}",
+            "customers/x.yaml: customers[0].timezone: not the name of a time zone\n"
+            "customers/x.yaml: customers[0].customer_type: should be 'individual' or 'company'",
+        ),
+        (
+            "coupons",
+            "[]",
+            "coupons.yaml: is none of a catalogue's files: "
+            "organization, customers, plans, meters, prices, subscriptions",
+        ),
+    ],
+)
+def test_bad_catalogues(tmp_path: Path, kind: str, text: str, expected: str) -> None:
+    folder = write(tmp_path, **{kind: text})
+    found = [each for each in problems(folder) if "there is no plan 'basic'" not in each]
+    assert "\n".join(found) == expected
+
+
+def test_an_external_id_may_be_used_again_later(tmp_path: Path) -> None:
+    later = S.replace("id: s", "id: t").replace("2026-01", "2026-03")
+    text = S + ", external_id: x, end: 2026-03-01T00:00:00Z}\n" + later + ", external_id: x}"
+    catalogue, _ = read_catalogue(write(tmp_path, subscriptions=text))
+    assert [each.external_id for each in catalogue.subscriptions] == ["x", "x"]
+
+
+def test_aliases_that_would_expand_without_bound_are_refused(tmp_path: Path) -> None:
+    bomb = "- &a [0,0,0,0,0,0,0,0,0,0]\n" + "\n".join(
+        f"- &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]" for i in range(7)
+    )
+    assert problems(write(tmp_path, plans__x=bomb)) == [
+        "plans/x.yaml: line 7, column 7: holds more than 2000000 values, aliases expanded"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"code": "a", "code": "b"}]', "the key 'code' is repeated"),
+        ('[{"code": NaN}]', "NaN is not a number of the form -12.5"),
+        ("[", "line 1, column 2: Expecting value"),
+        ("[" * 100_000, "is nested too deeply"),
+        (f"[{'9' * 5000}]", f"the number '{'9' * 40}…' has too many digits"),
+        (r'["\ud800"]', "plans[0]: must be a mapping"),
+        (r'[{"code": "\ud800"}]', "plans[0].code: must not hold the control character U+D800"),
+    ],
+)
+def test_bad_json(tmp_path: Path, text: str, expected: str) -> None:
+    folder = write(tmp_path)
+    (folder / "plans").mkdir()
+    (folder / "plans" / "x.json").write_text(text)
+    assert problems(folder) == [f"plans/x.json: {expected}"]
+
+
+def test_a_folder_without_an_organization(tmp_path: Path) -> None:
+    assert problems(tmp_path) == ["organization.yaml: is missing: a catalogue belongs to one organization"]
+    assert problems(tmp_path / "none")[0] == f"{tmp_path}/none: is not a folder"
+
+
+def test_what_is_not_utf_8(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "plans.yaml").write_bytes(b"- {code: \xff}")
+    assert problems(folder)[0] == "plans.yaml: is not UTF-8 (byte 9)"
