@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, Literal
 
 type Json = Mapping[str, Any]
-type Direction = Literal["request", "response"]
+type Direction = Literal["request", "response", "either"]
 
 #: A schema of the first type also takes every value of the others.
 _WIDER = {"number": {"integer"}}
@@ -31,8 +31,11 @@ class _Comparison:
         for name, scheme in self.facts["security_schemes"].items():
             if not scheme.items() <= ours["securitySchemes"].get(name, {}).items():
                 yield f"security scheme {name}: not as it was"
-        for name in self.facts["schemas"].keys() - ours["schemas"].keys():
-            yield f"schema {name}: missing"
+        for name, schema in self.facts["schemas"].items():
+            if name in ours["schemas"]:
+                yield from self._schema(f"schema {name}", schema, ours["schemas"][name], "either", ())
+            else:
+                yield f"schema {name}: missing"
         for route, operation in self.facts["operations"].items():
             method, path = route.split(" ")
             mine = self.document["paths"].get(path, {}).get(method.lower())
@@ -113,8 +116,10 @@ class _Comparison:
         self, where: str, theirs: Json, ours: Json, direction: Direction, seen: tuple[str, ...]
     ) -> Iterator[str]:
         required, asked = set(theirs.get("required", ())), set(ours.get("required", ()))
-        for name in sorted(required - asked if direction == "response" else asked - required):
-            yield f"{where}.{name}: {'not ' if direction == 'response' else ''}required"
+        if direction == "response":
+            yield from (f"{where}.{name}: not required" for name in sorted(required - asked))
+        if direction == "request":
+            yield from (f"{where}.{name}: required" for name in sorted(asked - required))
         for name, schema in theirs.get("properties", {}).items():
             if name in ours.get("properties", {}):
                 yield from self._schema(f"{where}.{name}", schema, ours["properties"][name], direction, seen)

@@ -1,0 +1,267 @@
+"""API Gateway on this machine: HTTP requests become proxy events, the functions' answers HTTP responses.
+
+It does what a deployed REST API does with the routes, limits and gateway responses of `template.yaml`, and
+calls the functions' own handlers. Sockets are `meterstone_cli.server`'s business.
+
+What happens where, as on AWS:
+
+- A path that no function has is answered here, with 404. Any method of a path that one has reaches it.
+- Bodies over 10 MB, events over Lambda's 6 MB, and more than 10,240 bytes of request line and header values
+  are answered here, with 413.
+- A handler that raises, takes more than 10 s or answers no proxy response is a 502, and one that could not be
+  called in 29 s a 504.
+"""
+
+import base64
+import binascii
+import json
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl, unquote
+
+from meterstone_cli.function import Function, FunctionBusy, FunctionFailed
+
+log = logging.getLogger(__name__)
+
+ROUTES: Final = {
+    "/api/v1/analytics/usage": "analytics_usage",
+    "/v1/subscriptions/usage": "subscription_usage",
+}
+"""The function of each path, by its folder's name."""
+
+BODY_LIMIT: Final = 10 * 1024 * 1024
+HEADER_LIMIT: Final = 10_240
+PAYLOAD_LIMIT: Final = 6 * 1024 * 1024
+
+STAGE: Final = "local"
+_API_ID: Final = "local"
+_ACCOUNT: Final = "000000000000"
+_JSON: Final = ("Content-Type", "application/json")
+
+# What a proxy response says of these would contradict how its body is sent.
+_FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request as it came in. `target` is path and query, still encoded."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    source_ip: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response, without the headers that frame its body."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class MalformedResponse(Exception):  # noqa: N818 - it reads as what the answer is
+    """What a handler returned is no proxy response."""
+
+
+_BODIES: Final[Mapping[int, tuple[str, str, str]]] = {
+    400: ("Bad Request", "validation_error", "The request was refused."),
+    404: ("Not Found", "not_found", "There is no such route."),
+    413: ("Content Too Large", "request_too_large", "The request is too large."),
+    502: ("Bad Gateway", "internal_error", "The request failed."),
+    504: ("Gateway Timeout", "internal_error", "The request took too long."),
+}
+
+
+def gateway_response(status: int) -> Response:
+    """Give the gateway's own answer: JSON with the keys of both contracts, as `template.yaml` has it."""
+    error, code, message = _BODIES[status]
+    body = {"status": status, "error": error, "code": code, "message": message, "http_status_code": status}
+    return Response(status, (_JSON,), json.dumps(body, separators=(",", ":")).encode())
+
+
+class Invocable(Protocol):
+    """What a gateway calls."""
+
+    def invoke(self, event: dict[str, Any], request_id: str) -> object:
+        """Give what the handler returns for an event; raise `FunctionFailed` or `FunctionBusy`."""
+
+
+class Gateway:
+    """A REST API whose paths are those of `functions`."""
+
+    def __init__(
+        self, functions: Mapping[str, Invocable], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._functions = functions
+        self._clock = clock
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request. Never raises: whatever goes wrong in a function is a 5xx."""
+        request_id = str(uuid.uuid4())
+        answer = self._answer(request, request_id)
+        return Response(answer.status, (*answer.headers, ("x-amzn-RequestId", request_id)), answer.body)
+
+    def _answer(self, request: Request, request_id: str) -> Response:
+        line = len(request.method) + len(request.target)
+        if (
+            line + sum(len(value) for _, value in request.headers) > HEADER_LIMIT
+            or len(request.body) > BODY_LIMIT
+        ):
+            return gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        path = unquote(request.target.partition("?")[0])
+        # A slash at the end is kept in the event, and makes no difference to the route.
+        resource = path.removesuffix("/")
+        function = self._functions.get(resource)
+        if function is None:
+            return gateway_response(HTTPStatus.NOT_FOUND)
+        event = proxy_event(request, resource, request_id, self._clock())
+        if len(request.body) > PAYLOAD_LIMIT // 6 and _size(event) > PAYLOAD_LIMIT:
+            return gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            return http_response(function.invoke(event, request_id))
+        except FunctionBusy:
+            return gateway_response(HTTPStatus.GATEWAY_TIMEOUT)
+        except FunctionFailed:
+            log.exception("%s %s failed", request.method, path)
+        except MalformedResponse as error:
+            log.warning("%s %s: the handler answered no proxy response: %s", request.method, path, error)
+        return gateway_response(HTTPStatus.BAD_GATEWAY)
+
+
+def load(folder: Path, routes: Mapping[str, str] = ROUTES) -> dict[str, Function]:
+    """Load the function of each route from `folder`/NAME/app.py; raises what their imports raise."""
+    return {path: Function(name, folder / name / "app.py") for path, name in routes.items()}
+
+
+def proxy_event(request: Request, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
+    """Give the event (payload format 1.0) that a REST API's Lambda proxy integration makes of a request.
+
+    The query is decoded once, `+` being a space; bytes that are no UTF-8 become U+FFFD, in the body too. Of a
+    parameter or header that is repeated the plain mapping has the last value.
+    """
+    path = unquote(request.target.partition("?")[0])
+    host = next((value for name, value in request.headers if name.lower() == "host"), "localhost")
+    headers = [
+        *request.headers,
+        ("X-Amzn-Trace-Id", f"Root=1-{int(now.timestamp()):08x}-{uuid.uuid4().hex[:24]}"),
+        ("X-Forwarded-For", request.source_ip),
+        ("X-Forwarded-Port", host.rpartition(":")[2] if ":" in host else "80"),
+        ("X-Forwarded-Proto", "http"),
+    ]
+    query = parse_qsl(request.target.partition("?")[2], keep_blank_values=True, errors="replace")
+    agent = next((value for name, value in request.headers if name.lower() == "user-agent"), None)
+    return {
+        "resource": resource,
+        "path": path,
+        "httpMethod": request.method,
+        "headers": dict(headers),
+        "multiValueHeaders": _collected(headers),
+        "queryStringParameters": dict(query) or None,
+        "multiValueQueryStringParameters": _collected(query) or None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "accountId": _ACCOUNT,
+            "apiId": _API_ID,
+            "domainName": host.partition(":")[0],
+            "domainPrefix": host.partition(".")[0].partition(":")[0],
+            "extendedRequestId": uuid.uuid4().hex[:16],
+            "httpMethod": request.method,
+            "identity": {
+                "accessKey": None,
+                "accountId": None,
+                "apiKey": None,
+                "apiKeyId": None,
+                "caller": None,
+                "cognitoAuthenticationProvider": None,
+                "cognitoAuthenticationType": None,
+                "cognitoIdentityId": None,
+                "cognitoIdentityPoolId": None,
+                "principalOrgId": None,
+                "sourceIp": request.source_ip,
+                "user": None,
+                "userAgent": agent,
+                "userArn": None,
+            },
+            "path": f"/{STAGE}{path}",
+            "protocol": "HTTP/1.1",
+            "requestId": request_id,
+            "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "requestTimeEpoch": int(now.timestamp() * 1000),
+            "resourceId": "local",
+            "resourcePath": resource,
+            "stage": STAGE,
+        },
+        "body": request.body.decode("utf-8", "replace") or None,
+        "isBase64Encoded": False,
+    }
+
+
+def http_response(answer: object) -> Response:
+    """Give the HTTP response that a REST API makes of a handler's answer; raises `MalformedResponse`.
+
+    A header in both mappings is sent with all its different values. Without a content type it is JSON.
+    """
+    if not isinstance(answer, dict):
+        raise MalformedResponse(f"a {type(answer).__name__}")
+    status, body = answer.get("statusCode"), answer.get("body")
+    if not isinstance(status, int) or not HTTPStatus.OK <= status < 600:  # noqa: PLR2004 - the last HTTP status
+        raise MalformedResponse(f"statusCode is {status!r}")
+    if body is not None and not isinstance(body, str):
+        raise MalformedResponse(f"body is a {type(body).__name__}")
+    headers = _answered_headers(answer)
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(_JSON)
+    if len(body or "") > PAYLOAD_LIMIT // 6 and _size(answer) > PAYLOAD_LIMIT:
+        raise MalformedResponse("over 6 MB")
+    return Response(status, tuple(headers), _answered_body(body or "", encoded=answer.get("isBase64Encoded")))
+
+
+def _answered_headers(answer: Mapping[str, object]) -> list[tuple[str, str]]:
+    single, multiple = (
+        {} if answer.get(key) is None else answer[key] for key in ("headers", "multiValueHeaders")
+    )
+    if not isinstance(single, dict) or not isinstance(multiple, dict):
+        raise MalformedResponse("headers are no mapping")
+    headers: list[tuple[str, str]] = []
+    for name, values in [*multiple.items(), *((name, [value]) for name, value in single.items())]:
+        if not isinstance(values, list):
+            raise MalformedResponse(f"header {name!r} has no list of values")
+        for value in values:
+            if not isinstance(value, str | int | float):
+                raise MalformedResponse(f"header {name!r} is a {type(value).__name__}")
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if not (name + text).isprintable() or not (name + text).isascii():
+                raise MalformedResponse(f"header {name!r} holds characters that no header may")
+            if name.lower() not in _FRAMING and (name, text) not in headers:
+                headers.append((name, text))
+    return headers
+
+
+def _answered_body(body: str, *, encoded: object) -> bytes:
+    if not encoded:
+        return body.encode("utf-8", "replace")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise MalformedResponse("body is no base64") from error
+
+
+def _collected(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    collected: dict[str, list[str]] = {}
+    for name, value in pairs:
+        collected.setdefault(name, []).append(value)
+    return collected
+
+
+def _size(payload: object) -> int:
+    return len(json.dumps(payload))
