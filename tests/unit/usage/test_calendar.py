@@ -323,6 +323,12 @@ B = BucketSize
             B.HOUR, "Australia/Lord_Howe", "2024-10-05T15:30:00Z", "15:30", "16:00", id="Lord Howe 02:30, cut"
         ),
         pytest.param(
+            B.FIFTEEN_MINUTES, "America/St_Johns", "1999-10-31T02:30:30Z", "02:30", "02:31", id="cut at 00:01"
+        ),
+        pytest.param(
+            B.FIFTEEN_MINUTES, "America/St_Johns", "1999-10-31T02:31:00Z", "02:31", "02:45", id="from 23:01"
+        ),
+        pytest.param(
             B.THREE_HOURS, "Europe/Berlin", "2024-10-27T00:30:00Z", "22:00", "02:00", id="00-03 of four hours"
         ),
         pytest.param(
@@ -478,6 +484,37 @@ def test_buckets_of_a_year(size: BucketSize, name: str, count: int) -> None:
     clock = zone(name)
     start, end = clock.day_start(day("2024-01-01")), clock.day_start(day("2025-01-01"))
     assert len(bucket_starts(size, start, end, clock)) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "expected"),
+    [
+        pytest.param(
+            "Australia/Lord_Howe",
+            "2024-04-06T13:20:00Z",
+            "2024-04-06T17:00:00Z",
+            ["13:00", "14:00", "15:00", "15:30", "16:30"],
+            id="half an hour back",
+        ),
+        pytest.param(
+            "Australia/Lord_Howe",
+            "2024-10-05T13:40:00Z",
+            "2024-10-05T17:00:00Z",
+            ["13:30", "14:30", "15:30", "16:00"],
+            id="half an hour forward",
+        ),
+        pytest.param(
+            "America/St_Johns",
+            "1999-10-31T01:30:00Z",
+            "1999-10-31T04:30:00Z",
+            ["01:30", "02:30", "02:31", "03:30"],
+            id="back at 00:01",
+        ),
+    ],
+)
+def test_hours_over_a_change_of_clocks(name: str, start: str, end: str, expected: list[str]) -> None:
+    starts = bucket_starts(B.HOUR, parse_instant(start), parse_instant(end), zone(name))
+    assert [format_instant(at)[11:16] for at in starts] == expected
 
 
 def test_buckets_end_with_time() -> None:

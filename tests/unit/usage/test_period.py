@@ -275,6 +275,12 @@ def test_period_at(cycle: str, at: str, start: str, end: str) -> None:
     assert found == Period(instant(start), instant(end))
 
 
+def test_a_boundary_that_the_clock_shows_twice_has_passed() -> None:
+    # It is 01:15 for the second time: earlier by the clock than the boundary at the first 01:30, yet past it.
+    daily = cadence("DAILY", 1, "anniversary", "2024-11-01T05:30", zone="America/New_York")
+    assert daily.period_at(instant("2024-11-03T06:15")).start == instant("2024-11-03T05:30")
+
+
 @pytest.mark.parametrize("end", [None, "2025-01-01T00:00:00Z"], ids=["never ends", "ends"])
 @pytest.mark.parametrize("cycle", ["calendar", "anniversary"])
 def test_onetime_is_the_whole_span(cycle: str, end: str | None) -> None:

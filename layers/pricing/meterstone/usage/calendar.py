@@ -324,7 +324,11 @@ def _walk(size: BucketSize, start: int, end: int, zone: Zone) -> Iterator[int]:
 
 
 def _bisect(low: int, high: int, reached: Callable[[int], bool]) -> int:
-    """Give the first instant in `(low, high]` at which `reached` holds; clocks change on whole seconds."""
+    """Give the first instant in `(low, high]` at which `reached` holds.
+
+    Clocks change on whole seconds, and no zone's clock changes twice within a week: between two instants less
+    than a day apart, one change at most is to be found.
+    """
     low, high = low // SECOND, -(-high // SECOND)
     while high - low > 1:
         middle = (low + high) // 2
