@@ -19,7 +19,7 @@ def subscription_usage(account: Account, request: Request) -> Reply:
     """Price a subscription's usage over a window, its commitment applied."""
     asked, now = flexprice.parse(request), clock.now()
     subscription = store.subscription(account, asked.subscription_id)
-    window = window_for(subscription, asked.start, asked.end, asked.lifetime, now)
+    window = window_for(subscription, asked.start, asked.end, lifetime=asked.lifetime, now=now)
     usage = store.window_usage(account, subscription, window, now)
     return flexprice.answer(rate(subscription, window, usage))
 

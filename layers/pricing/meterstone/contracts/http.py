@@ -17,10 +17,6 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 from meterstone.contracts.message import Contract, Problem, Refused, Reply, Request
 from meterstone.usage.subscription import Organization
 
-SERVICE: Final = "meterstone"
-TRACING: Final = "METERSTONE_TRACING"
-"""The environment variable that turns tracing on by the value `Active`, as CloudFormation spells it."""
-
 _NAMESPACE: Final = "Meterstone"
 _SERVER_ERRORS: Final = 500
 
@@ -85,8 +81,8 @@ class Application[A: Account]:
         self._resolver.not_found(self._unrouted)
         self._resolver.exception_handler(Refused)(self._refused)
         self._resolver.exception_handler(list(problems))(self._failed)
-        self._logger = Logger(service=SERVICE)
-        self._metrics = Metrics(namespace=_NAMESPACE, service=SERVICE)
+        self._logger = Logger()
+        self._metrics = Metrics(namespace=_NAMESPACE)
         self._cold = True
         self._seen: dict[str, str] = {}
         self.handler: Handler = _traced(self._handle)
@@ -172,12 +168,15 @@ class Application[A: Account]:
 
 
 def _traced(handler: Handler) -> Handler:
-    if os.environ.get(TRACING) != "Active":
+    """Trace the handler if the environment says in so many words that tracing is not disabled."""
+    if os.environ.get("POWERTOOLS_TRACE_DISABLED") != "false":
         return handler
-    # Only then: the tracer imports aiohttp's and every other library's patches.
+    # Imported only here: it takes as long as making the DynamoDB client.
     from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415
 
-    traced: Handler = Tracer(service=SERVICE).capture_lambda_handler(handler, capture_response=False)
+    traced: Handler = Tracer(patch_modules=["botocore"]).capture_lambda_handler(
+        handler, capture_response=False
+    )
     return traced
 
 
