@@ -40,10 +40,6 @@ class Cost(Protocol):
         """Items of the table."""
 
     @property
-    def bytes(self) -> int:
-        """Their size."""
-
-    @property
     def read_units(self) -> float:
         """What they cost, by the table's rules."""
 
@@ -145,15 +141,14 @@ class Application[A: Account]:
         self._metrics.add_dimension("route", self._seen["route"])
         self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
         self._metrics.add_metric("ItemsRead", MetricUnit.Count, cost.items)
-        self._metrics.add_metric("ReadUnits", MetricUnit.Count, float(cost.read_units))
+        self._metrics.add_metric("ReadUnits", MetricUnit.Count, cost.read_units)
         self._metrics.add_metric("Failures", MetricUnit.Count, int(status >= _SERVER_ERRORS))
         fields = {
             **self._metrics.serialize_metric_set(),
             **self._seen,
             "status": status,
             "items": cost.items,
-            "bytes": cost.bytes,
-            "read_units": float(cost.read_units),
+            "read_units": cost.read_units,
             "milliseconds": milliseconds,
             "request_id": (event.get("requestContext") or {}).get("requestId"),
             "function_request_id": getattr(context, "aws_request_id", None),

@@ -1,0 +1,13 @@
+"""The store: DynamoDB alone knows of this room, and it knows nothing of prices.
+
+StoreError
+├── StoreUnavailable      the table could not be reached or is throttled; the same call may succeed later
+├── Conflict              a condition of a transaction did not hold; nothing was written
+└── UnknownSubscription   the organization has no such subscription
+"""
+
+from meterstone.store.catalogue import Account, UnknownSubscription
+from meterstone.store.reads import Store
+from meterstone.store.table import Conflict, StoreError, StoreUnavailable
+
+__all__ = ["Account", "Conflict", "Store", "StoreError", "StoreUnavailable", "UnknownSubscription"]

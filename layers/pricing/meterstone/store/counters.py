@@ -1,0 +1,198 @@
+"""How ledgers are packed into items: a day, an hour or a bucket is a few characters of one item's text.
+
+| attribute | of | holds |
+|---|---|---|
+| `d` | counter | the state of each day, by its number from the billing period's first |
+| `p` | counter | what each day is worth as published: `[day, units, smallest currency units]` |
+| `c` | counter, first chunk | the state carried into the period, of a recurring meter |
+| `v`, `pos`, `th`, `st` | ledger's head | version, positions by shard, published through, stale from |
+| `f`, `l` | chain's head | starts of the first and the last billing period |
+| `s`, `i`, `m`, `b` | ledger's head | subscription, line item, meter, billing period's start |
+| `due_pk`, `due_at` | ledger's head | index `due`; absent while only events can change the ledger |
+| `h` | hours; values | the state of each hour; a bit for each hour |
+| `b` | buckets | the value of each bucket, by its start |
+| `a` | first seen | the instant |
+| `e` | detail | events: microseconds from the key's start, value, and id (LATEST) or text (COUNT_UNIQUE) |
+
+A plain ledger's head is its counter's first chunk, so that a month is one item.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from meterstone.pricing.money import plain
+from meterstone.store import keys
+from meterstone.store.table import Item, Row, integer, text
+from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
+from meterstone.usage.instant import key_instant, parse_key_instant
+from meterstone.usage.ledger import Counted, Head, Ledger, LedgerKey, identity
+from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.state import Json, State, decode, encode
+
+_encode = msgspec.json.Encoder().encode
+_STATES = msgspec.json.Decoder(dict[str, Json])
+_STATE = msgspec.json.Decoder(Json)
+_PUBLISHED = msgspec.json.Decoder(list[tuple[int, Decimal, int]])
+_POSITIONS = msgspec.json.Decoder(dict[str, int])
+_VALUES = msgspec.json.Decoder(dict[str, Decimal])
+_EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
+
+
+def first_day(charge: ChargePeriod) -> int:
+    """Give the day from which a counter numbers its days: that of the billing period's start."""
+    return charge.zone.day_of(charge.period.start)
+
+
+def chunks(charge: ChargePeriod, until: int) -> int:
+    """Count the chunks that a counter may have by an instant."""
+    end = until if charge.region.end is None else min(until, charge.region.end - 1)
+    return max(charge.zone.day_of(end) - first_day(charge), 0) // keys.CHUNK_DAYS + 1
+
+
+def chunk_of(charge: ChargePeriod, day: int) -> int:
+    """Give the number of the chunk that holds a day."""
+    return (day - first_day(charge)) // keys.CHUNK_DAYS
+
+
+def counter_key(charge: ChargePeriod, chunk: int) -> str:
+    """Give the sort key of a chunk of a charge's counter."""
+    code = charge.subscription.cadence(charge.item).code
+    return keys.counter(code, charge.period.start, charge.item.id, chunk)
+
+
+def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
+    """Pack a counter into its chunks, by sort key. The first one is always there."""
+    origin, size = first_day(charge), keys.CHUNK_DAYS
+    days: dict[int, dict[str, Json]] = {0: {}}
+    for day in sorted(counter.days):
+        chunk, number = divmod(day - origin, size)
+        days.setdefault(chunk, {})[str(number)] = encode(counter.days[day])
+    published: dict[int, list[tuple[int, str, int]]] = {}
+    for day in sorted(counter.published):
+        chunk, number = divmod(day - origin, size)
+        worth = counter.published[day]
+        published.setdefault(chunk, []).append((number, plain(worth.units), worth.cents))
+    items: dict[str, Item] = {}
+    for chunk in sorted(days.keys() | published.keys()):
+        item = items[counter_key(charge, chunk)] = {}
+        if chunk in days:
+            item["d"] = {"S": _encode(days[chunk]).decode()}
+        if chunk in published:
+            item["p"] = {"S": _encode(published[chunk]).decode()}
+        if chunk == 0 and counter.carry is not None:
+            item["c"] = {"S": _encode(encode(counter.carry)).decode()}
+    return items
+
+
+def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row]) -> Counter:
+    """Read a counter from its chunks, by their number."""
+    meter, origin = charge.meter, first_day(charge)
+    counter = Counter()
+    for chunk, row in rows.items():
+        base = origin + chunk * keys.CHUNK_DAYS
+        if packed := text(row, "d"):
+            states = _STATES.decode(packed)
+            counter.days.update(
+                (base + int(number), decode(meter, state)) for number, state in states.items()
+            )
+        counter.published.update(published(row, base))
+        if carried := text(row, "c"):
+            counter.carry = decode(meter, _STATE.decode(carried))
+    return counter
+
+
+def published(row: Row, base: int) -> Iterator[tuple[int, DayAmount]]:
+    """Give what a chunk's days are worth as published; ``base`` is the chunk's first day."""
+    if packed := text(row, "p"):
+        for number, units, cents in _PUBLISHED.decode(packed):
+            yield base + number, DayAmount(units, cents)
+
+
+def pack_head(organization_id: str, generation: str, ledger: Ledger, due: int | None) -> Item:
+    """Pack a ledger's head."""
+    head, key = ledger.head, ledger.key
+    item: Item = {
+        "v": {"N": str(head.version)},
+        "pos": {"S": _encode(head.positions).decode()},
+        "th": {"N": str(head.through)},
+        "s": {"S": key.subscription_id},
+        "m": {"S": key.meter_id},
+        "b": {"N": str(key.period_start)},
+    }
+    if key.item_id is not None:
+        item["i"] = {"S": key.item_id}
+    if head.stale_from is not None:
+        item["st"] = {"S": key_instant(head.stale_from)}
+        due = head.through
+    if head.first is not None and head.last is not None:
+        item |= {"f": {"N": str(head.first)}, "l": {"N": str(head.last)}}
+    if due is not None:
+        item |= {"due_pk": {"S": keys.due(organization_id, generation)}, "due_at": {"S": key_instant(due)}}
+    return item
+
+
+def unpack_head(row: Row | None) -> Head:
+    """Read a ledger's head; a new one where nothing is stored."""
+    if row is None:
+        return Head()
+    stale = text(row, "st")
+    return Head(
+        version=integer(row, "v"),
+        positions=_POSITIONS.decode(text(row, "pos") or "{}"),
+        through=integer(row, "th"),
+        stale_from=parse_key_instant(stale) if stale else None,
+        first=integer(row, "f") if "f" in row else None,
+        last=integer(row, "l") if "l" in row else None,
+    )
+
+
+def unpack_ledger_key(row: Row) -> LedgerKey:
+    """Read which ledger a head belongs to."""
+    return LedgerKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
+
+
+def pack_hours(hours: Mapping[int, State]) -> Item:
+    """Pack the hours of a day."""
+    return {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+
+
+def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
+    """Read the hours of a day."""
+    if row is None:
+        return {}
+    return {int(hour): decode(meter, state) for hour, state in _STATES.decode(text(row, "h")).items()}
+
+
+def pack_buckets(buckets: Mapping[int, Decimal]) -> Item:
+    """Pack the buckets of a day."""
+    return {"b": {"S": _encode({str(start): plain(buckets[start]) for start in sorted(buckets)}).decode()}}
+
+
+def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
+    """Read the buckets of a day, by their starts."""
+    if row is None:
+        return {}
+    return {int(start): value for start, value in _VALUES.decode(text(row, "b")).items()}
+
+
+def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
+    """Pack events, as offsets from ``start``."""
+    unique, latest = meter.aggregation is Aggregation.COUNT_UNIQUE, meter.aggregation is Aggregation.LATEST
+    packed = [
+        (
+            seen.at - start,
+            plain(seen.value),
+            keys.part(identity(seen.text)) if unique else seen.id if latest else "",
+        )
+        for _, seen in events
+    ]
+    return {"e": {"S": _encode(packed).decode()}}
+
+
+def unpack_detail(meter: Meter, start: int, row: Row) -> Iterator[Observation]:
+    """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
+    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
+    for offset, value, more in _EVENTS.decode(text(row, "e")):
+        yield Observation(start + offset, "" if unique else more, value, more if unique else "")

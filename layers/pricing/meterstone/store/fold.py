@@ -1,0 +1,255 @@
+"""Folding events into counters, and publishing what they are worth to the rollups: exactly once.
+
+One transaction counts a batch of one ledger's events, remembers their positions, and adds to the rollups what
+the ledger's days are worth now less what they were worth as last published. Delivered again, the events are
+below the remembered positions and change nothing; killed between two transactions, nothing is half done.
+
+What does not fit a transaction of 100 actions is counted first and published in steps: the ledger's head says
+from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from meterstone.pricing.money import plain
+from meterstone.store import keys
+from meterstone.store.counters import unpack_ledger_key
+from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Work, open_ledgers
+from meterstone.store.slices import slice_of
+from meterstone.store.table import Action, Conflict, StoreUnavailable, Table, text
+from meterstone.usage.charge import ChargePeriod, add_amounts
+from meterstone.usage.instant import key_instant
+from meterstone.usage.ledger import Counted, LedgerKey, Position, ledger_key
+from meterstone.usage.meter import Event, Meter, Observation, Uncounted
+from meterstone.usage.period import Cadence
+from meterstone.usage.subscription import LineItem, Span, Subscription
+
+ACTIONS = 100
+
+_LEDGERS_AT_ONCE = 100
+_ATTEMPTS = 20
+
+
+class Logged(NamedTuple):
+    """An event as it stands in the log, with the subscriptions that it is for."""
+
+    position: Position
+    event: Event
+    subscriptions: Sequence[Subscription]
+
+
+@dataclass(slots=True)
+class FoldReport:
+    """What became of a batch: how many events count somewhere, and why the others do not."""
+
+    counted: int = 0
+    uncounted: list[tuple[Position, str]] = field(default_factory=list)
+
+
+class Fold:
+    """Folds events of one organization into its counters and rollups."""
+
+    def __init__(self, table: Table, organization_id: str, generation: str, *, writer: int = 0) -> None:
+        """Write to a generation of an organization's counters.
+
+        ``writer`` names the items of the rollups that are added to. Readers add up those of all writers: with
+        one each, concurrent folds of a busy organization do not stand in each other's way.
+        """
+        self.table = table
+        self.organization_id = organization_id
+        self.generation = generation
+        self.writer = writer
+        #: Shards that will deliver nothing any more: ledgers drop their positions when next written.
+        self.forget: frozenset[str] = frozenset()
+        self._known: dict[str, _Matcher] = {}
+
+    def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
+        """Count events, in the order of their positions within each shard, and publish what they bring."""
+        report = FoldReport()
+        works: dict[LedgerKey, Work] = {}
+        for position, event, subscriptions in events:
+            reasons: list[str] = []
+            counted = False
+            for subscription in subscriptions:
+                for charge, seen in self._matcher(subscription).charges(event):
+                    if isinstance(seen, Uncounted):
+                        reasons.append(seen.reason)
+                        continue
+                    counted = True
+                    work = works.setdefault(ledger_key(charge), Work(subscription, charge.meter))
+                    work.events.append(Counted(position, seen))
+            if counted:
+                report.counted += 1
+            else:
+                report.uncounted.append((position, "; ".join(reasons) or "no meter of a line item counts it"))
+        self._fold_all(works, now)
+        return report
+
+    def roll(
+        self,
+        subscription_of: Callable[[str], Subscription],
+        now: int,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        """Publish what the clock has brought by ``now``; tell how many ledgers that changed.
+
+        Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
+        shows each day that has ended, and what was left half published is finished. Doing it twice changes
+        nothing.
+        """
+        rolled = 0
+        partition = keys.due(self.organization_id, self.generation)
+        while found := self.table.due(partition, key_instant(now)):
+            rows = self.table.batch_get(found[:_LEDGERS_AT_ONCE], consistent=True)
+            works: dict[LedgerKey, Work] = {}
+            for row in rows.values():
+                # The index may lag behind the item.
+                if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
+                    key = unpack_ledger_key(row)
+                    subscription = subscription_of(key.subscription_id)
+                    works[key] = Work(subscription, _meter(subscription, key.meter_id))
+            self._fold_all(works, now)
+            rolled += len(works)
+            progress(rolled)
+        return rolled
+
+    def _matcher(self, subscription: Subscription) -> "_Matcher":
+        matcher = self._known.get(subscription.id)
+        if matcher is None or matcher.subscription != subscription:
+            matcher = self._known[subscription.id] = _Matcher(subscription)
+        return matcher
+
+    def _fold_all(self, works: Mapping[LedgerKey, Work], now: int) -> None:
+        waiting = dict(works)
+        while waiting:
+            wave = {key: waiting[key] for key in list(waiting)[:_LEDGERS_AT_ONCE]}
+            batches = {
+                key: slice_of(work.subscription, work.meter, work.events) for key, work in wave.items()
+            }
+            self._fold_wave(wave, batches, now)
+            for key, work in wave.items():
+                work.events = work.events[len(batches[key]) :]
+                if not work.events:
+                    del waiting[key]
+
+    def _fold_wave(
+        self, works: Mapping[LedgerKey, Work], batches: Mapping[LedgerKey, list[Counted]], now: int
+    ) -> None:
+        """Write what fits together in one transaction, and the rest ledger by ledger."""
+        alone: list[LedgerKey] = []
+        together: list[tuple[LedgerKey, Change]] = []
+        for opened in self._open(works, batches, now):
+            change = opened.change(now, self.writer, self.forget)
+            if change is None:
+                continue
+            if change.stale:
+                alone.append(opened.ledger.key)
+            else:
+                together.append((opened.ledger.key, change))
+        for pack in _packs(together):
+            try:
+                self._write([change for _, change in pack])
+            except Conflict:
+                alone += [key for key, _ in pack]
+        for key in alone:
+            self._finish(key, works[key], batches[key], now)
+
+    def _finish(self, key: LedgerKey, work: Work, batch: list[Counted], now: int) -> None:
+        """Bring one ledger up to date, in as many transactions as it takes, whoever else writes to it."""
+        conflicts = 0
+        while conflicts < _ATTEMPTS:
+            (opened,) = self._open({key: work}, {key: batch}, now)
+            change = opened.change(now, self.writer, self.forget)
+            if change is None:
+                return
+            try:
+                self._write([change])
+            except Conflict:
+                conflicts += 1
+                continue
+            if not change.stale:
+                return
+        raise StoreUnavailable("a ledger is contended")
+
+    def _open(
+        self, works: Mapping[LedgerKey, Work], batches: Mapping[LedgerKey, list[Counted]], now: int
+    ) -> list[Opened]:
+        return open_ledgers(self.table, self.organization_id, self.generation, works, batches, now)
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        rollups: dict[RollupKey, RollupChange] = {}
+        for change in changes:
+            for key, days in change.rollups.items():
+                into = rollups.setdefault(key, {})
+                for day, worth in days.items():
+                    into[day] = add_amounts(into[day], worth) if day in into else worth
+        actions = [action for change in changes for action in change.actions]
+        actions += [_addition(self.table.name, key, days) for key, days in rollups.items()]
+        self.table.transact(actions)
+
+
+class _Matcher:
+    """Finds the charges of one subscription that an event belongs to; remembers where it last looked."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self._items: dict[str, list[tuple[LineItem, Meter, Span, Cadence]]] = {}
+        for item in subscription.line_items:
+            if item.meter is not None:
+                found = (item, item.meter, subscription.counted(item), subscription.cadence(item))
+                self._items.setdefault(item.meter.event_name, []).append(found)
+        self._charges: dict[str, ChargePeriod] = {}
+
+    def charges(self, event: Event) -> Iterator[tuple[ChargePeriod, Observation | Uncounted]]:
+        for item, meter, counted, cadence in self._items.get(event.name, ()):
+            if not counted.holds(event.at) or (seen := meter.observe(event)) is None:
+                continue
+            charge = self._charges.get(item.id)
+            if charge is None or not charge.region.holds(event.at):
+                period = cadence.period_at(event.at)
+                charge = self._charges[item.id] = ChargePeriod(self.subscription, item, period)
+            yield charge, seen
+
+
+def _meter(subscription: Subscription, meter_id: str) -> Meter:
+    return next(
+        item.meter for item in subscription.line_items if item.meter is not None and item.meter.id == meter_id
+    )
+
+
+def _packs(changes: Iterable[tuple[LedgerKey, Change]]) -> Iterator[list[tuple[LedgerKey, Change]]]:
+    """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
+    pack: list[tuple[LedgerKey, Change]] = []
+    actions, size = 0, 0
+    rollups: set[RollupKey] = set()
+    for key, change in changes:
+        more = rollups | change.rollups.keys()
+        full = actions + len(change.actions) + len(more) > ACTIONS or size + change.size > Change.LARGEST
+        if pack and full:
+            yield pack
+            pack, actions, size, more = [], 0, 0, set(change.rollups)
+        pack.append((key, change))
+        actions += len(change.actions)
+        size += change.size
+        rollups = more
+    if pack:
+        yield pack
+
+
+def _addition(table: str, key: RollupKey, days: RollupChange) -> Action:
+    terms, values = [], {}
+    for number in sorted(days):
+        units, cents = days[number]
+        for name, value in ((f"u{number:02}", plain(units)), (f"a{number:02}", str(cents))):
+            if value != "0":
+                terms.append(f"{name} :{name}")
+                values[f":{name}"] = {"N": value}
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
+            "UpdateExpression": "ADD " + ", ".join(terms),
+            "ExpressionAttributeValues": values,
+        }
+    }

@@ -1,0 +1,185 @@
+"""Importing usage: events into the log, from the log into the counters, each once however often it is stopped.
+
+An import is a stream of its own: its shard is named after its content, and an event's position is its line. A
+batch is logged, then folded, then the import's record moves past it. Run again after a stop, the log knows the
+events of the unfinished batch as this import's own and they are folded again, under the same positions: those
+that were counted are below what the ledgers remember.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
+from typing import NamedTuple
+
+from meterstone.store import keys
+from meterstone.store.catalogue import (
+    Account,
+    read_subscription,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
+from meterstone.store.event_log import LARGEST_EVENT, Entry, EventLog, Outcome, Target, content
+from meterstone.store.fold import Fold, Logged
+from meterstone.store.table import Row, Table, integer, key_item, text
+from meterstone.usage.instant import MINUTE, format_instant
+from meterstone.usage.ledger import Position
+from meterstone.usage.meter import Event
+from meterstone.usage.subscription import Subscription
+
+#: How far ahead of the clock an event may lie, in microseconds.
+AHEAD = 5 * MINUTE
+
+_BATCH = 5000
+_SHARD_DIGITS = 16
+_MOST_TARGETS = 20_000
+
+
+class Source(NamedTuple):
+    """What is imported: a name for people, and the SHA-256 of its content."""
+
+    name: str
+    digest: str
+
+
+class Given(NamedTuple):
+    """A line of a source: its number, whose event it is, and the event."""
+
+    line: int
+    target: Target
+    event: Event
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of a source's events.
+
+    ``counted`` events are new and count for at least one line item; ``uncounted`` are new, and why they count
+    for none. ``duplicates`` were logged before with the same content; ``refused`` were not logged, and why.
+    ``resumed_after`` is the line up to which an earlier run had come; ``finished_before`` tells that the whole
+    source had been imported, so that it was not read again.
+    """
+
+    counted: int = 0
+    duplicates: int = 0
+    uncounted: list[tuple[int, str]] = field(default_factory=list)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    resumed_after: int = 0
+    finished_before: bool = False
+
+
+class Importer:
+    """Imports usage of one organization."""
+
+    def __init__(self, table: Table, account: Account) -> None:
+        """Write to a table, into the account's live generation."""
+        self._table = table
+        self._organization_id = account.organization.id
+        self._log = EventLog(table, self._organization_id)
+        self._fold = Fold(table, self._organization_id, account.generation)
+        self._targets: dict[Target, list[Subscription]] = {}
+
+    def run(
+        self,
+        source: Source,
+        given: Iterable[Given],
+        now: int,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> ImportReport:
+        """Import a source's events in the order of their lines; `progress` is told each line reached."""
+        report = ImportReport()
+        records = {text(row, "sk"): row for row in self._table.query(self._imports, " ", "~")}
+        record = records.get(source.digest)
+        if record is not None and "done" in record:
+            report.finished_before = True
+            return report
+        report.resumed_after = 0 if record is None else integer(record, "line")
+        self._fold.forget = frozenset(_shard(each) for each, row in records.items() if "done" in row)
+        unfinished = {_shard(each): row for each, row in records.items() if "done" not in row}
+        self._remember(source, report.resumed_after, now, done=False)
+        for batch in batched(given, _BATCH, strict=False):
+            self._import(
+                source, [each for each in batch if each.line > report.resumed_after], unfinished, now, report
+            )
+            self._remember(source, batch[-1].line, now, done=False)
+            progress(batch[-1].line)
+        self._fold.roll(self._subscription, now)
+        self._remember(source, 0, now, done=True)
+        return report
+
+    def _import(
+        self,
+        source: Source,
+        batch: Sequence[Given],
+        unfinished: dict[str, Row],
+        now: int,
+        report: ImportReport,
+    ) -> None:
+        shard = _shard(source.digest)
+        entries: list[Entry] = []
+        owners: list[list[Subscription]] = []
+        for line, target, event in batch:
+            held = self._subscriptions(target)
+            owning = [each for each in held if each.span.holds(event.at)]
+            reason = _refusal(event, target, held, owning, now)
+            if reason is not None:
+                report.refused.append((line, reason))
+                continue
+            entries.append(Entry(Position(shard, line), target, event))
+            owners.append(owning)
+        logged: list[Logged] = []
+        for entry, owning, appended in zip(entries, owners, self._log.append(entries), strict=True):
+            line = entry.position.number
+            if appended.outcome is Outcome.NEW or appended.position == entry.position:
+                logged.append(Logged(entry.position, entry.event, owning))
+            elif appended.outcome is Outcome.CONFLICT:
+                report.refused.append((line, "another event has this transaction id"))
+            elif appended.position.shard != shard and appended.position.shard in unfinished:
+                name = text(unfinished[appended.position.shard], "name")
+                report.refused.append((line, f"belongs to an import that was stopped: run {name} again"))
+            else:
+                report.duplicates += 1
+        folded = self._fold.fold(logged, now)
+        report.counted += folded.counted
+        report.uncounted += [(position.number, reason) for position, reason in folded.uncounted]
+
+    def _subscriptions(self, target: Target) -> list[Subscription]:
+        found = self._targets.get(target)
+        if found is None:
+            read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            found = self._targets[target] = read(self._table, self._organization_id, target.external_id)
+        return found
+
+    def _subscription(self, subscription_id: str) -> Subscription:
+        return read_subscription(self._table, self._organization_id, subscription_id)
+
+    @property
+    def _imports(self) -> str:
+        return keys.imported(self._organization_id, "").pk
+
+    def _remember(self, source: Source, line: int, now: int, *, done: bool) -> None:
+        item = key_item(keys.imported(self._organization_id, source.digest))
+        item |= {"name": {"S": source.name}, "line": {"N": str(line)}, "at": {"S": format_instant(now)}}
+        if done:
+            item["done"] = {"S": format_instant(now)}
+        self._table.put(item)
+
+
+def _shard(digest: str) -> str:
+    return "i" + digest[:_SHARD_DIGITS]
+
+
+def _refusal(
+    event: Event, target: Target, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
+) -> str | None:
+    if not held:
+        kind = "subscription" if target.kind == "s" else "subscription of the customer"
+        return f"there is no {kind} {target.external_id!r}"
+    if not owning:
+        return "the subscription does not hold this time"
+    if event.at > now + AHEAD:
+        return "lies more than 5 minutes ahead"
+    if len(content(event)) > LARGEST_EVENT:
+        return f"is larger than {LARGEST_EVENT} bytes"
+    return None

@@ -1,0 +1,216 @@
+"""The table: every item's key, what it holds, and the access patterns that read it.
+
+One table, keys `pk` and `sk`, both text. Parts of a key are joined by `#`; a `#` inside an id is escaped, and an
+id of more than 64 bytes is replaced by its hash, so that no id can reach into another item. `<org>` is the
+organization's id and `<g>` its generation, which a rebuild swaps.
+
+| item | pk | sk | read by | read units (eventually consistent, by size s in KB) |
+|---|---|---|---|---|
+| API key | `key#<sha-256>` | `key` | get, once in 30 s | 0.5 |
+| key listing | `<org>#keys` | `<key id>` | query | s/8 |
+| organization | `<org>#organization` | `profile`, `meters` | query, once in 30 s | s/8 |
+| catalogue | `<org>#catalogue` | `<kind>#<id>` | query, by the loader alone | s/8 |
+| subscription | `<org>#subscription#<id>` | `document` | get | s/8 |
+| … of a customer | `<org>#customer#<external id>` | `<subscription id>` | query | s/8 |
+| … by external id | `<org>#external#<external id>` | `<subscription id>` | query | s/8 |
+| counter | `<org>#<g>#usage#<subscription>` | `C#<cadence>#<period start>#<line item>#<chunk>` | query of a cadence's range | s/8 |
+| chain | the same | `R#<meter>` | get | 0.5 |
+| hours | the same | `H#<line item>#<day>` | batch get | 0.5 each |
+| buckets | the same | `B#<line item>#<period start>#<day>` | batch get | 0.5 each |
+| detail | the same | `E#<line item>#<hour or day start>#<length>#<shard>#<number>` | query of an hour | s/8 |
+| first seen | the same | `F#<line item or meter>#<period start>#<value>` | batch get; query | 0.5 each; s/8 |
+| values of a day | the same | `U#<line item>#<day>#<value>` | query of a range of days | s/8 |
+| rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<writer>` | query of a range of months | s/8 |
+| event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
+| import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
+
+Index `due` (sparse, keys only): `due_pk` = `<org>#due`, `due_at` = the instant at which the clock alone will
+change the ledger.
+"""
+
+from datetime import date
+from hashlib import sha256
+from typing import NamedTuple
+
+from meterstone.usage.charge import Dimensions
+from meterstone.usage.instant import key_instant
+from meterstone.usage.ledger import LedgerKey
+
+CHUNK_DAYS = 62
+
+_LONGEST_PART = 64
+
+
+class Key(NamedTuple):
+    """The key of one item."""
+
+    pk: str
+    sk: str
+
+
+def part(text: str) -> str:
+    """Give an id as a part of a key: short, and without the separator.
+
+    >>> part("a#b"), part("é"), len(part("x" * 255))
+    ('a%23b', 'é', 65)
+    """
+    escaped = text.replace("%", "%25").replace("#", "%23")
+    if escaped and len(escaped.encode()) <= _LONGEST_PART and not escaped.startswith("~"):
+        return escaped
+    return "~" + sha256(text.encode()).hexdigest()
+
+
+def api_key(key: str) -> Key:
+    """Key of an API key's item: the key itself is stored nowhere."""
+    return Key("key#" + sha256(key.encode("utf-8", "surrogatepass")).hexdigest(), "key")
+
+
+def api_key_by_digest(digest: str) -> Key:
+    """Key of an API key's item, by the key's SHA-256."""
+    return Key(f"key#{digest}", "key")
+
+
+def key_listing(organization: str, key_id: str) -> Key:
+    """Key of an API key's entry in its organization's list."""
+    return Key(f"{organization}#keys", part(key_id))
+
+
+def organization(organization_id: str, sort: str) -> Key:
+    """Key of an organization's ``profile`` or ``meters``."""
+    return Key(f"{organization_id}#organization", sort)
+
+
+def catalogue(organization_id: str, kind: str, name: str) -> Key:
+    """Key of a catalogue entry of a kind."""
+    return Key(f"{organization_id}#catalogue", f"{kind}#{part(name)}")
+
+
+def subscription(organization_id: str, subscription_id: str) -> Key:
+    """Key of a subscription's document."""
+    return Key(f"{organization_id}#subscription#{part(subscription_id)}", "document")
+
+
+def of_customer(organization_id: str, customer_id: str, subscription_id: str = "") -> Key:
+    """Key of the mention of a subscription under its customer."""
+    return Key(f"{organization_id}#customer#{part(customer_id)}", part(subscription_id))
+
+
+def by_external_id(organization_id: str, external_id: str, subscription_id: str = "") -> Key:
+    """Key of the mention of a subscription under its external id."""
+    return Key(f"{organization_id}#external#{part(external_id)}", part(subscription_id))
+
+
+def usage(organization_id: str, generation: str, subscription_id: str) -> str:
+    """Partition of all that was counted of a subscription."""
+    return f"{organization_id}#{generation}#usage#{part(subscription_id)}"
+
+
+def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
+    """Sort key of a counter's chunk of 62 days."""
+    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}#{chunk:05}"
+
+
+def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
+    """Range of sort keys that holds a cadence's counters from one period to another, both included."""
+    # "$" is the character after "#": whatever the line item is called, its key lies below.
+    return f"C#{cadence}#{key_instant(first_start)}#", f"C#{cadence}#{key_instant(last_start)}$"
+
+
+def chain(meter_id: str) -> str:
+    """Sort key of the head of a recurring meter's chain."""
+    return f"R#{part(meter_id)}"
+
+
+def hours(item_id: str, day: int) -> str:
+    """Sort key of a line item's hours on a day."""
+    return f"H#{part(item_id)}#{_day(day)}"
+
+
+def buckets(item_id: str, period_start: int, day: int) -> str:
+    """Sort key of a line item's buckets on a day, of one billing period."""
+    return f"B#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
+
+
+def detail(item_id: str, start: int, length: str, shard: str, number: int, piece: int) -> str:
+    """Sort key of the events that one fold counted in one hour, or one day (see ``length``)."""
+    return f"{details(item_id, start, length)}{shard}#{number:020}#{piece:03}"
+
+
+def details(item_id: str, start: int, length: str) -> str:
+    """Prefix of the sort keys of all events of an hour, or of a day, that one line item counts."""
+    return f"E#{part(item_id)}#{key_instant(start)}#{length}#"
+
+
+def first_scope(key: LedgerKey) -> str:
+    """Prefix of the sort keys under which a ledger remembers when each value was first seen."""
+    if key.item_id is None:
+        return f"F#{part(key.meter_id)}#-#"
+    return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"
+
+
+def values(item_id: str, day: int) -> str:
+    """Prefix of the sort keys of the values that a line item saw on a day."""
+    return f"U#{part(item_id)}#{_day(day)}#"
+
+
+def rollup_partition(organization_id: str, generation: str, view: str, values_: tuple[str, ...]) -> str:
+    """Partition of a view for given values of its dimensions."""
+    return "#".join([organization_id, generation, "rollup", view, *(part(value) for value in values_)])
+
+
+def rollup(month: str, currency: str, meter_id: str, writer: int) -> str:
+    """Sort key of a metric's month, as one writer added it up."""
+    return f"{month}#{currency}#{part(meter_id)}#{writer}"
+
+
+def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
+    """List the views that a charge belongs to, with its values.
+
+    A charge without a value of a dimension is in no view of it: a filter on that dimension never finds it.
+    """
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for mask in range(8):
+        picked = [
+            (letter, value)
+            for bit, (letter, value) in enumerate(zip("PCY", dimensions, strict=True))
+            if mask >> bit & 1
+        ]
+        if all(value is not None for _, value in picked):
+            name = "".join(letter for letter, _ in picked) or "T"
+            found.append((name, tuple(value for _, value in picked if value is not None)))
+    return found
+
+
+def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
+    """Name the view that answers a filter: a dimension that is None is not filtered on."""
+    picked = [(letter, value) for letter, value in zip("PCY", dimensions, strict=True) if value is not None]
+    return "".join(letter for letter, _ in picked) or "T", tuple(value for _, value in picked)
+
+
+def event(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event in the log: of a subscription (``s``) or of a customer (``c``)."""
+    return Key(f"{organization_id}#events#{kind}#{part(external_id)}", part(transaction_id))
+
+
+def imported(organization_id: str, digest: str) -> Key:
+    """Key of the record of an import, by its content's SHA-256."""
+    return Key(f"{organization_id}#imports", digest)
+
+
+def due(organization_id: str, generation: str) -> str:
+    """Partition of the index ``due``."""
+    return f"{organization_id}#{generation}#due"
+
+
+def month_of(day: int) -> str:
+    """Give the month of a day as keys have it, such as `2024-03`."""
+    return date.fromordinal(day).isoformat()[:7]
+
+
+def parse_day(text: str) -> int:
+    """Read a day back from a key."""
+    return date.fromisoformat(text).toordinal()
+
+
+def _day(day: int) -> str:
+    return date.fromordinal(day).isoformat()

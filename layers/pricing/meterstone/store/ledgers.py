@@ -1,0 +1,394 @@
+"""Opening ledgers for writing: what is read of them, and the one transaction that changes each."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from itertools import batched
+from typing import ClassVar
+
+from meterstone.pricing.money import ZERO, subtract
+from meterstone.store import keys
+from meterstone.store.counters import (
+    chunk_of,
+    chunks,
+    counter_key,
+    pack_buckets,
+    pack_counter,
+    pack_detail,
+    pack_head,
+    pack_hours,
+    unpack_buckets,
+    unpack_counter,
+    unpack_head,
+    unpack_hours,
+)
+from meterstone.store.keys import Key
+from meterstone.store.slices import EVENTS_IN_A_DETAIL, by_detail
+from meterstone.store.table import Action, Item, Row, Table, integer, key_item
+from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.ledger import (
+    Counted,
+    Head,
+    Ledger,
+    LedgerKey,
+    Parts,
+    chain,
+    count,
+    restate,
+    touched,
+)
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Subscription
+
+type RollupKey = Key
+type RollupChange = dict[int, DayAmount]
+
+_NOTHING = DayAmount(ZERO, 0)
+_ACTIONS = 100
+_CHARGES_AT_ONCE = 120
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done to one ledger: events to count, in the order of their positions; maybe none."""
+
+    subscription: Subscription
+    meter: Meter
+    events: list[Counted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Change:
+    """What one transaction does to one ledger. ``stale``: more is to follow."""
+
+    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
+    LARGEST: ClassVar[int] = 3_000_000
+
+    actions: list[Action]
+    rollups: dict[RollupKey, RollupChange]
+    stale: bool
+    size: int
+
+
+@dataclass(slots=True)
+class Opened:
+    """A ledger as read from the table, with the batch of events that it has not counted yet."""
+
+    table: str
+    organization_id: str
+    generation: str
+    ledger: Ledger
+    parts: Parts
+    batch: list[Counted]
+    #: The counters' chunks and the head as they are stored, by sort key.
+    stored: dict[str, Item]
+    #: Whether the chain goes on beyond the charges that were read.
+    more: bool = False
+
+    def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> Change | None:
+        """Count the batch and publish what fits one transaction; None if nothing is to be done.
+
+        The positions of shards in ``forget`` are dropped.
+        """
+        ledger = self.ledger
+        if self.batch:
+            ledger.head.positions = {
+                shard: number for shard, number in ledger.head.positions.items() if shard not in forget
+            }
+        count(ledger, self.parts, self.batch)
+        series, due = restate(ledger, now)
+        fine = [*self._parts(), *self._details()] if self.batch else []
+        plan = _Plan(_ACTIONS - 1 - len(fine), self._touched())
+        left = self._publish(series, plan, writer)
+        ledger.head.stale_from = ledger.charges[-1].region.start if left is None and self.more else left
+        if ledger.meter.recurring:
+            self._extend_chain(plan)
+        items = self._changed({index for index, _ in plan.chunks}, due)
+        if items is None:
+            return None
+        actions = [self._put(sk, item) for sk, item in fine] + items
+        size = sum(_size(item) for _, item in fine) + sum(_size(item) for item in self.stored.values())
+        return Change(actions, plan.rollups, ledger.head.stale_from is not None, size)
+
+    def _touched(self) -> set[tuple[int, int]]:
+        """Name the counters' chunks that the batch falls into: they must be written."""
+        touched = set()
+        for _, seen in self.batch:
+            index = self.ledger.index_at(seen.at)
+            charge = self.ledger.charges[index]
+            touched.add((index, chunk_of(charge, charge.zone.day_of(seen.at))))
+        return touched
+
+    def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
+        """Publish month by month as long as the plan has room; give the start of the first charge left over."""
+        for index, (charge, counter) in enumerate(
+            zip(self.ledger.charges, self.ledger.counters, strict=True)
+        ):
+            packed = pack_counter(charge, counter)
+            moved = any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
+            # A new counter, or one whose carried value moved: that is in its first chunk.
+            if moved and not plan.take({(index, 0)}, ()):
+                return charge.region.start
+            worth = series[index]
+            months: dict[str, RollupChange] = {}
+            for day in sorted(worth.keys() | counter.published.keys()):
+                now, before = worth.get(day, _NOTHING), counter.published.get(day, _NOTHING)
+                if now != before:
+                    change = DayAmount(subtract(now.units, before.units), now.cents - before.cents)
+                    months.setdefault(keys.month_of(day), {})[day] = change
+            for month, days in months.items():
+                rollups = self._rollups(charge, month, writer)
+                if not plan.take({(index, chunk_of(charge, day)) for day in days}, rollups):
+                    return charge.region.start
+                for day, change in days.items():
+                    for key in rollups:
+                        plan.add(key, date.fromordinal(day).day, change)
+                    if day in worth:
+                        counter.published[day] = worth[day]
+                    else:
+                        del counter.published[day]
+        return None
+
+    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> list[RollupKey]:
+        sk = keys.rollup(month, charge.subscription.currency, charge.meter.id, writer)
+        return [
+            Key(keys.rollup_partition(self.organization_id, self.generation, view, values), sk)
+            for view, values in keys.views(charge.dimensions)
+        ]
+
+    def _extend_chain(self, plan: "_Plan") -> None:
+        head = self.ledger.head
+        for index, _ in plan.chunks:
+            start = self.ledger.charges[index].region.start
+            head.first = start if head.first is None else min(head.first, start)
+            head.last = start if head.last is None else max(head.last, start)
+
+    def _changed(self, charges: Iterable[int], due: int | None) -> list[Action] | None:
+        """Give the actions that write the head and the counters that differ from what is stored."""
+        ledger = self.ledger
+        items: dict[str, Item] = {}
+        for index in charges:
+            packed = pack_counter(ledger.charges[index], ledger.counters[index])
+            items |= packed
+            for sk in self._chunk_keys(ledger.charges[index]) - packed.keys():
+                items[sk] = {}
+        head_key = self._head_key()
+        head = pack_head(self.organization_id, self.generation, ledger, due)
+        items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
+        changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
+        if not self.batch and changed.keys() <= {head_key} and not self._head_moved(head):
+            return None
+        version = ledger.head.version
+        ledger.head.version += 1
+        head["v"] = {"N": str(ledger.head.version)}
+        changed[head_key] = items[head_key] | head
+        condition: Action = (
+            {
+                "ConditionExpression": "v = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(version)}},
+            }
+            if version
+            else {"ConditionExpression": "attribute_not_exists(pk)"}
+        )
+        return [
+            self._put(sk, item, condition if sk == head_key else {}) if item else self._delete(sk)
+            for sk, item in changed.items()
+        ]
+
+    def _head_moved(self, head: Item) -> bool:
+        """Tell whether the head differs in more than the time through which it was published."""
+        stored = self.stored.get(self._head_key(), {})
+        return any(stored.get(name) != head.get(name) for name in (head.keys() | _HEAD) - {"th", "v"})
+
+    def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
+        prefix = counter_key(charge, 0)[:-5]
+        return {sk for sk in self.stored if sk.startswith(prefix)}
+
+    def _head_key(self) -> str:
+        if self.ledger.meter.recurring:
+            return keys.chain(self.ledger.meter.id)
+        return counter_key(self.ledger.charges[0], 0)
+
+    def _parts(self) -> Iterator[tuple[str, Item]]:
+        ledger, parts = self.ledger, self.parts
+        for (item_id, day), hours in parts.hours.items():
+            yield keys.hours(item_id, day), pack_hours(hours)
+        for (start, day), buckets in parts.buckets.items():
+            yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
+        for value, first in parts.firsts.items():
+            yield keys.first_scope(ledger.key) + keys.part(value), {"a": {"N": str(first)}}
+        for (item_id, day, value), hours_seen in parts.values.items():
+            yield keys.values(item_id, day) + keys.part(value), {"h": {"N": str(hours_seen)}}
+
+    def _details(self) -> Iterator[tuple[str, Item]]:
+        for (item_id, start, length), events in by_detail(self.ledger, self.batch).items():
+            shard, number = events[0].position
+            for piece, some in enumerate(batched(events, EVENTS_IN_A_DETAIL, strict=False)):
+                yield (
+                    keys.detail(item_id, start, length, shard, number, piece),
+                    pack_detail(self.ledger.meter, start, some),
+                )
+
+    def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
+        return {
+            "Put": {"TableName": self.table, "Item": self._key(sk) | item, **(condition or {})},
+        }
+
+    def _delete(self, sk: str) -> Action:
+        return {"Delete": {"TableName": self.table, "Key": self._key(sk)}}
+
+    def _key(self, sk: str) -> Item:
+        pk = keys.usage(self.organization_id, self.generation, self.ledger.key.subscription_id)
+        return key_item(Key(pk, sk))
+
+
+_HEAD = frozenset({"pos", "st", "f", "l", "due_pk", "due_at"})
+_BODY = ("d", "p", "c")
+
+
+class _Plan:
+    """What a transaction has room for: the counters' chunks that it writes, and the rollups it adds to."""
+
+    def __init__(self, room: int, chunks: Iterable[tuple[int, int]]) -> None:
+        self.chunks = set(chunks)
+        self.rollups: dict[RollupKey, RollupChange] = {}
+        self._room = room - len(self.chunks)
+
+    def take(self, chunks: set[tuple[int, int]], rollups: Iterable[RollupKey]) -> bool:
+        """Take chunks and rollups into the plan, if there is room for all of them."""
+        further = [key for key in rollups if key not in self.rollups]
+        needed = len(further) + len(chunks - self.chunks)
+        if needed > self._room:
+            return False
+        self._room -= needed
+        self.chunks |= chunks
+        self.rollups.update((key, {}) for key in further)
+        return True
+
+    def add(self, key: RollupKey, number: int, change: DayAmount) -> None:
+        """Add what a day of the month brings to a rollup; two charges may fall on one day."""
+        days = self.rollups[key]
+        days[number] = add_amounts(days[number], change) if number in days else change
+
+
+def open_ledgers(
+    table: Table,
+    organization_id: str,
+    generation: str,
+    works: Mapping[LedgerKey, Work],
+    batches: Mapping[LedgerKey, Sequence[Counted]],
+    now: int,
+) -> list[Opened]:
+    """Read ledgers and the parts that the batches touch, consistently, in two rounds of batch reads."""
+
+    def where(key: LedgerKey, sk: str) -> Key:
+        return Key(keys.usage(organization_id, generation, key.subscription_id), sk)
+
+    chains = {
+        key: where(key, keys.chain(key.meter_id)) for key, work in works.items() if work.meter.recurring
+    }
+    heads = table.batch_get(chains.values(), consistent=True) if chains else {}
+    opened: list[tuple[Ledger, Parts, Row | None, bool, list[list[str]]]] = []
+    wanted: list[Key] = []
+    for key, work in works.items():
+        batch = batches[key]
+        until = max(now, max((seen.at for _, seen in batch), default=now))
+        head_row = heads.get(chains[key]) if key in chains else None
+        head = unpack_head(head_row)
+        charges, more = _charges(key, work, head, batch, until)
+        ledger = Ledger(key, work.meter, head, charges, [])
+        parts = touched(ledger, batch)
+        bodies = [[counter_key(charge, n) for n in range(chunks(charge, until))] for charge in charges]
+        opened.append((ledger, parts, head_row, more, bodies))
+        wanted += [where(key, sk) for chunk_keys in bodies for sk in chunk_keys]
+        wanted += [where(key, sk) for sk in _part_keys(ledger, parts)]
+    rows = table.batch_get(wanted, consistent=True)
+    result = []
+    for ledger, parts, head_row, more, bodies in opened:
+        key = ledger.key
+        stored: dict[str, Item] = {}
+        if head_row is not None:
+            stored[keys.chain(key.meter_id)] = _attributes(head_row)
+        for charge, chunk_keys in zip(ledger.charges, bodies, strict=True):
+            found = {n: rows[where(key, sk)] for n, sk in enumerate(chunk_keys) if where(key, sk) in rows}
+            ledger.counters.append(unpack_counter(charge, found))
+            stored |= {chunk_keys[n]: _attributes(row) for n, row in found.items()}
+        if not ledger.meter.recurring:
+            ledger.head = unpack_head(rows.get(where(key, bodies[0][0])))
+        _fill(parts, ledger, partial(_row_of, rows, partial(where, key)))
+        batch = ledger.unseen(batches[key])
+        needed = parts if len(batch) == len(batches[key]) else _restrict(parts, touched(ledger, batch))
+        result.append(
+            Opened(table.name, organization_id, generation, ledger, needed, batch, stored, more=more)
+        )
+    return result
+
+
+def _charges(
+    key: LedgerKey, work: Work, head: Head, batch: Sequence[Counted], until: int
+) -> tuple[list[ChargePeriod], bool]:
+    """Give the charges of a ledger that matter, and whether its chain goes on beyond them."""
+    subscription = work.subscription
+    if key.item_id is not None:
+        item = next(item for item in subscription.line_items if item.id == key.item_id)
+        return [
+            ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
+        ], False
+    times = [seen.at for _, seen in batch]
+    since = min([each for each in (head.last, head.stale_from) if each is not None] + times)
+    charges = chain(subscription, key.meter_id, since, until)
+    latest = max(times, default=since)
+    needed = sum(charge.region.start <= latest for charge in charges)
+    most = max(needed, _CHARGES_AT_ONCE)
+    return charges[:most], len(charges) > most
+
+
+def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
+    yield from (keys.hours(item_id, day) for item_id, day in parts.hours)
+    yield from (keys.buckets(ledger.key.item_id or "", start, day) for start, day in parts.buckets)
+    yield from (keys.first_scope(ledger.key) + keys.part(value) for value in parts.firsts)
+    yield from (keys.values(item_id, day) + keys.part(value) for item_id, day, value in parts.values)
+
+
+def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> None:
+    for item_id, day in parts.hours:
+        parts.hours[item_id, day] = unpack_hours(ledger.meter, row_of(keys.hours(item_id, day)))
+    for start, day in parts.buckets:
+        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(ledger.key.item_id or "", start, day)))
+    for value in parts.firsts:
+        row = row_of(keys.first_scope(ledger.key) + keys.part(value))
+        parts.firsts[value] = None if row is None else integer(row, "a")
+    for item_id, day, value in parts.values:
+        row = row_of(keys.values(item_id, day) + keys.part(value))
+        parts.values[item_id, day, value] = 0 if row is None else integer(row, "h")
+
+
+def _row_of(rows: Mapping[Key, Row], where: Callable[[str], Key], sk: str) -> Row | None:
+    return rows.get(where(sk))
+
+
+def _restrict(parts: Parts, to: Parts) -> Parts:
+    """Leave out the parts that no event touches after all."""
+    return Parts(
+        {key: parts.hours[key] for key in to.hours},
+        {key: parts.buckets[key] for key in to.buckets},
+        {key: parts.firsts[key] for key in to.firsts},
+        {key: parts.values[key] for key in to.values},
+    )
+
+
+def _attributes(row: Row) -> Item:
+    return {
+        name: {"S": value.S} if value.S is not None else {"N": value.N or "0"}
+        for name, value in row.items()
+        if name not in ("pk", "sk")
+    }
+
+
+def _body(item: Item) -> Item:
+    return {name: item[name] for name in _BODY if name in item}
+
+
+def _size(item: Item) -> int:
+    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())

@@ -1,0 +1,157 @@
+"""The stored parts of one subscription, read as they are asked for; what most requests ask for, ahead."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+from meterstone.store import keys
+from meterstone.store.counters import (
+    chunks,
+    counter_key,
+    unpack_buckets,
+    unpack_counter,
+    unpack_detail,
+    unpack_head,
+    unpack_hours,
+)
+from meterstone.store.keys import Key
+from meterstone.store.table import Row, Table, integer, text
+from meterstone.usage.calendar import zone
+from meterstone.usage.charge import ChargePeriod, Counter
+from meterstone.usage.ledger import Head, LedgerKey, chain
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import State, shorter_than_a_day
+from meterstone.usage.subscription import LineItem, Subscription
+from meterstone.usage.window import Cover, horizon
+
+_CHUNK_DIGITS = 5
+
+
+class StoredParts:
+    """Reads the parts of a subscription for `measure`; nothing is read twice."""
+
+    def __init__(
+        self, table: Table, organization_id: str, generation: str, subscription: Subscription, now: int
+    ) -> None:
+        """Read a generation of an organization's counters, as of ``now``."""
+        self._table = table
+        self._pk = keys.usage(organization_id, generation, subscription.id)
+        self._subscription = subscription
+        self._until = horizon(now)
+        self._counters: dict[str, dict[int, Row]] = {}
+        self._asked: set[str] = set()
+        self._rows: dict[str, Row | None] = {}
+        self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
+
+    def read_ahead(self, covers: Iterable[Cover]) -> None:
+        """Read the counters of all covers, a query for each cadence, and their cut days in one batch."""
+        starts: dict[str, list[int]] = {}
+        wanted: list[str] = []
+        for covered in covers:
+            meter = covered.item.meter
+            if meter is None or covered.empty:
+                continue
+            code = self._subscription.cadence(covered.item).code
+            charges = [days.charge for days in covered.days] + [cut.charge for cut in covered.cut]
+            if meter.recurring:
+                # The value at the end needs the last period alone, from its start.
+                charges = [max(charges, key=lambda charge: charge.period.start)]
+            starts.setdefault(code, []).extend(charge.period.start for charge in charges)
+            self._asked.update(counter_key(charge, 0)[:-_CHUNK_DIGITS] for charge in charges)
+            for cut in covered.cut:
+                if shorter_than_a_day(meter):
+                    wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
+                else:
+                    wanted.append(keys.hours(covered.item.id, cut.day))
+        for code, found in starts.items():
+            low, high = keys.counters(code, min(found), max(found))
+            for row in self._table.query(self._pk, low, high):
+                sk = text(row, "sk")
+                name, chunk = sk[:-_CHUNK_DIGITS], int(sk[-_CHUNK_DIGITS:])
+                self._asked.add(name)
+                self._counters.setdefault(name, {})[chunk] = row
+        self._read_rows(wanted)
+
+    def counter(self, charge: ChargePeriod) -> Counter | None:
+        """Read a charge's counter."""
+        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        if name not in self._asked:
+            self._asked.add(name)
+            found = [Key(self._pk, counter_key(charge, n)) for n in range(chunks(charge, self._until))]
+            rows = self._table.batch_get(found)
+            self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
+        rows_of = self._counters.get(name)
+        return unpack_counter(charge, rows_of) if rows_of else None
+
+    def carried(self, charge: ChargePeriod) -> State | None:
+        """Read the state of a recurring meter before a charge begins.
+
+        It stands in the charge's own counter, or, where the clock has not brought the chain so far yet, it is
+        what the chain's last charge closed with.
+        """
+        if (counter := self.counter(charge)) is not None:
+            return counter.carry
+        head = self._head(charge.meter)
+        if head.first is None or head.last is None or charge.region.start < head.first:
+            return None
+        last = chain(self._subscription, charge.meter.id, head.last, head.last)
+        closing = self.counter(last[-1]) if last else None
+        return None if closing is None else closing.closing(charge.meter)
+
+    def hours(self, item: LineItem, day: int) -> Mapping[int, State]:
+        """Read the hours of a day."""
+        return unpack_hours(_meter(item), self._row(keys.hours(item.id, day)))
+
+    def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
+        """Read the buckets of a day, by their starts."""
+        return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
+
+    def events(self, item: LineItem, day: int, start: int, end: int) -> Iterator[Observation]:
+        """Read the events of a part of a day, those packed by the hour and those packed by the day."""
+        clock, meter = zone(self._subscription.timezone), _meter(item)
+        _, first = clock.hour_of(start)
+        _, last = clock.hour_of(end - 1)
+        origin = clock.day_start(day)
+        ranges = [(keys.details(item.id, origin, "day"), origin)]
+        ranges += [
+            (keys.details(item.id, begin, "hour"), begin)
+            for begin, _ in (clock.hour_bounds(day, hour) for hour in range(first, last + 1))
+        ]
+        for prefix, begin in ranges:
+            for row in self._table.query_prefix(self._pk, prefix):
+                yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
+
+    def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
+        """Read the values seen on days, both included: by day, each with a bit for every hour."""
+        known = self._values.get((item.id, first, last))
+        if known is None:
+            known = self._values[item.id, first, last] = {}
+            low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
+            for row in self._table.query(self._pk, low, high):
+                _, _, day, value = text(row, "sk").split("#")
+                known.setdefault(keys.parse_day(day), {})[value] = integer(row, "h")
+        return known
+
+    def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
+        """Read when values were first seen."""
+        scope = keys.first_scope(key)
+        found = self._table.batch_get(Key(self._pk, scope + value) for value in values)
+        return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
+
+    def _head(self, meter: Meter) -> Head:
+        return unpack_head(self._row(keys.chain(meter.id)))
+
+    def _row(self, sk: str) -> Row | None:
+        if sk not in self._rows:
+            self._read_rows([sk])
+        return self._rows[sk]
+
+    def _read_rows(self, wanted: Iterable[str]) -> None:
+        by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
+        found = self._table.batch_get(by_key)
+        self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
+
+
+def _meter(item: LineItem) -> Meter:
+    if item.meter is None:
+        raise TypeError(f"line item {item.id} has no meter")
+    return item.meter

@@ -1,0 +1,270 @@
+"""Ledgers: what is changed together, and how events change it.
+
+A ledger is the unit of concurrency: whoever changes any part of it checks and raises its version. A plain meter
+has one ledger for each line item and billing period. A recurring meter, whose value carries from period to
+period and across line items, has one for each subscription and meter: a chain of charges, without a gap from
+its first event to now.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import sha256
+from typing import NamedTuple
+
+from meterstone.pricing.cost import cost_buckets
+from meterstone.pricing.money import ZERO, add
+from meterstone.usage.calendar import bucket_bounds
+from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
+from meterstone.usage.meter import Aggregation, Event, Meter, Observation, Uncounted
+from meterstone.usage.state import State, merge_states, quantity, shorter_than_a_day, state_of
+from meterstone.usage.subscription import LineItem, Subscription
+
+_LONGEST_TEXT = 64
+_ONE = Decimal(1)
+
+
+class Position(NamedTuple):
+    """Where an event stands in the stream that delivered it: they compare within a shard only."""
+
+    shard: str
+    number: int
+
+
+class Counted(NamedTuple):
+    """An event as one line item counts it."""
+
+    position: Position
+    observation: Observation
+
+
+class LedgerKey(NamedTuple):
+    """Names a ledger: by line item and billing period, or, with no line item, the chain of a recurring meter."""
+
+    subscription_id: str
+    meter_id: str
+    item_id: str | None
+    period_start: int
+
+
+@dataclass(slots=True)
+class Head:
+    """A ledger's version and what it remembers of its writers.
+
+    ``positions`` has, by shard, the last event counted. ``through`` is the latest time at which the ledger was
+    published. ``stale_from`` is set while a change is only partly published: the start of the first charge in
+    question. ``first`` and ``last`` are the starts of a chain's first and last charge.
+    """
+
+    version: int = 0
+    positions: dict[str, int] = field(default_factory=dict)
+    through: int = 0
+    stale_from: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(slots=True)
+class Parts:
+    """The finer parts of a ledger that a batch of events touches, beside its counters.
+
+    ``hours``: by line item and day, the state of each hour. ``buckets``: by billing period's start and day, the
+    value of each bucket (of meters with buckets shorter than a day, in place of hours). ``firsts``: when each
+    value of a COUNT_UNIQUE was first seen. ``values``: by line item, day and value, a bit for each hour of the
+    day in which the value was seen.
+    """
+
+    hours: dict[tuple[str, int], dict[int, State]] = field(default_factory=dict)
+    buckets: dict[tuple[int, int], dict[int, Decimal]] = field(default_factory=dict)
+    firsts: dict[str, int | None] = field(default_factory=dict)
+    values: dict[tuple[str, int, str], int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """A ledger in hand: its head, and the charges of it that matter, in order of time, with their counters."""
+
+    key: LedgerKey
+    meter: Meter
+    head: Head
+    charges: list[ChargePeriod]
+    counters: list[Counter]
+
+    def index_at(self, instant: int) -> int:
+        """Find the charge that holds an instant."""
+        return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
+
+    def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
+        """Leave out what the ledger has counted already."""
+        positions = self.head.positions
+        return [each for each in batch if each.position.number > positions.get(each.position.shard, -1)]
+
+
+def line_items(
+    subscription: Subscription, event: Event
+) -> Iterator[tuple[LineItem, Observation | Uncounted]]:
+    """Give each line item that an event belongs to, with what it means to it."""
+    for item in subscription.line_items:
+        if item.meter is not None and item.meter.event_name == event.name:
+            seen = item.meter.observe(event)
+            if seen is not None and subscription.counted(item).holds(event.at):
+                yield item, seen
+
+
+def ledger_key(charge: ChargePeriod) -> LedgerKey:
+    """Name the ledger that a charge belongs to."""
+    meter = charge.meter
+    if meter.recurring:
+        return LedgerKey(charge.subscription.id, meter.id, None, 0)
+    return LedgerKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start)
+
+
+def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> list[ChargePeriod]:
+    """List the charges of a recurring meter whose billing periods meet ``[since, until]``, in order of time."""
+    charges = []
+    for item in subscription.line_items:
+        if item.meter is None or item.meter.id != meter_id:
+            continue
+        counted = subscription.counted(item)
+        if counted.end is not None and counted.end <= counted.start:
+            continue
+        start = max(since, counted.start)
+        end = until + 1 if counted.end is None else min(until + 1, counted.end)
+        charges += [
+            ChargePeriod(subscription, item, p) for p in subscription.cadence(item).periods(start, end)
+        ]
+    return sorted(charges, key=lambda charge: charge.region.start)
+
+
+def identity(text: str) -> str:
+    """Give a value of a COUNT_UNIQUE in a bounded form that stands for it alone."""
+    if len(text) <= _LONGEST_TEXT and text.isascii():
+        return text
+    return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it
+
+
+def touched(ledger: Ledger, batch: Sequence[Counted]) -> Parts:
+    """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
+    parts = Parts()
+    meter = ledger.meter
+    for _, seen in batch:
+        charge = ledger.charges[ledger.index_at(seen.at)]
+        day = charge.zone.day_of(seen.at)
+        if meter.aggregation is Aggregation.COUNT_UNIQUE:
+            text = identity(seen.text)
+            parts.firsts[text] = None
+            parts.values[charge.item.id, day, text] = 0
+        elif shorter_than_a_day(meter):
+            parts.buckets.setdefault((charge.period.start, day), {})
+        else:
+            parts.hours.setdefault((charge.item.id, day), {})
+    return parts
+
+
+def count(ledger: Ledger, parts: Parts, batch: Sequence[Counted]) -> None:
+    """Count a batch of events that the ledger has not seen into its counters and their finer parts."""
+    meter = ledger.meter
+    for position, seen in batch:
+        index = ledger.index_at(seen.at)
+        charge, counter = ledger.charges[index], ledger.counters[index]
+        day, hour = charge.zone.hour_of(seen.at)
+        if meter.aggregation is Aggregation.COUNT_UNIQUE:
+            _count_unique(ledger, parts, seen, charge.item.id, day, hour)
+        else:
+            state = state_of(meter, seen)
+            if shorter_than_a_day(meter):
+                _count_bucket(meter, parts.buckets[charge.period.start, day], charge, seen)
+            else:
+                hours = parts.hours[charge.item.id, day]
+                merged = merge_states(meter, hours.get(hour), state)
+                if merged is not None:
+                    hours[hour] = merged
+                merged = merge_states(meter, counter.days.get(day), state)
+                if merged is not None:
+                    counter.days[day] = merged
+        ledger.head.positions[position.shard] = max(
+            position.number, ledger.head.positions.get(position.shard, -1)
+        )
+    for (start, day), buckets in parts.buckets.items():
+        index = next(i for i, charge in enumerate(ledger.charges) if charge.period.start == start)
+        # Costed anew from all the day's buckets: a late event may change one that was closed.
+        price = ledger.charges[index].item.price
+        ledger.counters[index].days[day] = cost_buckets(price, (buckets[at] for at in sorted(buckets)))
+
+
+def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePeriod, seen: Observation) -> None:
+    if meter.bucket_size is None:
+        raise TypeError(f"meter {meter.id} has no buckets")
+    start, _ = bucket_bounds(meter.bucket_size, seen.at, charge.zone)
+    merged = merge_states(meter, buckets.get(start), state_of(meter, seen))
+    if isinstance(merged, Decimal):
+        buckets[start] = merged
+
+
+def _count_unique(ledger: Ledger, parts: Parts, seen: Observation, item_id: str, day: int, hour: int) -> None:
+    text = identity(seen.text)
+    parts.values[item_id, day, text] |= 1 << hour
+    first = parts.firsts[text]
+    if first is not None and first <= seen.at:
+        return
+    # An event that comes late may be the first after all: the value then moves to its day.
+    parts.firsts[text] = seen.at
+    _add_first(ledger, seen.at, _ONE)
+    if first is not None:
+        _add_first(ledger, first, -_ONE)
+
+
+def _add_first(ledger: Ledger, at: int, step: Decimal) -> None:
+    index = ledger.index_at(at)
+    days = ledger.counters[index].days
+    day = ledger.charges[index].zone.day_of(at)
+    total = add(quantity(ledger.meter, days.get(day)), step)
+    if total:
+        days[day] = total
+    else:
+        days.pop(day, None)
+
+
+class Restated(NamedTuple):
+    """What each charge's days are worth now, and when the clock alone will change that."""
+
+    series: list[Mapping[int, DayAmount]]
+    due: int | None
+
+
+def restate(ledger: Ledger, now: int) -> Restated:
+    """Work out what each charge's days are worth at ``now``, carrying a recurring value along the chain.
+
+    The counters' ``carry`` is brought up to date; what is published is left to the caller.
+    """
+    now = ledger.head.through = max(now, ledger.head.through)
+    series: list[Mapping[int, DayAmount]] = []
+    due: int | None = None
+    for index, (charge, counter) in enumerate(zip(ledger.charges, ledger.counters, strict=True)):
+        if ledger.meter.recurring and index:
+            counter.carry = ledger.counters[index - 1].closing(ledger.meter)
+        days, next_due = day_series(charge, counter, now)
+        series.append(days)
+        due = min((each for each in (due, next_due) if each is not None), default=None)
+    if ledger.meter.recurring:
+        following = _restatement(ledger)
+        due = min((each for each in (due, following) if each is not None), default=None)
+    return Restated(series, due)
+
+
+def _restatement(ledger: Ledger) -> int | None:
+    """Give the instant at which the chain grows by a billing period, if its value is to be restated then."""
+    last, counter = ledger.charges[-1], ledger.counters[-1]
+    if quantity(ledger.meter, counter.closing(ledger.meter)) == ZERO:
+        return None
+    after = last.region.end
+    if after is None:
+        return None
+    subscription = last.subscription
+    spans = [
+        subscription.counted(item)
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id == ledger.meter.id
+    ]
+    return min((max(after, span.start) for span in spans if span.meets(after, None)), default=None)
