@@ -14,10 +14,10 @@ app = Application(lago, store, {StoreUnavailable: Problem.UNAVAILABLE})
 @app.route("GET", "/api/v1/analytics/usage")
 def analytics_usage(account: Account, request: Request) -> Reply:
     """List an organization's usage; today is the organization's own."""
-    today = zone(account.organization.timezone).day_of(clock.now())
-    query = lago.parse(request, today)
+    now = clock.now()
+    query = lago.parse(request, today=zone(account.organization.timezone).day_of(now))
     days = store.daily_usage(account, query)
-    return lago.answer(account.organization.id, query, days, store.deleted_codes(account))
+    return lago.answer(account.organization.id, query, days, account.deleted_codes(now))
 
 
 handler = app.handler

@@ -89,7 +89,9 @@ def test_request(fields: dict[str, Any], read: UsageRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "subscription_id", ["sub#1/ä", "x" * 255, " ", "\N{MATHEMATICAL FRAKTUR CAPITAL U}" * 255], ids=["odd", "long", "space", "wide"]
+    "subscription_id",
+    ["sub#1/ä", "x" * 255, " ", "\N{MATHEMATICAL FRAKTUR CAPITAL U}" * 255],
+    ids=["odd", "long", "space", "wide"],
 )
 def test_any_text_may_be_an_id(subscription_id: str) -> None:
     assert parse(subscription_id=subscription_id) == UsageRequest(subscription_id)

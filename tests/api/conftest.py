@@ -1,0 +1,130 @@
+"""Handlers loaded as Lambda loads them, over a store that answers from memory."""
+
+import importlib.util
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meterstone.pricing.lines import Cost
+from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
+from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Organization, Subscription
+from meterstone.usage.window import Window
+
+ROOT = Path(__file__).parents[2]
+KEY = "events-key"
+ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Events Inc", "America/Chicago")
+
+
+@dataclass
+class Reads:
+    items: int = 0
+    read_units: float = 0
+
+    def reset(self) -> None:
+        self.items = 0
+        self.read_units = 0
+
+    def add(self, items: int) -> None:
+        self.items += items
+        self.read_units += items / 2
+
+
+@dataclass
+class MemoryStore:
+    """Knows one key, and answers what a test puts into it. `failure` is raised by whatever is asked next."""
+
+    days: list[DayUsage] = field(default_factory=list)
+    meters: tuple[Meter, ...] = ()
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    usage: dict[str, Cost] = field(default_factory=dict)
+    failure: Exception | None = None
+    cost: Reads = field(default_factory=Reads)
+    queries: list[UsageQuery] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    def account(self, api_key: str | None) -> Account | None:
+        self.keys.append(api_key or "")
+        self._read()
+        return Account(ORGANIZATION, "g1", self.meters) if api_key == KEY else None
+
+    def subscription(self, account: Account, subscription_id: str) -> Subscription:
+        self._read()
+        if subscription_id not in self.subscriptions:
+            raise UnknownSubscription(subscription_id)
+        return self.subscriptions[subscription_id]
+
+    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
+        self.queries.append(query)
+        self._read()
+        yield from self.days if query.external_customer_id != "nobody" else []
+
+    def window_usage(
+        self, account: Account, subscription: Subscription, window: Window, now: int
+    ) -> dict[str, Cost]:
+        self.windows.append(window)
+        self._read()
+        return self.usage
+
+    def _read(self) -> None:
+        self.cost.add(1)
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@dataclass
+class Context:
+    aws_request_id: str = "c1d2e3f4-0000-4000-8000-000000000001"
+    function_name: str = "function"
+    memory_limit_in_mb: str = "512"
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:function"
+
+
+type Invoke = Callable[[dict[str, Any]], tuple[int, Any, dict[str, str]]]
+
+
+@pytest.fixture
+def load(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Invoke]:
+    """Give a function by its name: event in; status, decoded body and headers out."""
+
+    def load(name: str) -> Invoke:
+        monkeypatch.setattr(Store, "from_environment", classmethod(lambda _: store))
+        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
+        # A logger of this name would go on writing to an earlier test's output.
+        logging.Logger.manager.loggerDict.pop(name, None)
+        spec = importlib.util.spec_from_file_location(
+            f"function_{name}", ROOT / "functions" / name / "app.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        def invoke(event: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
+            reply = module.handler(event, Context())
+            assert reply["isBase64Encoded"] is False
+            json.dumps(reply, allow_nan=False)
+            headers = {header: ", ".join(values) for header, values in reply["multiValueHeaders"].items()}
+            body = json.loads(reply["body"]) if reply["body"] else None
+            return reply["statusCode"], body, headers
+
+        return invoke
+
+    return load
+
+
+@pytest.fixture
+def unavailable() -> StoreUnavailable:
+    return StoreUnavailable("throttled")
