@@ -90,10 +90,12 @@ def read_subscription(
     return _SUBSCRIPTION.decode(text(row, "doc"))
 
 
-def read_subscriptions(table: Table, organization_id: str, ids: Iterable[str]) -> list[Subscription]:
+def read_subscriptions(
+    table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
+) -> list[Subscription]:
     """Read subscriptions by id, those that do not exist left out. Cost: 1 get each, in batches."""
     wanted = [keys.subscription(organization_id, each) for each in ids]
-    rows = table.batch_get(wanted)
+    rows = table.batch_get(wanted, consistent=consistent)
     return [_SUBSCRIPTION.decode(text(rows[key], "doc")) for key in wanted if key in rows]
 
 

@@ -19,6 +19,7 @@ A plain ledger's head is its counter's first chunk, so that a month is one item.
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -32,8 +33,8 @@ from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import Json, State, decode, encode
 
 _encode = msgspec.json.Encoder().encode
-_STATES = msgspec.json.Decoder(dict[str, Json])
-_STATE = msgspec.json.Decoder(Json)
+_STATES: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict[str, Any])
+_STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
 _PUBLISHED = msgspec.json.Decoder(list[tuple[int, Decimal, int]])
 _POSITIONS = msgspec.json.Decoder(dict[str, int])
 _VALUES = msgspec.json.Decoder(dict[str, Decimal])

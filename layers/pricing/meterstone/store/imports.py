@@ -6,7 +6,7 @@ events of the unfinished batch as this import's own and they are folded again, u
 that were counted are below what the ledgers remember.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import NamedTuple
@@ -53,16 +53,15 @@ class Given(NamedTuple):
 class ImportReport:
     """What became of a source's events.
 
-    ``counted`` events are new and count for at least one line item; ``uncounted`` are new, and why they count
-    for none. ``duplicates`` were logged before with the same content; ``refused`` were not logged, and why.
-    ``resumed_after`` is the line up to which an earlier run had come; ``finished_before`` tells that the whole
-    source had been imported, so that it was not read again.
+    ``counted`` events are new and count for at least one line item; ``uncounted`` are new, by line, with why they
+    count for none. ``duplicates`` were logged before with the same content. ``resumed_after`` is the line up to
+    which an earlier run had come; ``finished_before`` tells that the whole source had been imported, so that it
+    was not read again.
     """
 
     counted: int = 0
     duplicates: int = 0
     uncounted: list[tuple[int, str]] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
     resumed_after: int = 0
     finished_before: bool = False
 
@@ -83,9 +82,9 @@ class Importer:
         source: Source,
         given: Iterable[Given],
         now: int,
-        progress: Callable[[int], None] = lambda _: None,
+        refuse: Callable[[int, Given, str], None],
     ) -> ImportReport:
-        """Import a source's events in the order of their lines; `progress` is told each line reached."""
+        """Import a source's events in the order of their lines; `refuse` is told of those that are not logged."""
         report = ImportReport()
         records = {text(row, "sk"): row for row in self._table.query(self._imports, " ", "~")}
         record = records.get(source.digest)
@@ -97,11 +96,10 @@ class Importer:
         unfinished = {_shard(each): row for each, row in records.items() if "done" not in row}
         self._remember(source, report.resumed_after, now, done=False)
         for batch in batched(given, _BATCH, strict=False):
-            self._import(
-                source, [each for each in batch if each.line > report.resumed_after], unfinished, now, report
-            )
+            new = [each for each in batch if each.line > report.resumed_after]
+            for each, reason in self._import(source, new, unfinished, now, report):
+                refuse(each.line, each, reason)
             self._remember(source, batch[-1].line, now, done=False)
-            progress(batch[-1].line)
         self._fold.roll(self._subscription, now)
         self._remember(source, 0, now, done=True)
         return report
@@ -110,37 +108,39 @@ class Importer:
         self,
         source: Source,
         batch: Sequence[Given],
-        unfinished: dict[str, Row],
+        unfinished: Mapping[str, Row],
         now: int,
         report: ImportReport,
-    ) -> None:
+    ) -> list[tuple[Given, str]]:
+        """Log and fold a batch; give what was refused, and why."""
         shard = _shard(source.digest)
-        entries: list[Entry] = []
-        owners: list[list[Subscription]] = []
-        for line, target, event in batch:
-            held = self._subscriptions(target)
-            owning = [each for each in held if each.span.holds(event.at)]
-            reason = _refusal(event, target, held, owning, now)
-            if reason is not None:
-                report.refused.append((line, reason))
-                continue
-            entries.append(Entry(Position(shard, line), target, event))
-            owners.append(owning)
+        refused: list[tuple[Given, str]] = []
+        taken: list[tuple[Given, Entry, list[Subscription]]] = []
+        for each in batch:
+            held = self._subscriptions(each.target)
+            owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
+            reason = _refusal(each, held, owning, now)
+            if reason is None:
+                taken.append((each, Entry(Position(shard, each.line), each.target, each.event), owning))
+            else:
+                refused.append((each, reason))
         logged: list[Logged] = []
-        for entry, owning, appended in zip(entries, owners, self._log.append(entries), strict=True):
-            line = entry.position.number
-            if appended.outcome is Outcome.NEW or appended.position == entry.position:
+        for (each, entry, owning), appended in zip(
+            taken, self._log.append([entry for _, entry, _ in taken]), strict=True
+        ):
+            if appended.outcome is Outcome.CONFLICT:
+                refused.append((each, "another event has this transaction id"))
+            elif appended.outcome is Outcome.NEW or appended.position == entry.position:
                 logged.append(Logged(entry.position, entry.event, owning))
-            elif appended.outcome is Outcome.CONFLICT:
-                report.refused.append((line, "another event has this transaction id"))
             elif appended.position.shard != shard and appended.position.shard in unfinished:
                 name = text(unfinished[appended.position.shard], "name")
-                report.refused.append((line, f"belongs to an import that was stopped: run {name} again"))
+                refused.append((each, f"belongs to an import that was stopped: run {name} again"))
             else:
                 report.duplicates += 1
         folded = self._fold.fold(logged, now)
         report.counted += folded.counted
         report.uncounted += [(position.number, reason) for position, reason in folded.uncounted]
+        return refused
 
     def _subscriptions(self, target: Target) -> list[Subscription]:
         found = self._targets.get(target)
@@ -171,15 +171,15 @@ def _shard(digest: str) -> str:
 
 
 def _refusal(
-    event: Event, target: Target, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
+    given: Given, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
 ) -> str | None:
     if not held:
-        kind = "subscription" if target.kind == "s" else "subscription of the customer"
-        return f"there is no {kind} {target.external_id!r}"
+        kind = "subscription" if given.target.kind == "s" else "subscription of the customer"
+        return f"there is no {kind} {given.target.external_id!r}"
     if not owning:
         return "the subscription does not hold this time"
-    if event.at > now + AHEAD:
+    if given.event.at > now + AHEAD:
         return "lies more than 5 minutes ahead"
-    if len(content(event)) > LARGEST_EVENT:
+    if len(content(given.event)) > LARGEST_EVENT:
         return f"is larger than {LARGEST_EVENT} bytes"
     return None

@@ -7,7 +7,7 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | item | pk | sk | read by | read units (eventually consistent, by size s in KB) |
 |---|---|---|---|---|
 | API key | `key#<sha-256>` | `key` | get, once in 30 s | 0.5 |
-| key listing | `<org>#keys` | `<key id>` | query | s/8 |
+| key listing | `keys` | `<key id>` | query, by the command line alone | s/8 |
 | organization | `<org>#organization` | `profile`, `meters` | query, once in 30 s | s/8 |
 | catalogue | `<org>#catalogue` | `<kind>#<id>` | query, by the loader alone | s/8 |
 | subscription | `<org>#subscription#<id>` | `document` | get | s/8 |
@@ -70,9 +70,14 @@ def api_key_by_digest(digest: str) -> Key:
     return Key(f"key#{digest}", "key")
 
 
-def key_listing(organization: str, key_id: str) -> Key:
-    """Key of an API key's entry in its organization's list."""
-    return Key(f"{organization}#keys", part(key_id))
+def digest_of(key: Key) -> str:
+    """Give the SHA-256 that an API key's item is found by."""
+    return key.pk.removeprefix("key#")
+
+
+def key_listing(key_id: str) -> Key:
+    """Key of an API key's entry in the list of all."""
+    return Key("keys", part(key_id))
 
 
 def organization(organization_id: str, sort: str) -> Key:

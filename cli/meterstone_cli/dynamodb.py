@@ -1,0 +1,157 @@
+"""The backend over DynamoDB: the real table in AWS, or an embedded engine's."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from meterstone import clock
+from meterstone.pricing.price import Price
+from meterstone.store import admin
+from meterstone.store.catalogue import Account, read_account, read_subscriptions
+from meterstone.store.event_log import Target
+from meterstone.store.imports import Given, Importer, Source
+from meterstone.store.table import StoreUnavailable, Table
+from meterstone.usage.subscription import Customer
+from meterstone_cli.backend import BackendUnavailable, ImportReport, KeyRecord, NewKey, Refuse
+from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.usage_files import UsageEvent
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what the table's service says into one line for a person."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise BackendUnavailable(f"the table does not answer: {error}") from error
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            raise BackendUnavailable("there is no such table: make it first") from error
+        raise BackendUnavailable(str(error)) from error
+    except BotoCoreError as error:
+        raise BackendUnavailable(str(error)) from error
+
+
+class DynamoDB:
+    """A `Backend` over one table."""
+
+    def __init__(self, table: Table) -> None:
+        """Work on a table."""
+        self.table = table
+
+    @_one_line_errors()
+    def create_table(self) -> bool:
+        """Make the table; False if it is there already."""
+        return admin.create_table(self.table)
+
+    @_one_line_errors()
+    def organization_catalogue(self, organization_id: str) -> Catalogue | None:
+        """Give the stored catalogue, None if the organization has none."""
+        account = read_account(self.table, organization_id, consistent=True)
+        if account is None:
+            return None
+        entries = admin.read_entries(self.table, organization_id)
+        subscriptions = read_subscriptions(
+            self.table, organization_id, entries.get("subscription", {}), consistent=True
+        )
+        return Catalogue(
+            account.organization,
+            customers=_decoded(entries, "customer", Customer),
+            plans=_decoded(entries, "plan", Plan),
+            meters=tuple(sorted(account.meters, key=lambda meter: meter.id)),
+            prices=_decoded(entries, "price", Price),
+            subscriptions=tuple(sorted(subscriptions, key=lambda subscription: subscription.id)),
+        )
+
+    @_one_line_errors()
+    def write_catalogue(self, catalogue: Catalogue) -> None:
+        """Store a catalogue that was compared with the stored one, adding and replacing."""
+        entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
+        entries += [("plan", plan.code, plan) for plan in catalogue.plans]
+        entries += [("price", price.id, price) for price in catalogue.prices]
+        admin.write_catalogue(
+            self.table, catalogue.organization, catalogue.meters, catalogue.subscriptions, entries
+        )
+
+    @_one_line_errors()
+    def has_usage(self, organization_id: str, subscription_id: str) -> bool:
+        """Tell whether any usage was counted for a subscription."""
+        account = self._account(organization_id)
+        return admin.has_usage(self.table, organization_id, account.generation, subscription_id)
+
+    @_one_line_errors()
+    def import_events(
+        self,
+        organization_id: str,
+        source: tuple[str, str],
+        events: Iterable[tuple[int, UsageEvent]],
+        *,
+        now: int,
+        refuse: Refuse,
+    ) -> ImportReport:
+        """Count events, each at most once for ever, and publish the rollups up to `now`."""
+        importer = Importer(self.table, self._account(organization_id))
+        refused = 0
+
+        def refused_one(line: int, given: Given, reason: str) -> None:
+            nonlocal refused
+            refused += 1
+            external_id = given.target.external_id
+            by_subscription = given.target.kind == "s"
+            event = UsageEvent(
+                external_id if by_subscription else None,
+                None if by_subscription else external_id,
+                given.event,
+            )
+            refuse(line, event, reason)
+
+        report = importer.run(Source(*source), _given(events), now, refused_one)
+        return ImportReport(
+            counted=report.counted + len(report.uncounted),
+            duplicates=report.duplicates,
+            refused=refused,
+            uncounted=Counter(reason for _, reason in report.uncounted),
+            already_imported=report.finished_before,
+        )
+
+    @_one_line_errors()
+    def create_key(self, organization_id: str, name: str) -> NewKey:
+        """Make an API key of an organization."""
+        key, key_id = admin.create_key(self.table, organization_id, name, clock.now())
+        return NewKey(key, key_id)
+
+    @_one_line_errors()
+    def list_keys(self) -> Sequence[KeyRecord]:
+        """Give all keys, revoked ones among them."""
+        return [
+            KeyRecord(key.id, key.organization_id, key.name, key.created_at, key.revoked_at)
+            for key in admin.list_keys(self.table)
+        ]
+
+    @_one_line_errors()
+    def revoke_key(self, key_id: str) -> bool:
+        """Revoke a key; False if there is no such key."""
+        return admin.revoke_key(self.table, key_id, clock.now())
+
+    def _account(self, organization_id: str) -> Account:
+        account = read_account(self.table, organization_id, consistent=True)
+        if account is None:
+            raise BackendUnavailable(f"the organization {organization_id} has no catalogue: load one first")
+        return account
+
+
+def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:
+    decoder = msgspec.json.Decoder(value)
+    found = entries.get(kind, {})
+    return tuple(decoder.decode(found[name]) for name in sorted(found))
+
+
+def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[Given]:
+    for line, event in events:
+        if event.subscription is not None:
+            yield Given(line, Target.subscription(event.subscription), event.event)
+        elif event.customer is not None:
+            yield Given(line, Target.customer(event.customer), event.event)

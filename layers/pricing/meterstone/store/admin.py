@@ -1,0 +1,152 @@
+"""What an administrator does to the table: make it, fill it with a catalogue, issue API keys."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from meterstone.store import keys
+from meterstone.store.catalogue import encode_document, organization_items, subscription_items
+from meterstone.store.table import Item, Row, Table, integer, key_item, text
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Organization, Subscription
+
+_KEY_BYTES = 32
+_ID_BYTES = 6
+
+
+def create_table(table: Table) -> bool:
+    """Make the table as the template does, for an engine that has no templates; False if it is there."""
+    try:
+        table.client.create_table(
+            TableName=table.name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "due_pk", "due_at")
+            ],
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "due",
+                    "KeySchema": [
+                        {"AttributeName": "due_pk", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUseException":
+            raise
+        return False
+    table.client.get_waiter("table_exists").wait(
+        TableName=table.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    return True
+
+
+def write_catalogue(
+    table: Table,
+    organization: Organization,
+    meters: Sequence[Meter],
+    subscriptions: Iterable[Subscription],
+    entries: Iterable[tuple[str, str, object]],
+) -> None:
+    """Store a catalogue that was checked: the same one again changes nothing.
+
+    ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
+    written for itself; stopped half way, writing it again completes it.
+    """
+
+    def items() -> Iterator[Item]:
+        for kind, name, value in entries:
+            document = {"id": {"S": name}, "doc": {"S": encode_document(value)}}
+            yield key_item(keys.catalogue(organization.id, kind, name)) | document
+        for subscription in subscriptions:
+            yield from subscription_items(organization.id, subscription)
+            mention = keys.catalogue(organization.id, "subscription", subscription.id)
+            yield key_item(mention) | {"id": {"S": subscription.id}}
+
+    table.put_all(items())
+    for key, document in organization_items(organization, meters):
+        # The generation is not the catalogue's to change.
+        table.update(key, "SET doc = :doc", {":doc": {"S": document}})
+
+
+def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:
+    """Read a catalogue's documents as JSON text, by kind and id; of subscriptions, their ids alone."""
+    found: dict[str, dict[str, str]] = {}
+    pk = keys.catalogue(organization_id, "", "").pk
+    for row in table.query(pk, " ", "~", consistent=True):
+        kind = text(row, "sk").split("#")[0]
+        found.setdefault(kind, {})[text(row, "id")] = text(row, "doc")
+    return found
+
+
+def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
+    """Tell whether anything was counted for a subscription."""
+    pk = keys.usage(organization_id, generation, subscription_id)
+    return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of an API key; the key itself is shown once and stored nowhere."""
+
+    id: str
+    organization_id: str
+    name: str
+    created_at: int
+    revoked_at: int | None = None
+
+
+def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
+    """Make an API key; give the key, which cannot be had again, and its id."""
+    key, key_id = "mst_" + secrets.token_urlsafe(_KEY_BYTES), secrets.token_hex(_ID_BYTES)
+    found = keys.api_key(key)
+    shared: Item = {
+        "org": {"S": organization_id},
+        "id": {"S": key_id},
+        "name": {"S": name},
+        "created_at": {"N": str(now)},
+    }
+    listing = key_item(keys.key_listing(key_id)) | {"digest": {"S": keys.digest_of(found)}}
+    put = {"TableName": table.name, "ConditionExpression": "attribute_not_exists(pk)"}
+    table.transact([{"Put": put | {"Item": item | shared}} for item in (key_item(found), listing)])
+    return key, key_id
+
+
+def list_keys(table: Table) -> list[ApiKey]:
+    """List all API keys, oldest first, those that were revoked among them."""
+    rows = table.query(keys.key_listing("").pk, " ", "~", consistent=True)
+    return sorted((_api_key(row) for row in rows), key=lambda each: (each.created_at, each.id))
+
+
+def revoke_key(table: Table, key_id: str, now: int) -> bool:
+    """Revoke an API key, which stays listed; False if there is none of that id.
+
+    It is refused at once by whoever does not remember it, and by all after `catalogue.REMEMBERED` seconds.
+    """
+    listing = keys.key_listing(key_id)
+    row = table.get(listing, consistent=True)
+    if row is None:
+        return False
+    if "revoked_at" not in row:
+        change = {
+            "TableName": table.name,
+            "UpdateExpression": "SET revoked_at = :now",
+            "ExpressionAttributeValues": {":now": {"N": str(now)}},
+        }
+        both = (listing, keys.api_key_by_digest(text(row, "digest")))
+        table.transact([{"Update": change | {"Key": key_item(key)}} for key in both])
+    return True
+
+
+def _api_key(row: Row) -> ApiKey:
+    revoked = integer(row, "revoked_at") if "revoked_at" in row else None
+    return ApiKey(text(row, "id"), text(row, "org"), text(row, "name"), integer(row, "created_at"), revoked)
