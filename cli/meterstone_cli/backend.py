@@ -78,7 +78,8 @@ class Backend(Protocol):
         """Count events, each at most once for ever, and publish the rollups up to `now`.
 
         `source` is the name and SHA-256 of what the events come from: one that was imported to its end is not
-        read again. Events come with their line. May be stopped at any point and run again.
+        read again. Events come with their line. May be stopped at any point and run again. What reading the
+        events raises passes through, and the source then counts as not imported.
         """
 
     def create_key(self, organization_id: str, name: str) -> NewKey:

@@ -1,0 +1,331 @@
+"""The command line: `python -m meterstone_cli`."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from meterstone import clock
+from meterstone.usage.instant import DAY, format_instant
+from meterstone_cli import engine
+from meterstone_cli.backend import Backend, BackendUnavailable
+from meterstone_cli.catalogue import Changes, read_catalogue
+from meterstone_cli.loading import FileReport, import_file, load_catalogue, load_demo
+from meterstone_cli.problem import Refused
+from meterstone_cli.progress import say
+from meterstone_cli.server import HOST, PORT, ServerError, serve
+
+REFUSED = 1
+UNAVAILABLE = 3
+INTERRUPTED = 128 + signal.SIGINT
+
+_ROOT = Path(__file__).resolve().parents[2]
+_DEMO = _ROOT / "examples" / "demo"
+_FUNCTIONS = _ROOT / "functions"
+_ENGINE_PORT = 8766
+_STALE = 7 * DAY
+_SHOWN_SUBSCRIPTION = "sub_juniper_shifted"
+
+
+class _Edge(TyperGroup):
+    """The outermost edge: what is expected to go wrong becomes lines and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Refused as error:
+            for problem in error.problems:
+                say(str(problem))
+            raise typer.Exit(REFUSED) from error
+        except (engine.EngineError, ServerError) as error:
+            say(str(error))
+            raise typer.Exit(REFUSED) from error
+        except BackendUnavailable as error:
+            say(str(error))
+            raise typer.Exit(UNAVAILABLE) from error
+        except KeyboardInterrupt as error:
+            say("Interrupted")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Edge,
+    name="meterstone",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Usage analytics and pricing from counters in DynamoDB.\n\n"
+    "Exit status: 0 done, 1 input was refused, 2 the command was not understood, 3 the store is unavailable.\n\n"
+    "The table is found as boto3 finds it: region, credentials and AWS_ENDPOINT_URL_DYNAMODB come from the "
+    "environment.",
+)
+table = typer.Typer(no_args_is_help=True, help="The DynamoDB table.")
+catalogue = typer.Typer(no_args_is_help=True, help="Catalogues: folders of YAML or JSON files.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(table, name="table")
+app.add_typer(catalogue, name="catalogue")
+app.add_typer(keys, name="keys")
+
+TableName = Annotated[str, typer.Option("--table", envvar="TABLE_NAME", help="Name of the DynamoDB table.")]
+Organization = Annotated[
+    str,
+    typer.Option(
+        "--organization", "-o", envvar="METERSTONE_ORGANIZATION", help="The organization's id, a UUID."
+    ),
+]
+Port = Annotated[
+    int, typer.Option(min=1, max=65535, help="Port of 127.0.0.1 on which both endpoints are served.")
+]
+Folder = Annotated[
+    Path, typer.Argument(exists=True, file_okay=False, help="Folder of the catalogue's files.")
+]
+
+
+def open_backend(name: str) -> Backend:
+    """Open the store of a table."""
+    # Not at the top: `catalogue check` and `--help` need no AWS client, which takes a quarter of a second.
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    from meterstone.store.table import Table  # noqa: PLC0415
+    from meterstone_cli.dynamodb import DynamoDB  # noqa: PLC0415
+
+    os.environ["TABLE_NAME"] = name
+    try:
+        return DynamoDB(Table.from_environment())
+    except BotoCoreError as error:
+        raise BackendUnavailable(str(error)) from error
+
+
+@app.command()
+def start(
+    port: Port = PORT,
+    engine_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the embedded DynamoDB.")
+    ] = _ENGINE_PORT,
+    engine_environment: Annotated[
+        Path,
+        typer.Option("--engine", envvar="METERSTONE_ENGINE", help="Virtual environment that has ministack."),
+    ] = _ROOT / ".venvs" / "engine",
+    state: Annotated[Path, typer.Option(help="Where tables and the key are kept.")] = _ROOT / ".meterstone",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what is kept, and load the demo anew.")
+    ] = False,
+) -> None:
+    """Serve both endpoints on this machine, with the demo's real usage loaded."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    engine.check_port(port)
+    engine.check_port(engine_port)
+    if fresh:
+        shutil.rmtree(state, ignore_errors=True)
+    say("Starting the embedded DynamoDB")
+    with engine.running(engine_environment, state, engine_port) as url:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)
+        os.environ.update(engine.environment_of_clients(url), TABLE_NAME="meterstone")
+        backend = open_backend("meterstone")
+        backend.create_table()
+        kept = _Kept(state / "demo.json", backend)
+        _load(backend, kept.ends)
+        serve(_FUNCTIONS, HOST, port, on_ready=lambda base: _show(base, url, kept.key(backend)))
+        say("Stopping: the tables are written to disk for the next start")
+
+
+@app.command("demo")
+def demo_command(table_name: TableName = "meterstone") -> None:
+    """Load the demo's catalogue and usage into the table; shifted traces end now."""
+    backend = open_backend(table_name)
+    _load(backend, clock.now())
+    typer.echo(read_catalogue(_DEMO / "catalogue")[0].organization.id)
+
+
+@app.command("serve")
+def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
+    """Serve both endpoints on this machine, from the table."""
+    os.environ["TABLE_NAME"] = table_name
+    serve(_FUNCTIONS, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+
+
+@table.command("create")
+def create_table(table_name: TableName = "meterstone") -> None:
+    """Make the table, if it is not there."""
+    made = open_backend(table_name).create_table()
+    typer.echo(f"{table_name}: {'created' if made else 'is there already'}")
+
+
+@catalogue.command("check")
+def check_catalogue(folder: Folder) -> None:
+    """Check a catalogue's files, reporting everything that is wrong with them. Needs no table."""
+    found, _ = read_catalogue(folder)
+    kinds = ("customers", "plans", "meters", "prices", "subscriptions")
+    typer.echo(", ".join(f"{len(getattr(found, kind))} {kind}" for kind in kinds))
+
+
+@app.command("load")
+def load_command(folder: Folder, table_name: TableName = "meterstone") -> None:
+    """Load a catalogue. All of it is checked first; what is stored already is not changed."""
+    changes = load_catalogue(open_backend(table_name), folder, clock.now())
+    typer.echo(_told(changes))
+
+
+@app.command("import")
+def import_command(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV or JSONL, plain or .gz.")
+    ],
+    organization: Organization,
+    aside: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Where rows are put aside. [default: beside the file]"
+        ),
+    ] = None,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Count the events of files, each once however often it comes.
+
+    A row that is not taken is put aside, in FILE.aside.jsonl, with its line and the reason; the exit status is
+    then 1. Correct what stands there and import that file.
+    """
+    backend = open_backend(table_name)
+    if backend.organization_catalogue(organization) is None:
+        say(f"organization {organization} has no catalogue: load one first")
+        raise typer.Exit(REFUSED)
+    reports = []
+    for path in files:
+        report = import_file(backend, organization, path, clock.now(), aside)
+        reports.append(report)
+        for line in _told_file(path.name, report):
+            typer.echo(line)
+    if any(report.aside for report in reports):
+        raise typer.Exit(REFUSED)
+
+
+@keys.command("create")
+def create_key(
+    organization: Organization,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    table_name: TableName = "meterstone",
+) -> None:
+    """Make an API key and print it, this once: only its SHA-256 is stored."""
+    made = open_backend(table_name).create_key(organization, name)
+    say(f"key {made.id} of organization {organization}; it is shown once:")
+    typer.echo(made.key)
+
+
+@keys.command("list")
+def list_keys(table_name: TableName = "meterstone") -> None:
+    """List the API keys: id, organization, when made, when revoked, name, parted by tabs."""
+    for key in open_backend(table_name).list_keys():
+        revoked = "-" if key.revoked_at is None else format_instant(key.revoked_at)
+        typer.echo(
+            "\t".join((key.id, key.organization_id, format_instant(key.created_at), revoked, key.name))
+        )
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` shows it.")],
+    table_name: TableName = "meterstone",
+) -> None:
+    """Revoke an API key; where it is remembered it works for up to 30 seconds more."""
+    if not open_backend(table_name).revoke_key(key_id):
+        say(f"there is no key {key_id}")
+        raise typer.Exit(REFUSED)
+    typer.echo(f"{key_id}: revoked")
+
+
+class _Kept:
+    """What is kept beside the tables: when the demo was loaded, and the key that is shown.
+
+    The tables can be lost without it, as the engine writes them only when it is told to end. So it counts only
+    if the demo is stored.
+    """
+
+    def __init__(self, path: Path, backend: Backend) -> None:
+        self._path = path
+        self._organization_id = read_catalogue(_DEMO / "catalogue")[0].organization.id
+        self._values: dict[str, Any] = {}
+        if path.exists() and backend.organization_catalogue(self._organization_id) is not None:
+            self._values = json.loads(path.read_text())
+        self.ends: int = self._values.setdefault("ends", clock.now())
+        self._write()
+        if clock.now() - self.ends > _STALE:
+            say(f"The demo's shifted usage ends on {format_instant(self.ends)[:10]}: `--fresh` loads it anew")
+
+    def key(self, backend: Backend) -> str:
+        """Give the key of an earlier start if it is still good, else a new one."""
+        good = {key.id for key in backend.list_keys() if key.revoked_at is None}
+        if self._values.get("key_id") not in good:
+            made = backend.create_key(self._organization_id, "start")
+            self._values |= {"key": made.key, "key_id": made.id}
+            self._write()
+        return str(self._values["key"])
+
+    def _write(self) -> None:
+        self._path.touch(mode=0o600)
+        self._path.write_text(json.dumps(self._values))
+
+
+def _load(backend: Backend, ends: int) -> None:
+    for name, report in load_demo(backend, _DEMO, ends, clock.now()):
+        said = "loaded already" if report.already_imported else f"{report.counted} events counted"
+        say(f"{name}: {said}")
+
+
+def _show(base: str, store: str, key: str) -> None:
+    typer.echo(f"""
+Serving on {base}; Ctrl-C ends it. The API key is {key}
+
+curl -H 'Authorization: Bearer {key}' '{base}/api/v1/analytics/usage'
+
+curl -H 'x-api-key: {key}' -H 'content-type: application/json' \\
+  -d '{{"subscription_id":"{_SHOWN_SUBSCRIPTION}"}}' '{base}/v1/subscriptions/usage'
+
+For other commands: export AWS_ENDPOINT_URL_DYNAMODB={store} AWS_DEFAULT_REGION={engine.REGION} \\
+  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME=meterstone
+""")
+    sys.stdout.flush()
+
+
+def _told(changes: Changes) -> str:
+    if changes.nothing:
+        return "loaded already: nothing to change"
+    parts = []
+    for what, counts in (("added", changes.added), ("changed", changes.changed)):
+        if counts:
+            parts.append(f"{what}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    return "; ".join(parts)
+
+
+def _told_file(name: str, report: FileReport) -> list[str]:
+    events = report.events
+    if events.already_imported:
+        return [f"{name}: imported already, nothing is counted twice"]
+    lines = [
+        f"{name}: {events.counted} counted, {events.duplicates} were there already, {report.bad_rows} put aside"
+    ]
+    lines += [f"  {count} counted for no line item: {reason}" for reason, count in events.uncounted.items()]
+    if report.aside is not None:
+        lines.append(f"  put aside in {report.aside}")
+    return lines
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

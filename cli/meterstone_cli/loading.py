@@ -1,0 +1,95 @@
+"""Bringing files into a store: a catalogue, usage, the demo."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from meterstone_cli.backend import Backend, ImportReport
+from meterstone_cli.catalogue import Changes, compare, read_catalogue
+from meterstone_cli.demo import sources
+from meterstone_cli.problem import Problem, Refused
+from meterstone_cli.progress import follow
+from meterstone_cli.usage_files import Aside, BadRow, UnreadableUsage, UsageEvent, read_usage, row_of, sha256
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of a file of usage: ``aside`` has the rows that were not taken, None if there are none."""
+
+    events: ImportReport
+    bad_rows: int = 0
+    aside: Path | None = None
+
+
+def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
+    """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written."""
+    catalogue, places = read_catalogue(folder)
+    organization_id = catalogue.organization.id
+    changes = compare(
+        backend.organization_catalogue(organization_id),
+        catalogue,
+        now=now,
+        has_usage=lambda subscription_id: backend.has_usage(organization_id, subscription_id),
+        places=places,
+    )
+    if changes.problems:
+        raise Refused(changes.problems)
+    if not changes.nothing:
+        backend.write_catalogue(catalogue)
+    return changes
+
+
+def import_file(
+    backend: Backend, organization_id: str, path: Path, now: int, aside_folder: Path | None = None
+) -> FileReport:
+    """Count a file's events, putting every row aside that is not one or that the store does not take.
+
+    Raises `Refused` if the file cannot be read, or not to its end: what comes before that is counted.
+    """
+    aside_path = _free((aside_folder or path.parent) / f"{path.name}.aside.jsonl")
+    with Aside(aside_path) as aside:
+
+        def refuse(line: int, usage: UsageEvent, reason: str) -> None:
+            aside.put(line, BadRow(reason, row_of(usage)))
+
+        try:
+            rows = follow(path.name, read_usage(path, now))
+            source = path.name, sha256(path)
+            report = backend.import_events(
+                organization_id, source, _good(rows, aside), now=now, refuse=refuse
+            )
+        except UnreadableUsage as error:
+            raise Refused([Problem(str(path), "", str(error))]) from error
+    return FileReport(report, aside.count, aside_path if aside.count else None)
+
+
+def load_demo(backend: Backend, folder: Path, ends: int, now: int) -> Iterator[tuple[str, ImportReport]]:
+    """Load the demo's catalogue and usage, giving each source's report; `ends` is where the shifted ones end."""
+    load_catalogue(backend, folder / "catalogue", now)
+    organization_id = read_catalogue(folder / "catalogue")[0].organization.id
+    for source in sources(folder / "usage", ends):
+        events = follow(source.name, source.events(), source.rows)
+        identity = source.name, source.sha256
+        yield source.name, backend.import_events(organization_id, identity, events, now=now, refuse=_refuse)
+
+
+def _refuse(line: int, usage: UsageEvent, reason: str) -> None:
+    raise Refused([Problem(f"event {usage.event.id}", f"line {line}", reason)])
+
+
+def _good(rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside) -> Iterator[tuple[int, UsageEvent]]:
+    for line, row in rows:
+        if isinstance(row, BadRow):
+            aside.put(line, row)
+        else:
+            yield line, row
+
+
+def _free(path: Path) -> Path:
+    """Give a path at which nothing stands: what was put aside before may have been corrected since."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_suffix(f".{number}{path.suffix}")
+    return free
