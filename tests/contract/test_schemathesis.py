@@ -1,0 +1,94 @@
+"""Generated requests, good and bad, to the running API: its answers are what openapi.yaml says.
+
+Each operation is tried twice: with what schemathesis makes of the description, of which little reaches any
+usage, and with known ids and days put in its place. Every check of schemathesis is on but for
+
+- `positive_data_acceptance`: what one schema cannot say is refused all the same, as `from_date` after
+  `to_date`, too many days, an end before its start, and an id that nobody has.
+
+Requests are the same on every run.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+from stack import Stack
+
+type Case = schemathesis.Case[Any]
+type Check = Callable[[Case], None]
+
+pytestmark = pytest.mark.slow
+
+
+def described(*modes: GenerationMode) -> OpenApiSchema:
+    """Read openapi.yaml, for requests of some modes. Keys are the fixture's, not generated."""
+    schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.yaml")
+    schema.config.generation.update(modes=list(modes), deterministic=True, with_security_parameters=False)
+    return schema
+
+
+GENERATED = described(GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+KNOWN = described(GenerationMode.POSITIVE)
+
+bounded = settings(
+    max_examples=150,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def check(api: Stack) -> Check:
+    def check(case: Case) -> None:
+        case.call_and_validate(
+            base_url=api.base_url,
+            headers={"Authorization": f"Bearer {api.key}", "x-api-key": api.key},
+            timeout=10,
+            excluded_checks=[positive_data_acceptance],
+        )
+
+    return check
+
+
+@GENERATED.parametrize()
+@bounded
+def test_generated(case: Case, check: Check) -> None:
+    check(case)
+
+
+DAYS = {"from_date": "2024-01-01", "to_date": "2024-04-30"}
+VALUES = {
+    "currency": "eur",
+    "customer_type": "company",
+    "external_customer_id": "acme",
+    "customer_country": "PT",
+    "external_subscription_id": "acme-main",
+    "plan_code": "team",
+    "billable_metric_code": "tokens",
+}
+
+
+@KNOWN.parametrize()
+@bounded
+def test_known(case: Case, check: Check, api: Stack) -> None:
+    if case.method == "GET":
+        given = {name: value for name, value in VALUES.items() if name in case.query}
+        case.query = {**case.query, **given, **DAYS}
+    else:
+        assert isinstance(case.body, dict)
+        case.body["subscription_id"] = api.subscription_id
+    check(case)
