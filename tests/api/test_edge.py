@@ -160,6 +160,16 @@ def test_other_methods(load: Callable[[str], Any], function: str, method: str) -
 
 
 @each_function
+def test_a_slash_at_the_end_makes_no_difference(
+    load: Callable[[str], Any], store: Any, function: str
+) -> None:
+    path = FUNCTIONS[function][1] + "/"
+    load(function)(event(function, path=path))
+    assert store.keys == ["events-key"]
+    assert load(function)(event(function, path=path, httpMethod="PUT"))[0] == 405
+
+
+@each_function
 def test_a_malformed_key_is_not_looked_up(load: Callable[[str], Any], store: Any, function: str) -> None:
     status, _, _ = load(function)(event(function, headers={"Authorization": "Bearer ключ", "x-api-key": "к"}))
     assert (status, store.keys) == (401, [])

@@ -254,6 +254,11 @@ def test_two_keys_are_none() -> None:
     assert lago.api_key(Request.of(event)) is None
 
 
+def test_two_spellings_of_the_header_are_two_keys() -> None:
+    assert lago.api_key(request(headers={"Authorization": "Bearer a", "AUTHORIZATION": "Bearer b"})) is None
+    assert lago.api_key(request(headers={"Authorization": "Bearer a", "AUTHORIZATION": "Bearer a"})) == "a"
+
+
 def day(shown: str, units: str, cents: int, currency: str = "usd", code: str = "tokens") -> DayUsage:
     return DayUsage(date.fromisoformat(shown).toordinal(), currency, code, Decimal(units), cents)
 
