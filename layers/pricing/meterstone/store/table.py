@@ -360,9 +360,9 @@ def integer(row: Row, name: str) -> int:
     return 0 if attribute is None or attribute.N is None else int(attribute.N)
 
 
-def page_decoder[T](page_type: type[T]) -> "msgspec.json.Decoder[T]":
-    """Make a decoder for the pages of `Table.query_as`."""
-    return msgspec.json.Decoder(page_type)
+def page_decoder[T](page_type: type[T], *, strict: bool = True) -> "msgspec.json.Decoder[T]":
+    """Make a decoder for the pages of `Table.query_as`; one that is not strict reads numbers from text."""
+    return msgspec.json.Decoder(page_type, strict=strict)
 
 
 Page = _Page

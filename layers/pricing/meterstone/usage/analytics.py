@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from meterstone.pricing.money import add
 from meterstone.usage.calendar import (
@@ -43,10 +43,10 @@ class UsageQuery:
     metric_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DayUsage:
+class DayUsage(NamedTuple):
     """What one metric's usage on one day came to; several of the same day, currency and code add up.
 
+    A tuple, as a year of a large organization has tens of thousands: it is made in a third of the time.
     `currency` is lower case; `amount_cents` is in its smallest unit.
     """
 
