@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -157,6 +158,24 @@ def test_other_methods(load: Callable[[str], Any], function: str, method: str) -
         return
     assert (status, headers["Allow"]) == (405, FUNCTIONS[function][0])
     assert (body is None) is (method == "HEAD")
+
+
+def test_two_functions_in_one_process_do_not_mix_their_requests_up(load: Callable[[str], Any]) -> None:
+    invokes = {function: load(function) for function in FUNCTIONS}
+
+    def answers(function: str) -> set[str]:
+        return {json.dumps(invokes[function](event(function))[1]) for _ in range(300)}
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor() as threads:
+            found = dict(zip(FUNCTIONS, threads.map(answers, FUNCTIONS), strict=True))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found["analytics_usage"] == {'{"usages": []}'}
+    (unknown,) = found["subscription_usage"]
+    assert json.loads(unknown)["message"] == "There is no such subscription."
 
 
 @each_function

@@ -28,9 +28,9 @@ START = parse_instant("2023-01-01T00:00:00Z")
 PRICE = Price("price", "usd", BillingModel.FLAT_FEE, Decimal("0.25"), meter_id="tokens")
 TOKENS = Meter("tokens", "tokens", "Tokens", Aggregation.SUM, "request", "tokens")
 SUBSCRIPTION = Subscription(
-    id="sub_acme_llm",
-    external_id="acme-llm",
-    customer_id="acme",
+    id="sub_dunlin",
+    external_id="dunlin",
+    customer_id="dunlin",
     currency="usd",
     timezone="UTC",
     start=START,
@@ -39,7 +39,7 @@ SUBSCRIPTION = Subscription(
     billing_period_count=1,
     billing_cycle=BillingCycle.CALENDAR,
     anchor=START,
-    plan=(Dated("llm_scale"),),
+    plan=(Dated("business"),),
     line_items=(LineItem("line-item", PRICE, START, meter=TOKENS),),
 )
 
@@ -51,7 +51,7 @@ def _usage(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: NOW)
     store.days = [DayUsage(date(2023, 11, 15).toordinal(), "usd", "tokens", Decimal(5), 125)]
     store.meters = (TOKENS,)
-    store.subscriptions = {SUBSCRIPTION.id: SUBSCRIPTION}
+    store.subscriptions = {"sub_dunlin": SUBSCRIPTION, "sub_dunlin_shifted": SUBSCRIPTION}
     store.usage = {"line-item": cost(PRICE, Decimal(10))}
 
 
@@ -110,9 +110,9 @@ def test_all_filters_reach_the_store(load: Callable[[str], Any], store: Any) -> 
     invoke(load, "analytics_usage.filters")
     (query,) = store.queries
     assert (query.granularity, query.recurring) == (Granularity.MONTHLY, False)
-    assert (query.currency, query.customer_country, query.customer_type) == ("usd", "DE", "company")
-    assert (query.external_customer_id, query.external_subscription_id) == ("acme", "acme-llm")
-    assert (query.plan_code, query.metric_code) == ("llm_scale", "prompt_tokens")
+    assert (query.currency, query.customer_country, query.customer_type) == ("eur", "DE", "company")
+    assert (query.external_customer_id, query.external_subscription_id) == ("dunlin", "dunlin")
+    assert (query.plan_code, query.metric_code) == ("business", "prompt_tokens")
 
 
 LAGO_ERRORS = {401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
@@ -181,7 +181,7 @@ def test_analytics_of_bad_parameters(
         ("zero_times", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
         ("base64", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
         ("lifetime", "2023-01-01T00:00:00Z", "2023-12-05T03:00:00Z"),
-        ("window", "2023-11-15T12:30:00.000001Z", "2023-11-16T05:00:00Z"),
+        ("window", "2023-11-16T18:30:00.000001Z", "2023-11-16T19:00:00Z"),
     ],
 )
 def test_subscription_usage(load: Callable[[str], Any], store: Any, case: str, start: str, end: str) -> None:

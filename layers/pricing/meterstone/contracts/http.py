@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 from aws_lambda_powertools.event_handler import content_types
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 from aws_lambda_powertools.logging import Logger
-from aws_lambda_powertools.metrics import Metrics, MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from meterstone.contracts.message import Contract, Problem, Refused, Reply, Request
 from meterstone.usage.subscription import Organization
@@ -62,8 +63,8 @@ class Application[A: Account]:
     """One function: its routes, answered in one contract's shapes.
 
     `problems` says which of the store's exceptions is which problem; each contract writes a problem in its
-    own way. It answers one request at a time, as Lambda asks: neither Powertools' resolver nor the store's
-    count of what was read can tell two apart.
+    own way. It answers one request at a time, as Lambda asks; others in the same process may answer theirs
+    meanwhile.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Application[A: Account]:
         self._resolver.exception_handler(Refused)(self._refused)
         self._resolver.exception_handler(list(problems))(self._failed)
         self._logger = Logger()
-        self._metrics = Metrics(namespace=_NAMESPACE)
+        self._metrics = EphemeralMetrics(namespace=_NAMESPACE)
         self._cold = True
         self._seen: dict[str, str] = {}
         self.handler: Handler = _traced(self._handle)
@@ -109,6 +110,9 @@ class Application[A: Account]:
         self._seen = {"route": "unknown", "organization": "unknown"}
         failure: Exception | None = None
         try:
+            # Powertools keeps the event in an attribute of the class. Two functions that are served in one process
+            # would answer each other's requests; an attribute of the instance is found first.
+            self._resolver.current_event = APIGatewayProxyEvent(event)
             reply = self._resolver.resolve(event, context)
         except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
             failure = error
