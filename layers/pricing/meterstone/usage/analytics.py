@@ -77,6 +77,9 @@ def default_from_day(granularity: Granularity, to_day: int) -> int:
     """Give the first day asked for when none is named.
 
     It is 30 days, 12 weeks, 12 months or 5 years before the last one, moved back to the start of its bucket.
+
+    >>> date.fromordinal(default_from_day(Granularity.MONTHLY, date(2023, 11, 30).toordinal())).isoformat()
+    '2022-11-01'
     """
     match granularity:
         case Granularity.DAILY:
@@ -95,7 +98,10 @@ def last_to_day(granularity: Granularity, from_day: int) -> int:
     """Give the last day that may be asked for together with a first one.
 
     The days asked for, the first and the last included, are at most 400 for daily buckets, 3 years for weekly
-    ones, 10 for monthly and 30 for yearly ones: 2020-01-01 to 2022-12-31 is 3 years.
+    ones, 10 for monthly and 30 for yearly ones.
+
+    >>> date.fromordinal(last_to_day(Granularity.WEEKLY, date(2020, 1, 1).toordinal())).isoformat()
+    '2022-12-31'
     """
     match granularity:
         case Granularity.DAILY:
