@@ -61,6 +61,7 @@ def test_one_log_line(load: Callable[[str], Any], function: str, capsys: pytest.
         assert line["items"] == 2
         assert line["read_units"] == 1
         assert line["milliseconds"] > 0
+        assert "location" not in line
         assert not {"events-key", "secret-plan", "Jane Roe"} & set(json.dumps(line).split('"'))
 
 

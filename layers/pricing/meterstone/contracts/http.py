@@ -19,6 +19,7 @@ from meterstone.contracts.message import Contract, Problem, Refused, Reply, Requ
 from meterstone.usage.subscription import Organization
 
 _NAMESPACE: Final = "Meterstone"
+_SERVICE: Final = "meterstone"
 _SERVER_ERRORS: Final = 500
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -78,8 +79,9 @@ class Application[A: Account]:
         self._resolver.not_found(self._unrouted)
         self._resolver.exception_handler(Refused)(self._refused)
         self._resolver.exception_handler(list(problems))(self._failed)
-        self._logger = Logger()
-        self._metrics = EphemeralMetrics(namespace=_NAMESPACE)
+        # Where in this file the one line is written says nothing.
+        self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
+        self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
         self._cold = True
         self._seen: dict[str, str] = {}
         self.handler: Handler = _traced(self._handle)
