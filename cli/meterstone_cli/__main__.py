@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -30,6 +29,8 @@ _DEMO = _ROOT / "examples" / "demo"
 _FUNCTIONS = _ROOT / "functions"
 _ENGINE_PORT = 8766
 _STALE = 7 * DAY
+_KEPT = "demo.json"
+_TRACEBACK = "METERSTONE_TRACEBACK"
 _SHOWN_SUBSCRIPTION = "sub_juniper_shifted"
 
 
@@ -50,6 +51,9 @@ class _Edge(TyperGroup):
         except BackendUnavailable as error:
             say(str(error))
             raise typer.Exit(UNAVAILABLE) from error
+        except OSError as error:
+            say(f"{error.filename or 'a file'}: {error.strerror or error}")
+            raise typer.Exit(REFUSED) from error
         except KeyboardInterrupt as error:
             say("Interrupted")
             raise typer.Exit(INTERRUPTED) from error
@@ -124,7 +128,8 @@ def start(
     engine.check_port(port)
     engine.check_port(engine_port)
     if fresh:
-        shutil.rmtree(state, ignore_errors=True)
+        engine.forget(state)
+        (state / _KEPT).unlink(missing_ok=True)
     say("Starting the embedded DynamoDB")
     with engine.running(engine_environment, state, engine_port) as url:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -132,7 +137,7 @@ def start(
         os.environ.update(engine.environment_of_clients(url), TABLE_NAME="meterstone")
         backend = open_backend("meterstone")
         backend.create_table()
-        kept = _Kept(state / "demo.json", backend)
+        kept = _Kept(state / _KEPT, backend)
         _load(backend, kept.ends)
         serve(_FUNCTIONS, HOST, port, on_ready=lambda base: _show(base, url, kept.key(backend)))
         say("Stopping: the tables are written to disk for the next start")
@@ -324,7 +329,13 @@ def _interrupt(*_: object) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
+            raise
+        say(f"internal error: {type(error).__name__}: {error} (set {_TRACEBACK}=1 to see where)")
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ finds them there.
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 
+_TABLES = "tables"
 _STARTING_SECONDS = 60.0
 _STOPPING_SECONDS = 60.0
 
@@ -38,6 +40,19 @@ def check_port(port: int) -> None:
             raise EngineError(
                 f"port {port} of {HOST} is taken: stop what listens there or choose another port"
             ) from error
+
+
+def free_port() -> int:
+    """Find a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def forget(state: Path) -> None:
+    """Remove the tables that are kept in a state folder."""
+    shutil.rmtree(state / _TABLES, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -93,7 +108,7 @@ def _environment(state: Path, port: int) -> dict[str, str]:
         "LAMBDA_EXECUTOR": "local",
         "DOCKER_HOST": "unix:///nonexistent",
         "PERSIST_STATE": "1",
-        "STATE_DIR": str((state / "tables").resolve()),
+        "STATE_DIR": str((state / _TABLES).resolve()),
         "LOG_LEVEL": "WARNING",
     }
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+_LONGEST_PART = 500
+
 
 class Problem(NamedTuple):
     """One reason to refuse a file."""
@@ -15,7 +17,13 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """One line: `prices.yaml: prices[2].amount: must not be negative`."""
-        return ": ".join(part for part in self if part)
+        return ": ".join(_shown(part) for part in self if part)
+
+
+def _shown(text: str) -> str:
+    """Keep what the file says from moving the cursor or filling the screen."""
+    cut = text if len(text) <= _LONGEST_PART else text[:_LONGEST_PART] + "…"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in cut)
 
 
 class Refused(Exception):  # noqa: N818 - it says what became of the input

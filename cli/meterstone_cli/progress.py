@@ -37,11 +37,8 @@ def _bar[Row](console: Console, label: str, rows: Iterable[Row], total: int | No
 def _lines[Row](label: str, rows: Iterable[Row], total: int | None) -> Iterator[Row]:
     of = "" if total is None else f" of {total}"
     shown = time.monotonic()
-    count = 0
-    for row in rows:
+    for count, row in enumerate(rows, start=1):
         yield row
-        count += 1
         if count % _ROWS_BETWEEN_LOOKS == 0 and time.monotonic() - shown >= _SECONDS_BETWEEN_LINES:
             shown = time.monotonic()
             say(f"{label}: {count}{of}")
-    say(f"{label}: {count}{of}, all read")

@@ -25,11 +25,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from math import floor
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self, cast
 
 from meterstone.pricing.errors import NumberError, NumberOutOfRange
-from meterstone.pricing.money import number
+from meterstone.pricing.money import CONTEXT, number
 from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME, InvalidInstant, parse_instant
 from meterstone.usage.meter import Event, Properties, Property
 from meterstone_cli.catalogue.models import LONGEST_ID, checked_id
@@ -435,4 +436,4 @@ def _timestamp(value: Property) -> int:
 
 
 def _microseconds(seconds: Decimal) -> int:
-    return int(seconds.scaleb(6) // 1)
+    return floor(seconds.scaleb(6, CONTEXT))

@@ -114,7 +114,12 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
 """,
         prices="""
 - {id: call, currency: NOK, billing_model: FLAT_FEE, amount: 1e400, meter_id: calls}
-- {id: token, currency: nok, billing_model: TIERED, tier_mode: SLAB, tiers: [{up_to: 5, unit_amount: -1}], meter_id: no}
+- id: token
+  currency: nok
+  billing_model: TIERED
+  tier_mode: SLAB
+  tiers: [{up_to: 5, unit_amount: -1}]
+  meter_id: no
 - {id: fee, currency: EUR, billing_model: FLAT_FEE, amount: 49, type: FIXED}
 """,
         subscriptions="""
@@ -193,13 +198,18 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "prices__x",
             "- {id: x, currency: zzz, billing_model: FLAT, amount: 1, meter_id: calls}",
-            "prices/x.yaml: prices[0].currency: is not an ISO 4217 currency\n"
-            "prices/x.yaml: prices[0].billing_model: should be 'FLAT_FEE', 'PACKAGE' or 'TIERED'",
+            (
+                "prices/x.yaml: prices[0].currency: is not an ISO 4217 currency\n"
+                "prices/x.yaml: prices[0].billing_model: should be 'FLAT_FEE', 'PACKAGE' or 'TIERED'"
+            ),
         ),
         (
             "prices__x",
             "- {id: x, currency: nok, billing_model: PACKAGE, amount: 1, billing_period_count: 2}",
-            "prices/x.yaml: prices[0]: a USAGE price needs a meter_id; billing_period_count needs a billing_period",
+            (
+                "prices/x.yaml: prices[0]: a USAGE price needs a meter_id; "
+                "billing_period_count needs a billing_period"
+            ),
         ),
         (
             "prices__x",
@@ -219,8 +229,11 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "meters__x",
             "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
-            "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; SUM_WITH_MULTIPLIER needs a multiplier; "
-            "filters.a has no values, so that nothing passes",
+            (
+                "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; "
+                "SUM_WITH_MULTIPLIER needs a multiplier; "
+                "filters.a has no values, so that nothing passes"
+            ),
         ),
         (
             "subscriptions",
@@ -230,15 +243,19 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "subscriptions",
             S + ", commitment: {amount: -1, overage_factor: -1, split: x}}",
-            "subscriptions.yaml: subscriptions[0].commitment.amount: must not be negative\n"
-            "subscriptions.yaml: subscriptions[0].commitment.overage_factor: must not be negative\n"
-            "subscriptions.yaml: subscriptions[0].commitment.split: should be 'amount' or 'whole_units'",
+            (
+                "subscriptions.yaml: subscriptions[0].commitment.amount: must not be negative\n"
+                "subscriptions.yaml: subscriptions[0].commitment.overage_factor: must not be negative\n"
+                "subscriptions.yaml: subscriptions[0].commitment.split: should be 'amount' or 'whole_units'"
+            ),
         ),
         (
             "subscriptions",
             S + ", anchor: 2026-01-01, billing_cycle: lunar}",
-            "subscriptions.yaml: subscriptions[0].billing_cycle: should be 'calendar' or 'anniversary'\n"
-            "subscriptions.yaml: subscriptions[0].anchor: not an RFC 3339 date and time",
+            (
+                "subscriptions.yaml: subscriptions[0].billing_cycle: should be 'calendar' or 'anniversary'\n"
+                "subscriptions.yaml: subscriptions[0].anchor: not an RFC 3339 date and time"
+            ),
         ),
         (
             "subscriptions",
@@ -249,14 +266,18 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "subscriptions",
             S + ", line_items: [{price: call, end: 2026-02-01T00:00:00Z}, {price: call, "
             "start: 2026-02-01T00:00:00Z}]}",
-            "subscriptions.yaml: subscriptions[0].line_items[1].id: "
-            "'s.call' is the id of subscriptions[0].line_items[0] already",
+            (
+                "subscriptions.yaml: subscriptions[0].line_items[1].id: "
+                "'s.call' is the id of subscriptions[0].line_items[0] already"
+            ),
         ),
         (
             "subscriptions",
             S + ", billing_period: ONETIME, line_items: [{price: levelled}]}",
-            "subscriptions.yaml: subscriptions[0].line_items[0].price: "
-            "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by",
+            (
+                "subscriptions.yaml: subscriptions[0].line_items[0].price: "
+                "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by"
+            ),
         ),
         (
             "subscriptions",
@@ -264,7 +285,10 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             + ", external_id: x, end: 2026-03-01T00:00:00Z}\n"
             + S.replace("id: s", "id: t")
             + ", external_id: x}",
-            "subscriptions.yaml: subscriptions[1].external_id: 'x' is that of subscriptions[0] ('s') at the same time",
+            (
+                "subscriptions.yaml: subscriptions[1].external_id: "
+                "'x' is that of subscriptions[0] ('s') at the same time"
+            ),
         ),
         (
             "subscriptions",
@@ -278,20 +302,30 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         ),
         (
             "customers__x",
-            "- {id: x, country: [{value: NO, since: 2026-02-01T00:00:00Z}, {value: SE, since: 2026-01-01T00:00:00Z}]}",
-            "customers/x.yaml: customers[0].country: must be in the order of `since`, each later than the one before",
+            (
+                "- {id: x, country: [{value: NO, since: 2026-02-01T00:00:00Z}, "
+                "{value: SE, since: 2026-01-01T00:00:00Z}]}"
+            ),
+            (
+                "customers/x.yaml: customers[0].country: "
+                "must be in the order of `since`, each later than the one before"
+            ),
         ),
         (
             "customers__x",
             "- {id: x, timezone: ../../etc/passwd, customer_type: robot}",
-            "customers/x.yaml: customers[0].timezone: not the name of a time zone\n"
-            "customers/x.yaml: customers[0].customer_type: should be 'individual' or 'company'",
+            (
+                "customers/x.yaml: customers[0].timezone: not the name of a time zone\n"
+                "customers/x.yaml: customers[0].customer_type: should be 'individual' or 'company'"
+            ),
         ),
         (
             "coupons",
             "[]",
-            "coupons.yaml: is none of a catalogue's files: "
-            "organization, customers, plans, meters, prices, subscriptions",
+            (
+                "coupons.yaml: is none of a catalogue's files: "
+                "organization, customers, plans, meters, prices, subscriptions"
+            ),
         ),
     ],
 )

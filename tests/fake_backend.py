@@ -1,0 +1,95 @@
+"""A backend that keeps everything in memory."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from meterstone.usage.instant import format_instant
+from meterstone_cli.backend import BackendUnavailable, ImportReport, KeyRecord, NewKey, Refuse
+from meterstone_cli.catalogue import Catalogue
+from meterstone_cli.usage_files import UsageEvent
+
+
+class FakeBackend:
+    """Counts events by their ids and prices nothing."""
+
+    def __init__(self) -> None:
+        self.made = False
+        self.down = False
+        self.written = 0
+        self.catalogues: dict[str, Catalogue] = {}
+        self.events: dict[tuple[str, str | None, str], UsageEvent] = {}
+        self.imported: set[tuple[str, tuple[str, str]]] = set()
+        self.keys: dict[str, KeyRecord] = {}
+
+    def _check(self) -> None:
+        if self.down:
+            raise BackendUnavailable("the table does not answer")
+
+    def create_table(self) -> bool:
+        self._check()
+        made, self.made = self.made, True
+        return not made
+
+    def organization_catalogue(self, organization_id: str) -> Catalogue | None:
+        self._check()
+        return self.catalogues.get(organization_id)
+
+    def write_catalogue(self, catalogue: Catalogue) -> None:
+        self.written += 1
+        self.catalogues[catalogue.organization.id] = catalogue
+
+    def has_usage(self, organization_id: str, subscription_id: str) -> bool:
+        external = {each.id: each.external_id for each in self.catalogues[organization_id].subscriptions}
+        return any(key[:2] == (organization_id, external[subscription_id]) for key in self.events)
+
+    def import_events(
+        self,
+        organization_id: str,
+        source: tuple[str, str],
+        events: Iterable[tuple[int, UsageEvent]],
+        *,
+        now: int,
+        refuse: Refuse,
+    ) -> ImportReport:
+        if (organization_id, source) in self.imported:
+            return ImportReport(already_imported=True)
+        known = {each.external_id for each in self.catalogues[organization_id].subscriptions}
+        told: Counter[str] = Counter()
+        for line, usage in events:
+            key = organization_id, usage.subscription, usage.event.id
+            if usage.subscription not in known:
+                refuse(line, usage, f"there is no subscription {usage.subscription!r}")
+                told["refused"] += 1
+            elif key not in self.events:
+                self.events[key] = usage
+                told["counted"] += 1
+            elif self.events[key] == usage:
+                told["duplicates"] += 1
+            else:
+                refuse(line, usage, "another event has this transaction id")
+                told["refused"] += 1
+        self.imported.add((organization_id, source))
+        return ImportReport(told["counted"], told["duplicates"], told["refused"])
+
+    def create_key(self, organization_id: str, name: str) -> NewKey:
+        self._check()
+        identity = f"key{len(self.keys) + 1}"
+        self.keys[identity] = KeyRecord(identity, organization_id, name, 0)
+        return NewKey(f"secret of {identity}", identity)
+
+    def list_keys(self) -> Sequence[KeyRecord]:
+        self._check()
+        return list(self.keys.values())
+
+    def revoke_key(self, key_id: str) -> bool:
+        self._check()
+        if key_id not in self.keys:
+            return False
+        old = self.keys[key_id]
+        self.keys[key_id] = KeyRecord(old.id, old.organization_id, old.name, old.created_at, 1_000_000)
+        return True
+
+
+def shown(usage: UsageEvent) -> tuple[str | None, str, str]:
+    """Name an event shortly."""
+    return usage.subscription, usage.event.id, format_instant(usage.event.at)

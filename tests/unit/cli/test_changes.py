@@ -1,0 +1,230 @@
+"""What a new catalogue may change in the stored one, before and after usage was counted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meterstone.usage.instant import parse_instant
+from meterstone_cli.catalogue import Catalogue, Places, compare, read_catalogue
+
+NOW = parse_instant("2026-06-15T00:00:00Z")
+
+FILES = {
+    "organization": "{id: 6f9e0e0e-0000-4000-8000-000000000001, timezone: Europe/Oslo}",
+    "customers": "- {id: c, name: Ola, country: NO, customer_type: company}",
+    "plans": "- {code: basic, name: Basic}\n- {code: pro}",
+    "meters": "- {id: calls, code: calls, name: Calls, aggregation: SUM, field: n, filters: {a: [x]}}",
+    "prices": (
+        "- {id: p1, currency: nok, billing_model: FLAT_FEE, amount: 1.50, meter_id: calls, display_name: Call}\n"
+        "- {id: p2, currency: nok, billing_model: FLAT_FEE, amount: 2, meter_id: calls}"
+    ),
+    "subscriptions": (
+        "- id: s\n  customer: c\n  plan: basic\n  currency: NOK\n  start: 2026-01-01T00:00:00Z\n"
+        "  end: 2027-01-01T00:00:00Z\n"
+        "  line_items: [{id: li, price: p1, end: 2026-12-01T00:00:00Z}]"
+    ),
+}
+
+
+def read(folder: Path, change: Callable[[str], str] = str, kind: str = "") -> tuple[Catalogue, Places]:
+    folder.mkdir(exist_ok=True)
+    for name, text in FILES.items():
+        (folder / f"{name}.yaml").write_text(change(text) if name == kind else text)
+    return read_catalogue(folder)
+
+
+def replacing(old: str, new: str) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new)
+
+    return change
+
+
+def adding(more: str) -> Callable[[str], str]:
+    return lambda text: f"{text}\n{more}"
+
+
+def found(folder: Path, kind: str, change: Callable[[str], str], *, counted: bool) -> list[str]:
+    old, _ = read(folder / "old")
+    new, places = read(folder / "new", change, kind)
+    changes = compare(old, new, now=NOW, has_usage=lambda _: counted, places=places)
+    assert not changes.nothing
+    return [str(problem) for problem in changes.problems]
+
+
+def test_the_same_catalogue_changes_nothing(tmp_path: Path) -> None:
+    old, _ = read(tmp_path / "old")
+    new, _ = read(tmp_path / "new", replacing("1.50", '"1.5"'), "prices")
+    assert compare(old, new, now=NOW, has_usage=lambda _: True).nothing
+
+
+def test_a_first_catalogue_is_new_as_a_whole(tmp_path: Path) -> None:
+    new, _ = read(tmp_path / "new")
+    changes = compare(None, new, now=NOW, has_usage=lambda _: pytest.fail("there is no usage to ask for"))
+    assert changes.added == {
+        "organization": 1,
+        "customers": 1,
+        "plans": 2,
+        "meters": 1,
+        "prices": 2,
+        "subscriptions": 1,
+    }
+    assert not changes.changed
+    assert not changes.problems
+
+
+ALLOWED = [
+    pytest.param("customers", replacing("Ola", "Kari"), id="a customer's name"),
+    pytest.param("plans", replacing("name: Basic", "name: Simple"), id="a plan's name"),
+    pytest.param("plans", adding("- {code: more}"), id="a new plan"),
+    pytest.param("meters", replacing("name: Calls", "name: API calls"), id="a meter's name"),
+    pytest.param(
+        "meters", replacing("field: n", "field: n, deleted_at: 2026-07-01T00:00:00Z"), id="deleted later"
+    ),
+    pytest.param(
+        "prices", replacing("display_name: Call", "display_name: Ring"), id="what a price is called"
+    ),
+    pytest.param("subscriptions", replacing("end: 2027", "end: 2028"), id="a later end"),
+    pytest.param(
+        "subscriptions", replacing("end: 2026-12", "end: 2026-07"), id="a line item's end, in the future"
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("-01T00:00:00Z}]", "-01T00:00:00Z}, {id: b, price: p2, start: 2026-12-01T00:00:00Z}]"),
+        id="a line item that begins later",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("plan: basic", "plan: [{value: basic}, {value: pro, since: 2026-06-15T00:00:00Z}]"),
+        id="a plan from now on",
+    ),
+    pytest.param(
+        "customers",
+        replacing("country: NO", "country: [{value: NO}, {value: SE, since: 2026-07-01T00:00:00Z}]"),
+        id="a move to come",
+    ),
+]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize(("kind", "change"), ALLOWED)
+def test_what_may_always_change(
+    tmp_path: Path, kind: str, change: Callable[[str], str], *, counted: bool
+) -> None:
+    assert found(tmp_path, kind, change, counted=counted) == []
+
+
+S = "subscriptions.yaml: subscriptions[0]"
+FIXED = "cannot change: usage has been counted; end the subscription and make a new one"
+NEW = "this new line item would take effect before now, and usage has been counted"
+DELETED = "this deletion would take effect before now, and usage has been counted"
+PAST = "this change would take effect before now, and usage has been counted"
+
+REFUSED = [
+    pytest.param("organization", replacing("Oslo", "Paris"), [f"{S}.timezone: {FIXED}"], id="timezone"),
+    pytest.param(
+        "subscriptions",
+        replacing("currency: NOK", "currency: NOK\n  anchor: 2026-01-02T00:00:00Z"),
+        [f"{S}.anchor: {FIXED}"],
+        id="anchor",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("currency: NOK", "currency: NOK\n  billing_period: WEEKLY\n  billing_cycle: anniversary"),
+        [f"{S}.billing_period: {FIXED}", f"{S}.billing_cycle: {FIXED}"],
+        id="billing period and cycle",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("start: 2026-01-01", "start: 2026-01-02"),
+        [f"{S}.start: {FIXED}", f"{S}.anchor: {FIXED}", f"{S}.line_items[0].start: {PAST}"],
+        id="start",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("currency: NOK", "currency: NOK\n  commitment: {amount: 5, overage_factor: 2}"),
+        [f"{S}.commitment: {FIXED}"],
+        id="commitment",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("end: 2027-01-01", "end: 2026-06-14"),
+        [f"{S}.end: {PAST}"],
+        id="end in the past",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("end: 2026-12", "end: 2026-02"),
+        [f"{S}.line_items[0].end: {PAST}"],
+        id="a line item's end in the past",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("price: p1", "price: p2"),
+        [f"{S}.line_items[0].price: cannot change: end the line item and add one with the new price"],
+        id="a line item's price",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("id: li", "id: other"),
+        [
+            f"{S}.line_items[0].start: {NEW}",
+            f"{S}.line_items: 'li' cannot be removed: usage has been counted; give it an end",
+        ],
+        id="a line item's id",
+    ),
+    pytest.param(
+        "subscriptions",
+        replacing("plan: basic", "plan: [{value: basic}, {value: pro, since: 2026-06-14T00:00:00Z}]"),
+        [f"{S}.plan: {PAST}"],
+        id="a plan since yesterday",
+    ),
+    pytest.param(
+        "customers",
+        replacing("country: NO, customer_type: company", "country: SE"),
+        [f"customers.yaml: customers[0].{name}: {PAST}" for name in ("country", "customer_type")],
+        id="country and type",
+    ),
+    pytest.param(
+        "meters",
+        replacing("field: n, filters: {a: [x]}", "field: m, filters: {a: [y]}"),
+        [
+            f"meters.yaml: meters[0].{name}: cannot change: usage has been counted by it; make a new meter"
+            for name in ("field", "filters")
+        ],
+        id="what a meter counts",
+    ),
+    pytest.param(
+        "meters",
+        replacing("field: n", "field: n, deleted_at: 2026-06-14T00:00:00Z"),
+        [f"meters.yaml: meters[0].deleted_at: {DELETED}"],
+        id="deleted yesterday",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "expected"), REFUSED)
+def test_what_may_not_change_once_usage_was_counted(
+    tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
+) -> None:
+    assert found(tmp_path, kind, change, counted=True) == expected
+    assert found(tmp_path, kind, change, counted=False) == []
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_prices_never_change(tmp_path: Path, *, counted: bool) -> None:
+    change = replacing("amount: 1.50", "amount: 1.60, billing_period: WEEKLY")
+    reason = "prices are immutable: end the line item and add one with a new price"
+    assert found(tmp_path, "prices", change, counted=counted) == [
+        f"prices.yaml: prices[0].amount: {reason}",
+        f"prices.yaml: prices[0].billing_period: {reason}",
+    ]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_nothing_is_removed(tmp_path: Path, *, counted: bool) -> None:
+    assert found(tmp_path, "plans", replacing("\n- {code: pro}", ""), counted=counted) == [
+        "plans 'pro': is stored and cannot be removed: history may need it; end it instead"
+    ]

@@ -1,0 +1,238 @@
+"""The commands: what they say, and the exit status by which a script can tell what happened."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fake_backend import FakeBackend
+from meterstone.usage.instant import parse_instant
+from meterstone_cli import __main__ as program
+from meterstone_cli import demo
+from meterstone_cli.catalogue import read_catalogue
+
+NOW = parse_instant("2026-03-01T12:00:00Z")
+ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    fake = FakeBackend()
+    monkeypatch.setattr(program, "open_backend", lambda _: fake)
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "catalogue"
+    found.mkdir()
+    (found / "organization.yaml").write_text(f"id: {ORGANIZATION}")
+    (found / "customers.yaml").write_text("- {id: c}")
+    (found / "plans.yaml").write_text("- {code: p}")
+    (found / "subscriptions.yaml").write_text(
+        "- {id: s, customer: c, plan: p, currency: USD, start: 2026-01-01T00:00:00Z}"
+    )
+    return found
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(program.app, [str(each) for each in arguments])
+
+
+def event(identity: str, **changes: object) -> str:
+    row = {"transaction_id": identity, "code": "x", "external_subscription_id": "s", "timestamp": 0}
+    return json.dumps(row | changes)
+
+
+def test_a_catalogue_is_checked_without_a_table(folder: Path) -> None:
+    result = run("catalogue", "check", folder)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "1 customers, 1 plans, 0 meters, 0 prices, 1 subscriptions\n",
+    )
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("command", [("catalogue", "check"), ("load",)])
+def test_a_bad_catalogue_is_refused_with_every_reason(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / "plans.yaml").write_text("- {name: P}")
+    result = run(*command, folder)
+    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert result.stderr.splitlines() == [
+        "plans.yaml: plans[0].code: is required",
+        "subscriptions.yaml: subscriptions[0].plan: there is no plan 'p'",
+    ]
+
+
+def test_what_a_file_says_cannot_move_the_cursor(folder: Path) -> None:
+    (folder / "plans.json").write_text(json.dumps([{"code": "a", "\x1b[2J" + "x" * 1000: 1}]))
+    result = run("catalogue", "check", folder)
+    assert result.exit_code == program.REFUSED
+    assert r"plans.json: plans[0].\x1b[2Jxxx" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert len(result.stderr) < 1000
+
+
+def test_loading_twice_changes_nothing(backend: FakeBackend, folder: Path) -> None:
+    first, second = run("load", folder), run("load", folder)
+    assert first.stdout == "added: 1 organization, 1 plans, 1 customers, 1 subscriptions\n"
+    assert second.stdout == "loaded already: nothing to change\n"
+    assert (first.exit_code, second.exit_code, backend.written) == (0, 0, 1)
+
+
+def test_a_refused_change_writes_nothing(backend: FakeBackend, folder: Path) -> None:
+    run("load", folder)
+    (folder / "plans.yaml").write_text("- {code: p}\n- {code: q}")
+    (folder / "customers.yaml").write_text("- {id: d}")
+    (folder / "subscriptions.yaml").write_text("[]")
+    result = run("load", folder)
+    assert (result.exit_code, backend.written) == (program.REFUSED, 1)
+    assert result.stderr.splitlines() == [
+        f"{kind}: is stored and cannot be removed: history may need it; end it instead"
+        for kind in ("customers 'c'", "subscriptions 's'")
+    ]
+
+
+def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
+    backend: FakeBackend, folder: Path, tmp_path: Path
+) -> None:
+    run("load", folder)
+    usage = tmp_path / "usage.jsonl"
+    lines = [event("1"), event("1"), event("1", code="y"), event("2", external_subscription_id="t"), "oops"]
+    usage.write_text("\n".join(lines))
+    result = run("import", usage, "--organization", ORGANIZATION)
+    aside = tmp_path / "usage.jsonl.aside.jsonl"
+    assert result.exit_code == program.REFUSED
+    assert result.stdout.splitlines() == [
+        "usage.jsonl: 1 counted, 1 were there already, 3 put aside",
+        f"  put aside in {aside}",
+    ]
+    kept = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert [(each["line"], each["reason"]) for each in kept] == [
+        (3, "another event has this transaction id"),
+        (4, "there is no subscription 't'"),
+        (5, "is not JSON: Expecting value (column 1)"),
+    ]
+    again = run("import", usage, "--organization", ORGANIZATION)
+    assert (again.exit_code, again.stdout) == (0, "usage.jsonl: imported already, nothing is counted twice\n")
+    assert len(backend.events) == 1
+
+    aside.write_text(
+        aside.read_text().replace(r"\"t\"", r"\"s\"").replace("oops", event("3").replace('"', r"\""))
+    )
+    third = run("import", aside, "--organization", ORGANIZATION)
+    assert "2 counted, 0 were there already, 1 put aside" in third.stdout
+    assert (tmp_path / "usage.jsonl.aside.jsonl.aside.jsonl").exists()
+
+
+def test_what_was_put_aside_is_never_overwritten(backend: FakeBackend, folder: Path, tmp_path: Path) -> None:
+    run("load", folder)
+    usage = tmp_path / "usage.jsonl"
+    for content in ("oops", "oh no"):
+        usage.write_text(content)
+        run("import", usage, "-o", ORGANIZATION)
+    assert json.loads((tmp_path / "usage.jsonl.aside.jsonl").read_text())["row"] == "oops"
+    assert json.loads((tmp_path / "usage.jsonl.aside.2.jsonl").read_text())["row"] == "oh no"
+
+
+@pytest.mark.usefixtures("backend")
+def test_usage_of_an_organization_without_catalogue_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("")
+    result = run("import", tmp_path / "u.csv", "-o", ORGANIZATION)
+    assert result.exit_code == program.REFUSED
+    assert result.stderr == f"organization {ORGANIZATION} has no catalogue: load one first\n"
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_file_of_another_kind_is_refused(folder: Path, tmp_path: Path) -> None:
+    run("load", folder)
+    (tmp_path / "u.txt").write_text("")
+    result = run("import", tmp_path / "u.txt", "-o", ORGANIZATION)
+    assert result.exit_code == program.REFUSED
+    assert result.stderr == f"{tmp_path}/u.txt: is neither .csv nor .jsonl, plain or with .gz\n"
+
+
+@pytest.mark.usefixtures("backend")
+def test_keys_are_made_listed_and_revoked() -> None:
+    made = run("keys", "create", "-o", ORGANIZATION, "--name", "mine")
+    assert (made.exit_code, made.stdout) == (0, "secret of key1\n")
+    listed = run("keys", "list")
+    assert listed.stdout == f"key1\t{ORGANIZATION}\t1970-01-01T00:00:00Z\t-\tmine\n"
+    assert "secret" not in listed.stdout
+    assert run("keys", "revoke", "key1").stdout == "key1: revoked\n"
+    assert "\t1970-01-01T00:00:01Z\t" in run("keys", "list").stdout
+    unknown = run("keys", "revoke", "key9")
+    assert (unknown.exit_code, unknown.stderr) == (program.REFUSED, "there is no key key9\n")
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_table_is_made_once() -> None:
+    assert run("table", "create", "--table", "t").stdout == "t: created\n"
+    assert run("table", "create", "--table", "t").stdout == "t: is there already\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("keys", "list"), ("table", "create"), ("import", __file__, "-o", ORGANIZATION)]
+)
+def test_an_unavailable_store_has_its_own_exit_status(
+    backend: FakeBackend, arguments: tuple[str, ...]
+) -> None:
+    backend.down = True
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr) == (program.UNAVAILABLE, "the table does not answer\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("load",),
+        ("load", "/nowhere"),
+        ("serve", "--port", "70000"),
+        ("keys", "create"),
+        ("import", "-x"),
+    ],
+)
+def test_usage_errors(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), ("start",), ("load",), ("import",), ("keys", "create"), ("catalogue", "check"), ("serve",)],
+)
+def test_help(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_the_table_needs_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("TABLE_NAME", "t")
+    result = run("keys", "list")
+    assert (result.exit_code, result.stderr) == (program.UNAVAILABLE, "You must specify a region.\n")
+
+
+def test_the_demo_loads_once(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_rows", _few(demo._rows))
+    first, second = run("demo"), run("demo")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert len(backend.events) == 8 * 50
+    assert first.stderr.count("50 events counted") == 8
+    assert second.stderr.count("loaded already") == 8
+    organization = read_catalogue(program._DEMO / "catalogue")[0].organization.id
+    assert second.stdout == f"{organization}\n"
+
+
+def _few(rows: object) -> object:
+    def few(path: Path) -> tuple[list[str], str]:
+        found, digest = rows(path)  # type: ignore[operator]
+        return found[-50:], digest
+
+    return few
