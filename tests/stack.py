@@ -1,30 +1,29 @@
 """The whole of Meterstone as a client meets it: a base URL, keys, and what is known to be there.
 
-What is there is `tests/small`, whose README has the figures. `stack` is the one place that says what runs
-behind the URL.
+What is there is `tests/small`, whose README has the figures. Behind the URL run the functions as they ship and a
+DynamoDB engine, by default ministack in a process of its own. The environment can say otherwise:
+`AWS_ENDPOINT_URL_DYNAMODB` names an engine that runs already, `METERSTONE_API_URL` an API that was deployed over
+the table `TABLE_NAME`.
 """
 
 import contextlib
-from collections import defaultdict
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from unittest import mock
+from uuid import uuid4
 
-from memory import MemoryStore, Tenant, UnknownSubscription
 from meterstone import clock
-from meterstone.contracts import flexprice, lago
-from meterstone.contracts.http import Application
-from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.usage.calendar import zone
-from meterstone.usage.meter import Event
-from meterstone.usage.statement import rate
-from meterstone.usage.window import window_for
+from meterstone.store.table import Table
+from meterstone_cli import engine
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.gateway import Gateway
+from meterstone_cli.dynamodb import DynamoDB
 from meterstone_cli.server import running
 from meterstone_cli.usage_files import UsageEvent, read_usage
 
+ROOT = Path(__file__).parents[1]
 SMALL = Path(__file__).parent / "small"
 
 
@@ -37,7 +36,7 @@ class Stack:
     revoked_key: str
     #: The key of an organization that has a subscription of its own, and no usage.
     other_key: str
-    other_subscription_id: str
+    other_subscription_id: str = "sub_stranger"
     organization_id: str = "0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01"
     subscription_id: str = "sub_acme"
     #: A subscription that has no usage.
@@ -45,57 +44,54 @@ class Stack:
 
 
 @contextlib.contextmanager
+def database() -> Iterator[Table]:
+    """Give a table of an engine, made for as long as the block lasts; the environment names both."""
+    with contextlib.ExitStack() as cleanup:
+        variables = {"TABLE_NAME": os.environ.get("TABLE_NAME", f"meterstone-{uuid4().hex[:12]}")}
+        if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
+            state = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+            url = cleanup.enter_context(engine.running(ROOT / ".venvs/engine", state, engine.free_port()))
+            variables |= engine.environment_of_clients(url)
+        cleanup.enter_context(mock.patch.dict(os.environ, variables))
+        yield Table.from_environment()
+
+
+@contextlib.contextmanager
 def stack() -> Iterator[Stack]:
     """Run Meterstone on a loopback port as long as the block lasts."""
-    store = MemoryStore({"key_small": _tenant("catalogue"), "key_other": _tenant("other")})
-    with running(Gateway(_functions(store))) as url:
-        yield Stack(url, "key_small", "key_revoked", "key_other", "sub_stranger")
+    with database() as table, contextlib.ExitStack() as cleanup:
+        key, revoked_key, other_key = fill(DynamoDB(table))
+        url = os.environ.get("METERSTONE_API_URL")
+        if url is None:
+            url = cleanup.enter_context(running(ROOT / "functions"))
+        yield Stack(url, key, revoked_key, other_key)
 
 
-def _tenant(folder: str) -> Tenant:
-    catalogue, _ = read_catalogue(SMALL / folder)
-    events: dict[str, list[Event]] = defaultdict(list)
-    if folder == "catalogue":
-        for _, row in read_usage(SMALL / "usage.csv", clock.now()):
-            assert isinstance(row, UsageEvent)
-            assert row.subscription is not None
-            events[row.subscription].append(row.event)
-    return Tenant(
-        catalogue.organization,
-        catalogue.meters,
-        catalogue.subscriptions,
-        {name: tuple(found) for name, found in events.items()},
+def fill(backend: DynamoDB) -> tuple[str, str, str]:
+    """Load both organizations and the usage; give a key, a revoked one, and the other organization's."""
+    backend.create_table()
+    catalogue, _ = read_catalogue(SMALL / "catalogue")
+    other, _ = read_catalogue(SMALL / "other")
+    backend.write_catalogue(catalogue)
+    backend.write_catalogue(other)
+    rows = [
+        (line, row)
+        for line, row in read_usage(SMALL / "usage.csv", clock.now())
+        if isinstance(row, UsageEvent)
+    ]
+    refused: list[str] = []
+    backend.import_events(
+        catalogue.organization.id,
+        ("usage.csv", uuid4().hex),
+        rows,
+        now=clock.now(),
+        refuse=lambda line, _, reason: refused.append(f"line {line}: {reason}"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Called:
-    application: Application[Tenant]
-
-    def invoke(self, event: dict[str, Any], request_id: str) -> object:
-        return self.application.handler(event, None)
-
-
-def _functions(store: MemoryStore) -> dict[str, _Called]:
-    analytics = Application(lago, store, {})
-    pricing = Application(flexprice, store, {UnknownSubscription: Problem.NOT_FOUND})
-
-    @analytics.route("GET", "/api/v1/analytics/usage")
-    def analytics_usage(tenant: Tenant, request: Request) -> Reply:
-        query = lago.parse(request, zone(tenant.organization.timezone).day_of(clock.now()))
-        return lago.answer(
-            tenant.organization.id, query, store.daily_usage(tenant, query), store.deleted_codes(tenant)
-        )
-
-    @pricing.route("POST", "/v1/subscriptions/usage")
-    def subscription_usage(tenant: Tenant, request: Request) -> Reply:
-        asked, now = flexprice.parse(request), clock.now()
-        subscription = store.subscription(tenant, asked.subscription_id)
-        window = window_for(subscription, asked.start, asked.end, lifetime=asked.lifetime, now=now)
-        usage = store.window_usage(tenant, subscription, window, now)
-        return flexprice.answer(rate(subscription, window, usage))
-
-    return {
-        "/api/v1/analytics/usage": _Called(analytics),
-        "/v1/subscriptions/usage": _Called(pricing),
-    }
+    assert not refused
+    revoked = backend.create_key(catalogue.organization.id, "revoked")
+    assert backend.revoke_key(revoked.id)
+    return (
+        backend.create_key(catalogue.organization.id, "clients").key,
+        revoked.key,
+        backend.create_key(other.organization.id, "other").key,
+    )

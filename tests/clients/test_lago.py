@@ -31,7 +31,8 @@ EURO = [row for row in ALL if row[1] == "EUR"]
 
 
 def find(api: Stack, options: Mapping[str, Any] | None = None, key: str | None = None) -> list[Any]:
-    client = Client(api_key=api.key if key is None else key, api_url=api.base_url)
+    # The client joins paths as a browser does: without the slash it would drop the stage of a deployed API.
+    client = Client(api_key=api.key if key is None else key, api_url=f"{api.base_url}/")
     found = client.usages.find_all(options={} if options is None else options)
     assert found["meta"] is None
     usages: list[Any] = list(found["usages"])

@@ -1,0 +1,78 @@
+"""The deployed application: the template's own parts, in front of and around the functions.
+
+Runs against `METERSTONE_API_URL` alone (`make deploy-local`), where the official clients' tests run too.
+"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from stack import Stack
+
+pytestmark = pytest.mark.deploy
+
+GATEWAY_KEYS = {"status", "error", "code", "message", "http_status_code"}
+
+
+def _call(
+    url: str, *, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
+) -> tuple[int, Any]:
+    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})  # noqa: S310 - loopback
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_it_is_the_deployed_api_that_is_tested(api: Stack) -> None:
+    assert api.base_url == os.environ["METERSTONE_API_URL"]
+
+
+def test_the_deployed_table_answers_with_the_loaded_usage(api: Stack) -> None:
+    query = "from_date=2024-02-01&to_date=2024-02-29&time_granularity=monthly&currency=EUR"
+    status, body = _call(
+        f"{api.base_url}/api/v1/analytics/usage?{query}", headers={"Authorization": f"Bearer {api.key}"}
+    )
+
+    assert status == 200
+    assert {row["billable_metric_code"]: row["amount_cents"] for row in body["usages"]} == {
+        "api_calls": 150,
+        "faxes": 100,
+        "seats": 1000,
+        "tokens": 1350,
+    }
+
+
+def test_a_subscription_is_priced_by_the_deployed_function(api: Stack) -> None:
+    window = {"start_time": "2024-02-01T00:00:00Z", "end_time": "2024-03-01T00:00:00Z"}
+    status, body = _call(
+        f"{api.base_url}/v1/subscriptions/usage",
+        method="POST",
+        headers={"x-api-key": api.key, "content-type": "application/json"},
+        body=json.dumps({"subscription_id": api.subscription_id} | window).encode(),
+    )
+
+    assert (status, body["amount"], body["overage_amount"]) == (200, 29, 9)
+
+
+def test_an_unknown_route_is_the_gateways_404_in_both_contracts_shapes(api: Stack) -> None:
+    status, body = _call(f"{api.base_url}/api/v1/analytics/nothing")
+
+    assert status == 404
+    assert body.keys() == GATEWAY_KEYS
+    assert (body["status"], body["http_status_code"]) == (404, 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/api/v1/analytics/usage"), ("GET", "/v1/subscriptions/usage")],
+)
+def test_a_wrong_method_is_405(api: Stack, method: str, path: str) -> None:
+    status, _ = _call(f"{api.base_url}{path}", method=method, body=b"{}" if method == "POST" else None)
+
+    assert status == 405
