@@ -76,9 +76,12 @@ local-api: build ## Serve the built functions with sam local start-api, on port 
 # Pins stay as they are unless ARGS says otherwise (--upgrade, --upgrade-package NAME).
 COMPILE := uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
+# The SDK and what comes with it are the Lambda runtime's, also where the tracer asks for them.
+LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)
+
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
-	$(COMPILE) $(ARGS) layers/pricing/requirements.in --output-file layers/pricing/requirements.txt
+	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/pricing/requirements.in --output-file layers/pricing/requirements.txt
 	@for name in runtime dev engine sam; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
