@@ -1,21 +1,20 @@
 """The command line: `python -m meterstone_cli`."""
 
-import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from meterstone import clock
-from meterstone.usage.instant import DAY, format_instant
-from meterstone_cli import engine
+from meterstone.usage.instant import format_instant
+from meterstone_cli import engine, local
 from meterstone_cli.backend import Backend, BackendUnavailable
 from meterstone_cli.catalogue import Changes, read_catalogue
-from meterstone_cli.loading import FileReport, import_file, load_catalogue, load_demo
+from meterstone_cli.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.problem import Refused
 from meterstone_cli.progress import say
 from meterstone_cli.server import HOST, PORT, ServerError, serve
@@ -24,14 +23,8 @@ REFUSED = 1
 UNAVAILABLE = 3
 INTERRUPTED = 128 + signal.SIGINT
 
-_ROOT = Path(__file__).resolve().parents[2]
-_DEMO = _ROOT / "examples" / "demo"
-_FUNCTIONS = _ROOT / "functions"
 _ENGINE_PORT = 8766
-_STALE = 7 * DAY
-_KEPT = "demo.json"
 _TRACEBACK = "METERSTONE_TRACEBACK"
-_SHOWN_SUBSCRIPTION = "sub_juniper_shifted"
 
 
 class _Edge(TyperGroup):
@@ -117,45 +110,28 @@ def start(
     engine_environment: Annotated[
         Path,
         typer.Option("--engine", envvar="METERSTONE_ENGINE", help="Virtual environment that has ministack."),
-    ] = _ROOT / ".venvs" / "engine",
-    state: Annotated[Path, typer.Option(help="Where tables and the key are kept.")] = _ROOT / ".meterstone",
+    ] = local.ROOT / ".venvs" / "engine",
+    state: Annotated[Path, typer.Option(help="Where tables and the key are kept.")] = local.ROOT
+    / ".meterstone",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what is kept, and load the demo anew.")
     ] = False,
 ) -> None:
     """Serve both endpoints on this machine, with the demo's real usage loaded."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    engine.check_port(port)
-    engine.check_port(engine_port)
-    if fresh:
-        engine.forget(state)
-        (state / _KEPT).unlink(missing_ok=True)
-    say("Starting the embedded DynamoDB")
-    with engine.running(engine_environment, state, engine_port) as url:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-            os.environ.pop(name, None)
-        os.environ.update(engine.environment_of_clients(url), TABLE_NAME="meterstone")
-        backend = open_backend("meterstone")
-        backend.create_table()
-        kept = _Kept(state / _KEPT, backend)
-        _load(backend, kept.ends)
-        serve(_FUNCTIONS, HOST, port, on_ready=lambda base: _show(base, url, kept.key(backend)))
-        say("Stopping: the tables are written to disk for the next start")
+    local.serve_demo(open_backend, local.Ports(port, engine_port), engine_environment, state, fresh=fresh)
 
 
 @app.command("demo")
 def demo_command(table_name: TableName = "meterstone") -> None:
     """Load the demo's catalogue and usage into the table; shifted traces end now."""
-    backend = open_backend(table_name)
-    _load(backend, clock.now())
-    typer.echo(read_catalogue(_DEMO / "catalogue")[0].organization.id)
+    typer.echo(local.load(open_backend(table_name), clock.now()))
 
 
 @app.command("serve")
 def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
     """Serve both endpoints on this machine, from the table."""
     os.environ["TABLE_NAME"] = table_name
-    serve(_FUNCTIONS, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+    serve(local.FUNCTIONS, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 @table.command("create")
@@ -247,59 +223,6 @@ def revoke_key(
     typer.echo(f"{key_id}: revoked")
 
 
-class _Kept:
-    """What is kept beside the tables: when the demo was loaded, and the key that is shown.
-
-    The tables can be lost without it, as the engine writes them only when it is told to end. So it counts only
-    if the demo is stored.
-    """
-
-    def __init__(self, path: Path, backend: Backend) -> None:
-        self._path = path
-        self._organization_id = read_catalogue(_DEMO / "catalogue")[0].organization.id
-        self._values: dict[str, Any] = {}
-        if path.exists() and backend.organization_catalogue(self._organization_id) is not None:
-            self._values = json.loads(path.read_text())
-        self.ends: int = self._values.setdefault("ends", clock.now())
-        self._write()
-        if clock.now() - self.ends > _STALE:
-            say(f"The demo's shifted usage ends on {format_instant(self.ends)[:10]}: `--fresh` loads it anew")
-
-    def key(self, backend: Backend) -> str:
-        """Give the key of an earlier start if it is still good, else a new one."""
-        good = {key.id for key in backend.list_keys() if key.revoked_at is None}
-        if self._values.get("key_id") not in good:
-            made = backend.create_key(self._organization_id, "start")
-            self._values |= {"key": made.key, "key_id": made.id}
-            self._write()
-        return str(self._values["key"])
-
-    def _write(self) -> None:
-        self._path.touch(mode=0o600)
-        self._path.write_text(json.dumps(self._values))
-
-
-def _load(backend: Backend, ends: int) -> None:
-    for name, report in load_demo(backend, _DEMO, ends, clock.now()):
-        said = "loaded already" if report.already_imported else f"{report.counted} events counted"
-        say(f"{name}: {said}")
-
-
-def _show(base: str, store: str, key: str) -> None:
-    typer.echo(f"""
-Serving on {base}; Ctrl-C ends it. The API key is {key}
-
-curl -H 'Authorization: Bearer {key}' '{base}/api/v1/analytics/usage'
-
-curl -H 'x-api-key: {key}' -H 'content-type: application/json' \\
-  -d '{{"subscription_id":"{_SHOWN_SUBSCRIPTION}"}}' '{base}/v1/subscriptions/usage'
-
-For other commands: export AWS_ENDPOINT_URL_DYNAMODB={store} AWS_DEFAULT_REGION={engine.REGION} \\
-  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME=meterstone
-""")
-    sys.stdout.flush()
-
-
 def _told(changes: Changes) -> str:
     if changes.nothing:
         return "loaded already: nothing to change"
@@ -321,10 +244,6 @@ def _told_file(name: str, report: FileReport) -> list[str]:
     if report.aside is not None:
         lines.append(f"  put aside in {report.aside}")
     return lines
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

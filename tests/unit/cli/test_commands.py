@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
 from meterstone_cli import __main__ as program
-from meterstone_cli import demo
+from meterstone_cli import demo, local
 from meterstone_cli.catalogue import read_catalogue
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
@@ -226,7 +226,7 @@ def test_the_demo_loads_once(backend: FakeBackend, monkeypatch: pytest.MonkeyPat
     assert len(backend.events) == 8 * 50
     assert first.stderr.count("50 events counted") == 8
     assert second.stderr.count("loaded already") == 8
-    organization = read_catalogue(program._DEMO / "catalogue")[0].organization.id
+    organization = read_catalogue(local.DEMO / "catalogue")[0].organization.id
     assert second.stdout == f"{organization}\n"
 
 

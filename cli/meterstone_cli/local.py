@@ -1,0 +1,132 @@
+"""Meterstone on one machine: the embedded DynamoDB, the demo in it, and both endpoints in front of it."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from meterstone import clock
+from meterstone.usage.instant import DAY, format_instant
+from meterstone_cli import engine
+from meterstone_cli.backend import Backend
+from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.loading import load_demo
+from meterstone_cli.progress import say
+from meterstone_cli.server import HOST, serve
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DEMO: Final = ROOT / "examples" / "demo"
+FUNCTIONS: Final = ROOT / "functions"
+
+_TABLE = "meterstone"
+_KEPT = "demo.json"
+_STALE = 7 * DAY
+_SHOWN_SUBSCRIPTION = "sub_juniper_shifted"
+
+
+class Ports(NamedTuple):
+    """Ports of the loopback address: that of both endpoints, and that of the embedded DynamoDB."""
+
+    http: int
+    engine: int
+
+
+def serve_demo(
+    open_backend: Callable[[str], Backend], ports: Ports, environment: Path, state: Path, *, fresh: bool
+) -> None:
+    """Start the engine of a virtual environment, load the demo unless it is there, and serve until told to stop.
+
+    Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
+    `BackendUnavailable`, and `KeyboardInterrupt` on SIGINT or SIGTERM before it serves.
+    """
+    for port in ports:
+        engine.check_port(port)
+    if fresh:
+        engine.forget(state)
+        (state / _KEPT).unlink(missing_ok=True)
+    say("Starting the embedded DynamoDB")
+    with _interrupted_by_sigterm(), engine.running(environment, state, ports.engine) as url:
+        for name in [each for each in os.environ if each.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ.update(engine.environment_of_clients(url))
+        backend = open_backend(_TABLE)
+        backend.create_table()
+        kept = _Kept(state / _KEPT, backend)
+        load(backend, kept.ends)
+        serve(FUNCTIONS, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
+        say("Stopping: the tables are written to disk for the next start")
+
+
+def load(backend: Backend, ends: int) -> str:
+    """Load the demo, its shifted traces ending at or just before `ends`, and give its organization's id."""
+    for name, report in load_demo(backend, DEMO, ends, clock.now()):
+        said = "loaded already" if report.already_imported else f"{report.counted} events counted"
+        say(f"{name}: {said}")
+    return read_catalogue(DEMO / "catalogue")[0].organization.id
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+class _Kept:
+    """What is kept beside the tables: when the demo was loaded, and the key that is shown.
+
+    The tables can be lost without it, as the engine writes them only when it is told to end. So it counts only
+    if the demo is stored.
+    """
+
+    def __init__(self, path: Path, backend: Backend) -> None:
+        self._path = path
+        self._organization_id = read_catalogue(DEMO / "catalogue")[0].organization.id
+        self._values: dict[str, Any] = {}
+        if path.exists() and backend.organization_catalogue(self._organization_id) is not None:
+            self._values = json.loads(path.read_text())
+        self.ends: int = self._values.setdefault("ends", clock.now())
+        self._write()
+        if clock.now() - self.ends > _STALE:
+            say(f"The demo's shifted usage ends on {format_instant(self.ends)[:10]}: `--fresh` loads it anew")
+
+    def key(self, backend: Backend) -> str:
+        """Give the key of an earlier start if it is still good, else a new one."""
+        good = {key.id for key in backend.list_keys() if key.revoked_at is None}
+        if self._values.get("key_id") not in good:
+            made = backend.create_key(self._organization_id, "start")
+            self._values |= {"key": made.key, "key_id": made.id}
+            self._write()
+        return str(self._values["key"])
+
+    def _write(self) -> None:
+        written = self._path.with_suffix(".new")
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(self._values))
+        written.replace(self._path)
+
+
+def _show(base: str, store: str, key: str) -> None:
+    print(  # noqa: T201 - it is what the command is for
+        f"""
+Serving on {base}; Ctrl-C ends it. The API key is {key}
+
+curl -H 'Authorization: Bearer {key}' '{base}/api/v1/analytics/usage'
+
+curl -H 'x-api-key: {key}' -H 'content-type: application/json' \\
+  -d '{{"subscription_id":"{_SHOWN_SUBSCRIPTION}"}}' '{base}/v1/subscriptions/usage'
+
+For other commands: export AWS_ENDPOINT_URL_DYNAMODB={store} AWS_DEFAULT_REGION={engine.REGION} \\
+  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME={_TABLE}
+""",
+        flush=True,
+    )
