@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 
 _TABLES = "tables"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STARTING_SECONDS = 60.0
 _STOPPING_SECONDS = 60.0
 
@@ -129,7 +130,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     # A second Ctrl-C must not cut short the writing of the tables.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
     try:
         process.terminate()
         try:

@@ -14,6 +14,7 @@ from meterstone_cli import engine
 from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.loading import load_demo
+from meterstone_cli.problem import Refused
 from meterstone_cli.progress import say
 from meterstone_cli.server import HOST, serve
 
@@ -40,7 +41,7 @@ def serve_demo(
     """Start the engine of a virtual environment, load the demo unless it is there, and serve until told to stop.
 
     Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
-    `BackendUnavailable`, and `KeyboardInterrupt` on SIGINT or SIGTERM before it serves.
+    `BackendUnavailable`, and `KeyboardInterrupt` if it is told to end before it serves.
     """
     for port in ports:
         engine.check_port(port)
@@ -48,14 +49,18 @@ def serve_demo(
         engine.forget(state)
         (state / _KEPT).unlink(missing_ok=True)
     say("Starting the embedded DynamoDB")
-    with _interrupted_by_sigterm(), engine.running(environment, state, ports.engine) as url:
+    with _interrupted_when_told_to_end(), engine.running(environment, state, ports.engine) as url:
         for name in [each for each in os.environ if each.startswith("AWS_")]:
             del os.environ[name]
         os.environ.update(engine.environment_of_clients(url))
         backend = open_backend(_TABLE)
         backend.create_table()
         kept = _Kept(state / _KEPT, backend)
-        load(backend, kept.ends)
+        try:
+            load(backend, kept.ends)
+        except Refused:
+            say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
+            raise
         serve(FUNCTIONS, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
         say("Stopping: the tables are written to disk for the next start")
 
@@ -69,12 +74,14 @@ def load(backend: Backend, ends: int) -> str:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, _interrupt)
+def _interrupted_when_told_to_end() -> Iterator[None]:
+    """End the block as Ctrl-C does on SIGTERM, and on SIGHUP: the terminal was closed."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> NoReturn:
