@@ -46,8 +46,8 @@ lint: $(DEV)/.installed ## Check style, formatting and types
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 
 .PHONY: bench
-bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading
-	@$(CODE) $(DEV)/bin/python -m benchmarks $(ARGS)
+bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)
+	@$(CODE):tests $(DEV)/bin/python -m benchmarks $(ARGS)
 
 # `sam` looks for python3.13 on PATH and takes no shim: its own environment has a real one.
 WITH_SAM := PATH="$(CURDIR)/$(SAM)/bin:$$PATH" sam

@@ -1,0 +1,39 @@
+"""`python -m benchmarks [PART …]`: measure, print a table, write it as JSON. A figure never fails the run."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.figures import Part
+
+PARTS = ("pricing", "page", "read", "year", "cold", "loader")
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the parts that are asked for, all of them by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="smaller stores and fewer rounds")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}: choose from {', '.join(PARTS)}")
+    facts, done = report.machine(), []
+    for name in asked.parts or PARTS:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        # Each part's own imports stay out of the others' memory and time.
+        run: Callable[[bool], Part] = import_module(f"benchmarks.{name}").run
+        part = run(asked.quick)
+        print("\n".join(report.lines(part)), flush=True)
+        done.append(part)
+    report.write(asked.output, facts, done)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,31 @@
+"""The embedded engine for as long as a part runs, and the environment in which functions find it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+from meterstone.store.admin import create_table
+from meterstone.store.table import Table
+from meterstone_cli import engine
+
+ROOT = Path(__file__).parents[1]
+
+_NAME = "meterstone-benchmark"
+
+
+@contextmanager
+def running() -> Iterator[Table]:
+    """Run the engine on a free loopback port, with an empty table; the environment names both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="meterstone-bench-") as folder,
+        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port()) as url,
+        mock.patch.dict(os.environ, engine.environment_of_clients(url) | {"TABLE_NAME": _NAME}),
+    ):
+        table = Table.from_environment()
+        create_table(table)
+        yield table
+        # What is left the engine would write to disk before it ends.
+        table.client.delete_table(TableName=_NAME)

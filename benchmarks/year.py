@@ -1,0 +1,51 @@
+"""A year of 20 metrics by the day, of a whole organization."""
+
+from dataclasses import replace
+
+from benchmarks import engine, handlers, world
+from benchmarks.figures import Part
+from benchmarks.filling import fill
+
+from meterstone.store.table import Table
+from meterstone.usage.meter import Meter
+
+_METRICS = 20
+_SUBSCRIPTIONS = 5
+_START = world.instant(2024, 6, 1)
+_DAYS = 365
+_BUDGET_PAGES = 2
+
+METERS: tuple[Meter, ...] = tuple(
+    replace(
+        meter, id=f"{meter.id}_{number:02}", code=f"{meter.code}_{number:02}", event_name=f"event_{number:02}"
+    )
+    for number in range(_METRICS)
+    for meter in [world.METERS[number % len(world.METERS)]]
+)
+
+
+def fill_year(table: Table) -> str:
+    """Fill a table with a year in which every metric is used every day; give an API key."""
+    subscriptions = [world.subscription(number, METERS, start=_START) for number in range(_SUBSCRIPTIONS)]
+    events = _DAYS * _METRICS * _SUBSCRIPTIONS
+    return fill(table, subscriptions, events, asked=frozenset(), meters=METERS, start=_START)
+
+
+def request(key: str) -> tuple[str, handlers.Event]:
+    """Give the request for the year."""
+    return handlers.analytics(key, time_granularity="daily", from_date="2024-06-01", to_date="2025-05-31")
+
+
+def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
+    """Pages, items, bytes and time."""
+    with engine.running() as table:
+        key = fill_year(table)
+        with handlers.loaded() as functions:
+            figure = functions.measure("a year, daily, 20 metrics", request(key), 10 if quick else 100)
+            rows = functions.answer(*request(key)).count("billable_metric_code")
+    return Part(
+        "year",
+        [figure],
+        notes=[f"{rows:,} rows from {figure.beside['pages']:.0f} page(s); budget {_BUDGET_PAGES} pages"],
+        limits=["own: adding up and writing the rows; the engine on loopback takes the rest, and most"],
+    )
