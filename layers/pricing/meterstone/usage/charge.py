@@ -119,6 +119,8 @@ class Series(NamedTuple):
 def day_series(charge: ChargePeriod, counter: Counter, now: int) -> Series:
     """Attribute a charge to the days that have begun; of a WEIGHTED_SUM, to those that have ended.
 
+    A billing period that begins within a day brings nothing before it has begun, even where an event of it came
+    ahead of time: what is published depends on the clock and on the events, never on what came first.
     A WEIGHTED_SUM grows with the clock, so that its day is known only when it is over.
     """
     if charge.meter.aggregation is Aggregation.WEIGHTED_SUM:
@@ -149,7 +151,7 @@ class _ToDate(NamedTuple):
 
 
 def _running(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
-    meter, price, clock = charge.meter, charge.item.price, charge.zone
+    meter, price, clock, begin = charge.meter, charge.item.price, charge.zone, charge.region.start
     state = counter.carry
     days = set(counter.days)
     if meter.recurring and state is not None:
@@ -157,7 +159,7 @@ def _running(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
     for day in sorted(days):
         state = merge_states(meter, state, counter.days.get(day))
         amount = state.amount if isinstance(state, Cost) else cost(price, quantity(meter, state)).amount
-        yield _ToDate(clock.day_start(day), day, quantity(meter, state), amount)
+        yield _ToDate(max(clock.day_start(day), begin), day, quantity(meter, state), amount)
 
 
 def _bucketed(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
@@ -176,7 +178,8 @@ def _bucketed(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
         state = merge_states(meter, state, counter.days[day])
         open_quantity = quantity(meter, state)
         open_amount = cost(price, open_quantity).amount
-        yield _ToDate(start, day, add(closed_quantity, open_quantity), add(closed_amount, open_amount))
+        known_from = max(start, charge.region.start)
+        yield _ToDate(known_from, day, add(closed_quantity, open_quantity), add(closed_amount, open_amount))
 
 
 def _accruing(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
