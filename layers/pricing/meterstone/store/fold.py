@@ -10,6 +10,7 @@ from where on it is stale, and whoever comes next, an event or the clock, goes o
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
@@ -100,8 +101,9 @@ class Fold:
         """
         rolled = 0
         partition = keys.due(self.organization_id, self.generation)
-        while found := self.table.due(partition, key_instant(now)):
-            rows = self.table.batch_get(found[:_LEDGERS_AT_ONCE], consistent=True)
+        # Once through is enough: a ledger that was brought up to now is due later.
+        for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
+            rows = self.table.batch_get(found, consistent=True)
             works: dict[LedgerKey, Work] = {}
             for row in rows.values():
                 # The index may lag behind the item.
@@ -170,6 +172,8 @@ class Fold:
                 continue
             if not change.stale:
                 return
+            # Counted: what is left is to publish, from where the head says.
+            batch = []
         raise StoreUnavailable("a ledger is contended")
 
     def _open(
@@ -185,7 +189,8 @@ class Fold:
                 for day, worth in days.items():
                     into[day] = add_amounts(into[day], worth) if day in into else worth
         actions = [action for change in changes for action in change.actions]
-        actions += [_addition(self.table.name, key, days) for key, days in rollups.items()]
+        additions = (_addition(self.table.name, key, days) for key, days in rollups.items())
+        actions += [action for action in additions if action is not None]
         self.table.transact(actions)
 
 
@@ -237,7 +242,8 @@ def _packs(changes: Iterable[tuple[LedgerKey, Change]]) -> Iterator[list[tuple[L
         yield pack
 
 
-def _addition(table: str, key: RollupKey, days: RollupChange) -> Action:
+def _addition(table: str, key: RollupKey, days: RollupChange) -> Action | None:
+    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do."""
     terms, values = [], {}
     for number in sorted(days):
         units, cents = days[number]
@@ -245,6 +251,8 @@ def _addition(table: str, key: RollupKey, days: RollupChange) -> Action:
             if value != "0":
                 terms.append(f"{name} :{name}")
                 values[f":{name}"] = {"N": value}
+    if not terms:
+        return None
     return {
         "Update": {
             "TableName": table,

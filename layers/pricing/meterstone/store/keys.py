@@ -15,11 +15,11 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | … by external id | `<org>#external#<external id>` | `<subscription id>` | query | s/8 |
 | counter | `<org>#<g>#usage#<subscription>` | `C#<cadence>#<period start>#<line item>#<chunk>` | query of a cadence's range | s/8 |
 | chain | the same | `R#<meter>` | get | 0.5 |
-| hours | the same | `H#<line item>#<day>` | batch get | 0.5 each |
+| hours | the same | `H#<line item>#<period start>#<day>` | batch get | 0.5 each |
 | buckets | the same | `B#<line item>#<period start>#<day>` | batch get | 0.5 each |
 | detail | the same | `E#<line item>#<hour or day start>#<length>#<shard>#<number>` | query of an hour | s/8 |
 | first seen | the same | `F#<line item or meter>#<period start>#<value>` | batch get; query | 0.5 each; s/8 |
-| values of a day | the same | `U#<line item>#<day>#<value>` | query of a range of days | s/8 |
+| values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
@@ -126,9 +126,12 @@ def chain(meter_id: str) -> str:
     return f"R#{part(meter_id)}"
 
 
-def hours(item_id: str, day: int) -> str:
-    """Sort key of a line item's hours on a day."""
-    return f"H#{part(item_id)}#{_day(day)}"
+def hours(item_id: str, period_start: int, day: int) -> str:
+    """Sort key of a line item's hours on a day, of one billing period.
+
+    Two periods may share a day, and each has a ledger of its own: no item belongs to two ledgers.
+    """
+    return f"H#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
 
 
 def buckets(item_id: str, period_start: int, day: int) -> str:
@@ -153,8 +156,13 @@ def first_scope(key: LedgerKey) -> str:
     return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"
 
 
+def value(item_id: str, period_start: int, day: int, text: str) -> str:
+    """Sort key of a value that a line item saw on a day, of one billing period."""
+    return f"{values(item_id, day)}{key_instant(period_start)}#{part(text)}"
+
+
 def values(item_id: str, day: int) -> str:
-    """Prefix of the sort keys of the values that a line item saw on a day."""
+    """Prefix of the sort keys of the values that a line item saw on a day, of all billing periods."""
     return f"U#{part(item_id)}#{_day(day)}#"
 
 

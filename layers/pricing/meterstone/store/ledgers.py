@@ -29,17 +29,18 @@ from meterstone.store.table import Action, Item, Row, Table, integer, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.ledger import (
     Counted,
-    Head,
     Ledger,
     LedgerKey,
     Parts,
     chain,
     count,
+    identity,
     restate,
     touched,
 )
-from meterstone.usage.meter import Meter
+from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.subscription import Subscription
+from meterstone.usage.window import horizon
 
 type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
@@ -85,6 +86,8 @@ class Opened:
     stored: dict[str, Item]
     #: Whether the chain goes on beyond the charges that were read.
     more: bool = False
+    #: When values of a COUNT_UNIQUE were first seen that the batch may have seen before.
+    moved: tuple[int, ...] = ()
 
     def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> Change | None:
         """Count the batch and publish what fits one transaction; None if nothing is to be done.
@@ -101,7 +104,10 @@ class Opened:
         fine = [*self._parts(), *self._details()] if self.batch else []
         plan = _Plan(_ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
-        ledger.head.stale_from = ledger.charges[-1].region.start if left is None and self.more else left
+        if left is None and self.more:
+            left = len(ledger.charges)
+        # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
+        ledger.head.stale_from = None if left is None else ledger.charges[max(left - 1, 0)].region.start
         if ledger.meter.recurring:
             self._extend_chain(plan)
         items = self._changed({index for index, _ in plan.chunks}, due)
@@ -112,16 +118,16 @@ class Opened:
         return Change(actions, plan.rollups, ledger.head.stale_from is not None, size)
 
     def _touched(self) -> set[tuple[int, int]]:
-        """Name the counters' chunks that the batch falls into: they must be written."""
+        """Name the counters' chunks that the batch changes: they must be written."""
         touched = set()
-        for _, seen in self.batch:
-            index = self.ledger.index_at(seen.at)
+        for at in (*(seen.at for _, seen in self.batch), *self.moved):
+            index = self.ledger.index_at(at)
             charge = self.ledger.charges[index]
-            touched.add((index, chunk_of(charge, charge.zone.day_of(seen.at))))
+            touched.add((index, chunk_of(charge, charge.zone.day_of(at))))
         return touched
 
     def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
-        """Publish month by month as long as the plan has room; give the start of the first charge left over."""
+        """Publish month by month as long as the plan has room; give the number of the first charge left over."""
         for index, (charge, counter) in enumerate(
             zip(self.ledger.charges, self.ledger.counters, strict=True)
         ):
@@ -129,7 +135,7 @@ class Opened:
             moved = any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
             # A new counter, or one whose carried value moved: that is in its first chunk.
             if moved and not plan.take({(index, 0)}, ()):
-                return charge.region.start
+                return index
             worth = series[index]
             months: dict[str, RollupChange] = {}
             for day in sorted(worth.keys() | counter.published.keys()):
@@ -140,7 +146,7 @@ class Opened:
             for month, days in months.items():
                 rollups = self._rollups(charge, month, writer)
                 if not plan.take({(index, chunk_of(charge, day)) for day in days}, rollups):
-                    return charge.region.start
+                    return index
                 for day, change in days.items():
                     for key in rollups:
                         plan.add(key, date.fromordinal(day).day, change)
@@ -212,14 +218,14 @@ class Opened:
 
     def _parts(self) -> Iterator[tuple[str, Item]]:
         ledger, parts = self.ledger, self.parts
-        for (item_id, day), hours in parts.hours.items():
-            yield keys.hours(item_id, day), pack_hours(hours)
+        for (item_id, start, day), hours in parts.hours.items():
+            yield keys.hours(item_id, start, day), pack_hours(hours)
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
             yield keys.first_scope(ledger.key) + keys.part(value), {"a": {"N": str(first)}}
-        for (item_id, day, value), hours_seen in parts.values.items():
-            yield keys.values(item_id, day) + keys.part(value), {"h": {"N": str(hours_seen)}}
+        for seen, hours_seen in parts.values.items():
+            yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
 
     def _details(self) -> Iterator[tuple[str, Item]]:
         for (item_id, start, length), events in by_detail(self.ledger, self.batch).items():
@@ -280,102 +286,143 @@ def open_ledgers(
     batches: Mapping[LedgerKey, Sequence[Counted]],
     now: int,
 ) -> list[Opened]:
-    """Read ledgers and the parts that the batches touch, consistently, in two rounds of batch reads."""
+    """Read ledgers and the parts that the batches touch, consistently, in two or three rounds of batch reads.
+
+    Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
+    head that is read last could vouch for parts that were read before the change.
+    """
 
     def where(key: LedgerKey, sk: str) -> Key:
         return Key(keys.usage(organization_id, generation, key.subscription_id), sk)
 
-    chains = {
-        key: where(key, keys.chain(key.meter_id)) for key, work in works.items() if work.meter.recurring
-    }
-    heads = table.batch_get(chains.values(), consistent=True) if chains else {}
-    opened: list[tuple[Ledger, Parts, Row | None, bool, list[list[str]]]] = []
+    head_keys = {key: where(key, _head_key(key, work)) for key, work in works.items()}
+    heads = table.batch_get(head_keys.values(), consistent=True)
+    unread = {key: _Unread(key, work, heads.get(head_keys[key])) for key, work in works.items()}
+    for key, each in unread.items():
+        each.batch = each.head.unseen(batches[key])
+    firsts = table.batch_get(
+        (where(key, sk) for key, each in unread.items() for sk in each.first_keys()), consistent=True
+    )
     wanted: list[Key] = []
-    for key, work in works.items():
-        batch = batches[key]
-        until = max(now, max((seen.at for _, seen in batch), default=now))
-        head_row = heads.get(chains[key]) if key in chains else None
-        head = unpack_head(head_row)
-        charges, more = _charges(key, work, head, batch, until)
-        ledger = Ledger(key, work.meter, head, charges, [])
-        parts = touched(ledger, batch)
-        bodies = [[counter_key(charge, n) for n in range(chunks(charge, until))] for charge in charges]
-        opened.append((ledger, parts, head_row, more, bodies))
-        wanted += [where(key, sk) for chunk_keys in bodies for sk in chunk_keys]
-        wanted += [where(key, sk) for sk in _part_keys(ledger, parts)]
-    rows = table.batch_get(wanted, consistent=True)
-    result = []
-    for ledger, parts, head_row, more, bodies in opened:
-        key = ledger.key
-        stored: dict[str, Item] = {}
-        if head_row is not None:
-            stored[keys.chain(key.meter_id)] = _attributes(head_row)
-        for charge, chunk_keys in zip(ledger.charges, bodies, strict=True):
-            found = {n: rows[where(key, sk)] for n, sk in enumerate(chunk_keys) if where(key, sk) in rows}
-            ledger.counters.append(unpack_counter(charge, found))
-            stored |= {chunk_keys[n]: _attributes(row) for n, row in found.items()}
-        if not ledger.meter.recurring:
-            ledger.head = unpack_head(rows.get(where(key, bodies[0][0])))
-        _fill(parts, ledger, partial(_row_of, rows, partial(where, key)))
-        batch = ledger.unseen(batches[key])
-        needed = parts if len(batch) == len(batches[key]) else _restrict(parts, touched(ledger, batch))
-        result.append(
-            Opened(table.name, organization_id, generation, ledger, needed, batch, stored, more=more)
-        )
-    return result
+    for key, each in unread.items():
+        each.firsts = {at.sk: row for at, row in firsts.items() if at.pk == where(key, "").pk}
+        each.find(now)
+        wanted += [where(key, sk) for sk in each.keys()]
+    rows = table.batch_get(wanted, consistent=True) | firsts | heads
+    return [
+        each.opened(table.name, organization_id, generation, partial(_row_of, rows, partial(where, key)))
+        for key, each in unread.items()
+    ]
 
 
-def _charges(
-    key: LedgerKey, work: Work, head: Head, batch: Sequence[Counted], until: int
-) -> tuple[list[ChargePeriod], bool]:
-    """Give the charges of a ledger that matter, and whether its chain goes on beyond them."""
+def _head_key(key: LedgerKey, work: Work) -> str:
+    if key.item_id is None:
+        return keys.chain(key.meter_id)
+    return counter_key(_plain_charge(key, work), 0)
+
+
+def _plain_charge(key: LedgerKey, work: Work) -> ChargePeriod:
     subscription = work.subscription
-    if key.item_id is not None:
-        item = next(item for item in subscription.line_items if item.id == key.item_id)
-        return [
-            ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
-        ], False
-    times = [seen.at for _, seen in batch]
-    since = min([each for each in (head.last, head.stale_from) if each is not None] + times)
-    charges = chain(subscription, key.meter_id, since, until)
-    latest = max(times, default=since)
-    needed = sum(charge.region.start <= latest for charge in charges)
-    most = max(needed, _CHARGES_AT_ONCE)
-    return charges[:most], len(charges) > most
+    item = next(item for item in subscription.line_items if item.id == key.item_id)
+    return ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
+
+
+class _Unread:
+    """A ledger of which the head is known, and what else is to be read of it."""
+
+    def __init__(self, key: LedgerKey, work: Work, head_row: Row | None) -> None:
+        self.batch: list[Counted] = []
+        self.firsts: dict[str, Row] = {}
+        self.head = unpack_head(head_row)
+        self._work = work
+        self._head_row = head_row
+        self._ledger = Ledger(key, work.meter, self.head, [], [])
+        self._parts = Parts()
+        self._moved: tuple[int, ...] = ()
+        self._bodies: list[list[str]] = []
+        self._more = False
+
+    def first_keys(self) -> Iterator[str]:
+        """Name where it stands when the batch's values were first seen, if that says which charges matter."""
+        if self._work.meter.aggregation is Aggregation.COUNT_UNIQUE:
+            scope = keys.first_scope(self._ledger.key)
+            values = dict.fromkeys(identity(seen.text) for _, seen in self.batch)
+            yield from (scope + keys.part(value) for value in values)
+
+    def find(self, now: int) -> None:
+        """Find the charges that matter, and the parts that the batch touches."""
+        key, work, ledger = self._ledger.key, self._work, self._ledger
+        self._moved = tuple({integer(row, "a") for row in self.firsts.values()})
+        times = [seen.at for _, seen in self.batch]
+        # A clock that is a little behind another writer's must not miss what that one wrote.
+        until = max(now, self.head.through, *times)
+        if key.item_id is not None:
+            ledger.charges = [_plain_charge(key, work)]
+        else:
+            since = min([at for at in (self.head.last, self.head.stale_from) if at is not None] + times)
+            charges = chain(work.subscription, key.meter_id, since, max(until, since))
+            latest = max((*times, *self._moved), default=since)
+            most = max(sum(charge.region.start <= latest for charge in charges), _CHARGES_AT_ONCE)
+            ledger.charges, self._more = charges[:most], len(charges) > most
+        self._parts = touched(ledger, self.batch)
+        self._bodies = [
+            [counter_key(charge, n) for n in range(chunks(charge, horizon(until)))]
+            for charge in ledger.charges
+        ]
+
+    def keys(self) -> Iterator[str]:
+        """Name all that is to be read."""
+        for body in self._bodies:
+            yield from body
+        yield from _part_keys(self._ledger, self._parts)
+
+    def opened(
+        self, table: str, organization_id: str, generation: str, row_of: Callable[[str], Row | None]
+    ) -> Opened:
+        """Put together what was read."""
+        ledger, stored = self._ledger, dict[str, Item]()
+        if self._head_row is not None:
+            stored[_head_key(ledger.key, self._work)] = _attributes(self._head_row)
+        for charge, body in zip(ledger.charges, self._bodies, strict=True):
+            found = {n: row for n, sk in enumerate(body) if (row := row_of(sk)) is not None}
+            ledger.counters.append(unpack_counter(charge, found))
+            stored |= {body[n]: _attributes(row) for n, row in found.items()}
+        _fill(self._parts, ledger, row_of)
+        return Opened(
+            table,
+            organization_id,
+            generation,
+            ledger,
+            self._parts,
+            self.batch,
+            stored,
+            more=self._more,
+            moved=self._moved,
+        )
 
 
 def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
-    yield from (keys.hours(item_id, day) for item_id, day in parts.hours)
+    yield from (keys.hours(*day) for day in parts.hours)
     yield from (keys.buckets(ledger.key.item_id or "", start, day) for start, day in parts.buckets)
     yield from (keys.first_scope(ledger.key) + keys.part(value) for value in parts.firsts)
-    yield from (keys.values(item_id, day) + keys.part(value) for item_id, day, value in parts.values)
+    yield from (keys.value(*seen) for seen in parts.values)
 
 
 def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> None:
-    for item_id, day in parts.hours:
-        parts.hours[item_id, day] = unpack_hours(ledger.meter, row_of(keys.hours(item_id, day)))
+    for day_of in parts.hours:
+        parts.hours[day_of] = unpack_hours(ledger.meter, row_of(keys.hours(*day_of)))
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(ledger.key.item_id or "", start, day)))
     for value in parts.firsts:
         row = row_of(keys.first_scope(ledger.key) + keys.part(value))
         parts.firsts[value] = None if row is None else integer(row, "a")
-    for item_id, day, value in parts.values:
-        row = row_of(keys.values(item_id, day) + keys.part(value))
-        parts.values[item_id, day, value] = 0 if row is None else integer(row, "h")
+    for seen in parts.values:
+        row = row_of(keys.value(*seen))
+        parts.values[seen] = 0 if row is None else integer(row, "h")
 
 
 def _row_of(rows: Mapping[Key, Row], where: Callable[[str], Key], sk: str) -> Row | None:
     return rows.get(where(sk))
-
-
-def _restrict(parts: Parts, to: Parts) -> Parts:
-    """Leave out the parts that no event touches after all."""
-    return Parts(
-        {key: parts.hours[key] for key in to.hours},
-        {key: parts.buckets[key] for key in to.buckets},
-        {key: parts.firsts[key] for key in to.firsts},
-        {key: parts.values[key] for key in to.values},
-    )
 
 
 def _attributes(row: Row) -> Item:

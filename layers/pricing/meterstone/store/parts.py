@@ -61,7 +61,7 @@ class StoredParts:
                 if shorter_than_a_day(meter):
                     wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
                 else:
-                    wanted.append(keys.hours(covered.item.id, cut.day))
+                    wanted.append(keys.hours(covered.item.id, cut.charge.period.start, cut.day))
         for code, found in starts.items():
             low, high = keys.counters(code, min(found), max(found))
             for row in self._table.query(self._pk, low, high):
@@ -97,9 +97,9 @@ class StoredParts:
         closing = self.counter(last[-1]) if last else None
         return None if closing is None else closing.closing(charge.meter)
 
-    def hours(self, item: LineItem, day: int) -> Mapping[int, State]:
+    def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
         """Read the hours of a day."""
-        return unpack_hours(_meter(item), self._row(keys.hours(item.id, day)))
+        return unpack_hours(charge.meter, self._row(keys.hours(charge.item.id, charge.period.start, day)))
 
     def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
         """Read the buckets of a day, by their starts."""
@@ -127,8 +127,9 @@ class StoredParts:
             known = self._values[item.id, first, last] = {}
             low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
             for row in self._table.query(self._pk, low, high):
-                _, _, day, value = text(row, "sk").split("#")
-                known.setdefault(keys.parse_day(day), {})[value] = integer(row, "h")
+                _, _, day, _, value = text(row, "sk").split("#")
+                seen = known.setdefault(keys.parse_day(day), {})
+                seen[value] = seen.get(value, 0) | integer(row, "h")
         return known
 
     def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:

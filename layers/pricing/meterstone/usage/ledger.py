@@ -64,21 +64,25 @@ class Head:
     first: int | None = None
     last: int | None = None
 
+    def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
+        """Leave out what the ledger has counted already."""
+        return [each for each in batch if each.position.number > self.positions.get(each.position.shard, -1)]
+
 
 @dataclass(slots=True)
 class Parts:
     """The finer parts of a ledger that a batch of events touches, beside its counters.
 
-    ``hours``: by line item and day, the state of each hour. ``buckets``: by billing period's start and day, the
-    value of each bucket (of meters with buckets shorter than a day, in place of hours). ``firsts``: when each
-    value of a COUNT_UNIQUE was first seen. ``values``: by line item, day and value, a bit for each hour of the
-    day in which the value was seen.
+    ``hours``: by line item, billing period's start and day, the state of each hour. ``buckets``: by billing
+    period's start and day, the value of each bucket (of meters with buckets shorter than a day, in place of
+    hours). ``firsts``: when each value of a COUNT_UNIQUE was first seen. ``values``: by line item, billing
+    period's start, day and value, a bit for each hour of the day in which the value was seen.
     """
 
-    hours: dict[tuple[str, int], dict[int, State]] = field(default_factory=dict)
+    hours: dict[tuple[str, int, int], dict[int, State]] = field(default_factory=dict)
     buckets: dict[tuple[int, int], dict[int, Decimal]] = field(default_factory=dict)
     firsts: dict[str, int | None] = field(default_factory=dict)
-    values: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    values: dict[tuple[str, int, int, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -94,11 +98,6 @@ class Ledger:
     def index_at(self, instant: int) -> int:
         """Find the charge that holds an instant."""
         return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
-
-    def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
-        """Leave out what the ledger has counted already."""
-        positions = self.head.positions
-        return [each for each in batch if each.position.number > positions.get(each.position.shard, -1)]
 
 
 def line_items(
@@ -154,11 +153,11 @@ def touched(ledger: Ledger, batch: Sequence[Counted]) -> Parts:
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
             text = identity(seen.text)
             parts.firsts[text] = None
-            parts.values[charge.item.id, day, text] = 0
+            parts.values[charge.item.id, charge.period.start, day, text] = 0
         elif shorter_than_a_day(meter):
             parts.buckets.setdefault((charge.period.start, day), {})
         else:
-            parts.hours.setdefault((charge.item.id, day), {})
+            parts.hours.setdefault((charge.item.id, charge.period.start, day), {})
     return parts
 
 
@@ -170,13 +169,13 @@ def count(ledger: Ledger, parts: Parts, batch: Sequence[Counted]) -> None:
         charge, counter = ledger.charges[index], ledger.counters[index]
         day, hour = charge.zone.hour_of(seen.at)
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            _count_unique(ledger, parts, seen, charge.item.id, day, hour)
+            _count_unique(ledger, parts, seen, charge, (day, hour))
         else:
             state = state_of(meter, seen)
             if shorter_than_a_day(meter):
                 _count_bucket(meter, parts.buckets[charge.period.start, day], charge, seen)
             else:
-                hours = parts.hours[charge.item.id, day]
+                hours = parts.hours[charge.item.id, charge.period.start, day]
                 merged = merge_states(meter, hours.get(hour), state)
                 if merged is not None:
                     hours[hour] = merged
@@ -202,9 +201,11 @@ def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePerio
         buckets[start] = merged
 
 
-def _count_unique(ledger: Ledger, parts: Parts, seen: Observation, item_id: str, day: int, hour: int) -> None:
-    text = identity(seen.text)
-    parts.values[item_id, day, text] |= 1 << hour
+def _count_unique(
+    ledger: Ledger, parts: Parts, seen: Observation, charge: ChargePeriod, at: tuple[int, int]
+) -> None:
+    text, (day, hour) = identity(seen.text), at
+    parts.values[charge.item.id, charge.period.start, day, text] |= 1 << hour
     first = parts.firsts[text]
     if first is not None and first <= seen.at:
         return

@@ -33,7 +33,7 @@ class Parts(Protocol):
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state of a recurring meter before a charge begins."""
 
-    def hours(self, item: LineItem, day: int) -> Mapping[int, State]:
+    def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
         """Read the hours of a day."""
 
     def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
@@ -92,7 +92,7 @@ def _daily(parts: Parts, covered: Cover) -> Iterator[tuple[int, State | None]]:
 def _part_of_day(parts: Parts, covered: Cover, cut: CutDay) -> State | None:
     meter = _meter(covered.item)
     hours, edges = hours_and_edges(covered, cut)
-    known = parts.hours(covered.item, cut.day)
+    known = parts.hours(cut.charge, cut.day)
     state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
     for edge in edges:
         # An hour in which nothing was counted has no events to look for.

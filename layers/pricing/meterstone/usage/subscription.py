@@ -39,8 +39,10 @@ class Span:
         return self.start <= at and (self.end is None or at < self.end)
 
     def meets(self, start: int, end: int | None) -> bool:
-        """Tell whether the span has an instant in common with [start, end)."""
-        return (end is None or self.start < end) and (self.end is None or start < self.end)
+        """Tell whether the span lies at [start, end), which may be empty; an empty span lies nowhere."""
+        if self.end is not None and self.end <= max(start, self.start):
+            return False
+        return end is None or self.start < end
 
 
 @dataclass(frozen=True, slots=True)
