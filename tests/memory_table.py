@@ -1,0 +1,351 @@
+"""The table in memory: the interface of `meterstone.store.table.Table`, with the limits of the service.
+
+It evaluates exactly the conditions and updates that the store uses, and refuses what DynamoDB would refuse: two
+actions on one item, more than 100 actions or 4 MB, items over 400 KB, keys that are empty or too long, numbers of
+more than 38 digits, values that an expression does not use. Figures are those of the developer guide's page
+"Quotas in Amazon DynamoDB". Faults can be injected: see `Faults`.
+"""
+
+import re
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from meterstone.pricing.money import add, plain
+from meterstone.store.keys import Key
+from meterstone.store.table import Attribute, Conflict, Item, ReadCost, Row, StoreUnavailable, Table
+
+ITEM_BYTES = 400 * 1024
+TRANSACTION_BYTES = 4 * 1024 * 1024
+TRANSACTION_ACTIONS = 100
+PARTITION_KEY_BYTES = 2048
+SORT_KEY_BYTES = 1024
+EXPRESSION_BYTES = 4096
+DIGITS = 38
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+
+
+class Refused(AssertionError):  # noqa: N818 - named as what the service did
+    """DynamoDB would answer a ValidationException: the store must never send this."""
+
+
+class Killed(BaseException):
+    """The process was killed: nothing of the store may catch it."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong, by the number of the write, from 0. A transaction is one write."""
+
+    #: Killed before, or after, the write of this number has happened.
+    before: int | None = None
+    after: int | None = None
+    #: Asked of each transaction that checks a version: whether another writer was faster.
+    conflict: Callable[[int], bool] = field(default=lambda _: False)
+    #: Asked of each write: whether the service is unavailable, nothing written.
+    unavailable: Callable[[int], bool] = field(default=lambda _: False)
+    #: Asked of each write: whether the answer is lost although it was written.
+    lost: Callable[[int], bool] = field(default=lambda _: False)
+
+
+class MemoryTable(Table):
+    """A table of one test. ``page_items`` is how many items a page holds."""
+
+    def __init__(self, name: str = "memory", *, page_items: int = 1000) -> None:
+        self.name = name
+        self.cost = ReadCost()
+        self.faults = Faults()
+        #: How many writes were asked for.
+        self.writes = 0
+        #: The most actions that a transaction had.
+        self.most_actions = 0
+        self._page_items = page_items
+        self._items: dict[str, dict[str, Item]] = {}
+        self._order: dict[str, list[tuple[bytes, str]]] = {}
+
+    def items(self) -> dict[Key, Item]:
+        """Give a copy of all items, without their keys."""
+        return {
+            Key(pk, sk): {name: dict(value) for name, value in item.items() if name not in {"pk", "sk"}}
+            for pk, items in self._items.items()
+            for sk, item in items.items()
+        }
+
+    def copy(self) -> "MemoryTable":
+        """Give a table of the same content, without faults."""
+        other = MemoryTable(self.name, page_items=self._page_items)
+        other._items = {pk: dict(items) for pk, items in self._items.items()}
+        other._order = deepcopy(self._order)
+        return other
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        """Read one item."""
+        _check_key(key)
+        item = self._items.get(key.pk, {}).get(key.sk)
+        self._read_items(item is not None)
+        return None if item is None else _row(item)
+
+    def batch_get(self, keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        """Read many items by key."""
+        found: dict[Key, Row] = {}
+        for key in dict.fromkeys(keys):
+            row = self.get(key)
+            if row is not None:
+                found[key] = row
+        return found
+
+    def query(
+        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
+    ) -> Iterator[Row]:
+        """Read a range of a partition, page by page: what is written between two pages is seen."""
+        for page in self._pages(pk, low, high, reverse=reverse):
+            yield from (_row(item) for item in page)
+
+    def query_as(
+        self,
+        decoder: "msgspec.json.Decoder[Any]",
+        page_type: Any,
+        pk: str,
+        low: str,
+        high: str,
+        *,
+        consistent: bool = False,
+        reverse: bool = False,
+    ) -> Iterator[Any]:
+        """Read like `query`, decoded from the JSON of the service."""
+        for page in self._pages(pk, low, high, reverse=reverse):
+            answer = {"Items": page, "Count": len(page), "ScannedCount": len(page)}
+            yield from decoder.decode(msgspec.json.encode(answer)).Items
+
+    def due(self, partition: str, until: str) -> list[Key]:
+        """List the keys in the index whose time has come."""
+        found = sorted(
+            (item["due_at"]["S"], pk, sk)
+            for pk, items in self._items.items()
+            for sk, item in items.items()
+            if item.get("due_pk", {}).get("S") == partition and item["due_at"]["S"] <= until
+        )
+        return [Key(pk, sk) for _, pk, sk in found]
+
+    def transact(self, actions: Sequence[Any]) -> None:
+        """Write all or nothing."""
+        versioned = any("v = :version" in repr(action) for action in actions)
+        self._fault(versioned=versioned)
+        if not 1 <= len(actions) <= TRANSACTION_ACTIONS:
+            raise Refused(f"{len(actions)} actions in a transaction")
+        self.most_actions = max(self.most_actions, len(actions))
+        writes: list[tuple[Key, Item | None]] = []
+        stands: dict[int, Item] = {}
+        failed = False
+        for place, action in enumerate(actions):
+            key, after, holds, before = self._outcome(action)
+            writes.append((key, after))
+            if not holds:
+                failed = True
+                (body,) = action.values()
+                if before is not None and body.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+                    stands[place] = deepcopy(before)
+        if len({key for key, _ in writes}) < len(writes):
+            raise Refused(f"two actions on one item: {sorted(key for key, _ in writes)}")
+        if sum(_size(item) for _, item in writes if item is not None) > TRANSACTION_BYTES:
+            raise Refused("a transaction of more than 4 MB")
+        if failed:
+            raise Conflict(stands)
+        for key, item in writes:
+            self._store(key, item)
+        self._written()
+
+    def put(self, item: Item) -> None:
+        """Write one item."""
+        self._fault()
+        key, checked = _key_of(item), _checked(item)
+        self._store(key, checked)
+        self._written()
+
+    def put_all(self, items: Iterable[Item]) -> None:
+        """Write many items, each for itself."""
+        for item in items:
+            self.put(item)
+
+    def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
+        """Change one item; tell whether the condition held."""
+        self._fault()
+        body: dict[str, Any] = {
+            "Key": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
+            "UpdateExpression": expression,
+            "ExpressionAttributeValues": values,
+        }
+        if condition is not None:
+            body["ConditionExpression"] = condition
+        key, after, holds, _ = self._outcome({"Update": body | {"TableName": self.name}})
+        if holds:
+            self._store(key, after)
+            self._written()
+        return holds
+
+    def _outcome(self, action: Any) -> tuple[Key, Item | None, bool, Item | None]:
+        """Give an action's key, the item after it, whether its condition holds, and the item before it."""
+        ((verb, body),) = action.items()
+        if body["TableName"] != self.name:
+            raise Refused(f"table {body['TableName']}")
+        key = _key_of(body["Item"] if verb == "Put" else body["Key"])
+        before = self._items.get(key.pk, {}).get(key.sk)
+        values: Item = body.get("ExpressionAttributeValues", {})
+        used = set(
+            re.findall(r":\w+", body.get("ConditionExpression", "") + " " + body.get("UpdateExpression", ""))
+        )
+        if used != values.keys():
+            raise Refused(f"values {sorted(values)} for {sorted(used)}")
+        holds = _holds(body.get("ConditionExpression"), before, values)
+        match verb:
+            case "Put":
+                return key, _checked(body["Item"]), holds, before
+            case "Delete":
+                return key, None, holds, before
+            case "Update":
+                return key, _updated(body["UpdateExpression"], key, before, values), holds, before
+            case _:
+                raise Refused(verb)
+
+    def _pages(self, pk: str, low: str, high: str, *, reverse: bool) -> Iterator[list[Item]]:
+        _check_key(Key(pk, low))
+        _check_key(Key(pk, high))
+        first, last = low.encode(), high.encode()
+        if first > last:
+            raise Refused("BETWEEN wants its lower bound first")
+        while True:
+            order = self._order.get(pk, [])
+            begin = bisect_left(order, first, key=lambda entry: entry[0])
+            end = bisect_right(order, last, key=lambda entry: entry[0])
+            entries = order[begin:end]
+            page = entries[-self._page_items :][::-1] if reverse else entries[: self._page_items]
+            self._read_items(len(page))
+            yield [deepcopy(self._items[pk][sk]) for _, sk in page]
+            if len(page) == len(entries):
+                return
+            if reverse:
+                last = page[-1][0][:-1] + bytes([page[-1][0][-1] - 1]) + b"\xff"
+            else:
+                first = page[-1][0] + b"\x00"
+
+    def _read_items(self, count: int) -> None:
+        self.cost.items += count
+        self.cost.read_units += count / 2
+
+    def _store(self, key: Key, item: Item | None) -> None:
+        items = self._items.setdefault(key.pk, {})
+        entry = (key.sk.encode(), key.sk)
+        if item is None:
+            if items.pop(key.sk, None) is not None:
+                self._order[key.pk].remove(entry)
+            return
+        if key.sk not in items:
+            insort(self._order.setdefault(key.pk, []), entry)
+        items[key.sk] = item
+
+    def _fault(self, *, versioned: bool = False) -> None:
+        number = self.writes
+        self.writes += 1
+        if self.faults.before == number:
+            raise Killed
+        if self.faults.unavailable(number):
+            raise StoreUnavailable("injected")
+        if versioned and self.faults.conflict(number):
+            raise Conflict({})
+
+    def _written(self) -> None:
+        number = self.writes - 1
+        if self.faults.after == number:
+            raise Killed
+        if self.faults.lost(number):
+            raise StoreUnavailable("injected, after the write")
+
+
+def _holds(condition: str | None, before: Item | None, values: Item) -> bool:
+    match condition:
+        case None:
+            return True
+        case "attribute_not_exists(pk)":
+            return before is None
+        case "v = :version":
+            found = {} if before is None else before.get("v", {})
+            return "N" in found and Decimal(found["N"]) == Decimal(values[":version"]["N"])
+        case _:
+            raise Refused(f"condition {condition}")
+
+
+def _updated(expression: str, key: Key, before: Item | None, values: Item) -> Item:
+    if len(expression.encode()) > EXPRESSION_BYTES:
+        raise Refused("an expression of more than 4 KB")
+    item = dict(before) if before is not None else {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+    if expression.startswith("ADD "):
+        for term in expression.removeprefix("ADD ").split(", "):
+            name, value = term.split(" ")
+            known = Decimal(item.get(name, {"N": "0"})["N"])
+            item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
+    elif match := re.fullmatch(r"SET (\w+) = (:\w+)", expression):
+        item[match[1]] = values[match[2]]
+    else:
+        raise Refused(f"update {expression}")
+    return _checked(item)
+
+
+def _exact(value: Decimal) -> Decimal:
+    if len(plain(value).replace(".", "").strip("-0")) > DIGITS:
+        raise Refused(f"a number of more than {DIGITS} digits: {value}")
+    return value
+
+
+def _checked_number(text: str) -> str:
+    if not _NUMBER.fullmatch(text):
+        raise Refused(f"not a number: {text}")
+    _exact(Decimal(text))
+    return text
+
+
+def _checked(item: Item) -> Item:
+    _key_of(item)
+    for name, value in item.items():
+        ((kind, text),) = value.items()
+        if kind not in {"S", "N"} or not isinstance(text, str):
+            raise Refused(f"{name}: {value}")
+        if kind == "N":
+            _checked_number(text)
+    if ("due_pk" in item) != ("due_at" in item) or not item.get("due_at", {"S": "-"})["S"]:
+        raise Refused("half a key of the index")
+    if _size(item) > ITEM_BYTES:
+        raise Refused(f"an item of {_size(item)} bytes")
+    return {
+        name: {"N": plain(Decimal(value["N"]))} if "N" in value else {"S": value["S"]}
+        for name, value in item.items()
+    }
+
+
+def _size(item: Item) -> int:
+    """Give an item's size by the service's rules: names, text as UTF-8, numbers by half their digits."""
+    size = 0
+    for name, value in item.items():
+        size += len(name.encode())
+        size += len(value["S"].encode()) if "S" in value else (len(value["N"]) + 1) // 2 + 1
+    return size
+
+
+def _key_of(item: Item) -> Key:
+    key = Key(item["pk"]["S"], item["sk"]["S"])
+    _check_key(key)
+    return key
+
+
+def _check_key(key: Key) -> None:
+    if not 0 < len(key.pk.encode()) <= PARTITION_KEY_BYTES or not 0 < len(key.sk.encode()) <= SORT_KEY_BYTES:
+        raise Refused(f"key {key}")
+
+
+def _row(item: Item) -> Row:
+    return {name: Attribute(**value) for name, value in item.items()}
