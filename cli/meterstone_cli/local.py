@@ -133,7 +133,7 @@ curl -H 'x-api-key: {key}' -H 'content-type: application/json' \\
   -d '{{"subscription_id":"{_SHOWN_SUBSCRIPTION}"}}' '{base}/v1/subscriptions/usage'
 
 For other commands: export AWS_ENDPOINT_URL_DYNAMODB={store} AWS_DEFAULT_REGION={engine.REGION} \\
-  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME={_TABLE}
+  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME={_TABLE} METERSTONE_KEY={key}
 """,
         flush=True,
     )
