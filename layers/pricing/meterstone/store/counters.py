@@ -34,6 +34,10 @@ from meterstone.usage.state import Json, State, decode, encode
 
 _encode = msgspec.json.Encoder().encode
 _STATES: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict[str, Any])
+#: A state that is one number is read as it is: a page has tens of thousands.
+_DAYS: msgspec.json.Decoder[dict[int, Decimal | list[Json]]] = msgspec.json.Decoder(
+    dict[int, Decimal | list[Any]]
+)
 _STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
 _PUBLISHED = msgspec.json.Decoder(list[tuple[int, Decimal, int]])
 _POSITIONS = msgspec.json.Decoder(dict[str, int])
@@ -87,18 +91,19 @@ def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     return items
 
 
-def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row]) -> Counter:
-    """Read a counter from its chunks, by their number."""
+def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_published: bool = True) -> Counter:
+    """Read a counter from its chunks, by their number; what it is worth as published only where it is wanted."""
     meter, origin = charge.meter, first_day(charge)
     counter = Counter()
     for chunk, row in rows.items():
         base = origin + chunk * keys.CHUNK_DAYS
         if packed := text(row, "d"):
-            states = _STATES.decode(packed)
-            counter.days.update(
-                (base + int(number), decode(meter, state)) for number, state in states.items()
-            )
-        counter.published.update(published(row, base))
+            counter.days |= {
+                base + number: state if isinstance(state, Decimal) else decode(meter, state)
+                for number, state in _DAYS.decode(packed).items()
+            }
+        if as_published:
+            counter.published.update(published(row, base))
         if carried := text(row, "c"):
             counter.carry = decode(meter, _STATE.decode(carried))
     return counter

@@ -80,7 +80,7 @@ class StoredParts:
             rows = self._table.batch_get(found)
             self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
         rows_of = self._counters.get(name)
-        return unpack_counter(charge, rows_of) if rows_of else None
+        return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
 
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state of a recurring meter before a charge begins.
