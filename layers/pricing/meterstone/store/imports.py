@@ -1,9 +1,10 @@
 """Importing usage: events into the log, from the log into the counters, each once however often it is stopped.
 
-An import is a stream of its own: its shard is named after its content, and an event's position is its line. A
-batch is logged, then folded, then the import's record moves past it. Run again after a stop, the log knows the
-events of the unfinished batch as this import's own and they are folded again, under the same positions: those
-that were counted are below what the ledgers remember.
+Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
+position is its line. A batch is logged, then folded, then the import's record moves past it. Run again after a
+stop, the log knows the events of the unfinished batch as this import's own and they are folded again, under the
+positions of the run that logged them: those that were counted are at or below what the ledgers remember. What an
+earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,29 +92,35 @@ class Importer:
         if record is not None and "done" in record:
             report.finished_before = True
             return report
-        report.resumed_after = 0 if record is None else integer(record, "line")
-        self._fold.forget = frozenset(_shard(each) for each, row in records.items() if "done" in row)
-        unfinished = {_shard(each): row for each, row in records.items() if "done" not in row}
-        self._remember(source, report.resumed_after, now, done=False)
-        for batch in batched(given, _BATCH, strict=False):
-            new = [each for each in batch if each.line > report.resumed_after]
-            for each, reason in self._import(source, new, unfinished, now, report):
+        run = 1
+        if record is not None:
+            report.resumed_after, run = integer(record, "line"), integer(record, "run") + 1
+        self._fold.forget = frozenset(
+            _shard(each, number + 1)
+            for each, row in records.items()
+            if "done" in row
+            for number in range(integer(row, "run"))
+        )
+        unfinished = {_stream(each): row for each, row in records.items() if "done" not in row}
+        self._remember(source, run, report.resumed_after, now)
+        new = (each for each in given if each.line > report.resumed_after)
+        for batch in batched(new, _BATCH, strict=False):
+            for each, reason in self._import(_shard(source.digest, run), batch, unfinished, now, report):
                 refuse(each.line, each, reason)
-            self._remember(source, batch[-1].line, now, done=False)
+            self._remember(source, run, batch[-1].line, now)
         self._fold.roll(self._subscription, now)
-        self._remember(source, 0, now, done=True)
+        self._remember(source, run, 0, now, done=True)
         return report
 
     def _import(
         self,
-        source: Source,
+        shard: str,
         batch: Sequence[Given],
         unfinished: Mapping[str, Row],
         now: int,
         report: ImportReport,
     ) -> list[tuple[Given, str]]:
         """Log and fold a batch; give what was refused, and why."""
-        shard = _shard(source.digest)
         refused: list[tuple[Given, str]] = []
         taken: list[tuple[Given, Entry, list[Subscription]]] = []
         for each in batch:
@@ -130,10 +137,12 @@ class Importer:
         ):
             if appended.outcome is Outcome.CONFLICT:
                 refused.append((each, "another event has this transaction id"))
-            elif appended.outcome is Outcome.NEW or appended.position == entry.position:
-                logged.append(Logged(entry.position, entry.event, owning))
-            elif appended.position.shard != shard and appended.position.shard in unfinished:
-                name = text(unfinished[appended.position.shard], "name")
+                continue
+            own = _stream_of(appended.position) == _stream_of(entry.position)
+            if own and appended.position.number == entry.position.number:
+                logged.append(Logged(appended.position, entry.event, owning))
+            elif not own and _stream_of(appended.position) in unfinished:
+                name = text(unfinished[_stream_of(appended.position)], "name")
                 refused.append((each, f"belongs to an import that was stopped: run {name} again"))
             else:
                 report.duplicates += 1
@@ -158,16 +167,26 @@ class Importer:
     def _imports(self) -> str:
         return keys.imported(self._organization_id, "").pk
 
-    def _remember(self, source: Source, line: int, now: int, *, done: bool) -> None:
+    def _remember(self, source: Source, run: int, line: int, now: int, *, done: bool = False) -> None:
         item = key_item(keys.imported(self._organization_id, source.digest))
-        item |= {"name": {"S": source.name}, "line": {"N": str(line)}, "at": {"S": format_instant(now)}}
+        item |= {"name": {"S": source.name}, "at": {"S": format_instant(now)}}
+        item |= {"run": {"N": str(run)}, "line": {"N": str(line)}}
         if done:
             item["done"] = {"S": format_instant(now)}
         self._table.put(item)
 
 
-def _shard(digest: str) -> str:
+def _stream(digest: str) -> str:
+    """Name a source's stream, of which each run is a shard."""
     return "i" + digest[:_SHARD_DIGITS]
+
+
+def _shard(digest: str, run: int) -> str:
+    return f"{_stream(digest)}.{run}"
+
+
+def _stream_of(position: Position) -> str:
+    return position.shard.partition(".")[0]
 
 
 def _refusal(

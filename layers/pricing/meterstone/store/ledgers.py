@@ -24,7 +24,7 @@ from meterstone.store.counters import (
     unpack_hours,
 )
 from meterstone.store.keys import Key
-from meterstone.store.slices import EVENTS_IN_A_DETAIL, by_detail
+from meterstone.store.slices import by_detail, events_in_a_detail
 from meterstone.store.table import Action, Item, Row, Table, integer, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.ledger import (
@@ -86,7 +86,7 @@ class Opened:
     stored: dict[str, Item]
     #: Whether the chain goes on beyond the charges that were read.
     more: bool = False
-    #: When values of a COUNT_UNIQUE were first seen that the batch may have seen before.
+    #: When values of a COUNT_UNIQUE had been first seen that the batch saw before: they move away from there.
     moved: tuple[int, ...] = ()
 
     def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> Change | None:
@@ -230,7 +230,8 @@ class Opened:
     def _details(self) -> Iterator[tuple[str, Item]]:
         for (item_id, start, length), events in by_detail(self.ledger, self.batch).items():
             shard, number = events[0].position
-            for piece, some in enumerate(batched(events, EVENTS_IN_A_DETAIL, strict=False)):
+            size = events_in_a_detail(self.ledger.meter)
+            for piece, some in enumerate(batched(events, size, strict=False)):
                 yield (
                     keys.detail(item_id, start, length, shard, number, piece),
                     pack_detail(self.ledger.meter, start, some),
@@ -305,9 +306,8 @@ def open_ledgers(
     )
     wanted: list[Key] = []
     for key, each in unread.items():
-        each.firsts = {at.sk: row for at, row in firsts.items() if at.pk == where(key, "").pk}
-        each.find(now)
-        wanted += [where(key, sk) for sk in each.keys()]
+        each.find(partial(_row_of, firsts, partial(where, key)), now)
+        wanted += [where(key, sk) for sk in each.other_keys()]
     rows = table.batch_get(wanted, consistent=True) | firsts | heads
     return [
         each.opened(table.name, organization_id, generation, partial(_row_of, rows, partial(where, key)))
@@ -332,7 +332,6 @@ class _Unread:
 
     def __init__(self, key: LedgerKey, work: Work, head_row: Row | None) -> None:
         self.batch: list[Counted] = []
-        self.firsts: dict[str, Row] = {}
         self.head = unpack_head(head_row)
         self._work = work
         self._head_row = head_row
@@ -343,16 +342,16 @@ class _Unread:
         self._more = False
 
     def first_keys(self) -> Iterator[str]:
-        """Name where it stands when the batch's values were first seen, if that says which charges matter."""
-        if self._work.meter.aggregation is Aggregation.COUNT_UNIQUE:
-            scope = keys.first_scope(self._ledger.key)
-            values = dict.fromkeys(identity(seen.text) for _, seen in self.batch)
-            yield from (scope + keys.part(value) for value in values)
+        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
+        scope = keys.first_scope(self._ledger.key)
+        return (scope + keys.part(value) for value in self._earliest())
 
-    def find(self, now: int) -> None:
+    def find(self, row_of: Callable[[str], Row | None], now: int) -> None:
         """Find the charges that matter, and the parts that the batch touches."""
         key, work, ledger = self._ledger.key, self._work, self._ledger
-        self._moved = tuple({integer(row, "a") for row in self.firsts.values()})
+        found = zip(self._earliest().values(), map(row_of, self.first_keys()), strict=True)
+        firsts = [(at, integer(row, "a")) for at, row in found if row is not None]
+        self._moved = tuple({first for at, first in firsts if at < first})
         times = [seen.at for _, seen in self.batch]
         # A clock that is a little behind another writer's must not miss what that one wrote.
         until = max(now, self.head.through, *times)
@@ -370,8 +369,17 @@ class _Unread:
             for charge in ledger.charges
         ]
 
-    def keys(self) -> Iterator[str]:
-        """Name all that is to be read."""
+    def _earliest(self) -> dict[str, int]:
+        """Give the earliest sight of each value in the batch."""
+        earliest: dict[str, int] = {}
+        if self._work.meter.aggregation is Aggregation.COUNT_UNIQUE:
+            for _, seen in self.batch:
+                value = identity(seen.text)
+                earliest[value] = min(seen.at, earliest.get(value, seen.at))
+        return earliest
+
+    def other_keys(self) -> Iterator[str]:
+        """Name what else is to be read."""
         for body in self._bodies:
             yield from body
         yield from _part_keys(self._ledger, self._parts)
@@ -404,7 +412,6 @@ class _Unread:
 def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
     yield from (keys.hours(*day) for day in parts.hours)
     yield from (keys.buckets(ledger.key.item_id or "", start, day) for start, day in parts.buckets)
-    yield from (keys.first_scope(ledger.key) + keys.part(value) for value in parts.firsts)
     yield from (keys.value(*seen) for seen in parts.values)
 
 

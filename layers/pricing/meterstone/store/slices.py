@@ -6,37 +6,51 @@ from meterstone.store.keys import CHUNK_DAYS
 from meterstone.usage.calendar import zone
 from meterstone.usage.ledger import Counted, Ledger, identity
 from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
-
-EVENTS_IN_A_DETAIL = 1500
 
 #: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
 _ACTIONS = 66
-_EVENTS = 4000
+#: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
+_EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
+_EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
+_SHORT_PERIODS = (BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY)
 _HOURS_APART = 4
 _EVENTS_OF_A_DAY = 200
+
+
+def events_in_a_detail(meter: Meter) -> int:
+    """Give how many of a meter's events one item may hold."""
+    return _EVENTS_WITH_IDS_IN_A_DETAIL if meter.aggregation is Aggregation.LATEST else _EVENTS_IN_A_DETAIL
 
 
 def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]) -> list[Counted]:
     """Give as many of a ledger's first events as one transaction can count."""
     clock = zone(subscription.timezone)
+    most = _EVENTS_WITH_IDS if meter.aggregation is Aggregation.LATEST else _EVENTS
+    in_a_detail = events_in_a_detail(meter)
+    # A value that was seen before, but later, is taken from the day that it was first seen on.
+    items_of_a_value = 3 if _has_many_chunks(subscription, meter) else 2
     days: dict[int, tuple[int, set[int]]] = {}
     values: set[tuple[int, str]] = set()
+    stretches: set[int] = set()
     taken: list[Counted] = []
     details = 0
-    for counted in events[:_EVENTS]:
+    for counted in events[:most]:
         seen = counted[1]
         day, hour = clock.hour_of(seen.at)
         number, hours = days.get(day, (0, set()))
         grown = hours | {hour}
-        details += _items_of_a_day(number + 1, len(grown)) - (
-            _items_of_a_day(number, len(hours)) if number else 0
+        details += _items_of_a_day(number + 1, len(grown), in_a_detail) - (
+            _items_of_a_day(number, len(hours), in_a_detail) if number else 0
         )
         days[day] = number + 1, grown
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
             values.add((day, identity(seen.text)))
-        chunks = len(days) if meter.recurring else len(days) // CHUNK_DAYS + 2
-        needed = details + chunks + (2 * len(values) if values else len(days))
+        # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
+        stretches.add(day // CHUNK_DAYS)
+        chunks = len(days) if meter.recurring else min(2 * len(stretches), len(days))
+        needed = details + chunks + (items_of_a_value * len(values) if values else len(days))
         if needed > _ACTIONS and taken:
             break
         taken.append(counted)
@@ -70,5 +84,17 @@ def _is_sparse(events: int, hours: int) -> bool:
     return hours >= _HOURS_APART and events <= _EVENTS_OF_A_DAY
 
 
-def _items_of_a_day(events: int, hours: int) -> int:
-    return 1 if _is_sparse(events, hours) else hours + events // EVENTS_IN_A_DETAIL
+def _items_of_a_day(events: int, hours: int, in_a_detail: int) -> int:
+    return 1 if _is_sparse(events, hours) else hours + events // in_a_detail
+
+
+def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
+    """Tell whether a ledger of the meter may have several counters, or one of several chunks."""
+    cadences = [
+        subscription.cadence(item)
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id == meter.id
+    ]
+    return meter.recurring or any(
+        cadence.count > 1 or cadence.period not in _SHORT_PERIODS for cadence in cadences
+    )
