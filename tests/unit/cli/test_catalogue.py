@@ -273,6 +273,11 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         ),
         (
             "subscriptions",
+            S + ", line_items: [{price: call, end: 2026-01-01T00:00:00Z}]}",
+            "subscriptions.yaml: subscriptions[0].line_items[0]: must end after it starts",
+        ),
+        (
+            "subscriptions",
             S + ", billing_period: ONETIME, line_items: [{price: levelled}]}",
             (
                 "subscriptions.yaml: subscriptions[0].line_items[0].price: "

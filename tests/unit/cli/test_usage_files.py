@@ -244,7 +244,9 @@ def test_a_line_of_the_longest_length_is_read(tmp_path: Path) -> None:
     row = json_row(properties={"text": ""})
     row = row.replace('"text": ""', '"text": "' + "x" * (LONGEST_ROW - len(row)) + '"')
     assert len(row) == LONGEST_ROW
-    assert isinstance(one(tmp_path / "u.jsonl", row), UsageEvent)
+    for end in ("", "\n", "\r\n"):
+        ((_, found),) = rows(tmp_path / "u.jsonl", row + end)
+        assert isinstance(found, UsageEvent)
 
 
 def test_what_is_put_aside_can_be_corrected_and_read_again(tmp_path: Path) -> None:
