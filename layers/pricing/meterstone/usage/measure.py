@@ -52,6 +52,8 @@ class Parts(Protocol):
 def measure(parts: Parts, covered: Cover, window: Window, now: int) -> Cost:
     """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
     item, meter = covered.item, _meter(covered.item)
+    if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
+        return cost(item.price, quantity(meter, _restated(parts, covered, window, now)))
     if covered.empty:
         return cost(item.price, ZERO)
     if shorter_than_a_day(meter):
@@ -60,8 +62,6 @@ def measure(parts: Parts, covered: Cover, window: Window, now: int) -> Cost:
         return cost_buckets(item.price, _coarse_buckets(parts, covered, meter.bucket_size))
     if meter.aggregation is Aggregation.WEIGHTED_SUM:
         return cost(item.price, _weighted(parts, covered, window, now))
-    if meter.recurring:
-        return cost(item.price, quantity(meter, _value_at(parts, covered, covered.end, now)))
     if meter.aggregation is Aggregation.COUNT_UNIQUE:
         return cost(item.price, _distinct(parts, covered))
     return cost(item.price, quantity(meter, merge_all_states(meter, _states(parts, covered))))
@@ -175,6 +175,24 @@ def _weighted(parts: Parts, covered: Cover, window: Window, now: int) -> Decimal
         carried = quantity(meter, _value_at(parts, covered, covered.start, now))
     state = merge_all_states(meter, _states(parts, covered))
     return accrued(state, carried, covered.start, covered.end, window.length)
+
+
+def _restated(parts: Parts, covered: Cover, window: Window, now: int) -> State | None:
+    """Give the state of a recurring meter at the end of the line item's part of a window.
+
+    As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
+    none yet.
+    """
+    subscription, item = covered.subscription, covered.item
+    counted = subscription.counted(item)
+    start = max(window.start, counted.start)
+    end = window.end if counted.end is None else min(window.end, counted.end)
+    begun = subscription.cadence(item).period_at(max(min(end - 1, now), counted.start))
+    region = ChargePeriod(subscription, item, begun).region
+    end = end if region.end is None else min(end, region.end)
+    if end <= start or now < region.start:
+        return None
+    return _value_at(parts, covered, end, now)
 
 
 def _value_at(parts: Parts, covered: Cover, at: int, now: int) -> State | None:
