@@ -81,6 +81,10 @@ class Oracle:
                 continue
             begin, until = self._counted(item)
             begin, until = max(begin, start), min(until, end)
+            if _meter(item).recurring:
+                # A value is restated when a billing period begins: of those to come there is none yet.
+                begun = [min(last, until) for first, last in self._periods(item, now) if first < until]
+                until = max(begun, default=begin)
             quantity, amount = self._rated(item, begin, until, now, length=end - start)
             found[item.id] = Measured(_decimal(quantity), _decimal(_round(amount, self._decimals())))
         return found
