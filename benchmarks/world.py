@@ -102,11 +102,11 @@ def subscription(
 
 
 def usage(
-    events: int, subscriptions: int, start: int = START, until: int = NOW, meters: tuple[Meter, ...] = METERS
+    events: int, subscriptions: int, start: int = START, meters: tuple[Meter, ...] = METERS
 ) -> Iterator[Given]:
     """Give events spread evenly over the time, the subscriptions and the meters, in order of time."""
     random = Random(4711)  # noqa: S311 - the same usage in every run
-    step = (until - start) // events
+    step = (NOW - start) // events
     for number in range(events):
         meter = meters[number // subscriptions % len(meters)]
         at = start + number * step + random.randrange(step)

@@ -8,10 +8,11 @@ from benchmarks.filling import fill
 
 from meterstone.store.table import Table
 from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Subscription
 
 _METRICS = 20
 _SUBSCRIPTIONS = 5
-_START = world.instant(2024, 6, 1)
+START = world.instant(2024, 6, 1)
 _DAYS = 365
 _BUDGET_PAGES = 2
 
@@ -24,11 +25,15 @@ METERS: tuple[Meter, ...] = tuple(
 )
 
 
+def subscriptions(many: int) -> list[Subscription]:
+    """Give subscriptions that hold a year and have a line item for every metric."""
+    return [world.subscription(number, METERS, start=START) for number in range(many)]
+
+
 def fill_year(table: Table) -> str:
     """Fill a table with a year in which every metric is used every day; give an API key."""
-    subscriptions = [world.subscription(number, METERS, start=_START) for number in range(_SUBSCRIPTIONS)]
     events = _DAYS * _METRICS * _SUBSCRIPTIONS
-    return fill(table, subscriptions, events, asked=frozenset(), meters=METERS, start=_START)
+    return fill(table, subscriptions(_SUBSCRIPTIONS), events, asked=frozenset(), meters=METERS, start=START)
 
 
 def request(key: str) -> tuple[str, handlers.Event]:

@@ -1,0 +1,98 @@
+"""What a request reads does not grow with events, and an organization's not with subscriptions.
+
+Usage is that of the benchmarks: every meter is used every day, by as many events as there are.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from benchmarks import world, year
+from benchmarks.filling import fill_memory
+from benchmarks.sizes import item_size, query_units
+
+from memory_table import MemoryTable
+from meterstone.store import Store
+from meterstone.store.catalogue import Account
+from meterstone.usage.analytics import UsageQuery
+from meterstone.usage.calendar import Granularity
+from meterstone.usage.instant import parse_instant
+from meterstone.usage.window import window_for
+
+SUBSCRIPTION = "sub_00003"
+CUSTOMER = "customer_00003"
+APRIL_FIRST, MAY_LAST = 739_342, 739_402
+PAGE = 1_048_576
+
+type Request = Callable[[Store, Account], object]
+
+
+@cache
+def filled(events: int, subscriptions: int) -> MemoryTable:
+    everyone = [world.subscription(number) for number in range(subscriptions)]
+    return fill_memory(everyone, events)
+
+
+def items_read(table: MemoryTable, request: Request) -> int:
+    """Count the items that a request reads when its account is known."""
+    store = Store(table)
+    store.cost.reset()
+    request(store, Account(world.ORGANIZATION, "1", world.METERS))
+    return store.cost.items
+
+
+def analytics(**filters: Any) -> Request:
+    query = UsageQuery(Granularity.DAILY, APRIL_FIRST, MAY_LAST, **filters)
+    return lambda store, account: list(store.daily_usage(account, query))
+
+
+def usage(start: str | None = None, end: str | None = None) -> Request:
+    def read(store: Store, account: Account) -> None:
+        subscription = store.subscription(account, SUBSCRIPTION)
+        bounds = (None if each is None else parse_instant(each) for each in (start, end))
+        window = window_for(subscription, *bounds, lifetime=False, now=world.NOW)
+        store.window_usage(account, subscription, window, world.NOW)
+
+    return read
+
+
+ORGANIZATION = [
+    pytest.param(analytics(), 8, id="two months of four metrics"),
+    pytest.param(analytics(metric_code="tokens"), 8, id="one metric is picked from the same months"),
+    pytest.param(analytics(plan_code="enterprise", customer_country="JP"), 8, id="a plan in a country"),
+]
+ONE_SUBSCRIPTION = [
+    pytest.param(analytics(external_customer_id=CUSTOMER), 1 + 1 + 8, id="its customer, two months"),
+    pytest.param(usage(), 1 + 4, id="its current period"),
+    pytest.param(usage("2025-05-10T00:00:00Z", "2025-05-20T00:00:00Z"), 1 + 4, id="a window of whole days"),
+    pytest.param(
+        usage("2025-05-10T09:00:00Z", "2025-05-20T17:00:00Z"), 1 + 4 + 8, id="a window of whole hours"
+    ),
+]
+
+
+@pytest.mark.parametrize("events", [1000, 10_000])
+@pytest.mark.parametrize(("request_", "items"), ORGANIZATION + ONE_SUBSCRIPTION)
+def test_reads_stay_flat_as_events_grow(request_: Request, items: int, events: int) -> None:
+    assert items_read(filled(events, 4), request_) == items
+
+
+@pytest.mark.parametrize("subscriptions", [4, 40])
+@pytest.mark.parametrize(("request_", "items"), ORGANIZATION)
+def test_an_organization_s_reads_stay_flat_as_subscriptions_grow(
+    request_: Request, items: int, subscriptions: int
+) -> None:
+    assert items_read(filled(250 * subscriptions, subscriptions), request_) == items
+
+
+def test_a_year_of_twenty_metrics_is_one_page() -> None:
+    table = fill_memory(year.subscriptions(1), 365 * 20, meters=year.METERS, start=year.START)
+    rollups = [
+        item | {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+        for key, item in table.items().items()
+        if key.pk.endswith("#rollup#T")
+    ]
+    assert len(rollups) == 20 * 12
+    assert sum(map(item_size, rollups)) < PAGE / 10
+    assert query_units(rollups) < 15
