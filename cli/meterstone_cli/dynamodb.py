@@ -110,7 +110,7 @@ class DynamoDB:
 
         report = importer.run(Source(*source), _given(events), now, refused_one)
         return ImportReport(
-            counted=report.counted + len(report.uncounted),
+            counted=report.counted,
             duplicates=report.duplicates,
             refused=refused,
             uncounted=Counter(reason for _, reason in report.uncounted),

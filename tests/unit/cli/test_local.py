@@ -72,7 +72,7 @@ def test_the_first_start_loads_and_shows_what_works(
     assert machine.served == 1
     assert len(machine.backend.events) == 8 * 20
     assert out.count("curl") == 2
-    assert out.count("secret of key1") == 3
+    assert out.count("secret of key1") == 4
     shown = re.search('"subscription_id":"([^"]+)"', out)
     assert shown is not None
     (catalogue,) = machine.backend.catalogues.values()

@@ -42,7 +42,10 @@ class Logged(NamedTuple):
 
 @dataclass(slots=True)
 class FoldReport:
-    """What became of a batch: how many events count somewhere, and why the others do not."""
+    """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
+
+    An event that no line item's meter is for stands among the ``uncounted`` too.
+    """
 
     counted: int = 0
     uncounted: list[tuple[Position, str]] = field(default_factory=list)
@@ -75,15 +78,15 @@ class Fold:
             for subscription in subscriptions:
                 for charge, seen in self._matcher(subscription).charges(event):
                     if isinstance(seen, Uncounted):
-                        reasons.append(seen.reason)
+                        reasons.append(f"meter {charge.meter.code}: {seen.reason}")
                         continue
                     counted = True
                     work = works.setdefault(ledger_key(charge), Work(subscription, charge.meter))
                     work.events.append(Counted(position, seen))
-            if counted:
-                report.counted += 1
-            else:
-                report.uncounted.append((position, "; ".join(reasons) or "no meter of a line item counts it"))
+            report.counted += counted
+            if not counted and not reasons:
+                reasons.append("no meter of a line item counts it")
+            report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
         self._fold_all(works, now)
         return report
 

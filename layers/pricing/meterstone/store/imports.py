@@ -54,10 +54,10 @@ class Given(NamedTuple):
 class ImportReport:
     """What became of a source's events.
 
-    ``counted`` events are new and count for at least one line item; ``uncounted`` are new, by line, with why they
-    count for none. ``duplicates`` were logged before with the same content. ``resumed_after`` is the line up to
+    ``counted`` events are new. ``uncounted`` says by line which meters could not use one of them, or that none is
+    for it, and why. ``duplicates`` were logged before with the same content. ``resumed_after`` is the line up to
     which an earlier run had come; ``finished_before`` tells that the whole source had been imported, so that it
-    was not read again.
+    was not read again: only what the clock has brought since was published.
     """
 
     counted: int = 0
@@ -91,6 +91,7 @@ class Importer:
         record = records.get(source.digest)
         if record is not None and "done" in record:
             report.finished_before = True
+            self._fold.roll(self._subscription, now)
             return report
         run = 1
         if record is not None:
@@ -147,7 +148,7 @@ class Importer:
             else:
                 report.duplicates += 1
         folded = self._fold.fold(logged, now)
-        report.counted += folded.counted
+        report.counted += len(logged)
         report.uncounted += [(position.number, reason) for position, reason in folded.uncounted]
         return refused
 
