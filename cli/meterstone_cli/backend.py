@@ -21,8 +21,8 @@ class ImportReport:
 
     ``counted`` were new. ``duplicates`` were there already, the same in every way. ``refused`` were told to
     `Refuse`: another event has the transaction id, or no subscription holds the timestamp. ``uncounted`` says
-    how many of the counted events a meter could not use, or none is for, by reason. ``already_imported`` means that the whole
-    source was imported before, so that none of its events were read.
+    how many of the counted events a meter could not use, or none is for, by reason. ``already_imported`` means
+    that the whole source was imported before, so that none of its events were read.
     """
 
     counted: int = 0
