@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
 from itertools import product
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from meterstone.store.imports import Given, Importer, ImportReport, Source
 from meterstone.store.reads import Store
 from meterstone.store.table import Table
 from meterstone.usage.analytics import DayUsage, UsageQuery
-from meterstone.usage.calendar import BucketSize, Granularity, zone
+from meterstone.usage.calendar import BucketSize, Granularity, bucket_bounds, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
@@ -180,219 +181,222 @@ def _account(table: Table) -> Account:
     return account
 
 
-# Strategies
+# Strategies: Hypothesis draws sizes and a seed, the rest is as rich as chance makes it, which drawing bit by bit
+# is not.
 
-_VALUES = st.sampled_from(
-    [1, 2, 3, 5, 10, 11, 100, 0, -1, -4, Decimal("0.5"), Decimal("2.375"), "7.001", "-3.5", "abc", None, True]
+_VALUES = (
+    1,
+    2,
+    3,
+    5,
+    10,
+    11,
+    100,
+    0,
+    -1,
+    -4,
+    Decimal("0.5"),
+    Decimal("2.375"),
+    "7.001",
+    "-3.5",
+    "abc",
+    None,
+    True,
 )
-_TEXTS = st.sampled_from(
-    ["a", "b", "c", "#1", "%", "~x", "", "é" * 40, "x" * 70, 5, Decimal("5.0"), True, None]
-)
-_AMOUNTS = st.sampled_from([Decimal(text) for text in ("0", "1", "0.333", "1.005", "12.5", "0.0004")])
+_TEXTS = ("a", "b", "c", "#1", "%", "~x", "", "é" * 40, "x" * 70, 5, Decimal("5.0"), True, None)
+_AMOUNTS = tuple(Decimal(text) for text in ("0", "1", "0.333", "1.005", "12.5", "0.0004"))
 
 
 @st.composite
-def prices(draw: st.DrawFn, name: str, currency: str) -> Price:
-    """Draw a price of any billing model, sometimes with a billing period of its own."""
-    period = draw(st.sampled_from([None, None, None, "DAILY", "WEEKLY", "MONTHLY"]))
-    count = 1 if period is None else draw(st.integers(1, 2))
-    price = Price(name, currency, BillingModel.FLAT_FEE, billing_period=period, billing_period_count=count)
-    match draw(st.sampled_from(["flat", "package", "volume", "slab"])):
-        case "flat":
-            return replace(price, amount=draw(_AMOUNTS))
-        case "package":
-            transform = TransformQuantity(draw(st.integers(1, 7)), draw(st.sampled_from(RoundType)))
-            amount = draw(_AMOUNTS)
-            return replace(
-                price, billing_model=BillingModel.PACKAGE, amount=amount, transform_quantity=transform
-            )
-        case mode:
-            bounds = draw(st.lists(st.integers(1, 30), max_size=2, unique=True).map(sorted))
-            tiers = tuple(
-                Tier(bound, draw(_AMOUNTS), draw(st.sampled_from([Decimal(0), Decimal("3.5")])))
-                for bound in [*bounds, None]
-            )
-            tier_mode = {"volume": TierMode.VOLUME, "slab": TierMode.SLAB}[mode]
-            return replace(price, billing_model=BillingModel.TIERED, tier_mode=tier_mode, tiers=tiers)
+def scenarios(draw: st.DrawFn, *, most_events: int = 24, most_batches: int = 3) -> Scenario:
+    """Draw a scenario: its clock never goes back, its usage comes in any order."""
+    most = draw(st.sampled_from([2, most_events, most_events, most_events]))
+    random = Random(draw(st.integers(0, 2**64)))  # noqa: S311 - nothing secret
+    return make(random, random.randint(1, most), draw(st.integers(1, most_batches)))
 
 
-@st.composite
-def meters(draw: st.DrawFn, number: int, around: int) -> Meter:
-    """Draw a meter of any aggregation."""
-    aggregation = draw(st.sampled_from(Aggregation))
-    recurring = aggregation in {Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM} and draw(
-        st.booleans()
-    )
-    bucketed = aggregation in {Aggregation.MAX, Aggregation.SUM} and not recurring and draw(st.booleans())
+def make(random: Random, events: int, most_batches: int) -> Scenario:
+    """Make a scenario by chance."""
+    zone_name, change = random.choice(PLACES)
+    around = parse_instant(change)
+    found = [_meter(random, number, around) for number in range(random.randint(1, 3))]
+    subscribed = [
+        _subscription(random, number, zone_name, around, found) for number in range(random.randint(1, 2))
+    ]
+    usage: list[Usage] = []
+    for number in range(events):
+        usage.append(_usage(random, random.choice(subscribed), number, [each.event.at for each in usage]))
+    direction = random.choice([1, 0, -1])  # in order, in any order, backwards
+    usage.sort(key=lambda each: direction * each.event.at)
+    cuts = sorted(random.randint(0, events) for _ in range(most_batches - 1))
+    batches: list[Batch] = []
+    now = 0
+    for begin, until in zip([0, *cuts], [*cuts, events], strict=True):
+        if some := tuple(usage[begin:until]):
+            latest = max(each.event.at for each in some)
+            now = max(now, latest - random.choice([0, 0, AHEAD])) + random.choice([0, 0, 1, HOUR, 2 * DAY])
+            batches.append(Batch(now, some))
+    later = random.choice([0, AHEAD, DAY, 9 * DAY + 1, 40 * DAY])
+    return Scenario(tuple(found), tuple(subscribed), tuple(batches), now + later)
+
+
+def _meter(random: Random, number: int, around: int) -> Meter:
+    aggregation = random.choice(list(Aggregation))
+    can_recur = aggregation in {Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM}
+    recurring = can_recur and random.random() < 0.6
+    bucketed = aggregation in {Aggregation.MAX, Aggregation.SUM} and not recurring and random.random() < 0.6
     unique = aggregation is Aggregation.COUNT_UNIQUE
     return Meter(
         f"meter {number}",
-        draw(st.sampled_from([f"code{number}", "shared"])),
+        random.choice([f"code{number}", "shared"]),
         f"Meter {number}",
         aggregation,
-        draw(st.sampled_from(["call", "other"])),
+        random.choice(["call", "call", "other"]),
         field=None if aggregation is Aggregation.COUNT else "text" if unique else "value",
         multiplier=Decimal("1.5") if aggregation is Aggregation.SUM_WITH_MULTIPLIER else Decimal(1),
-        filters=draw(st.sampled_from([(), (), (Filter("kind", ("x", "5")),)])),
+        filters=random.choice([(), (), (), (Filter("kind", ("x", "5")),)]),
         recurring=recurring,
-        bucket_size=draw(st.sampled_from(BucketSize)) if bucketed else None,
-        deleted_at=draw(st.sampled_from([None, None, None, around - DAY, around + 10 * DAY + 7])),
+        bucket_size=random.choice(list(BucketSize)) if bucketed else None,
+        deleted_at=random.choice([*[None] * 6, around - DAY, around + 10 * DAY + 7]),
     )
 
 
-@st.composite
-def spans(draw: st.DrawFn, start: int, end: int | None) -> list[tuple[int, int | None]]:
-    """Draw the spans of line items on one meter: whole, begun or ended inside, replaced with or without a gap."""
-    cut = start + draw(st.integers(-DAY, 50 * DAY))
-    later = cut + draw(st.sampled_from([0, 1, HOUR, 3 * DAY + 5]))
-    match draw(st.sampled_from(["whole", "whole", "late", "early", "two", "two", "three"])):
-        case "whole":
-            return [(start, end)]
-        case "late":
-            return [(cut, end)]
-        case "early":
-            return [(start, max(cut, start + 1))]
-        case "two":
-            return [(start, max(cut, start + 1)), (max(later, start + 1), None)]
-        case _:
-            first = max(cut, start + 1)
-            return [(start, first), (first, first + 2 * DAY + 3), (max(later, first + 2 * DAY + 3), end)]
+def _price(random: Random, name: str, currency: str) -> Price:
+    """Make a price of any billing model, sometimes with a billing period of its own."""
+    period = random.choice([None, None, None, "DAILY", "WEEKLY", "MONTHLY"])
+    price = Price(
+        name,
+        currency,
+        BillingModel.FLAT_FEE,
+        amount=random.choice(_AMOUNTS),
+        billing_period=period,
+        billing_period_count=1 if period is None else random.randint(1, 2),
+    )
+    model = random.choice(["flat", "package", *TierMode])
+    if model == "flat":
+        return price
+    if model == "package":
+        transform = TransformQuantity(random.randint(1, 7), random.choice(list(RoundType)))
+        return replace(price, billing_model=BillingModel.PACKAGE, transform_quantity=transform)
+    bounds = sorted(random.sample(range(1, 30), random.randint(0, 2)))
+    tiers = tuple(
+        Tier(bound, random.choice(_AMOUNTS), random.choice([Decimal(0), Decimal("3.5")]))
+        for bound in [*bounds, None]
+    )
+    return replace(price, billing_model=BillingModel.TIERED, tier_mode=TierMode(model), tiers=tiers)
 
 
-@st.composite
-def subscriptions(
-    draw: st.DrawFn, number: int, zone_name: str, around: int, found: Sequence[Meter]
+def _spans(random: Random, start: int, end: int | None) -> list[tuple[int, int | None]]:
+    """Make the spans of line items on one meter: whole, begun or ended inside, replaced with or without a gap."""
+    cut = max(start + random.randint(-DAY, 30 * DAY), start + 1)
+    later = cut + random.choice([0, 1, HOUR, 3 * DAY + 5])
+    return random.choice(
+        [
+            [(start, end)],
+            [(start, end)],
+            [(cut, end)],
+            [(start, cut)],
+            [(start, cut), (later, None)],
+            [(start, cut), (cut, cut + 2 * DAY + 3), (later + 2 * DAY + 3, end)],
+        ]
+    )
+
+
+def _subscription(
+    random: Random, number: int, zone_name: str, around: int, found: Sequence[Meter]
 ) -> Subscription:
-    """Draw a subscription to some of the meters."""
-    start = around + draw(
-        st.one_of(
-            st.sampled_from([0, -DAY, -31 * DAY + 9 * HOUR + 27 * MINUTE + 43_123_456]),
-            st.integers(-40 * DAY, 5 * DAY),
-        )
+    offset = random.choice(
+        [0, -DAY, -31 * DAY + 9 * HOUR + 27 * MINUTE + 43_123_456, random.randint(-40 * DAY, 5 * DAY)]
     )
-    end = draw(st.one_of(st.none(), st.integers(1, 70 * DAY).map(lambda length: start + length)))
-    currency = draw(st.sampled_from(["usd", "jpy", "kwd"]))
+    start = around + offset
+    end = random.choice([None, None, start + random.randint(1, 70 * DAY)])
+    currency = random.choice(["usd", "jpy", "kwd"])
     items: list[LineItem] = []
     for meter in found:
-        if draw(st.integers(0, 3)) == 0:
-            continue
-        for begin, until in draw(spans(start, end)):
+        for begin, until in _spans(random, start, end) if random.random() < 0.95 else ():
             name = f"item {number}.{len(items)}"
-            price = draw(prices(f"price {name}", currency))
-            items.append(LineItem(name, replace(price, meter_id=meter.id), begin, until, meter))
-    dated = st.sampled_from([0, DAY, 20 * DAY]).map(lambda offset: around + offset)
+            price = replace(_price(random, f"price {name}", currency), meter_id=meter.id)
+            items.append(LineItem(name, price, begin, until, meter))
     return Subscription(
         f"sub {number}",
         f"ext {number}",
-        draw(st.sampled_from(["cust a", "cust b"])),
+        random.choice(["cust a", "cust b"]),
         currency,
         zone_name,
         start,
         end,
-        draw(st.sampled_from(BillingPeriod)),
-        draw(st.sampled_from([1, 1, 1, 2, 3])),
-        draw(st.sampled_from(BillingCycle)),
-        draw(st.one_of(st.just(start), st.integers(-400 * DAY, 10 * DAY).map(lambda offset: start + offset))),
-        (Dated("basic"), Dated("pro", draw(dated))),
-        draw(st.sampled_from([(), (Dated("DE"),), (Dated("NO", around), Dated("DE", around + 9 * DAY))])),
-        draw(st.sampled_from([(), (Dated("company", around - 5 * DAY),)])),
-        draw(
-            st.sampled_from(
-                [
-                    None,
-                    Commitment(Decimal(20), Decimal("1.5")),
-                    Commitment(Decimal(20), Decimal("1.5"), CommitmentSplit.WHOLE_UNITS),
-                ]
-            )
-        ),
+        random.choice(list(BillingPeriod)),
+        random.choice([1, 1, 1, 2, 3]),
+        random.choice(list(BillingCycle)),
+        start + random.choice([0, 0, random.randint(-400 * DAY, 10 * DAY)]),
+        (Dated("basic"), Dated("pro", around + random.choice([0, DAY, 20 * DAY]))),
+        random.choice([(), (Dated("DE"),), (Dated("NO", around), Dated("DE", around + 9 * DAY))]),
+        random.choice([(), (Dated("company", around - 5 * DAY),)]),
+        random.choice([None, *(Commitment(Decimal(20), Decimal("1.5"), split) for split in CommitmentSplit)]),
         tuple(items),
     )
 
 
-@st.composite
-def usages(draw: st.DrawFn, subscription: Subscription, number: int, times: Sequence[int]) -> Usage:
-    """Draw an event that the subscription holds; often at a time that another event has, too."""
-    length = 60 * DAY if subscription.end is None else min(subscription.end - subscription.start, 60 * DAY)
+def _usage(random: Random, subscription: Subscription, number: int, times: Sequence[int]) -> Usage:
+    """Make an event that the subscription holds; often at, or close to, a time that another event has."""
+    length = min(_length(subscription), 60 * DAY)
     near = [each for each in times if 0 <= each - subscription.start < length]
-    offsets = st.integers(0, length - 1)
-    at = subscription.start + draw(offsets)
-    if near and draw(st.integers(0, 2)) == 0:
-        close = draw(st.sampled_from(near)) + draw(st.sampled_from([0, 0, 1, -1, MINUTE, HOUR]))
+    at = subscription.start + random.randrange(length)
+    if near and random.random() < 0.4:
+        close = random.choice(near) + random.choice([0, 0, 1, -1, MINUTE, HOUR])
         at = min(max(close, subscription.start), subscription.start + length - 1)
+    elif random.random() < 0.3 and subscription.line_items:
+        # At, or just before, a bound of a billing period.
+        item = random.choice(subscription.line_items)
+        bound = subscription.cadence(item).period_at(at).start - random.choice([0, 1, MINUTE])
+        at = max(bound, subscription.start)
     properties = {
-        "value": draw(_VALUES),
-        "text": draw(_TEXTS),
-        "kind": draw(st.sampled_from(["x", "x", 5, "y", None])),
+        "value": random.choice(_VALUES),
+        "text": random.choice(_TEXTS),
+        "kind": random.choice(["x", "x", "x", 5, "y", None]),
     }
     target = Target.subscription(subscription.external_id)
-    if draw(st.integers(0, 4)) == 0:
+    if random.random() < 0.2:
         target = Target.customer(subscription.customer_id)
-    name = draw(st.sampled_from(["call", "call", "other"]))
+    name = random.choice(["call", "call", "call", "other"])
     return Usage(target, Event(f"e{number}", name, at, properties))
 
 
-@st.composite
-def scenarios(draw: st.DrawFn, *, most_events: int = 20, most_batches: int = 3) -> Scenario:
-    """Draw a scenario: its clock never goes back, its usage comes in any order."""
-    zone_name, change = draw(st.sampled_from(PLACES))
-    around = parse_instant(change)
-    found = [draw(meters(number, around)) for number in range(draw(st.integers(1, 3)))]
-    subscribed = [
-        draw(subscriptions(number, zone_name, around, found)) for number in range(draw(st.integers(1, 2)))
-    ]
-    usage: list[Usage] = []
-    for number in range(draw(st.integers(1, most_events))):
-        subscription = draw(st.sampled_from(subscribed))
-        usage.append(draw(usages(subscription, number, [each.event.at for each in usage])))
-    direction = draw(st.sampled_from([1, 0, -1]))  # in order, in any order, backwards
-    usage.sort(key=lambda each: direction * each.event.at)
-    cuts = sorted(draw(st.lists(st.integers(0, len(usage)), max_size=most_batches - 1)))
-    batches: list[Batch] = []
-    now = 0
-    for begin, until in zip([0, *cuts], [*cuts, len(usage)], strict=True):
-        some = tuple(usage[begin:until])
-        if some:
-            latest = max(each.event.at for each in some)
-            now = max(now, latest - draw(st.sampled_from([0, 0, AHEAD]))) + draw(
-                st.sampled_from([0, 0, 1, HOUR, 2 * DAY])
-            )
-            batches.append(Batch(now, some))
-    later = draw(st.sampled_from([0, AHEAD, DAY, 9 * DAY + 1, 40 * DAY]))
-    return Scenario(tuple(found), tuple(subscribed), tuple(batches), now + later)
+def _length(subscription: Subscription) -> int:
+    return 60 * DAY if subscription.end is None else subscription.end - subscription.start
 
 
 @st.composite
 def windows(draw: st.DrawFn, scenario: Scenario, subscription: Subscription) -> tuple[int, int]:
-    """Draw a window: by bounds of periods, days, hours, buckets, events, or to the microsecond; some are empty."""
-    clock = zone(subscription.timezone)
-    start, until = subscription.start - 2 * DAY, min(scenario.end + DAY, subscription.start + 90 * DAY)
-
-    def bound() -> int:
-        at = draw(st.integers(start, max(until, start)))
-        match draw(st.sampled_from(["exact", "day", "hour", "period", "item", "event", "minute"])):
-            case "day":
-                return clock.day_start(clock.day_of(at))
-            case "hour":
-                return clock.hour_bounds(*clock.hour_of(at))[0]
-            case "minute":
-                return at // MINUTE * MINUTE
-            case "period":
-                return subscription.cadence().period_at(at).start
-            case "item" if subscription.line_items:
-                item = draw(st.sampled_from(subscription.line_items))
-                bounds = [item.start, item.end, *_period_bounds(subscription, item, at)]
-                return draw(st.sampled_from([each for each in bounds if each is not None]))
-            case "event":
-                return draw(st.sampled_from(scenario.usage)).event.at + draw(st.integers(0, 1))
-            case _:
-                return at
-
-    one, other = bound(), bound()
-    if draw(st.integers(0, 9)) == 0:
+    """Draw a window: by bounds of periods, days, hours, events, or to the microsecond; some are empty."""
+    random = Random(draw(st.integers(0, 2**64)))  # noqa: S311 - nothing secret
+    one, other = _bound(random, scenario, subscription), _bound(random, scenario, subscription)
+    if random.random() < 0.1:
         other = one
     return min(one, other), max(one, other)
 
 
-def _period_bounds(subscription: Subscription, item: LineItem, at: int) -> list[int | None]:
-    period = subscription.cadence(item).period_at(at)
-    return [period.start, period.end]
+def _bound(random: Random, scenario: Scenario, subscription: Subscription) -> int:
+    clock = zone(subscription.timezone)
+    start, until = subscription.start - 2 * DAY, min(scenario.end + DAY, subscription.start + 90 * DAY)
+    at = random.randint(start, max(until, start))
+    match random.choice(["exact", "day", "hour", "minute", "period", "item", "event", "bucket"]):
+        case "day":
+            return clock.day_start(clock.day_of(at))
+        case "hour":
+            return clock.hour_bounds(*clock.hour_of(at))[0]
+        case "minute":
+            return at // MINUTE * MINUTE
+        case "bucket":
+            return bucket_bounds(random.choice(list(BucketSize)), at, clock)[0]
+        case "period":
+            return subscription.cadence().period_at(at).start
+        case "item" if subscription.line_items:
+            item = random.choice(subscription.line_items)
+            period = subscription.cadence(item).period_at(at)
+            bounds = [item.start, item.end, period.start, period.end]
+            return random.choice([each for each in bounds if each is not None])
+        case "event":
+            return random.choice(scenario.usage).event.at + random.choice([0, 1, 0, 3 * MINUTE])
+        case _:
+            return at

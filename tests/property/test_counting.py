@@ -1,78 +1,11 @@
 """What is counted and published is what the raw events come to, however and whenever they come."""
 
-import os
-
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.pricing.money import round_money
-from meterstone.usage.statement import rate
+from counting import check_analytics, check_window, describe, examples
 from meterstone.usage.window import Window
-from oracle import Oracle
-from scenario import (
-    Scenario,
-    Usage,
-    World,
-    expected,
-    oracles,
-    scenarios,
-    views,
-    windows,
-)
-
-SCALE = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 1
-
-
-def examples(count: int) -> settings:
-    """Run so many examples, in the profile `deep` fifty times as many."""
-    return settings(
-        max_examples=count * SCALE,
-        deadline=None,
-        suppress_health_check=[
-            HealthCheck.too_slow,
-            HealthCheck.data_too_large,
-            HealthCheck.large_base_example,
-        ],
-    )
-
-
-def describe(scenario: Scenario) -> None:
-    """Print a scenario that fails."""
-    for each in (*scenario.meters, *scenario.subscriptions, *scenario.batches, scenario.end):
-        note(repr(each))
-
-
-def check_analytics(world: World, usage: tuple[Usage, ...], now: int) -> None:
-    """Compare every view of the rollups, and the counters of each subscription, with the oracle."""
-    scenario = world.scenario
-    found = oracles(scenario, usage)
-    days = {oracle.subscription.id: oracle.days(now) for oracle in found}
-    for view in views():
-        wanted = [
-            day
-            for each in days.values()
-            for day in each
-            if view.get("plan_code") in {None, day.plan}
-            and view.get("customer_country") in {None, day.country}
-            and view.get("customer_type") in {None, day.customer_type}
-        ]
-        assert world.days(**view) == expected(scenario, wanted), view
-    for subscription in scenario.subscriptions:
-        assert world.days(external_subscription_id=subscription.external_id) == expected(
-            scenario, days[subscription.id]
-        ), subscription.id
-
-
-def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None:
-    """Compare the measurement of a window with the oracle's."""
-    subscription = oracle.subscription
-    usage = world.store.window_usage(world.account, subscription, window, now)
-    found = {
-        each: (cost.quantity, round_money(cost.amount, subscription.currency)) for each, cost in usage.items()
-    }
-    assert found == oracle.measured(window.start, window.end, now), window
-    sources = {row.source.key.id: row.source for row in rate(subscription, window, usage).settlement.rows}
-    assert {each: (source.quantity, source.amount) for each, source in sources.items()} == found
+from scenario import Scenario, Usage, World, oracles, scenarios, windows
 
 
 @examples(60)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from meterstone.pricing.errors import NotANumber, NumberOutOfRange
-from meterstone.pricing.money import number, plain
+from meterstone.pricing.money import multiply, number, plain
 from meterstone.usage.calendar import BucketSize
 
 type Property = str | int | bool | Decimal | list[Property] | dict[str, Property] | None
@@ -120,7 +120,11 @@ class Meter:
                 if found is None or isinstance(found, bool | list | dict):
                     return Uncounted(f"property {self.field!r} is absent or not a number")
                 try:
-                    return Observation(event.at, event.id, number(found))
+                    value = number(found)
+                    if self.aggregation is Aggregation.SUM_WITH_MULTIPLIER:
+                        # A product of 60 digits would not be a quantity, and no number that the table can hold.
+                        number(multiply(value, self.multiplier))
+                    return Observation(event.at, event.id, value)
                 except (NotANumber, NumberOutOfRange) as error:
                     return Uncounted(f"property {self.field!r}: {error}")
         assert_never(self.aggregation)

@@ -1,0 +1,294 @@
+"""However usage comes, whatever stops it and whoever writes at the same time: what is stored is the same."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counting import check_analytics, describe, examples
+from memory_table import Faults, Killed, MemoryTable
+from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
+from meterstone.store.event_log import Target
+from meterstone.store.imports import ImportReport
+from meterstone.store.table import StoreUnavailable
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.instant import DAY, HOUR, parse_instant
+from meterstone.usage.meter import Aggregation, Event, Meter
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.subscription import Dated, LineItem, Subscription
+from scenario import Batch, Scenario, Usage, World, scenarios
+
+START = parse_instant("2024-01-15T09:27:43.123456Z")
+
+
+def memory(world: World) -> MemoryTable:
+    """Give the world's table."""
+    assert isinstance(world.table, MemoryTable)
+    return world.table
+
+
+def stored(table: MemoryTable) -> dict[str, Any]:
+    """Give all that was counted and published, without how it came to be: versions, positions, grouping."""
+    found: dict[str, Any] = {}
+    details: dict[str, list[Any]] = defaultdict(list)
+    for key, item in table.items().items():
+        name = f"{key.pk} {key.sk}"
+        if "#usage#" in key.pk and key.sk.startswith("E#"):
+            _, item_id, start, *_ = key.sk.split("#")
+            origin = parse_instant(start)
+            details[f"{key.pk} {item_id}"] += [
+                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
+            ]
+        elif "#usage#" in key.pk:
+            found[name] = {each: item[each] for each in item.keys() - {"v", "pos", "th"}}
+        elif "#rollup#" in key.pk:
+            found[name] = {each: value for each, value in item.items() if value != {"N": "0"}}
+    return {name: item for name, item in found.items() if item} | {
+        name: sorted(events) for name, events in details.items()
+    }
+
+
+def rich() -> Scenario:
+    """Give a scenario with everything: chains, buckets, distinct values, two line items on each meter."""
+    price = Price(
+        "volume",
+        "usd",
+        BillingModel.TIERED,
+        tier_mode=TierMode.VOLUME,
+        tiers=(Tier(5, Decimal(2)), Tier(None, Decimal("0.333"), Decimal(1))),
+    )
+    daily = replace(price, id="daily", billing_period="DAILY")
+    kinds: list[tuple[Aggregation, bool, BucketSize | None, Price]] = [
+        (Aggregation.SUM, False, None, price),
+        (Aggregation.SUM, True, None, daily),
+        (Aggregation.COUNT_UNIQUE, True, None, daily),
+        (Aggregation.COUNT_UNIQUE, False, None, price),
+        (Aggregation.WEIGHTED_SUM, True, None, price),
+        (Aggregation.MAX, False, BucketSize.HOUR, price),
+    ]
+    found = [
+        Meter(
+            f"meter {number}",
+            f"code {number}",
+            "",
+            aggregation,
+            "call",
+            field="text" if aggregation is Aggregation.COUNT_UNIQUE else "value",
+            recurring=recurring,
+            bucket_size=size,
+        )
+        for number, (aggregation, recurring, size, _) in enumerate(kinds)
+    ]
+    items = [
+        LineItem(f"{meter.id} {half}", kind[3], begin, end, meter)
+        for meter, kind in zip(found, kinds, strict=True)
+        for half, begin, end in (("a", START, START + 6 * DAY + HOUR), ("b", START + 6 * DAY + HOUR, None))
+    ]
+    subscription = Subscription(
+        "sub", "ext", "cust", "usd", "America/Chicago", START, None, BillingPeriod.WEEKLY, 1,
+        BillingCycle.ANNIVERSARY, START, (Dated("basic"), Dated("pro", START + 8 * DAY)), (Dated("DE"),),
+        (Dated("company"),), None, tuple(items),
+    )  # fmt: skip
+    offsets = [12, 0, 30, 170, 100, 3, 99, 400, 20, 0]
+    usage = [
+        Usage(
+            Target.subscription("ext"),
+            Event(
+                f"e{number}", "call", START + offset * HOUR, {"value": number - 3, "text": f"t{number % 3}"}
+            ),
+        )
+        for number, offset in enumerate(offsets)
+    ]
+    end = START + 90 * DAY
+    return Scenario(
+        tuple(found), (subscription,), (Batch(end, tuple(usage[:6])), Batch(end, tuple(usage[6:]))), end
+    )
+
+
+def importing(world: World, batches: tuple[Batch, ...], faults: Faults) -> None:
+    """Import with faults until it is through, each time again from the first source that is not finished."""
+    assert isinstance(world.table, MemoryTable)
+    world.table.faults = faults
+    for _ in range(100):
+        try:
+            world.run(batches)
+            world.roll(world.scenario.end)
+        except (Killed, StoreUnavailable):
+            world.table.faults = replace(faults, before=None, after=None)
+        else:
+            world.table.faults = Faults()
+            return
+    raise AssertionError("it does not get through")
+
+
+def expected_of(scenario: Scenario) -> tuple[dict[str, Any], int]:
+    """Give what is stored when nothing goes wrong, and how many writes that takes."""
+    world = World(scenario)
+    first = memory(world).writes
+    importing(world, scenario.batches, Faults())
+    check_analytics(world, scenario.usage, scenario.end)
+    return stored(memory(world)), memory(world).writes - first
+
+
+def stops(scenario: Scenario, writes: int) -> Iterator[Faults]:
+    """Stop before every write, which is after the one before, and after the last."""
+    first = memory(World(scenario)).writes
+    for number in range(first, first + writes):
+        yield Faults(before=number)
+    yield Faults(after=first + writes - 1)
+
+
+def test_killed_at_any_write_an_import_runs_again_to_the_same_items() -> None:
+    scenario = rich()
+    wanted, writes = expected_of(scenario)
+    assert writes >= 16, "some of them in steps"
+    for faults in stops(scenario, writes):
+        world = World(scenario)
+        importing(world, scenario.batches, faults)
+        assert stored(memory(world)) == wanted, faults
+
+
+@examples(30)
+@given(scenarios(most_events=8, most_batches=2))
+def test_killed_at_any_write_any_import_runs_again_to_the_same_items(scenario: Scenario) -> None:
+    describe(scenario)
+    wanted, writes = expected_of(scenario)
+    for faults in stops(scenario, writes):
+        world = World(scenario)
+        importing(world, scenario.batches, faults)
+        assert stored(memory(world)) == wanted, faults
+
+
+@examples(60)
+@given(scenarios(), st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_conflicts_and_outages_change_nothing(
+    scenario: Scenario, conflicts: set[int], outages: set[int], lost: set[int]
+) -> None:
+    describe(scenario)
+    wanted, _ = expected_of(scenario)
+    faults = Faults(conflict=conflicts.__contains__, unavailable=outages.__contains__, lost=lost.__contains__)
+    world = World(scenario)
+    importing(world, scenario.batches, faults)
+    assert stored(memory(world)) == wanted
+
+
+@examples(60)
+@given(scenarios(most_batches=4), st.integers(0, 30))
+def test_another_writer_in_between_changes_nothing(scenario: Scenario, when: int) -> None:
+    """At one write of the first import, all the others run; its own transaction then finds newer versions."""
+    describe(scenario)
+    batches = tuple(replace(batch, now=scenario.end) for batch in scenario.batches)
+    wanted, _ = expected_of(replace(scenario, batches=batches))
+    world = World(scenario)
+    table = memory(world)
+    begin = table.writes + when
+
+    def interrupt(number: int) -> bool:
+        if number >= begin:
+            table.faults = Faults()
+            for other, batch in enumerate(batches[1:], start=1):
+                world.load(f"batch {other}", batch.usage, batch.now)
+        return False
+
+    table.faults = Faults(conflict=interrupt)
+    world.load("batch 0", batches[0].usage, batches[0].now)
+    table.faults = Faults()
+    world.run(batches)
+    world.roll(scenario.end)
+    assert stored(table) == wanted
+
+
+@examples(60)
+@given(scenarios(), st.data())
+def test_order_and_grouping_change_nothing(scenario: Scenario, data: st.DataObject) -> None:
+    describe(scenario)
+    wanted, _ = expected_of(scenario)
+    usage = data.draw(st.permutations(scenario.usage))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(usage)), max_size=4)))
+    batches = tuple(
+        Batch(scenario.end, tuple(usage[begin:until]))
+        for begin, until in zip([0, *cuts], [*cuts, len(usage)], strict=True)
+    )
+    world = World(scenario)
+    importing(world, batches, Faults())
+    assert stored(memory(world)) == wanted
+
+
+@examples(60)
+@given(scenarios())
+def test_what_was_imported_counts_once(scenario: Scenario) -> None:
+    """The same file again is known as a whole, its lines in another file are known one by one."""
+    world = World(scenario).run()
+    table = memory(world)
+    world.roll(scenario.end)
+    before, writes = table.items(), table.writes
+    assert world.roll(scenario.end) == 0
+    first = scenario.batches[0]
+    assert world.load("batch 0", first.usage, scenario.end) == ImportReport(finished_before=True)
+    assert table.items() == before
+    assert table.writes == writes
+    report, refused = world.load_refusing("other", scenario.usage, scenario.end)
+    assert (report.counted, report.duplicates, report.uncounted, refused) == (0, len(scenario.usage), [], [])
+    assert {key: item for key, item in table.items().items() if key in before} == before
+
+
+def test_the_same_id_with_another_content_is_refused() -> None:
+    scenario = rich()
+    world = World(scenario).run()
+    changed = [
+        replace(usage, event=replace(usage.event, properties={"value": 99})) for usage in scenario.usage[:2]
+    ]
+    new = replace(scenario.usage[0], event=replace(scenario.usage[0].event, id="new"))
+    before = stored(memory(world))
+    report, refused = world.load_refusing("changed", [*changed, new, new], scenario.end)
+    assert refused == [
+        (1, "another event has this transaction id"),
+        (2, "another event has this transaction id"),
+    ]
+    assert (report.counted, report.duplicates) == (1, 1)
+    assert stored(memory(world)) != before
+    check_analytics(world, (*scenario.usage, new), scenario.end)
+
+
+def test_events_of_a_stopped_import_are_left_to_it() -> None:
+    scenario = rich()
+    world = World(scenario)
+    table = memory(world)
+    # One write remembers the import, the next logs its events.
+    table.faults = Faults(after=table.writes + 1)
+    with pytest.raises(Killed):
+        world.load("stopped", scenario.usage[:4], scenario.end)
+    table.faults = Faults()
+    report, refused = world.load_refusing("all", scenario.usage, scenario.end)
+    assert [line for line, _ in refused] == [1, 2, 3, 4]
+    assert {reason for _, reason in refused} == {"belongs to an import that was stopped: run stopped again"}
+    assert report.counted == len(scenario.usage) - 4
+    check_analytics(world, scenario.usage[4:], scenario.end)
+    assert world.load("stopped", scenario.usage[:4], scenario.end).counted == 4
+    check_analytics(world, scenario.usage, scenario.end)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["stopped before the last write", "stopped after it"])
+def test_a_line_that_was_refused_before_the_stop_counts_after_it(*, late: bool) -> None:
+    """The first line lay too far ahead; the import was stopped when the others were counted."""
+    scenario = rich()
+    usage = tuple(sorted(scenario.usage, key=lambda each: -each.event.at))
+    now = usage[1].event.at
+    probe = World(scenario)
+    probe.load("file", usage, now)
+    # The last two writes tell that the batch is through, and that the import is.
+    stop = memory(probe).writes - 3
+    world = World(scenario)
+    memory(world).faults = Faults(after=stop) if late else Faults(before=stop)
+    with pytest.raises(Killed):
+        world.load("file", usage, now)
+    memory(world).faults = Faults()
+    report, refused = world.load_refusing("file", usage, scenario.end)
+    assert (refused, report.resumed_after) == ([], 0)
+    check_analytics(world, usage, scenario.end)

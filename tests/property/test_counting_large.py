@@ -1,0 +1,206 @@
+"""Counting where there is much of something: long periods, long chains, many values, buckets and line items."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from counting import check_analytics, check_window
+from memory_table import Faults, Killed, MemoryTable
+from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
+from meterstone.store.event_log import Target
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.meter import Aggregation, Event, Meter, Properties
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.subscription import Dated, LineItem, Subscription
+from meterstone.usage.window import Window
+from scenario import Scenario, Usage, World, oracles
+
+START = parse_instant("2023-01-15T09:27:43.123456Z")
+FALLING = Price(
+    "falling",
+    "usd",
+    BillingModel.TIERED,
+    tier_mode=TierMode.VOLUME,
+    tiers=(Tier(100, Decimal(2)), Tier(None, Decimal("0.777"))),
+)
+FLAT = Price("flat", "usd", BillingModel.FLAT_FEE, amount=Decimal("0.25"))
+
+
+def subscription(period: BillingPeriod, items: Iterable[tuple[Meter, Price]]) -> Subscription:
+    """Give a subscription that is in every view, with a line item on each meter."""
+    return Subscription(
+        "sub", "ext", "cust", "usd", "America/Chicago", START, None, period, 1, BillingCycle.ANNIVERSARY, START,
+        (Dated("basic"), Dated("pro", START + 30 * DAY)), (Dated("DE"),), (Dated("company"),), None,
+        tuple(LineItem(f"item {meter.id}", price, START, None, meter) for meter, price in items),
+    )  # fmt: skip
+
+
+def world_of(period: BillingPeriod, items: list[tuple[Meter, Price]], end: int) -> World:
+    """Give a world of one subscription, without usage."""
+    meters = tuple(meter for meter, _ in items)
+    return World(Scenario(meters, (subscription(period, items),), (), end))
+
+
+def meter(name: str, aggregation: Aggregation, **more: object) -> Meter:
+    """Give a meter that counts calls."""
+    field = {Aggregation.COUNT: None, Aggregation.COUNT_UNIQUE: "text"}.get(aggregation, "value")
+    return replace(Meter(name, name, name, aggregation, "call", field), **more)  # type: ignore[arg-type]
+
+
+def call(ident: str, after: int, **properties: object) -> Usage:
+    """Give an event so long after the start."""
+    found: Properties = properties  # type: ignore[assignment]
+    return Usage(Target.subscription("ext"), Event(ident, "call", START + after, found))
+
+
+def check(world: World, usage: Iterable[Usage], *windows: tuple[int, int]) -> None:
+    """Compare the analytics and some windows, as offsets from the start, with the oracle."""
+    now = world.scenario.end
+    usage = tuple(usage)
+    check_analytics(world, usage, now)
+    (oracle,) = oracles(world.scenario, usage)
+    for start, end in ((0, now - START), *windows):
+        check_window(world, oracle, Window(START + start, START + end), now)
+
+
+def table_of(world: World) -> MemoryTable:
+    assert isinstance(world.table, MemoryTable)
+    return world.table
+
+
+def test_a_late_event_republishes_a_year_in_steps() -> None:
+    """Under a volume price one event changes every later day: 14 months in 8 views are 112 rollups."""
+    end = START + 401 * DAY
+    world = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FALLING)], end)
+    usage = [call(f"e{day}", day * DAY, value=1) for day in range(400)]
+    world.load("year", usage, end)
+    check(world, usage, (DAY + 5, 380 * DAY))
+    late = [call("late", 2 * DAY + HOUR, value=150), call("later", 367 * DAY, value=-2)]
+    first = table_of(world).writes
+    copy = table_of(world).copy()
+    world.load("late", late, end)
+    assert table_of(world).most_actions <= 100
+    check(world, [*usage, *late])
+    writes = table_of(world).writes - first
+    assert writes >= 5, "in two steps at least, among remembering and logging"
+    for stop in range(writes):
+        world.table = copy.copy()
+        table_of(world).faults = Faults(after=stop)
+        with pytest.raises(Killed):
+            world.load("late", late, end)
+        table_of(world).faults = Faults()
+        world.load("late", late, end)
+        assert world.days() == world.days(external_subscription_id="ext")
+        assert world.days(plan_code="basic", customer_country="DE") == world.days(
+            plan_code="basic", customer_country="DE", external_subscription_id="ext"
+        )
+    check(world, [*usage, *late])
+
+
+@pytest.mark.parametrize(
+    "aggregation", [Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM], ids=str
+)
+def test_a_recurring_value_is_restated_daily_for_three_years(aggregation: Aggregation) -> None:
+    """Each of 1,096 periods carries it on; a late event moves when values were first seen, years before."""
+    end = START + 1096 * DAY
+    world = world_of(BillingPeriod.DAILY, [(meter("it", aggregation, recurring=True), FLAT)], end)
+    usage = [
+        call("a", 5 * DAY, value=3, text="a"),
+        call("b", 300 * DAY, value=2, text="b"),
+        call("c", 700 * DAY + HOUR, value=-1, text="c"),
+    ]
+    world.load("first", usage, end)
+    late = [
+        call("late b", 6 * DAY, value=1, text="b"),
+        call("late c", DAY, value=1, text="c"),
+        call("late d", 1000 * DAY, value=5, text="d"),
+        call("late a", 4 * DAY + 1, value=-2, text="a"),
+    ]
+    assert table_of(world).most_actions <= 100
+    for event in late:
+        world.load(event.event.id, [event], end)
+        usage.append(event)
+    check(world, usage, (3 * DAY + 7, 400 * DAY + 9), (699 * DAY, 700 * DAY + 2 * HOUR), (0, DAY))
+
+
+def test_thousands_of_values_are_told_apart() -> None:
+    end = START + 40 * DAY
+    items = [(meter("plain", Aggregation.COUNT_UNIQUE), FLAT)]
+    items += [(meter("ever", Aggregation.COUNT_UNIQUE, recurring=True), FALLING)]
+    world = world_of(BillingPeriod.MONTHLY, items, end)
+    usage = [
+        call(f"e{number}", number * 7 * MINUTE % (38 * DAY), text=f"user {number * 31 % 5000}")
+        for number in range(5200)
+    ]
+    world.load("all", usage, end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + HOUR + 3, 3 * DAY + 20 * MINUTE), (20 * DAY, 36 * DAY))
+
+
+@pytest.mark.parametrize("size", [BucketSize.MINUTE, BucketSize.HOUR, BucketSize.DAY], ids=str)
+def test_many_buckets_are_costed_one_by_one(size: BucketSize) -> None:
+    end = START + 8 * DAY
+    slab = replace(FALLING, tier_mode=TierMode.SLAB)
+    items = [(meter("max", Aggregation.MAX, bucket_size=size), slab)]
+    items += [(meter("sum", Aggregation.SUM, bucket_size=size), FALLING)]
+    world = world_of(BillingPeriod.WEEKLY, items, end)
+    usage = [
+        call(f"e{number}", number * 173_123_457 % (8 * DAY), value=number * 37 % 211)
+        for number in range(1500)
+    ]
+    world.load("all", usage[100:], end)
+    world.load("late", usage[:100], end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + 30, 7 * DAY + HOUR + 31_000_000), (2 * HOUR + 1, 2 * HOUR + MINUTE + 5))
+
+
+def test_one_event_counts_for_fifty_line_items() -> None:
+    end = START + 20 * DAY
+    items = [(meter(f"m{number}", Aggregation.SUM), FALLING) for number in range(50)]
+    world = world_of(BillingPeriod.WEEKLY, items, end)
+    usage = [call(f"e{number}", number * 17 * HOUR, value=number) for number in range(25)]
+    world.load("all", usage, end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + 5, 9 * DAY + 9))
+
+
+def test_the_latest_event_is_known_by_a_long_id_in_a_crowded_hour() -> None:
+    end = START + 2 * DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("latest", Aggregation.LATEST), FLAT)], end)
+    usage = [call(f"{number:0255}", number * 11 % 1000, value=number) for number in range(2200)]
+    world.load("all", usage, end)
+    check(world, usage, (5, 500), (3, 4))
+
+
+def test_what_cancels_out_is_published_too() -> None:
+    """Units of two line items that rise and fall by as much, at no charge, add nothing to the rollups."""
+    end = START + DAY
+    free = replace(FLAT, amount=Decimal(0))
+    world = world_of(BillingPeriod.MONTHLY, [(meter("latest", Aggregation.LATEST), free)], end)
+    cut = START + 2 * HOUR
+    (first,) = world.scenario.subscriptions[0].line_items
+    both = (replace(first, end=cut), replace(first, id="second", start=cut))
+    changed = replace(world.scenario.subscriptions[0], line_items=both)
+    world = World(replace(world.scenario, subscriptions=(changed,)))
+    usage = [call("a", HOUR, value=1), call("b", 3 * HOUR, value=9)]
+    world.load("before", usage, end)
+    more = [call("c", HOUR + 1, value=6), call("d", 3 * HOUR + 1, value=4)]
+    world.load("after", more, end)
+    check(world, [*usage, *more])
+
+
+def test_a_product_of_long_numbers_is_reported_and_not_counted() -> None:
+    """30 digits times 30 digits are 60, where a number of the table has 38: no import may be stuck on it."""
+    long = Decimal("123456789012345.123456789012345")
+    many = meter(
+        "many", Aggregation.SUM_WITH_MULTIPLIER, multiplier=Decimal("100000000000000.000000000000001")
+    )
+    world = world_of(BillingPeriod.MONTHLY, [(many, FLAT)], START + 3 * DAY)
+    values = [long, 9, 10, Decimal(-2), Decimal("0.5")]
+    usage = [call(f"e{number}", number * HOUR, value=value) for number, value in enumerate(values, start=1)]
+    report = world.load("all", usage, world.scenario.end)
+    assert [line for line, _ in report.uncounted] == [1, 3, 5]
+    check(world, usage)
