@@ -284,15 +284,17 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
     if len(expression.encode()) > EXPRESSION_BYTES:
         raise Refused("an expression of more than 4 KB")
     item = dict(before) if before is not None else {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
-    if expression.startswith("ADD "):
-        for term in expression.removeprefix("ADD ").split(", "):
-            name, value = term.split(" ")
-            known = Decimal(item.get(name, {"N": "0"})["N"])
-            item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
-    elif match := re.fullmatch(r"SET (\w+) = (:\w+)", expression):
-        item[match[1]] = values[match[2]]
-    else:
+    parsed = re.fullmatch(r"(?:SET (\w+) = (:\w+))?(?:(?:^| )ADD (.+))?", expression)
+    if parsed is None or not expression:
         raise Refused(f"update {expression}")
+    if parsed[1]:
+        item[parsed[1]] = values[parsed[2]]
+    for term in (parsed[3] or "").split(", "):
+        if not term:
+            continue
+        name, value = term.split(" ")
+        known = Decimal(item.get(name, {"N": "0"})["N"])
+        item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
     return _checked(item)
 
 

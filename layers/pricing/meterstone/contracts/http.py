@@ -16,9 +16,12 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from meterstone.contracts.message import Contract, Problem, Refused, Reply, Request
+from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
 _NAMESPACE: Final = "Meterstone"
+#: Bears the time at which the newest event came in that is counted in an answer.
+_FRESHNESS: Final = "X-Meterstone-Counted-Until"
 _SERVICE: Final = "meterstone"
 _SERVER_ERRORS: Final = 500
 
@@ -44,6 +47,10 @@ class Cost(Protocol):
     @property
     def read_units(self) -> float:
         """What they cost, by the table's rules."""
+
+    @property
+    def accepted(self) -> int:
+        """When the newest event came in that is counted in them, in microseconds; 0 if that is not known."""
 
     def reset(self) -> None:
         """Begin to count anew."""
@@ -107,7 +114,7 @@ class Application[A: Account]:
                 if account is None:
                     return _response(spoken.refuse(Problem.UNAUTHORIZED))
                 self._seen["organization"] = account.organization.id
-                return _response(answer(account, request))
+                return _response(answer(account, request), self._store.cost.accepted)
 
             self._methods.setdefault(path, []).append(method)
             return answer
@@ -198,8 +205,11 @@ def _traced(handler: Handler) -> Handler:
     return traced
 
 
-def _response(reply: Reply) -> Response[str]:
-    return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=dict(reply.headers))
+def _response(reply: Reply, accepted: int = 0) -> Response[str]:
+    headers = dict(reply.headers)
+    if accepted:
+        headers[_FRESHNESS] = format_instant(accepted)
+    return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=headers)
 
 
 def _proxy_reply(reply: Reply) -> dict[str, Any]:

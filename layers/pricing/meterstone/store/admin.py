@@ -73,9 +73,11 @@ def write_catalogue(
             yield key_item(mention) | {"id": {"S": subscription.id}}
 
     table.put_all(items())
+    table.put(key_item(keys.listed(organization.id)))
     for key, document in organization_items(organization, meters):
-        # The generation is not the catalogue's to change.
-        table.update(key, "SET doc = :doc", {":doc": {"S": document}})
+        # The generation is not the catalogue's to change. The version tells whoever remembers subscriptions that
+        # there may be others: it goes up when they are all there, the profile's last.
+        table.update(key, "SET doc = :doc ADD ver :one", {":doc": {"S": document}, ":one": {"N": "1"}})
 
 
 def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:

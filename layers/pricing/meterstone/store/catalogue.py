@@ -8,7 +8,7 @@ import msgspec
 
 from meterstone.store import keys
 from meterstone.store.keys import Key
-from meterstone.store.table import Item, Row, StoreError, Table, key_item, text
+from meterstone.store.table import Item, Row, StoreError, Table, integer, key_item, text
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
 
@@ -33,6 +33,8 @@ class Account:
     organization: Organization
     generation: str
     meters: tuple[Meter, ...] = ()
+    #: Raised whenever the catalogue is written: what was read of it before may be out of date.
+    version: int = 0
 
     def deleted_codes(self, now: int) -> frozenset[str]:
         """Name the codes that no live metric has."""
@@ -76,7 +78,10 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
     meters = _METERS.decode(text(rows["meters"], "doc")) if "meters" in rows else ()
     profile = rows["profile"]
     return Account(
-        _ORGANIZATION.decode(text(profile, "doc")), text(profile, "gen") or _FIRST_GENERATION, meters
+        _ORGANIZATION.decode(text(profile, "doc")),
+        text(profile, "gen") or _FIRST_GENERATION,
+        meters,
+        integer(profile, "ver"),
     )
 
 
@@ -117,8 +122,8 @@ def _ids(rows: Iterable[Row]) -> Iterator[str]:
 
 def organization_items(organization: Organization, meters: Sequence[Meter]) -> Iterator[tuple[Key, str]]:
     """Give an organization's documents."""
-    yield keys.organization(organization.id, "profile"), encode_document(organization)
     yield keys.organization(organization.id, "meters"), encode_document(tuple(meters))
+    yield keys.organization(organization.id, "profile"), encode_document(organization)
 
 
 def subscription_items(organization_id: str, subscription: Subscription) -> Iterator[Item]:
@@ -136,3 +141,8 @@ def subscription_items(organization_id: str, subscription: Subscription) -> Iter
 def encode_document(value: object) -> str:
     """Give a domain value as the JSON text that is stored of it."""
     return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def list_organizations(table: Table) -> list[str]:
+    """List the ids of all organizations that have a catalogue. Cost: 1 query."""
+    return [text(row, "sk") for row in table.query(keys.listed("").pk, " ", "~")]

@@ -6,6 +6,7 @@
 | `p` | counter | what each day is worth as published: `[day, units, smallest currency units]` |
 | `c` | counter, first chunk | the state carried into the period, of a recurring meter |
 | `v`, `pos`, `th`, `st` | ledger's head | version, positions by shard, published through, stale from |
+| `mov`, `acc` | ledger's head | when positions last moved; when the newest event counted came in |
 | `f`, `l` | chain's head | starts of the first and the last billing period |
 | `s`, `i`, `m`, `b` | ledger's head | subscription, line item, meter, billing period's start |
 | `due_pk`, `due_at` | ledger's head | index `due`; absent while only events can change the ledger |
@@ -127,6 +128,10 @@ def pack_head(organization_id: str, generation: str, ledger: Ledger, due: int | 
         "m": {"S": key.meter_id},
         "b": {"N": str(key.period_start)},
     }
+    if head.moved:
+        item["mov"] = {"S": _encode(head.moved).decode()}
+    if head.accepted:
+        item["acc"] = {"N": str(head.accepted)}
     if key.item_id is not None:
         item["i"] = {"S": key.item_id}
     if head.stale_from is not None:
@@ -147,6 +152,8 @@ def unpack_head(row: Row | None) -> Head:
     return Head(
         version=integer(row, "v"),
         positions=_POSITIONS.decode(text(row, "pos") or "{}"),
+        moved=_POSITIONS.decode(text(row, "mov") or "{}"),
+        accepted=integer(row, "acc"),
         through=integer(row, "th"),
         stale_from=parse_key_instant(stale) if stale else None,
         first=integer(row, "f") if "f" in row else None,
@@ -192,7 +199,7 @@ def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
             plain(seen.value),
             keys.part(identity(seen.text)) if unique else seen.id if latest else "",
         )
-        for _, seen in events
+        for _, seen, _ in events
     ]
     return {"e": {"S": _encode(packed).decode()}}
 

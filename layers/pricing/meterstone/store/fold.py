@@ -28,6 +28,9 @@ from meterstone.usage.subscription import LineItem, Span, Subscription
 
 ACTIONS = 100
 
+WRITERS = 4
+"""Items that a rollup is spread over, so that as many concurrent folds add to it without conflict."""
+
 _LEDGERS_AT_ONCE = 100
 _ATTEMPTS = 20
 
@@ -38,6 +41,8 @@ class Logged(NamedTuple):
     position: Position
     event: Event
     subscriptions: Sequence[Subscription]
+    #: When it came in over HTTP; 0 if it was imported.
+    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -72,7 +77,7 @@ class Fold:
         """Count events, in the order of their positions within each shard, and publish what they bring."""
         report = FoldReport()
         works: dict[LedgerKey, Work] = {}
-        for position, event, subscriptions in events:
+        for position, event, subscriptions, accepted in events:
             reasons: list[str] = []
             counted = False
             for subscription in subscriptions:
@@ -82,13 +87,17 @@ class Fold:
                         continue
                     counted = True
                     work = works.setdefault(ledger_key(charge), Work(subscription, charge.meter))
-                    work.events.append(Counted(position, seen))
+                    work.events.append(Counted(position, seen, accepted))
             report.counted += counted
             if not counted and not reasons:
                 reasons.append("no meter of a line item counts it")
             report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
         self._fold_all(works, now)
         return report
+
+    def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
+        """Tell whether any line item is for events of this name at this time, whether or not it counts this one."""
+        return any(self._matcher(subscription).expects(event) for subscription in subscriptions)
 
     def roll(
         self,
@@ -192,7 +201,8 @@ class Fold:
                 for day, worth in days.items():
                     into[day] = add_amounts(into[day], worth) if day in into else worth
         actions = [action for change in changes for action in change.actions]
-        additions = (_addition(self.table.name, key, days) for key, days in rollups.items())
+        accepted = max(change.accepted for change in changes)
+        additions = (_addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
         self.table.transact(actions)
 
@@ -208,6 +218,9 @@ class _Matcher:
                 found = (item, item.meter, subscription.counted(item), subscription.cadence(item))
                 self._items.setdefault(item.meter.event_name, []).append(found)
         self._charges: dict[str, ChargePeriod] = {}
+
+    def expects(self, event: Event) -> bool:
+        return any(counted.holds(event.at) for _, _, counted, _ in self._items.get(event.name, ()))
 
     def charges(self, event: Event) -> Iterator[tuple[ChargePeriod, Observation | Uncounted]]:
         for item, meter, counted, cadence in self._items.get(event.name, ()):
@@ -245,9 +258,13 @@ def _packs(changes: Iterable[tuple[LedgerKey, Change]]) -> Iterator[list[tuple[L
         yield pack
 
 
-def _addition(table: str, key: RollupKey, days: RollupChange) -> Action | None:
-    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do."""
-    terms, values = [], {}
+def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
+    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
+
+    ``accepted``, if any, is when the newest event behind it came in.
+    """
+    terms: list[str] = []
+    values: dict[str, dict[str, str]] = {}
     for number in sorted(days):
         units, cents = days[number]
         for name, value in ((f"u{number:02}", plain(units)), (f"a{number:02}", str(cents))):
@@ -256,11 +273,13 @@ def _addition(table: str, key: RollupKey, days: RollupChange) -> Action | None:
                 values[f":{name}"] = {"N": value}
     if not terms:
         return None
+    if accepted:
+        values[":acc"] = {"N": str(accepted)}
     return {
         "Update": {
             "TableName": table,
             "Key": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
-            "UpdateExpression": "ADD " + ", ".join(terms),
+            "UpdateExpression": ("SET acc = :acc ADD " if accepted else "ADD ") + ", ".join(terms),
             "ExpressionAttributeValues": values,
         }
     }

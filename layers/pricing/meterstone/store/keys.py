@@ -22,6 +22,9 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
+| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
+| organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#due`, `due_at` = the instant at which the clock alone will
@@ -203,6 +206,21 @@ def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
 def event(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
     """Key of an event in the log: of a subscription (``s``) or of a customer (``c``)."""
     return Key(f"{organization_id}#events#{kind}#{part(external_id)}", part(transaction_id))
+
+
+def unmatched(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event that nobody's line item was for when it was to be counted."""
+    return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#{part(transaction_id)}")
+
+
+def poison(digest: str) -> Key:
+    """Key of a stream record that could not be read, by its content's SHA-256."""
+    return Key("poison", digest)
+
+
+def listed(organization_id: str) -> Key:
+    """Key of an organization's entry in the list of all."""
+    return Key("organizations", organization_id)
 
 
 def imported(organization_id: str, digest: str) -> Key:

@@ -46,6 +46,9 @@ type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
 
 _NOTHING = DayAmount(ZERO, 0)
+#: What the names of shards of the table's stream begin with: they end by themselves.
+STREAM = "s"
+
 _ACTIONS = 100
 _CHARGES_AT_ONCE = 120
 
@@ -70,6 +73,8 @@ class Change:
     rollups: dict[RollupKey, RollupChange]
     stale: bool
     size: int
+    #: When the newest event that the ledger has counted came in.
+    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -96,9 +101,9 @@ class Opened:
         """
         ledger = self.ledger
         if self.batch:
-            ledger.head.positions = {
-                shard: number for shard, number in ledger.head.positions.items() if shard not in forget
-            }
+            ledger.head.forget(forget, now)
+            ends = {position.shard for position, _, _ in self.batch if position.shard.startswith(STREAM)}
+            ledger.head.moved |= dict.fromkeys(ends, now)
         count(ledger, self.parts, self.batch)
         series, due = restate(ledger, now)
         fine = [*self._parts(), *self._details()] if self.batch else []
@@ -115,12 +120,13 @@ class Opened:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
         size = sum(_size(item) for _, item in fine) + sum(_size(item) for item in self.stored.values())
-        return Change(actions, plan.rollups, ledger.head.stale_from is not None, size)
+        stale = ledger.head.stale_from is not None
+        return Change(actions, plan.rollups, stale, size, ledger.head.accepted)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
         touched = set()
-        for at in (*(seen.at for _, seen in self.batch), *self.moved):
+        for at in (*(seen.at for _, seen, _ in self.batch), *self.moved):
             index = self.ledger.index_at(at)
             charge = self.ledger.charges[index]
             touched.add((index, chunk_of(charge, charge.zone.day_of(at))))
@@ -250,7 +256,7 @@ class Opened:
         return key_item(Key(pk, sk))
 
 
-_HEAD = frozenset({"pos", "st", "f", "l", "due_pk", "due_at"})
+_HEAD = frozenset({"pos", "mov", "acc", "st", "f", "l", "due_pk", "due_at"})
 _BODY = ("d", "p", "c")
 
 
@@ -352,7 +358,7 @@ class _Unread:
         found = zip(self._earliest().values(), map(row_of, self.first_keys()), strict=True)
         firsts = [(at, integer(row, "a")) for at, row in found if row is not None]
         self._moved = tuple({first for at, first in firsts if at < first})
-        times = [seen.at for _, seen in self.batch]
+        times = [seen.at for _, seen, _ in self.batch]
         # A clock that is a little behind another writer's must not miss what that one wrote.
         until = max(now, self.head.through, *times)
         if key.item_id is not None:
@@ -373,7 +379,7 @@ class _Unread:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
         if self._work.meter.aggregation is Aggregation.COUNT_UNIQUE:
-            for _, seen in self.batch:
+            for _, seen, _ in self.batch:
                 value = identity(seen.text)
                 earliest[value] = min(seen.at, earliest.get(value, seen.at))
         return earliest

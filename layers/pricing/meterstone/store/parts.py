@@ -69,6 +69,7 @@ class StoredParts:
                 name, chunk = sk[:-_CHUNK_DIGITS], int(sk[-_CHUNK_DIGITS:])
                 self._asked.add(name)
                 self._counters.setdefault(name, {})[chunk] = row
+                self._table.cost.accepted = max(self._table.cost.accepted, integer(row, "acc"))
         self._read_rows(wanted)
 
     def counter(self, charge: ChargePeriod) -> Counter | None:

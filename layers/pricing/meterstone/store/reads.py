@@ -19,7 +19,7 @@ from meterstone.store.catalogue import (
 )
 from meterstone.store.counters import counter_key, first_day, published
 from meterstone.store.parts import StoredParts
-from meterstone.store.table import Page, ReadCost, Table, page_decoder, text
+from meterstone.store.table import Page, ReadCost, Table, integer, page_decoder, text
 from meterstone.usage.analytics import DayUsage, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
 from meterstone.usage.measure import measure
@@ -88,6 +88,8 @@ class Store:
             meter = meters.get(meter_part)
             if meter is None or query.currency not in (None, currency):
                 continue
+            if item.acc is not None:
+                self.cost.accepted = max(self.cost.accepted, item.acc.N)
             first = date.fromisoformat(month + "-01").toordinal()
             begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
             for units_name, cents_name, number in _DAYS[begin : end + 1]:
@@ -119,6 +121,7 @@ class Store:
                     charge = charges.get(sk[:-5])
                     if charge is None:
                         continue
+                    self.cost.accepted = max(self.cost.accepted, integer(row, "acc"))
                     for day, worth in published(row, first_day(charge) + int(sk[-5:]) * keys.CHUNK_DAYS):
                         if query.from_day <= day <= query.to_day:
                             yield DayUsage(
@@ -194,6 +197,7 @@ Rollup: Any = msgspec.defstruct(
     "Rollup",
     [
         ("sk", _Text),
+        ("acc", _Cents | None, None),
         *(
             (name, kind | None, None)
             for units, cents, _ in _DAYS

@@ -95,9 +95,12 @@ class _Batch(msgspec.Struct, gc=False):
 
 
 class ReadCost:
-    """What was read since the last reset: items, and the read units that the service reported."""
+    """What was read since the last reset: items, and the read units that the service reported.
 
-    __slots__ = ("items", "read_units")
+    ``accepted`` is when the newest event came in that is counted in what was read; 0 if that is not known.
+    """
+
+    __slots__ = ("accepted", "items", "read_units")
 
     def __init__(self) -> None:
         """Start at nothing."""
@@ -106,6 +109,7 @@ class ReadCost:
     def reset(self) -> None:
         """Start again at nothing."""
         self.items = 0
+        self.accepted = 0
         self.read_units = 0.0
 
 

@@ -17,11 +17,13 @@ from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
+from meterstone.usage.instant import HOUR
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation, Uncounted
 from meterstone.usage.state import State, merge_states, quantity, shorter_than_a_day, state_of
 from meterstone.usage.subscription import LineItem, Subscription
 
 _LONGEST_TEXT = 64
+_RETENTION = 48 * HOUR
 _ONE = Decimal(1)
 
 
@@ -33,10 +35,11 @@ class Position(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """An event as one line item counts it."""
+    """An event as one line item counts it; ``accepted`` is when it came in, 0 if it was imported."""
 
     position: Position
     observation: Observation
+    accepted: int = 0
 
 
 class LedgerKey(NamedTuple):
@@ -52,17 +55,28 @@ class LedgerKey(NamedTuple):
 class Head:
     """A ledger's version and what it remembers of its writers.
 
-    ``positions`` has, by shard, the last event counted. ``through`` is the latest time at which the ledger was
+    ``positions`` has, by shard, the last event counted, and ``moved`` when that last moved, of shards that end by
+    themselves: what lies below a position that rested for 48 hours is not delivered again, for the table's stream
+    keeps it for 24. ``through`` is the latest time at which the ledger was
     published. ``stale_from`` is set while a change is only partly published: the start of the first charge in
-    question. ``first`` and ``last`` are the starts of a chain's first and last charge.
+    question. ``first`` and ``last`` are the starts of a chain's first and last charge. ``accepted`` is when the
+    newest event that it counted came in.
     """
 
     version: int = 0
     positions: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
     through: int = 0
     stale_from: int | None = None
     first: int | None = None
     last: int | None = None
+    accepted: int = 0
+
+    def forget(self, shards: frozenset[str], now: int) -> None:
+        """Drop the positions of shards that will deliver nothing any more, those at rest for 48 hours too."""
+        gone = shards | {shard for shard, moved in self.moved.items() if moved < now - _RETENTION}
+        self.positions = {shard: at for shard, at in self.positions.items() if shard not in gone}
+        self.moved = {shard: at for shard, at in self.moved.items() if shard not in gone}
 
     def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
         """Leave out what the ledger has counted already."""
@@ -147,7 +161,7 @@ def touched(ledger: Ledger, batch: Sequence[Counted]) -> Parts:
     """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
     parts = Parts()
     meter = ledger.meter
-    for _, seen in batch:
+    for _, seen, _ in batch:
         charge = ledger.charges[ledger.index_at(seen.at)]
         day = charge.zone.day_of(seen.at)
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
@@ -164,7 +178,8 @@ def touched(ledger: Ledger, batch: Sequence[Counted]) -> Parts:
 def count(ledger: Ledger, parts: Parts, batch: Sequence[Counted]) -> None:
     """Count a batch of events that the ledger has not seen into its counters and their finer parts."""
     meter = ledger.meter
-    for position, seen in batch:
+    for position, seen, accepted in batch:
+        ledger.head.accepted = max(ledger.head.accepted, accepted)
         index = ledger.index_at(seen.at)
         charge, counter = ledger.charges[index], ledger.counters[index]
         day, hour = charge.zone.hour_of(seen.at)

@@ -1,0 +1,47 @@
+"""The table's stream into counters and rollups: what makes a posted event visible in both endpoints.
+
+A batch that fails is delivered again, without end: nothing is skipped, and what was counted is not counted twice.
+"""
+
+import os
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from meterstone import clock
+from meterstone.store.stream import StreamFold
+from meterstone.store.table import Table
+
+logger = Logger()
+folding = StreamFold(Table.from_environment())
+
+
+def handler(event: dict[str, Any], _: object) -> None:
+    """Fold a batch of stream records."""
+    report = folding.fold(event["Records"], shard_of(event), clock.now())
+    logger.info(
+        "folded",
+        extra={
+            "records": len(event["Records"]),
+            "events": report.events,
+            "counted": report.counted,
+            "uncounted": report.uncounted,
+            "unmatched": report.unmatched,
+            "poison": len(report.poison),
+        },
+    )
+    for reason in report.poison:
+        logger.error("a record was set aside", extra={"reason": reason})
+
+
+def shard_of(event: dict[str, Any]) -> str:
+    """Name the shard that delivers: positions compare within a shard only.
+
+    Lambda names it where the event source has a tumbling window, which is all that the window is for. An engine
+    on one machine has one shard and does not name it; anywhere else a batch without it is refused.
+    """
+    if "shardId" in event:
+        return str(event["shardId"])
+    if os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
+        return "local"
+    raise ValueError("the batch does not name its shard: the event source needs a tumbling window")

@@ -1,0 +1,25 @@
+"""What the clock brings, every hour: recurring values restated, ended days of weighted sums, unfinished work."""
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from meterstone import clock
+from meterstone.store.catalogue import list_organizations, read_account, read_subscription
+from meterstone.store.fold import Fold
+from meterstone.store.table import Table
+
+logger = Logger()
+table = Table.from_environment()
+
+
+def handler(_event: dict[str, Any], _: object) -> None:
+    """Publish what is due in every organization."""
+    now = clock.now()
+    for organization_id in list_organizations(table):
+        account = read_account(table, organization_id, consistent=True)
+        if account is None:
+            continue
+        fold = Fold(table, organization_id, account.generation)
+        rolled = fold.roll(lambda each, org=organization_id: read_subscription(table, org, each), now)
+        logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})
