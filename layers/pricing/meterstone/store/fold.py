@@ -96,7 +96,7 @@ class Fold:
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether any line item is for events of this name at this time, whether or not it counts this one."""
+        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
         return any(self._matcher(subscription).expects(event) for subscription in subscriptions)
 
     def roll(
