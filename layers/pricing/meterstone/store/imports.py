@@ -200,6 +200,6 @@ def _refusal(
         return "the subscription does not hold this time"
     if given.event.at > now + AHEAD:
         return "lies more than 5 minutes ahead"
-    if len(content(given.event)) > LARGEST_EVENT:
+    if len(content(given.event).encode()) > LARGEST_EVENT:
         return f"is larger than {LARGEST_EVENT} bytes"
     return None
