@@ -1,10 +1,11 @@
 """What tests of counting have in common: how they compare a world with the oracle, and how much they try."""
 
 import os
+from decimal import Decimal
 
 from hypothesis import HealthCheck, note, settings
 
-from meterstone.pricing.money import round_money
+from meterstone.pricing.money import minor_units, round_money
 from meterstone.usage.statement import rate
 from meterstone.usage.window import Window
 from oracle import Oracle
@@ -47,10 +48,14 @@ def check_analytics(world: World, usage: tuple[Usage, ...], now: int) -> None:
             and view.get("customer_type") in {None, day.customer_type}
         ]
         assert world.days(**view) == expected(scenario, wanted), view
-    for subscription in scenario.subscriptions:
-        assert world.days(external_subscription_id=subscription.external_id) == expected(
-            scenario, days[subscription.id]
-        ), subscription.id
+    for name in {subscription.external_id for subscription in scenario.subscriptions}:
+        of_name = [
+            day
+            for each in found
+            if each.subscription.external_id == name
+            for day in days[each.subscription.id]
+        ]
+        assert world.days(external_subscription_id=name) == expected(scenario, of_name), name
 
 
 def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None:
@@ -63,3 +68,16 @@ def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None
     assert found == oracle.measured(window.start, window.end, now), window
     sources = {row.source.key.id: row.source for row in rate(subscription, window, usage).settlement.rows}
     assert {each: (source.quantity, source.amount) for each, source in sources.items()} == found
+
+
+def check_periods(world: World, oracle: Oracle, now: int) -> None:
+    """Compare each line item's amount over a billing period that has ended with the sum of its days."""
+    subscription = oracle.subscription
+    for item in subscription.line_items:
+        for start, end in oracle.periods(item, now)[:9]:
+            usage = world.store.window_usage(world.account, subscription, Window(start, end), now)
+            days = oracle.period_days(item, start, end, now)
+            units = sum((day.units for day in days), Decimal(0))
+            cents = sum(day.cents for day in days)
+            assert usage[item.id].quantity == units, (item.id, start, end)
+            assert minor_units(usage[item.id].amount, subscription.currency) == cents, (item.id, start, end)

@@ -175,6 +175,57 @@ def views() -> Iterator[dict[str, str]]:
         yield {name: value for name, value in found.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """A query's filters, and which of the oracle's days pass them."""
+
+    query: dict[str, object]
+
+    def keep(self, scenario: Scenario, subscription: Subscription, days: Iterable[Day]) -> list[Day]:
+        """Keep the days that pass."""
+        meters = {meter.id: meter for meter in scenario.meters}
+        first, last = self.query.get("from_day", 0), self.query.get("to_day", 10**9)
+        assert isinstance(first, int)
+        assert isinstance(last, int)
+
+        def passes(day: Day) -> bool:
+            facts = {
+                "currency": day.currency,
+                "plan_code": day.plan,
+                "customer_country": day.country,
+                "customer_type": day.customer_type,
+                "recurring": meters[day.meter_id].recurring,
+                "metric_code": meters[day.meter_id].code,
+                "external_customer_id": subscription.customer_id,
+                "external_subscription_id": subscription.external_id,
+            }
+            return first <= day.day <= last and all(
+                facts[name] == value for name, value in self.query.items() if name in facts
+            )
+
+        return [day for day in days if passes(day)]
+
+
+@st.composite
+def filters(draw: st.DrawFn, world: World) -> Filters:
+    """Draw any combination of filters."""
+    random = Random(draw(st.integers(0, 2**64)))  # noqa: S311 - nothing secret
+    first, last = world.range()
+    between = sorted(random.randint(first, last) for _ in range(2))
+    choices: dict[str, list[object]] = {
+        "currency": ["usd", "jpy"],
+        "plan_code": ["basic", "pro"],
+        "customer_country": ["DE", "NO"],
+        "customer_type": ["company", "individual"],
+        "recurring": [True, False],
+        "metric_code": ["shared", "code0"],
+        "external_customer_id": ["cust a", "cust b", "nobody"],
+        "external_subscription_id": ["ext 0", "ext 1"],
+    }
+    found = {name: random.choice(values) for name, values in choices.items() if random.random() < 0.25}
+    return Filters(found | {"from_day": between[0], "to_day": between[1]})
+
+
 def _account(table: Table) -> Account:
     account = read_account(table, ORGANIZATION.id)
     assert account is not None
@@ -223,6 +274,12 @@ def make(random: Random, events: int, most_batches: int) -> Scenario:
     subscribed = [
         _subscription(random, number, zone_name, around, found) for number in range(random.randint(1, 2))
     ]
+    if len(subscribed) > 1 and (end := subscribed[0].end) is not None and random.random() < 0.5:
+        # The first one's external id is used again, from when it is free.
+        start = max(end, subscribed[1].start)
+        until = subscribed[1].end
+        until = until if until is None or until > start else start + 9 * DAY
+        subscribed[1] = replace(subscribed[1], external_id=subscribed[0].external_id, start=start, end=until)
     usage: list[Usage] = []
     for number in range(events):
         usage.append(_usage(random, random.choice(subscribed), number, [each.event.at for each in usage]))

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, check_window, describe, examples
+from counting import check_analytics, check_periods, check_window, describe, examples
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles, scenarios, windows
+from scenario import Scenario, Usage, World, expected, filters, oracles, scenarios, windows
 
 
 @examples(60)
@@ -34,3 +34,30 @@ def test_any_window_is_what_its_events_come_to(data: st.DataObject) -> None:
         for _ in range(4):
             window = Window(*data.draw(windows(scenario, oracle.subscription)))
             check_window(world, oracle, window, scenario.end)
+
+
+@examples(60)
+@given(st.data())
+def test_any_filters_keep_what_passes_them_all(data: st.DataObject) -> None:
+    scenario = data.draw(scenarios())
+    describe(scenario)
+    world = World(scenario).run()
+    world.roll(scenario.end)
+    found = oracles(scenario)
+    for _ in range(8):
+        chosen = data.draw(filters(world))
+        wanted = [
+            day
+            for oracle in found
+            for day in chosen.keep(scenario, oracle.subscription, oracle.days(scenario.end))
+        ]
+        assert world.days(**chosen.query) == expected(scenario, wanted), chosen
+
+
+@examples(60)
+@given(scenarios())
+def test_a_billing_period_costs_what_its_days_add_up_to(scenario: Scenario) -> None:
+    describe(scenario)
+    world = World(scenario).run()
+    for oracle in oracles(scenario):
+        check_periods(world, oracle, scenario.end)

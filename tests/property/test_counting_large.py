@@ -204,3 +204,15 @@ def test_a_product_of_long_numbers_is_reported_and_not_counted() -> None:
     report = world.load("all", usage, world.scenario.end)
     assert [line for line, _ in report.uncounted] == [1, 3, 5]
     check(world, usage)
+
+
+def test_a_log_of_wide_characters_fits_its_transactions() -> None:
+    """Sizes are in bytes: 100 events of 20,000 characters of 3 bytes each are 6 MB, where a transaction has 4."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("count", Aggregation.COUNT), FLAT)], end)
+    usage = [call(f"e{number}", number, note="名" * 20_000) for number in range(100)]
+    world.load("wide", usage, end)
+    too_large = call("large", 0, note="名" * 22_000)
+    report, refused = world.load_refusing("larger", [too_large], end)
+    assert (report.counted, refused) == (0, [(1, "is larger than 65536 bytes")])
+    check(world, usage)

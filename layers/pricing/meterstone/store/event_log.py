@@ -252,10 +252,11 @@ def _batches(places: Iterable[int], contents: Sequence[str]) -> Iterator[list[in
     batch: list[int] = []
     size = 0
     for place in places:
-        if batch and (len(batch) == MOST_TOGETHER or size + len(contents[place]) > _BYTES):
+        further = len(contents[place].encode())
+        if batch and (len(batch) == MOST_TOGETHER or size + further > _BYTES):
             yield batch
             batch, size = [], 0
         batch.append(place)
-        size += len(contents[place])
+        size += further
     if batch:
         yield batch
