@@ -29,10 +29,12 @@ ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Events Inc"
 class Reads:
     items: int = 0
     read_units: float = 0
+    accepted: int = 0
 
     def reset(self) -> None:
         self.items = 0
         self.read_units = 0
+        self.accepted = 0
 
     def add(self, items: int) -> None:
         self.items += items
