@@ -13,6 +13,7 @@ from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli import engine
 from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.follower import following
 from meterstone_cli.loading import load_demo
 from meterstone_cli.problem import Refused
 from meterstone_cli.progress import say
@@ -61,7 +62,8 @@ def serve_demo(
         except Refused:
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
-        serve(FUNCTIONS, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
+        with following(FUNCTIONS, _TABLE):
+            serve(FUNCTIONS, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
         say("Stopping: the tables are written to disk for the next start")
 
 

@@ -43,6 +43,8 @@ ROUTES = {
         ("/api/v1/events", "/api/v1/events/batch", "/v1/events", "/v1/events/bulk"), "POST"
     ),
 }
+#: Functions that no route reaches: they follow the table and the clock.
+FOLLOWERS = {"FoldUsage", "RollUsage"}
 CODE = {
     "AnalyticsUsage": "functions/analytics_usage/",
     "SubscriptionUsage": "functions/subscription_usage/",
@@ -126,9 +128,47 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     )
 
 
+def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
+    table, index = {"Fn::GetAtt": "Table.Arn"}, {"Fn::Sub": "${Table.Arn}/index/due"}
+    (fold,) = resources["FoldUsage"]["Properties"]["Policies"]
+    (roll,) = resources["RollUsage"]["Properties"]["Policies"]
+    assert [set(each["Action"]) for each in fold["Statement"]] == [
+        READS,
+        {f"dynamodb:{verb}" for verb in ("BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem")},
+    ]
+    assert [each["Resource"] for each in fold["Statement"]] == [table, table]
+    assert [set(each["Action"]) for each in roll["Statement"]] == [
+        READS,
+        {f"dynamodb:{verb}" for verb in ("DeleteItem", "PutItem", "UpdateItem")},
+    ]
+    assert [each["Resource"] for each in roll["Statement"]] == [[table, index], table]
+
+
+def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, Any]) -> None:
+    (event,) = resources["FoldUsage"]["Properties"]["Events"].values()
+    assert event["Type"] == "DynamoDB"
+    stream = event["Properties"]
+    assert stream["Stream"] == {"Fn::GetAtt": "Table.StreamArn"}
+    assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert stream["ParallelizationFactor"] == 1
+    assert stream["MaximumRetryAttempts"] == stream["MaximumRecordAgeInSeconds"] == -1
+    assert stream["TumblingWindowInSeconds"] > 0
+    assert "DestinationConfig" not in stream
+    (each,) = stream["FilterCriteria"]["Filters"]
+    assert json.loads(each["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"NewImage": {"e": {"S": [{"exists": True}]}, "acc": {"N": [{"exists": True}]}}},
+    }
+
+
+def test_the_clock_is_followed_every_hour(resources: dict[str, Any]) -> None:
+    (event,) = resources["RollUsage"]["Properties"]["Events"].values()
+    assert event["Properties"]["ScheduleExpression"] == "rate(1 hour)"
+
+
 def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict[str, Any]) -> None:
     functions = of_type(resources, "AWS::Serverless::Function")
-    assert functions.keys() == ROUTES.keys()
+    assert functions.keys() == ROUTES.keys() | FOLLOWERS
     assert not any("Role" in function["Properties"] for function in functions.values())
     assert not of_type(resources, "AWS::IAM::Policy")
     assert of_type(resources, "AWS::IAM::Role").keys() == {"ApiLogsRole"}
@@ -157,7 +197,6 @@ def test_the_table_outlives_its_stack_and_any_mistake_in_it(
     assert properties["DeletionProtectionEnabled"] == {"Ref": "TableDeletionProtection"}
     assert template["Parameters"]["TableDeletionProtection"]["Default"] == "true"
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
-    assert properties["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
 def test_the_table_s_keys_index_and_stream(resources: dict[str, Any]) -> None:
@@ -178,11 +217,12 @@ def test_the_table_s_keys_index_and_stream(resources: dict[str, Any]) -> None:
 
 def test_every_log_group_forgets(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
-    assert groups.keys() == {f"{name}Logs" for name in ROUTES} | {"ApiLogs"}
+    functions = ROUTES.keys() | FOLLOWERS
+    assert groups.keys() == {f"{name}Logs" for name in functions} | {"ApiLogs"}
     assert all(
         group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values()
     )
-    for name in ROUTES:
+    for name in functions:
         assert resources[name]["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}Logs"}}
 
 
@@ -195,7 +235,12 @@ def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> No
 
 def test_alarms_ring_only_for_who_gave_a_topic(resources: dict[str, Any]) -> None:
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    assert alarms.keys() == {"ServerErrorAlarm", "ReadThrottleAlarm", "WriteThrottleAlarm"}
+    assert alarms.keys() == {
+        "ServerErrorAlarm",
+        "IteratorAgeAlarm",
+        "ReadThrottleAlarm",
+        "WriteThrottleAlarm",
+    }
     for alarm in alarms.values():
         assert alarm["Condition"] == "HasAlarms"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
