@@ -5,9 +5,12 @@ Runs against `METERSTONE_API_URL` alone (`make deploy-local`), where the officia
 
 import json
 import os
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -76,3 +79,44 @@ def test_a_wrong_method_is_405(api: Stack, method: str, path: str) -> None:
     status, _ = _call(f"{api.base_url}{path}", method=method, body=b"{}" if method == "POST" else None)
 
     assert status == 405
+
+
+def test_a_posted_event_is_counted_in_both_deployed_endpoints(api: Stack) -> None:
+    calls = {"from_date": "2024-03-01", "to_date": "2024-03-31", "billable_metric_code": "api_calls"}
+    window = {"start_time": "2024-03-01T00:00:00Z", "end_time": "2024-04-01T00:00:00Z"}
+    bearer = {"Authorization": f"Bearer {api.key}", "content-type": "application/json"}
+    event = {
+        "transaction_id": uuid4().hex,
+        "code": "api_calls",
+        "external_subscription_id": "acme-main",
+        "timestamp": "1710000000",
+    }
+
+    def units() -> list[str]:
+        query = urllib.parse.urlencode(calls | {"time_granularity": "monthly"})
+        status, body = _call(f"{api.base_url}/api/v1/analytics/usage?{query}", headers=bearer)
+        assert status == 200
+        return [row["units"] for row in body["usages"]]
+
+    before = units()
+    for _ in range(2):
+        status, _ = _call(
+            f"{api.base_url}/api/v1/events",
+            method="POST",
+            headers=bearer,
+            body=json.dumps({"event": event}).encode(),
+        )
+    assert status == 422
+    latest = time.monotonic() + 60
+    while (after := units()) == before and time.monotonic() < latest:
+        time.sleep(0.5)
+
+    assert after == [str(int(before[0]) + 1 if before else 1)]
+    status, body = _call(
+        f"{api.base_url}/v1/subscriptions/usage",
+        method="POST",
+        headers={"x-api-key": api.key, "content-type": "application/json"},
+        body=json.dumps({"subscription_id": api.subscription_id} | window).encode(),
+    )
+    assert status == 200
+    assert [row["quantity"] for row in body["charges"] if row["meter_id"] == "meter_calls"] == [int(after[0])]
