@@ -1,5 +1,6 @@
 """Counting where it is easily wrong: one case each, small enough to be worked out by hand."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
+from scenario import World
 from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 FIRST = zone("America/Chicago").day_of(START)
@@ -109,3 +111,38 @@ def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: p
     world.load("first", usage[1:2], end)
     check(world, usage, (1, 2))
     assert world.days() == {(FIRST, "usd", "sum"): (Decimal(111), 2775)}
+
+
+def test_a_line_item_to_come_has_no_recurring_value_yet() -> None:
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    now = START + DAY
+    world = world_of(BillingPeriod.WEEKLY, [(it, FLAT)], now)
+    (subscription,) = world.scenario.subscriptions
+    (first,) = subscription.line_items
+    cut = START + 2 * DAY
+    items = (replace(first, end=cut), replace(first, id="second", start=cut))
+    world = World(replace(world.scenario, subscriptions=(replace(subscription, line_items=items),)))
+    usage = [call("a", HOUR, value=4)]
+    world.load("all", usage, now)
+    (subscription,) = world.scenario.subscriptions
+    window = Window(START, START + 7 * DAY)
+    early = world.store.window_usage(world.account, subscription, window, now)
+    assert {name: cost.quantity for name, cost in early.items()} == {first.id: 4, "second": 0}
+    later = world.store.window_usage(world.account, subscription, window, cut)
+    assert {name: cost.quantity for name, cost in later.items()} == {first.id: 4, "second": 4}
+
+
+def test_what_a_stopped_import_has_counted_is_remembered_while_others_run() -> None:
+    """Stopped when its events are counted and its record does not say so; it finds out after another's events."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
+    usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
+    # It is remembered, its events are logged, then counted: killed after the third write.
+    table_of(world).faults = Faults(after=table_of(world).writes + 2)
+    with pytest.raises(Killed):
+        world.load("stopped", usage[:2], end)
+    table_of(world).faults = Faults()
+    check(world, usage[:2])
+    world.load("other", usage[2:], end)
+    world.load("stopped", usage[:2], end)
+    check(world, usage)
