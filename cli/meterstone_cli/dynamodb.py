@@ -11,9 +11,9 @@ from meterstone import clock
 from meterstone.pricing.price import Price
 from meterstone.store import admin
 from meterstone.store.catalogue import Account, read_account, read_subscriptions
-from meterstone.store.event_log import Target
 from meterstone.store.imports import Given, Importer, Source
 from meterstone.store.table import StoreUnavailable, Table
+from meterstone.usage.arrival import Target
 from meterstone.usage.subscription import Customer
 from meterstone_cli.backend import BackendUnavailable, ImportReport, KeyRecord, NewKey, Refuse
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan

@@ -21,24 +21,29 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from math import floor
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self, cast
+from typing import IO, Any, Self, cast
 
-from meterstone.pricing.errors import NumberError, NumberOutOfRange
-from meterstone.pricing.money import CONTEXT, number
-from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME, InvalidInstant, parse_instant
+from meterstone.pricing.errors import NotANumber, NumberOutOfRange
+from meterstone.usage.arrival import (
+    AHEAD,
+    Inadmissible,
+    check_text,
+    checked_properties,
+    decode,
+    escapes,
+    instant_of_seconds,
+)
+from meterstone.usage.identifier import checked_id
+from meterstone.usage.instant import SECOND, InvalidInstant, parse_instant
 from meterstone.usage.meter import Event, Properties, Property
-from meterstone_cli.catalogue.models import LONGEST_ID, checked_id
 
 #: The longest row, in bytes: with its keys an event must fit an item of the table.
 LONGEST_ROW = 256 * 1024
-#: How far ahead of the clock a timestamp may be: clocks differ.
-AHEAD = 5 * MINUTE
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
 _CSV_SUFFIXES = (".csv",)
@@ -51,7 +56,6 @@ _NAMES = {
 }
 _KNOWN = frozenset(name for names in _NAMES.values() for name in names) | {"properties"}
 _PROPERTY = "properties."
-_LONGEST_INTEGER = len("-") + 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,6 @@ class BadRow:
 
 class UnreadableUsage(ValueError):  # noqa: N818 - it says what the file is
     """The file cannot be read, or not to its end; the message says why."""
-
-
-class _Bad(ValueError):  # noqa: N818 - it never leaves this module
-    """Why a row is bad."""
 
 
 def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
@@ -224,7 +224,7 @@ def _read_json(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
             continue
         try:
             yield line, _json_event(row, now + AHEAD)
-        except _Bad as error:
+        except Inadmissible as error:
             yield line, BadRow(str(error), row)
 
 
@@ -232,80 +232,17 @@ def _json_event(row: str, latest: int) -> UsageEvent:
     fields = _parse(row)
     if type(inner := fields.get("row")) is str and "reason" in fields:  # a row that had been put aside
         if type(header := fields.get("header")) is str:
-            _check_text([header, inner])
+            check_text([header, inner])
             return _Columns(_cells(header)).event(_cells(inner), latest)
-        fields = _parse(inner)
-    properties = fields.get("properties")
-    if properties is None:
-        properties = {}
-    elif type(properties) is not dict:
-        raise _Bad("properties must be an object")
-    return _event(fields, properties, latest)
+        row, fields = inner, _parse(inner)
+    return _event(fields, checked_properties(fields.get("properties"), escaped=escapes(row)), latest)
 
 
-def _check_text(value: Property) -> None:
-    """Refuse lone surrogates, which JSON can escape and no UTF-8 text can hold."""
-    match value:
-        case str() if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise _Bad("holds half of a surrogate pair, which is no text") from None
-        case list():
-            for inner in value:
-                _check_text(inner)
-        case dict():
-            for key, inner in value.items():
-                _check_text(key)
-                _check_text(inner)
-        case _:
-            pass
-
-
-def _parse(row: str) -> dict[str, Property]:
-    try:
-        fields = _decode(row)
-    except json.JSONDecodeError as error:
-        raise _Bad(f"is not JSON: {error.msg} (column {error.colno})") from error
-    except RecursionError:
-        raise _Bad("is nested too deeply") from None
+def _parse(row: str) -> dict[str, Any]:
+    fields = decode(row)
     if type(fields) is not dict:
-        raise _Bad("must be an object")
-    if "\\u" in row or not row.isascii():
-        _check_text(fields)
+        raise Inadmissible("must be an object")
     return fields
-
-
-def _integer(text: str) -> int:
-    if len(text) > _LONGEST_INTEGER:
-        raise _Bad(f"a number has {len(text)} digits, 15 are allowed")
-    return int(text)
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        return number(Decimal(text))
-    except InvalidOperation:
-        raise _Bad(f"the number {text[:40]} is out of range") from None
-    except NumberError as error:
-        raise _Bad(f"the number {text[:40]}: {error}") from error
-
-
-def _constant(text: str) -> NoReturn:
-    raise _Bad(f"{text} is not a number of the form -12.5")
-
-
-def _object(pairs: list[tuple[str, Property]]) -> dict[str, Property]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Bad(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
-    return fields
-
-
-_decode: Callable[[str], Any] = json.JSONDecoder(
-    parse_int=_integer, parse_float=_decimal, parse_constant=_constant, object_pairs_hook=_object
-).decode
 
 
 def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
@@ -322,7 +259,7 @@ def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]
                 columns, header = _Columns(_cells(row)), row
             else:
                 yield line, columns.event(_cells(row), now + AHEAD)
-        except _Bad as error:
+        except Inadmissible as error:
             if columns is None:
                 raise UnreadableUsage(f"its header row {error}") from error
             yield line, BadRow(str(error), row, header)
@@ -332,7 +269,7 @@ def _cells(row: str) -> list[str]:
     try:
         return next(csv.reader((row,), strict=True))
     except csv.Error as error:
-        raise _Bad(f"is not one line of CSV: {error}") from error
+        raise Inadmissible(f"is not one line of CSV: {error}") from error
 
 
 class _Columns:
@@ -342,7 +279,7 @@ class _Columns:
         names = [name.strip() for name in names]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise _Bad(f"repeats the column {min(repeated)!r}")
+            raise Inadmissible(f"repeats the column {min(repeated)!r}")
         for choice in (
             _NAMES["id"],
             _NAMES["name"],
@@ -350,7 +287,7 @@ class _Columns:
             (*_NAMES["subscription"], *_NAMES["customer"]),
         ):
             if not set(choice) & set(names):
-                raise _Bad(f"has no column {' or '.join(choice)}")
+                raise Inadmissible(f"has no column {' or '.join(choice)}")
         self._count = len(names)
         self._fields = [(index, name) for index, name in enumerate(names) if name in _KNOWN]
         marked = [
@@ -360,80 +297,61 @@ class _Columns:
         self._properties = marked or others
 
     def event(self, cells: Sequence[str], latest: int) -> UsageEvent:
-        """Read a row of cells. Raises `_Bad`."""
+        """Read a row of cells. Raises `Inadmissible`."""
         if len(cells) != self._count:
-            raise _Bad(f"has {len(cells)} cells, the header row has {self._count}")
-        fields: dict[str, Property] = {name: cells[index] for index, name in self._fields if cells[index]}
+            raise Inadmissible(f"has {len(cells)} cells, the header row has {self._count}")
+        fields: dict[str, object] = {name: cells[index] for index, name in self._fields if cells[index]}
         properties: Properties = {name: cells[index] for index, name in self._properties if cells[index]}
         return _event(fields, properties, latest)
 
 
-def _event(fields: Mapping[str, Property], properties: Properties, latest: int) -> UsageEvent:
+def _event(fields: Mapping[str, object], properties: Properties, latest: int) -> UsageEvent:
     subscription, customer = _id(fields, "subscription"), _id(fields, "customer")
     if subscription is None and customer is None:
-        raise _Bad("has neither external_subscription_id nor external_customer_id")
+        raise Inadmissible("has neither external_subscription_id nor external_customer_id")
     identity = _id(fields, "id")
     if identity is None:
-        raise _Bad(
+        raise Inadmissible(
             "has no transaction_id (or event_id), without which a repeat could not be told from a new event"
         )
     name = _id(fields, "name")
     if name is None:
-        raise _Bad("has no code (or event_name)")
+        raise Inadmissible("has no code (or event_name)")
     at = _timestamp(fields.get("timestamp"))
     if at > latest:
-        raise _Bad("its timestamp is more than 5 minutes ahead of the clock")
+        raise Inadmissible("its timestamp is more than 5 minutes ahead of the clock")
     return UsageEvent(subscription, customer, Event(identity, name, at, properties))
 
 
-def _id(fields: Mapping[str, Property], what: str) -> str | None:
+def _id(fields: Mapping[str, object], what: str) -> str | None:
     found: str | None = None
     for name in _NAMES[what]:
         value = fields.get(name)
         if value is None:
             continue
         if type(value) is not str:
-            raise _Bad(f"{name} must be text")
-        # The common case takes one look; the rest is told apart by `checked_id`.
-        if not (
-            0 < len(value) <= LONGEST_ID
-            and value.isascii()
-            and value.isprintable()
-            and value.strip() == value
-        ):
-            try:
-                checked_id(value)
-            except ValueError as error:
-                raise _Bad(f"{name} {error}") from error
+            raise Inadmissible(f"{name} must be text")
+        try:
+            checked_id(value)
+        except ValueError as error:
+            raise Inadmissible(f"{name} {error}") from error
         if found is not None and found != value:
-            raise _Bad(f"{' and '.join(_NAMES[what])} differ")
+            raise Inadmissible(f"{' and '.join(_NAMES[what])} differ")
         found = value
     return found
 
 
-def _timestamp(value: Property) -> int:
-    if type(value) is int:
-        at = value * SECOND
-    elif type(value) is Decimal:
-        at = _microseconds(value)
-    elif type(value) is str:
-        try:
-            at = _microseconds(number(value))
-        except NumberOutOfRange as error:
-            raise _Bad(f"timestamp: {error}") from error
-        except NumberError:
-            try:
-                return parse_instant(value)
-            except InvalidInstant as error:
-                raise _Bad(f"timestamp: {error}") from error
-    elif value is None:
-        raise _Bad("has no timestamp")
-    else:
-        raise _Bad("timestamp must be RFC 3339 or a number of seconds")
-    if not ZERO_TIME <= at < END_OF_TIME:
-        raise _Bad("timestamp: outside the years 1 to 9999")
-    return at
-
-
-def _microseconds(seconds: Decimal) -> int:
-    return floor(seconds.scaleb(6, CONTEXT))
+def _timestamp(value: object) -> int:
+    if value is None:
+        raise Inadmissible("has no timestamp")
+    try:
+        return instant_of_seconds(value)
+    except NotANumber:
+        if not isinstance(value, str):
+            raise Inadmissible("timestamp must be RFC 3339 or a number of seconds") from None
+    except (Inadmissible, NumberOutOfRange) as error:
+        raise Inadmissible(f"timestamp: {error}") from error
+    try:
+        return parse_instant(value)
+    except InvalidInstant as error:
+        raise Inadmissible(f"timestamp: {error}") from error

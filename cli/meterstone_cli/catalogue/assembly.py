@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
+from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME
 from meterstone.usage.meter import Aggregation, Filter, Meter
 from meterstone.usage.period import BillingPeriod
@@ -18,7 +19,6 @@ from meterstone.usage.subscription import Customer, Dated, LineItem, Organizatio
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
 from meterstone_cli.catalogue.models import (
-    LONGEST_ID,
     CommitmentRecord,
     CustomerRecord,
     DatedValue,

@@ -5,7 +5,6 @@ and UTC if they have no offset. A fact that can change over time is a plain valu
 since}`, of which only the first may leave `since` out.
 """
 
-import unicodedata
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -18,43 +17,19 @@ from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import number, plain
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
 from meterstone.usage.calendar import BucketSize, zone
+from meterstone.usage.identifier import checked_id, refuse_control
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.meter import BUCKETED_AGGREGATIONS, RECURRING_AGGREGATIONS, Aggregation, property_text
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone_cli.catalogue.countries import COUNTRIES
 
-LONGEST_ID = 255
 LONGEST_TEXT = 10_000
-
-_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
-
-
-def checked_id(text: str) -> str:
-    """Check an id: 1 to 255 characters, no control characters, no white space at its ends.
-
-    Raises `ValueError`.
-    """
-    if not text:
-        raise ValueError("must not be empty")
-    if len(text) > LONGEST_ID:
-        raise ValueError(f"has {len(text)} characters, {LONGEST_ID} are allowed")
-    if not text.isascii() or not text.isprintable():
-        _refuse_control(text)
-    if text != text.strip():
-        raise ValueError("must not begin or end with white space")
-    return text
-
-
-def _refuse_control(text: str, allowed: str = "") -> None:
-    for character in text:
-        if character not in allowed and unicodedata.category(character) in _CONTROL:
-            raise ValueError(f"must not hold the control character U+{ord(character):04X}")
 
 
 def _label(text: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"has {len(text)} characters, {LONGEST_TEXT} are allowed")
-    _refuse_control(text, "\n\t")
+    refuse_control(text, "\n\t")
     return text
 
 

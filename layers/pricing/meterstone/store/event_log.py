@@ -1,12 +1,22 @@
 """The event log: every event once, for ever, under its transaction id.
 
 An event is put under the condition that its transaction id is new to its subscription or customer. So a repeat
-is recognised whenever it comes, and nothing is counted that is not in the log.
+is recognised whenever it comes, and nothing is counted that is not in the log. An item holds
+
+| attribute | of every event | imported | over HTTP |
+|---|---|---|---|
+| `id` | transaction id | | |
+| `e` | content: name, time (null if the client gave none) and properties | | |
+| `w` | withdrawn: the id is not free again | | |
+| `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
+| `acc`, `at` | | | when it was accepted, and its time, in microseconds |
+| `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
+| `n` | | | what the client said beside the event, if anything |
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -14,40 +24,19 @@ import msgspec
 from meterstone.store import keys
 from meterstone.store.keys import Key
 from meterstone.store.table import Action, Conflict, Item, Table, key_item
+from meterstone.usage.arrival import Arrival, Outcome, Target, content
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 
-LARGEST_EVENT = 65_536
-"""Bytes of an event's name, time and properties as JSON."""
+__all__ = ["IN_FLIGHT", "MOST_TOGETHER", "Appended", "Entry", "EventLog", "Outcome", "Target", "at_once"]
 
-_ACTIONS = 100
+MOST_TOGETHER = 100
+"""Events that can be logged all or none: the actions of a transaction."""
+
+IN_FLIGHT = 10
+"""Puts under way at once: the connections that the client keeps."""
+
 _BYTES = 2_000_000
-_encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
-
-
-class Outcome(StrEnum):
-    """What the log says of an event."""
-
-    NEW = "new"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-
-
-class Target(NamedTuple):
-    """Whose event it is: a subscription's or a customer's, by its external id."""
-
-    kind: str
-    external_id: str
-
-    @classmethod
-    def subscription(cls, external_id: str) -> "Target":
-        """Name a subscription."""
-        return cls("s", external_id)
-
-    @classmethod
-    def customer(cls, external_id: str) -> "Target":
-        """Name a customer."""
-        return cls("c", external_id)
 
 
 class Entry(NamedTuple):
@@ -60,10 +49,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of an entry; of one that stood there already, the position under which it was logged."""
+    """What became of an entry; of one that stood there already, the position under which it was logged.
+
+    One that came over HTTP has no position in the log.
+    """
 
     outcome: Outcome
-    position: Position
+    position: Position | None
 
 
 class EventLog:
@@ -95,6 +87,73 @@ class EventLog:
             self._put(entries, contents, some, result)
         return [each for each in result if each is not None]
 
+    def append_all_or_none(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        """Log up to 100 arrivals if all of them are new; tell of each, by its place, that it is.
+
+        If any is not, nothing is logged, and only those that stand in the way are told of. When it returns with
+        every one new, every one is stored. Cost: 2 write units for each event and KB of it.
+        """
+        first, repeats = self._told_apart(arrivals)
+        if repeats:
+            # A transaction takes no item twice. What else stands in the way is looked up, to be told at once.
+            found = self._table.batch_get(
+                (self._arrival_key(arrivals[place]) for place in first), consistent=True
+            )
+            items = {
+                place: {name: {"S": value.S or ""} for name, value in row.items()}
+                for place in first
+                if (row := found.get(self._arrival_key(arrivals[place])))
+            }
+            return {place: _outcome(item, arrivals[place].content) for place, item in items.items()} | repeats
+        places = list(arrivals)
+        try:
+            self._table.transact([self._new(self._arrival_item(arrivals[place])) for place in places])
+        except Conflict as conflict:
+            if not conflict.found:
+                raise
+            met = {places[number]: item for number, item in conflict.found.items()}
+            if len(met) < len(arrivals) or not all(
+                _own(item, arrivals[place]) for place, item in met.items()
+            ):
+                return {place: _outcome(item, arrivals[place].content) for place, item in met.items()}
+        return dict.fromkeys(places, Outcome.NEW)
+
+    def append_each(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        """Log arrivals, each for itself; tell of each, by its place, whether it was new.
+
+        When it returns, every one is in the log. Raises `StoreUnavailable` when any could not be put; others may
+        be in the log then, and are duplicates when they come again. Cost: 1 write unit for each event and KB of
+        it, also of one that is not new.
+        """
+        first, repeats = self._told_apart(arrivals)
+        result = self._put_each(first, arrivals, fresh=True)
+        # Compared with what is stored, which need not be what stood first in this request.
+        return result | self._put_each(repeats, arrivals, fresh=False)
+
+    def _put_each(
+        self, places: Iterable[int], arrivals: Mapping[int, Arrival], *, fresh: bool
+    ) -> dict[int, Outcome]:
+        def put(place: int) -> Outcome:
+            arrival = arrivals[place]
+            found = self._table.put_new(self._arrival_item(arrival))
+            if found is None or (fresh and _own(found, arrival)):
+                return Outcome.NEW
+            return _outcome(found, arrival.content)
+
+        wanted = list(places)
+        return dict(zip(wanted, at_once(put, wanted), strict=True))
+
+    def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
+        """Give the places that are the first with their transaction id, and what the others are to those."""
+        first: dict[Key, int] = {}
+        repeats: dict[int, Outcome] = {}
+        for place, arrival in arrivals.items():
+            known = first.setdefault(self._arrival_key(arrival), place)
+            if known != place:
+                same = arrivals[known].content == arrival.content
+                repeats[place] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+        return list(first.values()), repeats
+
     def _put(
         self,
         entries: Sequence[Entry],
@@ -111,9 +170,7 @@ class EventLog:
                     raise
                 for number, item in conflict.found.items():
                     place = left[number]
-                    same = item["e"]["S"] == contents[place]
-                    position = Position(item["shard"]["S"], int(item["seq"]["N"]))
-                    result[place] = Appended(Outcome.DUPLICATE if same else Outcome.CONFLICT, position)
+                    result[place] = Appended(_outcome(item, contents[place]), _position(item))
                 left = [place for number, place in enumerate(left) if number not in conflict.found]
             else:
                 for place in left:
@@ -124,13 +181,37 @@ class EventLog:
         kind, external_id = entry.target
         return keys.event(self._organization_id, kind, external_id, entry.event.id)
 
-    def _action(self, entry: Entry, text: str) -> Action:
-        item: Item = key_item(self._key(entry)) | {
-            "id": {"S": entry.event.id},
-            "e": {"S": text},
-            "shard": {"S": entry.position.shard},
-            "seq": {"N": str(entry.position.number)},
+    def _arrival_key(self, arrival: Arrival) -> Key:
+        kind, external_id = arrival.target
+        return keys.event(self._organization_id, kind, external_id, arrival.event.id)
+
+    def _arrival_item(self, arrival: Arrival) -> Item:
+        kind, external_id = arrival.target
+        item: Item = key_item(self._arrival_key(arrival)) | {
+            "id": {"S": arrival.event.id},
+            "e": {"S": arrival.content},
+            "acc": {"N": str(arrival.accepted)},
+            "at": {"N": str(arrival.event.at)},
+            "org": {"S": self._organization_id},
+            "k": {"S": kind},
+            "x": {"S": external_id},
         }
+        if arrival.notes:
+            item["n"] = {"S": msgspec.json.encode(arrival.notes).decode()}
+        return item
+
+    def _action(self, entry: Entry, text: str) -> Action:
+        return self._new(
+            key_item(self._key(entry))
+            | {
+                "id": {"S": entry.event.id},
+                "e": {"S": text},
+                "shard": {"S": entry.position.shard},
+                "seq": {"N": str(entry.position.number)},
+            }
+        )
+
+    def _new(self, item: Item) -> Action:
         return {
             "Put": {
                 "TableName": self._table.name,
@@ -141,9 +222,29 @@ class EventLog:
         }
 
 
-def content(event: Event) -> str:
-    """Give what an event says, as text that is the same for the same content."""
-    return _encode([event.name, event.at, event.properties]).decode()
+def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
+    """Do something with each of some things, several at once. The first failure ends it, and is raised."""
+    if len(things) == 1:
+        return [do(things[0])]
+    if not things:
+        return []
+    with ThreadPoolExecutor(min(IN_FLIGHT, len(things))) as pool:
+        return list(pool.map(do, things))
+
+
+def _outcome(item: Item, text: str) -> Outcome:
+    """Compare what is logged under a transaction id with what comes under it again."""
+    return Outcome.DUPLICATE if item["e"]["S"] == text and "w" not in item else Outcome.CONFLICT
+
+
+def _own(item: Item, arrival: Arrival) -> bool:
+    """Tell whether what is logged is this very arrival: the put was repeated since its answer was lost."""
+    accepted = item.get("acc", {}).get("N")
+    return accepted == str(arrival.accepted) and _outcome(item, arrival.content) is Outcome.DUPLICATE
+
+
+def _position(item: Item) -> Position | None:
+    return Position(item["shard"]["S"], int(item["seq"]["N"])) if "shard" in item else None
 
 
 def _batches(places: Iterable[int], contents: Sequence[str]) -> Iterator[list[int]]:
@@ -151,7 +252,7 @@ def _batches(places: Iterable[int], contents: Sequence[str]) -> Iterator[list[in
     size = 0
     for place in places:
         further = len(contents[place].encode())
-        if batch and (len(batch) == _ACTIONS or size + further > _BYTES):
+        if batch and (len(batch) == MOST_TOGETHER or size + further > _BYTES):
             yield batch
             batch, size = [], 0
         batch.append(place)

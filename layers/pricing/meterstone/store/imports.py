@@ -19,16 +19,14 @@ from meterstone.store.catalogue import (
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
-from meterstone.store.event_log import LARGEST_EVENT, Entry, EventLog, Outcome, Target, content
+from meterstone.store.event_log import Entry, EventLog
 from meterstone.store.fold import Fold, Logged
 from meterstone.store.table import Row, Table, integer, key_item, text
-from meterstone.usage.instant import MINUTE, format_instant
+from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
+from meterstone.usage.instant import format_instant
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
-
-#: How far ahead of the clock an event may lie, in microseconds.
-AHEAD = 5 * MINUTE
 
 _BATCH = 5000
 _SHARD_DIGITS = 16
@@ -139,11 +137,15 @@ class Importer:
             if appended.outcome is Outcome.CONFLICT:
                 refused.append((each, "another event has this transaction id"))
                 continue
-            own = _stream_of(appended.position) == _stream_of(entry.position)
-            if own and appended.position.number == entry.position.number:
-                logged.append(Logged(appended.position, entry.event, owning))
-            elif not own and _stream_of(appended.position) in unfinished:
-                name = text(unfinished[_stream_of(appended.position)], "name")
+            held_at = appended.position
+            if held_at is None:  # It came over HTTP, and is counted from there.
+                report.duplicates += 1
+                continue
+            own = _stream_of(held_at) == _stream_of(entry.position)
+            if own and held_at.number == entry.position.number:
+                logged.append(Logged(held_at, entry.event, owning))
+            elif not own and _stream_of(held_at) in unfinished:
+                name = text(unfinished[_stream_of(held_at)], "name")
                 refused.append((each, f"belongs to an import that was stopped: run {name} again"))
             else:
                 report.duplicates += 1
@@ -200,6 +202,6 @@ def _refusal(
         return "the subscription does not hold this time"
     if given.event.at > now + AHEAD:
         return "lies more than 5 minutes ahead"
-    if len(content(given.event).encode()) > LARGEST_EVENT:
+    if too_large(content(given.event)):
         return f"is larger than {LARGEST_EVENT} bytes"
     return None

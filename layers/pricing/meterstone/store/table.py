@@ -33,6 +33,7 @@ _UNAVAILABLE = frozenset(
         "RequestLimitExceeded",
         "ServiceUnavailable",
         "ThrottlingException",
+        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
@@ -253,14 +254,56 @@ class Table:
 
     def put(self, item: Item) -> None:
         """Write one item, whatever stands under its key."""
-        self._write(self.client.put_item, TableName=self.name, Item=item)
+        self._call(self.client.put_item, TableName=self.name, Item=item)
+
+    def put_new(self, item: Item) -> Item | None:
+        """Write one item if there is none under its key; give the one that there is.
+
+        May be called from several threads at once. Cost: 1 write unit for each KB, written or not.
+        """
+        for pause in _pauses():
+            try:
+                self.client.put_item(
+                    TableName=self.name,
+                    Item=item,
+                    ConditionExpression="attribute_not_exists(pk)",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                found: Item | None = error.response.get("Item")  # type: ignore[assignment]
+                if found is not None:
+                    return found
+                if error.response["Error"]["Code"] != "TransactionConflictException":
+                    raise _translated(error) from error
+            except BotoCoreError as error:
+                raise StoreUnavailable("the table did not answer") from error
+            else:
+                return None
+            pause()
+        raise StoreUnavailable("the table is contended")
+
+    def has_any(self, pk: str) -> tuple[bool, float]:
+        """Tell whether a partition has any item, and the read units that it cost: 0.5.
+
+        May be called from several threads at once, if nothing else is read meanwhile.
+        """
+        answer = self._call(
+            self.client.query,
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}},
+            Limit=1,
+            ProjectionExpression="pk",
+            ReturnConsumedCapacity="TOTAL",
+        )
+        return bool(answer["Items"]), answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, 25 a call, each for itself, whatever stands under their keys."""
         for some in batched(items, 25, strict=False):
             wanted: dict[str, Any] = {self.name: [{"PutRequest": {"Item": item}} for item in some]}
             for pause in _pauses():
-                answer = self._write(self.client.batch_write_item, RequestItems=wanted)
+                answer = self._call(self.client.batch_write_item, RequestItems=wanted)
                 wanted = answer.get("UnprocessedItems") or {}
                 if not wanted:
                     break
@@ -279,7 +322,7 @@ class Table:
         if condition is not None:
             request["ConditionExpression"] = condition
         try:
-            self._write(self.client.update_item, **request)
+            self._call(self.client.update_item, **request)
         except Conflict:
             return False
         return True
@@ -297,7 +340,7 @@ class Table:
         decoded = answer.get("Decoded")
         return decoded if decoded is not None else msgspec.convert(answer, kind, strict=False)
 
-    def _write(self, call: Any, **request: Any) -> Any:
+    def _call(self, call: Any, **request: Any) -> Any:
         try:
             return call(**request)
         except ClientError as error:
