@@ -144,31 +144,32 @@ def refuse(problem: Problem) -> Reply:
         case Problem.UNAUTHORIZED:
             return Reply.of(401, {"error": "Unauthorized"})
         case Problem.NOT_FOUND:
-            return _error(404, "not_found", "There is no such subscription.")
+            return error(404, "not_found", "There is no such subscription.")
         case Problem.UNKNOWN_ROUTE:
-            return _error(404, "not_found", "There is nothing at this path.")
+            return error(404, "not_found", "There is nothing at this path.")
         case Problem.WRONG_METHOD:
-            return _error(405, "invalid_operation", "This path does not take that method.")
+            return error(405, "invalid_operation", "This path does not take that method.")
         case Problem.UNAVAILABLE:
-            return _error(
+            return error(
                 503,
                 "service_unavailable",
                 "The usage cannot be read right now. Try again.",
                 headers=RETRY_AFTER,
             )
         case Problem.INTERNAL:
-            return _error(500, "internal_error", "Something went wrong on our side.")
+            return error(500, "internal_error", "Something went wrong on our side.")
         case _:
             assert_never(problem)
 
 
-def _error(
+def error(
     status: int,
     code: str,
     message: str,
     details: Mapping[str, Mapping[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
+    """Write an error as Flexprice does: `details` has, for each field at fault, what is wrong with it."""
     body: dict[str, object] = {"code": code, "message": message, "http_status_code": status}
     if details:
         body["details"] = details
@@ -178,11 +179,11 @@ def _error(
 def _refuse_fields(faults: Mapping[str, str]) -> Never:
     message = "; ".join(f"{name} {reason}" for name, reason in faults.items())
     details = {name: {"reason": reason} for name, reason in faults.items()}
-    raise Refused(_error(400, "validation_error", f"Invalid request: {message}.", details))
+    raise Refused(error(400, "validation_error", f"Invalid request: {message}.", details))
 
 
 def _refuse_body(reason: str) -> Never:
-    raise Refused(_error(400, "validation_error", f"Invalid request: the body {reason}."))
+    raise Refused(error(400, "validation_error", f"Invalid request: the body {reason}."))
 
 
 def _object(request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The edge of both functions: routes, keys, the log line, and what becomes of exceptions.
+"""The edge of every function: routes, keys, the log line, and what becomes of exceptions.
 
 A request has one log line, which carries its metrics too (CloudWatch's embedded metric format). It never has
 a key, a query, a body or a customer's name in it.
@@ -61,20 +61,21 @@ class Accounts[A: Account](Protocol):
 
 
 class Application[A: Account]:
-    """One function: its routes, answered in one contract's shapes.
+    """One function: its routes, each answered in the shapes of a contract.
 
-    `problems` says which of the store's exceptions is which problem; each contract writes a problem in its
-    own way. It answers one request at a time, as Lambda asks; others in the same process may answer theirs
-    meanwhile.
+    `contract` is that of every route that names no other, and of paths that are none. `problems` says which of
+    the store's exceptions is which problem; each contract writes a problem in its own way. It answers one request
+    at a time, as Lambda asks; others in the same process may answer theirs meanwhile.
     """
 
     def __init__(
         self, contract: Contract, store: Accounts[A], problems: Mapping[type[Exception], Problem]
     ) -> None:
-        self._contract = contract
+        self._contract = self._speaking = contract
         self._store = store
         self._problems = problems
         self._methods: dict[str, list[str]] = {}
+        self._contracts: dict[str, Contract] = {}
         self._resolver = APIGatewayRestResolver()
         self._resolver.not_found(self._unrouted)
         self._resolver.exception_handler(Refused)(self._refused)
@@ -84,20 +85,27 @@ class Application[A: Account]:
         self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
         self._cold = True
         self._seen: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
         self.handler: Handler = _traced(self._handle)
 
-    def route(self, method: str, path: str) -> Callable[[Answer[A]], Answer[A]]:
-        """Register what answers a method and path, once the request's key has been found to be good."""
+    def route(
+        self, method: str, path: str, contract: Contract | None = None
+    ) -> Callable[[Answer[A]], Answer[A]]:
+        """Register what answers a method and path, once the request's key has been found to be good.
+
+        All methods of a path speak one contract.
+        """
+        spoken = self._contracts.setdefault(path, contract or self._contract)
 
         def register(answer: Answer[A]) -> Answer[A]:
             @self._resolver.route(path, method=[method])
             def endpoint() -> Response[str]:
                 self._seen["route"] = f"{method} {path}"
                 request = Request.of(self._resolver.current_event.raw_event)
-                key = self._contract.api_key(request)
+                key = spoken.api_key(request)
                 account = self._store.account(key) if key else None
                 if account is None:
-                    return _response(self._contract.refuse(Problem.UNAUTHORIZED))
+                    return _response(spoken.refuse(Problem.UNAUTHORIZED))
                 self._seen["organization"] = account.organization.id
                 return _response(answer(account, request))
 
@@ -106,10 +114,17 @@ class Application[A: Account]:
 
         return register
 
+    def count(self, **numbers: int) -> None:
+        """Add to metrics of the request that is being answered, named as they shall be called."""
+        for name, value in numbers.items():
+            self._counts[name] = self._counts.get(name, 0) + value
+
     def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = perf_counter()
         self._store.cost.reset()
         self._seen = {"route": "unknown", "organization": "unknown"}
+        self._counts = {}
+        self._speaking = self._contracts.get((event.get("path") or "").rstrip("/"), self._contract)
         failure: Exception | None = None
         try:
             # Powertools keeps the event in an attribute of the class. Two functions that are served in one process
@@ -118,7 +133,7 @@ class Application[A: Account]:
             reply = self._resolver.resolve(event, context)
         except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
             failure = error
-            reply = _proxy_reply(self._contract.refuse(Problem.INTERNAL))
+            reply = _proxy_reply(self._speaking.refuse(Problem.INTERNAL))
         self._log(event, context, reply["statusCode"], perf_counter() - started, failure)
         return reply
 
@@ -126,8 +141,8 @@ class Application[A: Account]:
         event = self._resolver.current_event
         methods = self._methods.get(event.path.rstrip("/"))
         if methods is None:
-            return _response(self._contract.refuse(Problem.UNKNOWN_ROUTE))
-        reply = self._contract.refuse(Problem.WRONG_METHOD)
+            return _response(self._speaking.refuse(Problem.UNKNOWN_ROUTE))
+        reply = self._speaking.refuse(Problem.WRONG_METHOD)
         body = "" if event.http_method.upper() == "HEAD" else reply.body
         return _response(Reply(reply.status, body, {"Allow": ", ".join(methods)}))
 
@@ -138,7 +153,7 @@ class Application[A: Account]:
         problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
         if problem is Problem.UNAVAILABLE:
             self._seen["reason"] = str(error)
-        return _response(self._contract.refuse(problem))
+        return _response(self._speaking.refuse(problem))
 
     def _log(
         self, event: Mapping[str, Any], context: Any, status: int, seconds: float, failure: Exception | None
@@ -149,6 +164,8 @@ class Application[A: Account]:
         self._metrics.add_metric("ItemsRead", MetricUnit.Count, cost.items)
         self._metrics.add_metric("ReadUnits", MetricUnit.Count, cost.read_units)
         self._metrics.add_metric("Failures", MetricUnit.Count, int(status >= _SERVER_ERRORS))
+        for name, value in self._counts.items():
+            self._metrics.add_metric(name, MetricUnit.Count, value)
         fields = {
             **self._metrics.serialize_metric_set(),
             **self._seen,
