@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 ROUTES: Final = {
     "/api/v1/analytics/usage": "analytics_usage",
     "/v1/subscriptions/usage": "subscription_usage",
+    "/api/v1/events": "ingest_events",
+    "/api/v1/events/batch": "ingest_events",
+    "/v1/events": "ingest_events",
+    "/v1/events/bulk": "ingest_events",
 }
 """The function of each path, by its folder's name."""
 
@@ -138,8 +142,9 @@ class Gateway:
 
 
 def load(folder: Path, routes: Mapping[str, str] = ROUTES) -> dict[str, Function]:
-    """Load the function of each route from `folder`/NAME/app.py; raises what their imports raise."""
-    return {path: Function(name, folder / name / "app.py") for path, name in routes.items()}
+    """Load each function from `folder`/NAME/app.py, for all of its routes; raises what their imports raise."""
+    functions = {name: Function(name, folder / name / "app.py") for name in dict.fromkeys(routes.values())}
+    return {path: functions[name] for path, name in routes.items()}
 
 
 def proxy_event(request: Request, resource: str, request_id: str, now: datetime) -> dict[str, Any]:

@@ -37,8 +37,16 @@ GATEWAY_STATUSES = {
     "WAF_FILTERED": 403,
 }
 ROUTES = {
-    "AnalyticsUsage": ("/api/v1/analytics/usage", "GET"),
-    "SubscriptionUsage": ("/v1/subscriptions/usage", "POST"),
+    "AnalyticsUsage": {"/api/v1/analytics/usage": "GET"},
+    "SubscriptionUsage": {"/v1/subscriptions/usage": "POST"},
+    "IngestEvents": dict.fromkeys(
+        ("/api/v1/events", "/api/v1/events/batch", "/v1/events", "/v1/events/bulk"), "POST"
+    ),
+}
+CODE = {
+    "AnalyticsUsage": "functions/analytics_usage/",
+    "SubscriptionUsage": "functions/subscription_usage/",
+    "IngestEvents": "functions/ingest_events/",
 }
 
 
@@ -99,13 +107,23 @@ def test_the_layer_fits_every_architecture_that_may_be_chosen(
     assert choices["Default"] == "arm64"
 
 
-@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize("name", ["AnalyticsUsage", "SubscriptionUsage"])
 def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[str, Any], name: str) -> None:
     (policy,) = resources[name]["Properties"]["Policies"]
     (statement,) = policy["Statement"]
     assert statement["Effect"] == "Allow"
     assert set(statement["Action"]) == READS
     assert statement["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+
+
+def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, Any]) -> None:
+    (policy,) = resources["IngestEvents"]["Properties"]["Policies"]
+    reads, puts = policy["Statement"]
+    assert set(reads["Action"]) == READS
+    assert puts["Action"] == "dynamodb:PutItem"
+    assert all(
+        (each["Effect"], each["Resource"]) == ("Allow", {"Fn::GetAtt": "Table.Arn"}) for each in (reads, puts)
+    )
 
 
 def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict[str, Any]) -> None:
@@ -117,16 +135,16 @@ def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict
     assert resources["ApiLogsRole"]["Condition"] == "SetsAccountRole"
 
 
-@pytest.mark.parametrize(("name", "route"), ROUTES.items(), ids=list(ROUTES))
+@pytest.mark.parametrize(("name", "routes"), ROUTES.items(), ids=list(ROUTES))
 def test_a_route_reaches_its_function_with_any_method(
-    resources: dict[str, Any], name: str, route: tuple[str, str]
+    resources: dict[str, Any], name: str, routes: dict[str, str]
 ) -> None:
-    path, method = route
     events = [event["Properties"] for event in resources[name]["Properties"]["Events"].values()]
-    assert {(event["Path"], event["Method"]) for event in events} == {(path, method), (path, "ANY")}
+    wanted = sorted((path, each) for path, method in routes.items() for each in (method, "ANY"))
+    assert sorted((event["Path"], event["Method"]) for event in events) == wanted
     assert all(event["RestApiId"] == {"Ref": "Api"} for event in events)
-    code = resources[name]["Properties"]["CodeUri"]
-    assert code == f"functions/{'_'.join(path.rsplit('/', 2)[-2:]).replace('subscriptions', 'subscription')}/"
+    assert resources[name]["Properties"]["CodeUri"] == CODE[name]
+    assert (ROOT / CODE[name] / "app.py").is_file()
 
 
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(
@@ -160,7 +178,7 @@ def test_the_table_s_keys_index_and_stream(resources: dict[str, Any]) -> None:
 
 def test_every_log_group_forgets(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
-    assert groups.keys() == {"AnalyticsUsageLogs", "SubscriptionUsageLogs", "ApiLogs"}
+    assert groups.keys() == {f"{name}Logs" for name in ROUTES} | {"ApiLogs"}
     assert all(
         group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values()
     )
@@ -177,7 +195,7 @@ def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> No
 
 def test_alarms_ring_only_for_who_gave_a_topic(resources: dict[str, Any]) -> None:
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    assert alarms.keys() == {"ServerErrorAlarm", "ReadThrottleAlarm"}
+    assert alarms.keys() == {"ServerErrorAlarm", "ReadThrottleAlarm", "WriteThrottleAlarm"}
     for alarm in alarms.values():
         assert alarm["Condition"] == "HasAlarms"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
