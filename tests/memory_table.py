@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -66,6 +67,8 @@ class MemoryTable(Table):
         #: The most actions that a transaction had.
         self.most_actions = 0
         self._page_items = page_items
+        # Events are put from several threads.
+        self._lock = Lock()
         self._items: dict[str, dict[str, Item]] = {}
         self._order: dict[str, list[tuple[bytes, str]]] = {}
 
@@ -167,6 +170,22 @@ class MemoryTable(Table):
         key, checked = _key_of(item), _checked(item)
         self._store(key, checked)
         self._written()
+
+    def put_new(self, item: Item) -> Item | None:
+        """Write one item if there is none; give the one that there is."""
+        with self._lock:
+            self._fault()
+            key, checked = _key_of(item), _checked(item)
+            before = self._items.get(key.pk, {}).get(key.sk)
+            if before is not None:
+                return deepcopy(before)
+            self._store(key, checked)
+            self._written()
+            return None
+
+    def has_any(self, pk: str) -> tuple[bool, float]:
+        """Tell whether a partition has any item."""
+        return bool(self._items.get(pk)), 0.5
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, each for itself."""

@@ -3,16 +3,19 @@
 import importlib.util
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memory_table import MemoryTable
 from meterstone.pricing.lines import Cost
 from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
+from meterstone.store.intake import Intake
 from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.usage.arrival import Arrival, Receipt
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
 from meterstone.usage.window import Window
@@ -49,6 +52,8 @@ class MemoryStore:
     queries: list[UsageQuery] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    #: Where events are logged.
+    table: MemoryTable = field(default_factory=MemoryTable)
 
     def account(self, api_key: str | None) -> Account | None:
         self.keys.append(api_key or "")
@@ -72,6 +77,14 @@ class MemoryStore:
         self.windows.append(window)
         self._read()
         return self.usage
+
+    def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
+        self._read()
+        return Intake(self.table).take_each(account, arrivals)
+
+    def take_all_or_none(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
+        self._read()
+        return Intake(self.table).take_all_or_none(account, arrivals)
 
     def _read(self) -> None:
         self.cost.add(1)
@@ -100,7 +113,8 @@ def load(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """Give a function by its name: event in; status, decoded body and headers out."""
 
     def load(name: str) -> Invoke:
-        monkeypatch.setattr(Store, "from_environment", classmethod(lambda _: store))
+        for opened in (Store, Intake):
+            monkeypatch.setattr(opened, "from_environment", classmethod(lambda _: store))
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
         # A logger of this name would go on writing to an earlier test's output.
         logging.Logger.manager.loggerDict.pop(name, None)

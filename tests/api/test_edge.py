@@ -1,4 +1,4 @@
-"""What both functions have in common: the log line, outages, failures, odd events."""
+"""What all functions have in common: the log line, outages, failures, odd events."""
 
 import json
 import os
@@ -18,7 +18,14 @@ FUNCTIONS = {
         {"X-API-KEY": "events-key"},
         '{"subscription_id": "sub", "name": "Jane Roe"}',
     ),
+    "ingest_events": (
+        "POST",
+        "/api/v1/events",
+        {"Authorization": "Bearer events-key"},
+        '{"event": {"transaction_id": "t", "code": "c", "external_subscription_id": "Jane Roe"}}',
+    ),
 }
+EVENT_METRICS = {f"Events{outcome}" for outcome in ("Accepted", "Duplicate", "Conflicting", "Unmatched")}
 FAILURES = {
     "analytics_usage": {"status": 500, "error": "Internal Server Error"},
     "subscription_usage": {
@@ -26,6 +33,7 @@ FAILURES = {
         "message": "Something went wrong on our side.",
         "http_status_code": 500,
     },
+    "ingest_events": {"status": 500, "error": "Internal Server Error"},
 }
 
 
@@ -75,7 +83,8 @@ def test_the_log_line_carries_metrics(
     names = {metric["Name"] for metric in directive["Metrics"]}
     assert directive["Namespace"] == "Meterstone"
     assert directive["Dimensions"] == [["route", "service"]]
-    assert names == {"Latency", "ItemsRead", "ReadUnits", "Failures"}
+    assert names - EVENT_METRICS == {"Latency", "ItemsRead", "ReadUnits", "Failures"}
+    assert names & EVENT_METRICS == (EVENT_METRICS if function == "ingest_events" else set())
     assert names <= line.keys()
 
 
@@ -211,7 +220,10 @@ def test_a_bad_key_is_told_before_bad_parameters(load: Callable[[str], Any]) -> 
 
 def test_the_edge_and_the_contracts_do_without_pydantic() -> None:
     """It alone would take a fifth of a cold start."""
-    modules = ", ".join(f"meterstone.contracts.{name}" for name in ("http", "lago", "flexprice"))
+    modules = ", ".join(
+        f"meterstone.contracts.{name}"
+        for name in ("http", "lago", "flexprice", "lago_events", "flexprice_events")
+    )
     found = subprocess.run(  # noqa: S603 - this interpreter, and code that stands here
         [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -124,9 +124,10 @@ class Application[A: Account]:
         self._store.cost.reset()
         self._seen = {"route": "unknown", "organization": "unknown"}
         self._counts = {}
-        self._speaking = self._contracts.get((event.get("path") or "").rstrip("/"), self._contract)
+        self._speaking = self._contract
         failure: Exception | None = None
         try:
+            self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
             # Powertools keeps the event in an attribute of the class. Two functions that are served in one process
             # would answer each other's requests; an attribute of the instance is found first.
             self._resolver.current_event = APIGatewayProxyEvent(event)

@@ -11,12 +11,14 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 | `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |
 | `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
+| `by` | | | a mark of the call that put it, by which a put knows its own item when its answer was lost |
 | `n` | | | what the client said beside the event, if anything |
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +39,7 @@ IN_FLIGHT = 10
 """Puts under way at once: the connections that the client keeps."""
 
 _BYTES = 2_000_000
+_MARK = 4
 
 
 class Entry(NamedTuple):
@@ -105,16 +108,14 @@ class EventLog:
                 if (row := found.get(self._arrival_key(arrivals[place])))
             }
             return {place: _outcome(item, arrivals[place].content) for place, item in items.items()} | repeats
-        places = list(arrivals)
+        places, mark = list(arrivals), token_hex(_MARK)
         try:
-            self._table.transact([self._new(self._arrival_item(arrivals[place])) for place in places])
+            self._table.transact([self._new(self._arrival_item(arrivals[place], mark)) for place in places])
         except Conflict as conflict:
             if not conflict.found:
                 raise
             met = {places[number]: item for number, item in conflict.found.items()}
-            if len(met) < len(arrivals) or not all(
-                _own(item, arrivals[place]) for place, item in met.items()
-            ):
+            if len(met) < len(arrivals) or any(_mark(item) != mark for item in met.values()):
                 return {place: _outcome(item, arrivals[place].content) for place, item in met.items()}
         return dict.fromkeys(places, Outcome.NEW)
 
@@ -126,17 +127,17 @@ class EventLog:
         it, also of one that is not new.
         """
         first, repeats = self._told_apart(arrivals)
-        result = self._put_each(first, arrivals, fresh=True)
+        result = self._put_each(first, arrivals)
         # Compared with what is stored, which need not be what stood first in this request.
-        return result | self._put_each(repeats, arrivals, fresh=False)
+        return result | self._put_each(repeats, arrivals)
 
-    def _put_each(
-        self, places: Iterable[int], arrivals: Mapping[int, Arrival], *, fresh: bool
-    ) -> dict[int, Outcome]:
+    def _put_each(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        mark = token_hex(_MARK)
+
         def put(place: int) -> Outcome:
             arrival = arrivals[place]
-            found = self._table.put_new(self._arrival_item(arrival))
-            if found is None or (fresh and _own(found, arrival)):
+            found = self._table.put_new(self._arrival_item(arrival, mark))
+            if found is None or _mark(found) == mark:
                 return Outcome.NEW
             return _outcome(found, arrival.content)
 
@@ -185,7 +186,7 @@ class EventLog:
         kind, external_id = arrival.target
         return keys.event(self._organization_id, kind, external_id, arrival.event.id)
 
-    def _arrival_item(self, arrival: Arrival) -> Item:
+    def _arrival_item(self, arrival: Arrival, mark: str) -> Item:
         kind, external_id = arrival.target
         item: Item = key_item(self._arrival_key(arrival)) | {
             "id": {"S": arrival.event.id},
@@ -195,6 +196,7 @@ class EventLog:
             "org": {"S": self._organization_id},
             "k": {"S": kind},
             "x": {"S": external_id},
+            "by": {"S": mark},
         }
         if arrival.notes:
             item["n"] = {"S": msgspec.json.encode(arrival.notes).decode()}
@@ -237,10 +239,9 @@ def _outcome(item: Item, text: str) -> Outcome:
     return Outcome.DUPLICATE if item["e"]["S"] == text and "w" not in item else Outcome.CONFLICT
 
 
-def _own(item: Item, arrival: Arrival) -> bool:
-    """Tell whether what is logged is this very arrival: the put was repeated since its answer was lost."""
-    accepted = item.get("acc", {}).get("N")
-    return accepted == str(arrival.accepted) and _outcome(item, arrival.content) is Outcome.DUPLICATE
+def _mark(item: Item) -> str | None:
+    """Give the mark of the call that put an item; that call's put may come twice, when its answer was lost."""
+    return item["by"]["S"] if "by" in item else None
 
 
 def _position(item: Item) -> Position | None:
