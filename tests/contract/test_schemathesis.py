@@ -82,13 +82,32 @@ VALUES = {
 }
 
 
+LONG_AGO = {"timestamp": "2001-01-01T00:00:00Z", "external_customer_id": "acme"}
+LONG_AGO_IN_SECONDS = {"timestamp": 978307200, "external_subscription_id": "acme-main"}
+
+
+def past(body: Any) -> Any:
+    """Give a body whose events are those of a known customer, long ago."""
+    if isinstance(body, dict):
+        if "transaction_id" in body:
+            return body | LONG_AGO_IN_SECONDS
+        if "event_name" in body:
+            return body | LONG_AGO
+        return {name: past(value) for name, value in body.items()}
+    return [past(each) for each in body] if isinstance(body, list) else body
+
+
 @KNOWN.parametrize()
 @bounded
 def test_known(case: Case, check: Check, api: Stack) -> None:
-    if case.method == "GET":
-        given = {name: value for name, value in VALUES.items() if name in case.query}
-        case.query = {**case.query, **given, **DAYS}
-    else:
-        assert isinstance(case.body, dict)
-        case.body["subscription_id"] = api.subscription_id
+    match case.path:
+        case "/api/v1/analytics/usage":
+            given = {name: value for name, value in VALUES.items() if name in case.query}
+            case.query = {**case.query, **given, **DAYS}
+        case "/v1/subscriptions/usage":
+            assert isinstance(case.body, dict)
+            case.body["subscription_id"] = api.subscription_id
+        case _:
+            # No test asks for the usage of these years.
+            case.body = past(case.body)
     check(case)

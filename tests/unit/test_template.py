@@ -219,6 +219,7 @@ def test_every_log_group_forgets(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
     functions = ROUTES.keys() | FOLLOWERS
     assert groups.keys() == {f"{name}Logs" for name in functions} | {"ApiLogs"}
+    assert groups.keys() == {f"{name}Logs" for name in ROUTES} | {"ApiLogs"}
     assert all(
         group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values()
     )
@@ -241,6 +242,7 @@ def test_alarms_ring_only_for_who_gave_a_topic(resources: dict[str, Any]) -> Non
         "ReadThrottleAlarm",
         "WriteThrottleAlarm",
     }
+    assert alarms.keys() == {"ServerErrorAlarm", "ReadThrottleAlarm", "WriteThrottleAlarm"}
     for alarm in alarms.values():
         assert alarm["Condition"] == "HasAlarms"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]

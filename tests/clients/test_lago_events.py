@@ -1,0 +1,127 @@
+"""Lago's own Python client, as its users have it, sends events."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from lago_python_client.client import Client
+from lago_python_client.exceptions import LagoApiError
+from lago_python_client.models.event import BatchEvent, Event
+
+from meterstone import clock
+from meterstone.usage.instant import MINUTE, parse_instant
+from stack import Stack
+
+# The client builds on pydantic's first API and on libraries that warn of their own future.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+@pytest.fixture
+def client(api: Stack) -> Client:
+    return Client(api_key=api.key, api_url=f"{api.base_url}/")
+
+
+# In a subscription that no other test asks for: what is counted stays.
+def event(identity: str | None = None, **fields: Any) -> Event:
+    given: dict[str, Any] = {
+        "transaction_id": identity or str(uuid4()),
+        "external_subscription_id": f"nobody-{uuid4()}",
+        "code": "api_calls",
+        "timestamp": 1_700_000_000,
+    }
+    return Event(**(given | fields))
+
+
+def refusal(call: Callable[[], object]) -> tuple[int, Any]:
+    with pytest.raises(LagoApiError) as refused:
+        call()
+    response: Any = refused.value.response
+    return refused.value.status_code, response.get("error_details", response)
+
+
+def test_an_event(client: Client) -> None:
+    sent = event(timestamp="1700000000.25", properties={"model": "large", "n": 1.5, "deep": {"a": [None]}})
+    answer = client.events.create(sent)
+    assert answer is not None
+    found = answer.dict()
+    assert UUID(found.pop("lago_id")).version == UUID(found.pop("lago_subscription_id")).version == 5
+    assert found.pop("created_at").startswith("20")
+    assert found == {
+        "transaction_id": sent.transaction_id,
+        "lago_customer_id": None,
+        "external_subscription_id": sent.external_subscription_id,
+        "code": "api_calls",
+        "timestamp": "2023-11-14T22:13:20.250Z",
+        "precise_total_amount_cents": None,
+        "properties": {"model": "large", "n": 1.5, "deep": {"a": [None]}},
+    }
+
+
+def test_what_may_be_left_out(client: Client) -> None:
+    """The client sends nulls for it."""
+    answer = client.events.create(event(timestamp=None))
+    assert answer is not None
+    assert answer.properties == {}
+    assert abs(parse_instant(answer.timestamp) - clock.now()) < MINUTE
+
+
+def test_an_event_of_the_same_id(client: Client) -> None:
+    first = event(timestamp=None)
+    client.events.create(first)
+    assert refusal(lambda: client.events.create(first)) == (422, {"transaction_id": ["value_already_exist"]})
+    other = first.copy(update={"code": "tokens"})
+    assert refusal(lambda: client.events.create(other)) == (422, {"transaction_id": ["conflict"]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "details"),
+    [
+        pytest.param({"timestamp": "2024-01-01T00:00:00Z"}, {"timestamp": ["invalid_format"]}, id="date"),
+        pytest.param({"timestamp": 4_102_444_800}, {"timestamp": ["value_is_out_of_range"]}, id="ahead"),
+        pytest.param({"code": ""}, {"code": ["value_is_mandatory"]}, id="no code"),
+        pytest.param({"code": "x" * 256}, {"code": ["value_is_too_long"]}, id="long code"),
+        pytest.param({"properties": {"n": 1e300}}, {"properties": ["value_is_invalid"]}, id="huge number"),
+        pytest.param(
+            {"properties": {"n": "x" * 70_000}}, {"properties": ["value_is_too_long"]}, id="huge event"
+        ),
+    ],
+)
+def test_bad_events(client: Client, fields: dict[str, Any], details: dict[str, Any]) -> None:
+    assert refusal(lambda: client.events.create(event(**fields))) == (422, details)
+    batch = BatchEvent(events=[event(), event(**fields)])
+    assert refusal(lambda: client.events.batch_create(batch)) == (422, {"1": details})
+
+
+def test_a_batch(client: Client) -> None:
+    events = [event() for _ in range(100)]
+    client.events.batch_create(BatchEvent(events=events))
+    again = {"transaction_id": ["value_already_exist"]}
+    assert refusal(lambda: client.events.create(events[42])) == (422, again)
+    some = BatchEvent(events=[event(), events[7], event()])
+    assert refusal(lambda: client.events.batch_create(some)) == (422, {"1": again})
+    # Nothing of that batch was stored: what was new in it still is.
+    client.events.create(some.events[0])
+    client.events.batch_create(BatchEvent(events=[some.events[2]]))
+
+
+@pytest.mark.parametrize(("count", "code"), [(0, "no_events"), (101, "too_many_events")])
+def test_batches_of_no_size(client: Client, count: int, code: str) -> None:
+    batch = BatchEvent(events=[event() for _ in range(count)])
+    assert refusal(lambda: client.events.batch_create(batch)) == (422, {"events": [code]})
+
+
+def test_bad_keys(api: Stack) -> None:
+    for key in ("wrong", api.revoked_key):
+        client = Client(api_key=key, api_url=f"{api.base_url}/")
+        unauthorized = (401, {"status": 401, "error": "Unauthorized"})
+        assert refusal(lambda client=client: client.events.create(event())) == unauthorized  # type: ignore[misc]
+
+
+def test_organizations_have_their_own_ids(api: Stack, client: Client) -> None:
+    sent = event()
+    one = client.events.create(sent)
+    other = Client(api_key=api.other_key, api_url=f"{api.base_url}/").events.create(sent)
+    assert one is not None
+    assert other is not None
+    assert one.lago_id != other.lago_id

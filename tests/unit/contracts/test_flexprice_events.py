@@ -1,0 +1,163 @@
+"""Flexprice's events, field by field; `tests/api` has the answers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from meterstone.contracts import flexprice_events
+from meterstone.contracts.message import Problem, Refused, Request
+from meterstone.usage.arrival import Arrival, Target
+from meterstone.usage.instant import parse_instant
+
+NOW = parse_instant("2024-03-01T12:00:00.000001Z")
+FIELDS = {"event_name": "n", "external_customer_id": "c", "event_id": "e"}
+
+
+def request(body: str | None) -> Request:
+    return Request.of({"httpMethod": "POST", "path": "/", "body": body})
+
+
+def parse(**fields: Any) -> Arrival:
+    return flexprice_events.parse_event(request(json.dumps(FIELDS | fields)), NOW, lambda: "made")
+
+
+def details(**fields: Any) -> dict[str, str]:
+    with pytest.raises(Refused) as caught:
+        parse(**fields)
+    assert caught.value.reply.status == 400
+    body = json.loads(caught.value.reply.body)
+    assert (body["code"], body["http_status_code"]) == ("validation_error", 400)
+    return {name: detail["reason"] for name, detail in body["details"].items()}
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "instant"),
+    [
+        pytest.param("2024-03-01T11:00:00Z", "2024-03-01T11:00:00Z", id="UTC"),
+        pytest.param("2024-03-01T11:00:00.1234567+02:00", "2024-03-01T09:00:00.123456Z", id="offset"),
+        pytest.param("2024-03-01t11:00:00", "2024-03-01T11:00:00Z", id="no offset"),
+        pytest.param("2024-03-01T12:05:00Z", "2024-03-01T12:05:00Z", id="five minutes ahead"),
+        pytest.param("0001-01-01T00:00:00.000001Z", "0001-01-01T00:00:00.000001Z", id="long ago"),
+    ],
+)
+def test_a_given_time(timestamp: str, instant: str) -> None:
+    arrival = parse(timestamp=timestamp)
+    assert (arrival.event.at, arrival.dated) == (parse_instant(instant), True)
+
+
+@pytest.mark.parametrize("timestamp", [None, "", "0001-01-01T00:00:00Z"])
+def test_no_time_is_now(timestamp: object) -> None:
+    arrival = parse(timestamp=timestamp)
+    assert (arrival.event.at, arrival.dated) == (NOW, False)
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["2024-03-01", "now", " ", 1709290800, True, [], "2023-02-29T00:00:00Z", "0000-01-01T00:00:00Z"],
+)
+def test_what_is_no_time(timestamp: object) -> None:
+    assert details(timestamp=timestamp) == {"timestamp": "must be an RFC 3339 date and time"}
+
+
+def test_more_than_five_minutes_ahead() -> None:
+    ahead = details(timestamp="2024-03-01T12:05:00.000002Z")
+    assert ahead == {"timestamp": "is more than 5 minutes ahead of the clock"}
+
+
+@pytest.mark.parametrize("name", ["event_name", "external_customer_id"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_what_is_required(name: str, value: object) -> None:
+    assert details(**{name: value}) == {name: "is required"}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(5, "must be a string", id="number"),
+        pytest.param(0, "must be a string", id="zero"),
+        pytest.param(False, "must be a string", id="false"),
+        pytest.param([], "must be a string", id="list"),
+        pytest.param({}, "must be a string", id="object"),
+        pytest.param("x" * 256, "has 256 characters, 255 are allowed", id="long"),
+        pytest.param("a\0", "must not hold the control character U+0000", id="NUL"),
+        pytest.param("\udfff", "must not hold the control character U+DFFF", id="half a pair"),
+        pytest.param(" ", "must not begin or end with white space", id="blank"),
+    ],
+)
+def test_ids(name: str, value: object, reason: str) -> None:
+    assert details(**{name: value}) == {name: reason}
+
+
+@pytest.mark.parametrize("event_id", [None, ""])
+def test_an_id_is_made_up(event_id: object) -> None:
+    assert parse(event_id=event_id).event.id == "made"
+
+
+def test_ids_that_are_made_up_differ() -> None:
+    assert len({flexprice_events.made_id() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(("source", "kept"), [(None, {}), ("", {}), ("api", {"source": "api"})])
+def test_the_source_is_kept(source: object, kept: dict[str, str]) -> None:
+    assert parse(source=source).notes == kept
+
+
+@pytest.mark.parametrize("source", [5, [], "x" * 1001, "\0", "\ud800"])
+def test_what_is_no_source(source: object) -> None:
+    assert details(source=source).keys() == {"source"}
+
+
+def test_whose_event_it_is() -> None:
+    assert parse(customer_id="other").target == Target.customer("c")
+
+
+@pytest.mark.parametrize(
+    "body", [None, "", "{", "[]", "7", '{"event_name": "a", "event_name": "a"}', "[" * 100_000]
+)
+def test_bodies_that_are_none(body: str | None) -> None:
+    for parse_body in (flexprice_events.parse_event, flexprice_events.parse_bulk):
+        with pytest.raises(Refused) as caught:
+            parse_body(request(body), NOW)
+        answer = json.loads(caught.value.reply.body)
+        assert (caught.value.reply.status, answer["code"]) == (400, "validation_error")
+        assert "details" not in answer
+
+
+@pytest.mark.parametrize(
+    ("events", "fields"),
+    [
+        pytest.param(None, {"events"}, id="null"),
+        pytest.param([], {"events"}, id="empty"),
+        pytest.param({}, {"events"}, id="object"),
+        pytest.param([FIELDS] * 1001, {"events"}, id="too many"),
+        pytest.param([{}], {"0"}, id="one that is none"),
+        pytest.param([7, None, [], "x"], {"0", "1", "2", "3"}, id="none that is one"),
+    ],
+)
+def test_bulks_that_are_none(events: object, fields: set[str]) -> None:
+    with pytest.raises(Refused) as caught:
+        flexprice_events.parse_bulk(request(json.dumps({"events": events})), NOW)
+    assert json.loads(caught.value.reply.body)["details"].keys() == fields
+
+
+def test_a_bad_event_does_not_spoil_the_others() -> None:
+    text = json.dumps({"events": [FIELDS, FIELDS | {"properties": {"n": 7}}, 5, FIELDS | {"event_id": None}]})
+    bulk = flexprice_events.parse_bulk(request(text.replace("7", "1e400")), NOW, lambda: "made")
+    assert (list(bulk.arrivals), list(bulk.rejected)) == ([0, 3], [1, 2])
+    assert bulk.rejected[1].startswith("properties cannot be taken: the number 1e400")
+    assert bulk.made == {3: "made"}
+
+
+def test_a_full_bulk() -> None:
+    text = json.dumps({"events": [FIELDS | {"event_id": str(number)} for number in range(1000)]})
+    assert len(flexprice_events.parse_bulk(request(text), NOW).arrivals) == 1000
+
+
+@pytest.mark.parametrize("problem", Problem)
+def test_problems(problem: Problem) -> None:
+    reply = flexprice_events.refuse(problem)
+    body = json.loads(reply.body)
+    assert body == {"error": "Unauthorized"} or body["http_status_code"] == reply.status
+    assert ("Retry-After" in reply.headers) is (problem is Problem.UNAVAILABLE)
