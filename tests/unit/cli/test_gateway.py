@@ -291,5 +291,5 @@ def test_routes_are_the_templates() -> None:
         event["Properties"]["Path"]: Path(each["CodeUri"]).name
         for each in functions
         for event in each["Events"].values()
-        if event["Properties"]["Method"] == "ANY"
+        if event["Properties"].get("Method") == "ANY"
     } == ROUTES
