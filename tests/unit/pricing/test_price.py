@@ -93,6 +93,11 @@ def test_a_catalogue_may_hold(price: Price) -> None:
         ),
         pytest.param(replace(TIERED, tiers=()), [("tiers", "is required for a TIERED price")], id="no tiers"),
         pytest.param(
+            replace(TIERED, tiers=(*(Tier(each, ONE) for each in range(1, 51)), Tier(None, ONE))),
+            [("tiers", "must be at most 50")],
+            id="51 tiers",
+        ),
+        pytest.param(
             replace(TIERED, tiers=(Tier(10, ONE), Tier(20, ONE))),
             [("tiers[1].up_to", "must be null: the last tier is unbounded")],
             id="bounded last tier",

@@ -114,7 +114,13 @@ def check(price: Price, *, currency: str | None = None) -> list[Problem]:
     return problems
 
 
+#: A bucketed meter's counter keeps a line for each tier and day, and a counter's item holds 400 KB.
+_MOST_TIERS = 50
+
+
 def _tier_problems(price: Price) -> Iterator[Problem]:
+    if len(price.tiers) > _MOST_TIERS:
+        yield Problem("tiers", f"must be at most {_MOST_TIERS}")
     if price.billing_model is BillingModel.TIERED:
         if price.tier_mode is None:
             yield Problem("tier_mode", "is required for a TIERED price")
