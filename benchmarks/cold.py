@@ -61,7 +61,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         "cold",
         _figures(starts),
         notes=[
-            "init of AnalyticsUsage, ms of import by package (python -X importtime, outside the emulator): "
+            "init of AnalyticsUsage, ms by package (python -X importtime; app's own is making the client): "
             + ", ".join(f"{package} {ms:.0f}" for package, ms in costs),
         ],
         limits=[

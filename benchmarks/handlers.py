@@ -22,6 +22,8 @@ from meterstone import clock
 type Event = dict[str, Any]
 
 _WARMING = 10
+#: A slow request is asked so long, or so often at least.
+_SECONDS, _FEWEST = 5.0, 20
 
 
 class Functions:
@@ -49,7 +51,9 @@ class Functions:
         for _ in range(_WARMING):
             self.answer(name, event)
         probe.reset()
+        started = perf_counter()
         self.answer(name, event)
+        rounds = min(rounds, max(_FEWEST, int(_SECONDS / (perf_counter() - started))))
         reads = probe.reads()
         totals, stores = [], []
         for _ in range(rounds):

@@ -1,5 +1,6 @@
 """Both functions, warm, as events and subscriptions grow; what they read, beside what they take."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -26,7 +27,7 @@ _STORES = (
 _QUICK = ((2000, 10), (2000, 100))
 _ASKED = "sub_00007"
 _CUSTOMER = "customer_00007"
-_ROUNDS = 300
+_ROUNDS = 200
 
 
 def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
@@ -35,6 +36,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
     figures: list[Figure] = []
     reads: dict[str, list[Figure]] = defaultdict(list)
     for events, subscriptions in stores:
+        print(f"  … {events:,} events, {subscriptions:,} subscriptions", file=sys.stderr, flush=True)
         with engine.running() as table:
             key = fill(table, _subscriptions(subscriptions), events, asked=frozenset({_ASKED}))
             with handlers.loaded() as functions:

@@ -45,17 +45,34 @@ def lines(part: Part) -> Iterator[str]:
     yield ""
 
 
-def write(path: Path, facts: dict[str, Any], parts: Sequence[Part]) -> None:
-    """Write a run as JSON; parts that were not run are kept from the run before."""
-    known: dict[str, Any] = json.loads(path.read_text())["parts"] if path.exists() else {}
-    for part in parts:
-        known[part.name] = {
-            "machine": facts,
-            "figures": [_figure(figure) for figure in part.figures],
-            "notes": list(part.notes),
-            "limits": list(part.limits),
-        }
+def write(path: Path, facts: dict[str, Any], part: Part) -> None:
+    """Write a part as JSON; what the file has of other parts stays."""
+    known: dict[str, Any] = {}
+    if path.is_file() and path.stat().st_size:
+        known = json.loads(path.read_text())["parts"]
+    known[part.name] = {
+        "machine": facts,
+        "figures": [_figure(figure) for figure in part.figures],
+        "notes": list(part.notes),
+        "limits": list(part.limits),
+    }
     path.write_text(json.dumps({"parts": known}, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Iterator[Part]:
+    """Read the parts of a written run, in the order of their running."""
+    for name, part in json.loads(path.read_text())["parts"].items():
+        figures = [
+            Figure(
+                figure.pop("name"),
+                figure.pop("value"),
+                figure.pop("unit"),
+                figure.pop("budget", None),
+                figure,
+            )
+            for figure in part["figures"]
+        ]
+        yield Part(name, figures, part["limits"], part["notes"])
 
 
 def _row(figure: Figure, columns: Sequence[str]) -> list[str]:

@@ -102,13 +102,13 @@ def subscription(
 
 
 def usage(
-    events: int, subscriptions: int, start: int = START, meters: tuple[Meter, ...] = METERS
+    events: int, subscriptions: int, start: int = START, meters: tuple[Meter, ...] = METERS, seed: int = 0
 ) -> Iterator[Given]:
     """Give events spread evenly over the time, the subscriptions and the meters, in order of time."""
-    random = Random(4711)  # noqa: S311 - the same usage in every run
+    random = Random(seed)  # noqa: S311 - the same usage in every run
     step = (NOW - start) // events
     for number in range(events):
-        meter = meters[number // subscriptions % len(meters)]
+        meter = meters[(number // subscriptions + seed) % len(meters)]
         at = start + number * step + random.randrange(step)
         properties = {} if meter.field is None else {meter.field: Decimal(random.randrange(1, 5000))}
         yield Given(

@@ -52,5 +52,5 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         "year",
         [figure],
         notes=[f"{rows:,} rows from {figure.beside['pages']:.0f} page(s); budget {_BUDGET_PAGES} pages"],
-        limits=["own: adding up and writing the rows; the engine on loopback takes the rest, and most"],
+        limits=["own: adding up and writing the rows; store: the engine, on the same cores"],
     )

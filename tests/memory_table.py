@@ -47,7 +47,7 @@ class Faults:
     #: Killed before, or after, the write of this number has happened.
     before: int | None = None
     after: int | None = None
-    #: Asked of each transaction that checks a version: whether another writer was faster.
+    #: Asked of each transaction that changes counters: whether another writer was faster.
     conflict: Callable[[int], bool] = field(default=lambda _: False)
     #: Asked of each write: whether the service is unavailable, nothing written.
     unavailable: Callable[[int], bool] = field(default=lambda _: False)
@@ -138,7 +138,7 @@ class MemoryTable(Table):
 
     def transact(self, actions: Sequence[Any]) -> None:
         """Write all or nothing."""
-        versioned = any("v = :version" in repr(action) for action in actions)
+        versioned = any("#usage#" in repr(action) for action in actions)
         self._fault(versioned=versioned)
         if not 1 <= len(actions) <= TRANSACTION_ACTIONS:
             raise Refused(f"{len(actions)} actions in a transaction")

@@ -26,7 +26,10 @@ def memory(world: World) -> MemoryTable:
 
 
 def stored(table: MemoryTable) -> dict[str, Any]:
-    """Give all that was counted and published, without how it came to be: versions, positions, grouping."""
+    """Give all that was counted and published, without how it came to be: versions, positions, grouping.
+
+    How far a chain was carried on while its value was 0, which brings nothing, is left out, too.
+    """
     found: dict[str, Any] = {}
     details: dict[str, list[Any]] = defaultdict(list)
     rollups: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
@@ -39,7 +42,9 @@ def stored(table: MemoryTable) -> dict[str, Any]:
                 [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
             ]
         elif "#usage#" in key.pk:
-            found[name] = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "acc"}}
+            kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "acc"}}
+            carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
+            found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
         elif "#rollup#" in key.pk:
             for day in item.keys() - {"acc"}:
                 rollups[name.rpartition("#")[0]][day] += Decimal(item[day]["N"])

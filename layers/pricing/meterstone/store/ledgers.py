@@ -364,7 +364,7 @@ class _Unread:
         if key.item_id is not None:
             ledger.charges = [_plain_charge(key, work)]
         else:
-            since = min([at for at in (self.head.last, self.head.stale_from) if at is not None] + times)
+            since = min([at for at in (self._open_since(), self.head.stale_from) if at is not None] + times)
             charges = chain(work.subscription, key.meter_id, since, max(until, since))
             latest = max((*times, *self._moved), default=since)
             most = max(sum(charge.region.start <= latest for charge in charges), _CHARGES_AT_ONCE)
@@ -374,6 +374,14 @@ class _Unread:
             [counter_key(charge, n) for n in range(chunks(charge, horizon(until)))]
             for charge in ledger.charges
         ]
+
+    def _open_since(self) -> int | None:
+        """Give an instant in the first charge that the clock may still change; None for a new chain.
+
+        That is the last one, or, where an event came ahead of time, the one that the clock had reached.
+        """
+        first, last = self.head.first, self.head.last
+        return None if first is None or last is None else max(first, min(last, self.head.through))
 
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""

@@ -1,0 +1,148 @@
+"""Counting where it is easily wrong: one case each, small enough to be worked out by hand."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from memory_table import Faults, Killed
+from meterstone.store.ledgers import Opened
+from meterstone.usage.calendar import BucketSize, zone
+from meterstone.usage.instant import DAY, HOUR, MINUTE
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingPeriod
+from meterstone.usage.window import Window
+from scenario import World
+from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+
+FIRST = zone("America/Chicago").day_of(START)
+
+
+def test_an_event_ahead_in_the_next_period_leaves_the_last_day_of_this_one_to_be_published() -> None:
+    """Three minutes before the first period ends, at 27:43 past an hour, an event after its end comes."""
+    it = meter("level", Aggregation.WEIGHTED_SUM, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], START + 3 * DAY)
+    usage = [call("a", 0, value=8), call("ahead", DAY + MINUTE, value=4)]
+    world.load("first", usage[:1], START)
+    world.load("second", usage[1:], START + DAY - 3 * MINUTE)
+    world.roll(START + 3 * DAY)
+    check(world, usage)
+    units = {day: units for (day, _, _), (units, _) in world.days().items()}
+    assert units[FIRST] + units[FIRST + 1] > 8, "all of the first period, and some of the second"
+
+
+def test_a_bucket_that_two_periods_share_is_one_in_a_window_and_two_in_the_analytics() -> None:
+    """Periods end and begin at 27:43 past an hour."""
+    it = meter("sum", Aggregation.SUM, bucket_size=BucketSize.HOUR)
+    end = START + 3 * DAY
+    world = world_of(BillingPeriod.DAILY, [(it, FALLING)], end)
+    usage = [call("before", DAY - MINUTE, value=70), call("after", DAY + MINUTE, value=60)]
+    world.load("all", usage, end)
+    # 130 in one bucket cost 0.777 each, 70 and 60 in two cost 2 each.
+    (cost,) = world.store.window_usage(
+        world.account, world.scenario.subscriptions[0], Window(START, end), end
+    ).values()
+    assert (cost.quantity, cost.amount) == (Decimal(130), Decimal("101.010"))
+    assert world.days() == {(FIRST + 1, "usd", "sum"): (Decimal(130), 26_000)}
+    check(world, usage, (HOUR, DAY + 30 * MINUTE), (DAY - 2 * MINUTE, 2 * DAY), (DAY - 30, DAY + 2 * MINUTE))
+
+
+@pytest.mark.parametrize("ahead", [DAY // 2, 3 * DAY, 40 * DAY], ids=["half a day", "days", "weeks"])
+def test_a_recurring_value_is_not_restated_in_periods_to_come(ahead: int) -> None:
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    now = START + DAY - HOUR
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], now)
+    usage = [call("a", HOUR, value=4)]
+    world.load("all", usage, now)
+
+    def quantity(start: int, end: int) -> Decimal:
+        (subscription,) = world.scenario.subscriptions
+        (cost,) = world.store.window_usage(world.account, subscription, Window(start, end), now).values()
+        return cost.quantity
+
+    assert quantity(START, START + DAY) == 4
+    assert quantity(now + MINUTE, now + 2 * MINUTE) == 4, "in the period that goes on"
+    assert quantity(START, now + ahead) == 4
+    assert quantity(now + ahead, now + ahead + DAY) == 0
+
+
+@pytest.mark.parametrize("split", [1, 3])
+def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_was_stopped(
+    split: int,
+) -> None:
+    """Events of 100 days touch more items than one transaction has actions; each stop is before another write."""
+    end = START + 120 * DAY
+    items = [(meter("sum", Aggregation.SUM), FLAT), (meter("max", Aggregation.MAX), FALLING)]
+    usage = [call(f"e{number}", number * DAY // split, value=1) for number in range(100)]
+
+    def stopped(at: int) -> bool:
+        world = world_of(BillingPeriod.ANNUAL, items, end)
+        table_of(world).faults = Faults(before=table_of(world).writes + at)
+        try:
+            world.load("all", usage, end)
+        except Killed:
+            table_of(world).faults = Faults()
+            world.load("all", usage, end)
+            check(world, usage)
+            return True
+        return False
+
+    stops = 0
+    while stopped(stops):
+        stops += 1
+    assert stops > 7
+
+
+def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one writes after the first has read, and before it writes."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
+    usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
+    world.load("zero", usage[:1], end)
+    others = [usage[2]]
+    change = Opened.change
+
+    def interrupted(opened: Opened, now: int, writer: int, forget: frozenset[str]) -> object:
+        while others:
+            world.load("other", [others.pop()], end)
+        return change(opened, now, writer, forget)
+
+    monkeypatch.setattr(Opened, "change", interrupted)
+    world.load("first", usage[1:2], end)
+    check(world, usage, (1, 2))
+    assert world.days() == {(FIRST, "usd", "sum"): (Decimal(111), 2775)}
+
+
+def test_a_line_item_to_come_has_no_recurring_value_yet() -> None:
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    now = START + DAY
+    world = world_of(BillingPeriod.WEEKLY, [(it, FLAT)], now)
+    (subscription,) = world.scenario.subscriptions
+    (first,) = subscription.line_items
+    cut = START + 2 * DAY
+    items = (replace(first, end=cut), replace(first, id="second", start=cut))
+    world = World(replace(world.scenario, subscriptions=(replace(subscription, line_items=items),)))
+    usage = [call("a", HOUR, value=4)]
+    world.load("all", usage, now)
+    (subscription,) = world.scenario.subscriptions
+    window = Window(START, START + 7 * DAY)
+    early = world.store.window_usage(world.account, subscription, window, now)
+    assert {name: cost.quantity for name, cost in early.items()} == {first.id: 4, "second": 0}
+    later = world.store.window_usage(world.account, subscription, window, cut)
+    assert {name: cost.quantity for name, cost in later.items()} == {first.id: 4, "second": 4}
+
+
+def test_what_a_stopped_import_has_counted_is_remembered_while_others_run() -> None:
+    """Stopped when its events are counted and its record does not say so; it finds out after another's events."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
+    usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
+    # It is remembered, its events are logged, then counted: killed after the third write.
+    table_of(world).faults = Faults(after=table_of(world).writes + 2)
+    with pytest.raises(Killed):
+        world.load("stopped", usage[:2], end)
+    table_of(world).faults = Faults()
+    check(world, usage[:2])
+    world.load("other", usage[2:], end)
+    world.load("stopped", usage[:2], end)
+    check(world, usage)
