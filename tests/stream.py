@@ -190,7 +190,7 @@ class Folding:
                 else:
                     raise AssertionError("it does not get through")
 
-    def in_between(self, when: int, do: Callable[[], None]) -> None:
+    def in_between(self, when: int, do: Callable[[], object]) -> None:
         """Do something just before the transaction of this number from now, whose versions are then old."""
         before, first = self.table.faults, self.table.writes + when
 
