@@ -11,7 +11,7 @@ from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
 from meterstone.store.event_log import Outcome, Target
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
-from meterstone.usage.meter import Aggregation, Event, Meter
+from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
@@ -90,7 +90,10 @@ def coming(subscriptions: tuple[Subscription, ...], random: Random) -> Iterator[
         chosen = random.choice(subscriptions)
         late = random.choice([0, 0, 0, 0, -4 * MINUTE, HOUR, DAY, random.randint(0, 40 * DAY)])
         at = max(now - late - random.randint(0, MINUTE), chosen.start)
-        properties = {"value": random.randint(-50, 400) / Decimal(8), "text": f"t{random.randint(0, 60)}"}
+        properties: Properties = {
+            "value": random.randint(-50, 400) / Decimal(8),
+            "text": f"t{random.randint(0, 60)}",
+        }
         target = Target.subscription(chosen.external_id)
         if random.random() < 0.2:
             target = Target.customer(chosen.customer_id)
