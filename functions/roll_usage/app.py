@@ -21,5 +21,7 @@ def handler(_event: dict[str, Any], _: object) -> None:
         if account is None:
             continue
         fold = Fold(table, organization_id, account.generation)
-        rolled = fold.roll(lambda each, org=organization_id: read_subscription(table, org, each), now)
+        rolled = fold.roll(
+            lambda each, org=organization_id: read_subscription(table, org, each, consistent=True), now
+        )
         logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})

@@ -104,16 +104,22 @@ def read_subscriptions(
     return [_SUBSCRIPTION.decode(text(rows[key], "doc")) for key in wanted if key in rows]
 
 
-def subscriptions_of_customer(table: Table, organization_id: str, customer_id: str) -> list[Subscription]:
+def subscriptions_of_customer(
+    table: Table, organization_id: str, customer_id: str, *, consistent: bool = False
+) -> list[Subscription]:
     """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
     pk = keys.of_customer(organization_id, customer_id).pk
-    return read_subscriptions(table, organization_id, _ids(table.query(pk, " ", "\U0010ffff")))
+    ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
+    return read_subscriptions(table, organization_id, ids, consistent=consistent)
 
 
-def subscriptions_by_external_id(table: Table, organization_id: str, external_id: str) -> list[Subscription]:
+def subscriptions_by_external_id(
+    table: Table, organization_id: str, external_id: str, *, consistent: bool = False
+) -> list[Subscription]:
     """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
     pk = keys.by_external_id(organization_id, external_id).pk
-    return read_subscriptions(table, organization_id, _ids(table.query(pk, " ", "\U0010ffff")))
+    ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
+    return read_subscriptions(table, organization_id, ids, consistent=consistent)
 
 
 def _ids(rows: Iterable[Row]) -> Iterator[str]:

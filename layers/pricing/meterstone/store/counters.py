@@ -7,6 +7,7 @@
 | `c` | counter, first chunk | the state carried into the period, of a recurring meter |
 | `v`, `pos`, `th`, `st` | ledger's head | version, positions by shard, published through, stale from |
 | `mov`, `acc` | ledger's head | when positions last moved; when the newest event counted came in |
+| `acc` | counter, of a recurring meter | the same as in the head, when it was last written |
 | `f`, `l` | chain's head | starts of the first and the last billing period |
 | `s`, `i`, `m`, `b` | ledger's head | subscription, line item, meter, billing period's start |
 | `due_pk`, `due_at` | ledger's head | index `due`; absent while only events can change the ledger |
@@ -66,6 +67,11 @@ def counter_key(charge: ChargePeriod, chunk: int) -> str:
     """Give the sort key of a chunk of a charge's counter."""
     code = charge.subscription.cadence(charge.item).code
     return keys.counter(code, charge.period.start, charge.item.id, chunk)
+
+
+def chunk_number(sk: str) -> int:
+    """Read the number of a chunk back from its sort key."""
+    return int(sk.rpartition("#")[2])
 
 
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:

@@ -1,6 +1,6 @@
 """Opening ledgers for writing: what is read of them, and the one transaction that changes each."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -10,6 +10,7 @@ from typing import ClassVar
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store import keys
 from meterstone.store.counters import (
+    chunk_number,
     chunk_of,
     chunks,
     counter_key,
@@ -73,7 +74,7 @@ class Change:
     rollups: dict[RollupKey, RollupChange]
     stale: bool
     size: int
-    #: When the newest event that the ledger has counted came in.
+    #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
     accepted: int = 0
 
 
@@ -100,6 +101,7 @@ class Opened:
         The positions of shards in ``forget`` are dropped.
         """
         ledger = self.ledger
+        unfinished = ledger.head.stale_from is not None
         if self.batch:
             ledger.head.forget(forget, now)
             ends = {position.shard for position, _, _ in self.batch if position.shard.startswith(STREAM)}
@@ -115,13 +117,16 @@ class Opened:
         ledger.head.stale_from = None if left is None else ledger.charges[max(left - 1, 0)].region.start
         if ledger.meter.recurring:
             self._extend_chain(plan)
-        items = self._changed({index for index, _ in plan.chunks}, due)
+        items = self._changed(plan.chunks, due)
         if items is None:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
         size = sum(_size(item) for _, item in fine) + sum(_size(item) for item in self.stored.values())
         stale = ledger.head.stale_from is not None
-        return Change(actions, plan.rollups, stale, size, ledger.head.accepted)
+        # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
+        # shared, may know of a newer one.
+        brings_news = unfinished or any(accepted for _, _, accepted in self.batch)
+        return Change(actions, plan.rollups, stale, size, ledger.head.accepted if brings_news else 0)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
@@ -176,13 +181,15 @@ class Opened:
             head.first = start if head.first is None else min(head.first, start)
             head.last = start if head.last is None else max(head.last, start)
 
-    def _changed(self, charges: Iterable[int], due: int | None) -> list[Action] | None:
+    def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
         """Give the actions that write the head and the counters that differ from what is stored."""
         ledger = self.ledger
         items: dict[str, Item] = {}
-        for index in charges:
+        for index in {index for index, _ in written}:
             packed = pack_counter(ledger.charges[index], ledger.counters[index])
             items |= packed
+            if ledger.meter.recurring:
+                self._tell_accepted(index, packed, written)
             for sk in self._chunk_keys(ledger.charges[index]) - packed.keys():
                 items[sk] = {}
         head_key = self._head_key()
@@ -207,6 +214,19 @@ class Opened:
             self._put(sk, item, condition if sk == head_key else {}) if item else self._delete(sk)
             for sk, item in changed.items()
         ]
+
+    def _tell_accepted(
+        self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
+    ) -> None:
+        """Say in a chain's counters, too, when the newest event came in: who reads them does not read the head.
+
+        Of chunks that are not written anyway, it stays as it is.
+        """
+        for sk, item in packed.items():
+            if (index, chunk_number(sk)) not in written:
+                item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
+            elif self.ledger.head.accepted:
+                item["acc"] = {"N": str(self.ledger.head.accepted)}
 
     def _head_moved(self, head: Item) -> bool:
         """Tell whether the head differs in more than the time through which it was published."""

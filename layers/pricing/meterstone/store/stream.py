@@ -10,11 +10,11 @@ keys made of the record itself, so that the same batch again changes nothing.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store import keys
 from meterstone.store.catalogue import (
@@ -27,12 +27,15 @@ from meterstone.store.fold import WRITERS, Fold, Logged
 from meterstone.store.ledgers import STREAM
 from meterstone.store.table import Item, Table, key_item
 from meterstone.usage.arrival import Target
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 
 _MOST_TARGETS = 20_000
 _SHARD_DIGITS = 8
+#: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
+_UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class StreamFold:
             report.events += 1
             try:
                 found = _read(record, image, name)
-            except (KeyError, ValueError, TypeError) as error:
+            except _UNREADABLE as error:
                 self._set_aside(record, f"{type(error).__name__}: {error}", now)
                 report.poison.append(str(error))
             else:
@@ -120,12 +123,15 @@ class StreamFold:
         report.unmatched += len(items)
 
     def _subscriptions(self, account: Account, target: Target) -> list[Subscription]:
-        """Look a target up; what was found holds until the catalogue changes."""
+        """Look a target up; what was found holds until the catalogue changes.
+
+        Read consistently: an older answer would be kept under the new catalogue's version.
+        """
         known = self._targets.get((account.organization.id, target))
         if known is not None and known[0] == account.version:
             return known[1]
         read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
-        found = read(self._table, account.organization.id, target.external_id)
+        found = read(self._table, account.organization.id, target.external_id, consistent=True)
         if len(self._targets) >= _MOST_TARGETS:
             self._targets.clear()
         self._targets[account.organization.id, target] = account.version, found
@@ -156,13 +162,28 @@ def _new_event(record: Mapping[str, Any]) -> Item | None:
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
-    name, _, properties = json.loads(image["e"]["S"], parse_float=Decimal)
+    """Read an event. Raises one of `_UNREADABLE` for whatever counting could not go on with."""
+    name, _, properties = _decode(image["e"]["S"])
     event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
+    target = Target(image["k"]["S"], image["x"]["S"])
+    if not isinstance(name, str) or not isinstance(properties, dict):
+        raise TypeError("the content is not a name, a time and properties")
+    if not ZERO_TIME <= event.at < END_OF_TIME:
+        raise ValueError("the time lies outside the years 1 to 9999")
+    if target.kind not in ("s", "c"):
+        raise ValueError(f"the kind of target is {target.kind!r}")
     return _Arrived(
         Position(shard, int(record["dynamodb"]["SequenceNumber"])),
         image["org"]["S"],
-        Target(image["k"]["S"], image["x"]["S"]),
+        target,
         event,
         int(image["acc"]["N"]),
         image,
     )
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+_decode: Callable[[str], Any] = json.JSONDecoder(parse_float=Decimal, parse_constant=_constant).decode

@@ -1,0 +1,396 @@
+"""What a batch of the stream's records is taken for: events to count, events put by, poison, or nothing."""
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from counting import check_analytics
+from memory_table import MemoryTable
+from meterstone.pricing.price import BillingModel, Price
+from meterstone.store import keys
+from meterstone.store.admin import write_catalogue
+from meterstone.store.event_log import Target
+from meterstone.store.fold import WRITERS
+from meterstone.store.keys import Key
+from meterstone.store.stream import StreamFold, StreamReport, shard_name
+from meterstone.store.table import Row, Table
+from meterstone.usage.analytics import UsageQuery
+from meterstone.usage.calendar import Granularity
+from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.meter import Aggregation, Event, Meter, Properties
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.subscription import Dated, LineItem, Subscription
+from scenario import ORGANIZATION, Scenario, Usage, World
+from stored import memory
+from stream import Folding, Record, Stream, record
+
+ROOT = Path(__file__).parents[2]
+START = parse_instant("2024-03-01T00:00:00Z")
+NOW = START + 10 * DAY
+CALLS = Meter("calls", "calls", "", Aggregation.SUM, "call", "value")
+PRICE = Price("flat", "usd", BillingModel.FLAT_FEE, amount=Decimal("0.25"))
+
+
+def subscription(name: str, *items: LineItem) -> Subscription:
+    """Give a subscription from the start on."""
+    return Subscription(
+        name, f"ext {name}", f"cust {name}", "usd", "UTC", START, None, BillingPeriod.MONTHLY, 1,
+        BillingCycle.CALENDAR, START, (Dated("basic"),), (Dated("DE"),), (Dated("company"),), None, items,
+    )  # fmt: skip
+
+
+SUBSCRIPTION = subscription("a", LineItem("item", PRICE, START + DAY, START + 20 * DAY, CALLS))
+SCENARIO = Scenario((CALLS,), (SUBSCRIPTION,), (), NOW)
+
+
+def call(ident: str, at: int = START + 2 * DAY, name: str = "call", ext: str = "ext a", **more: Any) -> Usage:
+    """Give an event of the subscription's."""
+    properties: Properties = {"value": 1} | more
+    return Usage(Target.subscription(ext), Event(ident, name, at, properties))
+
+
+@pytest.fixture
+def folding() -> Folding:
+    return Folding(World(SCENARIO), Stream(Random(5)))  # noqa: S311 - nothing secret
+
+
+def fold(folding: Folding, records: list[Record], now: int = NOW, shard: str = "shard") -> StreamReport:
+    return folding.folds[0].fold(records, shard, now)
+
+
+def records_of(folding: Folding, usage: Iterable[Usage], now: int = NOW) -> list[Record]:
+    """Post events; give their records."""
+    (shard,) = folding.stream.shards
+    begin = len(shard.records)
+    for each in usage:
+        folding.post(each, now)
+    return shard.records[begin:]
+
+
+def partition(table: MemoryTable, pk: str) -> dict[str, dict[str, dict[str, str]]]:
+    """Give a partition's items by sort key."""
+    return {key.sk: item for key, item in table.items().items() if key.pk == pk}
+
+
+UNMATCHED = f"{ORGANIZATION.id}#unmatched"
+
+
+def spoil(name: str, value: dict[str, str] | None) -> Callable[[Record], None]:
+    """Set an attribute of the image, or take it away."""
+
+    def change(made: Record) -> None:
+        image = made["dynamodb"]["NewImage"]
+        if value is None:
+            del image[name]
+        else:
+            image[name] = value
+
+    return change
+
+
+def without_number(made: Record) -> None:
+    del made["dynamodb"]["SequenceNumber"]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [
+        pytest.param(spoil("e", {"S": '["call",1,{"value":1}'}), "JSONDecodeError", id="cut off"),
+        pytest.param(spoil("e", {"S": ""}), "JSONDecodeError", id="empty"),
+        pytest.param(spoil("e", {"N": "1"}), "KeyError: 'S'", id="of another type"),
+        pytest.param(spoil("e", {"S": "5"}), "TypeError", id="no list"),
+        pytest.param(spoil("e", {"S": '["call",{"value":1}]'}), "ValueError", id="too short"),
+        pytest.param(spoil("e", {"S": '[["call"],1,{"value":1}]'}), "TypeError", id="name is a list"),
+        pytest.param(spoil("e", {"S": '["call",1,null]'}), "TypeError", id="no properties"),
+        pytest.param(spoil("e", {"S": '["call",1,{"value":NaN}]'}), "ValueError: NaN", id="not a number"),
+        pytest.param(
+            spoil("e", {"S": '["call",1,{"value":1e9999999999999999999}]'}),
+            "InvalidOperation",
+            id="exponent out of range",
+        ),
+        pytest.param(
+            spoil("e", {"S": f'["call",1,{{"value":{"9" * 5000}}}]'}), "ValueError", id="5000 digits"
+        ),
+        pytest.param(
+            spoil("e", {"S": '["call",1,{"value":' + "[" * 30_000 + "]" * 30_000 + "}]"}),
+            "RecursionError",
+            id="nested without end",
+        ),
+        *(
+            pytest.param(spoil(name, None), f"KeyError: '{name}'", id=f"without {name}")
+            for name in ("at", "id", "org", "k", "x")
+        ),
+        pytest.param(spoil("at", {"N": "soon"}), "ValueError", id="time is no number"),
+        pytest.param(spoil("at", {"N": "1.5"}), "ValueError", id="time is no whole number"),
+        pytest.param(spoil("at", {"N": "9" * 30}), "ValueError: the time", id="time out of range"),
+        pytest.param(spoil("acc", {"N": ""}), "ValueError", id="acceptance is no number"),
+        pytest.param(spoil("k", {"S": "z"}), "ValueError: the kind", id="unknown kind of target"),
+        pytest.param(without_number, "KeyError: 'SequenceNumber'", id="without sequence number"),
+    ],
+)
+def test_poison_is_set_aside_and_the_rest_counts(
+    folding: Folding, spoiled: Callable[[Record], None], reason: str
+) -> None:
+    usage = [call("before"), call("bad", value=99), call("after", value=7)]
+    records = deepcopy(records_of(folding, usage))
+    spoiled(records[1])
+    report = fold(folding, records)
+    assert (report.events, report.counted, len(report.poison)) == (3, 2, 1)
+    check_analytics(folding.world, (usage[0], usage[2]), NOW)
+    (item,) = partition(folding.table, "poison").values()
+    assert json.loads(item["record"]["S"]) == records[1]
+    assert item["reason"]["S"].startswith(reason)
+    assert item["put_at"] == {"N": str(NOW)}
+    before = folding.table.items()
+    fold(folding, records)
+    assert folding.table.items() == before
+
+
+def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding) -> None:
+    """Stopped at the first write that counts, what cannot be read is already kept."""
+    records = deepcopy(records_of(folding, [call("bad"), call("good")]))
+    spoil("at", None)(records[0])
+    begin = folding.table.writes
+    folding.table.faults.unavailable = lambda number: number > begin
+    with pytest.raises(Exception, match="injected"):
+        fold(folding, records)
+    assert len(partition(folding.table, "poison")) == 1
+    assert not [key for key in folding.table.items() if "#usage#" in key.pk]
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param(call("x", ext="nobody"), id="unknown subscription"),
+        pytest.param(
+            Usage(Target.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
+            id="unknown customer",
+        ),
+        pytest.param(call("x", name="other"), id="unknown code"),
+        pytest.param(call("x", START - 1), id="before the subscription"),
+        pytest.param(call("x", START + HOUR), id="before the line item"),
+        pytest.param(call("x", START + 20 * DAY), id="after the line item"),
+    ],
+)
+def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -> None:
+    now = START + 30 * DAY
+    usage = [call("one"), stranger, call("two")]
+    records = records_of(folding, usage, now)
+    report = fold(folding, records, now)
+    assert (report.events, report.counted, report.unmatched, report.poison) == (3, 2, 1, [])
+    ((sk, item),) = partition(folding.table, UNMATCHED).items()
+    kind, external_id = stranger.target
+    assert Key(UNMATCHED, sk) == keys.unmatched(ORGANIZATION.id, kind, external_id, "x")
+    image = records[1]["dynamodb"]["NewImage"]
+    kept = {name: value for name, value in image.items() if name not in {"pk", "sk"}}
+    assert item == kept | {"put_at": image["acc"]}
+    check_analytics(folding.world, (usage[0], usage[2]), now)
+    before = folding.table.items()
+    fold(folding, records, now)
+    assert folding.table.items() == before
+
+
+def test_an_event_that_the_meter_cannot_use_is_no_stranger(folding: Folding) -> None:
+    report = fold(folding, records_of(folding, [call("text", value="many")]))
+    assert (report.counted, report.uncounted, report.unmatched) == (0, 1, 0)
+    assert not partition(folding.table, UNMATCHED)
+
+
+def test_an_organization_without_a_catalogue_loses_nothing() -> None:
+    table = MemoryTable()
+    world = World(SCENARIO)
+    records = records_of(Folding(world, Stream(Random(5))), [call("one")])  # noqa: S311 - nothing secret
+    report = StreamFold(table).fold(records, "shard", NOW)
+    assert (report.counted, report.unmatched) == (0, 1)
+    assert len(partition(table, UNMATCHED)) == 1
+
+
+def test_what_is_no_new_event_is_ignored(folding: Folding) -> None:
+    """Every item that a life of the table leaves behind comes along the stream, whatever was done to it."""
+    world = folding.world
+    world.load("file", [call("imported")], NOW)
+    counted = records_of(folding, [call("counted"), call("stranger", ext="nobody")])
+    poison = deepcopy(records_of(folding, [call("poison")]))
+    spoil("at", None)(poison[0])
+    fold(folding, [*counted, *poison])
+    new = {"counted", "stranger", "poison"}
+    others = [
+        {"pk": {"S": key.pk}, "sk": {"S": key.sk}} | item
+        for key, item in folding.table.items().items()
+        if not ("#events#" in key.pk and item["id"]["S"] in new)
+    ]
+    kinds = {"#usage#", "#rollup#", "#unmatched", "#imports", "#events#", "poison", "#organization"}
+    assert {kind for kind in kinds for item in others if kind in item["pk"]["S"]} == kinds
+    records = [record(item, 10**22 + number) for number, item in enumerate(others)]
+    for name in ("MODIFY", "REMOVE"):
+        records += [
+            record(each["dynamodb"]["NewImage"], 10**23 + number, name) for number, each in enumerate(counted)
+        ]
+    before = folding.table.items()
+    assert fold(folding, records) == StreamReport()
+    assert folding.table.items() == before
+
+
+def head(folding: Folding) -> dict[str, Any]:
+    (found,) = (item for item in folding.table.items().values() if "pos" in item)
+    return {name: json.loads(found[name]["S"]) for name in ("pos", "mov") if name in found}
+
+
+@pytest.mark.parametrize(
+    ("rested", "kept"),
+    [
+        pytest.param(47 * HOUR, True, id="rested 47 hours"),
+        pytest.param(48 * HOUR, True, id="rested 48 hours"),
+        pytest.param(48 * HOUR + 1, False, id="rested longer"),
+    ],
+)
+def test_a_position_is_dropped_when_it_rested_48_hours(folding: Folding, *, rested: int, kept: bool) -> None:
+    folding.world.load("file", [call("imported")], NOW)
+    (importing,) = head(folding)["pos"]
+    fold(folding, records_of(folding, [call("old")]), NOW, "ended")
+    later = NOW + rested
+    again = records_of(folding, [call("new", value=2)], later)
+    fold(folding, again, later, "child")
+    found = head(folding)
+    assert found["pos"].keys() == {importing, shard_name("child")} | (
+        {shard_name("ended")} if kept else set()
+    )
+    assert found["mov"].keys() == found["pos"].keys() - {importing}
+    before = folding.table.items()
+    fold(folding, again, later, "child")
+    assert folding.table.items() == before
+
+
+def test_a_shard_that_goes_on_keeps_its_position(folding: Folding) -> None:
+    """Its rest begins anew each time: redelivered, nothing of it counts twice."""
+    records: list[Record] = []
+    for number in range(5):
+        now = NOW + number * 30 * HOUR
+        more = records_of(folding, [call(f"e{number}")], now)
+        records += more
+        fold(folding, more, now)
+    fold(folding, records[3:], NOW + 121 * HOUR)
+    assert head(folding)["pos"].keys() == {shard_name("shard")}
+    check_analytics(folding.world, tuple(call(f"e{number}") for number in range(5)), NOW + 121 * HOUR)
+
+
+def test_the_catalogue_as_it_is_now_decides(folding: Folding) -> None:
+    """A subscription that was unknown a moment ago is looked up again when the catalogue has changed."""
+    assert fold(folding, records_of(folding, [call("early", ext="ext b")])).unmatched == 1
+    assert fold(folding, records_of(folding, [call("still", ext="ext b")])).unmatched == 1
+    item = replace(SUBSCRIPTION.line_items[0], id="item b")
+    both = (SUBSCRIPTION, subscription("b", item))
+    write_catalogue(folding.table, ORGANIZATION, (CALLS,), both, ())
+    late = [call("late", ext="ext b", value=3)]
+    report = fold(folding, records_of(folding, late))
+    assert (report.counted, report.unmatched) == (1, 0)
+    assert folding.world.days(external_subscription_id="ext b") == {
+        (parse_day(START + 2 * DAY), "usd", "calls"): (Decimal(3), 75)
+    }
+
+
+def parse_day(at: int) -> int:
+    return keys.parse_day("2024-03-01") + (at - START) // DAY
+
+
+class Consistent(MemoryTable):
+    """Refuses reads that may be out of date."""
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        assert consistent, key
+        return super().get(key, consistent=consistent)
+
+    def batch_get(self, keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        assert consistent
+        return {key: row for key in keys if (row := super(Consistent, self).get(key)) is not None}
+
+    def query(
+        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
+    ) -> Iterator[Row]:
+        assert consistent, pk
+        return super().query(pk, low, high, consistent=consistent, reverse=reverse)
+
+
+@pytest.mark.parametrize("target", [Target.subscription("ext a"), Target.customer("cust a")])
+def test_what_decides_a_count_is_read_consistently(target: Target) -> None:
+    """A stale answer would stay in memory under the new catalogue's version."""
+    usage = replace(call("one"), target=target)
+    folding = Folding(World(SCENARIO), Stream(Random(5)))  # noqa: S311 - nothing secret
+    records = records_of(folding, [usage])
+    table = Consistent()
+    write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
+    assert StreamFold(table).fold(records, "shard", NOW).counted == 1
+
+
+def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
+    """Two subscriptions share the rollups, and the import of one's usage writes to the items of the other's."""
+    items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}") for name in "ab"]
+    both = tuple(subscription(name, item) for name, item in zip("ab", items, strict=True))
+    folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
+    # The writer is made of the shard's name; that of an import is 0.
+    shard = next(name for name in map(str, range(100)) if int(shard_name(name)[1:], 16) % WRITERS == 0)
+    fold(folding, records_of(folding, [call("old")], NOW - HOUR), NOW, shard)
+    fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
+    folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
+    query = UsageQuery(Granularity.DAILY, *folding.world.range())
+    store = folding.world.store
+    store.cost.reset()
+    assert sum(each.units for each in store.daily_usage(folding.world.account, query)) == 3
+    assert store.cost.accepted == NOW - MINUTE
+
+
+@pytest.fixture
+def fold_usage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load the function over a table in memory."""
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: memory(World(SCENARIO))))
+    spec = importlib.util.spec_from_file_location("fold_usage", ROOT / "functions" / "fold_usage" / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("event", "engine", "shard"),
+    [
+        pytest.param({"shardId": "shardId-1"}, None, "shardId-1", id="Lambda"),
+        pytest.param({"shardId": "shardId-1"}, "http://127.0.0.1:1", "shardId-1", id="Lambda on an engine"),
+        pytest.param({}, "http://127.0.0.1:1", "local", id="a local engine"),
+    ],
+)
+def test_a_batch_names_its_shard(
+    fold_usage: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    event: dict[str, Any],
+    engine: str | None,
+    shard: str,
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB", raising=False)
+    if engine is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine)
+    assert fold_usage.shard_of({"Records": [], **event}) == shard
+
+
+def test_a_batch_that_does_not_name_its_shard_is_refused(
+    fold_usage: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folded under a shared name, the positions of two shards would be compared, and events lost."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB", raising=False)
+    with pytest.raises(ValueError, match="tumbling window"):
+        fold_usage.handler({"Records": []}, None)
+
+
+def test_shards_have_names_of_their_own() -> None:
+    names = {shard_name(f"shardId-{number:020}-{number:08x}") for number in range(2000)}
+    assert len(names) == 2000
+    assert all(name.startswith("s") and len(name) == 9 for name in names)
