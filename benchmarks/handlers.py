@@ -86,6 +86,7 @@ class Nowhere(io.TextIOBase):
     """Where the log lines go. Never closed: a logger keeps the first stream that it was given."""
 
     def write(self, text: str) -> int:
+        """Throw away."""
         return len(text)
 
 

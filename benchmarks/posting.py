@@ -1,4 +1,4 @@
-"""Events through the whole way in, in this process: the ingest function as it ships, and the fold of the stream."""
+"""Events through the whole way in, in this process: the ingest function as it ships, the fold of the stream."""
 
 import json
 import sys

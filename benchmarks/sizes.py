@@ -64,7 +64,7 @@ def get_units(item: Attributes | None) -> float:
 
 
 def put_units(before: Attributes | None, after: Attributes | None) -> int:
-    """Give the write units of putting, changing or deleting an item outside a transaction; inside it is twice that.
+    """Give the write units of putting, changing or deleting an item outside a transaction; inside, twice as many.
 
     One for each KB begun, of the item before or after, whichever is larger: also where one attribute changes.
     """

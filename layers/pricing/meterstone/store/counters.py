@@ -13,12 +13,12 @@
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
 | `a` | first seen | the instant |
-| `e` | detail | events: microseconds from the key's start, value, and id (LATEST) or text (COUNT_UNIQUE) |
+| `e` | detail; hours | events: microseconds from the key's start, value, and id (LATEST) or text (COUNT_UNIQUE) |
 
 A plain ledger's head is its counter's first chunk, so that a month is one item.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +29,7 @@ from meterstone.store import keys
 from meterstone.store.table import Item, Row, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.instant import key_instant, parse_key_instant
-from meterstone.usage.ledger import Counted, Head, Ledger, LedgerKey, identity
+from meterstone.usage.ledger import Head, Ledger, LedgerKey, identity
 from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import Json, State, decode, encode
 
@@ -166,9 +166,10 @@ def unpack_ledger_key(row: Row) -> LedgerKey:
     return LedgerKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
 
 
-def pack_hours(hours: Mapping[int, State]) -> Item:
-    """Pack the hours of a day."""
-    return {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+def pack_hours(meter: Meter, start: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
+    """Pack the hours of a day, and its events that have no detail of their own; ``start`` is the day's."""
+    item: Item = {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+    return item | pack_detail(meter, start, recent) if recent else item
 
 
 def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
@@ -190,7 +191,7 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
     return {int(start): value for start, value in _VALUES.decode(text(row, "b")).items()}
 
 
-def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
+def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
     unique, latest = meter.aggregation is Aggregation.COUNT_UNIQUE, meter.aggregation is Aggregation.LATEST
     packed = [
@@ -199,13 +200,20 @@ def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
             plain(seen.value),
             keys.part(identity(seen.text)) if unique else seen.id if latest else "",
         )
-        for _, seen, _ in events
+        for seen in events
     ]
     return {"e": {"S": _encode(packed).decode()}}
 
 
-def unpack_detail(meter: Meter, start: int, row: Row) -> Iterator[Observation]:
+def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
     """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
+    if row is None or "e" not in row:
+        return
     unique = meter.aggregation is Aggregation.COUNT_UNIQUE
     for offset, value, more in _EVENTS.decode(text(row, "e")):
         yield Observation(start + offset, "" if unique else more, value, more if unique else "")
+
+
+def item_bytes(item: Item) -> int:
+    """Give the bytes of an item's names and values, roughly: in our own text nearly every character is one."""
+    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
