@@ -110,17 +110,25 @@ def lone(*, full: bool = False) -> Units:
     return _measured(_way_in(meters(1)), _one, 1, full=full)
 
 
+def hour_by_hour(folds: int) -> list[Units]:
+    """Give the units of so many bulks of one hour, one after the other."""
+    ready = _way_in(meters(1))
+    return [_measured(ready, _bulk, EVENTS, start=_FIRST_DAY + number) for number in range(folds)]
+
+
 def _way_in(counted: tuple[Meter, ...], *, scattered: bool = False) -> tuple[WeighedTable, WayIn]:
     table = WeighedTable()
     return table, WayIn(table, subscriptions(scattered=scattered, meters=counted), counted)
 
 
-def _measured(ready: tuple[WeighedTable, WayIn], post: Post, events: int, *, full: bool = False) -> Units:
+def _measured(
+    ready: tuple[WeighedTable, WayIn], post: Post, events: int, *, full: bool = False, start: int = _FIRST_DAY
+) -> Units:
     table, way_in = ready
     for at in range(_FIRST_DAY, _LAST_DAY, DAY) if full else ():
         post(way_in, at)
         way_in.fold(at + HOUR)
-    at = _LAST_DAY if full else _FIRST_DAY
+    at = _LAST_DAY if full else start
     table.units.clear()
     post(way_in, at)
     report = way_in.fold(at + HOUR)
@@ -148,11 +156,16 @@ def run(quick: bool) -> Part:  # noqa: FBT001, ARG001 - every part is called ali
     """Post the events of each case, fold them, and add up."""
     simple, two = bulk(), bulk(many=2)
     together = all_or_none()
+    folds = hour_by_hour(12)
+    steady = {
+        kind: sum(each.get(kind, 0) for each in folds) / len(folds) for kind in {**folds[0], "detail": 0}
+    }
     cases = [
         ("bulk, first of a month", simple, BULK),
         ("bulk, last of a month", bulk(full=True), BULK),
         ("bulk, many plans and countries", bulk(scattered=True), BULK),
         ("bulk, many plans and countries, last of a month", bulk(scattered=True, full=True), BULK),
+        ("bulk, a dozen folds of one hour", steady, BULK),
         ("further meter", {kind: two[kind] - simple.get(kind, 0) for kind in two}, FURTHER),
         (
             "all or none, over bulk",

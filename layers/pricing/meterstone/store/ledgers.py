@@ -21,9 +21,9 @@ from meterstone.store.counters import (
     pack_hours,
     unpack_buckets,
     unpack_counter,
-    unpack_detail,
     unpack_head,
     unpack_hours,
+    unpack_recent,
 )
 from meterstone.store.keys import Key
 from meterstone.store.slices import events_in_a_detail, put_by
@@ -124,7 +124,9 @@ class Opened:
         if items is None:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
-        size = sum(item_bytes(item) for _, item in fine) + sum(item_bytes(item) for item in self.stored.values())
+        size = sum(item_bytes(item) for _, item in fine) + sum(
+            item_bytes(item) for item in self.stored.values()
+        )
         stale = ledger.head.stale_from is not None
         return Change(actions, plan.rollups, stale, size, ledger.head.accepted)
 
@@ -230,10 +232,8 @@ class Opened:
 
     def _parts(self) -> Iterator[tuple[str, Item]]:
         ledger, parts = self.ledger, self.parts
-        clock = ledger.charges[0].zone
         for where, hours in parts.hours.items():
-            recent = parts.recent.get(where, [])
-            yield keys.hours(*where), pack_hours(ledger.meter, clock.day_start(where[2]), hours, recent)
+            yield keys.hours(*where), pack_hours(ledger.meter, where[2], hours, parts.recent.get(where, []))
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
@@ -436,9 +436,9 @@ def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
 
 def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> None:
     for day_of in parts.hours:
-        row, start = row_of(keys.hours(*day_of)), ledger.charges[0].zone.day_start(day_of[2])
+        row = row_of(keys.hours(*day_of))
         parts.hours[day_of] = unpack_hours(ledger.meter, row)
-        parts.recent[day_of] = list(unpack_detail(ledger.meter, start, row))
+        parts.recent[day_of] = list(unpack_recent(ledger.meter, day_of[2], row))
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(ledger.key.item_id or "", start, day)))
     for value in parts.firsts:

@@ -12,6 +12,7 @@ from meterstone.store.counters import (
     unpack_detail,
     unpack_head,
     unpack_hours,
+    unpack_recent,
 )
 from meterstone.store.keys import Key
 from meterstone.store.table import Row, Table, integer, text
@@ -121,7 +122,7 @@ class StoredParts:
                 yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
         if keeps_hours(meter):
             beside = self._row(keys.hours(item.id, charge.period.start, day))
-            yield from (seen for seen in unpack_detail(meter, origin, beside) if start <= seen.at < end)
+            yield from (seen for seen in unpack_recent(meter, day, beside) if start <= seen.at < end)
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
         """Read the values seen on days, both included: by day, each with a bit for every hour."""

@@ -87,7 +87,11 @@ class Store:
         for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
             month, currency, meter_part, type_part, _ = item.sk.S.split("#")
             meter = meters.get(meter_part)
-            if meter is None or query.currency not in {None, currency} or wanted_type not in {None, type_part}:
+            if (
+                meter is None
+                or query.currency not in {None, currency}
+                or wanted_type not in {None, type_part}
+            ):
                 continue
             if item.acc is not None:
                 self.cost.accepted = max(self.cost.accepted, item.acc.N)

@@ -92,7 +92,7 @@ def put_by(ledger: Ledger, parts: Parts, batch: Iterable[Counted]) -> list[tuple
         start = clock.day_start(day)
         if (
             len(together) <= _EVENTS_OF_A_DAY
-            and item_bytes(pack_hours(ledger.meter, start, parts.hours[where], together)) <= _BESIDE_HOURS
+            and item_bytes(pack_hours(ledger.meter, day, parts.hours[where], together)) <= _BESIDE_HOURS
         ):
             parts.recent[where] = together
         elif len(together) <= _EVENTS_OF_A_DAY:
