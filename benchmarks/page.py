@@ -153,7 +153,7 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
             ledger = Ledger(
                 ledger_key(charge),
                 charge.meter,
-                Head(3, {"i0123456789abcdef": 4711}, world.NOW),
+                Head(3, {"i0123456789abcdef": 4711}, {}, world.NOW),
                 [charge],
                 [],
             )
