@@ -31,7 +31,7 @@ class Functions:
 
     def __init__(self) -> None:
         """Load both."""
-        self._loaded = {name: _load(name) for name in ("analytics_usage", "subscription_usage")}
+        self._loaded = {name: load(name) for name in ("analytics_usage", "subscription_usage")}
         self._probes = {name: Probe(module.store.table) for name, module in self._loaded.items()}
 
     def answer(self, name: str, event: Event) -> str:
@@ -82,10 +82,11 @@ class Functions:
         return Figure(label, statistics.median(totals), "ms", budget, beside)
 
 
-class _Nowhere(io.TextIOBase):
+class Nowhere(io.TextIOBase):
     """Where the log lines go. Never closed: a logger keeps the first stream that it was given."""
 
     def write(self, text: str) -> int:
+        """Throw away."""
         return len(text)
 
 
@@ -93,7 +94,7 @@ class _Nowhere(io.TextIOBase):
 def loaded() -> Iterator[Functions]:
     """Give the functions, with the clock standing at `world.NOW` and the log lines thrown away."""
     with (
-        mock.patch.object(sys, "stdout", _Nowhere()),
+        mock.patch.object(sys, "stdout", Nowhere()),
         mock.patch.object(clock, "now", return_value=world.NOW),
     ):
         yield Functions()
@@ -121,7 +122,8 @@ def _event(name: str, headers: Mapping[str, str]) -> Event:
     return event
 
 
-def _load(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
+    """Load a function as it ships."""
     spec = importlib.util.spec_from_file_location(f"benchmarked_{name}", ROOT / "functions" / name / "app.py")
     if spec is None or spec.loader is None:
         raise RuntimeError(f"there is no function {name}")

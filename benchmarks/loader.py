@@ -94,10 +94,10 @@ def main(file: Path, where: str) -> None:
     started = time.perf_counter()
     importer.run(Source(file.name, sha256(file)), _given(file), world.NOW, _refuse)
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak": _peak_mib()}))
+    print(json.dumps({"seconds": seconds, "peak": peak_mib()}))
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Give the most memory that this program has had; what `getrusage` says begins with its parent's."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

@@ -153,7 +153,7 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
             ledger = Ledger(
                 ledger_key(charge),
                 charge.meter,
-                Head(3, {"i0123456789abcdef": 4711}, world.NOW),
+                Head(3, {"i0123456789abcdef": 4711}, {}, world.NOW),
                 [charge],
                 [],
             )
@@ -178,7 +178,7 @@ def _rollups() -> list[Item]:
     size = 0
     for number in range(100_000):
         month = f"{2000 + number // 12 % 50}-{number % 12 + 1:02}"
-        sk = keys.rollup(month, "usd", world.METERS[number % len(world.METERS)].id, number // 600)
+        sk = keys.rollup(month, "usd", world.METERS[number % len(world.METERS)].id, "company", number // 600)
         item = key_item(Key(pk, sk))
         for day in range(1, _DAYS + 1):
             item[f"u{day:02}"] = {"N": str(random.randrange(1000, 10_000_000))}

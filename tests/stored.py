@@ -41,6 +41,13 @@ def stored(table: MemoryTable) -> dict[str, Any]:
             details[f"{key.pk} {item_id}"] += [
                 [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
             ]
+        elif "#usage#" in key.pk and key.sk.startswith("H#") and "e" in item:
+            _, item_id, _, day = key.sk.split("#")
+            origin = parse_instant(f"{day}T00:00:00Z")
+            details[f"{key.pk} {item_id}"] += [
+                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
+            ]
+            found[name] = {"h": item["h"]}
         elif "#usage#" in key.pk:
             kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "acc"}}
             carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}

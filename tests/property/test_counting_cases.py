@@ -90,7 +90,7 @@ def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_w
     stops = 0
     while stopped(stops):
         stops += 1
-    assert stops > 7
+    assert stops > 6
 
 
 def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:

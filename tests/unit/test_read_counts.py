@@ -57,10 +57,12 @@ def usage(start: str | None = None, end: str | None = None) -> Request:
     return read
 
 
+# Customers are of two types, each with items of its own.
 ORGANIZATION = [
-    pytest.param(analytics(), 8, id="two months of four metrics"),
-    pytest.param(analytics(metric_code="tokens"), 8, id="one metric is picked from the same months"),
-    pytest.param(analytics(plan_code="enterprise", customer_country="JP"), 8, id="a plan in a country"),
+    pytest.param(analytics(), 2 * 8, id="two months of four metrics"),
+    pytest.param(analytics(metric_code="tokens"), 2 * 8, id="one metric is picked from the same months"),
+    pytest.param(analytics(customer_type="company"), 2 * 8, id="a type is picked from the same months"),
+    pytest.param(analytics(plan_code="enterprise"), 2 * 8, id="a plan"),
 ]
 ONE_SUBSCRIPTION = [
     pytest.param(analytics(external_customer_id=CUSTOMER), 1 + 1 + 8, id="its customer, two months"),
@@ -72,13 +74,22 @@ ONE_SUBSCRIPTION = [
 ]
 
 
-@pytest.mark.parametrize("events", [1000, 10_000])
+A_PLAN_IN_A_COUNTRY = analytics(plan_code="enterprise", customer_country="JP")
+
+
+@pytest.mark.parametrize("events", [6000, 24_000])
+def test_a_plan_in_a_country_stays_flat(events: int) -> None:
+    """Its two subscriptions of 24 are of both types."""
+    assert items_read(filled(events, 24), A_PLAN_IN_A_COUNTRY) == 2 * 8
+
+
+@pytest.mark.parametrize("events", [2500, 10_000])
 @pytest.mark.parametrize(("request_", "items"), ORGANIZATION + ONE_SUBSCRIPTION)
 def test_reads_stay_flat_as_events_grow(request_: Request, items: int, events: int) -> None:
-    assert items_read(filled(events, 4), request_) == items
+    assert items_read(filled(events, 8), request_) == items
 
 
-@pytest.mark.parametrize("subscriptions", [4, 40])
+@pytest.mark.parametrize("subscriptions", [8, 40])
 @pytest.mark.parametrize(("request_", "items"), ORGANIZATION)
 def test_an_organization_s_reads_stay_flat_as_subscriptions_grow(
     request_: Request, items: int, subscriptions: int

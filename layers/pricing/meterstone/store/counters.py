@@ -3,7 +3,7 @@
 | attribute | of | holds |
 |---|---|---|
 | `d` | counter | the state of each day, by its number from the billing period's first |
-| `p` | counter | what each day is worth as published: `[day, units, smallest currency units]` |
+| `p` | counter | what days are worth as published: units and minor units, runs of days after `@` and a number |
 | `c` | counter, first chunk | the state carried into the period, of a recurring meter |
 | `v`, `pos`, `th`, `st` | ledger's head | version, positions by shard, published through, stale from |
 | `mov`, `acc` | ledger's head | when positions last moved; when the newest event counted came in |
@@ -14,12 +14,14 @@
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
 | `a` | first seen | the instant |
-| `e` | detail | events: microseconds from the key's start, value, and id (LATEST) or text (COUNT_UNIQUE) |
+| `e` | detail; hours | events: microseconds from the start, value, and id (LATEST) or text (COUNT_UNIQUE) |
+
+A detail's events are numbered from its key's start, those beside a day's hours from the day's start in UTC.
 
 A plain ledger's head is its counter's first chunk, so that a month is one item.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -29,8 +31,8 @@ from meterstone.pricing.money import plain
 from meterstone.store import keys
 from meterstone.store.table import Item, Row, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
-from meterstone.usage.instant import key_instant, parse_key_instant
-from meterstone.usage.ledger import Counted, Head, Ledger, LedgerKey, identity
+from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
+from meterstone.usage.ledger import Head, Ledger, LedgerKey, identity
 from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import Json, State, decode, encode
 
@@ -41,7 +43,6 @@ _DAYS: msgspec.json.Decoder[dict[int, Decimal | list[Json]]] = msgspec.json.Deco
     dict[int, Decimal | list[Any]]
 )
 _STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
-_PUBLISHED = msgspec.json.Decoder(list[tuple[int, Decimal, int]])
 _POSITIONS = msgspec.json.Decoder(dict[str, int])
 _VALUES = msgspec.json.Decoder(dict[str, Decimal])
 _EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
@@ -81,18 +82,17 @@ def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     for day in sorted(counter.days):
         chunk, number = divmod(day - origin, size)
         days.setdefault(chunk, {})[str(number)] = encode(counter.days[day])
-    published: dict[int, list[tuple[int, str, int]]] = {}
+    published: dict[int, dict[int, DayAmount]] = {}
     for day in sorted(counter.published):
         chunk, number = divmod(day - origin, size)
-        worth = counter.published[day]
-        published.setdefault(chunk, []).append((number, plain(worth.units), worth.cents))
+        published.setdefault(chunk, {})[number] = counter.published[day]
     items: dict[str, Item] = {}
     for chunk in sorted(days.keys() | published.keys()):
         item = items[counter_key(charge, chunk)] = {}
         if chunk in days:
             item["d"] = {"S": _encode(days[chunk]).decode()}
         if chunk in published:
-            item["p"] = {"S": _encode(published[chunk]).decode()}
+            item["p"] = {"S": _pack_published(published[chunk])}
         if chunk == 0 and counter.carry is not None:
             item["c"] = {"S": _encode(encode(counter.carry)).decode()}
     return items
@@ -118,9 +118,23 @@ def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_publishe
 
 def published(row: Row, base: int) -> Iterator[tuple[int, DayAmount]]:
     """Give what a chunk's days are worth as published; ``base`` is the chunk's first day."""
-    if packed := text(row, "p"):
-        for number, units, cents in _PUBLISHED.decode(packed):
-            yield base + number, DayAmount(units, cents)
+    day = base
+    words = iter(text(row, "p").split())
+    for word in words:
+        if word[0] == "@":
+            day = base + int(word[1:])
+        else:
+            yield day, DayAmount(Decimal(word), int(next(words)))
+            day += 1
+
+
+def _pack_published(days: Mapping[int, DayAmount]) -> str:
+    words: list[str] = []
+    for number, worth in days.items():
+        if number - 1 not in days:
+            words.append(f"@{number}")
+        words += (plain(worth.units), str(worth.cents))
+    return " ".join(words)
 
 
 def pack_head(organization_id: str, generation: str, ledger: Ledger, due: int | None) -> Item:
@@ -172,9 +186,10 @@ def unpack_ledger_key(row: Row) -> LedgerKey:
     return LedgerKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
 
 
-def pack_hours(hours: Mapping[int, State]) -> Item:
-    """Pack the hours of a day."""
-    return {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
+    """Pack the hours of a day, and its events that have no detail of their own."""
+    item: Item = {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+    return item | pack_detail(meter, utc_midnight(day), recent) if recent else item
 
 
 def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
@@ -182,6 +197,11 @@ def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
     if row is None:
         return {}
     return {int(hour): decode(meter, state) for hour, state in _STATES.decode(text(row, "h")).items()}
+
+
+def unpack_recent(meter: Meter, day: int, row: Row | None) -> Iterator[Observation]:
+    """Read the events that stand beside the hours of a day."""
+    return unpack_detail(meter, utc_midnight(day), row)
 
 
 def pack_buckets(buckets: Mapping[int, Decimal]) -> Item:
@@ -196,7 +216,7 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
     return {int(start): value for start, value in _VALUES.decode(text(row, "b")).items()}
 
 
-def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
+def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
     unique, latest = meter.aggregation is Aggregation.COUNT_UNIQUE, meter.aggregation is Aggregation.LATEST
     packed = [
@@ -205,13 +225,20 @@ def pack_detail(meter: Meter, start: int, events: Iterable[Counted]) -> Item:
             plain(seen.value),
             keys.part(identity(seen.text)) if unique else seen.id if latest else "",
         )
-        for _, seen, _ in events
+        for seen in events
     ]
     return {"e": {"S": _encode(packed).decode()}}
 
 
-def unpack_detail(meter: Meter, start: int, row: Row) -> Iterator[Observation]:
+def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
     """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
+    if row is None or "e" not in row:
+        return
     unique = meter.aggregation is Aggregation.COUNT_UNIQUE
     for offset, value, more in _EVENTS.decode(text(row, "e")):
         yield Observation(start + offset, "" if unique else more, value, more if unique else "")
+
+
+def item_bytes(item: Item) -> int:
+    """Give the bytes of an item's names and values, roughly: in our own text nearly every character is one."""
+    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())

@@ -14,6 +14,7 @@ from meterstone.store.counters import (
     chunk_of,
     chunks,
     counter_key,
+    item_bytes,
     pack_buckets,
     pack_counter,
     pack_detail,
@@ -23,9 +24,10 @@ from meterstone.store.counters import (
     unpack_counter,
     unpack_head,
     unpack_hours,
+    unpack_recent,
 )
 from meterstone.store.keys import Key
-from meterstone.store.slices import by_detail, events_in_a_detail
+from meterstone.store.slices import events_in_a_detail, put_by
 from meterstone.store.table import Action, Item, Row, Table, integer, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.ledger import (
@@ -108,7 +110,10 @@ class Opened:
             ledger.head.moved |= dict.fromkeys(ends, now)
         count(ledger, self.parts, self.batch)
         series, due = restate(ledger, now)
-        fine = [*self._parts(), *self._details()] if self.batch else []
+        fine: list[tuple[str, Item]] = []
+        if self.batch:
+            fine += self._details()
+            fine += self._parts()
         plan = _Plan(_ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
@@ -121,7 +126,9 @@ class Opened:
         if items is None:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
-        size = sum(_size(item) for _, item in fine) + sum(_size(item) for item in self.stored.values())
+        size = sum(item_bytes(item) for _, item in fine) + sum(
+            item_bytes(item) for item in self.stored.values()
+        )
         stale = ledger.head.stale_from is not None
         # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
         # shared, may know of a newer one.
@@ -168,7 +175,8 @@ class Opened:
         return None
 
     def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> list[RollupKey]:
-        sk = keys.rollup(month, charge.subscription.currency, charge.meter.id, writer)
+        kind = charge.dimensions.customer_type
+        sk = keys.rollup(month, charge.subscription.currency, charge.meter.id, kind, writer)
         return [
             Key(keys.rollup_partition(self.organization_id, self.generation, view, values), sk)
             for view, values in keys.views(charge.dimensions)
@@ -244,8 +252,8 @@ class Opened:
 
     def _parts(self) -> Iterator[tuple[str, Item]]:
         ledger, parts = self.ledger, self.parts
-        for (item_id, start, day), hours in parts.hours.items():
-            yield keys.hours(item_id, start, day), pack_hours(hours)
+        for where, hours in parts.hours.items():
+            yield keys.hours(*where), pack_hours(ledger.meter, where[2], hours, parts.recent.get(where, []))
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
@@ -254,14 +262,11 @@ class Opened:
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
 
     def _details(self) -> Iterator[tuple[str, Item]]:
-        for (item_id, start, length), events in by_detail(self.ledger, self.batch).items():
-            shard, number = events[0].position
-            size = events_in_a_detail(self.ledger.meter)
-            for piece, some in enumerate(batched(events, size, strict=False)):
-                yield (
-                    keys.detail(item_id, start, length, shard, number, piece),
-                    pack_detail(self.ledger.meter, start, some),
-                )
+        """Pack what is put by. To be asked before `_parts`: it says what stays beside the hours."""
+        meter = self.ledger.meter
+        for (item_id, start, length), (position, events) in put_by(self.ledger, self.parts, self.batch):
+            for piece, some in enumerate(batched(events, events_in_a_detail(meter), strict=False)):
+                yield keys.detail(item_id, start, length, *position, piece), pack_detail(meter, start, some)
 
     def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
         return {
@@ -451,7 +456,9 @@ def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
 
 def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> None:
     for day_of in parts.hours:
-        parts.hours[day_of] = unpack_hours(ledger.meter, row_of(keys.hours(*day_of)))
+        row = row_of(keys.hours(*day_of))
+        parts.hours[day_of] = unpack_hours(ledger.meter, row)
+        parts.recent[day_of] = list(unpack_recent(ledger.meter, day_of[2], row))
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(ledger.key.item_id or "", start, day)))
     for value in parts.firsts:
@@ -476,7 +483,3 @@ def _attributes(row: Row) -> Item:
 
 def _body(item: Item) -> Item:
     return {name: item[name] for name in _BODY if name in item}
-
-
-def _size(item: Item) -> int:
-    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())

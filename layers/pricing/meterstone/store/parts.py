@@ -12,14 +12,14 @@ from meterstone.store.counters import (
     unpack_detail,
     unpack_head,
     unpack_hours,
+    unpack_recent,
 )
 from meterstone.store.keys import Key
 from meterstone.store.table import Row, Table, integer, text
-from meterstone.usage.calendar import zone
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.ledger import Head, LedgerKey, chain
 from meterstone.usage.meter import Meter, Observation
-from meterstone.usage.state import State, shorter_than_a_day
+from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Cover, horizon
 
@@ -106,9 +106,9 @@ class StoredParts:
         """Read the buckets of a day, by their starts."""
         return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
 
-    def events(self, item: LineItem, day: int, start: int, end: int) -> Iterator[Observation]:
-        """Read the events of a part of a day, those packed by the hour and those packed by the day."""
-        clock, meter = zone(self._subscription.timezone), _meter(item)
+    def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
+        """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours."""
+        clock, item, meter = charge.zone, charge.item, charge.meter
         _, first = clock.hour_of(start)
         _, last = clock.hour_of(end - 1)
         origin = clock.day_start(day)
@@ -120,6 +120,9 @@ class StoredParts:
         for prefix, begin in ranges:
             for row in self._table.query_prefix(self._pk, prefix):
                 yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
+        if keeps_hours(meter):
+            beside = self._row(keys.hours(item.id, charge.period.start, day))
+            yield from (seen for seen in unpack_recent(meter, day, beside) if start <= seen.at < end)
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
         """Read the values seen on days, both included: by day, each with a bit for every hour."""
@@ -151,9 +154,3 @@ class StoredParts:
         by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
         found = self._table.batch_get(by_key)
         self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
-
-
-def _meter(item: LineItem) -> Meter:
-    if item.meter is None:
-        raise TypeError(f"line item {item.id} has no meter")
-    return item.meter

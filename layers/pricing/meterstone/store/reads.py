@@ -82,11 +82,16 @@ class Store:
         meters = _wanted_meters(account, query)
         view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
+        wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
         low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
         for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
-            month, currency, meter_part, _ = item.sk.S.split("#")
+            month, currency, meter_part, type_part, _ = item.sk.S.split("#")
             meter = meters.get(meter_part)
-            if meter is None or query.currency not in (None, currency):
+            if (
+                meter is None
+                or query.currency not in {None, currency}
+                or wanted_type not in {None, type_part}
+            ):
                 continue
             if item.acc is not None:
                 self.cost.accepted = max(self.cost.accepted, item.acc.N)

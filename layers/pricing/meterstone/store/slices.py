@@ -1,12 +1,15 @@
 """How many events one transaction can count, and how their details are packed."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from meterstone.store.counters import item_bytes, pack_hours
 from meterstone.store.keys import CHUNK_DAYS
 from meterstone.usage.calendar import zone
-from meterstone.usage.ledger import Counted, Ledger, identity
-from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.ledger import Counted, Ledger, Parts, Position, identity
+from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.state import keeps_hours
 from meterstone.usage.subscription import Subscription
 
 #: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
@@ -16,7 +19,18 @@ _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
 _SHORT_PERIODS = (BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY)
 _HOURS_APART = 4
+#: Bytes of a day's hours and the events beside them: with its key, the item is one write unit, of 1 KB.
+_BESIDE_HOURS = 760
 _EVENTS_OF_A_DAY = 200
+
+type DetailKey = tuple[str, int, str]
+
+
+class Details(NamedTuple):
+    """Events to be packed together, under the position of the first that came with this batch."""
+
+    position: Position
+    events: list[Observation]
 
 
 def events_in_a_detail(meter: Meter) -> int:
@@ -57,7 +71,43 @@ def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]
     return taken
 
 
-def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[tuple[str, int, str], list[Counted]]:
+def put_by(ledger: Ledger, parts: Parts, batch: Iterable[Counted]) -> list[tuple[DetailKey, Details]]:
+    """Say what is to be put into details; few events stay beside their day's hours, in ``parts.recent``.
+
+    That item is written anyway. When it is full, what it has is put away together with what comes.
+    """
+    if not keeps_hours(ledger.meter):
+        return list(by_detail(ledger, batch).items())
+    days: dict[tuple[str, int, int], list[Counted]] = {}
+    for counted in batch:
+        charge = ledger.charges[ledger.index_at(counted.observation.at)]
+        day = charge.zone.day_of(counted.observation.at)
+        days.setdefault((charge.item.id, charge.period.start, day), []).append(counted)
+    clock = ledger.charges[0].zone
+    found: list[tuple[DetailKey, Details]] = []
+    for where, events in days.items():
+        item_id, _, day = where
+        recent = parts.recent.get(where, [])
+        together = recent + [counted.observation for counted in events]
+        start = clock.day_start(day)
+        if (
+            len(together) <= _EVENTS_OF_A_DAY
+            and item_bytes(pack_hours(ledger.meter, day, parts.hours[where], together)) <= _BESIDE_HOURS
+        ):
+            parts.recent[where] = together
+        elif len(together) <= _EVENTS_OF_A_DAY:
+            parts.recent[where] = []
+            hours = {clock.hour_of(seen.at)[1] for seen in together}
+            key = item_id, start, "day"
+            if len(hours) == 1:
+                key = item_id, clock.hour_bounds(day, hours.pop())[0], "hour"
+            found.append((key, Details(events[0].position, together)))
+        else:
+            found += by_detail(ledger, events).items()
+    return found
+
+
+def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
     """Sort events to the detail items that hold them: by line item, start, and length of the time they span.
 
     Events that come as they happen are packed by the hour, so that the part of an hour is quick to read. A
@@ -69,14 +119,17 @@ def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[tuple[str, int, 
         day, hour = charge.zone.hour_of(counted[1].at)
         days.setdefault((charge.item.id, day), []).append((hour, counted))
     clock = ledger.charges[0].zone
-    found: dict[tuple[str, int, str], list[Counted]] = {}
+    found: dict[DetailKey, Details] = {}
     for (item_id, day), events in days.items():
         if _is_sparse(len(events), len({hour for hour, _ in events})):
-            found[item_id, clock.day_start(day), "day"] = [counted for _, counted in events]
+            found[item_id, clock.day_start(day), "day"] = Details(
+                events[0][1].position, [counted.observation for _, counted in events]
+            )
             continue
         for hour, counted in events:
             start, _ = clock.hour_bounds(day, hour)
-            found.setdefault((item_id, start, "hour"), []).append(counted)
+            details = found.setdefault((item_id, start, "hour"), Details(counted.position, []))
+            details.events.append(counted.observation)
     return found
 
 

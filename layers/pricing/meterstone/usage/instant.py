@@ -96,3 +96,12 @@ def parse_key_instant(text: str) -> int:
 def microseconds(duration: timedelta) -> int:
     """Count the whole microseconds of a duration, exactly (`total_seconds` is a float)."""
     return duration.days * DAY + duration.seconds * SECOND + duration.microseconds
+
+
+def utc_midnight(day: int) -> int:
+    """Give the start of a day in UTC.
+
+    >>> format_instant(utc_midnight(738000))
+    '2021-07-29T00:00:00Z'
+    """
+    return (day - EPOCH.toordinal()) * DAY

@@ -90,13 +90,15 @@ class Parts:
     ``hours``: by line item, billing period's start and day, the state of each hour. ``buckets``: by billing
     period's start and day, the value of each bucket (of meters with buckets shorter than a day, in place of
     hours). ``firsts``: when each value of a COUNT_UNIQUE was first seen. ``values``: by line item, billing
-    period's start, day and value, a bit for each hour of the day in which the value was seen.
+    period's start, day and value, a bit for each hour of the day in which the value was seen. ``recent``: by the
+    keys of ``hours``, events of the day that stand beside them, not yet put away with others.
     """
 
     hours: dict[tuple[str, int, int], dict[int, State]] = field(default_factory=dict)
     buckets: dict[tuple[int, int], dict[int, Decimal]] = field(default_factory=dict)
     firsts: dict[str, int | None] = field(default_factory=dict)
     values: dict[tuple[str, int, int, str], int] = field(default_factory=dict)
+    recent: dict[tuple[str, int, int], list[Observation]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

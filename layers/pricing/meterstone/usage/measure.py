@@ -39,8 +39,8 @@ class Parts(Protocol):
     def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
         """Read the buckets of a day, by their starts."""
 
-    def events(self, item: LineItem, day: int, start: int, end: int) -> Iterable[Observation]:
-        """Read the events of a part of a day; a COUNT_UNIQUE's texts as `values` names them."""
+    def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterable[Observation]:
+        """Read a charge's events of a part of a day; a COUNT_UNIQUE's texts as `values` names them."""
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
         """Read the values seen on days, both included: by day, each with a bit for every hour."""
@@ -97,7 +97,7 @@ def _part_of_day(parts: Parts, covered: Cover, cut: CutDay) -> State | None:
     for edge in edges:
         # An hour in which nothing was counted has no events to look for.
         if cut.charge.zone.hour_of(edge.start)[1] in known:
-            for seen in parts.events(covered.item, edge.day, edge.start, edge.end):
+            for seen in parts.events(cut.charge, edge.day, edge.start, edge.end):
                 state = merge_states(meter, state, state_of(meter, seen))
     return state
 
@@ -164,7 +164,7 @@ def _cut_buckets(parts: Parts, covered: Cover, cut: CutDay) -> Iterator[tuple[in
             yield start, value
             continue
         begin, until = max(counted_start, cut.start), min(counted_end, cut.end)
-        for seen in parts.events(covered.item, cut.day, begin, until):
+        for seen in parts.events(cut.charge, cut.day, begin, until):
             yield start, state_of(meter, seen)
 
 
@@ -269,6 +269,6 @@ def _part_values(parts: Parts, covered: Cover, cut: CutDay) -> set[str]:
     for edge in edges:
         bit = 1 << cut.charge.zone.hour_of(edge.start)[1]
         if any(bits & bit for bits in values.values()):
-            events = parts.events(covered.item, edge.day, edge.start, edge.end)
+            events = parts.events(cut.charge, edge.day, edge.start, edge.end)
             found.update(seen.text for seen in events)
     return found

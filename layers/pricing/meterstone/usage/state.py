@@ -41,6 +41,11 @@ def shorter_than_a_day(meter: Meter) -> bool:
     )
 
 
+def keeps_hours(meter: Meter) -> bool:
+    """Tell whether a meter's days are kept by the hour, not by value nor by bucket."""
+    return meter.aggregation is not Aggregation.COUNT_UNIQUE and not shorter_than_a_day(meter)
+
+
 def state_of(meter: Meter, observation: Observation) -> State:
     """Give the state of one event. For COUNT_UNIQUE it is that of a value seen for the first time."""
     match meter.aggregation:

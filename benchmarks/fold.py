@@ -1,0 +1,187 @@
+"""The fold of the stream on one core: events a second beside the store's own time, and the peak of memory."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import process_time
+from typing import Any
+
+from benchmarks import world
+from benchmarks.figures import Figure, Part
+from benchmarks.filling import catalogue
+from benchmarks.loader import peak_mib
+from benchmarks.posting import SHARD, records
+
+from memory_table import MemoryTable
+from meterstone.store import keys
+from meterstone.store.keys import Key
+from meterstone.store.stream import StreamFold
+from meterstone.store.table import Item, Row, key_item
+from meterstone.usage.arrival import content
+from meterstone.usage.instant import HOUR
+from meterstone.usage.meter import Event
+
+_BUDGET, _BUDGET_MIB = 30_000.0, 256.0
+_BATCH, _LARGEST, _LARGEST_BYTES = 1000, 10_000, 6 * 1024 * 1024
+_START = world.NOW - 10 * HOUR
+_MEMORY = "memory"
+
+
+class TimedTable(MemoryTable):
+    """Counts the CPU seconds that it takes itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        """Read one item."""
+        return self._timed(lambda: super(TimedTable, self).get(key))
+
+    def batch_get(self, keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        """Read many items."""
+        wanted = list(keys)
+
+        def read() -> dict[Key, Row]:
+            found = ((key, MemoryTable.get(self, key)) for key in dict.fromkeys(wanted))
+            return {key: row for key, row in found if row is not None}
+
+        return self._timed(read)
+
+    def query(
+        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
+    ) -> Iterator[Row]:
+        """Read a range."""
+        return iter(self._timed(lambda: list(super(TimedTable, self).query(pk, low, high, reverse=reverse))))
+
+    def transact(self, actions: Sequence[Any]) -> None:
+        """Write all or nothing."""
+        self._timed(lambda: super(TimedTable, self).transact(actions))
+
+    def put_all(self, items: Iterable[Item]) -> None:
+        """Write many items."""
+        found = list(items)
+        self._timed(lambda: super(TimedTable, self).put_all(found))
+
+    def _timed[T](self, call: Callable[[], T]) -> T:
+        started = process_time()
+        try:
+            return call()
+        finally:
+            self.seconds += process_time() - started
+
+
+def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
+    """Fold batches of several shapes, again and again, each into its own table."""
+    rounds = 5 if quick else 15
+    figures = [
+        Figure(
+            f"batches of {batch:,} over {many:,} subscriptions, {what}", _per_second(batch, many, same), "/s", budget
+        )
+        for batch, many, same, what, budget in (
+            (_BATCH, 50, True, "one meter", _BUDGET),
+            (_BATCH, 1, True, "one meter", None),
+            (_BATCH, 1000, True, "one meter", None),
+            (_BATCH, 50, False, "four meters", None),
+            (_LARGEST, 50, True, "one meter", None),
+        )
+        for _per_second in (_measure(rounds),)
+    ]
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-m", "benchmarks.fold", _MEMORY], capture_output=True, text=True, check=True
+    )
+    peak: dict[str, float] = json.loads(done.stdout)
+    figures.append(
+        Figure(
+            f"largest batch, {_LARGEST:,} records of {peak['bytes'] / 2**20:.1f} MB: peak memory",
+            peak["peak"],
+            "MiB",
+            _BUDGET_MIB,
+            {"MiB before the batch": peak["before"]},
+        )
+    )
+    return Part(
+        "fold",
+        figures,
+        notes=[
+            "CPU of the fold alone: what the table in memory takes is measured inside it and left out",
+            "the peak is that of a process with the SDK loaded, and has the table in memory too",
+        ],
+        limits=[
+            "each event: reading its record (JSON, Decimal), finding its line item, merging its hour's and day's states",
+            "few events for each ledger: reading, pricing and packing the ledger, which is once for all its events",
+        ],
+    )
+
+
+def _measure(rounds: int) -> Callable[[int, int, bool], float]:
+    def per_second(batch: int, many: int, same: bool) -> float:  # noqa: FBT001 - a row of a table
+        table = _table(many)
+        folding = StreamFold(table)
+        rates = []
+        for number in range(rounds + 2):
+            some = _records(batch, many, number, same=same)
+            table.seconds, started = 0.0, process_time()
+            report = folding.fold(some, SHARD, world.NOW)
+            own = process_time() - started - table.seconds
+            if report.counted != batch:
+                raise RuntimeError(f"{report.counted} events were counted")
+            rates.append(batch / own)
+        # The first two meet new ledgers, and caches that are empty.
+        return statistics.median(rates[2:])
+
+    return per_second
+
+
+def _table(many: int) -> TimedTable:
+    table = TimedTable()
+    catalogue(table, [world.subscription(number) for number in range(many)], world.METERS)
+    return table
+
+
+def _records(batch: int, many: int, number: int, *, same: bool, padding: str = "") -> list[dict[str, Any]]:
+    """Give a batch as the stream delivers it; its events lie within a minute, as they do when they are folded."""
+    images = []
+    for place in range(batch):
+        meter = world.METERS[1 if same else place // many % len(world.METERS)]
+        at = _START + (number * 60 + place * 60 // batch) * 1_000_000
+        properties = {"region": "eu-central-1" + padding, "model": "large", meter.field or "unused": 1 + place}
+        event = Event(f"event-{number:05}-{place:05}", meter.event_name, at, properties)
+        external_id = f"external_{place % many:05}"
+        images.append(
+            key_item(keys.event(world.ORGANIZATION.id, "s", external_id, event.id))
+            | {
+                "id": {"S": event.id},
+                "e": {"S": content(event)},
+                "acc": {"N": str(at)},
+                "at": {"N": str(at)},
+                "org": {"S": world.ORGANIZATION.id},
+                "k": {"S": "s"},
+                "x": {"S": external_id},
+                "by": {"S": "0a1b2c3d"},
+            }
+        )
+    return records(images, 7_000_000_000_000_000_000_000 + number * batch)
+
+
+def main() -> None:
+    """Fold the largest batch that Lambda delivers, from its JSON as Lambda hands it over; print the peak."""
+    import boto3  # noqa: PLC0415, F401 - the function has it in memory too
+
+    table = _table(50)
+    body = json.dumps(_records(_LARGEST, 50, 0, same=True))
+    short = _LARGEST_BYTES - len(body)
+    if short > 0:
+        body = json.dumps(_records(_LARGEST, 50, 0, same=True, padding="x" * (short // _LARGEST)))
+    before = peak_mib()
+    some = json.loads(body)
+    report = StreamFold(table).fold(some, SHARD, world.NOW)
+    if report.counted != _LARGEST:
+        raise RuntimeError(f"{report.counted} events were counted")
+    print(json.dumps({"peak": peak_mib(), "before": before, "bytes": len(body)}))
+
+
+if __name__ == "__main__":
+    main()
