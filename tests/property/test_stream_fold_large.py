@@ -175,7 +175,7 @@ def hot() -> tuple[Scenario, tuple[Usage, ...]]:
                 {"value": random.randint(-5, 40), "text": f"t{random.randint(0, 90)}"},
             ),
         )
-        for number in range(240)
+        for number in range(420)
     )
     return scenario, usage
 
