@@ -33,6 +33,7 @@ from meterstone.usage.subscription import Subscription
 
 _MOST_TARGETS = 20_000
 _SHARD_DIGITS = 8
+_decode = json.JSONDecoder(parse_float=Decimal).decode
 
 
 @dataclass(slots=True)
@@ -156,7 +157,7 @@ def _new_event(record: Mapping[str, Any]) -> Item | None:
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
-    name, _, properties = json.loads(image["e"]["S"], parse_float=Decimal)
+    name, _, properties = _decode(image["e"]["S"])
     event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
     return _Arrived(
         Position(shard, int(record["dynamodb"]["SequenceNumber"])),
