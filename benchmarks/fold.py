@@ -120,7 +120,7 @@ def _per_second(batch: int, many: int, rounds: int, *, same: bool) -> float:
     folding = StreamFold(table)
     rates = []
     for number in range(rounds + 2):
-        some = _records(batch, many, number, same=same)
+        some = batch_of(batch, many, number, same=same)
         table.seconds, started = 0.0, process_time()
         report = folding.fold(some, SHARD, world.NOW)
         own = process_time() - started - table.seconds
@@ -137,8 +137,13 @@ def _table(many: int) -> TimedTable:
     return table
 
 
-def _records(batch: int, many: int, number: int, *, same: bool, padding: str = "") -> list[dict[str, Any]]:
-    """Give a batch as the stream delivers it; its events lie within a minute, as they do when they are folded."""
+def batch_of(
+    batch: int, many: int, number: int, *, same: bool, padding: str = "", first: int = 0
+) -> list[dict[str, Any]]:
+    """Give a batch as the stream delivers it, of ``many`` subscriptions from the ``first`` on.
+
+    Its events lie within a minute, as they do when they are folded; they bring 1, 2, 3 … to what is counted.
+    """
     images = []
     for place in range(batch):
         meter = world.METERS[1 if same else place // many % len(world.METERS)]
@@ -149,7 +154,7 @@ def _records(batch: int, many: int, number: int, *, same: bool, padding: str = "
             meter.field or "unused": 1 + place,
         }
         event = Event(f"event-{number:05}-{place:05}", meter.event_name, at, properties)
-        external_id = f"external_{place % many:05}"
+        external_id = f"external_{first + place % many:05}"
         images.append(
             key_item(keys.event(world.ORGANIZATION.id, "s", external_id, event.id))
             | {
@@ -171,10 +176,10 @@ def main() -> None:
     import boto3  # noqa: PLC0415, F401 - the function has it in memory too
 
     table = _table(50)
-    body = json.dumps(_records(_LARGEST, 50, 0, same=True))
+    body = json.dumps(batch_of(_LARGEST, 50, 0, same=True))
     short = _LARGEST_BYTES - len(body)
     if short > 0:
-        body = json.dumps(_records(_LARGEST, 50, 0, same=True, padding="x" * (short // _LARGEST)))
+        body = json.dumps(batch_of(_LARGEST, 50, 0, same=True, padding="x" * (short // _LARGEST)))
     before = peak_mib()
     some = json.loads(body)
     report = StreamFold(table).fold(some, SHARD, world.NOW)
