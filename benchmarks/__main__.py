@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.figures import Part
 
-PARTS = ("pricing", "page", "read", "year", "cold", "loader", "write_units", "fold")
+PARTS = ("pricing", "page", "read", "year", "cold", "loader", "write_units", "fold", "ingest", "growth")
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter, process_time
 
 #: The columns beside a figure, where it has them: what the rest of the time is, and what was read.
-COLUMNS = ("p99 ms", "store ms", "own ms", "items", "bytes", "read units")
+COLUMNS = ("p50 ms", "p99 ms", "store ms", "own ms", "items", "bytes", "read units", "write units")
 
 
 @dataclass(frozen=True, slots=True)

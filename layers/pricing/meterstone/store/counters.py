@@ -50,7 +50,7 @@ _EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
 
 def first_day(charge: ChargePeriod) -> int:
     """Give the day from which a counter numbers its days: that of the billing period's start."""
-    return charge.zone.day_of(charge.period.start)
+    return charge.origin
 
 
 def chunks(charge: ChargePeriod, until: int) -> int:

@@ -81,12 +81,14 @@ class Fold:
             reasons: list[str] = []
             counted = False
             for subscription in subscriptions:
-                for charge, seen in self._matcher(subscription).charges(event):
+                for charge, key, seen in self._matcher(subscription).charges(event):
                     if isinstance(seen, Uncounted):
                         reasons.append(f"meter {charge.meter.code}: {seen.reason}")
                         continue
                     counted = True
-                    work = works.setdefault(ledger_key(charge), Work(subscription, charge.meter))
+                    work = works.get(key)
+                    if work is None:
+                        work = works[key] = Work(subscription, charge.meter)
                     work.events.append(Counted(position, seen, accepted))
             report.counted += counted
             if not counted and not reasons:
@@ -130,6 +132,8 @@ class Fold:
 
     def _matcher(self, subscription: Subscription) -> "_Matcher":
         matcher = self._known.get(subscription.id)
+        if matcher is not None and matcher.subscription is subscription:
+            return matcher
         if matcher is None or matcher.subscription != subscription:
             matcher = self._known[subscription.id] = _Matcher(subscription)
         return matcher
@@ -217,20 +221,21 @@ class _Matcher:
             if item.meter is not None:
                 found = (item, item.meter, subscription.counted(item), subscription.cadence(item))
                 self._items.setdefault(item.meter.event_name, []).append(found)
-        self._charges: dict[str, ChargePeriod] = {}
+        self._charges: dict[str, tuple[ChargePeriod, LedgerKey]] = {}
 
     def expects(self, event: Event) -> bool:
         return any(counted.holds(event.at) for _, _, counted, _ in self._items.get(event.name, ()))
 
-    def charges(self, event: Event) -> Iterator[tuple[ChargePeriod, Observation | Uncounted]]:
+    def charges(self, event: Event) -> Iterator[tuple[ChargePeriod, LedgerKey, Observation | Uncounted]]:
         for item, meter, counted, cadence in self._items.get(event.name, ()):
             if not counted.holds(event.at) or (seen := meter.observe(event)) is None:
                 continue
-            charge = self._charges.get(item.id)
-            if charge is None or not charge.region.holds(event.at):
-                period = cadence.period_at(event.at)
-                charge = self._charges[item.id] = ChargePeriod(self.subscription, item, period)
-            yield charge, seen
+            charge, key = self._charges.get(item.id, (None, None))
+            if charge is None or key is None or not charge.region.holds(event.at):
+                charge = ChargePeriod(self.subscription, item, cadence.period_at(event.at))
+                key = ledger_key(charge)
+                self._charges[item.id] = charge, key
+            yield charge, key, seen
 
 
 def _meter(subscription: Subscription, meter_id: str) -> Meter:

@@ -54,7 +54,7 @@ def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]
         seen = counted[1]
         day, hour = clock.hour_of(seen.at)
         number, hours = days.get(day, (0, set()))
-        grown = hours | {hour}
+        grown = hours if hour in hours else hours | {hour}
         details += _items_of_a_day(number + 1, len(grown), in_a_detail) - (
             _items_of_a_day(number, len(hours), in_a_detail) if number else 0
         )

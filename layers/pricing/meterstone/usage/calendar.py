@@ -68,14 +68,14 @@ class Zone:
     A *wall time* is what the zone's clock shows, as microseconds since its 1970-01-01T00:00.
     """
 
-    __slots__ = ("_buckets", "_info", "_starts", "_today", "name")
+    __slots__ = ("_buckets", "_info", "_other_day", "_starts", "_today", "name")
 
     def __init__(self, name: str, info: tzinfo) -> None:
         """Wrap `info`, whose name in the database is `name`."""
         self.name = name
         self._info = info
         self._starts: dict[int, int] = {}
-        self._today = (0, 0, 0)
+        self._today = self._other_day = (0, 0, 0)
         self._buckets: dict[BucketSize, tuple[int, int]] = {}
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class Zone:
         return f"Zone({self.name!r})"
 
     def day_of(self, instant: int) -> int:
-        """Give the day that holds an instant. Remembers the last day: events come in order."""
+        """Give the day that holds an instant. Remembers the last two days: events come in order, or nearly."""
         start, end, day = self._today
         if start <= instant < end:
             return day
@@ -181,6 +181,9 @@ class Zone:
         return microseconds(shown.utcoffset() or timedelta())
 
     def _turn_to(self, instant: int) -> tuple[int, int, int]:
+        self._today, self._other_day = self._other_day, self._today
+        if self._today[0] <= instant < self._today[1]:
+            return self._today
         shown = self.wall(instant) // DAY + EPOCH_DAY
         day = min(max(shown, FIRST_DAY), LAST_DAY)
         # Where clocks were set back over midnight they show a day that is already over.

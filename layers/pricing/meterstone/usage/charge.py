@@ -69,6 +69,11 @@ class ChargePeriod:
         return zone(self.subscription.timezone)
 
     @cached_property
+    def origin(self) -> int:
+        """The day that holds the billing period's start."""
+        return self.zone.day_of(self.period.start)
+
+    @cached_property
     def first_day(self) -> int:
         """The day on which the charge begins; a recurring value is restated on it."""
         return self.zone.day_of(self.region.start)

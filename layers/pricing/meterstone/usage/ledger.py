@@ -113,6 +113,8 @@ class Ledger:
 
     def index_at(self, instant: int) -> int:
         """Find the charge that holds an instant."""
+        if len(self.charges) == 1:
+            return 0
         return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
 
 
