@@ -27,6 +27,14 @@ class UnknownSubscription(StoreError):  # noqa: N818 - the name says what is wro
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """One counting of all events. Those accepted up to ``cut`` were left to the rebuild that made it; 0: none."""
+
+    name: str
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Whose key it is, and which generation of counters is the live one."""
 
@@ -35,6 +43,17 @@ class Account:
     meters: tuple[Meter, ...] = ()
     #: Raised whenever the catalogue is written: what was read of it before may be out of date.
     version: int = 0
+    #: The live generation's.
+    cut: int = 0
+    #: The generation that a rebuild is filling, and the one that another has replaced a moment ago: events are
+    #: counted into these, too.
+    next: Generation | None = None
+    previous: Generation | None = None
+
+    @property
+    def live(self) -> Generation:
+        """The generation that is read."""
+        return Generation(self.generation, self.cut)
 
     def deleted_codes(self, now: int) -> frozenset[str]:
         """Name the codes that no live metric has."""
@@ -82,7 +101,15 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         text(profile, "gen") or _FIRST_GENERATION,
         meters,
         integer(profile, "ver"),
+        integer(profile, "cut"),
+        _generation(profile, "next"),
+        _generation(profile, "prev"),
     )
+
+
+def _generation(profile: Row, which: str) -> Generation | None:
+    name = text(profile, f"gen_{which}")
+    return Generation(name, integer(profile, f"cut_{which}")) if name else None
 
 
 def read_subscription(
@@ -104,16 +131,22 @@ def read_subscriptions(
     return [_SUBSCRIPTION.decode(text(rows[key], "doc")) for key in wanted if key in rows]
 
 
-def subscriptions_of_customer(table: Table, organization_id: str, customer_id: str) -> list[Subscription]:
+def subscriptions_of_customer(
+    table: Table, organization_id: str, customer_id: str, *, consistent: bool = False
+) -> list[Subscription]:
     """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
     pk = keys.of_customer(organization_id, customer_id).pk
-    return read_subscriptions(table, organization_id, _ids(table.query(pk, " ", "\U0010ffff")))
+    found = table.query(pk, " ", "\U0010ffff", consistent=consistent)
+    return read_subscriptions(table, organization_id, _ids(found), consistent=consistent)
 
 
-def subscriptions_by_external_id(table: Table, organization_id: str, external_id: str) -> list[Subscription]:
+def subscriptions_by_external_id(
+    table: Table, organization_id: str, external_id: str, *, consistent: bool = False
+) -> list[Subscription]:
     """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
     pk = keys.by_external_id(organization_id, external_id).pk
-    return read_subscriptions(table, organization_id, _ids(table.query(pk, " ", "\U0010ffff")))
+    found = table.query(pk, " ", "\U0010ffff", consistent=consistent)
+    return read_subscriptions(table, organization_id, _ids(found), consistent=consistent)
 
 
 def _ids(rows: Iterable[Row]) -> Iterator[str]:
