@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import batched
 from threading import Lock
 from typing import Any
 
@@ -188,9 +189,9 @@ class MemoryTable(Table):
 
     def put_new(self, item: Item) -> Item | None:
         """Write one item if there is none; give the one that there is."""
+        self._fault()
+        key, checked = _key_of(item), _checked(item)
         with self._lock:
-            self._fault()
-            key, checked = _key_of(item), _checked(item)
             before = self._items.get(key.pk, {}).get(key.sk)
             if before is not None:
                 return deepcopy(before)
@@ -208,11 +209,12 @@ class MemoryTable(Table):
             self.put(item)
 
     def delete_all(self, keys: Iterable[Key]) -> None:
-        """Remove many items, each for itself."""
-        for key in keys:
+        """Remove many items, 25 a call."""
+        for some in batched(keys, 25, strict=False):
             self._fault()
-            _check_key(key)
-            self._store(key, None)
+            for key in some:
+                _check_key(key)
+                self._store(key, None)
             self._written()
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
@@ -292,8 +294,9 @@ class MemoryTable(Table):
         items[key.sk] = item
 
     def _fault(self, *, versioned: bool = False) -> None:
-        number = self.writes
-        self.writes += 1
+        with self._lock:
+            number = self.writes
+            self.writes += 1
         if self.faults.before == number:
             raise Killed
         if self.faults.unavailable(number):

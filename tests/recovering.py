@@ -54,9 +54,7 @@ class Stream:
         """Log events as accepted now."""
         log = EventLog(self.table, ORGANIZATION.id)
         for usage in several:
-            arrival = Arrival.of(
-                usage.target, usage.event, max(self.clock.now, usage.event.at), {}, dated=True
-            )
+            arrival = Arrival.of(usage.target, usage.event, self.clock.now, {}, dated=True)
             assert log.append_each({0: arrival}) == {0: Outcome.NEW}
             key = keys.event(ORGANIZATION.id, *usage.target, usage.event.id)
             item = log._arrival_item(arrival, "mark") | key_item(key)
@@ -78,7 +76,8 @@ class Stream:
 def streaming(scenario: Scenario, table: Table | None = None) -> tuple[World, Stream]:
     """Give a world in which nothing happened yet, its clock at the end of the scenario."""
     world = World(scenario, MemoryTable(page_items=7) if table is None else table)
-    return world, Stream(world.table, Clock(scenario.end))
+    now = max(scenario.end, *(usage.event.at for usage in scenario.usage))
+    return world, Stream(world.table, Clock(now))
 
 
 def refresh(world: World) -> World:
