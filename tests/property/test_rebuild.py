@@ -11,10 +11,10 @@ from counting import check_analytics, describe, examples
 from memory_table import Faults, Killed
 from meterstone.store.lease import Busy
 from meterstone.store.rebuild import abandon, rebuild
-from recovering import WAIT, Stream, copy_of, generations, memory, refresh, stored, streaming
 from meterstone.usage.instant import DAY
+from recovering import WAIT, Stream, copy_of, generations, memory, refresh, stored, streaming
+from richness import rich
 from scenario import ORGANIZATION, Batch, Scenario, World, scenarios
-from test_counting_faults import rich
 
 
 def half_imported(scenario: Scenario) -> tuple[World, Stream]:
