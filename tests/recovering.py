@@ -114,7 +114,9 @@ def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
                 [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
             ]
         elif key.pk.startswith(prefix + "usage#"):
-            found[name] = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "due_pk"}}
+            kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "due_pk"}}
+            carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
+            found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
         elif key.pk.startswith(prefix + "rollup#"):
             into = sums[name.rpartition("#")[0]]
             for each, value in item.items():
