@@ -4,7 +4,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from meterstone.usage.instant import format_instant
-from meterstone_cli.backend import BackendUnavailable, ImportReport, KeyRecord, NewKey, Refuse
+from meterstone_cli.backend import (
+    BackendBusy,
+    BackendUnavailable,
+    ImportReport,
+    KeyRecord,
+    NewKey,
+    PoisonRecord,
+    Rebuilt,
+    Refuse,
+    Replayed,
+    Tell,
+    UnmatchedEvent,
+    Withdrawn,
+)
 from meterstone_cli.catalogue import Catalogue
 from meterstone_cli.usage_files import UsageEvent
 
@@ -20,10 +33,19 @@ class FakeBackend:
         self.events: dict[tuple[str, str | None, str], UsageEvent] = {}
         self.imported: set[tuple[str, tuple[str, str]]] = set()
         self.keys: dict[str, KeyRecord] = {}
+        #: Why a recovery is refused, if it is.
+        self.busy = ""
+        self.put_by: list[UnmatchedEvent] = []
+        self.set_aside: list[PoisonRecord] = []
+        self.differences: list[tuple[str, str, str]] = []
+        self.withdrawn: list[str] = []
+        self.abandoned = 0
 
     def _check(self) -> None:
         if self.down:
             raise BackendUnavailable("the table does not answer")
+        if self.busy:
+            raise BackendBusy(self.busy)
 
     def create_table(self) -> bool:
         self._check()
@@ -88,6 +110,38 @@ class FakeBackend:
         old = self.keys[key_id]
         self.keys[key_id] = KeyRecord(old.id, old.organization_id, old.name, old.created_at, 1_000_000)
         return True
+
+    def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
+        self._check()
+        return self.put_by
+
+    def poison(self) -> Sequence[PoisonRecord]:
+        self._check()
+        return self.set_aside
+
+    def replay(self, organization_id: str) -> Replayed:
+        self._check()
+        return Replayed(3, 1, len(self.put_by), {"meter m: no value": 2})
+
+    def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
+        self._check()
+        tell("counting the event log")
+        return Rebuilt(7, self.differences, swap)
+
+    def abandon_rebuild(self, organization_id: str, tell: Tell) -> None:
+        self._check()
+        self.abandoned += 1
+
+    def withdraw(
+        self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
+    ) -> Withdrawn:
+        self._check()
+        unknown = [each for each in ids if each.startswith("no")]
+        now = [each for each in ids if each not in unknown and each not in self.withdrawn]
+        before = [each for each in ids if each in self.withdrawn]
+        self.withdrawn += now
+        rebuilt = self.rebuild(organization_id, tell, swap=True) if rebuild and (now or before) else None
+        return Withdrawn(now, before, unknown, rebuilt)
 
 
 def shown(usage: UsageEvent) -> tuple[str | None, str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import batched
 from threading import Lock
 from typing import Any
 
@@ -29,6 +30,21 @@ SORT_KEY_BYTES = 1024
 EXPRESSION_BYTES = 4096
 DIGITS = 38
 
+#: Some of the words that an expression may not name an attribute by.
+_RESERVED = {
+    "AT",
+    "BEGIN",
+    "COUNT",
+    "DAY",
+    "DELETE",
+    "LAST",
+    "NEXT",
+    "NUMBER",
+    "PRIOR",
+    "START",
+    "STATE",
+    "TIME",
+}
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -173,9 +189,9 @@ class MemoryTable(Table):
 
     def put_new(self, item: Item) -> Item | None:
         """Write one item if there is none; give the one that there is."""
+        self._fault()
+        key, checked = _key_of(item), _checked(item)
         with self._lock:
-            self._fault()
-            key, checked = _key_of(item), _checked(item)
             before = self._items.get(key.pk, {}).get(key.sk)
             if before is not None:
                 return deepcopy(before)
@@ -183,7 +199,7 @@ class MemoryTable(Table):
             self._written()
             return None
 
-    def has_any(self, pk: str) -> tuple[bool, float]:
+    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
         """Tell whether a partition has any item."""
         return bool(self._items.get(pk)), 0.5
 
@@ -191,6 +207,15 @@ class MemoryTable(Table):
         """Write many items, each for itself."""
         for item in items:
             self.put(item)
+
+    def delete_all(self, keys: Iterable[Key]) -> None:
+        """Remove many items, 25 a call."""
+        for some in batched(keys, 25, strict=False):
+            self._fault()
+            for key in some:
+                _check_key(key)
+                self._store(key, None)
+            self._written()
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
         """Change one item; tell whether the condition held."""
@@ -269,8 +294,9 @@ class MemoryTable(Table):
         items[key.sk] = item
 
     def _fault(self, *, versioned: bool = False) -> None:
-        number = self.writes
-        self.writes += 1
+        with self._lock:
+            number = self.writes
+            self.writes += 1
         if self.faults.before == number:
             raise Killed
         if self.faults.unavailable(number):
@@ -287,33 +313,53 @@ class MemoryTable(Table):
 
 
 def _holds(condition: str | None, before: Item | None, values: Item) -> bool:
-    match condition:
-        case None:
-            return True
-        case "attribute_not_exists(pk)":
-            return before is None
-        case "v = :version":
-            found = {} if before is None else before.get("v", {})
-            return "N" in found and Decimal(found["N"]) == Decimal(values[":version"]["N"])
-        case _:
-            raise Refused(f"condition {condition}")
+    if condition is None:
+        return True
+    return any(
+        all(_term_holds(term, before or {}, values) for term in terms.split(" AND "))
+        for terms in condition.split(" OR ")
+    )
+
+
+def _term_holds(term: str, item: Item, values: Item) -> bool:
+    if parsed := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", term):
+        return (parsed[2] in item) != bool(parsed[1])
+    parsed = re.fullmatch(r"(\w+) (=|<) (:\w+)", term)
+    if parsed is None or parsed[1].upper() in _RESERVED:
+        raise Refused(f"condition {term}")
+    if parsed[1] not in item or item[parsed[1]].keys() != values[parsed[3]].keys():
+        return False
+    ((kind, found),) = item[parsed[1]].items()
+    wanted = values[parsed[3]][kind]
+    if kind == "S":
+        return found == wanted if parsed[2] == "=" else found < wanted
+    return Decimal(found) == Decimal(wanted) if parsed[2] == "=" else Decimal(found) < Decimal(wanted)
 
 
 def _updated(expression: str, key: Key, before: Item | None, values: Item) -> Item:
     if len(expression.encode()) > EXPRESSION_BYTES:
         raise Refused("an expression of more than 4 KB")
     item = dict(before) if before is not None else {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
-    parsed = re.fullmatch(r"(?:SET (\w+) = (:\w+))?(?:(?:^| )ADD (.+))?", expression)
+    parsed = re.fullmatch(r"(?:SET (.+?))?(?:(?:^| )REMOVE (.+?))?(?:(?:^| )ADD (.+))?", expression)
     if parsed is None or not expression:
         raise Refused(f"update {expression}")
-    if parsed[1]:
-        item[parsed[1]] = values[parsed[2]]
-    for term in (parsed[3] or "").split(", "):
-        if not term:
-            continue
+    named: list[str] = []
+    for term in filter(None, (parsed[1] or "").split(", ")):
+        name, _, value = term.partition(" = ")
+        item[name] = values[value]
+        named.append(name)
+    for name in filter(None, (parsed[2] or "").split(", ")):
+        item.pop(name, None)
+        named.append(name)
+    for term in filter(None, (parsed[3] or "").split(", ")):
         name, value = term.split(" ")
         known = Decimal(item.get(name, {"N": "0"})["N"])
         item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
+        named.append(name)
+    if len(set(named)) < len(named) or any(not re.fullmatch(r"\w+", name) for name in named):
+        raise Refused(f"update {expression}")
+    if _RESERVED & {name.upper() for name in named}:
+        raise Refused(f"a reserved word in {expression}")
     return _checked(item)
 
 

@@ -11,10 +11,11 @@ from typer.core import TyperGroup
 
 from meterstone import clock
 from meterstone.usage.instant import format_instant
-from meterstone_cli import engine, local
-from meterstone_cli.backend import Backend, BackendUnavailable
+from meterstone_cli import engine, local, recovering
+from meterstone_cli.backend import Backend, BackendBusy, BackendUnavailable
 from meterstone_cli.catalogue import Changes, read_catalogue
 from meterstone_cli.loading import FileReport, import_file, load_catalogue
+from meterstone_cli.options import Organization, TableName
 from meterstone_cli.problem import Refused
 from meterstone_cli.progress import say
 from meterstone_cli.server import HOST, PORT, ServerError, serve
@@ -32,13 +33,14 @@ class _Edge(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        ctx.obj = open_backend
         try:
             return super().invoke(ctx)
         except Refused as error:
             for problem in error.problems:
                 say(str(problem))
             raise typer.Exit(REFUSED) from error
-        except (engine.EngineError, ServerError) as error:
+        except (BackendBusy, engine.EngineError, ServerError) as error:
             say(str(error))
             raise typer.Exit(REFUSED) from error
         except BackendUnavailable as error:
@@ -67,17 +69,11 @@ app = typer.Typer(
 table = typer.Typer(no_args_is_help=True, help="The DynamoDB table.")
 catalogue = typer.Typer(no_args_is_help=True, help="Catalogues: folders of YAML or JSON files.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(recovering.app)
 app.add_typer(table, name="table")
 app.add_typer(catalogue, name="catalogue")
 app.add_typer(keys, name="keys")
 
-TableName = Annotated[str, typer.Option("--table", envvar="TABLE_NAME", help="Name of the DynamoDB table.")]
-Organization = Annotated[
-    str,
-    typer.Option(
-        "--organization", "-o", envvar="METERSTONE_ORGANIZATION", help="The organization's id, a UUID."
-    ),
-]
 Port = Annotated[
     int, typer.Option(min=1, max=65535, help="Port of 127.0.0.1 on which both endpoints are served.")
 ]

@@ -51,6 +51,65 @@ class KeyRecord:
     revoked_at: int | None = None
 
 
+class BackendBusy(Exception):  # noqa: N818 - it says what the organization is
+    """Something else must be done first, or be over; the message is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedEvent:
+    """An event that no line item is for. ``time`` and ``since``, when it was accepted, are microseconds."""
+
+    id: str
+    subscription: str | None
+    customer: str | None
+    code: str
+    time: int
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonRecord:
+    """A stream's record that could not be read, as JSON; why, and since when it is set aside (microseconds)."""
+
+    id: str
+    reason: str
+    since: int
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of the events that no line item was for; ``uncounted`` has reasons with their numbers."""
+
+    counted: int
+    withdrawn: int
+    waiting: int
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild counted, and every place that differed: its name, what was there, what is there now."""
+
+    events: int
+    differences: Sequence[tuple[str, str, str]]
+    swapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What became of transaction ids: withdrawn now, withdrawn before, or not in the log."""
+
+    now: Sequence[str]
+    before: Sequence[str]
+    unknown: Sequence[str]
+    rebuilt: Rebuilt | None = None
+
+
+#: Is told how far a long step has come.
+type Tell = Callable[[str], None]
+
+
 class Backend(Protocol):
     """A store of catalogues, usage and keys. Every method raises `BackendUnavailable`."""
 
@@ -90,3 +149,23 @@ class Backend(Protocol):
 
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""
+
+    def unmatched(self, organization_id: str) -> Iterable[UnmatchedEvent]:
+        """List the events that no line item is for."""
+
+    def poison(self) -> Iterable[PoisonRecord]:
+        """List the stream's records that could not be read."""
+
+    def replay(self, organization_id: str) -> Replayed:
+        """Count the events that a line item is for by now. Raises `BackendBusy`."""
+
+    def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
+        """Count all events anew, compare, and swap if it is wanted. Raises `BackendBusy`."""
+
+    def abandon_rebuild(self, organization_id: str, tell: Tell) -> None:
+        """Give up a rebuild that was stopped. Raises `BackendBusy`."""
+
+    def withdraw(
+        self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
+    ) -> Withdrawn:
+        """Withdraw events of `whose`: `s` or `c`, and a subscription's or customer's id. Raises `BackendBusy`."""

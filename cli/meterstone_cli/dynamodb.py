@@ -12,10 +12,28 @@ from meterstone.pricing.price import Price
 from meterstone.store import admin
 from meterstone.store.catalogue import Account, read_account, read_subscriptions
 from meterstone.store.imports import Given, Importer, Source
+from meterstone.store.lease import Busy
+from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, rebuild
+from meterstone.store.recovery import list_poison, list_unmatched
+from meterstone.store.replay import replay
 from meterstone.store.table import StoreUnavailable, Table
+from meterstone.store.withdraw import withdraw
 from meterstone.usage.arrival import Target
 from meterstone.usage.subscription import Customer
-from meterstone_cli.backend import BackendUnavailable, ImportReport, KeyRecord, NewKey, Refuse
+from meterstone_cli.backend import (
+    BackendBusy,
+    BackendUnavailable,
+    ImportReport,
+    KeyRecord,
+    NewKey,
+    PoisonRecord,
+    Rebuilt,
+    Refuse,
+    Replayed,
+    Tell,
+    UnmatchedEvent,
+    Withdrawn,
+)
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.usage_files import UsageEvent
 
@@ -25,6 +43,8 @@ def _one_line_errors() -> Iterator[None]:
     """Turn what the table's service says into one line for a person."""
     try:
         yield
+    except Busy as error:
+        raise BackendBusy(str(error)) from error
     except StoreUnavailable as error:
         raise BackendUnavailable(f"the table does not answer: {error}") from error
     except ClientError as error:
@@ -136,11 +156,66 @@ class DynamoDB:
         """Revoke a key; False if there is no such key."""
         return admin.revoke_key(self.table, key_id, clock.now())
 
+    @_one_line_errors()
+    def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
+        """List the events that no line item is for."""
+        return [
+            UnmatchedEvent(
+                each.event.id,
+                each.target.external_id if each.target.kind == "s" else None,
+                each.target.external_id if each.target.kind == "c" else None,
+                each.event.name,
+                each.event.at,
+                each.accepted,
+            )
+            for each in list_unmatched(self.table, organization_id)
+        ]
+
+    @_one_line_errors()
+    def poison(self) -> Sequence[PoisonRecord]:
+        """List the stream's records that could not be read."""
+        return [
+            PoisonRecord(each.digest, each.reason, each.since, each.record)
+            for each in list_poison(self.table)
+        ]
+
+    @_one_line_errors()
+    def replay(self, organization_id: str) -> Replayed:
+        """Count the events that a line item is for by now."""
+        report = replay(self.table, organization_id, clock.now)
+        reasons = Counter(reason for _, reason in report.uncounted)
+        return Replayed(report.counted, report.withdrawn, report.waiting, reasons)
+
+    @_one_line_errors()
+    def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
+        """Count all events anew, compare, and swap if it is wanted."""
+        return _rebuilt(rebuild(self.table, organization_id, Surroundings(progress=tell), swap=swap))
+
+    @_one_line_errors()
+    def abandon_rebuild(self, organization_id: str, tell: Tell) -> None:
+        """Give up a rebuild that was stopped."""
+        abandon(self.table, organization_id, Surroundings(progress=tell))
+
+    @_one_line_errors()
+    def withdraw(
+        self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
+    ) -> Withdrawn:
+        """Withdraw events of `whose`: `s` or `c`, and the subscription's or customer's id."""
+        around = Surroundings(progress=tell)
+        report = withdraw(self.table, organization_id, Target(*whose), ids, around, rebuild=rebuild)
+        rebuilt = None if report.rebuilt is None else _rebuilt(report.rebuilt)
+        return Withdrawn(report.withdrawn, report.before, report.unknown, rebuilt)
+
     def _account(self, organization_id: str) -> Account:
         account = read_account(self.table, organization_id, consistent=True)
         if account is None:
             raise BackendUnavailable(f"the organization {organization_id} has no catalogue: load one first")
         return account
+
+
+def _rebuilt(report: RebuildReport) -> Rebuilt:
+    found = [(f"{each.place} {each.attribute}", each.live, each.rebuilt) for each in report.differences]
+    return Rebuilt(report.events, found, report.swapped)
 
 
 def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:

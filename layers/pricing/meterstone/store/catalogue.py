@@ -27,6 +27,14 @@ class UnknownSubscription(StoreError):  # noqa: N818 - the name says what is wro
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """One counting of all events. Those accepted up to ``cut`` were left to the rebuild that made it; 0: none."""
+
+    name: str
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Whose key it is, and which generation of counters is the live one."""
 
@@ -35,6 +43,17 @@ class Account:
     meters: tuple[Meter, ...] = ()
     #: Raised whenever the catalogue is written: what was read of it before may be out of date.
     version: int = 0
+    #: The live generation's.
+    cut: int = 0
+    #: The generation that a rebuild is filling, and the one that another has replaced a moment ago: events are
+    #: counted into these, too.
+    next: Generation | None = None
+    previous: Generation | None = None
+
+    @property
+    def live(self) -> Generation:
+        """The generation that is read."""
+        return Generation(self.generation, self.cut)
 
     def deleted_codes(self, now: int) -> frozenset[str]:
         """Name the codes that no live metric has."""
@@ -82,7 +101,15 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         text(profile, "gen") or _FIRST_GENERATION,
         meters,
         integer(profile, "ver"),
+        integer(profile, "cut"),
+        _generation(profile, "next"),
+        _generation(profile, "prev"),
     )
+
+
+def _generation(profile: Row, which: str) -> Generation | None:
+    name = text(profile, f"gen_{which}")
+    return Generation(name, integer(profile, f"cut_{which}")) if name else None
 
 
 def read_subscription(

@@ -15,12 +15,14 @@ from typing import NamedTuple
 from meterstone.store import keys
 from meterstone.store.catalogue import (
     Account,
+    read_account,
     read_subscription,
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
 from meterstone.store.event_log import Entry, EventLog
 from meterstone.store.fold import Fold, Logged
+from meterstone.store.lease import Busy
 from meterstone.store.table import Row, Table, integer, key_item, text
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
 from meterstone.usage.instant import format_instant
@@ -83,7 +85,10 @@ class Importer:
         now: int,
         refuse: Callable[[int, Given, str], None],
     ) -> ImportReport:
-        """Import a source's events in the order of their lines; `refuse` is told of those that are not logged."""
+        """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
+
+        Raises `Busy` while a rebuild runs.
+        """
         report = ImportReport()
         records = {text(row, "sk"): row for row in self._table.query(self._imports, " ", "~")}
         record = records.get(source.digest)
@@ -92,6 +97,7 @@ class Importer:
             self._fold.roll(self._subscription, now)
             return report
         run = 1
+        self._refuse_beside_a_rebuild()
         if record is not None:
             report.resumed_after, run = integer(record, "line"), integer(record, "run") + 1
         self._fold.forget = frozenset(
@@ -102,6 +108,8 @@ class Importer:
         )
         unfinished = {_stream(each): row for each, row in records.items() if "done" not in row}
         self._remember(source, run, report.resumed_after, now)
+        # A rebuild that has begun meanwhile is seen here, or has seen that this import is not through.
+        self._refuse_beside_a_rebuild()
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
             for each, reason in self._import(_shard(source.digest, run), batch, unfinished, now, report):
@@ -153,6 +161,12 @@ class Importer:
         report.counted += len(logged)
         report.uncounted += [(position.number, reason) for position, reason in folded.uncounted]
         return refused
+
+    def _refuse_beside_a_rebuild(self) -> None:
+        account = read_account(self._table, self._organization_id, consistent=True)
+        if account is None or account.next is not None:
+            raise Busy("a rebuild is running, or was stopped: import when it is through, or given up")
+        self._fold.generation = account.generation
 
     def _subscriptions(self, target: Target) -> list[Subscription]:
         found = self._targets.get(target)

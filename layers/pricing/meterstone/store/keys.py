@@ -23,6 +23,7 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
 | unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
@@ -214,6 +215,16 @@ def event(organization_id: str, kind: str, external_id: str, transaction_id: str
 def unmatched(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
     """Key of an event that nobody's line item was for when it was to be counted."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#{part(transaction_id)}")
+
+
+def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
+    """Partition and prefix of the sort keys of one target's events that were put by."""
+    return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
+
+
+def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
+    """Key of the mark that the rebuild which made a generation has been through a target's log."""
+    return Key(f"{organization_id}#{generation}#scanned", f"{kind}#{part(external_id)}")
 
 
 def poison(digest: str) -> Key:

@@ -6,33 +6,31 @@ position is its sequence number within its shard.
 
 Before a batch's events are counted, what cannot be is set aside: a record that cannot be read, with the reason,
 and an event that nobody's line item is for yet, to be counted when the catalogue has caught up. Both are put under
-keys made of the record itself, so that the same batch again changes nothing.
+keys made of the record itself, so that the same batch again changes nothing. An event that was put by is not
+counted from here any more, whatever the catalogue has by the time that it is delivered again.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store import keys
-from meterstone.store.catalogue import (
-    Account,
-    read_account,
-    subscriptions_by_external_id,
-    subscriptions_of_customer,
-)
+from meterstone.store.catalogue import Account, Generation, read_account
+from meterstone.store.event_log import at_once
 from meterstone.store.fold import WRITERS, Fold, Logged
+from meterstone.store.history import put_by
+from meterstone.store.keys import Key
 from meterstone.store.ledgers import STREAM
 from meterstone.store.table import Item, Table, key_item
+from meterstone.store.targets import Targets
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
-from meterstone.usage.subscription import Subscription
 
-_MOST_TARGETS = 20_000
 _SHARD_DIGITS = 8
 #: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
@@ -66,7 +64,7 @@ class StreamFold:
     def __init__(self, table: Table) -> None:
         """Fold into a table."""
         self._table = table
-        self._targets: dict[tuple[str, Target], tuple[int, list[Subscription]]] = {}
+        self._targets = Targets(table)
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
         """Count a batch's events, in order. Raises `StoreUnavailable`: the batch is to be delivered again."""
@@ -93,55 +91,83 @@ class StreamFold:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
             # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
-            self._keep(organization_id, events, report)
+            self._keep(events, "0", report)
             return
         writer = int(events[0].position.shard[1:], 16) % WRITERS
         folding = Fold(self._table, organization_id, account.generation, writer=writer)
-        logged: list[Logged] = []
+        # The rebuild is over: its shard delivers nothing any more.
+        folding.forget = frozenset({rebuilt(account.generation)})
+        logged: list[tuple[Target, Logged]] = []
         strangers: list[_Arrived] = []
+        known = self._put_by(account, events)
         for each in events:
-            held = self._subscriptions(account, each.target)
-            owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
-            if folding.expects(each.event, owning):
-                logged.append(Logged(each.position, each.event, owning, each.accepted))
-            else:
+            owning = self._targets.owning(account, each.target, each.event)
+            if not folding.expects(each.event, owning):
                 strangers.append(each)
-        self._keep(organization_id, strangers, report)
-        folded = folding.fold(logged, now)
+            elif self._key(each) not in known:
+                logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
+        self._keep(strangers, account.generation, report)
+        folded = folding.fold(self._of(account, account.live, logged), now)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
+        if account.previous is not None:
+            # Whoever remembers the account reads it for a moment more.
+            before = Fold(self._table, organization_id, account.previous.name, writer=writer)
+            before.fold(self._of(account, account.previous, logged), now)
+        if account.next is not None:
+            after = Fold(self._table, organization_id, account.next.name, writer=writer)
+            after.fold([each for _, each in logged if each.accepted > account.next.cut], now)
 
-    def _keep(self, organization_id: str, events: Iterable[_Arrived], report: StreamReport) -> None:
-        """Put events by that nobody's line item is for."""
-        items = [
-            each.image
-            | key_item(keys.unmatched(organization_id, *each.target, each.event.id))
-            | {"put_at": {"N": str(each.accepted)}}
-            for each in events
-        ]
-        self._table.put_all(items)
-        report.unmatched += len(items)
+    def _of(
+        self, account: Account, generation: Generation, logged: Sequence[tuple[Target, Logged]]
+    ) -> list[Logged]:
+        """Leave out what the rebuild that made a generation has counted, or put by.
 
-    def _subscriptions(self, account: Account, target: Target) -> list[Subscription]:
-        """Look a target up; what was found holds until the catalogue changes.
-
-        Read consistently: an older answer would be kept under the new catalogue's version.
+        That is what was accepted up to its cut, of the targets that the catalogue had by then.
         """
-        known = self._targets.get((account.organization.id, target))
-        if known is not None and known[0] == account.version:
-            return known[1]
-        read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
-        found = read(self._table, account.organization.id, target.external_id, consistent=True)
-        if len(self._targets) >= _MOST_TARGETS:
-            self._targets.clear()
-        self._targets[account.organization.id, target] = account.version, found
-        return found
+        old = {target for target, each in logged if each.accepted <= generation.cut}
+        marks = {keys.scanned(account.organization.id, generation.name, *target): target for target in old}
+        scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
+        return [each for target, each in logged if each.accepted > generation.cut or target not in scanned]
+
+    def _put_by(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
+        """Name the events that were put by when they were delivered before: they are `replay`'s to count.
+
+        Cost: 1 read unit, and 1 for each event while anything is put by.
+        """
+        organization_id = account.organization.id
+        if not self._table.has_any(keys.unmatched(organization_id, "", "", "").pk, consistent=True)[0]:
+            return set()
+        found = self._table.batch_get(map(self._key, events), consistent=True)
+        return {key for key, row in found.items() if not put_by(row).void(account.generation)}
+
+    @staticmethod
+    def _key(each: _Arrived) -> Key:
+        return keys.unmatched(each.organization_id, *each.target, each.event.id)
+
+    def _keep(self, events: Sequence[_Arrived], live: str, report: StreamReport) -> None:
+        """Put events by that nobody's line item is for, unless they are: they may have been counted since."""
+
+        def keep(each: _Arrived) -> None:
+            item = each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}}
+            found = self._table.put_new(item)
+            if found is not None and "gen" in found and int(found["gen"]["S"]) > int(live):
+                # A rebuild that is not through put it by for itself: now it is for all.
+                self._table.put(item)
+
+        at_once(keep, events)
+        report.unmatched += len(events)
 
     def _set_aside(self, record: Mapping[str, Any], reason: str, now: int) -> None:
         content = json.dumps(record, default=str, sort_keys=True)
         item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
         item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
         self._table.put(item)
+
+
+def rebuilt(generation: str) -> str:
+    """Name the shard as which a rebuild counts the log into a generation."""
+    return "r" + generation
 
 
 def shard_name(shard: str) -> str:

@@ -286,8 +286,8 @@ class Table:
             pause()
         raise StoreUnavailable("the table is contended")
 
-    def has_any(self, pk: str) -> tuple[bool, float]:
-        """Tell whether a partition has any item, and the read units that it cost: 0.5.
+    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
+        """Tell whether a partition has any item, and the read units that it cost: 0.5, or 1.
 
         May be called from several threads at once, if nothing else is read meanwhile.
         """
@@ -297,6 +297,7 @@ class Table:
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": {"S": pk}},
             Limit=1,
+            ConsistentRead=consistent,
             ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
         )
@@ -305,15 +306,12 @@ class Table:
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, 25 a call, each for itself, whatever stands under their keys."""
         for some in batched(items, 25, strict=False):
-            wanted: dict[str, Any] = {self.name: [{"PutRequest": {"Item": item}} for item in some]}
-            for pause in _pauses():
-                answer = self._call(self.client.batch_write_item, RequestItems=wanted)
-                wanted = answer.get("UnprocessedItems") or {}
-                if not wanted:
-                    break
-                pause()
-            else:
-                raise StoreUnavailable("items were left unprocessed")
+            self._write_batch([{"PutRequest": {"Item": item}} for item in some])
+
+    def delete_all(self, keys: Iterable[Key]) -> None:
+        """Remove many items, 25 a call, each for itself, whether or not they are there."""
+        for some in batched(keys, 25, strict=False):
+            self._write_batch([{"DeleteRequest": {"Key": key_item(key)}} for key in some])
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
         """Change one item; tell whether the condition held."""
@@ -330,6 +328,16 @@ class Table:
         except Conflict:
             return False
         return True
+
+    def _write_batch(self, requests: list[Any]) -> None:
+        wanted: dict[str, Any] = {self.name: requests}
+        for pause in _pauses():
+            answer = self._call(self.client.batch_write_item, RequestItems=wanted)
+            wanted = answer.get("UnprocessedItems") or {}
+            if not wanted:
+                return
+            pause()
+        raise StoreUnavailable("items were left unprocessed")
 
     def _read(self, decoder: "msgspec.json.Decoder[Any]", kind: Any, call: Any, **request: Any) -> Any:
         self._decode = decoder.decode

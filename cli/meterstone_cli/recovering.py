@@ -1,0 +1,143 @@
+"""The commands that put right what went wrong: what was not counted, and what should not have been."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from meterstone.usage.instant import format_instant
+from meterstone_cli.backend import Backend, PoisonRecord, Rebuilt, UnmatchedEvent
+from meterstone_cli.options import Organization, TableName
+from meterstone_cli.progress import say
+
+REFUSED = 1
+NOT_UNDERSTOOD = 2
+
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
+
+
+app = typer.Typer()
+
+
+@app.command("unmatched")
+def unmatched(
+    ctx: typer.Context,
+    organization: Organization,
+    as_json: Json = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """List events that no line item is for: id, whose, code, time, since when, parted by tabs."""
+    for each in _open(ctx, table_name).unmatched(organization):
+        typer.echo(_json(each) if as_json else _line(each))
+
+
+@app.command("poison")
+def poison(ctx: typer.Context, as_json: Json = False, table_name: TableName = "meterstone") -> None:
+    """List the stream's records that could not be read: id, since when, reason, parted by tabs."""
+    for each in _open(ctx, table_name).poison():
+        line = "\t".join((each.id, format_instant(each.since), _printable(each.reason)))
+        typer.echo(_json(each) if as_json else line)
+
+
+@app.command("replay")
+def replay(ctx: typer.Context, organization: Organization, table_name: TableName = "meterstone") -> None:
+    """Count the events that no line item was for and one is for now, each once however often it is run."""
+    found = _open(ctx, table_name).replay(organization)
+    typer.echo(f"{found.counted} counted, {found.waiting} still match nothing")
+    if found.withdrawn:
+        typer.echo(f"  {found.withdrawn} were withdrawn")
+    for reason, count in found.uncounted.items():
+        typer.echo(f"  {count} were not counted: {_printable(reason)}")
+
+
+@app.command("rebuild")
+def rebuild(
+    ctx: typer.Context,
+    organization: Organization,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare, and change nothing.")] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up a rebuild that was stopped, and do no other.")
+    ] = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Count all events anew from the log, list what differs, and put it in place. Takes 3 minutes and more.
+
+    Both endpoints answer meanwhile, and events come in; imports and replays are refused. Stopped, it is run
+    again, or given up.
+    """
+    backend = _open(ctx, table_name)
+    if abandon:
+        backend.abandon_rebuild(organization, say)
+        typer.echo("there is no rebuild any more")
+    else:
+        _tell(backend.rebuild(organization, say, swap=not dry_run))
+
+
+@app.command("withdraw")
+def withdraw(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="TRANSACTION_ID...", help="The events' ids.")],
+    organization: Organization,
+    subscription: Annotated[
+        str | None, typer.Option(help="External id of the subscription whose events they are.")
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(help="External id of the customer whose events they are.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild/--no-rebuild", help="Take their effect out at once, or later.")
+    ] = True,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Withdraw events: kept in the log, marked, counted nowhere any more. Their ids stay taken.
+
+    Their effect is taken out by a rebuild. The exit status is 1 if an id is not in the log.
+    """
+    if (subscription is None) == (customer is None):
+        say("name either a --subscription or a --customer")
+        raise typer.Exit(NOT_UNDERSTOOD)
+    whose = ("s", subscription) if subscription is not None else ("c", customer or "")
+    found = _open(ctx, table_name).withdraw(organization, whose, ids, say, rebuild=rebuild)
+    typer.echo(f"{len(found.now)} withdrawn, {len(found.before)} were withdrawn before")
+    if found.rebuilt is not None:
+        _tell(found.rebuilt)
+    elif found.now or found.before:
+        typer.echo("they count as before until `rebuild` is run")
+    for each in found.unknown:
+        say(f"there is no event {_printable(each)}")
+    if found.unknown:
+        raise typer.Exit(REFUSED)
+
+
+def _open(ctx: typer.Context, table_name: str) -> Backend:
+    """Open the store as the command line does, which leaves how in the context."""
+    backend: Backend = ctx.obj(table_name)
+    return backend
+
+
+def _tell(found: Rebuilt) -> None:
+    for place, was, now in found.differences:
+        typer.echo("\t".join((place, was or "-", now or "-")))
+    count = len(found.differences)
+    differ = "nothing differs" if not count else f"{count} differ"
+    typer.echo(f"{found.events} events counted, {differ}: {'swapped' if found.swapped else 'not swapped'}")
+
+
+def _line(each: UnmatchedEvent) -> str:
+    whose = f"customer {each.customer}" if each.subscription is None else f"subscription {each.subscription}"
+    parts = (each.id, whose, each.code, format_instant(each.time), format_instant(each.since))
+    return "\t".join(map(_printable, parts))
+
+
+def _json(each: UnmatchedEvent | PoisonRecord) -> str:
+    instants = {"time", "since"}
+    found = {
+        name: format_instant(value) if name in instants else value for name, value in asdict(each).items()
+    }
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """Keep what an event says from moving the cursor or parting a line."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,0 +1,31 @@
+"""What is wrong, for a person to look at: events that nobody's line item is for, and records set aside."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from meterstone.store import keys
+from meterstone.store.catalogue import read_account
+from meterstone.store.history import FIRST, LAST, PutBy, read_unmatched
+from meterstone.store.table import Table, integer, text
+
+
+class Poison(NamedTuple):
+    """A record of the stream that could not be read: its content as JSON, why, and when it was set aside."""
+
+    digest: str
+    reason: str
+    record: str
+    since: int
+
+
+def list_unmatched(table: Table, organization_id: str) -> Iterator[PutBy]:
+    """List the events that were put by and are still to be counted. Cost: 2 queries."""
+    account = read_account(table, organization_id, consistent=True)
+    live = "0" if account is None else account.generation
+    return (each for each in read_unmatched(table, organization_id) if each.waiting(live))
+
+
+def list_poison(table: Table) -> Iterator[Poison]:
+    """List the records that were set aside. Cost: 1 query."""
+    for row in table.query(keys.poison("").pk, FIRST, LAST, consistent=True):
+        yield Poison(text(row, "sk"), text(row, "reason"), text(row, "record"), integer(row, "put_at"))

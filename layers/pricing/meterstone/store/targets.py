@@ -1,0 +1,34 @@
+"""Whose events they are: targets looked up in the catalogue, and remembered until it changes."""
+
+from meterstone.store.catalogue import Account, subscriptions_by_external_id, subscriptions_of_customer
+from meterstone.store.table import Table
+from meterstone.usage.arrival import Target
+from meterstone.usage.meter import Event
+from meterstone.usage.subscription import Subscription
+
+_MOST_TARGETS = 20_000
+
+
+class Targets:
+    """Looks targets up for the fold."""
+
+    def __init__(self, table: Table) -> None:
+        """Look targets up in a table."""
+        self._table = table
+        self._known: dict[tuple[str, Target], tuple[int, list[Subscription]]] = {}
+
+    def owning(self, account: Account, target: Target, event: Event) -> list[Subscription]:
+        """Give the target's subscriptions that hold an event's time."""
+        return [each for each in self._subscriptions(account, target) if each.span.holds(event.at)]
+
+    def _subscriptions(self, account: Account, target: Target) -> list[Subscription]:
+        known = self._known.get((account.organization.id, target))
+        if known is not None and known[0] == account.version:
+            return known[1]
+        read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
+        # What is remembered under a version must not be older than it.
+        found = read(self._table, account.organization.id, target.external_id, consistent=True)
+        if len(self._known) >= _MOST_TARGETS:
+            self._known.clear()
+        self._known[account.organization.id, target] = account.version, found
+        return found

@@ -1,0 +1,79 @@
+"""Withdrawing events: they stay in the log, marked, and are counted nowhere any more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from meterstone.store import keys
+from meterstone.store.history import item_of
+from meterstone.store.lease import Busy, Lease, leased
+from meterstone.store.rebuild import Rebuild, RebuildReport, Surroundings, refuse_unfinished_imports
+from meterstone.store.table import Action, Conflict, Table, key_item
+from meterstone.usage.arrival import Target
+
+
+@dataclass(slots=True)
+class WithdrawReport:
+    """What became of the ids: marked now, marked before, or not in the log. ``rebuilt``: what that changed."""
+
+    withdrawn: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    rebuilt: RebuildReport | None = None
+
+
+def withdraw(
+    table: Table,
+    organization_id: str,
+    target: Target,
+    ids: Sequence[str],
+    around: Surroundings,
+    *,
+    rebuild: bool = True,
+) -> WithdrawReport:
+    """Withdraw events of a subscription or a customer by their transaction ids. Raises `Busy`.
+
+    Their effect goes by the rebuild, this one or a later one: it leaves marked events out, and an event is never
+    counted into a rebuilt generation that was accepted before it. An event that was put by is not replayed. If no
+    id is known, nothing is done.
+    """
+    with leased(table, organization_id, "withdraw", around.clock) as lease:
+        if rebuild:
+            refuse_unfinished_imports(table, organization_id)
+        report = _mark(table, organization_id, target, ids, lease, around.clock())
+        if rebuild and (report.withdrawn or report.before):
+            report.rebuilt = Rebuild(table, organization_id, lease, around).run()
+        return report
+
+
+def _mark(
+    table: Table, organization_id: str, target: Target, ids: Sequence[str], lease: Lease, now: int
+) -> WithdrawReport:
+    report = WithdrawReport()
+    logged = {each: keys.event(organization_id, *target, each) for each in dict.fromkeys(ids)}
+    rows = table.batch_get(logged.values(), consistent=True)
+    for each, key in logged.items():
+        if key not in rows:
+            report.unknown.append(each)
+        elif "w" in rows[key]:
+            report.before.append(each)
+        else:
+            mark: Action = {
+                "TableName": table.name,
+                "Key": key_item(key),
+                "UpdateExpression": "SET w = :now",
+                "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(w)",
+                "ExpressionAttributeValues": {":now": {"N": str(now)}},
+            }
+            try:
+                table.transact([lease.action(), {"Update": mark}])
+            except Conflict as error:
+                raise Busy("another command took over: look what it does, and run this one again") from error
+            report.withdrawn.append(each)
+    # No longer listed. The replay looks at the log too, should the fold put one by only now.
+    put_by = table.batch_get(
+        (keys.unmatched(organization_id, *target, each) for each in (*report.withdrawn, *report.before)),
+        consistent=True,
+    )
+    done = {"done": {"N": str(now)}}
+    table.put_all(item_of(row) | done for row in put_by.values() if "done" not in row)
+    return report

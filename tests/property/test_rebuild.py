@@ -1,0 +1,206 @@
+"""A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counting import check_analytics, describe, examples
+from memory_table import Faults, Killed
+from meterstone.store.lease import Busy
+from meterstone.store.rebuild import abandon, rebuild
+from meterstone.usage.instant import DAY
+from recovering import WAIT, Stream, copy_of, generations, memory, refresh, stored, streaming
+from scenario import ORGANIZATION, Batch, Scenario, World, scenarios
+from stored import rich
+
+
+def half_imported(scenario: Scenario) -> tuple[World, Stream]:
+    """Count the first half of a scenario by an import, the second by the stream."""
+    world, stream = streaming(scenario)
+    half = len(scenario.usage) // 2
+    world.load("file", scenario.usage[:half], scenario.end)
+    stream.post(scenario.usage[half:])
+    stream.deliver()
+    return world, stream
+
+
+def check(world: World, stream: Stream, scenario: Scenario) -> None:
+    """Check that everything is counted once in the live generation, and that there is no other."""
+    refresh(world)
+    world.roll(stream.clock.now)
+    check_analytics(world, scenario.usage, stream.clock.now)
+    assert generations(memory(world)) <= {world.account.generation}
+    assert (world.account.next, world.account.previous) == (None, None)
+
+
+@examples(40)
+@given(scenarios())
+def test_a_rebuild_reproduces_what_was_counted(scenario: Scenario) -> None:
+    describe(scenario)
+    world, stream = half_imported(scenario)
+    before = copy_of(world)
+    report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+    assert (report.generation, report.swapped) == ("2", True)
+    # What the clock brought while the rebuild waited is all that may differ.
+    check(world, stream, scenario)
+    before.roll(stream.clock.now)
+    assert stored(memory(world), "2") == stored(memory(before), "1")
+
+
+@examples(20)
+@given(scenarios())
+def test_a_rebuild_finds_nothing_different_and_a_dry_one_changes_nothing(scenario: Scenario) -> None:
+    world, stream = half_imported(scenario)
+    stream.clock.sleep(200)
+    world.roll(stream.clock.now + WAIT)
+    before = {key: item for key, item in memory(world).items().items() if "#organization" not in key.pk}
+    report = rebuild(world.table, ORGANIZATION.id, stream.clock.around, swap=False)
+    assert (report.differences, report.swapped) == ([], False)
+    assert {
+        key: item for key, item in memory(world).items().items() if "#organization" not in key.pk
+    } == before
+
+
+@examples(60)
+@given(scenarios(), st.integers(0, 2**32))
+def test_events_that_come_at_any_moment_count_once(scenario: Scenario, seed: int) -> None:
+    """At every write of the rebuild something may be posted, delivered, or delivered again."""
+    describe(scenario)
+    random = Random(seed)  # noqa: S311 - nothing secret
+    world, stream = streaming(scenario)
+    usage = list(scenario.usage)
+    table = memory(world)
+
+    def meanwhile(_: int) -> bool:
+        table.faults = Faults()
+        if usage and random.random() < 0.2:
+            stream.post([usage.pop(0)])
+        if random.random() < 0.2:
+            stream.deliver(random.randint(stream.delivered, len(stream.records)), again=random.randint(0, 3))
+        if random.random() < 0.05:
+            world.roll(stream.clock.now)
+        table.faults = Faults(unavailable=meanwhile)
+        return False
+
+    first = random.randint(0, len(usage))
+    stream.post(usage[:first])
+    del usage[:first]
+    stream.deliver(random.randint(0, first))
+    for _ in range(random.randint(1, 2)):
+        table.faults = Faults(unavailable=meanwhile)
+        assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+        table.faults = Faults()
+    stream.post(usage)
+    stream.deliver(again=4)
+    check(world, stream, scenario)
+
+
+@examples(15)
+@given(scenarios(most_events=12), st.integers(0, 2**32))
+def test_no_answer_is_wrong_at_any_moment(scenario: Scenario, seed: int) -> None:
+    """Every event is delivered at once; whoever asks finds it, also with an account of half a minute ago."""
+    random = Random(seed)  # noqa: S311 - nothing secret
+    world, stream = streaming(scenario)
+    usage = list(scenario.usage)
+    table = memory(world)
+    remembered = [(stream.clock.now, refresh(world).account)]
+    moments = 0
+
+    def meanwhile(_: int) -> bool:
+        nonlocal moments
+        table.faults = Faults()
+        now = stream.clock.now
+        account = refresh(world).account
+        remembered.append((now, account))
+        if usage and random.random() < 0.3:
+            stream.post([usage.pop(0)])
+            stream.deliver()
+        if random.random() < 0.05:
+            moments += 1
+            for each in {each for at, each in remembered if at >= now - 30_000_000}:
+                world.account = each
+                world.roll(now)
+                check_analytics(world, tuple(stream.usage), now)
+        table.faults = Faults(unavailable=meanwhile)
+        return False
+
+    first = random.randint(0, len(usage))
+    stream.post(usage[:first])
+    del usage[:first]
+    stream.deliver()
+    table.faults = Faults(unavailable=meanwhile)
+    assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+
+
+def small() -> Scenario:
+    """Give a scenario with a chain, distinct values and buckets, one line item on each."""
+    scenario = rich()
+    (subscription,) = scenario.subscriptions
+    kept = ("meter 1 a", "meter 3 a", "meter 5 a")
+    items = tuple(each for each in subscription.line_items if each.id in kept)
+    end = scenario.usage[0].event.at + 9 * DAY
+    batches = (Batch(end, scenario.usage[:3]), Batch(end, scenario.usage[4:6]))
+    return replace(
+        scenario, subscriptions=(replace(subscription, line_items=items),), batches=batches, end=end
+    )
+
+
+def test_killed_at_any_write_a_rebuild_runs_again() -> None:
+    scenario = small()
+    world, stream = half_imported(scenario)
+    start = memory(world).writes
+    rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+    writes = memory(world).writes - start
+    check(world, stream, scenario)
+    assert writes > 25
+    for number in range(writes):
+        world, stream = half_imported(scenario)
+        table = memory(world)
+        table.faults = Faults(before=table.writes + number)
+        with pytest.raises(Killed):
+            rebuild(table, ORGANIZATION.id, stream.clock.around)
+        table.faults = Faults()
+        stream.deliver(again=9)
+        if number:
+            with pytest.raises(Busy, match="a rebuild is running, or was stopped: try again after"):
+                rebuild(table, ORGANIZATION.id, stream.clock.around)
+        stream.clock.now += WAIT
+        if number % 3 == 0:
+            abandon(table, ORGANIZATION.id, stream.clock.around)
+            check(world, stream, scenario)
+        assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
+        check(world, stream, scenario)
+
+
+def test_an_import_and_a_rebuild_keep_out_of_each_others_way() -> None:
+    scenario = small()
+    world, stream = half_imported(scenario)
+    table = memory(world)
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        world.load("stopped", scenario.usage, scenario.end)
+    table.faults = Faults()
+    with pytest.raises(Busy, match="the import of stopped is running, or was stopped: run it again first"):
+        rebuild(table, ORGANIZATION.id, stream.clock.around)
+    world.load("stopped", scenario.usage, scenario.end)
+
+    def importing(number: int) -> bool:
+        table.faults = Faults()
+        with pytest.raises(Busy, match="a rebuild is running"):
+            world.load("meanwhile", scenario.usage, scenario.end)
+        assert number
+        return False
+
+    def waiting(number: int) -> bool:
+        if refresh(world).account.next is not None:
+            importing(number)
+        return False
+
+    table.faults = Faults(unavailable=waiting)
+    assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+    check(world, stream, scenario)
+    world.load("meanwhile", scenario.usage, scenario.end)
+    check(world, stream, scenario)

@@ -1,0 +1,148 @@
+"""Worlds whose events come over HTTP: logged, delivered by a stream in any way that streams do, and recovered."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from memory_table import MemoryTable
+from meterstone.pricing.money import add, plain
+from meterstone.store import keys
+from meterstone.store.admin import write_catalogue
+from meterstone.store.catalogue import read_account
+from meterstone.store.event_log import EventLog, Outcome
+from meterstone.store.rebuild import Surroundings
+from meterstone.store.stream import StreamFold
+from meterstone.store.table import Table, key_item
+from meterstone.usage.arrival import Arrival
+from meterstone.usage.instant import MINUTE, parse_instant
+from scenario import ORGANIZATION, Scenario, Usage, World
+
+SECOND = 1_000_000
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    now: int
+
+    def __call__(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * SECOND)
+
+    @property
+    def around(self) -> Surroundings:
+        return Surroundings(self, self.sleep)
+
+
+@dataclass(slots=True)
+class Stream:
+    """A table's stream of two shards, whose records are delivered when the test says so."""
+
+    table: Table
+    clock: Clock
+    records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    delivered: int = 0
+    usage: list[Usage] = field(default_factory=list)
+
+    def post(self, several: Iterable[Usage]) -> None:
+        """Log events as accepted now."""
+        log = EventLog(self.table, ORGANIZATION.id)
+        for usage in several:
+            arrival = Arrival.of(usage.target, usage.event, self.clock.now, {}, dated=True)
+            assert log.append_each({0: arrival}) == {0: Outcome.NEW}
+            key = keys.event(ORGANIZATION.id, *usage.target, usage.event.id)
+            item = log._arrival_item(arrival, "mark") | key_item(key)
+            shard = f"shard {len(self.usage) % 2}"
+            change = {"SequenceNumber": str(100 + len(self.usage)), "NewImage": item}
+            self.records.append((shard, {"eventName": "INSERT", "dynamodb": change}))
+            self.usage.append(usage)
+
+    def deliver(self, until: int | None = None, *, again: int = 0) -> None:
+        """Deliver what was not yet, or its beginning; before it, as many records again as are said."""
+        until = len(self.records) if until is None else until
+        some = self.records[max(self.delivered - again, 0) : until]
+        for shard in ("shard 0", "shard 1"):
+            if records := [record for of, record in some if of == shard]:
+                StreamFold(self.table).fold(records, shard, self.clock.now)
+        self.delivered = max(self.delivered, until)
+
+
+def streaming(scenario: Scenario, table: Table | None = None) -> tuple[World, Stream]:
+    """Give a world in which nothing happened yet, its clock at the end of the scenario."""
+    world = World(scenario, MemoryTable(page_items=7) if table is None else table)
+    now = max(scenario.end, *(usage.event.at for usage in scenario.usage))
+    return world, Stream(world.table, Clock(now))
+
+
+def refresh(world: World) -> World:
+    """Read the account again."""
+    account = read_account(world.table, ORGANIZATION.id)
+    assert account is not None
+    world.account = account
+    return world
+
+
+def write(world: World, scenario: Scenario) -> None:
+    """Store another catalogue."""
+    write_catalogue(world.table, ORGANIZATION, scenario.meters, scenario.subscriptions, ())
+
+
+def memory(world: World) -> MemoryTable:
+    """Give the world's table."""
+    assert isinstance(world.table, MemoryTable)
+    return world.table
+
+
+def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
+    """Give all that a generation holds, without how it came to be: versions, positions, writers, grouping."""
+    found: dict[str, Any] = {}
+    details: dict[str, list[Any]] = defaultdict(list)
+    sums: dict[str, dict[str, Any]] = defaultdict(dict)
+    prefix = f"{ORGANIZATION.id}#{generation}#"
+    for key, item in table.items().items():
+        name = f"{key.pk.removeprefix(prefix)} {key.sk}"
+        if key.pk.startswith(prefix + "usage#") and key.sk.startswith("E#"):
+            _, item_id, start, *_ = key.sk.split("#")
+            origin = parse_instant(start)
+            details[f"{key.pk.removeprefix(prefix)} {item_id}"] += [
+                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
+            ]
+        elif key.pk.startswith(prefix + "usage#"):
+            kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "due_pk"}}
+            carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
+            found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
+        elif key.pk.startswith(prefix + "rollup#"):
+            into = sums[name.rpartition("#")[0]]
+            for each, value in item.items():
+                if each != "acc":
+                    into[each] = _plus(into.get(each, "0"), value["N"])
+    found |= {name: {each: v for each, v in item.items() if v != "0"} for name, item in sums.items()}
+    return {name: item for name, item in found.items() if item} | {
+        name: sorted(events) for name, events in details.items()
+    }
+
+
+def _plus(one: str, other: str) -> str:
+    return plain(add(Decimal(one), Decimal(other)))
+
+
+def generations(table: MemoryTable) -> set[str]:
+    """Name the generations that have any item."""
+    parts = [key.pk.split("#") for key in table.items() if key.pk.startswith(ORGANIZATION.id)]
+    return {each[1] for each in parts if len(each) > 2 and each[1].isdigit()}
+
+
+def copy_of(world: World) -> World:
+    """Give a world with a copy of the table."""
+    other = World.__new__(World)
+    other.scenario, other.table, other.account = world.scenario, memory(world).copy(), world.account
+    return other
+
+
+WAIT = 3 * MINUTE

@@ -1,0 +1,111 @@
+"""The commands that put right what went wrong: what they say, and their exit status."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fake_backend import FakeBackend
+from meterstone.usage.instant import parse_instant
+from meterstone_cli import __main__ as program
+from meterstone_cli.backend import PoisonRecord, UnmatchedEvent
+
+ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
+AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:00:01.5Z")
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    fake = FakeBackend()
+    monkeypatch.setattr(program, "open_backend", lambda _: fake)
+    return fake
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(program.app, [*arguments, "-o", ORGANIZATION])
+
+
+def test_events_that_no_line_item_is_for_are_listed(backend: FakeBackend) -> None:
+    backend.put_by = [
+        UnmatchedEvent("t1", "acme", None, "calls", AT, SINCE),
+        UnmatchedEvent("t\t2", None, "c 1", "new\nline", AT, SINCE),
+    ]
+    assert run("unmatched").stdout.splitlines() == [
+        "t1\tsubscription acme\tcalls\t2026-03-01T12:00:00Z\t2026-03-01T12:00:01.5Z",
+        "t\\t2\tcustomer c 1\tnew\\nline\t2026-03-01T12:00:00Z\t2026-03-01T12:00:01.5Z",
+    ]
+    first, second = run("unmatched", "--json").stdout.splitlines()
+    assert json.loads(first) == {
+        "id": "t1",
+        "subscription": "acme",
+        "customer": None,
+        "code": "calls",
+        "time": "2026-03-01T12:00:00Z",
+        "since": "2026-03-01T12:00:01.5Z",
+    }
+    assert json.loads(second)["code"] == "new\nline"
+
+
+def test_records_set_aside_are_listed_with_the_reason(backend: FakeBackend) -> None:
+    backend.set_aside = [PoisonRecord("abc", "KeyError: 'id'", SINCE, '{"x": 1}')]
+    plain = CliRunner().invoke(program.app, ["poison"])
+    assert plain.stdout == "abc\t2026-03-01T12:00:01.5Z\tKeyError: 'id'\n"
+    as_json = CliRunner().invoke(program.app, ["poison", "--json"])
+    assert json.loads(as_json.stdout)["record"] == '{"x": 1}'
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_replay_says_what_became_of_the_events() -> None:
+    assert run("replay").stdout.splitlines() == [
+        "3 counted, 0 still match nothing",
+        "  1 were withdrawn",
+        "  2 were not counted: meter m: no value",
+    ]
+
+
+def test_a_rebuild_lists_what_differs(backend: FakeBackend) -> None:
+    result = run("rebuild")
+    assert (result.stdout, result.stderr) == (
+        "7 events counted, nothing differs: swapped\n",
+        "counting the event log\n",
+    )
+    backend.differences = [("rollup T 2026-03#usd#m u01", "5", ""), ("subscription s C#1 d", "", "6")]
+    assert run("rebuild", "--dry-run").stdout.splitlines() == [
+        "rollup T 2026-03#usd#m u01\t5\t-",
+        "subscription s C#1 d\t-\t6",
+        "7 events counted, 2 differ: not swapped",
+    ]
+
+
+def test_a_rebuild_can_be_given_up(backend: FakeBackend) -> None:
+    assert run("rebuild", "--abandon").stdout == "there is no rebuild any more\n"
+    assert backend.abandoned == 1
+
+
+def test_events_are_withdrawn(backend: FakeBackend) -> None:
+    result = run("withdraw", "--subscription", "acme", "t1", "t2")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        ["2 withdrawn, 0 were withdrawn before", "7 events counted, nothing differs: swapped"],
+    )
+    later = run("withdraw", "--customer", "c", "--no-rebuild", "t2", "t3", "no1")
+    assert (later.exit_code, later.stdout.splitlines(), later.stderr) == (
+        program.REFUSED,
+        ["1 withdrawn, 1 were withdrawn before", "they count as before until `rebuild` is run"],
+        "there is no event no1\n",
+    )
+    assert backend.withdrawn == ["t1", "t2", "t3"]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("whose", [(), ("--subscription", "a", "--customer", "b")], ids=["nobody's", "both"])
+def test_a_withdrawal_says_whose_events(whose: tuple[str, ...]) -> None:
+    result = run("withdraw", *whose, "t1")
+    assert (result.exit_code, result.stderr) == (2, "name either a --subscription or a --customer\n")
+
+
+@pytest.mark.parametrize("command", [("replay",), ("rebuild",), ("rebuild", "--abandon")], ids="-".join)
+def test_what_stands_in_the_way_is_said(backend: FakeBackend, command: tuple[str, ...]) -> None:
+    backend.busy = "a rebuild is running"
+    result = run(*command)
+    assert (result.exit_code, result.stderr) == (program.REFUSED, "a rebuild is running\n")
