@@ -87,14 +87,17 @@ class Rebuild:
         while not report.swapped:
             account = self._account()
             report.events += self._count_log(account, after, done)
-            self._roll(after.name)
+            # Both as of one instant: what the clock has brought since it last published is no difference.
+            now = self._around.clock()
+            self._roll(account.generation, now)
+            self._roll(after.name, now)
             report.differences = self._compare(account.generation, after.name)
             if not swap:
                 break
             # It fails when the catalogue has changed, which may have brought targets that were not counted.
             report.swapped = self._swap(account, after)
         if report.swapped:
-            self._roll(after.name)
+            self._roll(after.name, self._around.clock())
         self.close()
         return report
 
@@ -198,12 +201,12 @@ class Rebuild:
         self._lease.renew()
         return folding.fold(logged, self._around.clock()).counted
 
-    def _roll(self, generation: str) -> None:
+    def _roll(self, generation: str, now: int) -> None:
         def subscription_of(subscription_id: str) -> Subscription:
             return read_subscription(self._table, self._organization_id, subscription_id)
 
         folding = Fold(self._table, self._organization_id, generation)
-        folding.roll(subscription_of, self._around.clock(), lambda _: self._lease.renew())
+        folding.roll(subscription_of, now, lambda _: self._lease.renew())
 
     def _compare(self, live: str, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
