@@ -15,14 +15,14 @@ from scenario import World
 from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 
-def test_a_late_event_republishes_a_year_in_steps() -> None:
-    """Under a volume price one event changes every later day: 14 months in 8 views are 112 rollups."""
-    end = START + 401 * DAY
-    world = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FALLING)], end)
-    usage = [call(f"e{day}", day * DAY, value=1) for day in range(400)]
-    world.load("year", usage, end)
+def test_a_late_event_republishes_years_in_steps() -> None:
+    """Under a volume price one event changes every later day: 27 months in 4 views are 108 rollups."""
+    end = START + 801 * DAY
+    world = world_of(BillingPeriod.ONETIME, [(meter("sum", Aggregation.SUM), FALLING)], end)
+    usage = [call(f"e{day}", day * DAY, value=1) for day in range(800)]
+    world.load("years", usage, end)
     check(world, usage, (DAY + 5, 380 * DAY))
-    late = [call("late", 2 * DAY + HOUR, value=150), call("later", 367 * DAY, value=-2)]
+    late = [call("late", 2 * DAY + HOUR, value=150), call("later", 767 * DAY, value=-2)]
     first = table_of(world).writes
     copy = table_of(world).copy()
     world.load("late", late, end)
