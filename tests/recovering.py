@@ -113,6 +113,13 @@ def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
             details[f"{key.pk.removeprefix(prefix)} {item_id}"] += [
                 [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
             ]
+        elif key.pk.startswith(prefix + "usage#") and key.sk.startswith("H#"):
+            _, item_id, _, day = key.sk.split("#")
+            origin = parse_instant(f"{day}T00:00:00Z")
+            details[f"{key.pk.removeprefix(prefix)} {item_id}"] += [
+                [origin + at, *rest] for at, *rest in json.loads(item.get("e", {"S": "[]"})["S"])
+            ]
+            found[name] = {"h": item["h"]}
         elif key.pk.startswith(prefix + "usage#"):
             kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "due_pk"}}
             carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
