@@ -6,14 +6,32 @@ A batch that fails is delivered again, without end: nothing is skipped, and what
 import os
 from typing import Any
 
+import boto3
 from aws_lambda_powertools.logging import Logger
+from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.store.stream import StreamFold
 from meterstone.store.table import Table
 
 logger = Logger()
-folding = StreamFold(Table.from_environment())
+
+
+def tell(poison: str) -> None:
+    """Send a record that was set aside, with the reason, to the queue that rings the alarm.
+
+    The record is in the table already: should the queue not take it, the stream must still go on.
+    """
+    url = os.environ.get("POISON_QUEUE_URL")
+    if url is None:
+        return
+    try:
+        boto3.client("sqs").send_message(QueueUrl=url, MessageBody=poison)
+    except (BotoCoreError, ClientError):
+        logger.exception("the queue did not take a record that was set aside")
+
+
+folding = StreamFold(Table.from_environment(), tell)
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:

@@ -155,6 +155,18 @@ def test_poison_is_set_aside_and_the_rest_counts(
     assert folding.table.items() == before
 
 
+def test_who_sets_poison_aside_is_told_its_content_and_why(folding: Folding) -> None:
+    told: list[str] = []
+    (poison,) = deepcopy(records_of(folding, [call("poison")]))
+    spoil("at", None)(poison)
+
+    StreamFold(folding.table, told.append).fold([poison], "shard", NOW)
+
+    (message,) = map(json.loads, told)
+    assert message["record"] == poison
+    assert message["reason"].startswith("KeyError")
+
+
 def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding) -> None:
     """Stopped at the first write that counts, what cannot be read is already kept."""
     records = deepcopy(records_of(folding, [call("bad"), call("good")]))

@@ -61,9 +61,10 @@ class _Arrived(NamedTuple):
 class StreamFold:
     """Folds batches of stream records into counters and rollups."""
 
-    def __init__(self, table: Table) -> None:
-        """Fold into a table."""
+    def __init__(self, table: Table, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Fold into a table; ``tell`` is given each record that is set aside, with the reason, as JSON text."""
         self._table = table
+        self._tell = tell
         self._targets = Targets(table)
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
@@ -163,6 +164,7 @@ class StreamFold:
         item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
         item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
         self._table.put(item)
+        self._tell(json.dumps({"reason": reason, "record": record}, default=str))
 
 
 def rebuilt(generation: str) -> str:
