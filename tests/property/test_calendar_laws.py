@@ -269,7 +269,7 @@ def test_a_boundary_is_an_anniversary_by_the_clock(cadence: Cadence, later: int)
     assert period is not None
     at = period.start
     assume(ZERO_TIME + DAY < at < END_OF_TIME - DAY)  # nearer, the clock shows no year that can be printed
-    # Where a zone skips a whole day, an anniversary on it moves by as much and shows the same time of the next day.
+    # Where a zone skips a whole day, an anniversary on it moves by as much: the same time of the next day.
     assume(clock.offset(at) - clock.offset(at - DAY) < DAY)
     anchor, shown = clock.local(cadence.anchor), clock.local(at)
     if shown.time() == anchor.time():
