@@ -121,7 +121,9 @@ def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
             ]
             found[name] = {"h": item["h"]}
         elif key.pk.startswith(prefix + "usage#"):
-            kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "due_pk"}}
+            kept = {
+                each: item[each] for each in item.keys() - {"v", "pos", "mov", "acc", "th", "l", "due_pk"}
+            }
             carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
             found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
         elif key.pk.startswith(prefix + "rollup#"):
