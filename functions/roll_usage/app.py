@@ -1,5 +1,6 @@
 """What the clock brings, every hour: recurring values restated, ended days of weighted sums, unfinished work."""
 
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
@@ -21,7 +22,5 @@ def handler(_event: dict[str, Any], _: object) -> None:
         if account is None:
             continue
         fold = Fold(table, organization_id, account.generation)
-        rolled = fold.roll(
-            lambda each, org=organization_id: read_subscription(table, org, each, consistent=True), now
-        )
+        rolled = fold.roll(partial(read_subscription, table, organization_id, consistent=True), now)
         logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from meterstone.pricing.money import plain
 from meterstone.store import keys
 from meterstone.store.counters import unpack_ledger_key
-from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Work, open_ledgers
+from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Work
+from meterstone.store.opening import open_ledgers
 from meterstone.store.slices import slice_of
 from meterstone.store.table import Action, Conflict, StoreUnavailable, Table, text
 from meterstone.usage.charge import ChargePeriod, add_amounts
