@@ -62,7 +62,7 @@ build: $(SAM)/.installed ## Build the functions and the layer (sam build)
 
 .PHONY: deploy-local
 deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
-	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m "" tests/deploy tests/clients $(ARGS)
+	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy $(ARGS)
 
 # Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
