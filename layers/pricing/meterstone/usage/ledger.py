@@ -7,7 +7,7 @@ its first event to now.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
@@ -18,9 +18,9 @@ from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
 from meterstone.usage.instant import HOUR
-from meterstone.usage.meter import Aggregation, Event, Meter, Observation, Uncounted
+from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import State, merge_states, quantity, shorter_than_a_day, state_of
-from meterstone.usage.subscription import LineItem, Subscription
+from meterstone.usage.subscription import Subscription
 
 _LONGEST_TEXT = 64
 _RETENTION = 48 * HOUR
@@ -116,17 +116,6 @@ class Ledger:
         if len(self.charges) == 1:
             return 0
         return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
-
-
-def line_items(
-    subscription: Subscription, event: Event
-) -> Iterator[tuple[LineItem, Observation | Uncounted]]:
-    """Give each line item that an event belongs to, with what it means to it."""
-    for item in subscription.line_items:
-        if item.meter is not None and item.meter.event_name == event.name:
-            seen = item.meter.observe(event)
-            if seen is not None and subscription.counted(item).holds(event.at):
-                yield item, seen
 
 
 def ledger_key(charge: ChargePeriod) -> LedgerKey:
