@@ -2,7 +2,8 @@
 
 It evaluates exactly the conditions and updates that the store uses, and refuses what DynamoDB would refuse: two
 actions on one item, more than 100 actions or 4 MB, items over 400 KB, keys that are empty or too long, numbers of
-more than 38 digits, values that an expression does not use. Figures are those of the developer guide's page
+more than 38 digits, values that an expression does not use. What depends on the data alone is `Refused`, as by the
+service; the rest is the store's own error. Figures are those of the developer guide's page
 "Quotas in Amazon DynamoDB". Faults can be injected: see `Faults`.
 """
 
@@ -20,7 +21,16 @@ import msgspec
 
 from meterstone.pricing.money import add, plain
 from meterstone.store.keys import Key
-from meterstone.store.table import Attribute, Conflict, Item, ReadCost, Row, StoreUnavailable, Table
+from meterstone.store.table import (
+    Attribute,
+    Conflict,
+    Item,
+    ReadCost,
+    Refused,
+    Row,
+    StoreUnavailable,
+    Table,
+)
 
 ITEM_BYTES = 400 * 1024
 TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -48,7 +58,7 @@ _RESERVED = {
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
-class Refused(AssertionError):  # noqa: N818 - named as what the service did
+class Invalid(AssertionError):  # noqa: N818 - named as what the request is
     """DynamoDB would answer a ValidationException: the store must never send this."""
 
 
@@ -157,7 +167,7 @@ class MemoryTable(Table):
         versioned = any("#usage#" in repr(action) for action in actions)
         self._fault(versioned=versioned)
         if not 1 <= len(actions) <= TRANSACTION_ACTIONS:
-            raise Refused(f"{len(actions)} actions in a transaction")
+            raise Invalid(f"{len(actions)} actions in a transaction")
         self.most_actions = max(self.most_actions, len(actions))
         writes: list[tuple[Key, Item | None]] = []
         stands: dict[int, Item] = {}
@@ -171,9 +181,9 @@ class MemoryTable(Table):
                 if before is not None and body.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
                     stands[place] = deepcopy(before)
         if len({key for key, _ in writes}) < len(writes):
-            raise Refused(f"two actions on one item: {sorted(key for key, _ in writes)}")
+            raise Invalid(f"two actions on one item: {sorted(key for key, _ in writes)}")
         if sum(_size(item) for _, item in writes if item is not None) > TRANSACTION_BYTES:
-            raise Refused("a transaction of more than 4 MB")
+            raise Invalid("a transaction of more than 4 MB")
         if failed:
             raise Conflict(stands)
         for key, item in writes:
@@ -237,7 +247,7 @@ class MemoryTable(Table):
         """Give an action's key, the item after it, whether its condition holds, and the item before it."""
         ((verb, body),) = action.items()
         if body["TableName"] != self.name:
-            raise Refused(f"table {body['TableName']}")
+            raise Invalid(f"table {body['TableName']}")
         key = _key_of(body["Item"] if verb == "Put" else body["Key"])
         before = self._items.get(key.pk, {}).get(key.sk)
         values: Item = body.get("ExpressionAttributeValues", {})
@@ -245,7 +255,7 @@ class MemoryTable(Table):
             re.findall(r":\w+", body.get("ConditionExpression", "") + " " + body.get("UpdateExpression", ""))
         )
         if used != values.keys():
-            raise Refused(f"values {sorted(values)} for {sorted(used)}")
+            raise Invalid(f"values {sorted(values)} for {sorted(used)}")
         holds = _holds(body.get("ConditionExpression"), before, values)
         match verb:
             case "Put":
@@ -255,14 +265,14 @@ class MemoryTable(Table):
             case "Update":
                 return key, _updated(body["UpdateExpression"], key, before, values), holds, before
             case _:
-                raise Refused(verb)
+                raise Invalid(verb)
 
     def _pages(self, pk: str, low: str, high: str, *, reverse: bool) -> Iterator[list[Item]]:
         _check_key(Key(pk, low))
         _check_key(Key(pk, high))
         first, last = low.encode(), high.encode()
         if first > last:
-            raise Refused("BETWEEN wants its lower bound first")
+            raise Invalid("BETWEEN wants its lower bound first")
         while True:
             order = self._order.get(pk, [])
             begin = bisect_left(order, first, key=lambda entry: entry[0])
@@ -326,7 +336,7 @@ def _term_holds(term: str, item: Item, values: Item) -> bool:
         return (parsed[2] in item) != bool(parsed[1])
     parsed = re.fullmatch(r"(\w+) (=|<) (:\w+)", term)
     if parsed is None or parsed[1].upper() in _RESERVED:
-        raise Refused(f"condition {term}")
+        raise Invalid(f"condition {term}")
     if parsed[1] not in item or item[parsed[1]].keys() != values[parsed[3]].keys():
         return False
     ((kind, found),) = item[parsed[1]].items()
@@ -338,11 +348,11 @@ def _term_holds(term: str, item: Item, values: Item) -> bool:
 
 def _updated(expression: str, key: Key, before: Item | None, values: Item) -> Item:
     if len(expression.encode()) > EXPRESSION_BYTES:
-        raise Refused("an expression of more than 4 KB")
+        raise Invalid("an expression of more than 4 KB")
     item = dict(before) if before is not None else {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
     parsed = re.fullmatch(r"(?:SET (.+?))?(?:(?:^| )REMOVE (.+?))?(?:(?:^| )ADD (.+))?", expression)
     if parsed is None or not expression:
-        raise Refused(f"update {expression}")
+        raise Invalid(f"update {expression}")
     named: list[str] = []
     for term in filter(None, (parsed[1] or "").split(", ")):
         name, _, value = term.partition(" = ")
@@ -357,9 +367,9 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
         item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
         named.append(name)
     if len(set(named)) < len(named) or any(not re.fullmatch(r"\w+", name) for name in named):
-        raise Refused(f"update {expression}")
+        raise Invalid(f"update {expression}")
     if _RESERVED & {name.upper() for name in named}:
-        raise Refused(f"a reserved word in {expression}")
+        raise Invalid(f"a reserved word in {expression}")
     return _checked(item)
 
 
@@ -371,7 +381,7 @@ def _exact(value: Decimal) -> Decimal:
 
 def _checked_number(text: str) -> str:
     if not _NUMBER.fullmatch(text):
-        raise Refused(f"not a number: {text}")
+        raise Invalid(f"not a number: {text}")
     _exact(Decimal(text))
     return text
 
@@ -381,11 +391,11 @@ def _checked(item: Item) -> Item:
     for name, value in item.items():
         ((kind, text),) = value.items()
         if kind not in {"S", "N"} or not isinstance(text, str):
-            raise Refused(f"{name}: {value}")
+            raise Invalid(f"{name}: {value}")
         if kind == "N":
             _checked_number(text)
     if ("due_pk" in item) != ("due_at" in item) or not item.get("due_at", {"S": "-"})["S"]:
-        raise Refused("half a key of the index")
+        raise Invalid("half a key of the index")
     if _size(item) > ITEM_BYTES:
         raise Refused(f"an item of {_size(item)} bytes")
     return {
@@ -411,7 +421,7 @@ def _key_of(item: Item) -> Key:
 
 def _check_key(key: Key) -> None:
     if not 0 < len(key.pk.encode()) <= PARTITION_KEY_BYTES or not 0 < len(key.sk.encode()) <= SORT_KEY_BYTES:
-        raise Refused(f"key {key}")
+        raise Invalid(f"key {key}")
 
 
 def _row(item: Item) -> Row:

@@ -16,7 +16,7 @@ from meterstone.store.lease import Busy
 from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, rebuild
 from meterstone.store.recovery import list_poison, list_unmatched
 from meterstone.store.replay import replay
-from meterstone.store.table import StoreUnavailable, Table
+from meterstone.store.table import Refused, StoreUnavailable, Table
 from meterstone.store.withdraw import withdraw
 from meterstone.usage.arrival import Target
 from meterstone.usage.subscription import Customer
@@ -47,6 +47,8 @@ def _one_line_errors() -> Iterator[None]:
         raise BackendBusy(str(error)) from error
     except StoreUnavailable as error:
         raise BackendUnavailable(f"the table does not answer: {error}") from error
+    except Refused as error:
+        raise BackendUnavailable(f"the table would not take it: {error}") from error
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
             raise BackendUnavailable("there is no such table: make it first") from error

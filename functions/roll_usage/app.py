@@ -8,19 +8,25 @@ from aws_lambda_powertools.logging import Logger
 from meterstone import clock
 from meterstone.store.catalogue import list_organizations, read_account, read_subscription
 from meterstone.store.fold import Fold
-from meterstone.store.table import Table
+from meterstone.store.table import Refused, Table
 
 logger = Logger()
 table = Table.from_environment()
 
 
 def handler(_event: dict[str, Any], _: object) -> None:
-    """Publish what is due in every organization."""
-    now = clock.now()
+    """Publish what is due in every organization. Raises `Refused` at the end: see `Fold.roll`."""
+    now, refused = clock.now(), []
     for organization_id in list_organizations(table):
         account = read_account(table, organization_id, consistent=True)
         if account is None:
             continue
         fold = Fold(table, organization_id, account.generation)
-        rolled = fold.roll(partial(read_subscription, table, organization_id, consistent=True), now)
-        logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})
+        try:
+            rolled = fold.roll(partial(read_subscription, table, organization_id, consistent=True), now)
+        except Refused as error:
+            refused.append(f"{organization_id}: {error}")
+        else:
+            logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})
+    if refused:
+        raise Refused("; ".join(refused))

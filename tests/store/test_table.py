@@ -9,7 +9,7 @@ import pytest
 
 from memory_table import MemoryTable
 from meterstone.store.keys import Key
-from meterstone.store.table import Conflict, Item, Page, Row, Table, key_item, page_decoder, text
+from meterstone.store.table import Conflict, Item, Page, Refused, Row, Table, key_item, page_decoder, text
 
 #: Whether the engine is the embedded one, and not one that the environment names.
 MINISTACK = "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ
@@ -183,3 +183,12 @@ def test_what_is_due_is_listed_by_its_time(table: Table, pk: str) -> None:
     table.put(item("early", None))
     assert table.due(pk, "2024-02") == [Key(pk, "now")]
     assert table.due(pk + "#other", "2024-02") == []
+
+
+@pytest.mark.parametrize("verb", ["Put", "Update"])
+def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> None:
+    long = "1" * 39
+    key = Key(pk, "a")
+    action = put(table, key, n={"N": long}) if verb == "Put" else add(table, key, n=long)
+    with pytest.raises(Refused):
+        table.transact([action])

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, Inexact
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 from counting import check_analytics
-from memory_table import MemoryTable
+from memory_table import Faults, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store import keys
 from meterstone.store.admin import write_catalogue
 from meterstone.store.event_log import Target
 from meterstone.store.fold import WRITERS
 from meterstone.store.keys import Key
+from meterstone.store.ledgers import Change, Opened
 from meterstone.store.stream import StreamFold, StreamReport, shard_name
-from meterstone.store.table import Row, Table
+from meterstone.store.table import Refused, Row, Table
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
@@ -360,16 +361,21 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     assert store.cost.accepted == NOW - MINUTE
 
 
-@pytest.fixture
-def fold_usage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Load the function over a table in memory."""
-    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: memory(World(SCENARIO))))
-    spec = importlib.util.spec_from_file_location("fold_usage", ROOT / "functions" / "fold_usage" / "app.py")
+def function(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load a function over a table."""
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
+    spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / name / "app.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def fold_usage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load the function over a table in memory."""
+    return function("fold_usage", memory(World(SCENARIO)), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -406,3 +412,92 @@ def test_shards_have_names_of_their_own() -> None:
     names = {shard_name(f"shardId-{number:020}-{number:08x}") for number in range(2000)}
     assert len(names) == 2000
     assert all(name.startswith("s") and len(name) == 9 for name in names)
+
+
+TOO_LONG = Decimal("123456789012.123456789")
+
+
+@pytest.fixture
+def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a number of the table have 18 digits: 38 are only reached by many events of the largest numbers."""
+    monkeypatch.setattr("memory_table.DIGITS", 18)
+
+
+@pytest.mark.usefixtures("short_numbers")
+@pytest.mark.parametrize("place", [0, 3, 6], ids=["first", "in the midst", "last"])
+def test_what_the_table_would_not_take_is_set_aside_and_the_rest_counts(place: int) -> None:
+    """Halved until it is found: each of the others counts, before it and after it, those of other ledgers too."""
+    both = tuple(subscription(name, replace(SUBSCRIPTION.line_items[0], id=f"item {name}")) for name in "ab")
+    folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
+    usage = [call(f"e{number}", ext=f"ext {'ab'[number % 2]}", value=number) for number in range(6)]
+    bad = call("bad", value=TOO_LONG)
+    records = records_of(folding, [*usage[:place], bad, *usage[place:]])
+    report = fold(folding, records)
+    assert (report.events, report.counted, report.uncounted, len(report.poison)) == (7, 7, 1, 1)
+    (item,) = partition(folding.table, "poison").values()
+    assert json.loads(item["record"]["S"]) == records[place]
+    assert item["reason"]["S"].startswith(
+        "meter calls: the table would not take it: a number of more than 18"
+    )
+    check_analytics(folding.world, tuple(usage), NOW)
+    before = folding.table.items()
+    fold(folding, records)
+    assert folding.table.items() == before
+
+
+@pytest.mark.usefixtures("short_numbers")
+def test_what_the_table_would_not_take_is_kept_before_its_position_is_passed() -> None:
+    """Killed at each write and delivered again, it is set aside once, and the others count once."""
+    usage = [call("a"), call("bad", value=TOO_LONG), call("b", value=2)]
+    stop, killed = -1, True
+    while killed:
+        stop += 1
+        folding = Folding(World(SCENARIO), Stream(Random(5)))  # noqa: S311 - nothing secret
+        records_of(folding, usage)
+        folding.table.faults.before = folding.table.writes + stop
+        folding.drain(NOW)
+        killed = folding.table.faults.before is None
+        folding.table.faults = Faults()
+        assert len(partition(folding.table, "poison")) == 1
+        check_analytics(folding.world, (usage[0], usage[2]), NOW)
+    assert stop >= 5, "three together, one and then two of them, the record, and the last one"
+
+
+def test_a_number_that_cannot_be_exact_is_set_aside_too(
+    folding: Folding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(opened: Opened, *arguments: Any) -> Change | None:
+        if any(counted.observation.id == "bad" for counted in opened.batch):
+            raise Inexact
+        return plainly(opened, *arguments)
+
+    plainly = Opened.change
+    monkeypatch.setattr(Opened, "change", change)
+    usage = [call("a"), call("bad", value=9), call("b", value=2)]
+    report = fold(folding, records_of(folding, usage))
+    assert report.poison == ["meter calls: the table would not take it: a number is out of range: Inexact"]
+    check_analytics(folding.world, (usage[0], usage[2]), NOW)
+
+
+@pytest.mark.usefixtures("short_numbers")
+def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a level comes to by the clock alone is no event's: nothing is set aside, and it is told of."""
+    level = Meter("level", "level", "", Aggregation.WEIGHTED_SUM, "call", "value")
+    names = "abc"
+    items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}", meter=level) for name in names]
+    scenario = Scenario((level,), tuple(map(subscription, names, items)), (), NOW)
+    folding = Folding(World(scenario), Stream(Random(5)))  # noqa: S311 - nothing secret
+    # A day of March brings a 31st: of 1000, one of more than 18 digits.
+    usage = [call(name, START + DAY, ext=f"ext {name}", value=31_000) for name in "ac"]
+    usage.append(call("b", START + DAY, ext="ext b", value=100_000))
+    fold(folding, records_of(folding, usage), START + DAY)
+    roll_usage = function("roll_usage", folding.table, monkeypatch)
+    monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
+    with pytest.raises(Refused, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"):
+        roll_usage.handler({}, None)
+    worth = {name: folding.world.days(external_subscription_id=f"ext {name}") for name in names}
+    day = (parse_day(START + DAY), "usd", "level")
+    assert worth == {"a": {day: (Decimal(1000), 25000)}, "b": {}, "c": {day: (Decimal(1000), 25000)}}
+    assert not partition(folding.table, "poison")

@@ -6,6 +6,9 @@ below the remembered positions and change nothing; killed between two transactio
 
 What does not fit a transaction of 100 actions is counted first and published in steps: the ledger's head says
 from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
+
+What the table would not take, however often it came, is halved until it is one event; that is set aside, and the
+others count.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +22,7 @@ from meterstone.store.counters import unpack_ledger_key
 from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Work
 from meterstone.store.opening import open_ledgers
 from meterstone.store.slices import slice_of
-from meterstone.store.table import Action, Conflict, StoreUnavailable, Table, text
+from meterstone.store.table import Action, Conflict, Refused, StoreUnavailable, Table, text
 from meterstone.usage.charge import ChargePeriod, add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.ledger import Counted, LedgerKey, Position, ledger_key
@@ -50,11 +53,13 @@ class Logged(NamedTuple):
 class FoldReport:
     """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
 
-    An event that no line item's meter is for stands among the ``uncounted`` too.
+    An event that no line item's meter is for stands among the ``uncounted`` too, and one that the table would not
+    take. ``unpublished`` names ledgers of which the rollups would not take what they come to.
     """
 
     counted: int = 0
     uncounted: list[tuple[Position, str]] = field(default_factory=list)
+    unpublished: list[str] = field(default_factory=list)
 
 
 class Fold:
@@ -72,6 +77,8 @@ class Fold:
         self.writer = writer
         #: Shards that will deliver nothing any more: ledgers drop their positions when next written.
         self.forget: frozenset[str] = frozenset()
+        #: Told of an event that the table would not take, and why, before the position moves past it.
+        self.set_aside: Callable[[Position, str], None] = lambda _position, _reason: None
         self._known: dict[str, _Matcher] = {}
 
     def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
@@ -95,7 +102,7 @@ class Fold:
             if not counted and not reasons:
                 reasons.append("no meter of a line item counts it")
             report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
-        self._fold_all(works, now)
+        self._fold_all(works, now, report)
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
@@ -112,9 +119,9 @@ class Fold:
 
         Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
-        nothing.
+        nothing. Raises `Refused`, when everything else is done, if the rollups would not take something.
         """
-        rolled = 0
+        rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Once through is enough: a ledger that was brought up to now is due later.
         for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
@@ -126,9 +133,11 @@ class Fold:
                     key = unpack_ledger_key(row)
                     subscription = subscription_of(key.subscription_id)
                     works[key] = Work(subscription, _meter(subscription, key.meter_id))
-            self._fold_all(works, now)
+            self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
+        if report.unpublished:
+            raise Refused("; ".join(report.unpublished))
         return rolled
 
     def _matcher(self, subscription: Subscription) -> "_Matcher":
@@ -139,27 +148,35 @@ class Fold:
             matcher = self._known[subscription.id] = _Matcher(subscription)
         return matcher
 
-    def _fold_all(self, works: Mapping[LedgerKey, Work], now: int) -> None:
+    def _fold_all(self, works: Mapping[LedgerKey, Work], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
             wave = {key: waiting[key] for key in list(waiting)[:_LEDGERS_AT_ONCE]}
             batches = {
                 key: slice_of(work.subscription, work.meter, work.events) for key, work in wave.items()
             }
-            self._fold_wave(wave, batches, now)
+            self._fold_wave(wave, batches, now, report)
             for key, work in wave.items():
                 work.events = work.events[len(batches[key]) :]
                 if not work.events:
                     del waiting[key]
 
     def _fold_wave(
-        self, works: Mapping[LedgerKey, Work], batches: Mapping[LedgerKey, list[Counted]], now: int
+        self,
+        works: Mapping[LedgerKey, Work],
+        batches: Mapping[LedgerKey, list[Counted]],
+        now: int,
+        report: FoldReport,
     ) -> None:
         """Write what fits together in one transaction, and the rest ledger by ledger."""
         alone: list[LedgerKey] = []
         together: list[tuple[LedgerKey, Change]] = []
         for opened in self._open(works, batches, now):
-            change = opened.change(now, self.writer, self.forget)
+            try:
+                change = self._change(opened, now)
+            except Refused:
+                alone.append(opened.ledger.key)
+                continue
             if change is None:
                 continue
             if change.stale:
@@ -169,29 +186,61 @@ class Fold:
         for pack in _packs(together):
             try:
                 self._write([change for _, change in pack])
-            except Conflict:
+            except (Conflict, Refused):
                 alone += [key for key, _ in pack]
         for key in alone:
-            self._finish(key, works[key], batches[key], now)
+            self._finish(key, works[key], batches[key], now, report)
 
-    def _finish(self, key: LedgerKey, work: Work, batch: list[Counted], now: int) -> None:
+    def _finish(self, key: LedgerKey, work: Work, batch: list[Counted], now: int, report: FoldReport) -> None:
         """Bring one ledger up to date, in as many transactions as it takes, whoever else writes to it."""
         conflicts = 0
         while conflicts < _ATTEMPTS:
             (opened,) = self._open({key: work}, {key: batch}, now)
-            change = opened.change(now, self.writer, self.forget)
-            if change is None:
-                return
             try:
+                change = self._change(opened, now)
+                if change is None:
+                    return
                 self._write([change])
             except Conflict:
                 conflicts += 1
                 continue
+            except Refused as refused:
+                self._finish_halves(key, work, opened.batch, now, report, refused)
+                return
             if not change.stale:
                 return
             # Counted: what is left is to publish, from where the head says.
             batch = []
         raise StoreUnavailable("a ledger is contended")
+
+    def _finish_halves(
+        self,
+        key: LedgerKey,
+        work: Work,
+        batch: list[Counted],
+        now: int,
+        report: FoldReport,
+        refused: Refused,
+    ) -> None:
+        """Find the events that a ledger cannot take, set them aside, and count the others."""
+        match batch:
+            case []:
+                report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
+            case [counted]:
+                reason = f"meter {work.meter.code}: the table would not take it: {refused}"
+                self.set_aside(counted.position, reason)
+                report.uncounted.append((counted.position, reason))
+            case _:
+                middle = len(batch) // 2
+                self._finish(key, work, batch[:middle], now, report)
+                self._finish(key, work, batch[middle:], now, report)
+
+    def _change(self, opened: Opened, now: int) -> Change | None:
+        try:
+            return opened.change(now, self.writer, self.forget)
+        except ArithmeticError as error:
+            # Of more digits than are ever lost: no later attempt would come to another end.
+            raise Refused(f"a number is out of range: {type(error).__name__}") from error
 
     def _open(
         self, works: Mapping[LedgerKey, Work], batches: Mapping[LedgerKey, list[Counted]], now: int

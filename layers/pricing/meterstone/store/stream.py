@@ -5,8 +5,9 @@ new to the log and have no position of their own (those of an import have: it fo
 position is its sequence number within its shard.
 
 Before a batch's events are counted, what cannot be is set aside: a record that cannot be read, with the reason,
-and an event that nobody's line item is for yet, to be counted when the catalogue has caught up. Both are put under
-keys made of the record itself, so that the same batch again changes nothing. An event that was put by is not
+and an event that nobody's line item is for yet, to be counted when the catalogue has caught up. An event that the
+table would not take turns out while counting: its record is set aside before its position is passed. All are put
+under keys made of the record itself, so that the same batch again changes nothing. An event that was put by is not
 counted from here any more, whatever the catalogue has by the time that it is delivered again.
 """
 
@@ -38,13 +39,14 @@ _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 @dataclass(slots=True)
 class StreamReport:
-    """What became of a batch of records."""
+    """What became of a batch of records; of those that were set aside, why (see also `FoldReport`)."""
 
     events: int = 0
     counted: int = 0
     unmatched: int = 0
     uncounted: int = 0
     poison: list[str] = field(default_factory=list)
+    unpublished: list[str] = field(default_factory=list)
 
 
 class _Arrived(NamedTuple):
@@ -56,6 +58,7 @@ class _Arrived(NamedTuple):
     event: Event
     accepted: int
     image: Item
+    record: Mapping[str, Any]
 
 
 class StreamFold:
@@ -80,8 +83,7 @@ class StreamFold:
             try:
                 found = _read(record, image, name)
             except _UNREADABLE as error:
-                self._set_aside(record, f"{type(error).__name__}: {error}", now)
-                report.poison.append(str(error))
+                self._set_aside(record, f"{type(error).__name__}: {error}", now, report)
             else:
                 arrived.setdefault(found.organization_id, []).append(found)
         for organization_id, events in arrived.items():
@@ -96,6 +98,8 @@ class StreamFold:
             return
         writer = int(events[0].position.shard[1:], 16) % WRITERS
         folding = Fold(self._table, organization_id, account.generation, writer=writer)
+        records = {each.position: each.record for each in events}
+        folding.set_aside = lambda position, reason: self._set_aside(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuilt(account.generation)})
         logged: list[tuple[Target, Logged]] = []
@@ -111,6 +115,7 @@ class StreamFold:
         folded = folding.fold(self._of(account, account.live, logged), now)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
+        report.unpublished += folded.unpublished
         if account.previous is not None:
             # Whoever remembers the account reads it for a moment more.
             before = Fold(self._table, organization_id, account.previous.name, writer=writer)
@@ -159,12 +164,13 @@ class StreamFold:
         at_once(keep, events)
         report.unmatched += len(events)
 
-    def _set_aside(self, record: Mapping[str, Any], reason: str, now: int) -> None:
+    def _set_aside(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         content = json.dumps(record, default=str, sort_keys=True)
         item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
         item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
         self._table.put(item)
         self._tell(json.dumps({"reason": reason, "record": record}, default=str))
+        report.poison.append(reason)
 
 
 def rebuilt(generation: str) -> str:
@@ -207,6 +213,7 @@ def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
         event,
         int(image["acc"]["N"]),
         image,
+        record,
     )
 
 

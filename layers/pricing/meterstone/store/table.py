@@ -38,6 +38,7 @@ _UNAVAILABLE = frozenset(
     }
 )
 _THROTTLED_REASONS = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitExceeded"})
+_INVALID_REASON = "ValidationError"
 _ATTEMPTS = 12
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -61,6 +62,10 @@ class Conflict(StoreError):  # noqa: N818 - the name says what is wrong
         """Keep what was found."""
         super().__init__("a condition did not hold")
         self.found = found
+
+
+class Refused(StoreError):  # noqa: N818 - named as what the table did
+    """The table will not take it, however often it is asked: a number of over 38 digits, an item over 400 KB."""
 
 
 class Attribute(msgspec.Struct, gc=False):
@@ -239,7 +244,7 @@ class Table:
             request["ExclusiveStartKey"] = page.LastEvaluatedKey
 
     def transact(self, actions: Sequence[Any]) -> None:
-        """Write up to 100 items, all or none. Raises `Conflict` when a condition does not hold.
+        """Write up to 100 items, all or none. Raises `Conflict` when a condition does not hold, or `Refused`.
 
         Cost: 2 write units for each item and KB of it. Safe to repeat after a time-out: botocore sends the
         same token again, and every action of ours is under a condition that it makes false.
@@ -381,6 +386,9 @@ class Table:
             raise Conflict(
                 {place: reason["Item"] for place, reason in enumerate(reasons) if reason.get("Item")}
             ) from error
+        invalid = [reason.get("Message") for reason in reasons if reason.get("Code") == _INVALID_REASON]
+        if invalid:
+            raise Refused(", ".join(each or "invalid" for each in invalid)) from error
         if "TransactionConflict" not in codes and not codes & _THROTTLED_REASONS:
             raise _translated(error) from error
 
@@ -389,6 +397,8 @@ def _translated(error: ClientError) -> Exception:
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
         return Conflict({})
+    if code == "ValidationException":
+        return Refused(error.response["Error"].get("Message", code))
     return StoreUnavailable(code) if code in _UNAVAILABLE else error
 
 
