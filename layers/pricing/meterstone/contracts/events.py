@@ -1,8 +1,10 @@
-"""What both contracts say, in headers, of events that nothing in the catalogue counts."""
+"""What both contracts of events share: how a body is read, and the headers of events that nothing counts."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from meterstone.usage.arrival import Receipt
+from meterstone.contracts.message import Refused, Reply, Request
+from meterstone.usage.arrival import Inadmissible, Receipt, decode, escapes
 
 UNMATCHED: Final = "x-meterstone-unmatched"
 """What is unknown, by the event's place in the request: `0=subscription, 3=subscription+code`."""
@@ -11,6 +13,23 @@ UNMATCHED_COUNT: Final = "x-meterstone-unmatched-count"
 """How many of the request's events are so; `UNMATCHED` lists the first of them."""
 
 _LISTED: Final = 50
+
+
+def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict[str, Any], bool]:
+    """Decode the body, a JSON object; tell whether its text could hold halves of surrogate pairs.
+
+    Raises `Refused` with what ``refusal`` makes of the reason.
+    """
+    try:
+        text = request.body()
+        body = decode(text)
+    except Inadmissible as error:
+        raise Refused(refusal(f"the body {error}")) from error
+    except ValueError as error:
+        raise Refused(refusal("the body is not text")) from error
+    if not isinstance(body, dict):
+        raise Refused(refusal("the body is not a JSON object"))
+    return body, escapes(text)
 
 
 def unmatched_headers(receipt: Receipt) -> dict[str, str]:

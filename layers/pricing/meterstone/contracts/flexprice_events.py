@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from meterstone.contracts import flexprice
-from meterstone.contracts.events import unmatched_headers
+from meterstone.contracts.events import read_object, unmatched_headers
 from meterstone.contracts.message import RETRY_AFTER, Problem, Refused, Reply, Request
 from meterstone.usage.arrival import (
     Arrival,
@@ -29,8 +29,6 @@ from meterstone.usage.arrival import (
     Target,
     TooFarAhead,
     checked_properties,
-    decode,
-    escapes,
 )
 from meterstone.usage.identifier import checked_id, refuse_control
 from meterstone.usage.instant import ZERO_TIME, InvalidInstant, parse_instant
@@ -83,7 +81,7 @@ def made_id() -> str:
 
 def parse_event(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Arrival:
     """Read the body of one event. Raises `Refused` (400) that names every bad field at once."""
-    body, escaped = _object(request)
+    body, escaped = read_object(request, _invalid)
     try:
         return _arrival(body, now, new_id, escaped=escaped)
     except _Faulty as error:
@@ -92,7 +90,7 @@ def parse_event(request: Request, now: int, new_id: Callable[[], str] = made_id)
 
 def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Bulk:
     """Read the body of a bulk. Raises `Refused` (400) if it has no events, too many, or none that can be read."""
-    body, escaped = _object(request)
+    body, escaped = read_object(request, _invalid)
     events = body.get("events")
     if not isinstance(events, list):
         raise Refused(_invalid("events is required, a list", {"events": "is required, a list"}))
@@ -159,20 +157,6 @@ def _summary(counts: Mapping[str, int], names: Sequence[str]) -> str:
     if counts[_CALLED[Outcome.NEW]] == sum(counts.values()):
         return "Events accepted for processing"
     return "Events: " + ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
-
-
-def _object(request: Request) -> tuple[dict[str, Any], bool]:
-    """Decode the body; tell whether its text could hold halves of surrogate pairs."""
-    try:
-        text = request.body()
-        body = decode(text)
-    except Inadmissible as error:
-        raise Refused(_invalid(f"the body {error}")) from error
-    except ValueError as error:
-        raise Refused(_invalid("the body is not text")) from error
-    if not isinstance(body, dict):
-        raise Refused(_invalid("the body is not a JSON object"))
-    return body, escapes(text)
 
 
 def _arrival(fields: object, now: int, new_id: Callable[[], str], *, escaped: bool) -> Arrival:

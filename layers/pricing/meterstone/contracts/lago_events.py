@@ -22,7 +22,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import msgspec
 
 from meterstone.contracts import lago
-from meterstone.contracts.events import unmatched_headers
+from meterstone.contracts.events import read_object, unmatched_headers
 from meterstone.contracts.message import Problem, Refused, Reply, Request
 from meterstone.pricing.errors import NumberError
 from meterstone.pricing.money import number, plain
@@ -34,8 +34,6 @@ from meterstone.usage.arrival import (
     Target,
     TooFarAhead,
     checked_properties,
-    decode,
-    escapes,
     instant_of_seconds,
 )
 from meterstone.usage.identifier import LONGEST_ID, checked_id
@@ -91,7 +89,7 @@ def parse_event(request: Request, now: int) -> Arrival:
 
     Raises `Refused`: 400 for a body that is none, 422 that names every bad field at once.
     """
-    body, escaped = _object(request)
+    body, escaped = read_object(request, _bad_request)
     event = body.get("event")
     if not isinstance(event, dict) or not event:
         # Rails calls a parameter missing that is empty, too.
@@ -107,7 +105,7 @@ def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
 
     Raises `Refused`: 400 for a body that is none, 422 that names every bad field of every event at once.
     """
-    body, escaped = _object(request)
+    body, escaped = read_object(request, _bad_request)
     events = body.get("events")
     if events is None or events == []:
         raise Refused(_unprocessable({"events": [NO_EVENTS]}))
@@ -157,20 +155,6 @@ def refuse(problem: Problem) -> Reply:
 
 
 _FAULTS: Final = {Outcome.DUPLICATE: ALREADY_EXISTS, Outcome.CONFLICT: CONFLICT}
-
-
-def _object(request: Request) -> tuple[dict[str, Any], bool]:
-    """Decode the body; tell whether its text could hold halves of surrogate pairs."""
-    try:
-        text = request.body()
-        body = decode(text)
-    except Inadmissible as error:
-        raise Refused(_bad_request(f"the body {error}")) from error
-    except ValueError as error:
-        raise Refused(_bad_request("the body is not text")) from error
-    if not isinstance(body, dict):
-        raise Refused(_bad_request("the body is not a JSON object"))
-    return body, escapes(text)
 
 
 def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
