@@ -14,7 +14,7 @@ from meterstone import clock
 from meterstone.store.stream import StreamFold
 from meterstone.store.table import Table
 
-logger = Logger()
+logger = Logger(service="fold-usage")
 
 
 def tell(poison: str) -> None:

@@ -10,7 +10,7 @@ from meterstone.store.catalogue import list_organizations, read_account, read_su
 from meterstone.store.fold import Fold
 from meterstone.store.table import Refused, Table
 
-logger = Logger()
+logger = Logger(service="roll-usage")
 table = Table.from_environment()
 
 

@@ -1,7 +1,9 @@
 """Events that were put by count once when the catalogue catches up; those that are withdrawn count nowhere."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 from counting import check_analytics, check_window, describe, examples
 from memory_table import Faults, Killed
 from meterstone.store.event_log import EventLog, Outcome
-from meterstone.store.rebuild import rebuild
+from meterstone.store.lease import Busy
+from meterstone.store.rebuild import Surroundings, rebuild
 from meterstone.store.recovery import list_unmatched
 from meterstone.store.replay import KEPT, replay
+from meterstone.store.table import Table
 from meterstone.store.withdraw import withdraw
 from meterstone.usage.arrival import Arrival, Target
 from meterstone.usage.window import Window
@@ -183,4 +187,23 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
         world.table, ORGANIZATION.id, Target.subscription("ext"), ["no", "no"], stream.clock.around
     )
     assert (report.withdrawn, report.unknown, report.rebuilt) == ([], ["no"], None)
+    assert memory(world).items() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(lambda table, around: replay(table, "nobody", around.clock), id="replay"),
+        pytest.param(lambda table, around: rebuild(table, "nobody", around), id="rebuild"),
+        pytest.param(
+            lambda table, around: withdraw(table, "nobody", Target.customer("a"), ["e"], around),
+            id="withdraw",
+        ),
+    ],
+)
+def test_an_unknown_organization_is_said_to_be_unknown(command: Callable[[Table, Surroundings], Any]) -> None:
+    world, stream = prepared(rich())
+    before = memory(world).items()
+    with pytest.raises(Busy, match="the organization nobody has no catalogue"):
+        command(world.table, stream.clock.around)
     assert memory(world).items() == before

@@ -43,7 +43,9 @@ class Lease:
             condition="attribute_exists(pk) AND attribute_not_exists(lease_until) OR lease_until < :now",
         )
         if not taken:
-            row = self._table.get(self._key, consistent=True) or {}
+            row = self._table.get(self._key, consistent=True)
+            if row is None:
+                raise Busy(f"the organization {self._organization_id} has no catalogue: load one first")
             what, until = text(row, "lease_by").partition(".")[0], integer(row, "lease_until")
             raise Busy(
                 f"a {what or 'command'} is running, or was stopped: try again after {format_instant(until)}"
