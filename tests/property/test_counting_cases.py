@@ -6,13 +6,14 @@ from decimal import Decimal
 import pytest
 
 from memory_table import Faults, Killed
+from meterstone.store import keys
 from meterstone.store.ledgers import Opened
 from meterstone.usage.calendar import BucketSize, zone
-from meterstone.usage.instant import DAY, HOUR, MINUTE
+from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from scenario import World
+from scenario import ORGANIZATION, World
 from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 FIRST = zone("America/Chicago").day_of(START)
@@ -145,4 +146,23 @@ def test_what_a_stopped_import_has_counted_is_remembered_while_others_run() -> N
     check(world, usage[:2])
     world.load("other", usage[2:], end)
     world.load("stopped", usage[:2], end)
+    check(world, usage)
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["nothing is listed yet", "what was done is listed"])
+def test_an_index_that_lags_neither_adds_nor_loses(monkeypatch: pytest.MonkeyPatch, *, rolled: bool) -> None:
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    end = START + 3 * DAY
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
+    table = table_of(world)
+    empty, usage = table.copy(), [call("a", HOUR, value=4)]
+    world.load("all", usage, START + 2 * HOUR)
+    lagging = table.copy() if rolled else empty
+    if rolled:
+        assert world.roll(end) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "due", lagging.due)
+        assert len(table.due(keys.due(ORGANIZATION.id, world.account.generation), key_instant(end))) == rolled
+        assert world.roll(end) == 0
+    assert world.roll(end) == (not rolled)
     check(world, usage)

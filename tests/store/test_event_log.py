@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from memory_table import MemoryTable
 from meterstone.store import StoreUnavailable
 from meterstone.store.event_log import Entry, EventLog
-from meterstone.store.table import Table, key_item
+from meterstone.store.table import Refused, Table, key_item
 from meterstone.usage.arrival import Arrival, Outcome, Target
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
@@ -250,9 +250,12 @@ def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
 
 
 @pytest.mark.engine
-def test_a_fault_of_ours_is_no_outage(engine: Table) -> None:
-    error = client_error("ValidationException")
-    with mock.patch.object(engine.client, "put_item", failing(error)), pytest.raises(ClientError):
+@pytest.mark.parametrize(
+    ("code", "raised"), [("ValidationException", Refused), ("AccessDeniedException", ClientError)]
+)
+def test_a_fault_of_ours_is_no_outage(engine: Table, code: str, raised: type[Exception]) -> None:
+    """Asked again it would not help: it is not answered with 503."""
+    with mock.patch.object(engine.client, "put_item", failing(client_error(code))), pytest.raises(raised):
         EventLog(engine, "o").append_each({0: A})
 
 

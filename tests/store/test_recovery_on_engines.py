@@ -3,7 +3,7 @@
 from dataclasses import replace
 from random import Random
 from unittest import mock
-from uuid import UUID
+from uuid import uuid4
 
 import recovering
 import scenario as scenarios
@@ -23,7 +23,7 @@ def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> 
     random = Random(41)  # noqa: S311 - nothing secret
     scenario = make(random, 24, 3)
     # An organization of the test's own keeps the tests of one table apart.
-    organization = Organization(str(UUID(int=random.getrandbits(128))))
+    organization = Organization(str(uuid4()))
     with (
         mock.patch.object(scenarios, "ORGANIZATION", organization),
         mock.patch.object(recovering, "ORGANIZATION", organization),

@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 import msgspec
@@ -192,3 +193,34 @@ def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> N
     action = put(table, key, n={"N": long}) if verb == "Put" else add(table, key, n=long)
     with pytest.raises(Refused):
         table.transact([action])
+
+
+@pytest.mark.engine
+def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Table, pk: str) -> None:
+    """Its `before-parse` event is not documented: without it, botocore's own answer is converted."""
+    other = Table.from_environment()
+    for operation in ("Query", "GetItem", "BatchGetItem"):
+        other.client.meta.events.unregister(f"before-parse.dynamodb.{operation}", other._before_parse)
+    keys = [Key(pk, name) for name in "ab"]
+    engine.put_all(key_item(key) | {"d": {"S": '{"0":"1.50"}'}, "n": {"N": "1.5"}} for key in keys)
+
+    class Only(msgspec.Struct):
+        sk: dict[str, str]
+        n: dict[str, str]
+
+    def read(table: Table) -> tuple[object, ...]:
+        pages = table.query_as(page_decoder(Page[Only]), Page[Only], pk, "a", "b", consistent=True)
+        rows = list(table.query(pk, "a", "b", consistent=True))
+        missing = table.get(Key(pk, "c"), consistent=True)
+        found = table.batch_get(keys, consistent=True)
+        return rows, table.get(keys[0], consistent=True), missing, found, list(pages), table.cost.items
+
+    def fires(table: Table) -> bool:
+        with mock.patch.object(msgspec, "convert", wraps=msgspec.convert) as convert:
+            table.get(keys[0], consistent=True)
+        return not convert.called
+
+    assert (fires(engine), fires(other)) == (True, False)
+    engine.cost.reset()
+    other.cost.reset()
+    assert read(engine) == read(other)

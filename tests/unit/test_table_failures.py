@@ -132,3 +132,34 @@ def test_items_that_were_left_unwritten_are_written_again(table: Table, answers:
     )
     answers.add_response("batch_write_item", {}, {"RequestItems": {"t": requests[1:]}})
     table.put_all(key_item(Key("p", name)) for name in "ab")
+
+
+def test_keys_that_were_left_unread_are_read_again(table: Table, answers: Stubber) -> None:
+    """The service ends a batch at 16 MB, or where it is throttled; an engine answers it whole."""
+    items = [key_item(Key("p", name)) for name in "ab"]
+
+    def asked(*keys: Any) -> dict[str, Any]:
+        wanted = {"t": {"Keys": list(keys), "ConsistentRead": True}}
+        return {"RequestItems": wanted, "ReturnConsumedCapacity": "TOTAL"}
+
+    left = {"t": {"Keys": items[1:], "ConsistentRead": True}}
+    answers.add_response(
+        "batch_get_item", {"Responses": {"t": items[:1]}, "UnprocessedKeys": left}, asked(*items)
+    )
+    answers.add_response("batch_get_item", {"Responses": {"t": items[1:]}}, asked(items[1]))
+    keys = [Key("p", name) for name in "ab"]
+    assert table.batch_get(keys, consistent=True).keys() == set(keys)
+
+
+def test_what_is_left_every_time_is_unavailable(table: Table, answers: Stubber) -> None:
+    """What was left out is not taken for what is not there."""
+    item = key_item(KEY)
+    for _ in range(12):
+        answers.add_response("batch_get_item", {"UnprocessedKeys": {"t": {"Keys": [item]}}})
+    with pytest.raises(StoreUnavailable, match="keys were left"):
+        table.batch_get([KEY])
+    for _ in range(12):
+        left = {"t": [{"PutRequest": {"Item": item}}]}
+        answers.add_response("batch_write_item", {"UnprocessedItems": left})
+    with pytest.raises(StoreUnavailable, match="items were left"):
+        table.put_all([item])
