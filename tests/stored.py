@@ -18,6 +18,9 @@ from scenario import Batch, Scenario, Usage, World
 
 START = parse_instant("2024-01-15T09:27:43.123456Z")
 
+#: A carried value, or level, of 0.
+_NOTHING = ({"S": '"0"'}, {"S": '["0","0"]'})
+
 
 def memory(world: World) -> MemoryTable:
     """Give the world's table."""
@@ -50,7 +53,7 @@ def stored(table: MemoryTable) -> dict[str, Any]:
             found[name] = {"h": item["h"]}
         elif "#usage#" in key.pk:
             kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "acc"}}
-            carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
+            carries_nothing = kept.get("c") in _NOTHING and kept.keys() <= {"c", "d"}
             found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
         elif "#rollup#" in key.pk:
             for day in item.keys() - {"acc"}:

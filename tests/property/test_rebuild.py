@@ -11,9 +11,13 @@ from counting import check_analytics, describe, examples
 from memory_table import Faults, Killed
 from meterstone.store.lease import Busy
 from meterstone.store.rebuild import abandon, rebuild
-from meterstone.usage.instant import DAY
+from meterstone.usage.instant import DAY, HOUR
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingPeriod
 from recovering import WAIT, Stream, copy_of, generations, memory, refresh, stored, streaming
 from scenario import ORGANIZATION, Batch, Scenario, World, scenarios
+from small_world import FLAT, call, meter, world_of
+from small_world import START as SMALL_START
 from stored import rich
 
 
@@ -211,3 +215,23 @@ def test_an_import_and_a_rebuild_keep_out_of_each_others_way() -> None:
     check(world, stream, scenario)
     world.load("meanwhile", scenario.usage, scenario.end)
     check(world, stream, scenario)
+
+
+@pytest.mark.parametrize(
+    "aggregation", [Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM], ids=str
+)
+def test_how_far_nothing_was_carried_is_no_difference(aggregation: Aggregation) -> None:
+    """What was counted day by day carried a value of 0 no further than its event; a rebuild does up to now."""
+    events = [
+        call("up", DAY, value=3 if aggregation is Aggregation.WEIGHTED_SUM else 0, text=None),
+        call("down", DAY + HOUR, value=-3 if aggregation is Aggregation.WEIGHTED_SUM else 0, text=None),
+    ]
+    it = meter("it", aggregation, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], SMALL_START + 2 * DAY)
+    scenario = replace(world.scenario, batches=(Batch(world.scenario.end, tuple(events)),))
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.deliver()
+    stream.clock.now = SMALL_START + 40 * DAY
+    report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+    assert report.differences == []

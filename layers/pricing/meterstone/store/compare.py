@@ -23,8 +23,8 @@ _SUBSCRIPTIONS_AT_ONCE = 100
 
 #: Kinds of items, by the first part of their sort keys, and the attributes that answers are made of.
 _COMPARED = {"B": ("b",), "C": ("c", "d", "p"), "F": ("a",), "H": ("h",), "U": ("h",)}
-#: What brings nothing to any answer; how far a recurring value of 0 was carried is among that.
-_NOTHING = frozenset({"", "{}", "[]", '"0"'})
+#: What brings nothing to any answer; how far a recurring value, or a level, of 0 was carried is among that.
+_NOTHING = frozenset({"", "{}", "[]", '"0"', '["0","0"]'})
 
 
 class Difference(NamedTuple):
