@@ -11,7 +11,7 @@ from meterstone.store.ledgers import Opened
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
-from meterstone.usage.period import BillingPeriod
+from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.window import Window
 from scenario import ORGANIZATION, World
 from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
@@ -166,3 +166,28 @@ def test_an_index_that_lags_neither_adds_nor_loses(monkeypatch: pytest.MonkeyPat
         assert world.roll(end) == 0
     assert world.roll(end) == (not rolled)
     check(world, usage)
+
+
+def test_a_value_first_seen_ahead_of_time_moves_out_of_the_period_that_has_it() -> None:
+    """It was seen in the next period, when this one was not over, and is then seen in this one."""
+    it = meter("users", Aggregation.COUNT_UNIQUE, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], START + 2 * DAY)
+    usage = [call("ahead", DAY + MINUTE, text="a"), call("before", DAY - MINUTE, text="a")]
+    world.load("first", usage[:1], START + DAY - 3 * MINUTE)
+    world.load("second", usage[1:], START + DAY - MINUTE)
+    world.roll(START + 2 * DAY)
+    check(world, usage, (0, DAY), (DAY, 2 * DAY))
+
+
+@pytest.mark.parametrize("cycle", list(BillingCycle), ids=str)
+def test_a_billing_period_may_last_until_the_end_of_time(cycle: BillingCycle) -> None:
+    """There is none after it, in which a value could be restated."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    end = START + 3 * DAY
+    world = world_of(BillingPeriod.ANNUAL, [(it, FLAT)], end)
+    (subscription,) = world.scenario.subscriptions
+    longest = replace(subscription, billing_period_count=10_000, billing_cycle=cycle)
+    world = World(replace(world.scenario, subscriptions=(longest,)))
+    usage = [call("a", DAY, value=4)]
+    world.load("all", usage, end)
+    check(world, usage, (HOUR, DAY + 1))

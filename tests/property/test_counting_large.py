@@ -160,3 +160,32 @@ def test_a_log_of_wide_characters_fits_its_transactions() -> None:
     report, refused = world.load_refusing("larger", [too_large], end)
     assert (report.counted, refused) == (0, [(1, "is larger than 65536 bytes")])
     check(world, usage)
+
+
+def test_days_that_two_periods_of_a_chain_share_fit_a_transaction() -> None:
+    """Daily periods that begin after noon: each has hours and details of its own of both its days."""
+    end = START + 30 * DAY
+    world = world_of(BillingPeriod.DAILY, [(meter("seats", Aggregation.SUM, recurring=True), FLAT)], end)
+    noon = replace(world.scenario.subscriptions[0], anchor=START + 9 * HOUR)
+    world = World(replace(world.scenario, subscriptions=(noon,)))
+    usage = [
+        call(
+            f"e{day}.{number}",
+            day * DAY + number * DAY // 40 + 123_457,
+            value=Decimal("1.123456789"),
+        )
+        for day in range(25)
+        for number in range(40)
+    ]
+    world.load("all", usage, end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + HOUR + 3, 3 * DAY + 20 * MINUTE))
+
+
+def test_texts_of_control_characters_fit_a_detail() -> None:
+    """JSON writes each of them as six characters."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("users", Aggregation.COUNT_UNIQUE), FLAT)], end)
+    usage = [call(f"e{number}", number, text="\x01" * 64) for number in range(1500)]
+    world.load("all", usage, end)
+    check(world, usage, (5, 500))

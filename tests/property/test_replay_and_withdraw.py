@@ -180,6 +180,24 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
         assert EventLog(world.table, ORGANIZATION.id).append_each({0: arrival}) == {0: Outcome.CONFLICT}
 
 
+@pytest.mark.parametrize("swap", [True, False], ids=["rebuilt", "marked alone"])
+def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) -> None:
+    """The stream is behind, and the catalogue has no line item for the events until they are withdrawn."""
+    scenario = rich()
+    world, stream = streaming(replace(scenario, subscriptions=()))
+    stream.post(scenario.usage)
+    (target,) = {usage.target for usage in scenario.usage}
+    ids = [usage.event.id for usage in scenario.usage[:3]]
+    withdraw(world.table, ORGANIZATION.id, target, ids, stream.clock.around, rebuild=swap)
+    write(world, scenario)
+    world.scenario = scenario
+    stream.deliver()
+    replay(world.table, ORGANIZATION.id, stream.clock)
+    assert waiting(world) == set()
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, scenario.usage[3:], stream.clock.now)
+
+
 def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
     world, stream = prepared(rich())
     before = memory(world).items()

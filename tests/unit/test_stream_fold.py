@@ -501,3 +501,38 @@ def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
     day = (parse_day(START + DAY), "usd", "level")
     assert worth == {"a": {day: (Decimal(1000), 25000)}, "b": {}, "c": {day: (Decimal(1000), 25000)}}
     assert not partition(folding.table, "poison")
+
+
+@pytest.mark.parametrize(
+    ("target", "corrected"),
+    [
+        pytest.param(Target.subscription("ext a"), {"external_id": "ext c"}, id="external id"),
+        pytest.param(Target.customer("cust a"), {"customer_id": "cust c"}, id="customer"),
+    ],
+)
+def test_a_subscription_is_found_by_what_it_is_called_now(
+    folding: Folding, target: Target, corrected: dict[str, Any]
+) -> None:
+    """While nothing is counted, a catalogue may give it another name, and the old one to another subscription."""
+    other = replace(
+        subscription("b", replace(SUBSCRIPTION.line_items[0], id="item b")),
+        external_id="ext a",
+        customer_id="cust a",
+    )
+    both = (replace(SUBSCRIPTION, **corrected), other)
+    if "customer_id" in corrected:
+        both = (both[0], replace(other, external_id="ext b"))
+    write_catalogue(folding.table, ORGANIZATION, (CALLS,), both, ())
+    folding.world.scenario = replace(SCENARIO, subscriptions=both)
+    usage = replace(call("one"), target=target)
+    assert fold(folding, records_of(folding, [usage])).counted == 1
+    check_analytics(folding.world, (usage,), NOW)
+
+
+def test_an_import_whose_clock_is_wrong_makes_no_ledger_forget_its_shards(folding: Folding) -> None:
+    """It runs on a person's machine, and what the stream delivers again is to be known all the same."""
+    records = records_of(folding, [call("one")])
+    fold(folding, records)
+    folding.world.load("file", [call("imported", value=2)], NOW + 3 * DAY)
+    fold(folding, records)
+    check_analytics(folding.world, (call("one"), call("imported", value=2)), NOW + 3 * DAY)

@@ -11,7 +11,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from meterstone.pricing.price import Price
-from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.arrival import AHEAD
+from meterstone.usage.instant import END_OF_TIME, MINUTE, ZERO_TIME
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription, in_force
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
@@ -143,8 +144,8 @@ class _Comparison:
                 continue
             for name in _differing(_METER_FIELDS, meter, other):
                 yield _Finding("meters", meter.id, name, f"cannot change: {_COUNTED} by it; make a new meter")
-            if self._effective(_earlier(meter.deleted_at, other.deleted_at)):
-                yield _Finding("meters", meter.id, "deleted_at", _past("deletion"))
+            for reason in self._too_early("deletion", _earlier(meter.deleted_at, other.deleted_at)):
+                yield _Finding("meters", meter.id, "deleted_at", reason)
 
     def _meter_counted(self, meter: Meter) -> bool:
         return any(
@@ -182,8 +183,8 @@ class _Comparison:
     def _subscription(self, old: Subscription, new: Subscription) -> Iterator[tuple[str, str]]:
         for name in _differing(_SUBSCRIPTION_FIELDS, old, new):
             yield name, f"cannot change: {_COUNTED}; end the subscription and make a new one"
-        if self._effective(_earlier(old.end, new.end)):
-            yield "end", _past("change")
+        for reason in self._too_early("change", _earlier(old.end, new.end)):
+            yield "end", reason
         if self._effective(_first_difference(old.plan, new.plan)):
             yield "plan", _past("change")
         items = {item.id: item for item in old.line_items}
@@ -195,19 +196,28 @@ class _Comparison:
 
     def _line_item(self, old: LineItem | None, new: LineItem) -> Iterator[tuple[str, str]]:
         if old is None:
-            if self._effective(new.start):
-                yield ".start", _past("new line item")
+            for reason in self._too_early("new line item", new.start):
+                yield ".start", reason
             return
         if old.price.id != new.price.id:
             yield ".price", "cannot change: end the line item and add one with the new price"
-        if self._effective(_earlier(old.start, new.start)):
-            yield ".start", _past("change")
-        if self._effective(_earlier(old.end, new.end)):
-            yield ".end", _past("change")
+        for name, bounds in (("start", (old.start, new.start)), ("end", (old.end, new.end))):
+            for reason in self._too_early("change", _earlier(*bounds)):
+                yield f".{name}", reason
 
     def _effective(self, at: int | None) -> bool:
         """Tell whether something that changes from an instant on would change the past."""
         return at is not None and at < self._now
+
+    def _too_early(self, what: str, at: int | None) -> Iterator[str]:
+        """Say why a span may not be changed from an instant on, if it may not.
+
+        Events lie ahead of the clock, too: counted by what the catalogue was, they would be in the wrong span.
+        """
+        if at is not None and at < self._now:
+            yield _past(what)
+        elif at is not None and at < self._now + AHEAD:
+            yield f"this {what} would take effect within {AHEAD // MINUTE} minutes, and {_COUNTED} so far ahead"
 
 
 def _past(what: str) -> str:

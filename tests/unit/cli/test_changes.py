@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import parse_instant
 from meterstone_cli.catalogue import Catalogue, Places, compare, read_catalogue
 
@@ -228,3 +229,46 @@ def test_nothing_is_removed(tmp_path: Path, *, counted: bool) -> None:
     assert found(tmp_path, "plans", replacing("\n- {code: pro}", ""), counted=counted) == [
         "plans 'pro': is stored and cannot be removed: history may need it; end it instead"
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        pytest.param(
+            "subscriptions",
+            replacing("end: 2027-01-01", "end: 2026-06-15"),
+            [f"{S}.end: this change"],
+            id="end",
+        ),
+        pytest.param(
+            "subscriptions",
+            replacing(
+                "end: 2026-12-01T00:00:00Z}",
+                "end: 2026-06-15T00:00:00Z}, {id: b, price: p2, start: 2026-06-15T00:00:00Z}",
+            ),
+            [f"{S}.line_items[0].end: this change", f"{S}.line_items[1].start: this new line item"],
+            id="another price",
+        ),
+        pytest.param(
+            "meters",
+            replacing("field: n", "field: n, deleted_at: 2026-06-15T00:00:00Z"),
+            ["meters.yaml: meters[0].deleted_at: this deletion"],
+            id="a deletion",
+        ),
+    ],
+)
+def test_a_span_does_not_change_where_events_may_lie_ahead_of_the_clock(
+    tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
+) -> None:
+    """An event that was counted for a line item which ends before it would be in the wrong row, or in two."""
+    old, _ = read(tmp_path / "old")
+    new, places = read(tmp_path / "new", change, kind)
+
+    def problems(ahead: int) -> list[str]:
+        changes = compare(old, new, now=NOW - ahead, has_usage=lambda _: True, places=places)
+        return [str(problem) for problem in changes.problems]
+
+    why = "would take effect within 5 minutes, and usage has been counted so far ahead"
+    assert problems(AHEAD) == []
+    for ahead in (0, AHEAD - 1):
+        assert problems(ahead) == [f"{each} {why}" for each in expected]

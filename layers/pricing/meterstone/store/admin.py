@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from meterstone.store import keys
-from meterstone.store.catalogue import encode_document, organization_items, subscription_items
+from meterstone.store.catalogue import (
+    encode_document,
+    organization_items,
+    read_account,
+    subscription_items,
+)
+from meterstone.store.counters import counter_key
+from meterstone.store.keys import Key
 from meterstone.store.table import Item, Row, Table, integer, key_item, text
-from meterstone.usage.meter import Meter
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.subscription import Organization, Subscription
 
 _KEY_BYTES = 32
@@ -78,6 +87,44 @@ def write_catalogue(
         # The generation is not the catalogue's to change. The version tells whoever remembers subscriptions that
         # there may be others: it goes up when they are all there, the profile's last.
         table.update(key, "SET doc = :doc ADD ver :one", {":doc": {"S": document}, ":one": {"N": "1"}})
+
+
+def wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
+    """Have the clock look anew at ledgers of subscriptions that were changed: given as before and after.
+
+    When the clock alone changes a ledger next was worked out from the spans and line items that there were. Its
+    version goes up, so that a fold which has read it before does not write that back.
+    """
+    account = read_account(table, organization_id, consistent=True)
+    if account is None:
+        return
+    generations = [each for each in (account.live, account.next, account.previous) if each is not None]
+    for before, after in changed:
+        for sk in sorted(set(_kept_by_the_clock(before, after))):
+            for generation in generations:
+                table.update(
+                    Key(keys.usage(organization_id, generation.name, after.id), sk),
+                    "SET due_pk = :due, due_at = :at ADD v :one",
+                    {
+                        ":due": {"S": keys.due(organization_id, generation.name)},
+                        ":at": {"S": key_instant(ZERO_TIME)},
+                        ":one": {"N": "1"},
+                    },
+                    condition="attribute_exists(v)",
+                )
+
+
+def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[str]:
+    """Name the heads of chains, and of WEIGHTED_SUMs whose billing period has another length now."""
+    ends = [each.end for each in (before, after) if each.end is not None]
+    for item in after.line_items:
+        if item.meter is None:
+            continue
+        if item.meter.recurring:
+            yield keys.chain(item.meter.id)
+        elif item.meter.aggregation is Aggregation.WEIGHTED_SUM and before.end != after.end:
+            period = after.cadence(item).period_at(min(ends) - 1)
+            yield counter_key(ChargePeriod(after, item, period), 0)
 
 
 def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:

@@ -137,7 +137,9 @@ def subscriptions_of_customer(
     """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
     pk = keys.of_customer(organization_id, customer_id).pk
     ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
-    return read_subscriptions(table, organization_id, ids, consistent=consistent)
+    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
+    # A mention stays when the subscription is given to another customer: the document says whose it is.
+    return [each for each in found if each.customer_id == customer_id]
 
 
 def subscriptions_by_external_id(
@@ -146,7 +148,8 @@ def subscriptions_by_external_id(
     """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
     pk = keys.by_external_id(organization_id, external_id).pk
     ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
-    return read_subscriptions(table, organization_id, ids, consistent=consistent)
+    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
+    return [each for each in found if each.external_id == external_id]
 
 
 def _ids(rows: Iterable[Row]) -> Iterator[str]:

@@ -92,8 +92,9 @@ class Opened:
         ledger = self.ledger
         unfinished = ledger.head.stale_from is not None
         if self.batch:
-            ledger.head.forget(forget, now)
             ends = {position.shard for position, _, _ in self.batch if position.shard.startswith(STREAM)}
+            # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
+            ledger.head.forget(forget, now if ends else 0)
             ledger.head.moved |= dict.fromkeys(ends, now)
         count(ledger, self.parts, self.batch)
         series, due = restate(ledger, now)

@@ -98,8 +98,9 @@ class _Unread:
         firsts = [(at, integer(row, "a")) for at, row in found if row is not None]
         self._moved = tuple({first for at, first in firsts if at < first})
         times = [seen.at for _, seen, _ in self.batch]
-        # A clock that is a little behind another writer's must not miss what that one wrote.
-        until = max(now, self.head.through, *times)
+        # A clock that is a little behind another writer's must not miss what that one wrote, nor may a value
+        # that was first seen ahead of time be taken from another charge than the one that has it.
+        until = max(now, self.head.through, *times, *self._moved)
         if key.item_id is not None:
             ledger.charges = [_plain_charge(key, work)]
         else:

@@ -1,6 +1,6 @@
 """How many events one transaction can count, and how their details are packed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from meterstone.store.counters import item_bytes, pack_hours
@@ -17,6 +17,8 @@ _ACTIONS = 66
 #: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
 _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
+#: A COUNT_UNIQUE keeps texts of up to 64 characters, of which JSON writes a control character as six.
+_EVENTS_WITH_TEXTS_IN_A_DETAIL = 800
 _SHORT_PERIODS = (BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY)
 _HOURS_APART = 4
 #: Bytes of a day's hours and the events beside them: with its key, the item is one write unit, of 1 KB.
@@ -24,6 +26,8 @@ _BESIDE_HOURS = 760
 _EVENTS_OF_A_DAY = 200
 
 type DetailKey = tuple[str, int, str]
+#: A line item and its billing period's start, or None where there is but one charge; and the day.
+type _DayOfCharge = tuple[tuple[str, int] | None, int]
 
 
 class Details(NamedTuple):
@@ -35,7 +39,13 @@ class Details(NamedTuple):
 
 def events_in_a_detail(meter: Meter) -> int:
     """Give how many of a meter's events one item may hold."""
-    return _EVENTS_WITH_IDS_IN_A_DETAIL if meter.aggregation is Aggregation.LATEST else _EVENTS_IN_A_DETAIL
+    match meter.aggregation:
+        case Aggregation.LATEST:
+            return _EVENTS_WITH_IDS_IN_A_DETAIL
+        case Aggregation.COUNT_UNIQUE:
+            return _EVENTS_WITH_TEXTS_IN_A_DETAIL
+        case _:
+            return _EVENTS_IN_A_DETAIL
 
 
 def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]) -> list[Counted]:
@@ -45,26 +55,33 @@ def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]
     in_a_detail = events_in_a_detail(meter)
     # A value that was seen before, but later, is taken from the day that it was first seen on.
     items_of_a_value = 3 if _has_many_chunks(subscription, meter) else 2
-    days: dict[int, tuple[int, set[int]]] = {}
-    values: set[tuple[int, str]] = set()
+    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
+    charge_at = _charges_of_a_chain(subscription, meter)
+    days: dict[_DayOfCharge, tuple[int, set[int]]] = {}
+    parts: set[_DayOfCharge] = set()
+    values: set[tuple[_DayOfCharge, str]] = set()
     stretches: set[int] = set()
     taken: list[Counted] = []
     details = 0
     for counted in events[:most]:
         seen = counted[1]
         day, hour = clock.hour_of(seen.at)
-        number, hours = days.get(day, (0, set()))
+        part = (charge_at(seen.at), day) if meter.recurring else (None, day)
+        parts.add(part)
+        # The details of a COUNT_UNIQUE do not tell apart the billing periods that share a day.
+        packed = (None, day) if unique else part
+        number, hours = days.get(packed, (0, set()))
         grown = hours if hour in hours else hours | {hour}
         details += _items_of_a_day(number + 1, len(grown), in_a_detail) - (
             _items_of_a_day(number, len(hours), in_a_detail) if number else 0
         )
-        days[day] = number + 1, grown
-        if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            values.add((day, identity(seen.text)))
+        days[packed] = number + 1, grown
+        if unique:
+            values.add((part, identity(seen.text)))
         # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
         stretches.add(day // CHUNK_DAYS)
-        chunks = len(days) if meter.recurring else min(2 * len(stretches), len(days))
-        needed = details + chunks + (items_of_a_value * len(values) if values else len(days))
+        chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
+        needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
         if needed > _ACTIONS and taken:
             break
         taken.append(counted)
@@ -151,3 +168,20 @@ def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
     return meter.recurring or any(
         cadence.count > 1 or cadence.period not in _SHORT_PERIODS for cadence in cadences
     )
+
+
+def _charges_of_a_chain(subscription: Subscription, meter: Meter) -> Callable[[int], tuple[str, int] | None]:
+    """Find charges of a recurring meter by an instant: of a day that they share, each has items of its own."""
+    items = [
+        (item.id, subscription.counted(item), subscription.cadence(item))
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id == meter.id
+    ]
+
+    def find(at: int) -> tuple[str, int] | None:
+        return next(
+            ((name, cadence.period_at(at).start) for name, counted, cadence in items if counted.holds(at)),
+            None,
+        )
+
+    return find

@@ -1,13 +1,15 @@
 """Withdrawing events: they stay in the log, marked, and are counted nowhere any more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meterstone.store import keys
 from meterstone.store.history import item_of
+from meterstone.store.keys import Key
 from meterstone.store.lease import Busy, Lease, leased
 from meterstone.store.rebuild import Rebuild, RebuildReport, Surroundings, refuse_unfinished_imports
-from meterstone.store.table import Action, Conflict, Table, key_item
+from meterstone.store.replay import KEPT
+from meterstone.store.table import Action, Conflict, Item, Row, Table, integer, key_item
 from meterstone.usage.arrival import Target
 
 
@@ -69,11 +71,38 @@ def _mark(
             except Conflict as error:
                 raise Busy("another command took over: look what it does, and run this one again") from error
             report.withdrawn.append(each)
-    # No longer listed. The replay looks at the log too, should the fold put one by only now.
-    put_by = table.batch_get(
-        (keys.unmatched(organization_id, *target, each) for each in (*report.withdrawn, *report.before)),
-        consistent=True,
-    )
-    done = {"done": {"N": str(now)}}
-    table.put_all(item_of(row) | done for row in put_by.values() if "done" not in row)
+    _keep_from_the_stream(table, organization_id, target, [*report.withdrawn, *report.before], rows, now)
     return report
+
+
+def _keep_from_the_stream(
+    table: Table,
+    organization_id: str,
+    target: Target,
+    ids: Sequence[str],
+    logged: Mapping[Key, Row],
+    now: int,
+) -> None:
+    """Have withdrawn events stand among those that were put by and are done.
+
+    They are listed no longer, and the stream, which may deliver them only later, finds that they are not its to
+    count. The replay looks at the log too, should the fold put one by only now.
+    """
+    put_by = table.batch_get(
+        (keys.unmatched(organization_id, *target, each) for each in ids), consistent=True
+    )
+    items: list[Item] = []
+    for each in ids:
+        key = keys.unmatched(organization_id, *target, each)
+        row = put_by.get(key)
+        if row is None:
+            row = logged[keys.event(organization_id, *target, each)]
+            accepted = integer(row, "acc")
+            if accepted < now - KEPT:  # Imported, or delivered long ago.
+                continue
+            items.append(
+                item_of(row) | key_item(key) | {"put_at": {"N": str(accepted)}, "done": {"N": str(now)}}
+            )
+        elif "done" not in row:
+            items.append(item_of(row) | {"done": {"N": str(now)}})
+    table.put_all(items)

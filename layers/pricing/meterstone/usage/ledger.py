@@ -17,7 +17,7 @@ from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
-from meterstone.usage.instant import HOUR
+from meterstone.usage.instant import END_OF_TIME, HOUR
 from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import State, merge_states, quantity, shorter_than_a_day, state_of
 from meterstone.usage.subscription import Subscription
@@ -268,7 +268,7 @@ def _restatement(ledger: Ledger) -> int | None:
     if quantity(ledger.meter, counter.closing(ledger.meter)) == ZERO:
         return None
     after = last.region.end
-    if after is None:
+    if after is None or after == END_OF_TIME:
         return None
     subscription = last.subscription
     spans = [

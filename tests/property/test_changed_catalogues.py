@@ -1,0 +1,87 @@
+"""Catalogues that change when usage was counted: the clock goes by what they are now."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from meterstone.pricing.price import Price
+from meterstone.usage.calendar import zone
+from meterstone.usage.instant import DAY, HOUR
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingPeriod
+from meterstone.usage.subscription import Subscription
+from meterstone_cli.catalogue import Catalogue
+from meterstone_cli.dynamodb import DynamoDB
+from scenario import ORGANIZATION, World
+from small_world import FLAT, START, call, check, meter, world_of
+
+NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
+
+
+def load(world: World, subscription: Subscription) -> None:
+    """Store a subscription as the command does."""
+    world.scenario = replace(world.scenario, subscriptions=(subscription,))
+    prices: dict[str, Price] = {item.price.id: item.price for item in subscription.line_items}
+    catalogue = Catalogue(
+        ORGANIZATION, (), (), world.scenario.meters, tuple(prices.values()), (subscription,)
+    )
+    DynamoDB(world.table).write_catalogue(catalogue)
+
+
+def roll_daily(world: World, until: int) -> None:
+    for now in range(NOW, until, DAY):
+        world.roll(now)
+    world.roll(until)
+
+
+def test_a_recurring_value_is_restated_when_its_subscription_is_renewed() -> None:
+    """As it was counted, the subscription was to end, and nothing was to come after that."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+    (renewed,) = world.scenario.subscriptions
+    load(world, replace(renewed, end=CHANGE))
+    usage = [call("a", DAY, value=40)]
+    world.load("all", usage, NOW)
+    load(world, renewed)
+    roll_daily(world, END)
+    check(world, usage)
+    assert [units for units, _ in world.days().values()] == [40, 40]
+
+
+@pytest.mark.parametrize(
+    "period", [BillingPeriod.MONTHLY, BillingPeriod.ANNUAL, BillingPeriod.ONETIME], ids=str
+)
+def test_a_recurring_value_is_restated_when_a_price_follows(period: BillingPeriod) -> None:
+    """On the day on which the new line item begins, long before the billing period ends."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    end = CHANGE + HOUR
+    world = world_of(period, [(it, FLAT)], end)
+    usage = [call("a", DAY, value=40)]
+    world.load("all", usage, NOW)
+    (subscription,) = world.scenario.subscriptions
+    (first,) = subscription.line_items
+    second = replace(
+        first, id="second", price=replace(FLAT, id="dearer", amount=Decimal("0.5")), start=CHANGE
+    )
+    load(world, replace(subscription, line_items=(replace(first, end=CHANGE), second)))
+    roll_daily(world, end)
+    check(world, usage)
+    day = zone(subscription.timezone).day_of(CHANGE)
+    assert world.days()[day, "usd", "seats"] == (Decimal(40), 2000)
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["is to end", "goes on"])
+def test_a_weighted_sum_is_divided_by_what_its_period_is_now(*, ends: bool) -> None:
+    """Its level is back at 0: neither an event nor the clock would bring up what it was."""
+    it = meter("level", Aggregation.WEIGHTED_SUM)
+    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+    (subscription,) = world.scenario.subscriptions
+    both = [subscription, replace(subscription, end=CHANGE)]
+    before, after = both if ends else reversed(both)
+    load(world, before)
+    usage = [call("a", DAY, value=40), call("b", 3 * DAY, value=-40)]
+    world.load("all", usage, NOW)
+    load(world, after)
+    roll_daily(world, END)
+    check(world, usage, (0, 31 * DAY))
