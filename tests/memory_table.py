@@ -262,6 +262,8 @@ class MemoryTable(Table):
                 return key, _checked(body["Item"]), holds, before
             case "Delete":
                 return key, None, holds, before
+            case "ConditionCheck":
+                return key, before, holds, before
             case "Update":
                 return key, _updated(body["UpdateExpression"], key, before, values), holds, before
             case _:

@@ -40,6 +40,7 @@ IN_FLIGHT = 10
 
 _BYTES = 2_000_000
 _MARK = 4
+_BESIDE_A_GUARD = MOST_TOGETHER - 1
 
 
 class Entry(NamedTuple):
@@ -64,15 +65,17 @@ class Appended:
 class EventLog:
     """The event log of one organization."""
 
-    def __init__(self, table: Table, organization_id: str) -> None:
-        """Log to a table."""
+    def __init__(self, table: Table, organization_id: str, guard: Action | None = None) -> None:
+        """Log to a table; `append` does so as long as the condition of ``guard``, if any, holds."""
         self._table = table
         self._organization_id = organization_id
+        self._guard = guard
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Log events that are new; tell of each whether it was, in the same order.
 
-        When it returns, every new event is stored. Cost: 2 write units for each event and KB of it.
+        When it returns, every new event is stored. Cost: 2 write units for each event and KB of it, and for the
+        guard of each 99. Raises `Conflict` when the guard does not hold.
         """
         result: list[Appended | None] = [None] * len(entries)
         first: dict[Key, int] = {}
@@ -86,8 +89,13 @@ class EventLog:
                 same = contents[known] == contents[place]
                 outcome = Outcome.DUPLICATE if same else Outcome.CONFLICT
                 result[place] = Appended(outcome, entries[known].position)
-        for some in _batches(waiting, contents):
-            self._put(entries, contents, some, result)
+        items = ((place, self._item(entries[place], contents[place])) for place in waiting)
+        found = put_together(self._table, items, self._guard)
+        for place in waiting:
+            if place in found:
+                result[place] = Appended(_outcome(found[place], contents[place]), _position(found[place]))
+            else:
+                result[place] = Appended(Outcome.NEW, entries[place].position)
         return [each for each in result if each is not None]
 
     def append_all_or_none(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
@@ -110,7 +118,9 @@ class EventLog:
             return {place: _outcome(item, arrivals[place].content) for place, item in items.items()} | repeats
         places, mark = list(arrivals), token_hex(_MARK)
         try:
-            self._table.transact([self._new(self._arrival_item(arrivals[place], mark)) for place in places])
+            self._table.transact(
+                [put_action(self._table, self._arrival_item(arrivals[place], mark)) for place in places]
+            )
         except Conflict as conflict:
             if not conflict.found:
                 raise
@@ -155,29 +165,6 @@ class EventLog:
                 repeats[place] = Outcome.DUPLICATE if same else Outcome.CONFLICT
         return list(first.values()), repeats
 
-    def _put(
-        self,
-        entries: Sequence[Entry],
-        contents: Sequence[str],
-        places: Sequence[int],
-        result: list[Appended | None],
-    ) -> None:
-        left = list(places)
-        while left:
-            try:
-                self._table.transact([self._action(entries[place], contents[place]) for place in left])
-            except Conflict as conflict:
-                if not conflict.found:
-                    raise
-                for number, item in conflict.found.items():
-                    place = left[number]
-                    result[place] = Appended(_outcome(item, contents[place]), _position(item))
-                left = [place for number, place in enumerate(left) if number not in conflict.found]
-            else:
-                for place in left:
-                    result[place] = Appended(Outcome.NEW, entries[place].position)
-                return
-
     def _key(self, entry: Entry) -> Key:
         kind, external_id = entry.target
         return keys.event(self._organization_id, kind, external_id, entry.event.id)
@@ -202,26 +189,53 @@ class EventLog:
             item["n"] = {"S": msgspec.json.encode(arrival.notes).decode()}
         return item
 
-    def _action(self, entry: Entry, text: str) -> Action:
-        return self._new(
-            key_item(self._key(entry))
-            | {
-                "id": {"S": entry.event.id},
-                "e": {"S": text},
-                "shard": {"S": entry.position.shard},
-                "seq": {"N": str(entry.position.number)},
-            }
-        )
+    def item(self, entry: Entry) -> Item:
+        """Give an imported event as it is logged."""
+        return self._item(entry, content(entry.event))
 
-    def _new(self, item: Item) -> Action:
-        return {
-            "Put": {
-                "TableName": self._table.name,
-                "Item": item,
-                "ConditionExpression": "attribute_not_exists(pk)",
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
+    def _item(self, entry: Entry, text: str) -> Item:
+        return key_item(self._key(entry)) | {
+            "id": {"S": entry.event.id},
+            "e": {"S": text},
+            "shard": {"S": entry.position.shard},
+            "seq": {"N": str(entry.position.number)},
         }
+
+
+def put_together(
+    table: Table, items: Iterable[tuple[int, Item]], guard: Action | None = None
+) -> dict[int, Item]:
+    """Put events that are not there, in as few transactions as hold them; give the others as they stand, by place.
+
+    Each transaction has the ``guard``, if there is one. Raises `Conflict` when its condition does not hold.
+    """
+    guards = [] if guard is None else [guard]
+    stand: dict[int, Item] = {}
+    for batch in _batches(items):
+        left = batch
+        while left:
+            try:
+                table.transact([*(put_action(table, item) for _, item in left), *guards])
+            except Conflict as conflict:
+                if not conflict.found or len(left) in conflict.found:
+                    raise
+                stand |= {left[number][0]: item for number, item in conflict.found.items()}
+                left = [each for each in left if each[0] not in stand]
+            else:
+                break
+    return stand
+
+
+def put_action(table: Table, item: Item) -> Action:
+    """Give the action that puts an item if there is none."""
+    return {
+        "Put": {
+            "TableName": table.name,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
 
 
 def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
@@ -248,15 +262,15 @@ def _position(item: Item) -> Position | None:
     return Position(item["shard"]["S"], int(item["seq"]["N"])) if "shard" in item else None
 
 
-def _batches(places: Iterable[int], contents: Sequence[str]) -> Iterator[list[int]]:
-    batch: list[int] = []
+def _batches(items: Iterable[tuple[int, Item]]) -> Iterator[list[tuple[int, Item]]]:
+    batch: list[tuple[int, Item]] = []
     size = 0
-    for place in places:
-        further = len(contents[place].encode())
-        if batch and (len(batch) == MOST_TOGETHER or size + further > _BYTES):
+    for place, item in items:
+        further = len(item["e"]["S"].encode())
+        if batch and (len(batch) == _BESIDE_A_GUARD or size + further > _BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(place)
+        batch.append((place, item))
         size += further
     if batch:
         yield batch

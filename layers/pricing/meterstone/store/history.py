@@ -4,9 +4,9 @@ An item that was put by is the logged one under another key, with
 
 | attribute | holds |
 |---|---|
-| `put_at` | since when it waits: when it was accepted |
+| `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
 | `num` | the number under which `replay` counts it, once it has one |
-| `done` | when `replay` was through with it: the item stays as long as the stream may deliver the event again |
+| `done` | when `replay` was through with it: the item stays as long as the stream, or its import, may come again |
 | `gen` | the generation whose rebuild put it by: the item means nothing before that one is live |
 """
 
@@ -36,12 +36,18 @@ class Held(NamedTuple):
 
 
 class PutBy(NamedTuple):
-    """An event that nobody's line item was for. ``number``: the one under which it is counted, if any."""
+    """An event that nobody's line item was for, since the instant ``since``.
+
+    ``accepted`` is 0 if it was imported, and ``shard`` then says by which run of which import. ``number``: the one
+    under which it is counted, if any.
+    """
 
     key: Key
     target: Target
     event: Event
     accepted: int
+    since: int
+    shard: str
     number: int | None
     done: bool
     generation: str
@@ -79,6 +85,8 @@ def put_by(row: Row) -> PutBy:
         Target(text(row, "k"), text(row, "x")),
         event_of(row),
         integer(row, "acc"),
+        integer(row, "put_at"),
+        text(row, "shard"),
         integer(row, "num") if "num" in row else None,
         "done" in row,
         text(row, "gen"),

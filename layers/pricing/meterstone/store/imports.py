@@ -7,39 +7,25 @@ positions of the run that logged them: those that were counted are at or below w
 earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import NamedTuple
 
-from meterstone.store import keys
-from meterstone.store.catalogue import (
-    Account,
-    read_account,
-    read_subscription,
-    subscriptions_by_external_id,
-    subscriptions_of_customer,
-)
-from meterstone.store.event_log import Entry, EventLog
-from meterstone.store.fold import Fold, Logged
-from meterstone.store.lease import Busy
-from meterstone.store.table import Row, Table, integer, key_item, text
+from meterstone.store.catalogue import Account
+from meterstone.store.event_log import Appended, Entry
+from meterstone.store.fold import Fold
+from meterstone.store.import_records import Records, Source, stream_of
+from meterstone.store.import_run import ImportRun, Taken, roll
+from meterstone.store.table import Table
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
-from meterstone.usage.instant import format_instant
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 
+__all__ = ["Given", "ImportReport", "Importer", "Source"]
+
 _BATCH = 5000
-_SHARD_DIGITS = 16
-_MOST_TARGETS = 20_000
-
-
-class Source(NamedTuple):
-    """What is imported: a name for people, and the SHA-256 of its content."""
-
-    name: str
-    digest: str
 
 
 class Given(NamedTuple):
@@ -54,13 +40,15 @@ class Given(NamedTuple):
 class ImportReport:
     """What became of a source's events.
 
-    ``counted`` events are new. ``uncounted`` says by line which meters could not use one of them, or that none is
-    for it, and why. ``duplicates`` were logged before with the same content. ``resumed_after`` is the line up to
-    which an earlier run had come; ``finished_before`` tells that the whole source had been imported, so that it
-    was not read again: only what the clock has brought since was published.
+    ``counted`` events are new, and a line item is for them. ``uncounted`` says by line which meters could not use
+    one of them, and why. ``unmatched`` are new, too, and put by, for no line item is for them yet. ``duplicates``
+    were logged before with the same content. ``resumed_after`` is the line up to which an earlier run had come;
+    ``finished_before`` tells that the whole source had been imported, so that it was not read again: only what
+    the clock has brought since was published.
     """
 
     counted: int = 0
+    unmatched: int = 0
     duplicates: int = 0
     uncounted: list[tuple[int, str]] = field(default_factory=list)
     resumed_after: int = 0
@@ -73,10 +61,7 @@ class Importer:
     def __init__(self, table: Table, account: Account) -> None:
         """Write to a table, into the account's live generation."""
         self._table = table
-        self._organization_id = account.organization.id
-        self._log = EventLog(table, self._organization_id)
-        self._fold = Fold(table, self._organization_id, account.generation)
-        self._targets: dict[Target, list[Subscription]] = {}
+        self._account = account
 
     def run(
         self,
@@ -87,123 +72,68 @@ class Importer:
     ) -> ImportReport:
         """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
 
-        Raises `Busy` while a rebuild runs.
+        Raises `Busy` while a rebuild runs, and when another run of the same import begins meanwhile.
         """
-        report = ImportReport()
-        records = {text(row, "sk"): row for row in self._table.query(self._imports, " ", "~")}
-        record = records.get(source.digest)
-        if record is not None and "done" in record:
-            report.finished_before = True
-            self._fold.roll(self._subscription, now)
-            return report
-        run = 1
-        self._refuse_beside_a_rebuild()
-        if record is not None:
-            report.resumed_after, run = integer(record, "line"), integer(record, "run") + 1
-        self._fold.forget = frozenset(
-            _shard(each, number + 1)
-            for each, row in records.items()
-            if "done" in row
-            for number in range(integer(row, "run"))
-        )
-        unfinished = {_stream(each): row for each, row in records.items() if "done" not in row}
-        self._remember(source, run, report.resumed_after, now)
-        # A rebuild that has begun meanwhile is seen here, or has seen that this import is not through.
-        self._refuse_beside_a_rebuild()
+        organization_id = self._account.organization.id
+        if Records.read(self._table, organization_id).find(source, now).done:
+            roll(self._table, Fold(self._table, organization_id, self._account.generation), now)
+            return ImportReport(finished_before=True)
+        run = ImportRun.begin(self._table, organization_id, source, now)
+        report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
-            for each, reason in self._import(_shard(source.digest, run), batch, unfinished, now, report):
+            for each, reason in _import(run, batch, now, report):
                 refuse(each.line, each, reason)
-            self._remember(source, run, batch[-1].line, now)
-        self._fold.roll(self._subscription, now)
-        self._remember(source, run, 0, now, done=True)
+            run.move(run.record._replace(line=batch[-1].line))
+        run.roll()
+        run.move(run.record._replace(done=True))
         return report
 
-    def _import(
-        self,
-        shard: str,
-        batch: Sequence[Given],
-        unfinished: Mapping[str, Row],
-        now: int,
-        report: ImportReport,
-    ) -> list[tuple[Given, str]]:
-        """Log and fold a batch; give what was refused, and why."""
-        refused: list[tuple[Given, str]] = []
-        taken: list[tuple[Given, Entry, list[Subscription]]] = []
-        for each in batch:
-            held = self._subscriptions(each.target)
-            owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
-            reason = _refusal(each, held, owning, now)
-            if reason is None:
-                taken.append((each, Entry(Position(shard, each.line), each.target, each.event), owning))
-            else:
-                refused.append((each, reason))
-        logged: list[Logged] = []
-        for (each, entry, owning), appended in zip(
-            taken, self._log.append([entry for _, entry, _ in taken]), strict=True
-        ):
-            if appended.outcome is Outcome.CONFLICT:
-                refused.append((each, "another event has this transaction id"))
-                continue
-            held_at = appended.position
-            if held_at is None:  # It came over HTTP, and is counted from there.
-                report.duplicates += 1
-                continue
-            own = _stream_of(held_at) == _stream_of(entry.position)
-            if own and held_at.number == entry.position.number:
-                logged.append(Logged(held_at, entry.event, owning))
-            elif not own and _stream_of(held_at) in unfinished:
-                name = text(unfinished[_stream_of(held_at)], "name")
-                refused.append((each, f"belongs to an import that was stopped: run {name} again"))
-            else:
-                report.duplicates += 1
-        folded = self._fold.fold(logged, now)
-        report.counted += len(logged)
-        report.uncounted += [(position.number, reason) for position, reason in folded.uncounted]
-        return refused
 
-    def _refuse_beside_a_rebuild(self) -> None:
-        account = read_account(self._table, self._organization_id, consistent=True)
-        if account is None or account.next is not None:
-            raise Busy("a rebuild is running, or was stopped: import when it is through, or given up")
-        self._fold.generation = account.generation
-
-    def _subscriptions(self, target: Target) -> list[Subscription]:
-        found = self._targets.get(target)
-        if found is None:
-            read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
-            if len(self._targets) >= _MOST_TARGETS:
-                self._targets.clear()
-            found = self._targets[target] = read(self._table, self._organization_id, target.external_id)
-        return found
-
-    def _subscription(self, subscription_id: str) -> Subscription:
-        return read_subscription(self._table, self._organization_id, subscription_id)
-
-    @property
-    def _imports(self) -> str:
-        return keys.imported(self._organization_id, "").pk
-
-    def _remember(self, source: Source, run: int, line: int, now: int, *, done: bool = False) -> None:
-        item = key_item(keys.imported(self._organization_id, source.digest))
-        item |= {"name": {"S": source.name}, "at": {"S": format_instant(now)}}
-        item |= {"run": {"N": str(run)}, "line": {"N": str(line)}}
-        if done:
-            item["done"] = {"S": format_instant(now)}
-        self._table.put(item)
+def _import(
+    run: ImportRun, batch: Sequence[Given], now: int, report: ImportReport
+) -> list[tuple[Given, str]]:
+    """Log and count a batch; give what was refused, and why."""
+    refused: list[tuple[Given, str]] = []
+    let_in: list[tuple[Given, Entry, list[Subscription]]] = []
+    for each in batch:
+        held = run.subscriptions(each.target)
+        owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
+        reason = _refusal(each, held, owning, now)
+        if reason is None:
+            position = Position(run.record.shard, each.line)
+            let_in.append((each, Entry(position, each.target, each.event), owning))
+        else:
+            refused.append((each, reason))
+    taken: list[Taken] = []
+    outcomes = run.append([entry for _, entry, _ in let_in])
+    for (each, entry, owning), appended in zip(let_in, outcomes, strict=True):
+        found = _found(run, entry, appended)
+        if isinstance(found, str):
+            refused.append((each, found))
+        elif found is None:
+            report.duplicates += 1
+        else:
+            before = appended.outcome is not Outcome.NEW
+            taken.append(Taken(entry._replace(position=found), owning, before))
+    counts = run.count(taken)
+    report.counted += counts.counted
+    report.unmatched += counts.unmatched
+    report.uncounted += counts.uncounted
+    return refused
 
 
-def _stream(digest: str) -> str:
-    """Name a source's stream, of which each run is a shard."""
-    return "i" + digest[:_SHARD_DIGITS]
-
-
-def _shard(digest: str, run: int) -> str:
-    return f"{_stream(digest)}.{run}"
-
-
-def _stream_of(position: Position) -> str:
-    return position.shard.partition(".")[0]
+def _found(run: ImportRun, entry: Entry, appended: Appended) -> Position | str | None:
+    """Give the position under which this run is to count an event; a reason to refuse it; None for a duplicate."""
+    at = appended.position
+    if appended.outcome is Outcome.CONFLICT:
+        return "another event has this transaction id"
+    if at is None or run.records.settled(at.shard):
+        return None  # It came over HTTP, and is counted from there, or an import was through with it.
+    if stream_of(at.shard) == stream_of(entry.position.shard):
+        return at if at.number == entry.position.number else None
+    owner = run.records.owner(at.shard)
+    return None if owner is None else f"belongs to an import that was stopped: run {owner.source.name} again"
 
 
 def _refusal(

@@ -21,7 +21,8 @@ from meterstone.store import keys
 from meterstone.store.catalogue import Account, Generation, read_account, read_subscription
 from meterstone.store.compare import Difference, Generations, Place
 from meterstone.store.fold import Fold, Logged
-from meterstone.store.history import FIRST, LAST, PutBy, item_of, read_log, read_unmatched
+from meterstone.store.history import Held, PutBy, item_of, read_log, read_unmatched
+from meterstone.store.import_records import refuse_open_imports
 from meterstone.store.lease import Busy, Lease, leased
 from meterstone.store.replay import Replay
 from meterstone.store.stream import rebuilt
@@ -126,7 +127,7 @@ class Rebuild:
 
     def _begin(self) -> Generation:
         """Open the next generation: from now on the fold counts what comes after its cut into both."""
-        refuse_unfinished_imports(self._table, self._organization_id)
+        refuse_open_imports(self._table, self._organization_id)
         Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
         self.close()
         account = self._account()
@@ -138,7 +139,7 @@ class Rebuild:
         )
         try:
             # An import that has begun meanwhile is seen here, or has seen the next generation.
-            refuse_unfinished_imports(self._table, self._organization_id)
+            refuse_open_imports(self._table, self._organization_id)
         except Busy:
             self.close()
             raise
@@ -182,13 +183,18 @@ class Rebuild:
                 self._number += 1
                 position = Position(rebuilt(after.name), self._number)
                 yield Logged(position, held.event, owning, held.accepted)
-            elif held.accepted:
-                # The stream has not delivered it yet, and will find the next generation to have dealt with it.
-                item = item_of(held.row) | key_item(
-                    keys.unmatched(self._organization_id, *target, held.event.id)
-                )
-                more: Item = {"put_at": {"N": str(held.accepted)}, "gen": {"S": after.name}}
-                self._table.put_new(item | more)
+            else:
+                # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
+                self._put_by(held, after)
+
+    def _put_by(self, held: Held, after: Generation) -> None:
+        kind, external_id = held.target
+        since = held.accepted or self._around.clock()
+        item = item_of(held.row) | key_item(
+            keys.unmatched(self._organization_id, kind, external_id, held.event.id)
+        )
+        item |= {"k": {"S": kind}, "x": {"S": external_id}}
+        self._table.put_new(item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}})
 
     def _all_targets(self) -> list[Target]:
         targets: dict[Target, None] = {}
@@ -288,10 +294,3 @@ def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
     """Give up a rebuild that was stopped, and delete what it has written. Raises `Busy`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         Rebuild(table, organization_id, lease, around).close()
-
-
-def refuse_unfinished_imports(table: Table, organization_id: str) -> None:
-    """Raise `Busy` if an import is not through: its events are counted from where it stopped."""
-    for row in table.query(keys.imported(organization_id, "").pk, FIRST, LAST, consistent=True):
-        if "done" not in row:
-            raise Busy(f"the import of {text(row, 'name')} is running, or was stopped: run it again first")

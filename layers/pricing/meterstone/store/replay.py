@@ -4,6 +4,9 @@ Each is given a number, for ever, on its item, and is counted as the shard `p`, 
 Whoever comes after a replay that was stopped counts first what has a number, in their order: what was counted is
 at or below what the ledgers remember. Numbers are given under the lease alone, so that none is given behind a
 higher one that was counted.
+
+What is counted keeps its item as long as somebody may ask whether it is still theirs to count: the stream for a
+while, an import until it is through.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,6 +17,8 @@ from meterstone.store import keys
 from meterstone.store.catalogue import Account, read_account
 from meterstone.store.fold import Fold, Logged
 from meterstone.store.history import PutBy, item_of, read_unmatched
+from meterstone.store.import_records import Records
+from meterstone.store.keys import Key
 from meterstone.store.lease import Busy, Lease, leased
 from meterstone.store.table import Action, Conflict, Table, integer, key_item
 from meterstone.store.targets import Targets
@@ -71,6 +76,7 @@ class Replay:
         self._clock = clock
         self._targets = Targets(table)
         self._fold = Fold(table, self._organization_id, account.generation)
+        self._imports = Records.read(table, self._organization_id)
 
     def take_up(self) -> None:
         """Count what an earlier replay had numbered, if it was stopped, and drop what it was long through with."""
@@ -78,7 +84,7 @@ class Replay:
         numbered: list[PutBy] = []
         gone = []
         for each in read_unmatched(self._table, self._organization_id):
-            if each.done and each.accepted < now - KEPT:
+            if each.done and not self._asked_for(each, now):
                 gone.append(each.key)
             elif each.waiting(live) and each.number is not None:
                 numbered.append(each)
@@ -158,16 +164,27 @@ class Replay:
             self._done(some)
 
     def _done(self, some: Iterable[PutBy]) -> None:
-        """Keep the items that tell the stream that these events are not its to count, as long as it may ask."""
+        """Keep the items that tell that these events are counted, as long as somebody may ask."""
         now = self._clock()
-        old = [each.key for each in some if each.accepted < now - KEPT]
+        kept: list[PutBy] = []
+        old: list[Key] = []
+        for each in some:
+            if self._asked_for(each, now):
+                kept.append(each)
+            else:
+                old.append(each.key)
         self._table.delete_all(old)
         done = {"done": {"N": str(now)}}
         self._table.put_all(
             item_of(each.row) | done | ({} if each.number is None else {"num": {"N": str(each.number)}})
-            for each in some
-            if each.accepted >= now - KEPT
+            for each in kept
         )
+
+    def _asked_for(self, each: PutBy, now: int) -> bool:
+        """Tell whether the stream, or the import that logged an event, may still come with it."""
+        if each.shard:
+            return not self._imports.settled(each.shard)
+        return each.accepted >= now - KEPT
 
     def _owning(self, each: PutBy) -> list[Subscription]:
         return self._targets.owning(self._account, each.target, each.event)

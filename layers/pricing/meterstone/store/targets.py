@@ -10,7 +10,7 @@ _MOST_TARGETS = 20_000
 
 
 class Targets:
-    """Looks targets up for the fold."""
+    """Looks targets up for whoever counts."""
 
     def __init__(self, table: Table) -> None:
         """Look targets up in a table."""
@@ -19,9 +19,10 @@ class Targets:
 
     def owning(self, account: Account, target: Target, event: Event) -> list[Subscription]:
         """Give the target's subscriptions that hold an event's time."""
-        return [each for each in self._subscriptions(account, target) if each.span.holds(event.at)]
+        return [each for each in self.subscriptions(account, target) if each.span.holds(event.at)]
 
-    def _subscriptions(self, account: Account, target: Target) -> list[Subscription]:
+    def subscriptions(self, account: Account, target: Target) -> list[Subscription]:
+        """Give the target's subscriptions."""
         known = self._known.get((account.organization.id, target))
         if known is not None and known[0] == account.version:
             return known[1]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from meterstone.store import keys
 from meterstone.store.history import item_of
+from meterstone.store.import_records import refuse_open_imports
 from meterstone.store.keys import Key
 from meterstone.store.lease import Busy, Lease, leased
-from meterstone.store.rebuild import Rebuild, RebuildReport, Surroundings, refuse_unfinished_imports
+from meterstone.store.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.replay import KEPT
 from meterstone.store.table import Action, Conflict, Item, Row, Table, integer, key_item
 from meterstone.usage.arrival import Target
@@ -40,7 +41,7 @@ def withdraw(
     """
     with leased(table, organization_id, "withdraw", around.clock) as lease:
         if rebuild:
-            refuse_unfinished_imports(table, organization_id)
+            refuse_open_imports(table, organization_id)
         report = _mark(table, organization_id, target, ids, lease, around.clock())
         if rebuild and (report.withdrawn or report.before):
             report.rebuilt = Rebuild(table, organization_id, lease, around).run()
