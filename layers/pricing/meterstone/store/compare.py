@@ -16,6 +16,7 @@ from meterstone.store.catalogue import read_subscriptions
 from meterstone.store.history import FIRST, LAST
 from meterstone.store.keys import Key
 from meterstone.store.table import Row, Table, text
+from meterstone.usage.arrival import Target
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.subscription import Dated, Subscription
 
@@ -62,6 +63,14 @@ class Generations:
         rows = self._table.query_prefix(pk, "subscription#", consistent=True)
         for some in batched((text(row, "id") for row in rows), _SUBSCRIPTIONS_AT_ONCE, strict=False):
             yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
+
+    def targets(self) -> list[Target]:
+        """Name everybody whose events may count."""
+        targets: dict[Target, None] = {}
+        for subscription in self.subscriptions():
+            targets[Target.subscription(subscription.external_id)] = None
+            targets[Target.customer(subscription.customer_id)] = None
+        return list(targets)
 
     def places(self) -> Iterator[Place]:
         """Name the subscriptions that may have counters, then the views that may have rollups."""

@@ -19,6 +19,7 @@ from meterstone.store import keys
 from meterstone.store.keys import Key
 from meterstone.store.table import Item, Row, Table, integer, text
 from meterstone.usage.arrival import Target
+from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 
 FIRST, LAST = " ", "\U0010ffff" * 17
@@ -26,11 +27,15 @@ FIRST, LAST = " ", "\U0010ffff" * 17
 
 
 class Held(NamedTuple):
-    """An event as the log holds it; ``accepted`` is 0 if it was imported. ``row`` is its item."""
+    """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
+
+    ``row`` is its item.
+    """
 
     target: Target
     event: Event
     accepted: int
+    position: Position | None
     withdrawn: bool
     row: Row
 
@@ -66,7 +71,8 @@ def read_log(table: Table, organization_id: str, target: Target) -> Iterator[Hel
     """Read a target's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
     pk = keys.event(organization_id, *target, "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
-        yield Held(target, event_of(row), integer(row, "acc"), "w" in row, row)
+        position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
+        yield Held(target, event_of(row), integer(row, "acc"), position, "w" in row, row)
 
 
 def read_unmatched(table: Table, organization_id: str, target: Target | None = None) -> Iterator[PutBy]:

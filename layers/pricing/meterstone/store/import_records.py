@@ -4,8 +4,8 @@ Each run of an import is a shard, named after the content and the run, and an ev
 is settled when everything that it logged is counted, or put by, for good: all runs of an import that was read to
 its end are, and all up to the one that closed it. Nobody comes back to the events of a settled run.
 
-The record belongs to the run that began last. What an earlier one still does is written under the condition that
-the record is its own, so that an import that was taken for dead logs nothing and puts nothing by any more.
+The record belongs to the run that began last, and is written under its version. What a run logs and puts by is
+written under the condition that no other has begun: an import that was taken for dead does neither any more.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class ImportRecord(NamedTuple):
 
     ``at`` is when its last run began, in microseconds; ``run`` that run's number, from 1. ``line`` is the line up
     to which everything is counted, ``done`` tells that it is the source's last. ``closed`` is the run that closed
-    the import, if one did, and ``taken`` the last line that it found in the log.
+    the import, if one did, and ``taken`` the last line that it found in the log. ``version`` is the record's.
     """
 
     source: Source
@@ -42,6 +42,7 @@ class ImportRecord(NamedTuple):
     done: bool = False
     closed: int = 0
     taken: int = 0
+    version: int = 0
 
     @property
     def settled(self) -> int:
@@ -69,31 +70,43 @@ class ImportRecord(NamedTuple):
             "done" in row,
             integer(row, "closed"),
             integer(row, "taken"),
+            integer(row, "v"),
         )
 
     def item(self, organization_id: str) -> Item:
-        """Give it as it is written."""
+        """Give it as it is stored."""
         at = {"S": format_instant(self.at)}
-        numbers = {"run": self.run, "line": self.line, "closed": self.closed, "taken": self.taken}
+        numbers = {
+            "run": self.run,
+            "line": self.line,
+            "closed": self.closed,
+            "taken": self.taken,
+            "v": self.version,
+        }
         item = key_item(keys.imported(organization_id, self.source.digest))
         item |= {"name": {"S": self.source.name}, "at": at} | ({"done": at} if self.done else {})
         return item | {name: {"N": str(number)} for name, number in numbers.items()}
 
-    def write(self, table: Table, organization_id: str, *, after: int) -> None:
-        """Write it if the run ``after``, 0 for none, began last. Raises `Busy` if another did."""
+    def write(self, table: Table, organization_id: str) -> Self:
+        """Write it over the record that it was made of; give it as it stands then.
+
+        Raises `Busy` if that one has changed since.
+        """
+        written = self._replace(version=self.version + 1)
         condition: Action = (
             {
-                "ConditionExpression": "run = :after",
-                "ExpressionAttributeValues": {":after": {"N": str(after)}},
+                "ConditionExpression": "v = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(self.version)}},
             }
-            if after
-            else {"ConditionExpression": "attribute_not_exists(pk)"}
+            if self.version
+            else {"ConditionExpression": "attribute_not_exists(v)"}
         )
-        put: Action = {"TableName": table.name, "Item": self.item(organization_id), **condition}
+        put: Action = {"TableName": table.name, "Item": written.item(organization_id), **condition}
         try:
             table.transact([{"Put": put}])
         except Conflict as error:
             raise self.taken_over() from error
+        return written
 
     def guard(self, table: Table, organization_id: str) -> Action:
         """Give the action that lets a transaction happen as long as no other run has begun."""
@@ -109,7 +122,7 @@ class ImportRecord(NamedTuple):
 
     def taken_over(self) -> Busy:
         """Give the error of a run that is not the last one any more."""
-        return Busy(f"another run of the import of {self.source.name} has begun, or closed it")
+        return Busy(f"another run of the import of {self.source.name} has begun: look what it does")
 
 
 class Records:

@@ -63,13 +63,14 @@ class ImportRun:
         self._fold.forget = records.settled_shards()
 
     @classmethod
-    def begin(cls, table: Table, organization_id: str, source: Source, now: int) -> Self:
-        """Begin a run of a source's import. Raises `Busy` while a rebuild runs."""
-        _account_beside_no_rebuild(table, organization_id)
+    def begin(cls, table: Table, organization_id: str, source: Source, now: int) -> Self | None:
+        """Begin a run of a source's import; None if it was read to its end. Raises `Busy` while a rebuild runs."""
         records = Records.read(table, organization_id)
         before = records.find(source, now)
-        record = before._replace(source=source, at=now, run=before.run + 1)
-        record.write(table, organization_id, after=before.run)
+        if before.done:
+            return None
+        _account_beside_no_rebuild(table, organization_id)
+        record = before._replace(source=source, at=now, run=before.run + 1).write(table, organization_id)
         # A rebuild that has begun meanwhile is seen here, or has seen that this import is not through.
         account = _account_beside_no_rebuild(table, organization_id)
         return cls(table, account, record, records, now)
@@ -111,8 +112,7 @@ class ImportRun:
 
     def move(self, record: ImportRecord) -> None:
         """Write how far the import has come."""
-        record.write(self._table, self._organization_id, after=self.record.run)
-        self.record = record
+        self.record = record.write(self._table, self._organization_id)
 
     def roll(self) -> None:
         """Publish what the clock has brought."""

@@ -1,10 +1,13 @@
 """Importing usage: events into the log, from the log into the counters, each once however often it is stopped.
 
 Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
-position is its line. A batch is logged, then folded, then the import's record moves past it. Run again after a
-stop, the log knows the events of the unfinished batch as this import's own and they are folded again, under the
-positions of the run that logged them: those that were counted are at or below what the ledgers remember. What an
-earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
+position is its line. A batch is logged, then put by or folded, then the import's record moves past it. Run again
+after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again under
+the positions of the run that logged them: those that were counted are at or below what the ledgers remember. What
+an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
+
+An import whose file is lost is closed: what it has logged beyond its record is counted from the log, in the same
+way. Should the file be found, it goes on after the record's line: what was logged by then is a duplicate.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,17 +16,19 @@ from itertools import batched
 from typing import NamedTuple
 
 from meterstone.store.catalogue import Account
+from meterstone.store.compare import Generations
 from meterstone.store.event_log import Appended, Entry
 from meterstone.store.fold import Fold
-from meterstone.store.import_records import Records, Source, stream_of
-from meterstone.store.import_run import ImportRun, Taken, roll
+from meterstone.store.history import read_log
+from meterstone.store.import_records import ImportRecord, Source, stream_of
+from meterstone.store.import_run import Counts, ImportRun, Taken, roll
 from meterstone.store.table import Table
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 
-__all__ = ["Given", "ImportReport", "Importer", "Source"]
+__all__ = ["Closed", "Given", "ImportReport", "Importer", "Source", "close_import"]
 
 _BATCH = 5000
 
@@ -75,10 +80,10 @@ class Importer:
         Raises `Busy` while a rebuild runs, and when another run of the same import begins meanwhile.
         """
         organization_id = self._account.organization.id
-        if Records.read(self._table, organization_id).find(source, now).done:
+        run = ImportRun.begin(self._table, organization_id, source, now)
+        if run is None:
             roll(self._table, Fold(self._table, organization_id, self._account.generation), now)
             return ImportReport(finished_before=True)
-        run = ImportRun.begin(self._table, organization_id, source, now)
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
@@ -88,6 +93,40 @@ class Importer:
         run.roll()
         run.move(run.record._replace(done=True))
         return report
+
+
+class Closed(NamedTuple):
+    """What became of an import that was closed: its record, and the events that it had logged beyond it."""
+
+    record: ImportRecord
+    counts: Counts
+
+
+def close_import(table: Table, organization_id: str, source: Source, now: int) -> Closed | None:
+    """Count what an import has logged and not counted, and be done with it; None if it was read to its end.
+
+    Raises `Busy` while a rebuild runs. Stopped, it is done again. Cost: reads the whole log.
+    """
+    run = ImportRun.begin(table, organization_id, source, now)
+    if run is None:
+        return None
+    stream = stream_of(run.record.shard)
+    taken: list[Taken] = []
+    last = run.record.line
+    for target in Generations(table, organization_id).targets():
+        for held in read_log(table, organization_id, target):
+            at = held.position
+            if at is None or stream_of(at.shard) != stream or run.records.settled(at.shard):
+                continue
+            last = max(last, at.number)
+            # What is withdrawn counts nowhere; what lies before the record's line is counted.
+            if at.number > run.record.line and not held.withdrawn:
+                owning = [each for each in run.subscriptions(target) if each.span.holds(held.event.at)]
+                taken.append(Taken(Entry(at, target, held.event), owning, before=True))
+    counts = run.count(sorted(taken, key=lambda each: each.entry.position))
+    run.roll()
+    run.move(run.record._replace(closed=run.record.run, taken=last))
+    return Closed(run.record, counts)
 
 
 def _import(

@@ -152,7 +152,7 @@ class Rebuild:
         marks: list[Item] = []
         logged: list[Logged] = []
         counted = 0
-        for target in self._all_targets():
+        for target in self._generations.targets():
             if target in done:
                 continue
             for event in self._to_count(account, after, target, folding):
@@ -195,13 +195,6 @@ class Rebuild:
         )
         item |= {"k": {"S": kind}, "x": {"S": external_id}}
         self._table.put_new(item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}})
-
-    def _all_targets(self) -> list[Target]:
-        targets: dict[Target, None] = {}
-        for subscription in self._generations.subscriptions():
-            targets[Target.subscription(subscription.external_id)] = None
-            targets[Target.customer(subscription.customer_id)] = None
-        return list(targets)
 
     def _fold(self, folding: Fold, logged: Sequence[Logged]) -> int:
         self._lease.renew()

@@ -1,0 +1,369 @@
+"""Imports that meet events which no line item is for, that are stopped, and that are closed: all counts once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counting import check_analytics, describe, examples
+from memory_table import Faults, Killed
+from meterstone.store import imports, keys
+from meterstone.store.import_records import ImportRecord, Records
+from meterstone.store.imports import Closed, ImportReport, Source, close_import
+from meterstone.store.lease import Busy
+from meterstone.store.rebuild import abandon, rebuild
+from meterstone.store.recovery import list_unmatched
+from meterstone.store.replay import replay
+from meterstone.usage.instant import DAY, HOUR
+from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, write
+from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
+from stored import START, rich
+
+type Steps = tuple[str, ...]
+
+FILE = "file"
+
+
+OFFSETS = (12, 200, 30, 170, 100, 300, 99, 400, 20, 250)
+
+
+def usage_of() -> tuple[Usage, ...]:
+    """Give a file's events: of two names, on both sides of where the first line items end."""
+    return tuple(
+        replace(
+            each,
+            event=replace(
+                each.event, name="call" if number % 3 else "text", at=START + OFFSETS[number] * HOUR
+            ),
+        )
+        for number, each in enumerate(rich().usage)
+    )
+
+
+#: Those that a line item is for before the catalogue is complete.
+MATCHED = {"e1", "e5", "e7"}
+
+
+def late(number: int) -> Usage:
+    """Give another event that a line item is always for."""
+    event = replace(usage_of()[7].event, id=f"late {number}", properties={"value": 2, "text": "t1"})
+    return replace(usage_of()[7], event=event)
+
+
+def complete() -> Scenario:
+    """Give a catalogue that has a line item for every event of the file: chains, buckets and distinct values."""
+    scenario = rich()
+    (subscription,) = scenario.subscriptions
+    names = {"meter 1": "call", "meter 2": "text", "meter 5": "call"}
+    meters = {
+        each.id: replace(each, event_name=names[each.id]) for each in scenario.meters if each.id in names
+    }
+    items = tuple(
+        replace(item, meter=meters[item.meter.id])
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id in meters
+    )
+    return replace(
+        scenario,
+        meters=tuple(meters.values()),
+        subscriptions=(replace(subscription, line_items=items),),
+        batches=(Batch(START + 20 * DAY, usage_of()),),
+        end=START + 20 * DAY,
+    )
+
+
+def incomplete() -> Scenario:
+    """Give the same without one name, and of the other without the first halves: chains go on with the second."""
+    scenario = complete()
+    (subscription,) = scenario.subscriptions
+    items = tuple(
+        each
+        for each in subscription.line_items
+        if each.id.endswith("b") and each.meter and each.meter.event_name == "call"
+    )
+    return replace(scenario, subscriptions=(replace(subscription, line_items=items),))
+
+
+@contextmanager
+def batches_of(lines: int) -> Iterator[None]:
+    with mock.patch.object(imports, "_BATCH", lines):
+        yield
+
+
+def waiting(world: World) -> set[str]:
+    return {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
+
+
+def logged(world: World, usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
+    """Give those that are in the log, by a plain look at each."""
+    there = memory(world).items()
+    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.target, each.event.id) in there)
+
+
+def record(world: World, name: str = FILE) -> ImportRecord:
+    return Records.read(world.table, ORGANIZATION.id).find(Source(name, digest(name)), 0)
+
+
+def close(world: World, stream: Stream, name: str = FILE) -> Closed | None:
+    return close_import(world.table, ORGANIZATION.id, Source(name, digest(name)), stream.clock.now)
+
+
+def load(
+    world: World, stream: Stream, usage: tuple[Usage, ...] | None = None, name: str = FILE
+) -> ImportReport:
+    with batches_of(4):
+        report, refused = world.load_refusing(name, usage_of() if usage is None else usage, stream.clock.now)
+    assert refused == []
+    return report
+
+
+def catch_up(world: World) -> None:
+    write(world, complete())
+    world.scenario = complete()
+
+
+def writes_of(do: Callable[[World, Stream], object], world: World, stream: Stream) -> int:
+    first = memory(world).writes
+    do(world, stream)
+    return memory(world).writes - first
+
+
+def killed(do: Callable[[World, Stream], object], world: World, stream: Stream, number: int) -> None:
+    """Do something that is killed before its write of this number."""
+    table = memory(world)
+    table.faults = Faults(before=table.writes + number)
+    with pytest.raises(Killed):
+        do(world, stream)
+    table.faults = Faults()
+
+
+def take(step: str, world: World, stream: Stream, number: int) -> None:
+    """Take one step; those that are killed are killed at a write that the number chooses."""
+    match step:
+        case "catalogue":
+            catch_up(world)
+        case "import":
+            load(world, stream)
+        case "close":
+            close(world, stream)
+        case "replay":
+            replay(world.table, ORGANIZATION.id, stream.clock)
+        case "killed replay":
+            table = memory(world)
+            table.faults = Faults(before=table.writes + number % 9)
+            try:
+                replay(table, ORGANIZATION.id, stream.clock)
+            except Killed:
+                stream.clock.now += WAIT
+            table.faults = Faults()
+        case "another":
+            # It drops from the ledgers that it writes what the shards of settled runs had come to.
+            load(world, stream, (late(number),), f"another {number}")
+        case "rebuild":
+            assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+            refresh(world)
+        case _:
+            raise AssertionError(step)
+
+
+def check(world: World, stream: Stream, usage: tuple[Usage, ...]) -> None:
+    """Check that all of it is counted once, that nothing is left over, and that a rebuild finds the same."""
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, usage, stream.clock.now)
+    assert waiting(world) == set()
+    assert not [key for key in memory(world).items() if "#unmatched" in key.pk]
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+
+
+def test_what_no_line_item_is_for_is_put_by_and_replayed() -> None:
+    world, stream = streaming(incomplete())
+    report = load(world, stream)
+    assert waiting(world) == {each.event.id for each in usage_of()} - MATCHED
+    assert (report.counted, report.unmatched) == (10 - len(waiting(world)), len(waiting(world)))
+    assert {each.since for each in list_unmatched(world.table, ORGANIZATION.id)} == {stream.clock.now}
+    assert replay(world.table, ORGANIZATION.id, stream.clock).waiting == report.unmatched
+    check_analytics(world, logged(world, usage_of()), stream.clock.now)
+    catch_up(world)
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == report.unmatched
+    whole, other = streaming(complete())
+    load(whole, other)
+    whole.roll(other.clock.now)
+    world.roll(other.clock.now)
+    assert stored(memory(world), "1") == stored(memory(whole), "1")
+    check(world, stream, usage_of())
+
+
+WAYS: tuple[Steps, ...] = (
+    ("catalogue", "import", "replay"),
+    ("import", "catalogue", "replay"),
+    ("catalogue", "replay", "import", "replay"),
+    ("catalogue", "killed replay", "import", "replay"),
+    ("catalogue", "replay", "another", "replay", "import", "replay"),
+    ("import", "rebuild", "catalogue", "rebuild", "replay"),
+    ("close", "catalogue", "import", "replay"),
+    ("catalogue", "close", "replay", "another", "import", "replay"),
+    ("catalogue", "replay", "close", "rebuild", "import", "killed replay", "replay"),
+    ("close", "rebuild", "catalogue", "import", "rebuild", "replay"),
+)
+
+
+@pytest.mark.parametrize("steps", WAYS, ids=", ".join)
+def test_killed_at_any_write_an_import_counts_once(steps: Steps) -> None:
+    world, stream = streaming(incomplete())
+    writes = writes_of(load, world, stream)
+    assert writes > 12
+    for number in range(writes):
+        world, stream = streaming(incomplete())
+        killed(load, world, stream, number)
+        for step in steps:
+            take(step, world, stream, number)
+        check(world, stream, (*usage_of(), *(late(number) for step in steps if step == "another")))
+
+
+def matched(usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
+    return tuple(each for each in usage if each.event.id in MATCHED)
+
+
+def test_closed_at_any_write_what_was_logged_counts_once() -> None:
+    """Closing is killed at each of its writes, too; then the file is found, and what is left of it counts."""
+    world, stream = streaming(incomplete())
+    for number in range(1, writes_of(load, world, stream)):
+        closings, last = 1, -1
+        while last < closings:
+            world, stream = streaming(incomplete())
+            killed(load, world, stream, number)
+            with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+                rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+            if last < 0:
+                closings = writes_of(close, copied(world), stream)
+            else:
+                killed(close, world, stream, last)
+            last += 1
+            there = logged(world, usage_of())
+            closed = close(world, stream)
+            assert closed is not None
+            world.roll(stream.clock.now)
+            check_analytics(world, matched(there), stream.clock.now)
+            assert waiting(world) == {each.event.id for each in there} - MATCHED
+            assert record(world) == closed.record
+            assert (closed.record.open, closed.record.taken) == (False, len(there))
+            if last % 2:
+                assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+                refresh(world)
+            report = load(world, stream)
+            assert report.counted + report.unmatched == len(usage_of()) - len(there)
+            assert report.duplicates == len(there) - report.resumed_after
+            assert record(world).done
+            catch_up(world)
+            replay(world.table, ORGANIZATION.id, stream.clock)
+            check(world, stream, usage_of())
+
+
+def copied(world: World) -> World:
+    copy = copy_of(world)
+    memory(copy).writes = memory(world).writes
+    return copy
+
+
+@pytest.mark.parametrize("steps", [("close",), ("import",), ("catalogue", "close", "replay")], ids=", ".join)
+def test_an_import_that_was_taken_for_dead_logs_and_puts_by_nothing_more(steps: Steps) -> None:
+    """At each of its writes another run goes all the way, with another catalogue, too; then it goes on."""
+    world, stream = streaming(incomplete())
+    for number in range(1, writes_of(load, world, stream)):
+        world, stream = streaming(incomplete())
+        table = memory(world)
+        begin = table.writes + number
+
+        def interrupt(at: int) -> bool:
+            if at == begin:  # noqa: B023 - called before the next round
+                table.faults = Faults()  # noqa: B023
+                for step in steps:
+                    take(step, world, stream, number)  # noqa: B023
+            return False
+
+        table.faults = Faults(unavailable=interrupt)
+        with pytest.raises(Busy, match="another run of the import of file has begun"):
+            load(world, stream)
+        assert not record(world).open
+        catch_up(world)
+        load(world, stream)
+        replay(table, ORGANIZATION.id, stream.clock)
+        check(world, stream, usage_of())
+
+
+def test_what_stands_in_a_closed_import_is_a_duplicate_elsewhere() -> None:
+    world, stream = streaming(complete())
+    killed(load, world, stream, 5)
+    there = logged(world, usage_of())
+    assert 0 < len(there) < len(usage_of())
+    with batches_of(4):
+        refused = world.load_refusing("other", there, stream.clock.now)[1]
+    assert {reason for _, reason in refused} <= {"belongs to an import that was stopped: run file again"}
+    assert refused
+    close(world, stream)
+    assert load(world, stream, there, "third").duplicates == len(there)
+    load(world, stream)
+    check(world, stream, usage_of())
+
+
+@examples(60)
+@given(scenarios(most_batches=1), st.integers(0, 2**32))
+def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: Scenario, seed: int) -> None:
+    describe(scenario)
+    random = Random(seed)  # noqa: S311 - nothing secret
+    unknown = random.choice(["call", "other"])
+    world, stream = streaming(without(scenario, unknown))
+    table = memory(world)
+    with batches_of(random.randint(1, 6)):
+        for _ in range(random.randint(1, 6)):
+            step = random.choice(["import", "import", "close", "replay", "rebuild", "catalogue", "other"])
+            table.faults = Faults(before=table.writes + random.randint(1, 20))
+            try:
+                match step:
+                    case "import":
+                        world.load_refusing(FILE, scenario.usage, stream.clock.now)
+                    case "catalogue":
+                        write(world, scenario)
+                    case "close" if record(world).open:
+                        close(world, stream)
+                    case "replay":
+                        replay(table, ORGANIZATION.id, stream.clock)
+                    case "rebuild":
+                        rebuild(table, ORGANIZATION.id, stream.clock.around)
+                    case _:
+                        world.load_refusing("other", scenario.usage[::2], stream.clock.now)
+            except (Killed, Busy):
+                table.faults = Faults()
+                stream.clock.now += WAIT
+        table.faults = Faults()
+        stream.clock.now += WAIT
+        abandon(table, ORGANIZATION.id, stream.clock.around)
+        write(world, scenario)
+        world.scenario = scenario
+        for name, usage in ((FILE, scenario.usage), ("other", scenario.usage[::2])):
+            world.load_refusing(name, usage, stream.clock.now)
+    replay(table, ORGANIZATION.id, stream.clock)
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, scenario.usage, stream.clock.now)
+    assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
+
+
+def without(scenario: Scenario, name: str) -> Scenario:
+    """Leave out all line items for events of a name."""
+    return replace(
+        scenario,
+        subscriptions=tuple(
+            replace(
+                each,
+                line_items=tuple(
+                    item for item in each.line_items if item.meter and item.meter.event_name != name
+                ),
+            )
+            for each in scenario.subscriptions
+        ),
+    )
