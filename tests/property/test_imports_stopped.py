@@ -15,10 +15,10 @@ from memory_table import Faults, Killed
 from meterstone.store import imports, keys
 from meterstone.store.import_records import ImportRecord, Records
 from meterstone.store.imports import Closed, ImportReport, Source, close_import
-from meterstone.store.lease import Busy
+from meterstone.store.lease import Busy, leased
 from meterstone.store.rebuild import abandon, rebuild
 from meterstone.store.recovery import list_unmatched
-from meterstone.store.replay import replay
+from meterstone.store.replay import Replay, replay
 from meterstone.usage.instant import DAY, HOUR
 from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, write
 from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
@@ -291,6 +291,29 @@ def test_an_import_that_was_taken_for_dead_logs_and_puts_by_nothing_more(steps: 
             load(world, stream)
         assert not record(world).open
         catch_up(world)
+        load(world, stream)
+        replay(table, ORGANIZATION.id, stream.clock)
+        check(world, stream, usage_of())
+
+
+@pytest.mark.parametrize("before", [(), ("close",)], ids=["a new file", "a file that was closed"])
+def test_a_replay_that_began_before_an_import_leaves_it_what_it_may_ask_for(before: Steps) -> None:
+    def prepared() -> tuple[World, Stream]:
+        world, stream = streaming(incomplete())
+        for step in before:
+            killed(load, world, stream, 4)
+            take(step, world, stream, 0)
+        return world, stream
+
+    for number in range(1, writes_of(load, *prepared())):
+        world, stream = prepared()
+        table = memory(world)
+        with leased(table, ORGANIZATION.id, "replay", stream.clock) as lease:
+            replaying = Replay(table, world.account, lease, stream.clock)
+            killed(load, world, stream, number)
+            catch_up(world)
+            replaying.take_up()
+            replaying.count_new()
         load(world, stream)
         replay(table, ORGANIZATION.id, stream.clock)
         check(world, stream, usage_of())
