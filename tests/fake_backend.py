@@ -7,6 +7,8 @@ from meterstone.usage.instant import format_instant
 from meterstone_cli.backend import (
     BackendBusy,
     BackendUnavailable,
+    ClosedImport,
+    ImportRecord,
     ImportReport,
     KeyRecord,
     NewKey,
@@ -32,6 +34,9 @@ class FakeBackend:
         self.catalogues: dict[str, Catalogue] = {}
         self.events: dict[tuple[str, str | None, str], UsageEvent] = {}
         self.imported: set[tuple[str, tuple[str, str]]] = set()
+        #: Of the events of the next import, how many no line item is for, and why others are not counted.
+        self.strangers = 0
+        self.unusable: dict[str, int] = {}
         self.keys: dict[str, KeyRecord] = {}
         #: Why a recovery is refused, if it is.
         self.busy = ""
@@ -40,6 +45,9 @@ class FakeBackend:
         self.differences: list[tuple[str, str, str]] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
+        self.records: list[ImportRecord] = []
+        #: By source, what closing it comes to.
+        self.closings: dict[tuple[str, str], ClosedImport] = {}
 
     def _check(self) -> None:
         if self.down:
@@ -91,7 +99,18 @@ class FakeBackend:
                 refuse(line, usage, "another event has this transaction id")
                 told["refused"] += 1
         self.imported.add((organization_id, source))
-        return ImportReport(told["counted"], told["duplicates"], told["refused"])
+        unmatched, uncounted = self.strangers, self.unusable
+        return ImportReport(
+            told["counted"] - unmatched, unmatched, told["duplicates"], told["refused"], uncounted
+        )
+
+    def imports(self, organization_id: str) -> Sequence[ImportRecord]:
+        self._check()
+        return self.records
+
+    def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
+        self._check()
+        return self.closings.get(source)
 
     def create_key(self, organization_id: str, name: str) -> NewKey:
         self._check()

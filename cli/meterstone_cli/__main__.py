@@ -236,7 +236,7 @@ def _told_file(name: str, report: FileReport) -> list[str]:
     lines = [
         f"{name}: {events.counted} counted, {events.duplicates} were there already, {report.bad_rows} put aside"
     ]
-    lines += [f"  {count} were not counted: {reason}" for reason, count in events.uncounted.items()]
+    lines += recovering.told_of_events(events.unmatched, events.uncounted)
     if report.aside is not None:
         lines.append(f"  put aside in {report.aside}")
     return lines

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from meterstone_cli.catalogue.catalogue import Catalogue
@@ -20,16 +21,54 @@ class ImportReport:
     """What became of the events of one source.
 
     ``counted`` were new. ``duplicates`` were there already, the same in every way. ``refused`` were told to
-    `Refuse`: another event has the transaction id, or no subscription holds the timestamp. ``uncounted`` says
-    how many of the counted events a meter could not use, or none is for, by reason. ``already_imported`` means
-    that the whole source was imported before, so that none of its events were read.
+    `Refuse`: another event has the transaction id, or no subscription holds the timestamp. ``unmatched`` were new,
+    too, but no line item is for them yet: they were put by. ``uncounted`` says how many of the counted events a
+    meter could not use, by reason. ``already_imported`` means that the whole source was imported before, so that
+    none of its events were read.
     """
 
     counted: int = 0
+    unmatched: int = 0
     duplicates: int = 0
     refused: int = 0
     uncounted: Mapping[str, int] = field(default_factory=dict)
     already_imported: bool = False
+
+
+class ImportState(StrEnum):
+    """How an import stands: it is running or was stopped, was read to its end, or was closed."""
+
+    OPEN = "open"
+    FINISHED = "finished"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRecord:
+    """How far an import has come.
+
+    ``source`` is its name and SHA-256. ``began`` is when it was last run, in microseconds. Up to ``line``
+    everything is counted; of one that was closed, it is the last line that was taken.
+    """
+
+    source: tuple[str, str]
+    began: int
+    line: int
+    state: ImportState
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedImport:
+    """What an import had logged beyond its record, and the last ``line`` of it.
+
+    ``unmatched`` events were put by, for no line item is for them yet; ``counted`` are the others. ``uncounted``
+    says how many of these a meter could not use, by reason.
+    """
+
+    line: int
+    counted: int
+    unmatched: int
+    uncounted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +178,15 @@ class Backend(Protocol):
         `source` is the name and SHA-256 of what the events come from: one that was imported to its end is not
         read again. Events come with their line. May be stopped at any point and run again. What reading the
         events raises passes through, and the source then counts as not imported.
+        """
+
+    def imports(self, organization_id: str) -> Sequence[ImportRecord]:
+        """List the imports, those that were last run first before the others."""
+
+    def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
+        """Count what an import has logged, and be done with it; None if it was read to its end.
+
+        Raises `BackendBusy`. May be stopped at any point and done again.
         """
 
     def create_key(self, organization_id: str, name: str) -> NewKey:

@@ -9,9 +9,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.pricing.price import Price
-from meterstone.store import admin
+from meterstone.store import admin, import_records
 from meterstone.store.catalogue import Account, read_account, read_subscriptions
-from meterstone.store.imports import Given, Importer, Source
+from meterstone.store.import_records import Records
+from meterstone.store.imports import Given, Importer, Source, close_import
 from meterstone.store.lease import Busy
 from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, rebuild
 from meterstone.store.recovery import list_poison, list_unmatched
@@ -23,7 +24,10 @@ from meterstone.usage.subscription import Customer
 from meterstone_cli.backend import (
     BackendBusy,
     BackendUnavailable,
+    ClosedImport,
+    ImportRecord,
     ImportReport,
+    ImportState,
     KeyRecord,
     NewKey,
     PoisonRecord,
@@ -142,11 +146,27 @@ class DynamoDB:
         report = importer.run(Source(*source), _given(events), now, refused_one)
         return ImportReport(
             counted=report.counted,
+            unmatched=report.unmatched,
             duplicates=report.duplicates,
             refused=refused,
             uncounted=Counter(reason for _, reason in report.uncounted),
             already_imported=report.finished_before,
         )
+
+    @_one_line_errors()
+    def imports(self, organization_id: str) -> Sequence[ImportRecord]:
+        """List the imports, those that were last run first before the others."""
+        return [_import(each) for each in Records.read(self.table, organization_id).all]
+
+    @_one_line_errors()
+    def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
+        """Count what an import has logged, and be done with it; None if it was read to its end."""
+        closed = close_import(self.table, organization_id, Source(*source), clock.now())
+        if closed is None:
+            return None
+        counts = closed.counts
+        reasons = Counter(reason for _, reason in counts.uncounted)
+        return ClosedImport(closed.record.taken, counts.counted, counts.unmatched, reasons)
 
     @_one_line_errors()
     def create_key(self, organization_id: str, name: str) -> NewKey:
@@ -177,7 +197,7 @@ class DynamoDB:
                 each.target.external_id if each.target.kind == "c" else None,
                 each.event.name,
                 each.event.at,
-                each.accepted,
+                each.since,
             )
             for each in list_unmatched(self.table, organization_id)
         ]
@@ -222,6 +242,15 @@ class DynamoDB:
         if account is None:
             raise BackendUnavailable(f"the organization {organization_id} has no catalogue: load one first")
         return account
+
+
+def _import(record: import_records.ImportRecord) -> ImportRecord:
+    source = record.source.name, record.source.digest
+    if record.open:
+        return ImportRecord(source, record.at, record.line, ImportState.OPEN)
+    if record.done:
+        return ImportRecord(source, record.at, record.line, ImportState.FINISHED)
+    return ImportRecord(source, record.at, record.taken, ImportState.CLOSED)
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:

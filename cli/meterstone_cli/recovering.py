@@ -1,18 +1,21 @@
 """The commands that put right what went wrong: what was not counted, and what should not have been."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from meterstone.usage.instant import format_instant
-from meterstone_cli.backend import Backend, PoisonRecord, Rebuilt, UnmatchedEvent
+from meterstone_cli.backend import Backend, ImportRecord, ImportState, PoisonRecord, Rebuilt, UnmatchedEvent
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.progress import say
 
 REFUSED = 1
 NOT_UNDERSTOOD = 2
+
+_DIGITS = 16
 
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
@@ -30,6 +33,33 @@ def unmatched(
     """List events that no line item is for: id, whose, code, time, since when, parted by tabs."""
     for each in _open(ctx, table_name).unmatched(organization):
         typer.echo(_json(each) if as_json else _line(each))
+
+
+@app.command("imports")
+def imports(
+    ctx: typer.Context,
+    organization: Organization,
+    close: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_DIGEST", help="Finish one that was stopped and whose file is lost, from the log."
+        ),
+    ] = None,
+    as_json: Json = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """List imports: name, digest, when last run, up to which line, finished, closed or open, parted by tabs.
+
+    One that is open is running, or was stopped; `rebuild` waits for it. Run it again, or close it: what it has
+    logged is counted, and what stands behind it in the file is not. Should the file be found, import it: the rest
+    is counted then, each event once.
+    """
+    backend = _open(ctx, table_name)
+    if close is not None:
+        _close(backend, organization, close)
+        return
+    for each in backend.imports(organization):
+        typer.echo(_json_of_import(each) if as_json else _line_of_import(each))
 
 
 @app.command("poison")
@@ -116,6 +146,48 @@ def _open(ctx: typer.Context, table_name: str) -> Backend:
     return backend
 
 
+def _close(backend: Backend, organization: str, which: str) -> None:
+    found = [
+        each
+        for each in backend.imports(organization)
+        if which == each.source[0] or (which and each.source[1].startswith(which))
+    ]
+    waiting = [each for each in found if each.state is ImportState.OPEN]
+    if len(waiting) > 1:
+        say(f"{len(waiting)} open imports are called {_printable(which)}: name one by its digest")
+        for each in waiting:
+            typer.echo(_line_of_import(each), err=True)
+        raise typer.Exit(REFUSED)
+    if not waiting:
+        standing = {each.state for each in found}
+        say(
+            f"the import of {_printable(which)} is {', '.join(sorted(standing))}: there is nothing to close"
+            if found
+            else f"there is no import of {_printable(which)}"
+        )
+        raise typer.Exit(REFUSED)
+    (chosen,) = waiting
+    name = _printable(chosen.source[0])
+    say("reading the event log")
+    closed = backend.close_import(organization, chosen.source)
+    if closed is None:
+        typer.echo(f"{name}: was finished meanwhile")
+        return
+    typer.echo(f"{name}: closed, the last line taken is {closed.line}")
+    typer.echo(f"  {closed.counted} events that were logged behind line {chosen.line} are counted")
+    for line in told_of_events(closed.unmatched, closed.uncounted):
+        typer.echo(line)
+    typer.echo("  should the file be found, import it: what was not taken is counted then")
+
+
+def told_of_events(unmatched: int, uncounted: Mapping[str, int]) -> Iterator[str]:
+    """Say what became of imported events that do not count."""
+    if unmatched:
+        yield f"  {unmatched} are for no line item yet: `unmatched` lists them, `replay` counts them once one is"
+    for reason, count in uncounted.items():
+        yield f"  {count} were not counted: {_printable(reason)}"
+
+
 def _tell(found: Rebuilt) -> None:
     for place, was, now in found.differences:
         typer.echo("\t".join((place, was or "-", now or "-")))
@@ -128,6 +200,19 @@ def _line(each: UnmatchedEvent) -> str:
     whose = f"customer {each.customer}" if each.subscription is None else f"subscription {each.subscription}"
     parts = (each.id, whose, each.code, format_instant(each.time), format_instant(each.since))
     return "\t".join(map(_printable, parts))
+
+
+def _line_of_import(each: ImportRecord) -> str:
+    name, digest = each.source
+    return "\t".join(
+        (_printable(name), digest[:_DIGITS], format_instant(each.began), str(each.line), each.state)
+    )
+
+
+def _json_of_import(each: ImportRecord) -> str:
+    name, digest = each.source
+    found = {"name": name, "digest": digest, "began": format_instant(each.began), "line": each.line}
+    return json.dumps(found | {"state": each.state}, ensure_ascii=False)
 
 
 def _json(each: UnmatchedEvent | PoisonRecord) -> str:

@@ -5,9 +5,16 @@ from random import Random
 from unittest import mock
 from uuid import uuid4
 
+import pytest
+
 import recovering
 import scenario as scenarios
 from counting import check_analytics
+from memory_table import Killed
+from meterstone.store import imports
+from meterstone.store.import_run import Counts, ImportRun
+from meterstone.store.imports import Source, close_import
+from meterstone.store.lease import Busy
 from meterstone.store.rebuild import rebuild
 from meterstone.store.recovery import list_poison, list_unmatched
 from meterstone.store.replay import replay
@@ -48,6 +55,45 @@ def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> 
         check_analytics(world, left, stream.clock.now)
         assert rebuild(table, organization.id, stream.clock.around).differences == []
         check_analytics(refresh(world), left, stream.clock.now)
+
+
+def test_an_import_that_was_stopped_is_closed_and_goes_on(table: Table) -> None:
+    random = Random(7)  # noqa: S311 - nothing secret
+    scenario = make(random, 24, 1)
+    known = tuple(
+        replace(
+            each, line_items=tuple(i for i in each.line_items if i.meter and i.meter.event_name == "call")
+        )
+        for each in scenario.subscriptions
+    )
+    organization = Organization(str(UUID(int=random.getrandbits(128))))
+    source = Source("file", scenarios.digest("file"))
+    with (
+        mock.patch.object(scenarios, "ORGANIZATION", organization),
+        mock.patch.object(recovering, "ORGANIZATION", organization),
+        mock.patch.object(imports, "_BATCH", 10),
+    ):
+        world, stream = streaming(replace(scenario, subscriptions=known), table)
+        now = stream.clock.now
+        # The second batch is logged, and no more.
+        count = mock.patch.object(ImportRun, "count", side_effect=[Counts(), Killed])
+        with count, pytest.raises(Killed):
+            world.load("file", scenario.usage, now)
+        with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+            rebuild(table, organization.id, stream.clock.around)
+        closed = close_import(table, organization.id, source, now)
+        assert closed is not None
+        assert (closed.record.line, closed.record.taken) == (10, 20)
+        assert closed.counts.counted + closed.counts.unmatched == 10
+        assert len(list(list_unmatched(table, organization.id))) == closed.counts.unmatched > 0
+        write(world, scenario)
+        world.scenario = scenario
+        report = world.load("file", scenario.usage, now)
+        assert (report.counted + report.unmatched, report.duplicates, report.resumed_after) == (4, 10, 10)
+        assert replay(table, organization.id, stream.clock).counted > 0
+        world.roll(now)
+        check_analytics(world, scenario.usage[10:], now)
+        assert close_import(table, organization.id, source, now) is None
 
 
 def test_a_record_that_cannot_be_read_is_listed(table: Table) -> None:

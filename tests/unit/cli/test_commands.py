@@ -128,6 +128,22 @@ def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
     assert (tmp_path / "usage.jsonl.aside.jsonl.aside.jsonl").exists()
 
 
+def test_what_does_not_count_is_said(backend: FakeBackend, folder: Path, tmp_path: Path) -> None:
+    run("load", folder)
+    path = tmp_path / "usage.jsonl"
+    path.write_text("".join(event(f"t{number}") + "\n" for number in range(5)))
+    backend.strangers, backend.unusable = 2, {"meter m: no value": 1}
+    result = run("import", "-o", ORGANIZATION, path)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "usage.jsonl: 3 counted, 0 were there already, 0 put aside",
+            "  2 are for no line item yet: `unmatched` lists them, `replay` counts them once one is",
+            "  1 were not counted: meter m: no value",
+        ],
+    )
+
+
 def test_what_was_put_aside_is_never_overwritten(backend: FakeBackend, folder: Path, tmp_path: Path) -> None:
     run("load", folder)
     usage = tmp_path / "usage.jsonl"

@@ -1,6 +1,7 @@
 """The commands that put right what went wrong: what they say, and their exit status."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -8,7 +9,7 @@ from typer.testing import CliRunner, Result
 from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
 from meterstone_cli import __main__ as program
-from meterstone_cli.backend import PoisonRecord, UnmatchedEvent
+from meterstone_cli.backend import ClosedImport, ImportRecord, ImportState, PoisonRecord, UnmatchedEvent
 
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
 AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:00:01.5Z")
@@ -44,6 +45,74 @@ def test_events_that_no_line_item_is_for_are_listed(backend: FakeBackend) -> Non
         "since": "2026-03-01T12:00:01.5Z",
     }
     assert json.loads(second)["code"] == "new\nline"
+
+
+OPEN = ImportRecord(("usage.jsonl", "ab" * 32), AT, 5000, ImportState.OPEN)
+FINISHED = ImportRecord(("usage.jsonl", "ac" * 32), SINCE, 70, ImportState.FINISHED)
+CLOSED = ImportRecord(("new\nline", "cd" * 32), SINCE, 12, ImportState.CLOSED)
+
+
+def test_imports_are_listed(backend: FakeBackend) -> None:
+    backend.records = [OPEN, FINISHED, CLOSED]
+    assert run("imports").stdout.splitlines() == [
+        "usage.jsonl\tabababababababab\t2026-03-01T12:00:00Z\t5000\topen",
+        "usage.jsonl\tacacacacacacacac\t2026-03-01T12:00:01.5Z\t70\tfinished",
+        "new\\nline\tcdcdcdcdcdcdcdcd\t2026-03-01T12:00:01.5Z\t12\tclosed",
+    ]
+    assert json.loads(run("imports", "--json").stdout.splitlines()[0]) == {
+        "name": "usage.jsonl",
+        "digest": "ab" * 32,
+        "began": "2026-03-01T12:00:00Z",
+        "line": 5000,
+        "state": "open",
+    }
+
+
+@pytest.mark.parametrize("which", ["usage.jsonl", "ab", "ab" * 32])
+def test_the_open_import_of_a_name_or_digest_is_closed(backend: FakeBackend, which: str) -> None:
+    backend.records = [FINISHED, OPEN, CLOSED]
+    backend.closings = {OPEN.source: ClosedImport(5123, 120, 2, {"meter m: no value": 1})}
+    result = run("imports", "--close", which)
+    assert (result.exit_code, result.stdout.splitlines(), result.stderr) == (
+        0,
+        [
+            "usage.jsonl: closed, the last line taken is 5123",
+            "  120 events that were logged behind line 5000 are counted",
+            "  2 are for no line item yet: `unmatched` lists them, `replay` counts them once one is",
+            "  1 were not counted: meter m: no value",
+            "  should the file be found, import it: what was not taken is counted then",
+        ],
+        "reading the event log\n",
+    )
+
+
+def test_an_import_that_goes_on_to_its_end_is_not_closed(backend: FakeBackend) -> None:
+    backend.records = [OPEN]
+    assert run("imports", "--close", "ab").stdout == "usage.jsonl: was finished meanwhile\n"
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ("other", ["there is no import of other"]),
+        ("", ["there is no import of "]),
+        ("ac", ["the import of ac is finished: there is nothing to close"]),
+        ("new\nline", ["the import of new\\nline is closed: there is nothing to close"]),
+        (
+            "ab",
+            [
+                "2 open imports are called ab: name one by its digest",
+                "usage.jsonl\tabababababababab\t2026-03-01T12:00:00Z\t5000\topen",
+                "usage.jsonl\tabcdabcdabcdabcd\t2026-03-01T12:00:00Z\t5000\topen",
+            ],
+        ),
+    ],
+)
+def test_what_cannot_be_closed(backend: FakeBackend, which: str, said: list[str]) -> None:
+    other = replace(OPEN, source=("usage.jsonl", "abcd" * 16))
+    backend.records = [OPEN, other, FINISHED, CLOSED]
+    result = run("imports", "--close", which)
+    assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (program.REFUSED, "", said)
 
 
 def test_records_set_aside_are_listed_with_the_reason(backend: FakeBackend) -> None:
@@ -104,7 +173,9 @@ def test_a_withdrawal_says_whose_events(whose: tuple[str, ...]) -> None:
     assert (result.exit_code, result.stderr) == (2, "name either a --subscription or a --customer\n")
 
 
-@pytest.mark.parametrize("command", [("replay",), ("rebuild",), ("rebuild", "--abandon")], ids="-".join)
+@pytest.mark.parametrize(
+    "command", [("replay",), ("rebuild",), ("rebuild", "--abandon"), ("imports",)], ids="-".join
+)
 def test_what_stands_in_the_way_is_said(backend: FakeBackend, command: tuple[str, ...]) -> None:
     backend.busy = "a rebuild is running"
     result = run(*command)

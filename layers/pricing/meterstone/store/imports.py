@@ -2,9 +2,9 @@
 
 Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
 position is its line. A batch is logged, then put by or folded, then the import's record moves past it. Run again
-after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again under
-the positions of the run that logged them: those that were counted are at or below what the ledgers remember. What
-an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
+after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again,
+under the positions of the run that logged them: those that were counted are at or below what the ledgers remember.
+What an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
 
 An import whose file is lost is closed: what it has logged beyond its record is counted from the log, in the same
 way. Should the file be found, it goes on after the record's line: what was logged by then is a duplicate.
