@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from meterstone.usage.instant import format_instant
+from meterstone.usage.subscription import Subscription
 from meterstone_cli.backend import (
     BackendBusy,
     BackendUnavailable,
@@ -71,6 +72,10 @@ class FakeBackend:
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
         external = {each.id: each.external_id for each in self.catalogues[organization_id].subscriptions}
         return any(key[:2] == (organization_id, external[subscription_id]) for key in self.events)
+
+    def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> set[str]:
+        logged = {external for organization, external, _ in self.events if organization == organization_id}
+        return {each.id for each in subscriptions if each.external_id in logged}
 
     def import_events(
         self,

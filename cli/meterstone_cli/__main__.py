@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from meterstone import clock
 from meterstone.usage.instant import format_instant
 from meterstone_cli import engine, local, recovering
 from meterstone_cli.backend import Backend, BackendBusy, BackendUnavailable
-from meterstone_cli.catalogue import Changes, read_catalogue
+from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.problem import Refused
@@ -25,6 +26,7 @@ UNAVAILABLE = 3
 INTERRUPTED = 128 + signal.SIGINT
 
 _ENGINE_PORT = 8766
+_MOST_SHOWN = 20
 _TRACEBACK = "METERSTONE_TRACEBACK"
 
 
@@ -147,9 +149,14 @@ def check_catalogue(folder: Folder) -> None:
 
 @app.command("load")
 def load_command(folder: Folder, table_name: TableName = "meterstone") -> None:
-    """Load a catalogue. All of it is checked first; what is stored already is not changed."""
+    """Load a catalogue. All of it is checked first; what is stored already is not changed.
+
+    What begins in the past, and has events already, is told: they are not counted by it yet.
+    """
     changes = load_catalogue(open_backend(table_name), folder, clock.now())
     typer.echo(_told(changes))
+    for line in _told_beginnings(changes.beginnings):
+        typer.echo(line)
 
 
 @app.command("import")
@@ -227,6 +234,17 @@ def _told(changes: Changes) -> str:
         if counts:
             parts.append(f"{what}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
     return "; ".join(parts)
+
+
+def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
+    if not beginnings:
+        return
+    yield "these begin in the past, and events for them may have come already:"
+    for each in beginnings[:_MOST_SHOWN]:
+        yield f"  {each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
+    if len(beginnings) > _MOST_SHOWN:
+        yield f"  and {len(beginnings) - _MOST_SHOWN} more"
+    yield "`replay` counts the events that were put by; `rebuild` counts all that are in the log"
 
 
 def _told_file(name: str, report: FileReport) -> list[str]:

@@ -1,10 +1,12 @@
 """What the commands need of a store. They know no more of it than this."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.usage_files import UsageEvent
 
@@ -163,6 +165,9 @@ class Backend(Protocol):
 
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
         """Tell whether any usage was counted for a subscription."""
+
+    def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> AbstractSet[str]:
+        """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
 
     def import_events(
         self,

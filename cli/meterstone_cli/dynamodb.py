@@ -20,7 +20,7 @@ from meterstone.store.replay import replay
 from meterstone.store.table import Refused, StoreUnavailable, Table
 from meterstone.store.withdraw import withdraw
 from meterstone.usage.arrival import Target
-from meterstone.usage.subscription import Customer
+from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
     BackendBusy,
     BackendUnavailable,
@@ -116,6 +116,14 @@ class DynamoDB:
         """Tell whether any usage was counted for a subscription."""
         account = self._account(organization_id)
         return admin.has_usage(self.table, organization_id, account.generation, subscription_id)
+
+    @_one_line_errors()
+    def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> set[str]:
+        """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
+        targets = {each.id: _targets(each) for each in subscriptions}
+        asked = {target for several in targets.values() for target in several}
+        logged = admin.have_events(self.table, organization_id, asked)
+        return {each for each, several in targets.items() if not logged.isdisjoint(several)}
 
     @_one_line_errors()
     def import_events(
@@ -251,6 +259,10 @@ def _import(record: import_records.ImportRecord) -> ImportRecord:
     if record.done:
         return ImportRecord(source, record.at, record.line, ImportState.FINISHED)
     return ImportRecord(source, record.at, record.taken, ImportState.CLOSED)
+
+
+def _targets(subscription: Subscription) -> tuple[Target, Target]:
+    return Target.subscription(subscription.external_id), Target.customer(subscription.customer_id)
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:

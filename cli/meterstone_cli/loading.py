@@ -1,7 +1,7 @@
 """Bringing files into a store: a catalogue, usage, the demo."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meterstone_cli.backend import Backend, ImportReport
@@ -22,7 +22,10 @@ class FileReport:
 
 
 def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
-    """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written."""
+    """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written.
+
+    Of what begins in the past, that is told for which events have come already.
+    """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
     changes = compare(
@@ -36,7 +39,11 @@ def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
         raise Refused(changes.problems)
     if not changes.nothing:
         backend.write_catalogue(catalogue)
-    return changes
+    subscriptions = {each.subscription.id: each.subscription for each in changes.beginnings}
+    concerned = backend.with_events(organization_id, list(subscriptions.values()))
+    return replace(
+        changes, beginnings=tuple(each for each in changes.beginnings if each.subscription.id in concerned)
+    )
 
 
 def import_file(

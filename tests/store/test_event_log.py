@@ -11,8 +11,11 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from memory_table import MemoryTable
 from meterstone.store import StoreUnavailable
+from meterstone.store.admin import have_events
 from meterstone.store.event_log import Entry, EventLog
-from meterstone.store.table import Refused, Table, key_item
+from meterstone.store.import_records import ImportRecord, Source
+from meterstone.store.lease import Busy
+from meterstone.store.table import Conflict, Refused, Table, key_item
 from meterstone.usage.arrival import Arrival, Outcome, Target
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
@@ -153,6 +156,31 @@ def test_an_imported_event_that_is_posted_is_a_duplicate_and_the_other_way_round
     assert (posted.outcome, posted.position) == (DUPLICATE, None)
     (other,) = log.append([entry(arrival("b", says=1))])
     assert other.outcome is CONFLICT
+
+
+def test_nothing_is_logged_when_the_guard_does_not_hold(table: Table) -> None:
+    organization = f"o-{uuid4()}"
+    record = ImportRecord(Source("file", "ab" * 32), 0, run=1)
+    record = record.write(table, organization)
+    log = EventLog(table, organization, record.guard(table, organization))
+    entries = [Entry(Position("i1", number), each.target, each.event) for number, each in enumerate((A, B))]
+    assert [each.outcome for each in log.append(entries[:1])] == [NEW]
+    assert [each.outcome for each in log.append(entries)] == [DUPLICATE, NEW]
+    record._replace(run=2).write(table, organization)
+    with pytest.raises(Busy, match="another run of the import of file has begun"):
+        record._replace(line=9).write(table, organization)
+    later = Entry(Position("i1", 2), C.target, C.event)
+    for several in ([later], [*entries, later], entries):
+        with pytest.raises(Conflict):
+            log.append(several)
+    assert logged(log, C) == [None]
+
+
+def test_targets_that_have_events_are_told_apart(log: EventLog, table: Table) -> None:
+    log.append_each({0: A, 1: arrival("b", target="u")})
+    asked = [Target.customer("t"), Target.customer("u"), Target.customer("v"), Target.subscription("t")]
+    assert have_events(table, log._organization_id, asked) == set(asked[:2])
+    assert have_events(table, log._organization_id, []) == set()
 
 
 def test_an_undated_event_is_not_what_a_file_says(log: EventLog) -> None:

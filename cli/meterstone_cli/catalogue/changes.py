@@ -2,6 +2,9 @@
 
 Answers are made from counters, and a catalogue change does not recount. So whatever would change the
 meaning of usage that was counted is refused; what only adds, renames, or takes effect from now on is taken.
+
+What is taken may still begin in the past: a line item of a subscription of which nothing is counted. Its events
+may have come already, and may count by another line item or subscription: which these are is told.
 """
 
 from collections import Counter
@@ -37,13 +40,25 @@ _SUBSCRIPTION_FIELDS = (
 )
 
 
+class Beginning(NamedTuple):
+    """A line item by which events count now that did not before, from an instant in the past on."""
+
+    subscription: Subscription
+    line_item: LineItem
+    since: int
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The outcome of a comparison: how many records of each kind are new or changed, and what is refused."""
+    """The outcome of a comparison: how many records of each kind are new or changed, and what is refused.
+
+    ``beginnings`` has what begins in the past.
+    """
 
     added: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
+    beginnings: Sequence[Beginning] = ()
 
     @property
     def nothing(self) -> bool:
@@ -84,7 +99,8 @@ def compare(
     refused = () if old is None else _Comparison(old, new, now, has_usage).findings()
     findings = chain(_removed(before, after), refused)
     where = places or Places({})
-    return Changes(added, changed, tuple(where.problem(*finding) for finding in findings))
+    problems = tuple(where.problem(*finding) for finding in findings)
+    return Changes(added, changed, problems, () if old is None else tuple(_beginnings(old, new, now)))
 
 
 def _records(catalogue: Catalogue | None) -> dict[tuple[str, str], Kept]:
@@ -106,6 +122,42 @@ def _removed(before: Iterable[tuple[str, str]], after: Mapping[tuple[str, str], 
             yield _Finding(
                 kind, key, "", "is stored and cannot be removed: history may need it; end it instead"
             )
+
+
+def _beginnings(old: Catalogue, new: Catalogue, now: int) -> Iterator[Beginning]:
+    before = {
+        (subscription.id, item.id): (subscription, item)
+        for subscription in old.subscriptions
+        for item in subscription.line_items
+    }
+    for subscription in new.subscriptions:
+        for item in subscription.line_items:
+            since = _gained(before.get((subscription.id, item.id)), subscription, item)
+            if since is not None and since < now:
+                yield Beginning(subscription, item, since)
+
+
+def _gained(
+    before: tuple[Subscription, LineItem] | None, subscription: Subscription, item: LineItem
+) -> int | None:
+    """Give the first instant of which a line item counts events that it did not count before."""
+    span = subscription.counted(item)
+    if item.meter is None or span.start == span.end:
+        return None
+    if before is None or _whose(*before) != _whose(subscription, item):
+        return span.start
+    was = before[0].counted(before[1])
+    if span.start < was.start or was.start == was.end:
+        return span.start
+    if was.end is None or (span.end is not None and span.end <= was.end):
+        return None
+    return max(was.end, span.start)
+
+
+def _whose(subscription: Subscription, item: LineItem) -> tuple[object, ...]:
+    """Give what decides which events a line item counts, at any time."""
+    counts = None if item.meter is None else [getattr(item.meter, name) for name in ("id", *_METER_FIELDS)]
+    return subscription.external_id, subscription.customer_id, counts
 
 
 class _Comparison:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import parse_instant
+from meterstone.usage.instant import format_instant, parse_instant
 from meterstone_cli.catalogue import Catalogue, Places, compare, read_catalogue
 
 NOW = parse_instant("2026-06-15T00:00:00Z")
@@ -272,3 +272,111 @@ def test_a_span_does_not_change_where_events_may_lie_ahead_of_the_clock(
     assert problems(AHEAD) == []
     for ahead in (0, AHEAD - 1):
         assert problems(ahead) == [f"{each} {why}" for each in expected]
+
+
+SUBSCRIPTION = (
+    "- id: t\n  customer: c\n  plan: basic\n  currency: NOK\n  start: 2026-03-01T00:00:00Z\n"
+    "  line_items: [{id: b, price: p1}]"
+)
+UNTIL_MAY = replacing("end: 2026-12-01", "end: 2026-05-01")
+DELETED_IN_MAY = replacing("field: n", "field: n, deleted_at: 2026-05-01T00:00:00Z")
+
+
+def between(start: str, end: str) -> Callable[[str], str]:
+    return replacing("-01T00:00:00Z}]", f"-01T00:00:00Z}}, {{id: b, price: p2, start: {start}, end: {end}}}]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "expected"),
+    [
+        pytest.param("customers", str, replacing("Ola", "Kari"), [], id="a name"),
+        pytest.param("subscriptions", str, UNTIL_MAY, [], id="an earlier end"),
+        pytest.param("subscriptions", str, replacing("2026-12", "2026-11"), [], id="an end to come"),
+        pytest.param("meters", str, replacing("name: Calls", "name: API"), [], id="a meter's name"),
+        pytest.param("meters", str, DELETED_IN_MAY, [], id="a meter's deletion"),
+        pytest.param(
+            "subscriptions",
+            UNTIL_MAY,
+            lambda text: between("2026-06-15T00:00:00Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
+            [],
+            id="a line item from now on",
+        ),
+        pytest.param(
+            "subscriptions",
+            UNTIL_MAY,
+            lambda text: between("2026-06-14T00:00:00Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
+            [("s", "b", "2026-06-14T00:00:00Z")],
+            id="a line item since yesterday",
+        ),
+        pytest.param(
+            "subscriptions",
+            str,
+            adding(SUBSCRIPTION),
+            [("t", "b", "2026-03-01T00:00:00Z")],
+            id="a subscription",
+        ),
+        pytest.param(
+            "subscriptions",
+            str,
+            adding(SUBSCRIPTION.replace("2026-03", "2026-07")),
+            [],
+            id="a subscription to come",
+        ),
+        pytest.param(
+            "subscriptions",
+            str,
+            adding(SUBSCRIPTION.replace("[{id: b, price: p1}]", "[]")),
+            [],
+            id="a subscription of nothing",
+        ),
+        pytest.param(
+            "subscriptions",
+            str,
+            replacing("start: 2026-01-01", "start: 2025-01-01"),
+            [("s", "li", "2025-01-01T00:00:00Z")],
+            id="an earlier start",
+        ),
+        pytest.param(
+            "subscriptions", UNTIL_MAY, str, [("s", "li", "2026-05-01T00:00:00Z")], id="a later end"
+        ),
+        pytest.param(
+            "subscriptions",
+            replacing("2027-01-01", "2026-05-01"),
+            str,
+            [("s", "li", "2026-05-01T00:00:00Z")],
+            id="a later end of the subscription",
+        ),
+        pytest.param(
+            "meters", DELETED_IN_MAY, str, [("s", "li", "2026-05-01T00:00:00Z")], id="a meter's return"
+        ),
+        pytest.param(
+            "meters",
+            str,
+            replacing("field: n", "field: n, event_name: call"),
+            [("s", "li", "2026-01-01T00:00:00Z")],
+            id="another event name",
+        ),
+        pytest.param(
+            "subscriptions",
+            str,
+            replacing("customer: c", "customer: c\n  external_id: x"),
+            [("s", "li", "2026-01-01T00:00:00Z")],
+            id="another external id",
+        ),
+    ],
+)
+def test_what_begins_in_the_past(
+    tmp_path: Path,
+    kind: str,
+    before: Callable[[str], str],
+    after: Callable[[str], str],
+    expected: list[tuple[str, str, str]],
+) -> None:
+    old, _ = read(tmp_path / "old", before, kind)
+    new, places = read(tmp_path / "new", after, kind)
+    changes = compare(old, new, now=NOW, has_usage=lambda _: False, places=places)
+    assert not changes.problems
+    assert [
+        (each.subscription.id, each.line_item.id, format_instant(each.since)) for each in changes.beginnings
+    ] == expected
+    assert not compare(None, new, now=NOW, has_usage=lambda _: False).beginnings

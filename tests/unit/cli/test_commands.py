@@ -9,9 +9,11 @@ from typer.testing import CliRunner, Result
 
 from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
+from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
 from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.usage_files import UsageEvent
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
@@ -81,6 +83,40 @@ def test_loading_twice_changes_nothing(backend: FakeBackend, folder: Path) -> No
     assert first.stdout == "added: 1 organization, 1 plans, 1 customers, 1 subscriptions\n"
     assert second.stdout == "loaded already: nothing to change\n"
     assert (first.exit_code, second.exit_code, backend.written) == (0, 0, 1)
+
+
+def test_what_begins_in_the_past_is_said_if_events_have_come(backend: FakeBackend, folder: Path) -> None:
+    (folder / "meters.yaml").write_text("- {id: m, code: x, aggregation: COUNT}")
+    (folder / "prices.yaml").write_text(
+        "- {id: p, currency: usd, billing_model: FLAT_FEE, amount: 1, meter_id: m}"
+    )
+    run("load", folder)
+    begin = "- {id: %s, customer: c, plan: p, currency: USD, start: 2026-01-01T00:00:00Z, line_items: [%s]}\n"
+    items = ", ".join(
+        f"{{id: %si{number:02}, price: p, start: 2026-01-{number:02}T00:00:00Z, "
+        f"end: 2026-01-{number:02}T12:00:00Z}}"
+        for number in range(1, 24)
+    )
+    subscriptions = (
+        (folder / "subscriptions.yaml").read_text() + "\n" + begin % ("t", items.replace("%s", "t"))
+    )
+    (folder / "subscriptions.yaml").write_text(subscriptions)
+    backend.events[ORGANIZATION, "s", "t1"] = UsageEvent("s", None, Event("t1", "x", 0, {}))
+    assert run("load", folder).stdout == "added: 1 subscriptions\n"
+    backend.events[ORGANIZATION, "u", "t1"] = UsageEvent("u", None, Event("t1", "x", 0, {}))
+    more = begin % ("u", items.replace("%s", "u")) + begin % ("v", "{id: j, price: p}")
+    (folder / "subscriptions.yaml").write_text(subscriptions + more)
+    lines = run("load", folder).stdout.splitlines()
+    assert lines[:3] == [
+        "added: 2 subscriptions",
+        "these begin in the past, and events for them may have come already:",
+        "  ui01 of subscription u: 2026-01-01T00:00:00Z",
+    ]
+    assert lines[21:] == [
+        "  ui20 of subscription u: 2026-01-20T00:00:00Z",
+        "  and 3 more",
+        "`replay` counts the events that were put by; `rebuild` counts all that are in the log",
+    ]
 
 
 def test_a_refused_change_writes_nothing(backend: FakeBackend, folder: Path) -> None:

@@ -14,8 +14,10 @@ from meterstone.store.catalogue import (
     subscription_items,
 )
 from meterstone.store.counters import counter_key
+from meterstone.store.event_log import at_once
 from meterstone.store.keys import Key
 from meterstone.store.table import Item, Row, Table, integer, key_item, text
+from meterstone.usage.arrival import Target
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
 from meterstone.usage.meter import Aggregation, Meter
@@ -141,6 +143,15 @@ def has_usage(table: Table, organization_id: str, generation: str, subscription_
     """Tell whether anything was counted for a subscription."""
     pk = keys.usage(organization_id, generation, subscription_id)
     return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
+
+
+def have_events(table: Table, organization_id: str, targets: Iterable[Target]) -> set[Target]:
+    """Pick the targets of which any event is logged. Cost: 0.5 read units each, or 1."""
+    wanted = list(targets)
+    found = at_once(
+        lambda target: table.has_any(keys.event(organization_id, *target, "").pk, consistent=True)[0], wanted
+    )
+    return {target for target, logged in zip(wanted, found, strict=True) if logged}
 
 
 @dataclass(frozen=True, slots=True)
