@@ -66,7 +66,7 @@ def test_an_import_that_was_stopped_is_closed_and_goes_on(table: Table) -> None:
         )
         for each in scenario.subscriptions
     )
-    organization = Organization(str(UUID(int=random.getrandbits(128))))
+    organization = Organization(str(uuid4()))
     source = Source("file", scenarios.digest("file"))
     with (
         mock.patch.object(scenarios, "ORGANIZATION", organization),

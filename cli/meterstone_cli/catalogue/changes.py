@@ -41,7 +41,7 @@ _SUBSCRIPTION_FIELDS = (
 
 
 class Beginning(NamedTuple):
-    """A line item by which events count now that did not before, from an instant in the past on."""
+    """A line item by which events count now that did not before, since an instant of which some may have come."""
 
     subscription: Subscription
     line_item: LineItem
@@ -52,7 +52,7 @@ class Beginning(NamedTuple):
 class Changes:
     """The outcome of a comparison: how many records of each kind are new or changed, and what is refused.
 
-    ``beginnings`` has what begins in the past.
+    ``beginnings`` has what begins in the past, or so soon that events of then may have come.
     """
 
     added: Mapping[str, int] = field(default_factory=dict)
@@ -133,7 +133,8 @@ def _beginnings(old: Catalogue, new: Catalogue, now: int) -> Iterator[Beginning]
     for subscription in new.subscriptions:
         for item in subscription.line_items:
             since = _gained(before.get((subscription.id, item.id)), subscription, item)
-            if since is not None and since < now:
+            # Events may lie ahead of the clock, too.
+            if since is not None and since < now + AHEAD:
                 yield Beginning(subscription, item, since)
 
 

@@ -297,16 +297,16 @@ def between(start: str, end: str) -> Callable[[str], str]:
         pytest.param(
             "subscriptions",
             UNTIL_MAY,
-            lambda text: between("2026-06-15T00:00:00Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
+            lambda text: between("2026-06-15T00:05:00Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
             [],
-            id="a line item from now on",
+            id="a line item of which no event can be",
         ),
         pytest.param(
             "subscriptions",
             UNTIL_MAY,
-            lambda text: between("2026-06-14T00:00:00Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
-            [("s", "b", "2026-06-14T00:00:00Z")],
-            id="a line item since yesterday",
+            lambda text: between("2026-06-15T00:04:59Z", "2027-01-01T00:00:00Z")(UNTIL_MAY(text)),
+            [("s", "b", "2026-06-15T00:04:59Z")],
+            id="a line item of which one can be",
         ),
         pytest.param(
             "subscriptions",
