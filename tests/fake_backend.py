@@ -34,6 +34,8 @@ class FakeBackend:
         self.written = 0
         self.catalogues: dict[str, Catalogue] = {}
         self.events: dict[tuple[str, str | None, str], UsageEvent] = {}
+        #: Organizations whose catalogue was not written to its end.
+        self.stopped: set[str] = set()
         self.imported: set[tuple[str, tuple[str, str]]] = set()
         #: Of the events of the next import, how many no line item is for, and why others are not counted.
         self.strangers = 0
@@ -64,6 +66,10 @@ class FakeBackend:
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
         self._check()
         return self.catalogues.get(organization_id)
+
+    def half_written(self, organization_id: str) -> bool:
+        self._check()
+        return organization_id in self.stopped
 
     def write_catalogue(self, catalogue: Catalogue) -> None:
         self.written += 1

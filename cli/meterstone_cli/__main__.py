@@ -157,6 +157,13 @@ def load_command(folder: Folder, table_name: TableName = "meterstone") -> None:
     typer.echo(_told(changes))
     for line in _told_beginnings(changes.beginnings):
         typer.echo(line)
+    if changes.problems:
+        say(
+            "usage was counted by the old catalogue while this one was being written: run rebuild, because of"
+        )
+        for problem in changes.problems:
+            say(str(problem))
+        raise typer.Exit(REFUSED)
 
 
 @app.command("import")

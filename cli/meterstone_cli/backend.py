@@ -160,6 +160,9 @@ class Backend(Protocol):
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
         """Give the stored catalogue, None if the organization has none."""
 
+    def half_written(self, organization_id: str) -> bool:
+        """Tell whether a catalogue was not written to its end: the same one must be written again."""
+
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
 

@@ -93,23 +93,20 @@ class DynamoDB:
         )
 
     @_one_line_errors()
+    def half_written(self, organization_id: str) -> bool:
+        """Tell whether a catalogue was not written to its end: the same one must be written again."""
+        account = read_account(self.table, organization_id, consistent=True)
+        return account is not None and account.loading_at is not None
+
+    @_one_line_errors()
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
         entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
         entries += [("plan", plan.code, plan) for plan in catalogue.plans]
         entries += [("price", price.id, price) for price in catalogue.prices]
-        organization_id = catalogue.organization.id
-        before = {
-            each.id: each
-            for each in read_subscriptions(
-                self.table, organization_id, (each.id for each in catalogue.subscriptions), consistent=True
-            )
-        }
         admin.write_catalogue(
             self.table, catalogue.organization, catalogue.meters, catalogue.subscriptions, entries
         )
-        pairs = ((before.get(each.id, each), each) for each in catalogue.subscriptions)
-        admin.wake(self.table, organization_id, ((old, new) for old, new in pairs if old != new))
 
     @_one_line_errors()
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:

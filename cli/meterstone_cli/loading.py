@@ -24,21 +24,29 @@ class FileReport:
 def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
     """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written.
 
-    Of what begins in the past, that is told for which events have come already.
+    Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
+    those of usage that was counted by the old one while the new one was being written: a rebuild mends them.
     """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
-    changes = compare(
-        backend.organization_catalogue(organization_id),
-        catalogue,
-        now=now,
-        has_usage=lambda subscription_id: backend.has_usage(organization_id, subscription_id),
-        places=places,
-    )
+    stored = backend.organization_catalogue(organization_id)
+
+    def compared() -> Changes:
+        return compare(
+            stored,
+            catalogue,
+            now=now,
+            has_usage=lambda subscription_id: backend.has_usage(organization_id, subscription_id),
+            places=places,
+        )
+
+    changes = compared()
     if changes.problems:
         raise Refused(changes.problems)
-    if not changes.nothing:
+    if not changes.nothing or backend.half_written(organization_id):
         backend.write_catalogue(catalogue)
+        # Usage may have been counted by the old one since it was asked for.
+        changes = replace(changes, problems=compared().problems)
     subscriptions = {each.subscription.id: each.subscription for each in changes.beginnings}
     concerned = backend.with_events(organization_id, list(subscriptions.values()))
     return replace(

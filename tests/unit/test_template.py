@@ -134,7 +134,7 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
     (roll,) = resources["RollUsage"]["Properties"]["Policies"]
     assert [set(each["Action"]) for each in fold["Statement"]] == [
         READS,
-        {f"dynamodb:{verb}" for verb in ("BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem")},
+        {f"dynamodb:{verb}" for verb in ("ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")},
         {"sqs:SendMessage"},
     ]
     assert [each["Resource"] for each in fold["Statement"]] == [

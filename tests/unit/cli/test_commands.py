@@ -85,6 +85,31 @@ def test_loading_twice_changes_nothing(backend: FakeBackend, folder: Path) -> No
     assert (first.exit_code, second.exit_code, backend.written) == (0, 0, 1)
 
 
+def test_a_catalogue_that_was_not_written_to_its_end_is_written_again(
+    backend: FakeBackend, folder: Path
+) -> None:
+    run("load", folder)
+    backend.stopped.add(ORGANIZATION)
+    result = run("load", folder)
+    assert (result.exit_code, backend.written) == (0, 2)
+
+
+def test_usage_that_was_counted_while_the_catalogue_was_written_is_told(
+    backend: FakeBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that is taken as long as nothing is counted, and the first event, at the same time."""
+    run("load", folder)
+    subscriptions = (folder / "subscriptions.yaml").read_text()
+    (folder / "subscriptions.yaml").write_text(subscriptions.replace("2026-01-01", "2026-01-02"))
+    monkeypatch.setattr(backend, "has_usage", lambda *_: backend.written > 1)
+    result = run("load", folder)
+    assert (result.exit_code, backend.written) == (program.REFUSED, 2)
+    first, *problems = result.stderr.splitlines()
+    assert first.endswith("while this one was being written: run rebuild, because of")
+    assert problems
+    assert all(each.startswith("subscriptions.yaml: subscriptions[0].") for each in problems)
+
+
 def test_what_begins_in_the_past_is_said_if_events_have_come(backend: FakeBackend, folder: Path) -> None:
     (folder / "meters.yaml").write_text("- {id: m, code: x, aggregation: COUNT}")
     (folder / "prices.yaml").write_text(

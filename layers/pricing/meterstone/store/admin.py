@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
+from meterstone import clock
 from meterstone.store import keys
 from meterstone.store.catalogue import (
+    Account,
     encode_document,
     organization_items,
     read_account,
+    read_subscriptions,
     subscription_items,
 )
 from meterstone.store.counters import counter_key
@@ -71,27 +74,47 @@ def write_catalogue(
     """Store a catalogue that was checked: the same one again changes nothing.
 
     ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
-    written for itself; stopped half way, writing it again completes it.
+    written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it.
     """
+    written = list(subscriptions)
+    before = read_account(table, organization.id, consistent=True)
+    changed = [] if before is None else _changed(table, before, written)
+    # The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
+    # whoever acts under the version that it read must not have read one part before and another after.
+    profile = keys.organization(organization.id, "profile")
+    began: Item = {":now": {"N": str(clock.now())}, ":one": {"N": "1"}}
+    table.update(profile, "SET loading_at = :now ADD ver :one", began, condition="attribute_exists(pk)")
 
     def items() -> Iterator[Item]:
         for kind, name, value in entries:
             document = {"id": {"S": name}, "doc": {"S": encode_document(value)}}
             yield key_item(keys.catalogue(organization.id, kind, name)) | document
-        for subscription in subscriptions:
+        for subscription in written:
             yield from subscription_items(organization.id, subscription)
             mention = keys.catalogue(organization.id, "subscription", subscription.id)
             yield key_item(mention) | {"id": {"S": subscription.id}}
 
     table.put_all(items())
     table.put(key_item(keys.listed(organization.id)))
+    _wake(table, organization.id, changed)
     for key, document in organization_items(organization, meters):
-        # The generation is not the catalogue's to change. The version tells whoever remembers subscriptions that
-        # there may be others: it goes up when they are all there, the profile's last.
-        table.update(key, "SET doc = :doc ADD ver :one", {":doc": {"S": document}, ":one": {"N": "1"}})
+        # The generation is not the catalogue's to change. The profile comes last, when all is there.
+        values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
+        table.update(key, "SET doc = :doc REMOVE loading_at ADD ver :one", values)
 
 
-def wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
+def _changed(
+    table: Table, before: Account, written: Sequence[Subscription]
+) -> list[tuple[Subscription, Subscription]]:
+    """Give the subscriptions that differ from what is stored, as before and after."""
+    stored = read_subscriptions(table, before.organization.id, (each.id for each in written), consistent=True)
+    known = {each.id: each for each in stored}
+    pairs = [(known[each.id], each) for each in written if each.id in known]
+    # What differed before a load that was stopped is not known any more.
+    return [(old, new) for old, new in pairs if before.loading_at is not None or old != new]
+
+
+def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
     """Have the clock look anew at ledgers of subscriptions that were changed: given as before and after.
 
     When the clock alone changes a ledger next was worked out from the spans and line items that there were. Its

@@ -9,6 +9,7 @@ import msgspec
 from meterstone.store import keys
 from meterstone.store.keys import Key
 from meterstone.store.table import Item, Row, StoreError, Table, integer, key_item, text
+from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
 
@@ -17,6 +18,9 @@ REMEMBERED = 30.0
 
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
+#: How long a catalogue may take to be written; one that takes longer is taken as it stands.
+_LOADS = 10 * MINUTE
+
 _ORGANIZATION = msgspec.json.Decoder(Organization)
 _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
@@ -49,6 +53,12 @@ class Account:
     #: counted into these, too.
     next: Generation | None = None
     previous: Generation | None = None
+    #: When the catalogue began to be written, if it is being written, or was not to its end.
+    loading_at: int | None = None
+
+    def unsettled(self, now: int) -> bool:
+        """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
+        return self.loading_at is not None and now < self.loading_at + _LOADS
 
     @property
     def live(self) -> Generation:
@@ -72,9 +82,10 @@ class Accounts:
     def account(self, api_key: str) -> Account | None:
         """Give the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
         key = keys.api_key(api_key)
-        clock = time.monotonic()
+        # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
+        clock = time.time()
         known = self._known.get(key)
-        if known is not None and clock - known[0] < REMEMBERED:
+        if known is not None and 0 <= clock - known[0] < REMEMBERED:
             return known[1]
         self._known.pop(key, None)
         row = self._table.get(key)
@@ -104,6 +115,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         integer(profile, "cut"),
         _generation(profile, "next"),
         _generation(profile, "prev"),
+        integer(profile, "loading_at") if "loading_at" in profile else None,
     )
 
 

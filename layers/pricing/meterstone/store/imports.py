@@ -87,6 +87,7 @@ class Importer:
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
+            run.look_again()
             for each, reason in _import(run, batch, now, report):
                 refuse(each.line, each, reason)
             run.move(run.record._replace(line=batch[-1].line))

@@ -17,7 +17,7 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | chain | the same | `R#<meter>` | get | 0.5 |
 | hours | the same | `H#<line item>#<period start>#<day>` | batch get | 0.5 each |
 | buckets | the same | `B#<line item>#<period start>#<day>` | batch get | 0.5 each |
-| detail | the same | `E#<line item>#<hour or day start>#<length>#<shard>#<number>` | query of an hour | s/8 |
+| detail | the same | `E#<line item>#<hour or day start>#<length>#<shard>#<number>` | query of an hour, consistent | s/4 |
 | first seen | the same | `F#<line item or meter>#<period start>#<value>` | batch get; query | 0.5 each; s/8 |
 | values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |

@@ -15,7 +15,7 @@ from meterstone.store.counters import (
     unpack_recent,
 )
 from meterstone.store.keys import Key
-from meterstone.store.table import Row, Table, integer, text
+from meterstone.store.table import Row, StoreUnavailable, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.ledger import Head, LedgerKey, chain
 from meterstone.usage.meter import Meter, Observation
@@ -24,6 +24,7 @@ from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Cover, horizon
 
 _CHUNK_DIGITS = 5
+_ATTEMPTS = 5
 
 
 class StoredParts:
@@ -107,7 +108,28 @@ class StoredParts:
         return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
 
     def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
-        """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours."""
+        """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours.
+
+        Raises `StoreUnavailable` if the fold goes on putting them away while they are read.
+        """
+        if not keeps_hours(charge.meter):
+            yield from self._put_away(charge, day, start, end)
+            return
+        where = keys.hours(charge.item.id, charge.period.start, day)
+        beside = self._row(where)
+        for _ in range(_ATTEMPTS):
+            found = list(self._put_away(charge, day, start, end))
+            after = self._table.get(Key(self._pk, where), consistent=True)
+            if _recent(after) == _recent(beside):
+                recent = unpack_recent(charge.meter, day, after)
+                yield from found
+                yield from (seen for seen in recent if start <= seen.at < end)
+                return
+            # What stands beside the hours may have been put away meanwhile, and been read there.
+            beside = after
+        raise StoreUnavailable("events are being put away")
+
+    def _put_away(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         clock, item, meter = charge.zone, charge.item, charge.meter
         _, first = clock.hour_of(start)
         _, last = clock.hour_of(end - 1)
@@ -118,11 +140,8 @@ class StoredParts:
             for begin, _ in (clock.hour_bounds(day, hour) for hour in range(first, last + 1))
         ]
         for prefix, begin in ranges:
-            for row in self._table.query_prefix(self._pk, prefix):
+            for row in self._table.query_prefix(self._pk, prefix, consistent=True):
                 yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
-        if keeps_hours(meter):
-            beside = self._row(keys.hours(item.id, charge.period.start, day))
-            yield from (seen for seen in unpack_recent(meter, day, beside) if start <= seen.at < end)
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
         """Read the values seen on days, both included: by day, each with a bit for every hour."""
@@ -154,3 +173,8 @@ class StoredParts:
         by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
         found = self._table.batch_get(by_key)
         self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
+
+
+def _recent(row: Row | None) -> str:
+    """Give the events beside a day's hours as they are stored."""
+    return "" if row is None else text(row, "e")

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store import keys
 from meterstone.store.catalogue import Account, Generation, read_account
-from meterstone.store.event_log import at_once
+from meterstone.store.event_log import put_together
 from meterstone.store.fold import WRITERS, Fold, Logged
 from meterstone.store.history import put_by
 from meterstone.store.keys import Key
 from meterstone.store.ledgers import STREAM
-from meterstone.store.table import Item, Table, key_item
+from meterstone.store.table import Action, Conflict, Item, StoreUnavailable, Table, key_item
 from meterstone.store.targets import Targets
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
@@ -94,7 +94,7 @@ class StreamFold:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
             # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
-            self._keep(events, "0", report)
+            self._keep(organization_id, None, events, now, report)
             return
         writer = int(events[0].position.shard[1:], 16) % WRITERS
         folding = Fold(self._table, organization_id, account.generation, writer=writer)
@@ -111,7 +111,8 @@ class StreamFold:
                 strangers.append(each)
             elif self._key(each) not in known:
                 logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
-        self._keep(strangers, account.generation, report)
+        if strangers:
+            self._keep(organization_id, account, strangers, now, report)
         folded = folding.fold(self._of(account, account.live, logged), now)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
@@ -151,18 +152,46 @@ class StreamFold:
     def _key(each: _Arrived) -> Key:
         return keys.unmatched(each.organization_id, *each.target, each.event.id)
 
-    def _keep(self, events: Sequence[_Arrived], live: str, report: StreamReport) -> None:
-        """Put events by that nobody's line item is for, unless they are: they may have been counted since."""
+    def _keep(
+        self,
+        organization_id: str,
+        account: Account | None,
+        events: Sequence[_Arrived],
+        now: int,
+        report: StreamReport,
+    ) -> None:
+        """Put events by that nobody's line item is for, unless they are: they may have been counted since.
 
-        def keep(each: _Arrived) -> None:
-            item = each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}}
-            found = self._table.put_new(item)
-            if found is not None and "gen" in found and int(found["gen"]["S"]) > int(live):
+        Only as long as the catalogue is the one that was read: by another, a second function on the same batch
+        could have counted them. Raises `StoreUnavailable` if it is not.
+        """
+        if account is not None and account.unsettled(now):
+            raise StoreUnavailable("the catalogue is being written")
+        items = [
+            each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
+        ]
+        try:
+            found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
+        except Conflict as error:
+            raise StoreUnavailable("the catalogue has changed") from error
+        for place, item in found.items():
+            if account is not None and "gen" in item and int(item["gen"]["S"]) > int(account.generation):
                 # A rebuild that is not through put it by for itself: now it is for all.
-                self._table.put(item)
-
-        at_once(keep, events)
+                self._table.put(items[place])
         report.unmatched += len(events)
+
+    def _unchanged(self, organization_id: str, account: Account | None) -> Action:
+        """Give the action that lets a transaction happen as long as the catalogue is the one that was read."""
+        check: Action = {
+            "TableName": self._table.name,
+            "Key": key_item(keys.organization(organization_id, "profile")),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if account is None:
+            return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
+        version = {":version": {"N": str(account.version)}}
+        check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
+        return {"ConditionCheck": check}
 
     def _set_aside(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         content = json.dumps(record, default=str, sort_keys=True)

@@ -29,7 +29,8 @@ class Targets:
         read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
         # What is remembered under a version must not be older than it.
         found = read(self._table, account.organization.id, target.external_id, consistent=True)
-        if len(self._known) >= _MOST_TARGETS:
-            self._known.clear()
-        self._known[account.organization.id, target] = account.version, found
+        if account.loading_at is None:
+            if len(self._known) >= _MOST_TARGETS:
+                self._known.clear()
+            self._known[account.organization.id, target] = account.version, found
         return found

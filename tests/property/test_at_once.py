@@ -1,0 +1,245 @@
+"""What two do at the same time: count and answer, change the catalogue and count, two functions on one batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+
+from counting import check_analytics, check_window
+from memory_table import Faults, Killed, MemoryTable
+from meterstone.pricing.price import BillingModel, Price
+from meterstone.store.catalogue import read_account
+from meterstone.store.import_records import Source
+from meterstone.store.imports import Given, Importer
+from meterstone.store.keys import Key
+from meterstone.store.replay import replay
+from meterstone.store.stream import StreamFold
+from meterstone.store.table import StoreUnavailable
+from meterstone.usage.arrival import Target
+from meterstone.usage.instant import DAY, MINUTE, parse_instant
+from meterstone.usage.meter import Aggregation, Event, Meter
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.subscription import Dated, LineItem, Subscription
+from meterstone.usage.window import Window
+from meterstone_cli.catalogue import Catalogue, compare
+from meterstone_cli.dynamodb import DynamoDB
+from recovering import Clock, write
+from scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
+from stream import Folding, Stream
+
+START = parse_instant("2024-03-01T00:00:00Z")
+NOW = START + 10 * DAY
+PRICE = Price("flat", "usd", BillingModel.FLAT_FEE, amount=Decimal(1), meter_id="m")
+SUM = Meter("m", "m", "", Aggregation.SUM, "call", "value")
+SUBSCRIPTION = Subscription(
+    "a", "ext a", "cust a", "usd", "UTC", START, None, BillingPeriod.MONTHLY, 1, BillingCycle.CALENDAR, START,
+    (Dated("basic"),), (Dated("DE"),), (Dated("company"),), None, (LineItem("item", PRICE, START, None, SUM),),
+)  # fmt: skip
+KNOWN = Scenario((SUM,), (SUBSCRIPTION,), (), NOW)
+UNKNOWN = replace(KNOWN, subscriptions=())
+
+
+def call(ident: str, at: int = START + DAY, value: int | Decimal = 1) -> Usage:
+    return Usage(Target.subscription("ext a"), Event(ident, "call", at, {"value": value}))
+
+
+CATALOGUE = Catalogue(ORGANIZATION, (), (), (SUM,), (PRICE,), (SUBSCRIPTION,))
+
+
+def folding(scenario: Scenario) -> Folding:
+    return Folding(World(scenario), Stream(Random(1)))  # noqa: S311 - nothing secret
+
+
+def before_once(table: MemoryTable, name: str, when: Callable[..., bool], do: Callable[[], object]) -> None:
+    """Do something just before a call of the table that is one of those meant, the first time."""
+    plain = getattr(table, name)
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        if when(*arguments, **more):
+            setattr(table, name, plain)
+            do()
+        return plain(*arguments, **more)
+
+    setattr(table, name, interrupted)
+
+
+def puts_by(actions: Any) -> bool:
+    return any("#unmatched" in repr(action) for action in actions)
+
+
+def reads_details(_: str, low: str, *__: object, **___: object) -> bool:
+    return low.startswith("E#")
+
+
+def reads_hours_again(key: Key, *, consistent: bool = False) -> bool:
+    return consistent and key.sk.startswith("H#")
+
+
+@pytest.mark.parametrize(
+    ("read", "when"),
+    [
+        pytest.param("query", reads_details, id="before the details are read"),
+        pytest.param("get", reads_hours_again, id="when the details were read"),
+    ],
+)
+@pytest.mark.parametrize("more", [15, 40], ids=["a detail", "several"])
+def test_events_that_are_put_away_while_they_are_read_count_once(
+    more: int, read: str, when: Callable[..., bool]
+) -> None:
+    """They stood beside the day's hours, which were read, and move into the details, which are read next."""
+    it = folding(KNOWN)
+    long = Decimal("123456.789012")
+    early = [call(f"e{number}", START + DAY + number * MINUTE, value=long) for number in range(12)]
+    later = [call(f"f{number}", START + DAY + (20 + number) * MINUTE, value=long) for number in range(more)]
+    for each in early:
+        it.post(each, NOW)
+    it.drain(NOW)
+    for each in later:
+        it.post(each, NOW)
+    before_once(it.table, read, when, lambda: it.drain(NOW))
+    window = Window(START, START + DAY + 15 * MINUTE)
+    (oracle,) = oracles(KNOWN, [*early, *later])
+    check_window(it.world, oracle, window, NOW)
+    assert not it.stream.waiting(), "they were counted meanwhile"
+
+
+def test_what_another_function_has_counted_is_not_put_by() -> None:
+    """Both are on one batch; this one has read the catalogue before it knew whose the event is."""
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+
+    def meanwhile() -> None:
+        write(it.world, KNOWN)
+        it.deliver(shard, 0, 1, NOW, 1)
+
+    before_once(it.table, "transact", puts_by, meanwhile)
+    it.deliver(shard, 0, 1, NOW)
+    it.world.scenario = KNOWN
+    it.deliver(shard, 0, 1, NOW)
+    assert replay(it.table, ORGANIZATION.id, Clock(NOW)).counted == 0
+    check_analytics(it.world, usage, NOW)
+
+
+def test_what_is_put_by_first_is_not_counted_by_another_function() -> None:
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+    it.deliver(shard, 0, 1, NOW)
+    write(it.world, KNOWN)
+    it.world.scenario = KNOWN
+    it.deliver(shard, 0, 1, NOW, 1)
+    assert it.world.days() == {}
+    assert replay(it.table, ORGANIZATION.id, Clock(NOW)).counted == 1
+    check_analytics(it.world, usage, NOW)
+
+
+def test_nothing_is_put_by_while_the_catalogue_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it is there: another function may know whose the event is, under the same version."""
+    it = folding(UNKNOWN)
+    it.post(call("e"), NOW)
+    (shard,) = it.stream.shards
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+    it.table.faults = Faults(before=it.table.writes + 1)
+    with pytest.raises(Killed):
+        write(it.world, KNOWN)
+    it.table.faults = Faults()
+    with pytest.raises(StoreUnavailable, match="is being written"):
+        StreamFold(it.table).fold(shard.records, shard.id, NOW + MINUTE)
+    later = StreamFold(it.table).fold(shard.records, shard.id, NOW + 10 * MINUTE)
+    assert later.unmatched == 1, "a load that was stopped does not hold the stream up for ever"
+
+
+def test_what_is_read_while_the_catalogue_is_being_written_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The load is stopped, and nothing raises the version any more: this function and others must agree."""
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+
+    def while_it_is_written() -> None:
+        assert it.deliver(shard, 0, 1, NOW) is None
+        # The subscription is written, and what comes after it is not.
+        it.table.faults = Faults(before=it.table.writes + 4)
+
+    before_once(it.table, "put_all", lambda _: True, while_it_is_written)
+    with pytest.raises(Killed):
+        write(it.world, KNOWN)
+    it.table.faults = Faults()
+    it.world.scenario = KNOWN
+    for container in (0, 1):
+        report = it.deliver(shard, 0, 1, NOW + 10 * MINUTE, container)
+        assert report is not None
+        assert report.unmatched == 0
+    it.world.roll(NOW + 10 * MINUTE)
+    check_analytics(it.world, usage, NOW + 10 * MINUTE)
+
+
+def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
+    """Killed at any write: what warm functions remember must go, and what the clock keeps be looked at anew."""
+    seats = replace(SUM, recurring=True)
+    item = LineItem("item", PRICE, START, None, seats)
+    ending = replace(SUBSCRIPTION, end=START + 60 * DAY, line_items=(item,))
+    lasting = replace(ending, end=START + 150 * DAY)
+    usage = (call("e"),)
+    later = START + 100 * DAY
+    versions = []
+    for number in range(100):
+        it = folding(Scenario((seats,), (ending,), (), later))
+        it.post(usage[0], NOW)
+        it.drain(NOW)
+        it.world.roll(START + 70 * DAY)
+        backend = DynamoDB(it.table)
+        backend.write_catalogue(replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
+        before = read_account(it.table, ORGANIZATION.id)
+        assert before is not None
+        it.table.faults = Faults(before=it.table.writes + number)
+        changed = replace(CATALOGUE, meters=(seats,), subscriptions=(lasting,))
+        try:
+            backend.write_catalogue(changed)
+        except Killed:
+            it.table.faults = Faults()
+            stored = backend.organization_catalogue(ORGANIZATION.id)
+            nothing = compare(stored, changed, now=START + 50 * DAY, has_usage=lambda _: False).nothing
+            if not nothing or backend.half_written(ORGANIZATION.id):
+                backend.write_catalogue(changed)
+            killed = True
+        else:
+            it.table.faults = Faults()
+            killed = False
+        assert not backend.half_written(ORGANIZATION.id)
+        it.world.scenario = Scenario((seats,), (lasting,), (), later)
+        it.world.roll(later)
+        check_analytics(it.world, usage, later)
+        after = read_account(it.table, ORGANIZATION.id)
+        assert after is not None
+        versions.append(after.version - before.version)
+        if not killed:
+            break
+    assert len(versions) > 4
+    assert min(versions) >= 2
+
+
+def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
+    world = World(KNOWN)
+    weekly = replace(SUBSCRIPTION, billing_period=BillingPeriod.WEEKLY)
+    usage = [call("e"), call("f")]
+
+    def lines() -> Iterator[Given]:
+        # A batch has 5000 lines: what stands in the first has the import look the subscription up.
+        for line in range(1, 5001):
+            yield Given(line, usage[0].target, replace(usage[0].event, at=START - DAY))
+        DynamoDB(world.table).write_catalogue(replace(CATALOGUE, subscriptions=(weekly,)))
+        yield from (Given(line, each.target, each.event) for line, each in enumerate(usage, 5001))
+
+    Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
+    world.scenario = replace(KNOWN, subscriptions=(weekly,))
+    check_analytics(world, tuple(usage), NOW)
