@@ -213,6 +213,10 @@ class MemoryTable(Table):
         """Tell whether a partition has any item."""
         return bool(self._items.get(pk)), 0.5
 
+    def service_time(self) -> int | None:
+        """Tell no time: each test has its own."""
+        return None
+
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, each for itself."""
         for item in items:

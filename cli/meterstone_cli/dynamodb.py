@@ -20,6 +20,7 @@ from meterstone.store.replay import replay
 from meterstone.store.table import Refused, StoreUnavailable, Table
 from meterstone.store.withdraw import withdraw
 from meterstone.usage.arrival import Target
+from meterstone.usage.instant import SECOND
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
     BackendBusy,
@@ -40,6 +41,9 @@ from meterstone_cli.backend import (
 )
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.usage_files import UsageEvent
+
+#: By how much clocks may differ; whatever waits for all clocks to have passed an instant waits for longer.
+_CLOCKS_DIFFER = 20 * SECOND
 
 
 @contextmanager
@@ -101,6 +105,7 @@ class DynamoDB:
     @_one_line_errors()
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
+        self._refuse_a_wrong_clock()
         entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
         entries += [("plan", plan.code, plan) for plan in catalogue.plans]
         entries += [("price", price.id, price) for price in catalogue.prices]
@@ -133,6 +138,7 @@ class DynamoDB:
         refuse: Refuse,
     ) -> ImportReport:
         """Count events, each at most once for ever, and publish the rollups up to `now`."""
+        self._refuse_a_wrong_clock()
         importer = Importer(self.table, self._account(organization_id))
         refused = 0
 
@@ -166,6 +172,7 @@ class DynamoDB:
     @_one_line_errors()
     def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
         """Count what an import has logged, and be done with it; None if it was read to its end."""
+        self._refuse_a_wrong_clock()
         closed = close_import(self.table, organization_id, Source(*source), clock.now())
         if closed is None:
             return None
@@ -218,6 +225,7 @@ class DynamoDB:
     @_one_line_errors()
     def replay(self, organization_id: str) -> Replayed:
         """Count the events that a line item is for by now."""
+        self._refuse_a_wrong_clock()
         report = replay(self.table, organization_id, clock.now)
         reasons = Counter(reason for _, reason in report.uncounted)
         return Replayed(report.counted, report.withdrawn, report.waiting, reasons)
@@ -225,6 +233,7 @@ class DynamoDB:
     @_one_line_errors()
     def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
         """Count all events anew, compare, and swap if it is wanted."""
+        self._refuse_a_wrong_clock()
         return _rebuilt(rebuild(self.table, organization_id, Surroundings(progress=tell), swap=swap))
 
     @_one_line_errors()
@@ -237,10 +246,27 @@ class DynamoDB:
         self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
     ) -> Withdrawn:
         """Withdraw events of `whose`: `s` or `c`, and the subscription's or customer's id."""
+        self._refuse_a_wrong_clock()
         around = Surroundings(progress=tell)
         report = withdraw(self.table, organization_id, Target(*whose), ids, around, rebuild=rebuild)
         rebuilt = None if report.rebuilt is None else _rebuilt(report.rebuilt)
         return Withdrawn(report.withdrawn, report.before, report.unknown, rebuilt)
+
+    def _refuse_a_wrong_clock(self) -> None:
+        """Raise `BackendBusy` unless this machine's clock is the table's, which those of the functions follow.
+
+        Which events a rebuild counts, and which days have begun, is told by the time of day.
+        """
+        before, served, after = clock.now(), self.table.service_time(), clock.now()
+        if served is None:
+            return
+        # The service tells the second that has begun.
+        ahead = before - (served + SECOND) if before > served + SECOND else min(after - served, 0)
+        if abs(ahead) > _CLOCKS_DIFFER:
+            which = "ahead of" if ahead > 0 else "behind"
+            raise BackendBusy(
+                f"this machine's clock is {abs(ahead) // SECOND} seconds {which} the table's: set it right first"
+            )
 
     def _account(self, organization_id: str) -> Account:
         account = read_account(self.table, organization_id, consistent=True)

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from memory_table import MemoryTable
+from meterstone import clock
 from meterstone.store.keys import Key
 from meterstone.store.table import Conflict, Item, Page, Refused, Row, Table, key_item, page_decoder, text
+from meterstone.usage.instant import SECOND
 
 #: Whether the engine is the embedded one, and not one that the environment names.
 MINISTACK = "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ
@@ -224,3 +226,10 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
     engine.cost.reset()
     other.cost.reset()
     assert read(engine) == read(other)
+
+
+@pytest.mark.engine
+def test_the_service_tells_the_time(engine: Table) -> None:
+    before, told, after = clock.now(), engine.service_time(), clock.now()
+    assert told is not None, "nothing refuses a wrong clock otherwise"
+    assert before - 60 * SECOND < told < after + 60 * SECOND

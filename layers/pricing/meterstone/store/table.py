@@ -8,6 +8,7 @@ interface: where it does not fire, rows are converted from what botocore parsed,
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from itertools import batched
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.store.keys import Key
+from meterstone.usage.instant import SECOND
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -307,6 +309,12 @@ class Table:
             ReturnConsumedCapacity="TOTAL",
         )
         return bool(answer["Items"]), answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
+
+    def service_time(self) -> int | None:
+        """Ask for the service's time of day, to the second, in microseconds; None if it does not tell."""
+        answer = self._call(self.client.get_item, TableName=self.name, Key=key_item(Key("clock", "clock")))
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return None if date is None else int(parsedate_to_datetime(date).timestamp()) * SECOND
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, 25 a call, each for itself, whatever stands under their keys."""
