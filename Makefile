@@ -39,6 +39,11 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
+.PHONY: prove
+prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, then look for examples that fail (METERSTONE_SEED=7 METERSTONE_EVENTS=50000 choose a run)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto -m long --durations=0 $(ARGS)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto -m "not long" tests/property $(ARGS)
+
 .PHONY: lint
 lint: $(DEV)/.installed ## Check style, formatting and types
 	@$(DEV)/bin/ruff check .

@@ -8,7 +8,7 @@ service; the rest is the store's own error. Figures are those of the developer g
 """
 
 import re
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -97,6 +97,7 @@ class MemoryTable(Table):
         # Events are put from several threads.
         self._lock = Lock()
         self._items: dict[str, dict[str, Item]] = {}
+        #: The sort keys of a partition in order, from when they were asked for until one comes or goes.
         self._order: dict[str, list[tuple[bytes, str]]] = {}
 
     def items(self) -> dict[Key, Item]:
@@ -111,7 +112,6 @@ class MemoryTable(Table):
         """Give a table of the same content, without faults."""
         other = MemoryTable(self.name, page_items=self._page_items)
         other._items = {pk: dict(items) for pk, items in self._items.items()}
-        other._order = deepcopy(self._order)
         return other
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
@@ -280,7 +280,9 @@ class MemoryTable(Table):
         if first > last:
             raise Invalid("BETWEEN wants its lower bound first")
         while True:
-            order = self._order.get(pk, [])
+            order = self._order.get(pk)
+            if order is None:
+                order = self._order[pk] = sorted((sk.encode(), sk) for sk in self._items.get(pk, {}))
             begin = bisect_left(order, first, key=lambda entry: entry[0])
             end = bisect_right(order, last, key=lambda entry: entry[0])
             entries = order[begin:end]
@@ -301,14 +303,12 @@ class MemoryTable(Table):
 
     def _store(self, key: Key, item: Item | None) -> None:
         items = self._items.setdefault(key.pk, {})
-        entry = (key.sk.encode(), key.sk)
+        if (item is None) == (key.sk in items):
+            self._order.pop(key.pk, None)
         if item is None:
-            if items.pop(key.sk, None) is not None:
-                self._order[key.pk].remove(entry)
-            return
-        if key.sk not in items:
-            insort(self._order.setdefault(key.pk, []), entry)
-        items[key.sk] = item
+            items.pop(key.sk, None)
+        else:
+            items[key.sk] = item
 
     def _fault(self, *, versioned: bool = False) -> None:
         with self._lock:
