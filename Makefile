@@ -40,9 +40,8 @@ test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deploymen
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
 .PHONY: prove
-prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, then look for examples that fail (METERSTONE_SEED=7 METERSTONE_EVENTS=50000 choose a run)
-	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto -m long --durations=0 $(ARGS)
-	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto -m "not long" tests/property $(ARGS)
+prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
 
 .PHONY: lint
 lint: $(DEV)/.installed ## Check style, formatting and types

@@ -3,7 +3,7 @@
 A seed and a number of events make the same run each time; both stand in the names of the tests, and so beside each
 failure. `make test` runs them small, `make prove` as large as they are told of. A person may choose:
 
-    METERSTONE_SEED=7 METERSTONE_EVENTS=50000 make test ARGS="-m long -k last_digit"
+    METERSTONE_SEED=7 METERSTONE_EVENTS=50000 make prove ARGS="-m long -k last_digit"
 """
 
 import os

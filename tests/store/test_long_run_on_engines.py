@@ -178,7 +178,7 @@ def post(log: EventLog, several: list[Usage], before: list[Usage], now: int, ran
 
 
 @pytest.mark.engine
-@long_run(2000, 10_000)
+@long_run(1000, 10_000)
 def test_a_long_run_is_counted_to_the_last_digit(engine: Table, seed: int, events: int) -> None:
     random = Random(seed)  # noqa: S311 - nothing secret
     # An organization of the test's own, also where the table is there for longer.
