@@ -74,9 +74,9 @@ class EngineStream:
     def __init__(self, table: Table, organization_id: str) -> None:
         """Turn the table's stream on, and follow it from now on."""
         self._prefix = f"{organization_id}#events#"
-        self._client = boto3.client(
-            "dynamodbstreams", endpoint_url=os.environ.get("AWS_ENDPOINT_URL_DYNAMODB")
-        )
+        # AWS serves streams at an address of their own, emulators do not.
+        url = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", os.environ["AWS_ENDPOINT_URL_DYNAMODB"])
+        self._client = boto3.client("dynamodbstreams", endpoint_url=url)
         described: Any = table.client.describe_table(TableName=table.name)["Table"]
         if not described.get("StreamSpecification", {}).get("StreamEnabled"):
             described = table.client.update_table(
