@@ -39,6 +39,10 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
+.PHONY: prove
+prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
+
 .PHONY: lint
 lint: $(DEV)/.installed ## Check style, formatting and types
 	@$(DEV)/bin/ruff check .

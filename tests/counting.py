@@ -9,7 +9,7 @@ from meterstone.pricing.money import minor_units, round_money
 from meterstone.usage.statement import rate
 from meterstone.usage.window import Window
 from oracle import Oracle
-from scenario import Scenario, Usage, World, expected, oracles, views
+from scenario import DayTotals, Scenario, Usage, World, expected, oracles, views
 
 SCALE = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 1
 
@@ -35,27 +35,38 @@ def describe(scenario: Scenario) -> None:
 
 def check_analytics(world: World, usage: tuple[Usage, ...], now: int) -> None:
     """Compare every view of the rollups, and the counters of each subscription, with the oracle."""
-    scenario = world.scenario
-    found = oracles(scenario, usage)
-    days = {oracle.subscription.id: oracle.days(now) for oracle in found}
-    for view in views():
-        wanted = [
+    wanted = right_answers(world.scenario, usage, now)
+    for name, days in answers(world).items():
+        assert days == wanted[name], name
+
+
+def answers(world: World) -> dict[str, DayTotals]:
+    """Give every view of the rollups, and what the counters of each subscription say."""
+    found = {str(view): world.days(**view) for view in views()}
+    for subscription in world.scenario.subscriptions:
+        name = subscription.external_id
+        found[name] = world.days(external_subscription_id=name)
+    return found
+
+
+def right_answers(scenario: Scenario, usage: tuple[Usage, ...], now: int) -> dict[str, DayTotals]:
+    """Give what the oracle answers in the place of `answers`."""
+    days = [(oracle.subscription.external_id, oracle.days(now)) for oracle in oracles(scenario, usage)]
+    every = [day for _, several in days for day in several]
+    wanted = {
+        str(view): [
             day
-            for each in days.values()
-            for day in each
+            for day in every
             if view.get("plan_code") in {None, day.plan}
             and view.get("customer_country") in {None, day.country}
             and view.get("customer_type") in {None, day.customer_type}
         ]
-        assert world.days(**view) == expected(scenario, wanted), view
-    for name in {subscription.external_id for subscription in scenario.subscriptions}:
-        of_name = [
-            day
-            for each in found
-            if each.subscription.external_id == name
-            for day in days[each.subscription.id]
-        ]
-        assert world.days(external_subscription_id=name) == expected(scenario, of_name), name
+        for view in views()
+    }
+    for subscription in scenario.subscriptions:
+        name = subscription.external_id
+        wanted[name] = [day for of, several in days for day in several if of == name]
+    return {name: expected(scenario, several) for name, several in wanted.items()}
 
 
 def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None:

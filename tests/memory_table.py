@@ -8,11 +8,12 @@ service; the rest is the store's own error. Figures are those of the developer g
 """
 
 import re
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from itertools import batched
 from threading import Lock
 from typing import Any
@@ -96,6 +97,7 @@ class MemoryTable(Table):
         # Events are put from several threads.
         self._lock = Lock()
         self._items: dict[str, dict[str, Item]] = {}
+        #: The sort keys of a partition in order, from when they were asked for until one comes or goes.
         self._order: dict[str, list[tuple[bytes, str]]] = {}
 
     def items(self) -> dict[Key, Item]:
@@ -110,7 +112,6 @@ class MemoryTable(Table):
         """Give a table of the same content, without faults."""
         other = MemoryTable(self.name, page_items=self._page_items)
         other._items = {pk: dict(items) for pk, items in self._items.items()}
-        other._order = deepcopy(self._order)
         return other
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
@@ -164,8 +165,7 @@ class MemoryTable(Table):
 
     def transact(self, actions: Sequence[Any]) -> None:
         """Write all or nothing."""
-        versioned = any("#usage#" in repr(action) for action in actions)
-        self._fault(versioned=versioned)
+        self._fault(versioned=any("#usage#" in _place(action)["pk"]["S"] for action in actions))
         if not 1 <= len(actions) <= TRANSACTION_ACTIONS:
             raise Invalid(f"{len(actions)} actions in a transaction")
         self.most_actions = max(self.most_actions, len(actions))
@@ -252,7 +252,7 @@ class MemoryTable(Table):
         ((verb, body),) = action.items()
         if body["TableName"] != self.name:
             raise Invalid(f"table {body['TableName']}")
-        key = _key_of(body["Item"] if verb == "Put" else body["Key"])
+        key = _key_of(_place(action))
         before = self._items.get(key.pk, {}).get(key.sk)
         values: Item = body.get("ExpressionAttributeValues", {})
         used = set(
@@ -280,13 +280,16 @@ class MemoryTable(Table):
         if first > last:
             raise Invalid("BETWEEN wants its lower bound first")
         while True:
-            order = self._order.get(pk, [])
+            order = self._order.get(pk)
+            if order is None:
+                order = self._order[pk] = sorted((sk.encode(), sk) for sk in self._items.get(pk, {}))
             begin = bisect_left(order, first, key=lambda entry: entry[0])
             end = bisect_right(order, last, key=lambda entry: entry[0])
             entries = order[begin:end]
             page = entries[-self._page_items :][::-1] if reverse else entries[: self._page_items]
             self._read_items(len(page))
-            yield [deepcopy(self._items[pk][sk]) for _, sk in page]
+            # An item is replaced, never changed: what is given is what stood there.
+            yield [self._items[pk][sk] for _, sk in page]
             if len(page) == len(entries):
                 return
             if reverse:
@@ -300,14 +303,12 @@ class MemoryTable(Table):
 
     def _store(self, key: Key, item: Item | None) -> None:
         items = self._items.setdefault(key.pk, {})
-        entry = (key.sk.encode(), key.sk)
+        if (item is None) == (key.sk in items):
+            self._order.pop(key.pk, None)
         if item is None:
-            if items.pop(key.sk, None) is not None:
-                self._order[key.pk].remove(entry)
-            return
-        if key.sk not in items:
-            insort(self._order.setdefault(key.pk, []), entry)
-        items[key.sk] = item
+            items.pop(key.sk, None)
+        else:
+            items[key.sk] = item
 
     def _fault(self, *, versioned: bool = False) -> None:
         with self._lock:
@@ -326,6 +327,13 @@ class MemoryTable(Table):
             raise Killed
         if self.faults.lost(number):
             raise StoreUnavailable("injected, after the write")
+
+
+def _place(action: Any) -> Item:
+    """Give what an action says of the item that it is about: its key at least."""
+    (body,) = action.values()
+    place: Item = body["Item"] if "Item" in body else body["Key"]
+    return place
 
 
 def _holds(condition: str | None, before: Item | None, values: Item) -> bool:
@@ -362,7 +370,7 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
     named: list[str] = []
     for term in filter(None, (parsed[1] or "").split(", ")):
         name, _, value = term.partition(" = ")
-        item[name] = values[value]
+        item[name] = _value(name, values[value])
         named.append(name)
     for name in filter(None, (parsed[2] or "").split(", ")):
         item.pop(name, None)
@@ -370,53 +378,58 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
     for term in filter(None, (parsed[3] or "").split(", ")):
         name, value = term.split(" ")
         known = Decimal(item.get(name, {"N": "0"})["N"])
-        item[name] = {"N": plain(_exact(add(known, Decimal(_checked_number(values[value]["N"])))))}
+        item[name] = {"N": _number(plain(add(known, Decimal(_number(values[value]["N"])))))}
         named.append(name)
     if len(set(named)) < len(named) or any(not re.fullmatch(r"\w+", name) for name in named):
         raise Invalid(f"update {expression}")
     if _RESERVED & {name.upper() for name in named}:
         raise Invalid(f"a reserved word in {expression}")
-    return _checked(item)
+    return _whole(item)
 
 
-def _exact(value: Decimal) -> Decimal:
-    if len(plain(value).replace(".", "").strip("-0")) > DIGITS:
-        raise Refused(f"a number of more than {DIGITS} digits: {value}")
-    return value
-
-
-def _checked_number(text: str) -> str:
+@lru_cache(maxsize=2**16)
+def _number(text: str) -> str:
+    """Give a number as the service keeps it."""
     if not _NUMBER.fullmatch(text):
         raise Invalid(f"not a number: {text}")
-    _exact(Decimal(text))
-    return text
+    found = plain(Decimal(text))
+    if len(found.replace(".", "").strip("-0")) > DIGITS:
+        raise Refused(f"a number of more than {DIGITS} digits: {text}")
+    return found
+
+
+def _value(name: str, value: dict[str, str]) -> dict[str, str]:
+    ((kind, text),) = value.items()
+    if kind not in {"S", "N"} or not isinstance(text, str):
+        raise Invalid(f"{name}: {value}")
+    return {kind: _number(text) if kind == "N" else text}
 
 
 def _checked(item: Item) -> Item:
+    return _whole({name: _value(name, value) for name, value in item.items()})
+
+
+def _whole(item: Item) -> Item:
+    """Give an item of values that were checked, if the service takes them together."""
     _key_of(item)
-    for name, value in item.items():
-        ((kind, text),) = value.items()
-        if kind not in {"S", "N"} or not isinstance(text, str):
-            raise Invalid(f"{name}: {value}")
-        if kind == "N":
-            _checked_number(text)
     if ("due_pk" in item) != ("due_at" in item) or not item.get("due_at", {"S": "-"})["S"]:
         raise Invalid("half a key of the index")
     if _size(item) > ITEM_BYTES:
         raise Refused(f"an item of {_size(item)} bytes")
-    return {
-        name: {"N": plain(Decimal(value["N"]))} if "N" in value else {"S": value["S"]}
-        for name, value in item.items()
-    }
+    return item
 
 
 def _size(item: Item) -> int:
     """Give an item's size by the service's rules: names, text as UTF-8, numbers by half their digits."""
     size = 0
     for name, value in item.items():
-        size += len(name.encode())
-        size += len(value["S"].encode()) if "S" in value else (len(value["N"]) + 1) // 2 + 1
+        size += _bytes(name)
+        size += _bytes(value["S"]) if "S" in value else (len(value["N"]) + 1) // 2 + 1
     return size
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _key_of(item: Item) -> Key:
@@ -426,7 +439,7 @@ def _key_of(item: Item) -> Key:
 
 
 def _check_key(key: Key) -> None:
-    if not 0 < len(key.pk.encode()) <= PARTITION_KEY_BYTES or not 0 < len(key.sk.encode()) <= SORT_KEY_BYTES:
+    if not 0 < _bytes(key.pk) <= PARTITION_KEY_BYTES or not 0 < _bytes(key.sk) <= SORT_KEY_BYTES:
         raise Invalid(f"key {key}")
 
 

@@ -4,9 +4,10 @@ It shares nothing with the code that counts into states and ledgers: of `usage` 
 and the calendar, of `pricing` what a quantity costs. Everything is worked out anew from all events, as fractions.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -57,6 +58,8 @@ class Oracle:
 
     subscription: Subscription
     events: Sequence[Event]
+    #: What each line item counts at any time, in the order of time, once it was asked for.
+    _counts: dict[str, list[Seen]] = field(default_factory=dict, repr=False, compare=False)
 
     def days(self, now: int) -> list[Day]:
         """Give every day of every line item and billing period, those that bring nothing left out."""
@@ -124,12 +127,18 @@ class Oracle:
 
     def _seen(self, item: LineItem, start: int, end: int) -> list[Seen]:
         """Give the events that a line item counts in `[start, end)`, in the order of time."""
+        if item.id not in self._counts:
+            self._counts[item.id] = self._all_seen(item)
+        found = self._counts[item.id]
+        return found[bisect_left(found, (start,)) : bisect_left(found, (end,))]
+
+    def _all_seen(self, item: LineItem) -> list[Seen]:
         meter = _meter(item)
         begin, until = self._counted(item)
         found = []
         for event in self.events:
             seen = meter.observe(event)
-            if isinstance(seen, Observation) and max(start, begin) <= event.at < min(end, until):
+            if isinstance(seen, Observation) and begin <= event.at < until:
                 found.append(Seen(event.at, event.id, Fraction(seen.value), seen.text))
         return sorted(found)
 

@@ -3,10 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from counting import check_analytics
 from memory_table import MemoryTable
 from meterstone.pricing.money import add, plain
 from meterstone.store import keys
@@ -17,10 +18,13 @@ from meterstone.store.rebuild import Surroundings
 from meterstone.store.stream import StreamFold
 from meterstone.store.table import Table, key_item
 from meterstone.usage.arrival import Arrival
-from meterstone.usage.instant import MINUTE, parse_instant
-from scenario import ORGANIZATION, Scenario, Usage, World
+from meterstone.usage.instant import DAY, MINUTE, parse_instant
+from scenario import ORGANIZATION, Batch, Scenario, Usage, World
+from stored import rich
 
 SECOND = 1_000_000
+#: What outlasts a lease.
+WAIT = 3 * MINUTE
 
 
 @dataclass(slots=True)
@@ -154,4 +158,33 @@ def copy_of(world: World) -> World:
     return other
 
 
-WAIT = 3 * MINUTE
+def half_imported(scenario: Scenario) -> tuple[World, Stream]:
+    """Count the first half of a scenario by an import, the second by the stream."""
+    world, stream = streaming(scenario)
+    half = len(scenario.usage) // 2
+    world.load("file", scenario.usage[:half], scenario.end)
+    stream.post(scenario.usage[half:])
+    stream.deliver()
+    return world, stream
+
+
+def check(world: World, stream: Stream, scenario: Scenario) -> None:
+    """Check that everything is counted once in the live generation, and that there is no other."""
+    refresh(world)
+    world.roll(stream.clock.now)
+    check_analytics(world, scenario.usage, stream.clock.now)
+    assert generations(memory(world)) <= {world.account.generation}
+    assert (world.account.next, world.account.previous) == (None, None)
+
+
+def small() -> Scenario:
+    """Give a scenario with a chain, distinct values and buckets, one line item on each."""
+    scenario = rich()
+    (subscription,) = scenario.subscriptions
+    kept = ("meter 1 a", "meter 3 a", "meter 5 a")
+    items = tuple(each for each in subscription.line_items if each.id in kept)
+    end = scenario.usage[0].event.at + 9 * DAY
+    batches = (Batch(end, scenario.usage[:3]), Batch(end, scenario.usage[4:6]))
+    return replace(
+        scenario, subscriptions=(replace(subscription, line_items=items),), batches=batches, end=end
+    )

@@ -105,7 +105,7 @@ def rich() -> Scenario:
         BillingCycle.ANNIVERSARY, START, (Dated("basic"), Dated("pro", START + 8 * DAY)), (Dated("DE"),),
         (Dated("company"),), None, tuple(items),
     )  # fmt: skip
-    offsets = [12, 0, 30, 170, 100, 3, 99, 400, 20, 0]
+    offsets = [12, 0, 30, 170, 100, 3, 99, 400, 20, 0, 1000, 700]
     usage = [
         Usage(
             Target.subscription("ext"),

@@ -9,7 +9,6 @@ delivers again what was acknowledged.
 
 from bisect import bisect_left
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
@@ -228,7 +227,7 @@ def record(item: Item, number: int, name: str = "INSERT") -> Record:
 def logged_item(table: MemoryTable, usage: Usage) -> Item:
     """Give an event as it stands in the log."""
     key = keys.event(ORGANIZATION.id, *usage.target, usage.event.id)
-    return deepcopy(table._items[key.pk][key.sk])
+    return {name: dict(value) for name, value in table._items[key.pk][key.sk].items()}
 
 
 def _point(key: str) -> float:

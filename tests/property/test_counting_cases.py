@@ -71,10 +71,10 @@ def test_a_recurring_value_is_not_restated_in_periods_to_come(ahead: int) -> Non
 def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_was_stopped(
     split: int,
 ) -> None:
-    """Events of 100 days touch more items than one transaction has actions; each stop is before another write."""
-    end = START + 120 * DAY
+    """Events of 130 days touch more items than one transaction has actions; each stop is before another write."""
+    end = START + 150 * DAY
     items = [(meter("sum", Aggregation.SUM), FLAT), (meter("max", Aggregation.MAX), FALLING)]
-    usage = [call(f"e{number}", number * DAY // split, value=1) for number in range(100)]
+    usage = [call(f"e{number}", number * DAY // split, value=1) for number in range(130)]
 
     def stopped(at: int) -> bool:
         world = world_of(BillingPeriod.ANNUAL, items, end)
@@ -91,7 +91,7 @@ def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_w
     stops = 0
     while stopped(stops):
         stops += 1
-    assert stops > 6
+    assert stops > 7
 
 
 def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, check_window, describe, examples
+from counting import answers, check_analytics, check_window, describe, examples, right_answers
 from memory_table import Faults, Killed
 from meterstone.store.event_log import EventLog, Outcome
 from meterstone.store.lease import Busy
-from meterstone.store.rebuild import Surroundings, rebuild
+from meterstone.store.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.recovery import list_unmatched
 from meterstone.store.replay import KEPT, replay
 from meterstone.store.table import Table
-from meterstone.store.withdraw import withdraw
+from meterstone.store.withdraw import WithdrawReport, withdraw
 from meterstone.usage.arrival import Arrival, Target
+from meterstone.usage.instant import HOUR
+from meterstone.usage.meter import Event
 from meterstone.usage.window import Window
-from recovering import WAIT, Stream, memory, refresh, stored, streaming, write
-from scenario import ORGANIZATION, Scenario, World, oracles, scenarios
+from recovering import (
+    SECOND,
+    WAIT,
+    Stream,
+    check,
+    half_imported,
+    memory,
+    refresh,
+    small,
+    stored,
+    streaming,
+    write,
+)
+from scenario import ORGANIZATION, Batch, Scenario, Usage, World, oracles, scenarios
 from stored import rich
 
 
@@ -195,6 +209,115 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     assert waiting(world) == set()
     refresh(world).roll(stream.clock.now)
     check_analytics(world, scenario.usage[3:], stream.clock.now)
+
+
+FAX = Usage(Target.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
+GONE = [small().usage[1].event.id, small().usage[3].event.id, "fax"]
+LATE = replace(small().usage[2], event=replace(small().usage[2].event, id="late"))
+
+
+def to_withdraw_from() -> tuple[World, Stream]:
+    """Count some by an import and some by the stream, one of which is put by."""
+    world, stream = half_imported(small())
+    stream.post([FAX])
+    stream.deliver()
+    assert waiting(world) == {(FAX.target, "fax")}
+    return world, stream
+
+
+def withdrawing(world: World, stream: Stream) -> WithdrawReport:
+    return withdraw(world.table, ORGANIZATION.id, FAX.target, GONE, stream.clock.around)
+
+
+class Onlooker:
+    """Asks at any moment, with all accounts that one may remember: what is answered is right before or after."""
+
+    def __init__(self, world: World, stream: Stream) -> None:
+        self._world, self._stream = world, stream
+        self._remembered = [(stream.clock.now, refresh(world).account)]
+        #: What fresh accounts are answered: True is right after.
+        self.fresh: list[bool] = []
+
+    def ask(self) -> None:
+        world, now, table = self._world, self._stream.clock.now, memory(self._world)
+        faults, table.faults = table.faults, Faults()
+        account = refresh(world).account
+        self._remembered.append((now, account))
+        usage = tuple(self._stream.usage) + small().usage[:2]
+        left = tuple(each for each in usage if each.event.id not in GONE)
+        before, after = (right_answers(world.scenario, several, now) for several in (usage, left))
+        for each in {each for at, each in self._remembered if at >= now - 30 * SECOND}:
+            world.account = each
+            world.roll(now)
+            found = answers(world)
+            assert found in (before, after)
+            if each == account:
+                self.fresh.append(found == after)
+        table.faults = faults
+
+    def ask_always(self) -> None:
+        """Ask before each write."""
+
+        def ask(_: int) -> bool:
+            self.ask()
+            return False
+
+        memory(self._world).faults.unavailable = ask
+
+
+def withdrawn_at_last(world: World, stream: Stream) -> dict[str, object]:
+    """Let one more event come in, and the clock show a time of its own; give what is counted then."""
+    stream.post([LATE])
+    stream.deliver(again=9)
+    stream.clock.now = small().end + HOUR
+    usage = (*small().usage, LATE)
+    left = replace(small(), batches=(Batch(0, tuple(each for each in usage if each.event.id not in GONE)),))
+    check(world, stream, left)
+    assert waiting(world) == set()
+    return stored(memory(world), world.account.generation)
+
+
+def test_while_events_are_withdrawn_answers_are_those_of_before_or_of_after() -> None:
+    world, stream = to_withdraw_from()
+    onlooker = Onlooker(world, stream)
+    onlooker.ask_always()
+    assert withdrawing(world, stream).withdrawn == GONE
+    memory(world).faults = Faults()
+    onlooker.ask()
+    assert onlooker.fresh == sorted(onlooker.fresh)
+    assert onlooker.fresh.count(False) > 10
+    assert onlooker.fresh.count(True) > 3
+
+
+def test_killed_at_any_write_a_withdrawal_runs_again() -> None:
+    world, stream = to_withdraw_from()
+    start = memory(world).writes
+    withdrawing(world, stream)
+    writes = memory(world).writes - start
+    wanted = withdrawn_at_last(world, stream)
+    assert writes > 25
+    for number in range(writes):
+        world, stream = to_withdraw_from()
+        table, onlooker = memory(world), Onlooker(world, stream)
+        table.faults = Faults(before=table.writes + number)
+        with pytest.raises(Killed):
+            withdrawing(world, stream)
+        table.faults = Faults()
+        onlooker.ask()
+        stream.deliver(again=9)
+        if number:
+            with pytest.raises(Busy, match="a withdraw is running, or was stopped: try again after"):
+                withdrawing(world, stream)
+        stream.clock.now += WAIT
+        if number % 3 == 0:
+            abandon(table, ORGANIZATION.id, stream.clock.around)
+            onlooker.ask()
+        report = withdrawing(world, stream)
+        assert sorted(report.withdrawn + report.before) == sorted(GONE), number
+        onlooker.ask()
+        assert onlooker.fresh == sorted(onlooker.fresh), number
+        assert onlooker.fresh[-1], number
+        assert withdrawn_at_last(world, stream) == wanted, number
 
 
 def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:

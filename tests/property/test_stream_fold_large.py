@@ -1,114 +1,36 @@
 """Many events through several shards and several folds at once, over months, to the last digit."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 
-from counting import SCALE, check_analytics, check_window
+from counting import check_analytics, check_window
+from long_run import END, METERS, START, coming, long_run, subscription
 from memory_table import Faults
-from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
 from meterstone.store.event_log import Outcome, Target
-from meterstone.usage.calendar import BucketSize
-from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
-from meterstone.usage.meter import Aggregation, Event, Meter, Properties
-from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone.usage.subscription import Dated, LineItem, Subscription
+from meterstone.usage.calendar import zone
+from meterstone.usage.instant import DAY, HOUR, MINUTE
+from meterstone.usage.meter import Aggregation, Event
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
 from scenario import Scenario, Usage, World, oracles
+from small_world import FALLING, FLAT, call, check, meter, world_of
+from small_world import START as OPENED
 from stored import memory, stored
 from stream import Folding, Stream
 
-SEED = 20_240_229
-EVENTS = 100_000 if SCALE > 1 else 20_000
-SUBSCRIPTIONS = EVENTS // 1000
 BATCH = 400
-START = parse_instant("2024-01-20T09:27:43.123456Z")
-DAYS = 45
-END = START + DAYS * DAY
-
-VOLUME = Price(
-    "volume", "usd", BillingModel.TIERED, tier_mode=TierMode.VOLUME,
-    tiers=(Tier(20, Decimal(2)), Tier(None, Decimal("0.777"), Decimal(1))),
-)  # fmt: skip
-FLAT = Price("flat", "usd", BillingModel.FLAT_FEE, amount=Decimal("0.015"))
-KINDS: list[tuple[Aggregation, bool, BucketSize | None, Price]] = [
-    (Aggregation.COUNT, False, None, FLAT),
-    (Aggregation.SUM, False, None, VOLUME),
-    (Aggregation.SUM, True, None, VOLUME),
-    (Aggregation.MAX, False, BucketSize.HOUR, FLAT),
-    (Aggregation.LATEST, False, None, FLAT),
-    (Aggregation.AVG, False, None, VOLUME),
-    (Aggregation.COUNT_UNIQUE, False, None, VOLUME),
-    (Aggregation.COUNT_UNIQUE, True, None, FLAT),
-    (Aggregation.WEIGHTED_SUM, True, None, FLAT),
-]
-FIELDS = {Aggregation.COUNT: None, Aggregation.COUNT_UNIQUE: "text"}
-METERS = tuple(
-    Meter(
-        f"m{n}",
-        f"code{n}",
-        "",
-        kind,
-        f"call{n}",
-        FIELDS.get(kind, "value"),
-        recurring=recurs,
-        bucket_size=size,
-    )
-    for n, (kind, recurs, size, _) in enumerate(KINDS)
-)
 
 
-def subscription(number: int, random: Random) -> Subscription:
-    """Give a subscription with a line item on each meter."""
-    start = START - random.randint(0, 40) * DAY
-    items = tuple(
-        LineItem(f"item {number}.{meter.id}", kind[3], start, None, meter)
-        for meter, kind in zip(METERS, KINDS, strict=True)
-    )
-    return Subscription(
-        f"sub {number}", f"ext {number}", f"cust {number}", "usd",
-        random.choice(["UTC", "America/Chicago", "Asia/Kolkata"]), start, None,
-        random.choice([BillingPeriod.MONTHLY, BillingPeriod.WEEKLY, BillingPeriod.ANNUAL]), 1,
-        random.choice(list(BillingCycle)), start, (Dated("basic"), Dated("pro", START + 20 * DAY)),
-        random.choice([(), (Dated("DE"),), (Dated("NO"),)]), random.choice([(), (Dated("company"),)]), None, items,
-    )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Coming:
-    """An event, and when it comes in."""
-
-    now: int
-    usage: Usage
-
-
-def coming(subscriptions: tuple[Subscription, ...], random: Random) -> Iterator[Coming]:
-    """Give events in the order in which they come in: most as they happen, some late, some a little ahead."""
-    for number in range(EVENTS):
-        now = START + DAYS * DAY * number // EVENTS
-        chosen = random.choice(subscriptions)
-        late = random.choice([0, 0, 0, 0, -4 * MINUTE, HOUR, DAY, random.randint(0, 40 * DAY)])
-        at = max(now - late - random.randint(0, MINUTE), chosen.start)
-        properties: Properties = {
-            "value": random.randint(-50, 400) / Decimal(8),
-            "text": f"t{random.randint(0, 60)}",
-        }
-        target = Target.subscription(chosen.external_id)
-        if random.random() < 0.2:
-            target = Target.customer(chosen.customer_id)
-        name = f"call{random.randrange(len(KINDS))}"
-        yield Coming(now, Usage(target, Event(f"e{number}", name, at, properties)))
-
-
-def run(seed: int) -> tuple[Folding, tuple[Usage, ...]]:
+def run(seed: int, events: int) -> tuple[Folding, tuple[Usage, ...]]:
     """Let it all happen."""
     random = Random(seed)  # noqa: S311 - nothing secret
-    subscriptions = tuple(subscription(number, random) for number in range(SUBSCRIPTIONS))
+    subscriptions = tuple(subscription(number, random) for number in range(max(events // 1000, 2)))
     folding = Folding(World(Scenario(METERS, subscriptions, (), END)), Stream(random, 3))
     usage: list[Usage] = []
     day, rolled, changes = START, START, 0
-    for each in coming(subscriptions, random):
+    for each in coming(subscriptions, random, events):
         if each.now >= day + 23 * HOUR:
             # Nothing waits longer than the stream keeps it.
             folding.drain(each.now, BATCH)
@@ -149,14 +71,84 @@ def at_once(folding: Folding, random: Random, now: int) -> None:
     table.faults = Faults()
 
 
-def test_many_events_are_counted_to_the_last_digit() -> None:
-    folding, usage = run(SEED)
-    scenario = folding.world.scenario
+@long_run(20_000, 100_000)
+def test_many_events_are_counted_to_the_last_digit(seed: int, events: int) -> None:
+    folding, usage = run(seed, events)
+    assert len(usage) == events
     check_analytics(folding.world, usage, END)
-    for oracle in oracles(scenario, usage)[:: SUBSCRIPTIONS // 5]:
+    found = oracles(folding.world.scenario, usage)
+    for oracle in found[:: max(len(found) // 5, 1)]:
         for begin, end in ((START, END), (START + 3 * DAY + 7, END - 5 * DAY - HOUR)):
             check_window(folding.world, oracle, Window(begin, end), END)
     assert stored(folding.table)
+
+
+def test_a_seed_makes_the_same_run_again() -> None:
+    """The same deliveries, stops and conflicts, to the last write."""
+
+    def what_happened(seed: int) -> tuple[int, object]:
+        table = run(seed, 1500)[0].table
+        # Each put marks its item with a mark of its own.
+        return table.writes, {key: item | {"by": {}} for key, item in table.items().items()}
+
+    assert what_happened(11) == what_happened(11) != what_happened(12)
+
+
+def sights(random: Random, values: int) -> list[list[Usage]]:
+    """See so many values over 38 days, some of them later for an earlier time; day by day as they come in."""
+    days: list[list[Usage]] = [[] for _ in range(38)]
+    for number in range(values):
+        at = random.randrange(38 * DAY)
+        days[at // DAY].append(call(f"e{number}", at, text=f"user {number}"))
+        if random.random() < 0.05:
+            late = call(f"late {number}", random.randint(0, at), text=f"user {number}")
+            days[random.randint(at // DAY, 37)].append(late)
+    return days
+
+
+@long_run(3000, 100_000)
+def test_many_values_are_told_apart(seed: int, events: int) -> None:
+    """Each counts once a month, or once for ever; that many are known makes the next ones no dearer."""
+    random = Random(seed)  # noqa: S311 - nothing secret
+    ever = meter("ever", Aggregation.COUNT_UNIQUE, recurring=True)
+    items = [(meter("month", Aggregation.COUNT_UNIQUE), FLAT), (ever, FALLING)]
+    world = world_of(BillingPeriod.MONTHLY, items, OPENED + 40 * DAY)
+    folding = Folding(world, Stream(random))
+    folding.stream.split(folding.stream.shards[0], by_sort_key=True)
+    usage: list[Usage] = []
+    for day, several in enumerate(sights(random, events), start=1):
+        now = OPENED + day * DAY
+        for each in several:
+            assert folding.post(each, now) is Outcome.NEW
+        folding.table.cost.reset()
+        folding.drain(now, BATCH)
+        # Of the ledgers, and of what was known of these very values.
+        assert folding.table.cost.items < 2 * len(several) + 40
+        at_once(folding, random, now)
+        world.roll(now)
+        usage += several
+    assert folding.table.most_actions <= 100
+    world.roll(world.scenario.end)
+    check(world, usage, (DAY + HOUR + 3, 3 * DAY + 20 * MINUTE), (20 * DAY + 1, 36 * DAY))
+    assert stored_values(folding) == expected_values(world, usage)
+
+
+def stored_values(folding: Folding) -> Counter[str]:
+    """Count the items that tell values apart: when each was first seen, and on which days."""
+    (keys,) = (items for pk, items in folding.table._items.items() if "#usage#" in pk)
+    return Counter(sk[0] for sk in keys if sk[0] in "FU")
+
+
+def expected_values(world: World, usage: Iterable[Usage]) -> Counter[str]:
+    (chosen,) = world.scenario.subscriptions
+    cadence, clock = chosen.cadence(), zone(chosen.timezone)
+    seen = [
+        (each.event.properties["text"], cadence.period_at(at).start, clock.day_of(at))
+        for each in usage
+        for at in (each.event.at,)
+    ]
+    firsts = len({(text, start) for text, start, _ in seen}) + len({text for text, *_ in seen})
+    return Counter(F=firsts, U=2 * len(set(seen)))
 
 
 def hot() -> tuple[Scenario, tuple[Usage, ...]]:
