@@ -41,7 +41,7 @@ def usage_of() -> tuple[Usage, ...]:
                 each.event, name="call" if number % 3 else "text", at=START + OFFSETS[number] * HOUR
             ),
         )
-        for number, each in enumerate(rich().usage)
+        for number, each in enumerate(rich().usage[: len(OFFSETS)])
     )
 
 
