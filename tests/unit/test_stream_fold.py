@@ -311,6 +311,17 @@ def test_the_catalogue_as_it_is_now_decides(folding: Folding) -> None:
     }
 
 
+def test_a_subscription_that_changed_is_looked_at_anew(folding: Folding) -> None:
+    """What was found of it is remembered from batch to batch, and does not outlive it."""
+    after = call("one", START + 21 * DAY)
+    assert fold(folding, records_of(folding, [call("zero"), after], NOW + 12 * DAY)).unmatched == 1
+    longer = replace(SUBSCRIPTION.line_items[0], end=None)
+    write_catalogue(folding.table, ORGANIZATION, (CALLS,), (replace(SUBSCRIPTION, line_items=(longer,)),), ())
+    more = [call("two"), call("three", START + 21 * DAY)]
+    report = fold(folding, records_of(folding, more, NOW + 12 * DAY))
+    assert (report.counted, report.unmatched) == (2, 0)
+
+
 def parse_day(at: int) -> int:
     return keys.parse_day("2024-03-01") + (at - START) // DAY
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from meterstone.pricing.errors import NotANumber, NumberOutOfRange
 from meterstone.pricing.money import multiply, number, plain
@@ -42,9 +42,8 @@ class Filter:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened, as it came in.
+class Event(NamedTuple):
+    """One thing that happened, as it came in. A tuple, as there are many: it is made in a third of the time.
 
     ``id`` is the transaction id (Lago) or event id (Flexprice); ``name`` the code or event name;
     ``at`` an instant in microseconds since the epoch.
@@ -56,9 +55,8 @@ class Event:
     properties: Properties
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What one event means to one meter.
+class Observation(NamedTuple):
+    """What one event means to one meter. A tuple, as `Event` is.
 
     ``value`` is the field's number; for COUNT it is 1, for COUNT_UNIQUE 0 with the distinct ``text``.
     """
