@@ -355,6 +355,29 @@ def test_what_decides_a_count_is_read_consistently(target: Target) -> None:
     assert StreamFold(table).fold(records, "shard", NOW).counted == 1
 
 
+class Reading(MemoryTable):
+    """Remembers what was read by key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Key] = []
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        self.read.append(key)
+        return super().get(key, consistent=consistent)
+
+
+def test_a_ledger_is_read_once(folding: Folding) -> None:
+    """A plain one is a month and the day's hours: its head stands in the month's item."""
+    table = Reading()
+    write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
+    fold = StreamFold(table)
+    for ident in ("first", "second"):
+        table.read.clear()
+        assert fold.fold(records_of(folding, [call(ident)]), "shard", NOW).counted == 1
+        assert [key.sk[:2] for key in table.read if "#usage#" in key.pk] == ["C#", "H#"]
+
+
 def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     """Two subscriptions share the rollups, and the import of one's usage writes to the items of the other's."""
     items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}") for name in "ab"]
