@@ -147,9 +147,9 @@ def test_the_same_id_with_another_content_is_refused() -> None:
     scenario = rich()
     world = World(scenario).run()
     changed = [
-        replace(usage, event=usage.event._replace(properties={"value": 99})) for usage in scenario.usage[:2]
+        replace(usage, event=replace(usage.event, properties={"value": 99})) for usage in scenario.usage[:2]
     ]
-    new = replace(scenario.usage[0], event=scenario.usage[0].event._replace(id="new"))
+    new = replace(scenario.usage[0], event=replace(scenario.usage[0].event, id="new"))
     before = stored(memory(world))
     report, refused = world.load_refusing("changed", [*changed, new, new], scenario.end)
     assert refused == [

@@ -42,8 +42,9 @@ class Filter:
     values: tuple[str, ...]
 
 
-class Event(NamedTuple):
-    """One thing that happened, as it came in. A tuple, as there are many: it is made in a third of the time.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, as it came in.
 
     ``id`` is the transaction id (Lago) or event id (Flexprice); ``name`` the code or event name;
     ``at`` an instant in microseconds since the epoch.
@@ -56,7 +57,7 @@ class Event(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What one event means to one meter. A tuple, as `Event` is.
+    """What one event means to one meter. A tuple, as there are many: it is made in a third of the time.
 
     ``value`` is the field's number; for COUNT it is 1, for COUNT_UNIQUE 0 with the distinct ``text``.
     """
