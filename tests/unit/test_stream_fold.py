@@ -311,6 +311,17 @@ def test_the_catalogue_as_it_is_now_decides(folding: Folding) -> None:
     }
 
 
+def test_a_subscription_that_changed_is_looked_at_anew(folding: Folding) -> None:
+    """What was found of it is remembered from batch to batch, and does not outlive it."""
+    after = call("one", START + 21 * DAY)
+    assert fold(folding, records_of(folding, [call("zero"), after], NOW + 12 * DAY)).unmatched == 1
+    longer = replace(SUBSCRIPTION.line_items[0], end=None)
+    write_catalogue(folding.table, ORGANIZATION, (CALLS,), (replace(SUBSCRIPTION, line_items=(longer,)),), ())
+    more = [call("two"), call("three", START + 21 * DAY)]
+    report = fold(folding, records_of(folding, more, NOW + 12 * DAY))
+    assert (report.counted, report.unmatched) == (2, 0)
+
+
 def parse_day(at: int) -> int:
     return keys.parse_day("2024-03-01") + (at - START) // DAY
 
@@ -342,6 +353,29 @@ def test_what_decides_a_count_is_read_consistently(target: Target) -> None:
     table = Consistent()
     write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
     assert StreamFold(table).fold(records, "shard", NOW).counted == 1
+
+
+class Reading(MemoryTable):
+    """Remembers what was read by key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Key] = []
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        self.read.append(key)
+        return super().get(key, consistent=consistent)
+
+
+def test_a_ledger_is_read_once(folding: Folding) -> None:
+    """A plain one is a month and the day's hours: its head stands in the month's item."""
+    table = Reading()
+    write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
+    fold = StreamFold(table)
+    for ident in ("first", "second"):
+        table.read.clear()
+        assert fold.fold(records_of(folding, [call(ident)]), "shard", NOW).counted == 1
+        assert [key.sk[:2] for key in table.read if "#usage#" in key.pk] == ["C#", "H#"]
 
 
 def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:

@@ -66,8 +66,7 @@ def chunk_of(charge: ChargePeriod, day: int) -> int:
 
 def counter_key(charge: ChargePeriod, chunk: int) -> str:
     """Give the sort key of a chunk of a charge's counter."""
-    code = charge.subscription.cadence(charge.item).code
-    return keys.counter(code, charge.period.start, charge.item.id, chunk)
+    return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
 def chunk_number(sk: str) -> int:
@@ -241,4 +240,4 @@ def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observa
 
 def item_bytes(item: Item) -> int:
     """Give the bytes of an item's names and values, roughly: in our own text nearly every character is one."""
-    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
+    return sum([len(name) + len(value) for name, typed in item.items() for value in typed.values()])

@@ -13,22 +13,22 @@ others count.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import batched
+from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
 from meterstone.store import keys
 from meterstone.store.counters import unpack_ledger_key
 from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Work
+from meterstone.store.matching import Matching
 from meterstone.store.opening import open_ledgers
 from meterstone.store.slices import slice_of
 from meterstone.store.table import Action, Conflict, Refused, StoreUnavailable, Table, text
-from meterstone.usage.charge import ChargePeriod, add_amounts
+from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
-from meterstone.usage.ledger import Counted, LedgerKey, Position, ledger_key
-from meterstone.usage.meter import Event, Meter, Observation, Uncounted
-from meterstone.usage.period import Cadence
-from meterstone.usage.subscription import LineItem, Span, Subscription
+from meterstone.usage.ledger import Counted, LedgerKey, Position, charge_of
+from meterstone.usage.meter import Event, Uncounted
+from meterstone.usage.subscription import Subscription
 
 ACTIONS = 100
 
@@ -65,11 +65,20 @@ class FoldReport:
 class Fold:
     """Folds events of one organization into its counters and rollups."""
 
-    def __init__(self, table: Table, organization_id: str, generation: str, *, writer: int = 0) -> None:
+    def __init__(
+        self,
+        table: Table,
+        organization_id: str,
+        generation: str,
+        *,
+        writer: int = 0,
+        matching: Matching | None = None,
+    ) -> None:
         """Write to a generation of an organization's counters.
 
         ``writer`` names the items of the rollups that are added to. Readers add up those of all writers: with
-        one each, concurrent folds of a busy organization do not stand in each other's way.
+        one each, concurrent folds of a busy organization do not stand in each other's way. ``matching`` may know
+        the subscriptions from before.
         """
         self.table = table
         self.organization_id = organization_id
@@ -79,7 +88,7 @@ class Fold:
         self.forget: frozenset[str] = frozenset()
         #: Told of an event that the table would not take, and why, before the position moves past it.
         self.set_aside: Callable[[Position, str], None] = lambda _position, _reason: None
-        self._known: dict[str, _Matcher] = {}
+        self._matching = matching or Matching()
 
     def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
         """Count events, in the order of their positions within each shard, and publish what they bring."""
@@ -89,25 +98,26 @@ class Fold:
             reasons: list[str] = []
             counted = False
             for subscription in subscriptions:
-                for charge, key, seen in self._matcher(subscription).charges(event):
+                for charge, key, seen in self._matching.matches(event, subscription):
                     if isinstance(seen, Uncounted):
                         reasons.append(f"meter {charge.meter.code}: {seen.reason}")
                         continue
                     counted = True
                     work = works.get(key)
                     if work is None:
-                        work = works[key] = Work(subscription, charge.meter)
-                    work.events.append(Counted(position, seen, accepted))
+                        work = works[key] = Work(charge)
+                    work.events.append(Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
             report.counted += counted
             if not counted and not reasons:
                 reasons.append("no meter of a line item counts it")
-            report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
+            if reasons:
+                report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
         self._fold_all(works, now, report)
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
         """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
-        return any(self._matcher(subscription).expects(event) for subscription in subscriptions)
+        return self._matching.expects(event, subscriptions)
 
     def roll(
         self,
@@ -131,8 +141,7 @@ class Fold:
                 # The index may lag behind the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
                     key = unpack_ledger_key(row)
-                    subscription = subscription_of(key.subscription_id)
-                    works[key] = Work(subscription, _meter(subscription, key.meter_id))
+                    works[key] = Work(charge_of(subscription_of(key.subscription_id), key))
             self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
@@ -140,21 +149,11 @@ class Fold:
             raise Refused("; ".join(report.unpublished))
         return rolled
 
-    def _matcher(self, subscription: Subscription) -> "_Matcher":
-        matcher = self._known.get(subscription.id)
-        if matcher is not None and matcher.subscription is subscription:
-            return matcher
-        if matcher is None or matcher.subscription != subscription:
-            matcher = self._known[subscription.id] = _Matcher(subscription)
-        return matcher
-
     def _fold_all(self, works: Mapping[LedgerKey, Work], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
-            wave = {key: waiting[key] for key in list(waiting)[:_LEDGERS_AT_ONCE]}
-            batches = {
-                key: slice_of(work.subscription, work.meter, work.events) for key, work in wave.items()
-            }
+            wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
+            batches = {key: slice_of(work.charge, work.events) for key, work in wave.items()}
             self._fold_wave(wave, batches, now, report)
             for key, work in wave.items():
                 work.events = work.events[len(batches[key]) :]
@@ -227,7 +226,7 @@ class Fold:
             case []:
                 report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
             case [counted]:
-                reason = f"meter {work.meter.code}: the table would not take it: {refused}"
+                reason = f"meter {work.charge.meter.code}: the table would not take it: {refused}"
                 self.set_aside(counted.position, reason)
                 report.uncounted.append((counted.position, reason))
             case _:
@@ -261,54 +260,21 @@ class Fold:
         self.table.transact(actions)
 
 
-class _Matcher:
-    """Finds the charges of one subscription that an event belongs to; remembers where it last looked."""
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self._items: dict[str, list[tuple[LineItem, Meter, Span, Cadence]]] = {}
-        for item in subscription.line_items:
-            if item.meter is not None:
-                found = (item, item.meter, subscription.counted(item), subscription.cadence(item))
-                self._items.setdefault(item.meter.event_name, []).append(found)
-        self._charges: dict[str, tuple[ChargePeriod, LedgerKey]] = {}
-
-    def expects(self, event: Event) -> bool:
-        return any(counted.holds(event.at) for _, _, counted, _ in self._items.get(event.name, ()))
-
-    def charges(self, event: Event) -> Iterator[tuple[ChargePeriod, LedgerKey, Observation | Uncounted]]:
-        for item, meter, counted, cadence in self._items.get(event.name, ()):
-            if not counted.holds(event.at) or (seen := meter.observe(event)) is None:
-                continue
-            charge, key = self._charges.get(item.id, (None, None))
-            if charge is None or key is None or not charge.region.holds(event.at):
-                charge = ChargePeriod(self.subscription, item, cadence.period_at(event.at))
-                key = ledger_key(charge)
-                self._charges[item.id] = charge, key
-            yield charge, key, seen
-
-
-def _meter(subscription: Subscription, meter_id: str) -> Meter:
-    return next(
-        item.meter for item in subscription.line_items if item.meter is not None and item.meter.id == meter_id
-    )
-
-
 def _packs(changes: Iterable[tuple[LedgerKey, Change]]) -> Iterator[list[tuple[LedgerKey, Change]]]:
     """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
     pack: list[tuple[LedgerKey, Change]] = []
     actions, size = 0, 0
     rollups: set[RollupKey] = set()
     for key, change in changes:
-        more = rollups | change.rollups.keys()
-        full = actions + len(change.actions) + len(more) > ACTIONS or size + change.size > Change.LARGEST
-        if pack and full:
+        new = change.rollups.keys() - rollups
+        needed = actions + len(change.actions) + len(rollups) + len(new)
+        if pack and (needed > ACTIONS or size + change.size > Change.LARGEST):
             yield pack
-            pack, actions, size, more = [], 0, 0, set(change.rollups)
+            pack, actions, size, rollups, new = [], 0, 0, set(), set(change.rollups)
         pack.append((key, change))
         actions += len(change.actions)
         size += change.size
-        rollups = more
+        rollups |= new
     if pack:
         yield pack
 

@@ -33,6 +33,7 @@ change the ledger.
 """
 
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ from meterstone.usage.ledger import LedgerKey
 CHUNK_DAYS = 62
 
 _LONGEST_PART = 64
+#: Keys are made of the same few ids and dates, again and again: those of late are not worked out anew.
+_REMEMBERED = 4096
 
 
 class Key(NamedTuple):
@@ -52,6 +55,7 @@ class Key(NamedTuple):
     sk: str
 
 
+@lru_cache(_REMEMBERED)
 def part(text: str) -> str:
     """Give an id as a part of a key: short, and without the separator.
 
@@ -170,6 +174,23 @@ def values(item_id: str, day: int) -> str:
     return f"U#{part(item_id)}#{_day(day)}#"
 
 
+@lru_cache(_REMEMBERED)
+def rollups(
+    organization_id: str,
+    generation: str,
+    dimensions: Dimensions,
+    month: str,
+    name: tuple[str, str],
+    writer: int,
+) -> tuple[Key, ...]:
+    """Keys of the rollups, in all views, that a charge's month is added to; ``name``: currency and meter."""
+    sk = rollup(month, *name, dimensions.customer_type, writer)
+    return tuple(
+        Key(rollup_partition(organization_id, generation, view, values_), sk)
+        for view, values_ in views(dimensions)
+    )
+
+
 def rollup_partition(organization_id: str, generation: str, view: str, values_: tuple[str, ...]) -> str:
     """Partition of a view for given values of its dimensions."""
     return "#".join([organization_id, generation, "rollup", view, *(part(value) for value in values_)])
@@ -247,6 +268,7 @@ def due(organization_id: str, generation: str) -> str:
     return f"{organization_id}#{generation}#due"
 
 
+@lru_cache(_REMEMBERED)
 def month_of(day: int) -> str:
     """Give the month of a day as keys have it, such as `2024-03`."""
     return date.fromordinal(day).isoformat()[:7]
@@ -257,5 +279,6 @@ def parse_day(text: str) -> int:
     return date.fromisoformat(text).toordinal()
 
 
+@lru_cache(_REMEMBERED)
 def _day(day: int) -> str:
     return date.fromordinal(day).isoformat()

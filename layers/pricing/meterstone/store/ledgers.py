@@ -17,21 +17,12 @@ from meterstone.store.counters import (
     pack_counter,
     pack_detail,
     pack_head,
-    pack_hours,
 )
 from meterstone.store.keys import Key
-from meterstone.store.slices import events_in_a_detail, put_by
+from meterstone.store.slices import events_in_a_detail, put_away
 from meterstone.store.table import Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
-from meterstone.usage.ledger import (
-    Counted,
-    Ledger,
-    Parts,
-    count,
-    restate,
-)
-from meterstone.usage.meter import Meter
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.ledger import Batch, Counted, Ledger, Parts, count, restate
 
 type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
@@ -45,10 +36,12 @@ _ACTIONS = 100
 
 @dataclass(slots=True)
 class Work:
-    """What is to be done to one ledger: events to count, in the order of their positions; maybe none."""
+    """What is to be done to one ledger: events to count, in the order of their positions; maybe none.
 
-    subscription: Subscription
-    meter: Meter
+    ``charge`` is that of a plain ledger; of a chain, any one of its charges.
+    """
+
+    charge: ChargePeriod
     events: list[Counted] = field(default_factory=list)
 
 
@@ -74,9 +67,14 @@ class Opened:
     table: str
     organization_id: str
     generation: str
+    #: Where all of it is.
+    pk: str
+    head_key: str
     ledger: Ledger
     parts: Parts
     batch: list[Counted]
+    #: The same by the charge and the day that hold them.
+    days: Batch
     #: The counters' chunks and the head as they are stored, by sort key.
     stored: dict[str, Item]
     #: Whether the chain goes on beyond the charges that were read.
@@ -92,16 +90,14 @@ class Opened:
         ledger = self.ledger
         unfinished = ledger.head.stale_from is not None
         if self.batch:
-            ends = {position.shard for position, _, _ in self.batch if position.shard.startswith(STREAM)}
+            shards = {counted.position.shard for counted in self.batch}
+            ends = {shard for shard in shards if shard.startswith(STREAM)}
             # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
             ledger.head.forget(forget, now if ends else 0)
             ledger.head.moved |= dict.fromkeys(ends, now)
-        count(ledger, self.parts, self.batch)
+        count(ledger, self.parts, self.days)
         series, due = restate(ledger, now)
-        fine: list[tuple[str, Item]] = []
-        if self.batch:
-            fine += self._details()
-            fine += self._parts()
+        fine = list(self._finer_parts())
         plan = _Plan(_ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
@@ -114,22 +110,20 @@ class Opened:
         if items is None:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
-        size = sum(item_bytes(item) for _, item in fine) + sum(
-            item_bytes(item) for item in self.stored.values()
-        )
+        size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
         stale = ledger.head.stale_from is not None
         # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
         # shared, may know of a newer one.
-        brings_news = unfinished or any(accepted for _, _, accepted in self.batch)
+        brings_news = unfinished or any(counted.accepted for counted in self.batch)
         return Change(actions, plan.rollups, stale, size, ledger.head.accepted if brings_news else 0)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
-        touched = set()
-        for at in (*(seen.at for _, seen, _ in self.batch), *self.moved):
+        charges = self.ledger.charges
+        touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
+        for at in self.moved:
             index = self.ledger.index_at(at)
-            charge = self.ledger.charges[index]
-            touched.add((index, chunk_of(charge, charge.zone.day_of(at))))
+            touched.add((index, chunk_of(charges[index], charges[index].zone.day_of(at))))
         return touched
 
     def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
@@ -137,10 +131,8 @@ class Opened:
         for index, (charge, counter) in enumerate(
             zip(self.ledger.charges, self.ledger.counters, strict=True)
         ):
-            packed = pack_counter(charge, counter)
-            moved = any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
             # A new counter, or one whose carried value moved: that is in its first chunk.
-            if moved and not plan.take({(index, 0)}, ()):
+            if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
                 return index
             worth = series[index]
             months: dict[str, RollupChange] = {}
@@ -162,13 +154,14 @@ class Opened:
                         del counter.published[day]
         return None
 
-    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> list[RollupKey]:
-        kind = charge.dimensions.customer_type
-        sk = keys.rollup(month, charge.subscription.currency, charge.meter.id, kind, writer)
-        return [
-            Key(keys.rollup_partition(self.organization_id, self.generation, view, values), sk)
-            for view, values in keys.views(charge.dimensions)
-        ]
+    def _moved(self, index: int) -> bool:
+        """Tell whether a charge's counter differs from what is stored."""
+        packed = pack_counter(self.ledger.charges[index], self.ledger.counters[index])
+        return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
+
+    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> tuple[RollupKey, ...]:
+        name = charge.subscription.currency, charge.meter.id
+        return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
 
     def _extend_chain(self, plan: "_Plan") -> None:
         head = self.ledger.head
@@ -188,7 +181,7 @@ class Opened:
                 self._tell_accepted(index, packed, written)
             for sk in self._chunk_keys(ledger.charges[index]) - packed.keys():
                 items[sk] = {}
-        head_key = self._head_key()
+        head_key = self.head_key
         head = pack_head(self.organization_id, self.generation, ledger, due)
         items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
         changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
@@ -226,35 +219,31 @@ class Opened:
 
     def _head_moved(self, head: Item) -> bool:
         """Tell whether the head differs in more than the time through which it was published."""
-        stored = self.stored.get(self._head_key(), {})
+        stored = self.stored.get(self.head_key, {})
         return any(stored.get(name) != head.get(name) for name in (head.keys() | _HEAD) - {"th", "v"})
 
     def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
         prefix = counter_key(charge, 0)[:-5]
         return {sk for sk in self.stored if sk.startswith(prefix)}
 
-    def _head_key(self) -> str:
-        if self.ledger.meter.recurring:
-            return keys.chain(self.ledger.meter.id)
-        return counter_key(self.ledger.charges[0], 0)
-
-    def _parts(self) -> Iterator[tuple[str, Item]]:
+    def _finer_parts(self) -> Iterator[tuple[str, Item]]:
+        """Pack the finer parts that the batch changes."""
+        if not self.batch:
+            return
         ledger, parts = self.ledger, self.parts
-        for where, hours in parts.hours.items():
-            yield keys.hours(*where), pack_hours(ledger.meter, where[2], hours, parts.recent.get(where, []))
+        hours, details = put_away(ledger, parts, self.batch, self.days)
+        for (item_id, start, length), (position, events) in details:
+            for piece, some in enumerate(batched(events, events_in_a_detail(ledger.meter), strict=False)):
+                sk = keys.detail(item_id, start, length, *position, piece)
+                yield sk, pack_detail(ledger.meter, start, some)
+        for where, packed in hours.items():
+            yield keys.hours(*where), packed
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
             yield keys.first_scope(ledger.key) + keys.part(value), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
-
-    def _details(self) -> Iterator[tuple[str, Item]]:
-        """Pack what is put by. To be asked before `_parts`: it says what stays beside the hours."""
-        meter = self.ledger.meter
-        for (item_id, start, length), (position, events) in put_by(self.ledger, self.parts, self.batch):
-            for piece, some in enumerate(batched(events, events_in_a_detail(meter), strict=False)):
-                yield keys.detail(item_id, start, length, *position, piece), pack_detail(meter, start, some)
 
     def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
         return {
@@ -265,8 +254,7 @@ class Opened:
         return {"Delete": {"TableName": self.table, "Key": self._key(sk)}}
 
     def _key(self, sk: str) -> Item:
-        pk = keys.usage(self.organization_id, self.generation, self.ledger.key.subscription_id)
-        return key_item(Key(pk, sk))
+        return key_item(Key(self.pk, sk))
 
 
 _HEAD = frozenset({"pos", "mov", "acc", "st", "f", "l", "due_pk", "due_at"})

@@ -1,7 +1,6 @@
 """Opening ledgers for writing: what is read of them, in two rounds of batch reads, heads before their parts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from meterstone.store import keys
 from meterstone.store.counters import (
@@ -17,7 +16,7 @@ from meterstone.store.keys import Key
 from meterstone.store.ledgers import Opened, Work
 from meterstone.store.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.ledger import Counted, Ledger, LedgerKey, Parts, chain, identity, touched
+from meterstone.usage.ledger import Batch, Counted, Head, Ledger, LedgerKey, Parts, chain, identity, touched
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.window import horizon
 
@@ -37,79 +36,69 @@ def open_ledgers(
     Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
     head that is read last could vouch for parts that were read before the change.
     """
-
-    def where(key: LedgerKey, sk: str) -> Key:
-        return Key(keys.usage(organization_id, generation, key.subscription_id), sk)
-
-    head_keys = {key: where(key, _head_key(key, work)) for key, work in works.items()}
-    heads = table.batch_get(head_keys.values(), consistent=True)
-    unread = {key: _Unread(key, work, heads.get(head_keys[key])) for key, work in works.items()}
-    for key, each in unread.items():
-        each.batch = each.head.unseen(batches[key])
-    firsts = table.batch_get(
-        (where(key, sk) for key, each in unread.items() for sk in each.first_keys()), consistent=True
-    )
-    wanted: list[Key] = []
-    for key, each in unread.items():
-        each.find(partial(_row_of, firsts, partial(where, key)), now)
-        wanted += [where(key, sk) for sk in each.other_keys()]
-    rows = table.batch_get(wanted, consistent=True) | firsts | heads
-    return [
-        each.opened(table.name, organization_id, generation, partial(_row_of, rows, partial(where, key)))
-        for key, each in unread.items()
+    unread = [
+        _Unread(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
+        for key, work in works.items()
     ]
-
-
-def _head_key(key: LedgerKey, work: Work) -> str:
-    if key.item_id is None:
-        return keys.chain(key.meter_id)
-    return counter_key(_plain_charge(key, work), 0)
-
-
-def _plain_charge(key: LedgerKey, work: Work) -> ChargePeriod:
-    subscription = work.subscription
-    item = next(item for item in subscription.line_items if item.id == key.item_id)
-    return ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
+    heads = table.batch_get((each.head_key for each in unread), consistent=True)
+    for each in unread:
+        each.take_head(heads.get(each.head_key), batches[each.key])
+    firsts = table.batch_get((key for each in unread for key in each.first_keys()), consistent=True)
+    for each in unread:
+        each.find(firsts, now)
+    others = (key for each in unread for key in each.other_keys())
+    rows = table.batch_get(others, consistent=True) | firsts | heads
+    return [each.opened(table.name, organization_id, generation, rows) for each in unread]
 
 
 class _Unread:
     """A ledger of which the head is known, and what else is to be read of it."""
 
-    def __init__(self, key: LedgerKey, work: Work, head_row: Row | None) -> None:
-        self.batch: list[Counted] = []
-        self.head = unpack_head(head_row)
-        self._work = work
-        self._head_row = head_row
-        self._ledger = Ledger(key, work.meter, self.head, [], [])
+    def __init__(self, pk: str, key: LedgerKey, charge: ChargePeriod) -> None:
+        self.key = key
+        self.head_key = Key(pk, keys.chain(key.meter_id) if key.item_id is None else counter_key(charge, 0))
+        self._pk = pk
+        self._charge = charge
+        self._batch: list[Counted] = []
+        self._days: Batch = {}
+        self._head_row: Row | None = None
+        self._ledger = Ledger(key, charge.meter, Head(), [], [])
         self._parts = Parts()
         self._moved: tuple[int, ...] = ()
         self._bodies: list[list[str]] = []
         self._more = False
 
-    def first_keys(self) -> Iterator[str]:
-        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
-        scope = keys.first_scope(self._ledger.key)
-        return (scope + keys.part(value) for value in self._earliest())
+    def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
+        """Take the head as it was read, and of a batch of events those that the ledger has not counted."""
+        self._head_row = row
+        self._ledger.head = unpack_head(row)
+        self._batch = self._ledger.head.unseen(batch)
 
-    def find(self, row_of: Callable[[str], Row | None], now: int) -> None:
+    def first_keys(self) -> Iterator[Key]:
+        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
+        scope = keys.first_scope(self.key)
+        return (Key(self._pk, scope + keys.part(value)) for value in self._earliest())
+
+    def find(self, firsts: Mapping[Key, Row], now: int) -> None:
         """Find the charges that matter, and the parts that the batch touches."""
-        key, work, ledger = self._ledger.key, self._work, self._ledger
-        found = zip(self._earliest().values(), map(row_of, self.first_keys()), strict=True)
-        firsts = [(at, integer(row, "a")) for at, row in found if row is not None]
-        self._moved = tuple({first for at, first in firsts if at < first})
-        times = [seen.at for _, seen, _ in self.batch]
+        ledger, head = self._ledger, self._ledger.head
+        found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
+        seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
+        self._moved = tuple({first for at, first in seen_first if at < first})
+        times = [counted.observation.at for counted in self._batch]
         # A clock that is a little behind another writer's must not miss what that one wrote, nor may a value
         # that was first seen ahead of time be taken from another charge than the one that has it.
-        until = max(now, self.head.through, *times, *self._moved)
-        if key.item_id is not None:
-            ledger.charges = [_plain_charge(key, work)]
+        until = max(now, head.through, *times, *self._moved)
+        if self.key.item_id is not None:
+            ledger.charges = [self._charge]
         else:
-            since = min([at for at in (self._open_since(), self.head.stale_from) if at is not None] + times)
-            charges = chain(work.subscription, key.meter_id, since, max(until, since))
+            since = min([at for at in (self._open_since(), head.stale_from) if at is not None] + times)
+            charges = chain(self._charge.subscription, self.key.meter_id, since, max(until, since))
             latest = max((*times, *self._moved), default=since)
             most = max(sum(charge.region.start <= latest for charge in charges), _CHARGES_AT_ONCE)
             ledger.charges, self._more = charges[:most], len(charges) > most
-        self._parts = touched(ledger, self.batch)
+        self._days = ledger.by_day(self._batch)
+        self._parts = touched(ledger, self._days)
         self._bodies = [
             [counter_key(charge, n) for n in range(chunks(charge, horizon(until)))]
             for charge in ledger.charges
@@ -120,43 +109,49 @@ class _Unread:
 
         That is the last one, or, where an event came ahead of time, the one that the clock had reached.
         """
-        first, last = self.head.first, self.head.last
-        return None if first is None or last is None else max(first, min(last, self.head.through))
+        head = self._ledger.head
+        return (
+            None if head.first is None or head.last is None else max(head.first, min(head.last, head.through))
+        )
 
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
-        if self._work.meter.aggregation is Aggregation.COUNT_UNIQUE:
-            for _, seen, _ in self.batch:
-                value = identity(seen.text)
-                earliest[value] = min(seen.at, earliest.get(value, seen.at))
+        if self._ledger.meter.aggregation is Aggregation.COUNT_UNIQUE:
+            for counted in self._batch:
+                value, at = identity(counted.observation.text), counted.observation.at
+                earliest[value] = min(at, earliest.get(value, at))
         return earliest
 
-    def other_keys(self) -> Iterator[str]:
-        """Name what else is to be read."""
-        for body in self._bodies:
-            yield from body
-        yield from _part_keys(self._ledger, self._parts)
+    def other_keys(self) -> Iterator[Key]:
+        """Name what else is to be read. A plain ledger's head is a chunk of its counter, and was."""
+        bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
+        return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._ledger, self._parts)))
 
-    def opened(
-        self, table: str, organization_id: str, generation: str, row_of: Callable[[str], Row | None]
-    ) -> Opened:
+    def opened(self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]) -> Opened:
         """Put together what was read."""
+
+        def row_of(sk: str) -> Row | None:
+            return rows.get(Key(self._pk, sk))
+
         ledger, stored = self._ledger, dict[str, Item]()
-        if self._head_row is not None:
-            stored[_head_key(ledger.key, self._work)] = _attributes(self._head_row)
         for charge, body in zip(ledger.charges, self._bodies, strict=True):
             found = {n: row for n, sk in enumerate(body) if (row := row_of(sk)) is not None}
             ledger.counters.append(unpack_counter(charge, found))
             stored |= {body[n]: _attributes(row) for n, row in found.items()}
+        if self._head_row is not None and self.head_key.sk not in stored:
+            stored[self.head_key.sk] = _attributes(self._head_row)
         _fill(self._parts, ledger, row_of)
         return Opened(
             table,
             organization_id,
             generation,
+            self._pk,
+            self.head_key.sk,
             ledger,
             self._parts,
-            self.batch,
+            self._batch,
+            self._days,
             stored,
             more=self._more,
             moved=self._moved,
@@ -182,10 +177,6 @@ def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> 
     for seen in parts.values:
         row = row_of(keys.value(*seen))
         parts.values[seen] = 0 if row is None else integer(row, "h")
-
-
-def _row_of(rows: Mapping[Key, Row], where: Callable[[str], Key], sk: str) -> Row | None:
-    return rows.get(where(sk))
 
 
 def _attributes(row: Row) -> Item:

@@ -1,12 +1,16 @@
 """How many events one transaction can count, and how their details are packed."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from meterstone.store.counters import item_bytes, pack_hours
 from meterstone.store.keys import CHUNK_DAYS
-from meterstone.usage.calendar import zone
-from meterstone.usage.ledger import Counted, Ledger, Parts, Position, identity
+from meterstone.store.table import Item
+from meterstone.usage.calendar import Zone
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.ledger import Batch, Counted, Ledger, Parts, Position, identity
 from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import keeps_hours
@@ -14,6 +18,8 @@ from meterstone.usage.subscription import Subscription
 
 #: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
 _ACTIONS = 66
+#: The most items that one event can need: a detail, a counter's chunk, and three of a value.
+_ITEMS_OF_AN_EVENT = 5
 #: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
 _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
@@ -37,6 +43,14 @@ class Details(NamedTuple):
     events: list[Observation]
 
 
+class PutAway(NamedTuple):
+    """The hours of the days that a batch touches, packed as items, and the details beside them."""
+
+    hours: dict[tuple[str, int, int], Item]
+    #: Two billing periods may share a day, and so a key: the positions tell their details apart.
+    details: list[tuple[DetailKey, Details]]
+
+
 def events_in_a_detail(meter: Meter) -> int:
     """Give how many of a meter's events one item may hold."""
     match meter.aggregation:
@@ -48,80 +62,89 @@ def events_in_a_detail(meter: Meter) -> int:
             return _EVENTS_IN_A_DETAIL
 
 
-def slice_of(subscription: Subscription, meter: Meter, events: Sequence[Counted]) -> list[Counted]:
-    """Give as many of a ledger's first events as one transaction can count."""
-    clock = zone(subscription.timezone)
+def slice_of(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
+    """Give as many of a ledger's first events as one transaction can count; ``charge`` is any one of it."""
+    if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
+        return list(events)
+    meter = charge.meter
+    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
     most = _EVENTS_WITH_IDS if meter.aggregation is Aggregation.LATEST else _EVENTS
     in_a_detail = events_in_a_detail(meter)
     # A value that was seen before, but later, is taken from the day that it was first seen on.
-    items_of_a_value = 3 if _has_many_chunks(subscription, meter) else 2
-    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
-    charge_at = _charges_of_a_chain(subscription, meter)
-    days: dict[_DayOfCharge, tuple[int, set[int]]] = {}
+    items_of_a_value = 3 if _has_many_chunks(charge.subscription, meter) else 2
+    charge_at = _charges_of_a_chain(charge.subscription, meter)
+    days: dict[_DayOfCharge, _Day] = defaultdict(_Day)
     parts: set[_DayOfCharge] = set()
     values: set[tuple[_DayOfCharge, str]] = set()
     stretches: set[int] = set()
-    taken: list[Counted] = []
     details = 0
-    for counted in events[:most]:
-        seen = counted[1]
-        day, hour = clock.hour_of(seen.at)
+    for number, counted in enumerate(events[:most]):
+        seen, day = counted.observation, counted.day
         part = (charge_at(seen.at), day) if meter.recurring else (None, day)
         parts.add(part)
         # The details of a COUNT_UNIQUE do not tell apart the billing periods that share a day.
-        packed = (None, day) if unique else part
-        number, hours = days.get(packed, (0, set()))
-        grown = hours if hour in hours else hours | {hour}
-        details += _items_of_a_day(number + 1, len(grown), in_a_detail) - (
-            _items_of_a_day(number, len(hours), in_a_detail) if number else 0
-        )
-        days[packed] = number + 1, grown
+        details += days[(None, day) if unique else part].grow(counted.hour, in_a_detail)
         if unique:
             values.add((part, identity(seen.text)))
         # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
         stretches.add(day // CHUNK_DAYS)
         chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
         needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
-        if needed > _ACTIONS and taken:
-            break
-        taken.append(counted)
-    return taken
+        if needed > _ACTIONS and number:
+            return list(events[:number])
+    return list(events[:most])
 
 
-def put_by(ledger: Ledger, parts: Parts, batch: Iterable[Counted]) -> list[tuple[DetailKey, Details]]:
-    """Say what is to be put into details; few events stay beside their day's hours, in ``parts.recent``.
+@dataclass(slots=True)
+class _Day:
+    """How many events a day has, in which of its hours, and how many detail items they need."""
 
-    That item is written anyway. When it is full, what it has is put away together with what comes.
+    events: int = 0
+    hours: set[int] = field(default_factory=set)
+    items: int = 0
+
+    def grow(self, hour: int, in_a_detail: int) -> int:
+        """Take one more event; tell by how many items that is more, or fewer."""
+        before = self.items
+        self.events += 1
+        self.hours.add(hour)
+        self.items = _items_of_a_day(self.events, len(self.hours), in_a_detail)
+        return self.items - before
+
+
+def put_away(ledger: Ledger, parts: Parts, batch: Sequence[Counted], days: Batch) -> PutAway:
+    """Pack the hours of the days, few events beside them; say what else is to be put into details.
+
+    The hours' item is written anyway. When it is full, what it has is put away together with what comes.
     """
     if not keeps_hours(ledger.meter):
-        return list(by_detail(ledger, batch).items())
-    days: dict[tuple[str, int, int], list[Counted]] = {}
-    for counted in batch:
-        charge = ledger.charges[ledger.index_at(counted.observation.at)]
-        day = charge.zone.day_of(counted.observation.at)
-        days.setdefault((charge.item.id, charge.period.start, day), []).append(counted)
+        return PutAway({}, list(by_detail(ledger, batch).items()))
     clock = ledger.charges[0].zone
-    found: list[tuple[DetailKey, Details]] = []
-    for where, events in days.items():
-        item_id, _, day = where
-        recent = parts.recent.get(where, [])
-        together = recent + [counted.observation for counted in events]
-        start = clock.day_start(day)
-        if (
-            len(together) <= _EVENTS_OF_A_DAY
-            and item_bytes(pack_hours(ledger.meter, day, parts.hours[where], together)) <= _BESIDE_HOURS
-        ):
-            parts.recent[where] = together
-        elif len(together) <= _EVENTS_OF_A_DAY:
-            parts.recent[where] = []
-            hours = {clock.hour_of(seen.at)[1] for seen in together}
-            key = item_id, start, "day"
-            if len(hours) == 1:
-                key = item_id, clock.hour_bounds(day, hours.pop())[0], "hour"
-            found.append((key, Details(events[0].position, together)))
-        else:
-            found += by_detail(ledger, events).items()
+    found = PutAway({}, [])
+    for (index, day), events in days.items():
+        charge = ledger.charges[index]
+        where = charge.item.id, charge.period.start, day
+        hours = parts.hours[where]
+        together = parts.recent[where] + [counted.observation for counted in events]
+        if len(together) > _EVENTS_OF_A_DAY:
+            found.hours[where] = pack_hours(ledger.meter, day, hours, parts.recent[where])
+            found.details.extend(by_detail(ledger, events).items())
+            continue
+        packed = pack_hours(ledger.meter, day, hours, together)
+        if item_bytes(packed) > _BESIDE_HOURS:
+            packed = pack_hours(ledger.meter, day, hours, [])
+            key = _stretch(clock, charge, day, together)
+            found.details.append((key, Details(events[0].position, together)))
+        found.hours[where] = packed
     return found
+
+
+def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Observation]) -> DetailKey:
+    """Name the hour that holds events of a day, or the day where there are several."""
+    hours = {clock.hour_of(seen.at)[1] for seen in events}
+    if len(hours) == 1:
+        return charge.item.id, clock.hour_bounds(day, hours.pop())[0], "hour"
+    return charge.item.id, clock.day_start(day), "day"
 
 
 def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
@@ -130,23 +153,26 @@ def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[DetailKey, Detai
     Events that come as they happen are packed by the hour, so that the part of an hour is quick to read. A
     loader brings days at once: where a day has few events over many hours, one item holds them all.
     """
-    days: dict[tuple[str, int], list[tuple[int, Counted]]] = {}
+    days: dict[tuple[str, int], list[Counted]] = {}
     for counted in batch:
-        charge = ledger.charges[ledger.index_at(counted[1].at)]
-        day, hour = charge.zone.hour_of(counted[1].at)
-        days.setdefault((charge.item.id, day), []).append((hour, counted))
+        item = ledger.charges[ledger.index_at(counted.observation.at)].item
+        days.setdefault((item.id, counted.day), []).append(counted)
     clock = ledger.charges[0].zone
     found: dict[DetailKey, Details] = {}
     for (item_id, day), events in days.items():
-        if _is_sparse(len(events), len({hour for hour, _ in events})):
-            found[item_id, clock.day_start(day), "day"] = Details(
-                events[0][1].position, [counted.observation for _, counted in events]
-            )
-            continue
-        for hour, counted in events:
-            start, _ = clock.hour_bounds(day, hour)
-            details = found.setdefault((item_id, start, "hour"), Details(counted.position, []))
+        hours: dict[int, Details] = {}
+        for counted in events:
+            details = hours.get(counted.hour)
+            if details is None:
+                details = hours[counted.hour] = Details(counted.position, [])
             details.events.append(counted.observation)
+        if _is_sparse(len(events), len(hours)):
+            together = Details(events[0].position, [counted.observation for counted in events])
+            found[item_id, clock.day_start(day), "day"] = together
+        else:
+            found |= {
+                (item_id, clock.hour_bounds(day, hour)[0], "hour"): details for hour, details in hours.items()
+            }
     return found
 
 

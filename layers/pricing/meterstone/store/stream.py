@@ -25,6 +25,7 @@ from meterstone.store.fold import WRITERS, Fold, Logged
 from meterstone.store.history import put_by
 from meterstone.store.keys import Key
 from meterstone.store.ledgers import STREAM
+from meterstone.store.matching import Matching
 from meterstone.store.table import Action, Conflict, Item, StoreUnavailable, Table, key_item
 from meterstone.store.targets import Targets
 from meterstone.usage.arrival import Target
@@ -69,6 +70,7 @@ class StreamFold:
         self._table = table
         self._tell = tell
         self._targets = Targets(table)
+        self._matching = Matching()
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
         """Count a batch's events, in order. Raises `StoreUnavailable`: the batch is to be delivered again."""
@@ -97,7 +99,7 @@ class StreamFold:
             self._keep(organization_id, None, events, now, report)
             return
         writer = int(events[0].position.shard[1:], 16) % WRITERS
-        folding = Fold(self._table, organization_id, account.generation, writer=writer)
+        folding = self._folding(organization_id, account.generation, writer)
         records = {each.position: each.record for each in events}
         folding.set_aside = lambda position, reason: self._set_aside(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
@@ -109,7 +111,7 @@ class StreamFold:
             owning = self._targets.owning(account, each.target, each.event)
             if not folding.expects(each.event, owning):
                 strangers.append(each)
-            elif self._key(each) not in known:
+            elif not known or self._key(each) not in known:
                 logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
         if strangers:
             self._keep(organization_id, account, strangers, now, report)
@@ -119,11 +121,14 @@ class StreamFold:
         report.unpublished += folded.unpublished
         if account.previous is not None:
             # Whoever remembers the account reads it for a moment more.
-            before = Fold(self._table, organization_id, account.previous.name, writer=writer)
+            before = self._folding(organization_id, account.previous.name, writer)
             before.fold(self._of(account, account.previous, logged), now)
         if account.next is not None:
-            after = Fold(self._table, organization_id, account.next.name, writer=writer)
+            after = self._folding(organization_id, account.next.name, writer)
             after.fold([each for _, each in logged if each.accepted > account.next.cut], now)
+
+    def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
+        return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
 
     def _of(
         self, account: Account, generation: Generation, logged: Sequence[tuple[Target, Logged]]

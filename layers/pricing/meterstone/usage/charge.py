@@ -56,17 +56,22 @@ class ChargePeriod:
         self.period = period
         self.region = Span(max(counted.start, period.start), min(ends) if ends else None)
 
-    @property
+    @cached_property
     def meter(self) -> Meter:
         """The meter that is charged."""
         if self.item.meter is None:
             raise TypeError(f"line item {self.item.id} has no meter")
         return self.item.meter
 
-    @property
+    @cached_property
     def zone(self) -> Zone:
         """The zone of the charge's days."""
         return zone(self.subscription.timezone)
+
+    @cached_property
+    def cadence_code(self) -> str:
+        """A short text for keys: by how much the charge is billed at a time."""
+        return self.subscription.cadence(self.item).code
 
     @cached_property
     def origin(self) -> int:

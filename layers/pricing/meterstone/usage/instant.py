@@ -7,6 +7,7 @@ it.
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 SECOND: Final = 1_000_000
@@ -23,6 +24,9 @@ END_OF_TIME: Final = 253_402_300_800 * SECOND
 """The end, exclusive, of the year 9999. Every instant lies in `[ZERO_TIME, END_OF_TIME)`."""
 
 LONGEST_TEXT: Final = 64
+
+#: The starts of billing periods are in many keys, and few.
+_REMEMBERED = 1024
 
 # Hours, minutes and offsets are bounded here, so that no version of the standard parser can widen them
 # (24:00, say).
@@ -74,6 +78,7 @@ def format_instant(instant: int) -> str:
     return text[:-1].rstrip("0").rstrip(".") + "Z"
 
 
+@lru_cache(_REMEMBERED)
 def key_instant(instant: int) -> str:
     """Print an instant in 27 characters that sort as the instants do.
 

@@ -19,7 +19,7 @@ from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
 from meterstone.usage.instant import END_OF_TIME, HOUR
 from meterstone.usage.meter import Aggregation, Meter, Observation
-from meterstone.usage.state import State, merge_states, quantity, shorter_than_a_day, state_of
+from meterstone.usage.state import State, grown, quantity, shorter_than_a_day, state_of
 from meterstone.usage.subscription import Subscription
 
 _LONGEST_TEXT = 64
@@ -35,11 +35,20 @@ class Position(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """An event as one line item counts it; ``accepted`` is when it came in, 0 if it was imported."""
+    """An event as one line item counts it; ``accepted`` is when it came in, 0 if it was imported.
+
+    ``day`` and ``hour`` are those that hold it by the subscription's clock.
+    """
 
     position: Position
     observation: Observation
-    accepted: int = 0
+    accepted: int
+    day: int
+    hour: int
+
+
+#: Events by the number of the charge that holds them, within its ledger, and by day; each day's in their order.
+type Batch = dict[tuple[int, int], list[Counted]]
 
 
 class LedgerKey(NamedTuple):
@@ -82,6 +91,13 @@ class Head:
         """Leave out what the ledger has counted already."""
         return [each for each in batch if each.position.number > self.positions.get(each.position.shard, -1)]
 
+    def take(self, batch: Sequence[Counted]) -> None:
+        """Remember the positions of a batch that is counted now, and when the newest of its events came in."""
+        for (shard, number), _, accepted, _, _ in batch:
+            if number > self.positions.get(shard, -1):
+                self.positions[shard] = number
+            self.accepted = max(self.accepted, accepted)
+
 
 @dataclass(slots=True)
 class Parts:
@@ -117,6 +133,13 @@ class Ledger:
             return 0
         return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
 
+    def by_day(self, events: Iterable[Counted]) -> Batch:
+        """Sort events by the charge and the day that hold them."""
+        batch: Batch = {}
+        for counted in events:
+            batch.setdefault((self.index_at(counted.observation.at), counted.day), []).append(counted)
+        return batch
+
 
 def ledger_key(charge: ChargePeriod) -> LedgerKey:
     """Name the ledger that a charge belongs to."""
@@ -124,6 +147,19 @@ def ledger_key(charge: ChargePeriod) -> LedgerKey:
     if meter.recurring:
         return LedgerKey(charge.subscription.id, meter.id, None, 0)
     return LedgerKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start)
+
+
+def charge_of(subscription: Subscription, key: LedgerKey) -> ChargePeriod:
+    """Give the charge of a plain ledger; of a chain the first one of a line item."""
+    if key.item_id is None:
+        item = next(
+            item
+            for item in subscription.line_items
+            if item.meter is not None and item.meter.id == key.meter_id
+        )
+        return ChargePeriod(subscription, item, subscription.cadence(item).period_at(subscription.start))
+    item = next(item for item in subscription.line_items if item.id == key.item_id)
+    return ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
 
 
 def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> list[ChargePeriod]:
@@ -150,70 +186,66 @@ def identity(text: str) -> str:
     return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it
 
 
-def touched(ledger: Ledger, batch: Sequence[Counted]) -> Parts:
+def touched(ledger: Ledger, batch: Batch) -> Parts:
     """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
     parts = Parts()
     meter = ledger.meter
-    for _, seen, _ in batch:
-        charge = ledger.charges[ledger.index_at(seen.at)]
-        day = charge.zone.day_of(seen.at)
+    for (index, day), events in batch.items():
+        charge = ledger.charges[index]
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            text = identity(seen.text)
-            parts.firsts[text] = None
-            parts.values[charge.item.id, charge.period.start, day, text] = 0
+            for text in (identity(counted.observation.text) for counted in events):
+                parts.firsts[text] = None
+                parts.values[charge.item.id, charge.period.start, day, text] = 0
         elif shorter_than_a_day(meter):
-            parts.buckets.setdefault((charge.period.start, day), {})
+            parts.buckets[charge.period.start, day] = {}
         else:
-            parts.hours.setdefault((charge.item.id, charge.period.start, day), {})
+            parts.hours[charge.item.id, charge.period.start, day] = {}
     return parts
 
 
-def count(ledger: Ledger, parts: Parts, batch: Sequence[Counted]) -> None:
+def count(ledger: Ledger, parts: Parts, batch: Batch) -> None:
     """Count a batch of events that the ledger has not seen into its counters and their finer parts."""
     meter = ledger.meter
-    for position, seen, accepted in batch:
-        ledger.head.accepted = max(ledger.head.accepted, accepted)
-        index = ledger.index_at(seen.at)
+    for (index, day), events in batch.items():
         charge, counter = ledger.charges[index], ledger.counters[index]
-        day, hour = charge.zone.hour_of(seen.at)
+        ledger.head.take(events)
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            _count_unique(ledger, parts, seen, charge, (day, hour))
+            for counted in events:
+                _count_unique(ledger, parts, counted, charge)
+        elif shorter_than_a_day(meter):
+            buckets = parts.buckets[charge.period.start, day]
+            for counted in events:
+                _count_bucket(meter, buckets, charge, counted.observation)
+            # Costed anew from all the day's buckets: a late event may change one that was closed.
+            counter.days[day] = cost_buckets(charge.item.price, (buckets[at] for at in sorted(buckets)))
         else:
-            state = state_of(meter, seen)
-            if shorter_than_a_day(meter):
-                _count_bucket(meter, parts.buckets[charge.period.start, day], charge, seen)
-            else:
-                hours = parts.hours[charge.item.id, charge.period.start, day]
-                merged = merge_states(meter, hours.get(hour), state)
-                if merged is not None:
-                    hours[hour] = merged
-                merged = merge_states(meter, counter.days.get(day), state)
-                if merged is not None:
-                    counter.days[day] = merged
-        ledger.head.positions[position.shard] = max(
-            position.number, ledger.head.positions.get(position.shard, -1)
-        )
-    for (start, day), buckets in parts.buckets.items():
-        index = next(i for i, charge in enumerate(ledger.charges) if charge.period.start == start)
-        # Costed anew from all the day's buckets: a late event may change one that was closed.
-        price = ledger.charges[index].item.price
-        ledger.counters[index].days[day] = cost_buckets(price, (buckets[at] for at in sorted(buckets)))
+            hours = parts.hours[charge.item.id, charge.period.start, day]
+            for hour, state in _by_hour(meter, events).items():
+                hours[hour] = grown(meter, hours.get(hour), state)
+                counter.days[day] = grown(meter, counter.days.get(day), state)
+
+
+def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:
+    """Give what some events of one day come to, by its hours."""
+    hours: dict[int, State] = {}
+    for _, seen, _, _, hour in events:
+        hours[hour] = grown(meter, hours.get(hour), state_of(meter, seen))
+    return hours
 
 
 def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePeriod, seen: Observation) -> None:
     if meter.bucket_size is None:
         raise TypeError(f"meter {meter.id} has no buckets")
     start, _ = bucket_bounds(meter.bucket_size, seen.at, charge.zone)
-    merged = merge_states(meter, buckets.get(start), state_of(meter, seen))
+    merged = grown(meter, buckets.get(start), state_of(meter, seen))
     if isinstance(merged, Decimal):
         buckets[start] = merged
 
 
-def _count_unique(
-    ledger: Ledger, parts: Parts, seen: Observation, charge: ChargePeriod, at: tuple[int, int]
-) -> None:
-    text, (day, hour) = identity(seen.text), at
-    parts.values[charge.item.id, charge.period.start, day, text] |= 1 << hour
+def _count_unique(ledger: Ledger, parts: Parts, counted: Counted, charge: ChargePeriod) -> None:
+    seen = counted.observation
+    text = identity(seen.text)
+    parts.values[charge.item.id, charge.period.start, counted.day, text] |= 1 << counted.hour
     first = parts.firsts[text]
     if first is not None and first <= seen.at:
         return
