@@ -11,6 +11,7 @@ import pytest
 from counting import check_analytics, check_window
 from memory_table import Faults, Killed, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
+from meterstone.store import keys
 from meterstone.store.catalogue import read_account
 from meterstone.store.import_records import Source
 from meterstone.store.imports import Given, Importer
@@ -181,6 +182,50 @@ def test_what_is_read_while_the_catalogue_is_being_written_is_not_remembered(
         assert report.unmatched == 0
     it.world.roll(NOW + 10 * MINUTE)
     check_analytics(it.world, usage, NOW + 10 * MINUTE)
+
+
+TWO = tuple(
+    replace(
+        SUBSCRIPTION,
+        id=name,
+        customer_id="c",
+        line_items=(LineItem(f"item {name}", PRICE, START, None, SUM),),
+    )
+    for name in "ab"
+)
+BOTH = replace(KNOWN, subscriptions=TWO)
+NEITHER = replace(KNOWN, subscriptions=tuple(replace(each, line_items=()) for each in TWO))
+CUSTOMERS = (replace(call("e"), target=Target.customer("c")),)
+
+
+def test_a_customers_event_counts_by_one_catalogue() -> None:
+    """One subscription of the customer was read when the catalogue is written, and then another is."""
+    it = folding(NEITHER)
+    it.post(CUSTOMERS[0], NOW)
+    (shard,) = it.stream.shards
+    second = keys.subscription(ORGANIZATION.id, "b")
+    before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
+    assert it.deliver(shard, 0, 1, NOW) is None
+    it.world.scenario = BOTH
+    it.deliver(shard, 0, 1, NOW)
+    check_analytics(it.world, CUSTOMERS, NOW)
+
+
+def test_no_event_counts_while_half_of_the_catalogue_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = folding(NEITHER)
+    it.post(CUSTOMERS[0], NOW)
+    (shard,) = it.stream.shards
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+    # The first subscription's document is there, and the second one's is not.
+    it.table.faults = Faults(before=it.table.writes + 4)
+    with pytest.raises(Killed):
+        write(it.world, BOTH)
+    it.table.faults = Faults()
+    assert it.deliver(shard, 0, 1, NOW + MINUTE) is None
+    write(it.world, BOTH)
+    it.world.scenario = BOTH
+    it.deliver(shard, 0, 1, NOW + MINUTE)
+    check_analytics(it.world, CUSTOMERS, NOW + MINUTE)
 
 
 def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import batched
 
 from botocore.exceptions import ClientError
 
@@ -28,6 +29,7 @@ from meterstone.usage.subscription import Organization, Subscription
 
 _KEY_BYTES = 32
 _ID_BYTES = 6
+_ITEMS_BETWEEN_WORDS = 500
 
 
 def create_table(table: Table) -> bool:
@@ -81,9 +83,7 @@ def write_catalogue(
     changed = [] if before is None else _changed(table, before, written)
     # The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
     # whoever acts under the version that it read must not have read one part before and another after.
-    profile = keys.organization(organization.id, "profile")
-    began: Item = {":now": {"N": str(clock.now())}, ":one": {"N": "1"}}
-    table.update(profile, "SET loading_at = :now ADD ver :one", began, condition="attribute_exists(pk)")
+    _say_that_it_is_written(table, organization.id, " ADD ver :one", {":one": {"N": "1"}})
 
     def items() -> Iterator[Item]:
         for kind, name, value in entries:
@@ -94,13 +94,27 @@ def write_catalogue(
             mention = keys.catalogue(organization.id, "subscription", subscription.id)
             yield key_item(mention) | {"id": {"S": subscription.id}}
 
-    table.put_all(items())
+    for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
+        table.put_all(some)
+        _say_that_it_is_written(table, organization.id)
     table.put(key_item(keys.listed(organization.id)))
     _wake(table, organization.id, changed)
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
         table.update(key, "SET doc = :doc REMOVE loading_at ADD ver :one", values)
+
+
+def _say_that_it_is_written(
+    table: Table, organization_id: str, more: str = "", values: Item | None = None
+) -> None:
+    """Tell whoever reads the profile that the catalogue is being written now; of a new one, nobody does."""
+    table.update(
+        keys.organization(organization_id, "profile"),
+        "SET loading_at = :now" + more,
+        {":now": {"N": str(clock.now())}} | (values or {}),
+        condition="attribute_exists(pk)",
+    )
 
 
 def _changed(

@@ -18,8 +18,8 @@ REMEMBERED = 30.0
 
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
-#: How long a catalogue may take to be written; one that takes longer is taken as it stands.
-_LOADS = 10 * MINUTE
+#: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
+_LOADS = 2 * MINUTE
 
 _ORGANIZATION = msgspec.json.Decoder(Organization)
 _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
@@ -53,7 +53,7 @@ class Account:
     #: counted into these, too.
     next: Generation | None = None
     previous: Generation | None = None
-    #: When the catalogue began to be written, if it is being written, or was not to its end.
+    #: When its writer was last heard of, if the catalogue is being written, or was not to its end.
     loading_at: int | None = None
 
     def unsettled(self, now: int) -> bool:

@@ -96,7 +96,7 @@ class StreamFold:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
             # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
-            self._keep(organization_id, None, events, now, report)
+            self._keep(organization_id, None, events, report)
             return
         writer = int(events[0].position.shard[1:], 16) % WRITERS
         folding = self._folding(organization_id, account.generation, writer)
@@ -113,8 +113,10 @@ class StreamFold:
                 strangers.append(each)
             elif not known or self._key(each) not in known:
                 logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
+        if not self._targets.agree(account, now):
+            raise StoreUnavailable("the catalogue is being written")
         if strangers:
-            self._keep(organization_id, account, strangers, now, report)
+            self._keep(organization_id, account, strangers, report)
         folded = folding.fold(self._of(account, account.live, logged), now)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
@@ -162,7 +164,6 @@ class StreamFold:
         organization_id: str,
         account: Account | None,
         events: Sequence[_Arrived],
-        now: int,
         report: StreamReport,
     ) -> None:
         """Put events by that nobody's line item is for, unless they are: they may have been counted since.
@@ -170,8 +171,6 @@ class StreamFold:
         Only as long as the catalogue is the one that was read: by another, a second function on the same batch
         could have counted them. Raises `StoreUnavailable` if it is not.
         """
-        if account is not None and account.unsettled(now):
-            raise StoreUnavailable("the catalogue is being written")
         items = [
             each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
         ]

@@ -1,6 +1,11 @@
 """Whose events they are: targets looked up in the catalogue, and remembered until it changes."""
 
-from meterstone.store.catalogue import Account, subscriptions_by_external_id, subscriptions_of_customer
+from meterstone.store.catalogue import (
+    Account,
+    read_account,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
 from meterstone.store.table import Table
 from meterstone.usage.arrival import Target
 from meterstone.usage.meter import Event
@@ -16,6 +21,7 @@ class Targets:
         """Look targets up in a table."""
         self._table = table
         self._known: dict[tuple[str, Target], tuple[int, list[Subscription]]] = {}
+        self._unproven = False
 
     def owning(self, account: Account, target: Target, event: Event) -> list[Subscription]:
         """Give the target's subscriptions that hold an event's time."""
@@ -28,9 +34,25 @@ class Targets:
             return known[1]
         read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
         # What is remembered under a version must not be older than it.
+        self._unproven = True
         found = read(self._table, account.organization.id, target.external_id, consistent=True)
         if account.loading_at is None:
             if len(self._known) >= _MOST_TARGETS:
                 self._known.clear()
             self._known[account.organization.id, target] = account.version, found
         return found
+
+    def agree(self, account: Account, now: int) -> bool:
+        """Tell whether all that was looked up is of one catalogue, the one that the account was read with.
+
+        A customer's subscriptions are several items: while a catalogue is written, some may be of the new one. To
+        be asked before anything is counted by what was found. Cost: 1 query, if anything was looked up since.
+        """
+        if account.unsettled(now):
+            return False
+        if self._unproven:
+            again = read_account(self._table, account.organization.id, consistent=True)
+            if again is None or again.version != account.version:
+                return False
+            self._unproven = False
+        return True
