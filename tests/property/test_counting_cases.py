@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from counting import check_analytics, check_window
 from memory_table import Faults, Killed
 from meterstone.store import keys
 from meterstone.store.ledgers import Opened
@@ -13,7 +14,7 @@ from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.window import Window
-from scenario import ORGANIZATION, World
+from scenario import ORGANIZATION, World, oracles
 from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 FIRST = zone("America/Chicago").day_of(START)
@@ -177,6 +178,27 @@ def test_a_value_first_seen_ahead_of_time_moves_out_of_the_period_that_has_it() 
     world.load("second", usage[1:], START + DAY - MINUTE)
     world.roll(START + 2 * DAY)
     check(world, usage, (0, DAY), (DAY, 2 * DAY))
+
+
+@pytest.mark.parametrize(
+    "aggregation", [Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM], ids=str
+)
+def test_a_period_that_has_an_event_ahead_of_time_carries_what_comes_before(aggregation: Aggregation) -> None:
+    """It has not begun when an event comes into the one before: who asks for both is told of both."""
+    it = meter("it", aggregation, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], START + DAY - MINUTE)
+    usage = [
+        call("ahead", DAY + MINUTE, value=2, text="a"),
+        call("before", DAY - HOUR, value=Decimal("6.001"), text="b"),
+    ]
+    world.load("first", usage[:1], START + DAY - 3 * MINUTE)
+    world.load("second", usage[1:], START + DAY - MINUTE)
+    (oracle,) = oracles(world.scenario, usage)
+    for now in (START + DAY - MINUTE, START + DAY + 2 * MINUTE, START + 2 * DAY + HOUR):
+        for end in (DAY, DAY + 2 * MINUTE, 2 * DAY):
+            check_window(world, oracle, Window(START, START + end), now)
+    world.roll(START + 2 * DAY + HOUR)
+    check_analytics(world, tuple(usage), START + 2 * DAY + HOUR)
 
 
 @pytest.mark.parametrize("cycle", list(BillingCycle), ids=str)

@@ -87,8 +87,9 @@ class _Unread:
         self._moved = tuple({first for at, first in seen_first if at < first})
         times = [counted.observation.at for counted in self._batch]
         # A clock that is a little behind another writer's must not miss what that one wrote, nor may a value
-        # that was first seen ahead of time be taken from another charge than the one that has it.
-        until = max(now, head.through, *times, *self._moved)
+        # that was first seen ahead of time be taken from another charge than the one that has it. A charge that
+        # the chain has ahead of time carries what the ones before it come to.
+        until = max(now, head.through, head.last or now, *times, *self._moved)
         if self.key.item_id is not None:
             ledger.charges = [self._charge]
         else:
