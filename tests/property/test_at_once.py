@@ -16,6 +16,7 @@ from meterstone.store.catalogue import read_account
 from meterstone.store.import_records import Source
 from meterstone.store.imports import Given, Importer
 from meterstone.store.keys import Key
+from meterstone.store.lease import Busy
 from meterstone.store.replay import replay
 from meterstone.store.stream import StreamFold
 from meterstone.store.table import StoreUnavailable
@@ -208,6 +209,44 @@ def test_a_customers_event_counts_by_one_catalogue() -> None:
     assert it.deliver(shard, 0, 1, NOW) is None
     it.world.scenario = BOTH
     it.deliver(shard, 0, 1, NOW)
+    check_analytics(it.world, CUSTOMERS, NOW)
+
+
+@pytest.mark.parametrize("how", ["import", "replay"])
+def test_a_command_counts_a_customers_event_by_one_catalogue(how: str) -> None:
+    """It is told to run again, and does so by the new one."""
+    it = folding(NEITHER)
+    if how == "replay":
+        it.post(CUSTOMERS[0], NOW)
+        it.drain(NOW)
+
+    def run() -> object:
+        if how == "replay":
+            return replay(it.table, ORGANIZATION.id, Clock(NOW))
+        return it.world.load("file", CUSTOMERS, NOW)
+
+    one = replace(BOTH, subscriptions=(TWO[0], NEITHER.subscriptions[1]))
+    write(it.world, one)
+    second = keys.subscription(ORGANIZATION.id, "b")
+    before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
+    with pytest.raises(Busy, match="the catalogue has changed meanwhile"):
+        run()
+    it.world.scenario = BOTH
+    run()
+    check_analytics(it.world, CUSTOMERS, NOW)
+
+
+def test_no_command_counts_by_half_a_catalogue() -> None:
+    it = folding(NEITHER)
+    it.table.faults = Faults(before=it.table.writes + 4)
+    with pytest.raises(Killed):
+        write(it.world, BOTH)
+    it.table.faults = Faults()
+    with pytest.raises(Busy, match="was not to its end: load it again first"):
+        it.world.load("file", CUSTOMERS, NOW)
+    write(it.world, BOTH)
+    it.world.scenario = BOTH
+    it.world.load("file", CUSTOMERS, NOW)
     check_analytics(it.world, CUSTOMERS, NOW)
 
 

@@ -93,8 +93,10 @@ class ImportRun:
     def count(self, taken: Sequence[Taken]) -> Counts:
         """Put by what no line item is for yet, and count the others, each for once.
 
-        Of one shard they come in the order of their positions, and none is left out.
+        Of one shard they come in the order of their positions, and none is left out. Raises `Busy` if the
+        catalogue has changed since their subscriptions were looked up.
         """
+        self._targets.agree_or_busy(self._account)
         known = self._known(each.entry for each in taken if each.before)
         logged: list[Logged] = []
         strangers: list[Entry] = []

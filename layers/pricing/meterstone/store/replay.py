@@ -152,13 +152,12 @@ class Replay:
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
             self._lease.renew()
             by_position = {Position(SHARD, each.number or 0): each for each in some}
-            folded = self._fold.fold(
-                [
-                    Logged(position, each.event, self._owning(each), each.accepted)
-                    for position, each in by_position.items()
-                ],
-                self._clock(),
-            )
+            logged = [
+                Logged(position, each.event, self._owning(each), each.accepted)
+                for position, each in by_position.items()
+            ]
+            self._targets.agree_or_busy(self._account)
+            folded = self._fold.fold(logged, self._clock())
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
             self._done(some)

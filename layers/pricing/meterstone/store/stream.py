@@ -113,7 +113,7 @@ class StreamFold:
                 strangers.append(each)
             elif not known or self._key(each) not in known:
                 logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
-        if not self._targets.agree(account, now):
+        if account.unsettled(now) or not self._targets.agree(account):
             raise StoreUnavailable("the catalogue is being written")
         if strangers:
             self._keep(organization_id, account, strangers, report)

@@ -6,6 +6,7 @@ from meterstone.store.catalogue import (
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
+from meterstone.store.lease import Busy
 from meterstone.store.table import Table
 from meterstone.usage.arrival import Target
 from meterstone.usage.meter import Event
@@ -42,17 +43,20 @@ class Targets:
             self._known[account.organization.id, target] = account.version, found
         return found
 
-    def agree(self, account: Account, now: int) -> bool:
+    def agree(self, account: Account) -> bool:
         """Tell whether all that was looked up is of one catalogue, the one that the account was read with.
 
         A customer's subscriptions are several items: while a catalogue is written, some may be of the new one. To
         be asked before anything is counted by what was found. Cost: 1 query, if anything was looked up since.
         """
-        if account.unsettled(now):
-            return False
         if self._unproven:
             again = read_account(self._table, account.organization.id, consistent=True)
-            if again is None or again.version != account.version:
-                return False
-            self._unproven = False
-        return True
+            self._unproven = again is None or again.version != account.version
+        return not self._unproven
+
+    def agree_or_busy(self, account: Account) -> None:
+        """Raise `Busy` where they do not agree, or the catalogue was not written to its end."""
+        if account.loading_at is not None:
+            raise Busy("the catalogue is being written, or was not to its end: load it again first")
+        if not self.agree(account):
+            raise Busy("the catalogue has changed meanwhile: run this again")
