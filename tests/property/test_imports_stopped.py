@@ -1,7 +1,7 @@
 """Imports that meet events which no line item is for, that are stopped, and that are closed: all counts once."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from random import Random
 from unittest import mock
@@ -312,8 +312,10 @@ def test_a_replay_that_began_before_an_import_leaves_it_what_it_may_ask_for(befo
             replaying = Replay(table, world.account, lease, stream.clock)
             killed(load, world, stream, number)
             catch_up(world)
-            replaying.take_up()
-            replaying.count_new()
+            # The catalogue is not the one that it began with: it says so where it would count something.
+            with suppress(Busy):
+                replaying.take_up()
+                replaying.count_new()
         load(world, stream)
         replay(table, ORGANIZATION.id, stream.clock)
         check(world, stream, usage_of())
