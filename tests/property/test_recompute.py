@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from meterstone.usage.meter import Event
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 from meterstone_cli import __main__ as program
+from meterstone_cli import loading
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.dynamodb import DynamoDB
 from oracle import Oracle
@@ -71,6 +73,10 @@ WINDOWS = (
 )
 
 
+#: Reading YAML takes longer than all the rest.
+_read = cache(read_catalogue)
+
+
 def folder(path: Path, meters: str, subscription: str) -> Path:
     """Write a catalogue's files."""
     path.mkdir(exist_ok=True)
@@ -115,10 +121,12 @@ class Forgetful:
         self.stream = Stream(self.table, self.clock)
         self.usage = usage(seed, fives)
         monkeypatch.setattr("meterstone.clock.now", self.clock)
+        for module in (program, loading):
+            monkeypatch.setattr(module, "read_catalogue", _read)
         monkeypatch.setattr(program, "open_backend", lambda _: DynamoDB(self.table, self.clock.around))
         loaded = self.load(self.before)
         assert loaded.exit_code == 0, loaded.stderr
-        catalogue, _ = read_catalogue(self.after)
+        catalogue, _ = _read(self.after)
         self.world = World.__new__(World)
         self.world.table = self.table
         self.world.scenario = Scenario(catalogue.meters, catalogue.subscriptions, (), NOW)
