@@ -346,3 +346,30 @@ def test_killed_at_any_write_it_is_run_again(tmp_path: Path, monkeypatch: pytest
         it.deliver()
         it.ask()
         it.check_all()
+
+
+def test_an_open_import_is_in_the_way_before_anything_is_written(forgetful: Forgetful) -> None:
+    table, world = forgetful.table, forgetful.world
+    world.account = forgetful.account()
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        world.load("stopped", forgetful.usage[:2], NOW)
+    table.faults = Faults()
+    before = table.items()
+    result = forgetful.recompute()
+    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert result.stderr.startswith("the import of stopped is running, or was stopped: run it again first")
+    assert table.items() == before
+    world.load("stopped", forgetful.usage[:2], NOW)
+    assert forgetful.recompute().exit_code == 0
+    forgetful.check_all()
+
+
+def test_a_first_catalogue_may_be_loaded_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Forgetful(tmp_path, monkeypatch, 1)
+    it.table = MemoryTable()
+    result = it.recompute()
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        "0 events counted, nothing differs: swapped",
+    )
