@@ -48,6 +48,8 @@ class FakeBackend:
         self.differences: list[tuple[str, str, str]] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
+        #: What was done of which the order matters.
+        self.calls: list[str] = []
         self.records: list[ImportRecord] = []
         #: By source, what closing it comes to.
         self.closings: dict[tuple[str, str], ClosedImport] = {}
@@ -73,6 +75,7 @@ class FakeBackend:
 
     def write_catalogue(self, catalogue: Catalogue) -> None:
         self.written += 1
+        self.calls.append("write")
         self.catalogues[catalogue.organization.id] = catalogue
 
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
@@ -151,10 +154,16 @@ class FakeBackend:
 
     def replay(self, organization_id: str) -> Replayed:
         self._check()
+        self.calls.append("replay")
         return Replayed(3, 1, len(self.put_by), {"meter m: no value": 2})
+
+    def make_way(self, organization_id: str, tell: Tell) -> None:
+        self._check()
+        self.calls.append("make way")
 
     def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
         self._check()
+        self.calls.append("rebuild")
         tell("counting the event log")
         return Rebuilt(7, self.differences, swap)
 

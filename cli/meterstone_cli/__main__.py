@@ -148,15 +148,33 @@ def check_catalogue(folder: Folder) -> None:
 
 
 @app.command("load")
-def load_command(folder: Folder, table_name: TableName = "meterstone") -> None:
+def load_command(
+    folder: Folder,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Take new line items that begin in the past, too; then do as `replay` and `rebuild` do.",
+        ),
+    ] = False,
+    table_name: TableName = "meterstone",
+) -> None:
     """Load a catalogue. All of it is checked first; what is stored already is not changed.
 
-    What begins in the past, and has events already, is told: they are not counted by it yet.
+    What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
+    are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
+    3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
     """
-    changes = load_catalogue(open_backend(table_name), folder, clock.now())
+    backend = open_backend(table_name)
+    changes = load_catalogue(backend, folder, clock.now(), recompute=recompute)
     typer.echo(_told(changes))
     for line in _told_beginnings(changes.beginnings):
         typer.echo(line)
+    if recompute:
+        _recompute(backend, read_catalogue(folder)[0].organization.id)
+        return
+    if changes.beginnings:
+        typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
     if changes.problems:
         say(
             "usage was counted by the old catalogue while this one was being written: run rebuild, because of"
@@ -233,6 +251,18 @@ def revoke_key(
     typer.echo(f"{key_id}: revoked")
 
 
+def _recompute(backend: Backend, organization_id: str) -> None:
+    try:
+        recovering.tell_replayed(backend.replay(organization_id))
+        recovering.tell_rebuilt(backend.rebuild(organization_id, say, swap=True))
+    except (BackendBusy, BackendUnavailable, KeyboardInterrupt):
+        say(
+            "the catalogue is loaded, but not all is counted by it: "
+            "run `load --recompute` again, or `replay` and then `rebuild`, because of"
+        )
+        raise
+
+
 def _told(changes: Changes) -> str:
     if changes.nothing:
         return "loaded already: nothing to change"
@@ -251,7 +281,6 @@ def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
         yield f"  {each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
     if len(beginnings) > _MOST_SHOWN:
         yield f"  and {len(beginnings) - _MOST_SHOWN} more"
-    yield "`replay` counts the events that were put by; `rebuild` counts all that are in the log"
 
 
 def _told_file(name: str, report: FileReport) -> list[str]:

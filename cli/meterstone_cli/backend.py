@@ -215,6 +215,12 @@ class Backend(Protocol):
     def replay(self, organization_id: str) -> Replayed:
         """Count the events that a line item is for by now. Raises `BackendBusy`."""
 
+    def make_way(self, organization_id: str, tell: Tell) -> None:
+        """See that a replay and a rebuild can be run; a rebuild that was stopped is given up.
+
+        Raises `BackendBusy`. Of an organization without a catalogue, nothing is in the way.
+        """
+
     def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
         """Count all events anew, compare, and swap if it is wanted. Raises `BackendBusy`."""
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,7 +15,7 @@ from meterstone.store.catalogue import Account, read_account, read_subscriptions
 from meterstone.store.import_records import Records
 from meterstone.store.imports import Given, Importer, Source, close_import
 from meterstone.store.lease import Busy
-from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, rebuild
+from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
 from meterstone.store.recovery import list_poison, list_unmatched
 from meterstone.store.replay import replay
 from meterstone.store.table import Refused, StoreUnavailable, Table
@@ -68,9 +69,10 @@ def _one_line_errors() -> Iterator[None]:
 class DynamoDB:
     """A `Backend` over one table."""
 
-    def __init__(self, table: Table) -> None:
-        """Work on a table."""
+    def __init__(self, table: Table, around: Surroundings | None = None) -> None:
+        """Work on a table; ``around`` is by whose clock to recover, and how to wait."""
         self.table = table
+        self._around = around or Surroundings()
 
     @_one_line_errors()
     def create_table(self) -> bool:
@@ -226,20 +228,27 @@ class DynamoDB:
     def replay(self, organization_id: str) -> Replayed:
         """Count the events that a line item is for by now."""
         self._refuse_a_wrong_clock()
-        report = replay(self.table, organization_id, clock.now)
+        report = replay(self.table, organization_id, self._around.clock)
         reasons = Counter(reason for _, reason in report.uncounted)
         return Replayed(report.counted, report.withdrawn, report.waiting, reasons)
+
+    @_one_line_errors()
+    def make_way(self, organization_id: str, tell: Tell) -> None:
+        """See that a replay and a rebuild can be run; a rebuild that was stopped is given up."""
+        self._refuse_a_wrong_clock()
+        if read_account(self.table, organization_id, consistent=True) is not None:
+            make_way(self.table, organization_id, self._telling(tell))
 
     @_one_line_errors()
     def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
         """Count all events anew, compare, and swap if it is wanted."""
         self._refuse_a_wrong_clock()
-        return _rebuilt(rebuild(self.table, organization_id, Surroundings(progress=tell), swap=swap))
+        return _rebuilt(rebuild(self.table, organization_id, self._telling(tell), swap=swap))
 
     @_one_line_errors()
     def abandon_rebuild(self, organization_id: str, tell: Tell) -> None:
         """Give up a rebuild that was stopped."""
-        abandon(self.table, organization_id, Surroundings(progress=tell))
+        abandon(self.table, organization_id, self._telling(tell))
 
     @_one_line_errors()
     def withdraw(
@@ -247,10 +256,13 @@ class DynamoDB:
     ) -> Withdrawn:
         """Withdraw events of `whose`: `s` or `c`, and the subscription's or customer's id."""
         self._refuse_a_wrong_clock()
-        around = Surroundings(progress=tell)
+        around = self._telling(tell)
         report = withdraw(self.table, organization_id, Target(*whose), ids, around, rebuild=rebuild)
         rebuilt = None if report.rebuilt is None else _rebuilt(report.rebuilt)
         return Withdrawn(report.withdrawn, report.before, report.unknown, rebuilt)
+
+    def _telling(self, tell: Tell) -> Surroundings:
+        return replace(self._around, progress=tell)
 
     def _refuse_a_wrong_clock(self) -> None:
         """Raise `BackendBusy` unless this machine's clock is the table's, which those of the functions follow.

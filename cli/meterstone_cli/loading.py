@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meterstone_cli.backend import Backend, ImportReport
-from meterstone_cli.catalogue import Changes, compare, read_catalogue
+from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
 from meterstone_cli.demo import sources
 from meterstone_cli.problem import Problem, Refused
-from meterstone_cli.progress import follow
+from meterstone_cli.progress import follow, say
 from meterstone_cli.usage_files import Aside, BadRow, UnreadableUsage, UsageEvent, read_usage, row_of, sha256
 
 
@@ -21,11 +21,14 @@ class FileReport:
     aside: Path | None = None
 
 
-def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
+def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool = False) -> Changes:
     """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written.
 
     Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
     those of usage that was counted by the old one while the new one was being written: a rebuild mends them.
+
+    To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
+    `BackendBusy` before anything is written if these cannot be run.
     """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
@@ -41,17 +44,19 @@ def load_catalogue(backend: Backend, folder: Path, now: int) -> Changes:
         )
 
     changes = compared()
-    if changes.problems:
-        raise Refused(changes.problems)
+    if refused := list(_refused(changes, recompute=recompute)):
+        raise Refused(refused)
+    if recompute:
+        backend.make_way(organization_id, say)
+        changes = replace(changes, problems=(), beginnings=_with_events(backend, organization_id, changes))
     if not changes.nothing or backend.half_written(organization_id):
         backend.write_catalogue(catalogue)
-        # Usage may have been counted by the old one since it was asked for.
-        changes = replace(changes, problems=compared().problems)
-    subscriptions = {each.subscription.id: each.subscription for each in changes.beginnings}
-    concerned = backend.with_events(organization_id, list(subscriptions.values()))
-    return replace(
-        changes, beginnings=tuple(each for each in changes.beginnings if each.subscription.id in concerned)
-    )
+        if not recompute:
+            # Usage may have been counted by the old one since it was asked for.
+            changes = replace(changes, problems=compared().problems)
+    if recompute:
+        return changes
+    return replace(changes, beginnings=_with_events(backend, organization_id, changes))
 
 
 def import_file(
@@ -86,6 +91,21 @@ def load_demo(backend: Backend, folder: Path, ends: int, now: int) -> Iterator[t
         events = follow(source.name, source.events(), source.rows)
         identity = source.name, source.sha256
         yield source.name, backend.import_events(organization_id, identity, events, now=now, refuse=_refuse)
+
+
+def _refused(changes: Changes, *, recompute: bool) -> Iterator[Problem]:
+    for problem in changes.problems:
+        if problem not in changes.recomputable:
+            yield problem
+        elif not recompute:
+            yield problem._replace(reason=f"{problem.reason}; --recompute takes it")
+
+
+def _with_events(backend: Backend, organization_id: str, changes: Changes) -> tuple[Beginning, ...]:
+    """Leave out what begins without any event that may have come."""
+    subscriptions = {each.subscription.id: each.subscription for each in changes.beginnings}
+    concerned = backend.with_events(organization_id, list(subscriptions.values()))
+    return tuple(each for each in changes.beginnings if each.subscription.id in concerned)
 
 
 def _refuse(line: int, usage: UsageEvent, reason: str) -> None:

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from meterstone.usage.instant import format_instant
-from meterstone_cli.backend import Backend, ImportRecord, ImportState, PoisonRecord, Rebuilt, UnmatchedEvent
+from meterstone_cli.backend import (
+    Backend,
+    ImportRecord,
+    ImportState,
+    PoisonRecord,
+    Rebuilt,
+    Replayed,
+    UnmatchedEvent,
+)
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.progress import say
 
@@ -73,12 +81,7 @@ def poison(ctx: typer.Context, as_json: Json = False, table_name: TableName = "m
 @app.command("replay")
 def replay(ctx: typer.Context, organization: Organization, table_name: TableName = "meterstone") -> None:
     """Count the events that no line item was for and one is for now, each once however often it is run."""
-    found = _open(ctx, table_name).replay(organization)
-    typer.echo(f"{found.counted} counted, {found.waiting} still match nothing")
-    if found.withdrawn:
-        typer.echo(f"  {found.withdrawn} were withdrawn")
-    for reason, count in found.uncounted.items():
-        typer.echo(f"  {count} were not counted: {_printable(reason)}")
+    tell_replayed(_open(ctx, table_name).replay(organization))
 
 
 @app.command("rebuild")
@@ -101,7 +104,7 @@ def rebuild(
         backend.abandon_rebuild(organization, say)
         typer.echo("there is no rebuild any more")
     else:
-        _tell(backend.rebuild(organization, say, swap=not dry_run))
+        tell_rebuilt(backend.rebuild(organization, say, swap=not dry_run))
 
 
 @app.command("withdraw")
@@ -131,7 +134,7 @@ def withdraw(
     found = _open(ctx, table_name).withdraw(organization, whose, ids, say, rebuild=rebuild)
     typer.echo(f"{len(found.now)} withdrawn, {len(found.before)} were withdrawn before")
     if found.rebuilt is not None:
-        _tell(found.rebuilt)
+        tell_rebuilt(found.rebuilt)
     elif found.now or found.before:
         typer.echo("they count as before until `rebuild` is run")
     for each in found.unknown:
@@ -188,7 +191,17 @@ def told_of_events(unmatched: int, uncounted: Mapping[str, int]) -> Iterator[str
         yield f"  {count} were not counted: {_printable(reason)}"
 
 
-def _tell(found: Rebuilt) -> None:
+def tell_replayed(found: Replayed) -> None:
+    """Say what a replay came to."""
+    typer.echo(f"{found.counted} counted, {found.waiting} still match nothing")
+    if found.withdrawn:
+        typer.echo(f"  {found.withdrawn} were withdrawn")
+    for reason, count in found.uncounted.items():
+        typer.echo(f"  {count} were not counted: {_printable(reason)}")
+
+
+def tell_rebuilt(found: Rebuilt) -> None:
+    """Say what a rebuild came to, and list what differed."""
     for place, was, now in found.differences:
         typer.echo("\t".join((place, was or "-", now or "-")))
     count = len(found.differences)

@@ -5,6 +5,9 @@ meaning of usage that was counted is refused; what only adds, renames, or takes 
 
 What is taken may still begin in the past: a line item of a subscription of which nothing is counted. Its events
 may have come already, and may count by another line item or subscription: which these are is told.
+
+A new line item that begins in the past changes nothing that was counted, if its ledgers are its own: until all is
+counted again, answers lack some of its events, and are right in all else. So a recompute takes it.
 """
 
 from collections import Counter
@@ -26,6 +29,7 @@ type Kept = Customer | Plan | Meter | Price | Subscription
 
 _IMMUTABLE = "prices are immutable: end the line item and add one with a new price"
 _COUNTED = "usage has been counted"
+_CHAINED = "not even --recompute takes it, for another line item has the same recurring meter"
 
 _PRICE_FIELDS = (
     *("currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
@@ -52,12 +56,14 @@ class Beginning(NamedTuple):
 class Changes:
     """The outcome of a comparison: how many records of each kind are new or changed, and what is refused.
 
-    ``beginnings`` has what begins in the past, or so soon that events of then may have come.
+    ``recomputable`` are those of the ``problems`` that are none if all is counted again. ``beginnings`` has what
+    begins in the past, or so soon that events of then may have come.
     """
 
     added: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
+    recomputable: Sequence[Problem] = ()
     beginnings: Sequence[Beginning] = ()
 
     @property
@@ -71,6 +77,7 @@ class _Finding(NamedTuple):
     key: str
     path: str
     reason: str
+    recomputable: bool = False
 
 
 def compare(
@@ -97,10 +104,12 @@ def compare(
         elif before[key] != record:
             changed[key[0]] += 1
     refused = () if old is None else _Comparison(old, new, now, has_usage).findings()
-    findings = chain(_removed(before, after), refused)
+    findings = list(chain(_removed(before, after), refused))
     where = places or Places({})
-    problems = tuple(where.problem(*finding) for finding in findings)
-    return Changes(added, changed, problems, () if old is None else tuple(_beginnings(old, new, now)))
+    problems = [where.problem(each.kind, each.key, each.path, each.reason) for each in findings]
+    recomputable = [problem for problem, of in zip(problems, findings, strict=True) if of.recomputable]
+    beginnings = () if old is None else tuple(_beginnings(old, new, now))
+    return Changes(added, changed, tuple(problems), tuple(recomputable), beginnings)
 
 
 def _records(catalogue: Catalogue | None) -> dict[tuple[str, str], Kept]:
@@ -232,6 +241,12 @@ class _Comparison:
                 continue
             for path, reason in self._subscription(subscription, other):
                 yield _Finding("subscriptions", subscription.id, path, reason)
+            yield from self._new_line_items(subscription, other)
+            kept = _ids(other)
+            for item in subscription.line_items:
+                if item.id not in kept:
+                    reason = f"{item.id!r} cannot be removed: {_COUNTED}; give it an end"
+                    yield _Finding("subscriptions", subscription.id, "line_items", reason)
 
     def _subscription(self, old: Subscription, new: Subscription) -> Iterator[tuple[str, str]]:
         for name in _differing(_SUBSCRIPTION_FIELDS, old, new):
@@ -242,16 +257,29 @@ class _Comparison:
             yield "plan", _past("change")
         items = {item.id: item for item in old.line_items}
         for index, item in enumerate(new.line_items):
-            for name, reason in self._line_item(items.pop(item.id, None), item):
+            for name, reason in self._line_item(items.get(item.id, item), item):
                 yield f"line_items[{index}]{name}", reason
-        for identity in items:
-            yield "line_items", f"{identity!r} cannot be removed: {_COUNTED}; give it an end"
 
-    def _line_item(self, old: LineItem | None, new: LineItem) -> Iterator[tuple[str, str]]:
-        if old is None:
-            for reason in self._too_early("new line item", new.start):
-                yield ".start", reason
-            return
+    def _new_line_items(self, old: Subscription, new: Subscription) -> Iterator[_Finding]:
+        known = _ids(old)
+        chained = {
+            item.meter.id for item in old.line_items if item.meter is not None and item.meter.recurring
+        }
+        for index, item in enumerate(new.line_items):
+            if item.id in known:
+                continue
+            # In a chain that was counted, those after it would be carried on from what it has not counted yet.
+            joins = item.meter is not None and item.meter.id in chained
+            for reason in self._too_early("new line item", item.start):
+                yield _Finding(
+                    "subscriptions",
+                    old.id,
+                    f"line_items[{index}].start",
+                    f"{reason}; {_CHAINED}" if joins else reason,
+                    recomputable=item.meter is not None and not joins,
+                )
+
+    def _line_item(self, old: LineItem, new: LineItem) -> Iterator[tuple[str, str]]:
         if old.price.id != new.price.id:
             yield ".price", "cannot change: end the line item and add one with the new price"
         for name, bounds in (("start", (old.start, new.start)), ("end", (old.end, new.end))):
@@ -271,6 +299,10 @@ class _Comparison:
             yield _past(what)
         elif at is not None and at < self._now + AHEAD:
             yield f"this {what} would take effect within {AHEAD // MINUTE} minutes, and {_COUNTED} so far ahead"
+
+
+def _ids(subscription: Subscription) -> set[str]:
+    return {item.id for item in subscription.line_items}
 
 
 def _past(what: str) -> str:

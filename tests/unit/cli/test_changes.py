@@ -214,6 +214,84 @@ def test_what_may_not_change_once_usage_was_counted(
     assert found(tmp_path, kind, change, counted=False) == []
 
 
+@pytest.mark.parametrize(("kind", "change", "expected"), REFUSED)
+def test_of_these_a_recompute_takes_a_new_line_item_alone(
+    tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
+) -> None:
+    old, _ = read(tmp_path / "old")
+    new, places = read(tmp_path / "new", change, kind)
+    changes = compare(old, new, now=NOW, has_usage=lambda _: True, places=places)
+    assert [str(each) for each in changes.recomputable] == [each for each in expected if NEW in each]
+
+
+SEATS = FILES | {
+    "meters": FILES["meters"] + "\n- {id: seats, code: seats, aggregation: SUM, field: n, recurring: true}",
+    "prices": FILES["prices"]
+    + "\n- {id: p3, currency: nok, billing_model: FLAT_FEE, amount: 3, meter_id: seats}"
+    + "\n- {id: fee, currency: nok, billing_model: FLAT_FEE, amount: 9, type: FIXED}",
+}
+CHAINED = f"{NEW}; not even --recompute takes it, for another line item has the same recurring meter"
+
+
+@pytest.mark.parametrize(
+    ("before", "items", "refused", "taken"),
+    [
+        pytest.param("", "{id: a, price: p2, start: 2026-12-01T00:00:00Z}", [], [], id="to come"),
+        pytest.param("", "{id: a, price: p3, start: 2026-06-15T00:05:00Z}", [], [], id="later than events"),
+        pytest.param("", "{id: a, price: p3}", [NEW], [1], id="a recurring meter that none has"),
+        pytest.param(
+            "",
+            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}, {id: b, price: p3, start: 2026-04-01T00:00:00Z}",
+            [NEW, NEW],
+            [1, 2],
+            id="a chain of its own",
+        ),
+        pytest.param(
+            "{id: a, price: p3, start: 2026-07-01T00:00:00Z}",
+            "{id: b, price: p3, end: 2026-03-01T00:00:00Z}",
+            [CHAINED],
+            [],
+            id="before another of a chain",
+        ),
+        pytest.param(
+            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}",
+            "{id: b, price: p3, start: 2026-04-01T00:00:00Z}, {id: c, price: p1, start: 2026-12-01T00:00:00Z}",
+            [CHAINED],
+            [],
+            id="after another of a chain",
+        ),
+        pytest.param(
+            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}",
+            "{id: b, price: p3, start: 2026-07-01T00:00:00Z}",
+            [],
+            [],
+            id="another of a chain to come",
+        ),
+        pytest.param("", "{id: a, price: fee}", [NEW], [], id="a fixed fee"),
+    ],
+)
+def test_which_new_line_items_a_recompute_takes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    items: str,
+    refused: list[str],
+    taken: list[int],
+) -> None:
+    for name, text in SEATS.items():
+        monkeypatch.setitem(FILES, name, text)
+    among = replacing("}]", f"}}, {before}]" if before else "}]")
+    old, _ = read(tmp_path / "old", among, "subscriptions")
+    new, places = read(
+        tmp_path / "new", lambda text: replacing("}]", f"}}, {items}]")(among(text)), "subscriptions"
+    )
+    changes = compare(old, new, now=NOW, has_usage=lambda _: True, places=places)
+    assert [each.reason for each in changes.problems] == refused
+    assert [each.path for each in changes.recomputable] == [
+        f"subscriptions[0].line_items[{number}].start" for number in taken
+    ]
+
+
 @pytest.mark.parametrize("counted", [False, True])
 def test_prices_never_change(tmp_path: Path, *, counted: bool) -> None:
     change = replacing("amount: 1.50", "amount: 1.60, billing_period: WEEKLY")
@@ -268,6 +346,8 @@ def test_a_span_does_not_change_where_events_may_lie_ahead_of_the_clock(
         changes = compare(old, new, now=NOW - ahead, has_usage=lambda _: True, places=places)
         return [str(problem) for problem in changes.problems]
 
+    soon = compare(old, new, now=NOW, has_usage=lambda _: True, places=places).recomputable
+    assert [str(each).partition(" would")[0] for each in soon] == [each for each in expected if "new" in each]
     why = "would take effect within 5 minutes, and usage has been counted so far ahead"
     assert problems(AHEAD) == []
     for ahead in (0, AHEAD - 1):

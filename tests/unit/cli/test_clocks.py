@@ -14,6 +14,7 @@ COMMANDS: list[Callable[[DynamoDB], object]] = [
     lambda backend: backend.rebuild("o", lambda _: None, swap=True),
     lambda backend: backend.withdraw("o", ("s", "ext"), ["e"], lambda _: None, rebuild=True),
     lambda backend: backend.replay("o"),
+    lambda backend: backend.make_way("o", lambda _: None),
     lambda backend: backend.import_events("o", ("f", "d"), [], now=NOW, refuse=lambda *_: None),
     lambda backend: backend.close_import("o", ("f", "d")),
 ]

@@ -12,6 +12,7 @@ from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
+from meterstone_cli.backend import BackendBusy, BackendUnavailable
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.usage_files import UsageEvent
 
@@ -142,6 +143,138 @@ def test_what_begins_in_the_past_is_said_if_events_have_come(backend: FakeBacken
         "  and 3 more",
         "`replay` counts the events that were put by; `rebuild` counts all that are in the log",
     ]
+
+
+@pytest.fixture
+def forgotten(backend: FakeBackend, folder: Path) -> Path:
+    """Load a catalogue, have usage counted, and add what it forgot."""
+    run("load", folder)
+    backend.events[ORGANIZATION, "s", "t1"] = UsageEvent("s", None, Event("t1", "x", 0, {}))
+    (folder / "meters.yaml").write_text("- {id: m, code: x, aggregation: COUNT}")
+    (folder / "prices.yaml").write_text(
+        "- {id: p, currency: usd, billing_model: FLAT_FEE, amount: 1, meter_id: m}"
+    )
+    subscriptions = (folder / "subscriptions.yaml").read_text()
+    (folder / "subscriptions.yaml").write_text(
+        subscriptions.replace("}", ", line_items: [{id: i, price: p}]}")
+    )
+    backend.calls.clear()
+    return folder
+
+
+def test_what_was_forgotten_is_refused_unless_all_is_counted_again(
+    backend: FakeBackend, forgotten: Path
+) -> None:
+    refused = run("load", forgotten)
+    assert (refused.exit_code, refused.stdout, refused.stderr, backend.calls) == (
+        program.REFUSED,
+        "",
+        (
+            "subscriptions.yaml: subscriptions[0].line_items[0].start: this new line item would take effect "
+            "before now, and usage has been counted; --recompute takes it\n"
+        ),
+        [],
+    )
+    backend.differences = [("subscription s C#1 d", "", "6")]
+    taken = run("load", forgotten, "--recompute")
+    assert (taken.exit_code, taken.stdout.splitlines(), taken.stderr.splitlines()) == (
+        0,
+        [
+            "added: 1 meters, 1 prices; changed: 1 subscriptions",
+            "these begin in the past, and events for them may have come already:",
+            "  i of subscription s: 2026-01-01T00:00:00Z",
+            "3 counted, 0 still match nothing",
+            "  1 were withdrawn",
+            "  2 were not counted: meter m: no value",
+            "subscription s C#1 d\t-\t6",
+            "7 events counted, 1 differ: swapped",
+        ],
+        ["counting the event log"],
+    )
+    assert backend.calls == ["make way", "write", "replay", "rebuild"]
+
+
+def test_a_recompute_that_was_stopped_goes_on(backend: FakeBackend, forgotten: Path) -> None:
+    """Whether it was is not known: what is loaded already is counted again, too."""
+    run("load", forgotten, "--recompute")
+    again = run("load", forgotten, "--recompute")
+    assert again.stdout.splitlines()[:2] == [
+        "loaded already: nothing to change",
+        "3 counted, 0 still match nothing",
+    ]
+    assert backend.calls[4:] == ["make way", "replay", "rebuild"]
+
+
+def test_a_recompute_takes_nothing_else_that_is_refused(backend: FakeBackend, forgotten: Path) -> None:
+    (forgotten / "plans.yaml").write_text("- {code: q}")
+    (forgotten / "subscriptions.yaml").write_text(
+        (forgotten / "subscriptions.yaml").read_text().replace("plan: p", "plan: q")
+    )
+    result = run("load", forgotten, "--recompute")
+    assert (result.exit_code, backend.calls, result.stderr.splitlines()) == (
+        program.REFUSED,
+        [],
+        [
+            "plans 'p': is stored and cannot be removed: history may need it; end it instead",
+            (
+                "subscriptions.yaml: subscriptions[0].plan: this change would take effect before now, "
+                "and usage has been counted"
+            ),
+        ],
+    )
+
+
+def test_what_stands_in_a_recomputes_way_is_said_before_anything_is_written(
+    backend: FakeBackend, forgotten: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise BackendBusy("the import of f is running")
+
+    monkeypatch.setattr(backend, "make_way", busy)
+    result = run("load", forgotten, "--recompute")
+    assert (result.exit_code, result.stdout, result.stderr, backend.calls) == (
+        program.REFUSED,
+        "",
+        "the import of f is running\n",
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (BackendBusy("a withdraw is running"), program.REFUSED, "a withdraw is running"),
+        (BackendUnavailable("the table does not answer"), program.UNAVAILABLE, "the table does not answer"),
+        (KeyboardInterrupt(), program.INTERRUPTED, "Interrupted"),
+    ],
+    ids=["busy", "unavailable", "interrupted"],
+)
+@pytest.mark.parametrize("step", ["replay", "rebuild"])
+def test_what_comes_between_the_catalogue_and_its_recompute_is_said(
+    backend: FakeBackend,
+    forgotten: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: BaseException,
+    status: int,
+    told: str,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(backend, step, fails)
+    result = run("load", forgotten, "--recompute")
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        status,
+        [
+            (
+                "the catalogue is loaded, but not all is counted by it: run `load --recompute` again, "
+                "or `replay` and then `rebuild`, because of"
+            ),
+            told,
+        ],
+    )
+    assert "write" in backend.calls
 
 
 def test_a_refused_change_writes_nothing(backend: FakeBackend, folder: Path) -> None:

@@ -283,6 +283,13 @@ def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: b
         return Rebuild(table, organization_id, lease, around).run(swap=swap)
 
 
+def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
+    """See that a rebuild can begin; one that was stopped is given up. Raises `Busy`."""
+    with leased(table, organization_id, "rebuild", around.clock) as lease:
+        refuse_open_imports(table, organization_id)
+        Rebuild(table, organization_id, lease, around).close()
+
+
 def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
     """Give up a rebuild that was stopped, and delete what it has written. Raises `Busy`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:

@@ -1,0 +1,375 @@
+"""Line items that were forgotten: loaded with a beginning in the past, they count all that was logged for them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from counting import answers, check_analytics, check_window, right_answers
+from memory_table import Faults, Killed, MemoryTable
+from meterstone.pricing.money import round_money
+from meterstone.store.catalogue import Account, read_account, read_subscription
+from meterstone.store.recovery import list_unmatched
+from meterstone.store.table import StoreUnavailable
+from meterstone.usage.arrival import Target
+from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.meter import Event
+from meterstone.usage.subscription import LineItem, Subscription
+from meterstone.usage.window import Window
+from meterstone_cli import __main__ as program
+from meterstone_cli import loading
+from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.dynamodb import DynamoDB
+from oracle import Oracle
+from recovering import SECOND, WAIT, Clock, Stream, generations
+from scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
+
+START = parse_instant("2026-01-01T00:00:00Z")
+NOW = START + 34 * DAY + 5 * HOUR
+TARGET = Target.subscription("s")
+
+METERS = """
+- {id: calls, code: calls, event_name: call, aggregation: SUM, field: n}
+- {id: seats, code: seats, event_name: seat, aggregation: SUM, field: n, recurring: true}
+"""
+#: One counts events that `calls` counts, too; the others count what nothing counted.
+FORGOTTEN = """
+- {id: long, code: long, event_name: call, aggregation: SUM, field: n, filters: {kind: [long]}}
+- {id: fax, code: fax, event_name: fax, aggregation: SUM, field: n}
+- {id: level, code: level, event_name: level, aggregation: SUM, field: n, recurring: true}
+"""
+PRICES = """
+- {id: %s, currency: usd, billing_model: TIERED, tier_mode: VOLUME, meter_id: %s,
+   tiers: [{up_to: 3000, unit_amount: 2}, {up_to: null, unit_amount: 0.777}]}
+"""
+SUBSCRIPTION = """
+- id: s
+  customer: c
+  plan: basic
+  currency: USD
+  start: 2026-01-01T00:00:00Z
+  line_items:
+  - {id: calls, price: calls, end: 2026-01-21T00:00:00Z}
+  - {id: seats, price: seats}
+"""
+#: On a meter that is known, on new ones, and a chain of two.
+NEW = """
+  - {id: calls 2, price: calls, start: 2026-01-22T00:00:00Z}
+  - {id: long, price: long, start: 2026-01-02T00:00:00Z}
+  - {id: fax, price: fax}
+  - {id: level, price: level, start: 2026-01-02T00:00:00Z, end: 2026-01-13T00:00:00Z}
+  - {id: level 2, price: level, start: 2026-01-13T00:00:00Z}
+"""
+KNOWN = frozenset({"calls", "seats"})
+WINDOWS = (
+    Window(START, NOW),
+    Window(START + 3 * DAY + HOUR, START + 10 * DAY),
+    Window(START + 9 * DAY + 30 * MINUTE, NOW - DAY),
+)
+
+
+#: Reading YAML takes longer than all the rest.
+_read = cache(read_catalogue)
+
+
+def folder(path: Path, meters: str, subscription: str) -> Path:
+    """Write a catalogue's files."""
+    path.mkdir(exist_ok=True)
+    files = {
+        "organization": f"{{id: {ORGANIZATION.id}, name: {ORGANIZATION.name}}}",
+        "customers": "- {id: c, country: DE, customer_type: company}",
+        "plans": "- {code: basic}",
+        "meters": meters,
+        "prices": "".join(
+            PRICES % (each, each)
+            for each in ("calls", "seats", "long", "fax", "level")
+            if f"id: {each}" in meters
+        ),
+        "subscriptions": subscription,
+    }
+    for name, text in files.items():
+        (path / f"{name}.yaml").write_text(text)
+    return path
+
+
+def usage(seed: int, fives: int) -> list[Usage]:
+    """Give events in any order; their values tell from any sum which of them it is of."""
+    random = Random(seed)  # noqa: S311 - nothing secret
+    names = ["call", "call", "fax", "level", "seat"] * fives
+    random.shuffle(names)
+    found = []
+    for number, name in enumerate(names):
+        properties = {"n": 2**number, "kind": random.choice(["long", "short"])}
+        at = START + random.randrange(NOW - START)
+        found.append(Usage(TARGET, Event(f"e{number}", name, at, properties)))
+    return found
+
+
+class Forgetful:
+    """A subscription of which some events come before, and some while, what it forgot is loaded."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fives: int = 5) -> None:
+        self.before = folder(path / "before", METERS, SUBSCRIPTION)
+        self.after = folder(path / "after", METERS + FORGOTTEN, SUBSCRIPTION + NEW.lstrip("\n"))
+        self.table = MemoryTable(page_items=7)
+        self.clock = Clock(NOW)
+        self.stream = Stream(self.table, self.clock)
+        self.usage = usage(seed, fives)
+        monkeypatch.setattr("meterstone.clock.now", self.clock)
+        for module in (program, loading):
+            monkeypatch.setattr(module, "read_catalogue", _read)
+        monkeypatch.setattr(program, "open_backend", lambda _: DynamoDB(self.table, self.clock.around))
+        loaded = self.load(self.before)
+        assert loaded.exit_code == 0, loaded.stderr
+        catalogue, _ = _read(self.after)
+        self.world = World.__new__(World)
+        self.world.table = self.table
+        self.world.scenario = Scenario(catalogue.meters, catalogue.subscriptions, (), NOW)
+        #: Those that came when all was written.
+        self.since: set[str] = set()
+        self._remembered: list[tuple[int, Account]] = []
+        self._shown: dict[str, set[str]] = {}
+
+    def load(self, path: Path, *options: str) -> Result:
+        return CliRunner().invoke(program.app, ["load", str(path), *options], catch_exceptions=False)
+
+    def recompute(self) -> Result:
+        return self.load(self.after, "--recompute")
+
+    def account(self) -> Account:
+        account = read_account(self.table, ORGANIZATION.id)
+        assert account is not None
+        return account
+
+    def subscription(self) -> Subscription:
+        return read_subscription(self.table, ORGANIZATION.id, "s")
+
+    def post(self, count: int = 1) -> None:
+        """Have some more events come in."""
+        self.stream.post(self.usage[len(self.stream.usage) :][:count])
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Deliver what is not yet, as far as it is taken: while the catalogue is written, not all is."""
+        while self.stream.delivered < len(self.stream.records):
+            try:
+                self.stream.deliver(self.stream.delivered + 1)
+            except StoreUnavailable:
+                return
+            if len(self.subscription().line_items) > len(KNOWN) and self.account().loading_at is None:
+                self.since.add(self.stream.usage[self.stream.delivered - 1].event.id)
+
+    def ask(self) -> None:
+        """Ask with all accounts that one may remember: what is answered is right, if maybe not all yet."""
+        faults, self.table.faults = self.table.faults, Faults()
+        now, account = self.clock.now, self.account()
+        self._remembered.append((now, account))
+        for each in {each for at, each in self._remembered if at >= now - 30 * SECOND}:
+            self.world.account = each
+            self.world.roll(now)
+            self._check(each, now, fresh=each == account)
+        self.table.faults = faults
+
+    def _check(self, account: Account, now: int, *, fresh: bool) -> None:
+        subscription = self.subscription()
+        whole = Window(START, now)
+        quantities = {
+            name: cost.quantity
+            for name, cost in self.world.store.window_usage(account, subscription, whole, now).items()
+        }
+        everything = self.stream.usage[: self.stream.delivered]
+        known = {meter.code for meter in account.meters}
+        wanted: dict[str, DayTotals] = {}
+        parts = list(_chains(subscription.line_items))
+        counting: list[Oracle] = []
+        for items in parts:
+            part = replace(subscription, line_items=items)
+            counted = tuple(everything)
+            if items[0].id not in KNOWN:
+                number = int(quantities[items[-1].id])
+                counted = tuple(each for place, each in enumerate(everything) if number >> place & 1)
+                assert number == sum(2**place for place, each in enumerate(everything) if each in counted)
+                self._never_less(items, {each.event.id for each in counted}, part, fresh=fresh)
+            counting.append(Oracle(part, [each.event for each in counted]))
+            scenario = replace(self.world.scenario, subscriptions=(part,))
+            for view, days in right_answers(scenario, counted, now).items():
+                wanted.setdefault(view, {}).update(_sum(wanted.get(view, {}), days))
+        for view, days in answers(self.world).items():
+            assert days == {key: worth for key, worth in wanted[view].items() if key[2] in known}, view
+        for window in WINDOWS:
+            rows = self.world.store.window_usage(account, subscription, window, now)
+            assert {
+                name: (cost.quantity, round_money(cost.amount, "usd")) for name, cost in rows.items()
+            } == {
+                name: measured
+                for oracle in counting
+                for name, measured in oracle.measured(window.start, window.end, now).items()
+            }, window
+
+    def _never_less(
+        self, items: tuple[LineItem, ...], ids: set[str], part: Subscription, *, fresh: bool
+    ) -> None:
+        """Check that a new line item has all that came since it was there, and what it had when last asked."""
+        of = [each.event for each in self.stream.usage if each.event.id in self.since]
+        theirs = {
+            event.id
+            for event in of
+            for item in items
+            if item.meter is not None
+            and part.counted(item).holds(event.at)
+            and event.name == item.meter.event_name
+            and (not item.meter.filters or event.properties["kind"] == "long")
+        }
+        assert theirs <= ids
+        if fresh:
+            assert self._shown.get(items[0].id, set()) <= ids
+            self._shown[items[0].id] = ids
+
+    def check_all(self) -> None:
+        """Check that all is counted by the whole catalogue, once, and that nothing waits."""
+        self.post(len(self.usage))
+        now, account = self.clock.now, self.account()
+        assert list(list_unmatched(self.table, ORGANIZATION.id)) == []
+        assert generations(self.table) == {account.generation}
+        assert (account.next, account.previous, account.loading_at) == (None, None, None)
+        self.world.account = account
+        self.world.roll(now)
+        check_analytics(self.world, tuple(self.usage), now)
+        (oracle,) = oracles(self.world.scenario, self.usage)
+        for window in WINDOWS:
+            check_window(self.world, oracle, window, now)
+
+
+def _chains(items: Iterable[LineItem]) -> Iterable[tuple[LineItem, ...]]:
+    """Put line items of one recurring meter together: the value of one goes on in the next."""
+
+    def chain(item: LineItem) -> str:
+        return item.meter.id if item.meter is not None and item.meter.recurring else f"item {item.id}"
+
+    return (tuple(several) for _, several in groupby(sorted(items, key=chain), key=chain))
+
+
+def _sum(one: DayTotals, other: DayTotals) -> DayTotals:
+    found = dict(one)
+    for key, (units, cents) in other.items():
+        before = found.get(key, (0, 0))
+        found[key] = units + before[0], cents + before[1]
+    return {key: worth for key, worth in found.items() if any(worth)}
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forgetful:
+    found = Forgetful(tmp_path, monkeypatch, 1)
+    found.post(15)
+    return found
+
+
+def test_what_was_forgotten_is_counted_from_the_beginning(forgetful: Forgetful) -> None:
+    put_by = {each.event.name for each in list_unmatched(forgetful.table, ORGANIZATION.id)}
+    assert put_by == {"call", "fax", "level"}
+    refused = forgetful.load(forgetful.after)
+    assert refused.exit_code == program.REFUSED
+    assert len(refused.stderr.splitlines()) == 5
+    assert len(forgetful.subscription().line_items) == len(KNOWN)
+    result = forgetful.recompute()
+    assert (result.exit_code, forgetful.account().generation) == (0, "2")
+    told = result.stdout.splitlines()
+    # What was put by was counted by the replay: what differs is what another line item counts, too.
+    differing = [each for each in told if "\t" in each]
+    assert [each for each in differing if each.startswith("rollup T 2026-01#usd#long#")]
+    assert [each for each in differing if "long" not in each] == []
+    forgetful.check_all()
+    again = forgetful.recompute()
+    assert "nothing differs" in again.stdout
+    forgetful.check_all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_answer_is_wrong_while_all_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Asked before each write: what there was is answered as ever, and what was forgotten is never too much."""
+    it = Forgetful(tmp_path, monkeypatch, seed)
+    it.post(15)
+    random = Random(seed)  # noqa: S311 - nothing secret
+
+    def meanwhile(_: int) -> bool:
+        it.table.faults = Faults()
+        if random.random() < 0.1:
+            it.post()
+        it.deliver()
+        it.ask()
+        it.table.faults = Faults(unavailable=meanwhile)
+        return False
+
+    it.table.faults = Faults(unavailable=meanwhile)
+    assert it.recompute().exit_code == 0
+    it.table.faults = Faults()
+    it.ask()
+    assert len(it.since) > 2
+    it.check_all()
+
+
+def test_killed_at_any_write_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begun() -> Forgetful:
+        it = Forgetful(tmp_path, monkeypatch, 3, fives=2)
+        it.post(8)
+        it.ask()
+        return it
+
+    it = begun()
+    start = it.table.writes
+    it.recompute()
+    writes = it.table.writes - start
+    assert writes > 60
+    for number in range(writes):
+        it = begun()
+        it.table.faults = Faults(before=it.table.writes + number)
+        with pytest.raises(Killed):
+            it.recompute()
+        it.table.faults = Faults()
+        it.post()
+        it.ask()
+        before = it.table.items()
+        again = it.recompute()
+        if again.exit_code:
+            assert "is running, or was stopped: try again after" in again.stderr, number
+            assert it.table.items() == before, number
+            it.clock.now += WAIT
+            again = it.recompute()
+        assert again.exit_code == 0, number
+        it.deliver()
+        it.ask()
+        it.check_all()
+
+
+def test_an_open_import_is_in_the_way_before_anything_is_written(forgetful: Forgetful) -> None:
+    table, world = forgetful.table, forgetful.world
+    world.account = forgetful.account()
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        world.load("stopped", forgetful.usage[:2], NOW)
+    table.faults = Faults()
+    before = table.items()
+    result = forgetful.recompute()
+    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert result.stderr.startswith("the import of stopped is running, or was stopped: run it again first")
+    assert table.items() == before
+    world.load("stopped", forgetful.usage[:2], NOW)
+    assert forgetful.recompute().exit_code == 0
+    forgetful.check_all()
+
+
+def test_a_first_catalogue_may_be_loaded_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Forgetful(tmp_path, monkeypatch, 1)
+    it.table = MemoryTable()
+    result = it.recompute()
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        "0 events counted, nothing differs: swapped",
+    )
