@@ -108,6 +108,28 @@ def test_events_that_are_put_away_while_they_are_read_count_once(
     assert not it.stream.waiting(), "they were counted meanwhile"
 
 
+@pytest.mark.parametrize("seen_at", [0, 3], ids=["in an earlier billing period", "on an earlier day"])
+def test_a_value_that_moves_while_it_is_read_counts_once(seen_at: int) -> None:
+    """A late event saw it first: it leaves the day that the window cuts, when the days before were read."""
+    users = replace(SUM, aggregation=Aggregation.COUNT_UNIQUE, recurring=True)
+    weekly = replace(
+        SUBSCRIPTION,
+        billing_period=BillingPeriod.WEEKLY,
+        line_items=(replace(SUBSCRIPTION.line_items[0], meter=users),),
+    )
+    it = folding(Scenario((users,), (weekly,), (), NOW))
+    monday = START + 3 * DAY
+    usage = [call("e", monday + 4 * DAY + 10 * MINUTE), call("f", START + seen_at * DAY)]
+    it.post(usage[0], NOW)
+    it.drain(NOW)
+    it.post(usage[1], NOW)
+    before_once(it.table, "query", lambda _, low, *__, **___: low.startswith("U#"), lambda: it.drain(NOW))
+    window = Window(START, monday + 4 * DAY + 15 * MINUTE)
+    (oracle,) = oracles(it.world.scenario, usage)
+    check_window(it.world, oracle, window, NOW)
+    assert not it.stream.waiting(), "the event was counted meanwhile"
+
+
 def test_what_another_function_has_counted_is_not_put_by() -> None:
     """Both are on one batch; this one has read the catalogue before it knew whose the event is."""
     it = folding(UNKNOWN)

@@ -40,6 +40,7 @@ class StoredParts:
         self._until = horizon(now)
         self._counters: dict[str, dict[int, Row]] = {}
         self._asked: set[str] = set()
+        self._again: dict[str, int] = {}
         self._rows: dict[str, Row | None] = {}
         self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
 
@@ -77,12 +78,26 @@ class StoredParts:
         """Read a charge's counter."""
         name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
         if name not in self._asked:
-            self._asked.add(name)
-            found = [Key(self._pk, counter_key(charge, n)) for n in range(chunks(charge, self._until))]
-            rows = self._table.batch_get(found)
-            self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
+            self._read_counter(charge, name)
         rows_of = self._counters.get(name)
         return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
+
+    def read_again(self, charge: ChargePeriod) -> None:
+        """Read a charge's counter anew, as it is now.
+
+        Raises `StoreUnavailable` if that is done too often: the fold goes on changing it.
+        """
+        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        self._again[name] = self._again.get(name, 0) + 1
+        if self._again[name] > _ATTEMPTS:
+            raise StoreUnavailable("values are being moved")
+        self._read_counter(charge, name, consistent=True)
+
+    def _read_counter(self, charge: ChargePeriod, name: str, *, consistent: bool = False) -> None:
+        self._asked.add(name)
+        found = [Key(self._pk, counter_key(charge, n)) for n in range(chunks(charge, self._until))]
+        rows = self._table.batch_get(found, consistent=consistent)
+        self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
 
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state of a recurring meter before a charge begins.
@@ -156,9 +171,9 @@ class StoredParts:
         return known
 
     def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
-        """Read when values were first seen."""
+        """Read when values were first seen, as it is now."""
         scope = keys.first_scope(key)
-        found = self._table.batch_get(Key(self._pk, scope + value) for value in values)
+        found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
         return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
 
     def _head(self, meter: Meter) -> Head:

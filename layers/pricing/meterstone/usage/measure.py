@@ -30,6 +30,9 @@ class Parts(Protocol):
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter, at least as far as the window reaches; None if nothing is stored."""
 
+    def read_again(self, charge: ChargePeriod) -> None:
+        """Have a charge's counter read anew, as it is now."""
+
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state of a recurring meter before a charge begins."""
 
@@ -46,7 +49,7 @@ class Parts(Protocol):
         """Read the values seen on days, both included: by day, each with a bit for every hour."""
 
     def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
-        """Read when values were first seen."""
+        """Read when values were first seen, as it is now."""
 
 
 def measure(parts: Parts, covered: Cover, window: Window, now: int) -> Cost:
@@ -201,16 +204,34 @@ def _value_at(parts: Parts, covered: Cover, at: int, now: int) -> State | None:
     charge = ChargePeriod(
         subscription, item, subscription.cadence(item).period_at(max(at - 1, covered.start))
     )
-    carried = parts.carried(charge)
     if at <= charge.region.start:
-        return carried
+        return parts.carried(charge)
     inside = cover(subscription, item, Window(charge.region.start, at), now)
     meter = _meter(item)
     if meter.aggregation is Aggregation.COUNT_UNIQUE:
-        firsts: State | None = _first_seen(parts, inside)
-    else:
-        firsts = merge_all_states(meter, _states(parts, inside))
-    return merge_states(meter, carried, firsts)
+        return _ever_seen(parts, inside, charge)
+    return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+
+
+def _ever_seen(parts: Parts, inside: Cover, charge: ChargePeriod) -> State | None:
+    """Count the values that were seen for the first time ever up to the end of a part of a charge.
+
+    A late event moves a value to an earlier day. One that moved away from the day that is cut, after the days
+    before were read, would be on neither: these are read again then.
+    """
+    meter = charge.meter
+
+    def before() -> State | None:
+        return merge_states(meter, parts.carried(charge), _on_whole_days(parts, inside))
+
+    found = before()
+    while inside.cut:
+        cut = _on_cut_days(parts, inside)
+        parts.read_again(charge)
+        if (again := before()) == found:
+            return merge_states(meter, found, cut)
+        found = again
+    return found
 
 
 def _distinct(parts: Parts, covered: Cover) -> Decimal:
@@ -220,7 +241,7 @@ def _distinct(parts: Parts, covered: Cover) -> Decimal:
     }
     charge = covered.days[0].charge if covered.days else None
     if len(charges) == 1 and charge is not None and covered.start == charge.region.start and not covered.cut:
-        return _first_seen(parts, covered)
+        return _on_whole_days(parts, covered)
     seen: set[str] = set()
     for days in covered.days:
         seen.update(*_days_values(parts, covered, days))
@@ -229,8 +250,8 @@ def _distinct(parts: Parts, covered: Cover) -> Decimal:
     return Decimal(len(seen))
 
 
-def _first_seen(parts: Parts, covered: Cover) -> Decimal:
-    """Count the values first seen in a cover that begins where its only charge does."""
+def _on_whole_days(parts: Parts, covered: Cover) -> Decimal:
+    """Count the values first seen on the whole days of a cover that begins where its only charge does."""
     total = ZERO
     for days in covered.days:
         counter = parts.counter(days.charge)
@@ -238,6 +259,12 @@ def _first_seen(parts: Parts, covered: Cover) -> Decimal:
             for day, state in counter.days.items():
                 if days.first <= day <= days.last and isinstance(state, Decimal):
                     total = add(total, state)
+    return total
+
+
+def _on_cut_days(parts: Parts, covered: Cover) -> Decimal:
+    """Count the values first seen on the days of a cover that are cut."""
+    total = ZERO
     for cut in covered.cut:
         values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
         firsts = parts.firsts(ledger_key(cut.charge), values)
