@@ -125,7 +125,7 @@ class MemoryTable(Table):
         """Read many items by key."""
         found: dict[Key, Row] = {}
         for key in dict.fromkeys(keys):
-            row = self.get(key)
+            row = self.get(key, consistent=consistent)
             if row is not None:
                 found[key] = row
         return found

@@ -5,7 +5,11 @@ from decimal import Decimal
 
 import pytest
 
+from memory_table import Faults, MemoryTable
 from meterstone.pricing.price import Price
+from meterstone.store.keys import Key
+from meterstone.store.rebuild import rebuild
+from meterstone.store.table import Row
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
@@ -13,8 +17,9 @@ from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import Catalogue
 from meterstone_cli.dynamodb import DynamoDB
+from recovering import Clock, refresh
 from scenario import ORGANIZATION, World
-from small_world import FLAT, START, call, check, meter, world_of
+from small_world import FLAT, START, call, check, meter, table_of, world_of
 
 NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 
@@ -85,3 +90,74 @@ def test_a_weighted_sum_is_divided_by_what_its_period_is_now(*, ends: bool) -> N
     load(world, after)
     roll_daily(world, END)
     check(world, usage, (0, 31 * DAY))
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "ends"),
+    [(Aggregation.SUM, False), (Aggregation.WEIGHTED_SUM, False), (Aggregation.WEIGHTED_SUM, True)],
+    ids=["a recurring value", "a level, renewed", "a level, ended"],
+)
+def test_a_rebuild_goes_by_a_catalogue_that_changes_meanwhile(
+    aggregation: Aggregation, *, ends: bool
+) -> None:
+    """At any of its writes: it may have read a subscription before the change, and count by it after."""
+    moment, changed = -1, True
+    while changed:
+        moment += 1
+        it = meter("it", aggregation, recurring=aggregation is Aggregation.SUM)
+        world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+        (subscription,) = world.scenario.subscriptions
+        both = [subscription, replace(subscription, end=CHANGE)]
+        before, after = both if ends else reversed(both)
+        load(world, before)
+        usage = [call("a", DAY, value=40)]
+        if aggregation is Aggregation.WEIGHTED_SUM:
+            usage.append(call("b", 3 * DAY, value=-40))
+        world.load("all", usage, NOW)
+        table, clock = table_of(world), Clock(NOW)
+        changed = False
+
+        def change(
+            number: int,
+            first: int = table.writes + moment,
+            table: MemoryTable = table,
+            world: World = world,
+            after: Subscription = after,
+        ) -> bool:
+            nonlocal changed
+            if number >= first:
+                table.faults = Faults()
+                load(world, after)
+                changed = True
+            return False
+
+        table.faults = Faults(unavailable=change)
+        assert rebuild(table, ORGANIZATION.id, clock.around).swapped
+        table.faults = Faults()
+        load(world, after)
+        refresh(world)
+        roll_daily(world, END)
+        check(world, usage)
+    assert moment > 10
+
+
+def test_the_clock_goes_by_the_catalogue_as_it_is() -> None:
+    """Not by what a reader that need not be up to date may still be told of a subscription just renewed."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+    (renewed,) = world.scenario.subscriptions
+    load(world, replace(renewed, end=CHANGE))
+    usage = [call("a", DAY, value=40)]
+    world.load("all", usage, NOW)
+    table = table_of(world)
+    plainly, behind = table.get, table.copy()
+
+    def get(key: Key, *, consistent: bool = False) -> Row | None:
+        return plainly(key) if consistent else behind.get(key)
+
+    load(world, renewed)
+    table.get = get  # type: ignore[method-assign]
+    world.load("nothing", [], NOW)
+    table.get = plainly  # type: ignore[method-assign]
+    roll_daily(world, END)
+    check(world, usage)

@@ -141,16 +141,21 @@ def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscripti
     for before, after in changed:
         for sk in sorted(set(_kept_by_the_clock(before, after))):
             for generation in generations:
-                table.update(
-                    Key(keys.usage(organization_id, generation.name, after.id), sk),
-                    "SET due_pk = :due, due_at = :at ADD v :one",
-                    {
-                        ":due": {"S": keys.due(organization_id, generation.name)},
-                        ":at": {"S": key_instant(ZERO_TIME)},
-                        ":one": {"N": "1"},
-                    },
-                    condition="attribute_exists(v)",
-                )
+                wake_ledger(table, organization_id, generation.name, after.id, sk)
+
+
+def wake_ledger(table: Table, organization_id: str, generation: str, subscription_id: str, sk: str) -> None:
+    """Have the clock look anew at the ledger whose head has a sort key, if there is one."""
+    table.update(
+        Key(keys.usage(organization_id, generation, subscription_id), sk),
+        "SET due_pk = :due, due_at = :at ADD v :one",
+        {
+            ":due": {"S": keys.due(organization_id, generation)},
+            ":at": {"S": key_instant(ZERO_TIME)},
+            ":one": {"N": "1"},
+        },
+        condition="attribute_exists(v)",
+    )
 
 
 def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[str]:

@@ -147,7 +147,11 @@ class ImportRun:
 
 def roll(table: Table, fold: Fold, now: int) -> None:
     """Publish what the clock has brought to an organization."""
-    fold.roll(lambda subscription_id: read_subscription(table, fold.organization_id, subscription_id), now)
+
+    def subscription_of(subscription_id: str) -> Subscription:
+        return read_subscription(table, fold.organization_id, subscription_id, consistent=True)
+
+    fold.roll(subscription_of, now)
 
 
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:

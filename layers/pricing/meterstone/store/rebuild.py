@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from meterstone import clock as wall
 from meterstone.store import keys
+from meterstone.store.admin import wake_ledger
 from meterstone.store.catalogue import Account, Generation, read_account, read_subscription
 from meterstone.store.compare import Difference, Generations, Place
 from meterstone.store.fold import Fold, Logged
@@ -26,11 +27,12 @@ from meterstone.store.import_records import refuse_open_imports
 from meterstone.store.lease import Busy, Lease, leased
 from meterstone.store.replay import Replay
 from meterstone.store.stream import rebuilt
-from meterstone.store.table import Action, Conflict, Item, Row, Table, integer, key_item, text
+from meterstone.store.table import Action, Conflict, Item, Refused, Row, Table, integer, key_item, text
 from meterstone.store.targets import Targets
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.ledger import Position
+from meterstone.usage.meter import Aggregation
 from meterstone.usage.subscription import Subscription
 
 SETTLES = MINUTE
@@ -90,13 +92,17 @@ class Rebuild:
             report.events += self._count_log(account, after, done)
             # Both as of one instant: what the clock has brought since it last published is no difference.
             now = self._around.clock()
-            self._roll(account.generation, now)
+            with suppress(Refused):
+                # What the live rollups would not take is no reason to keep them.
+                self._roll(account.generation, now)
             self._roll(after.name, now)
             report.differences = self._compare(account.generation, after.name)
             if not swap:
                 break
             # It fails when the catalogue has changed, which may have brought targets that were not counted.
             report.swapped = self._swap(account, after)
+            if not report.swapped:
+                self._wake(after.name)
         if report.swapped:
             self._roll(after.name, self._around.clock())
         self.close()
@@ -202,10 +208,26 @@ class Rebuild:
 
     def _roll(self, generation: str, now: int) -> None:
         def subscription_of(subscription_id: str) -> Subscription:
-            return read_subscription(self._table, self._organization_id, subscription_id)
+            return read_subscription(self._table, self._organization_id, subscription_id, consistent=True)
 
         folding = Fold(self._table, self._organization_id, generation)
         folding.roll(subscription_of, now, lambda _: self._lease.renew())
+
+    def _wake(self, generation: str) -> None:
+        """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
+        for subscription in self._renewing(self._generations.subscriptions()):
+            kept = {
+                item.meter.id
+                for item in subscription.line_items
+                if item.meter is not None
+                and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
+            }
+            pk = keys.usage(self._organization_id, generation, subscription.id)
+            for prefix in ("C#", "R#") if kept else ():
+                for row in self._table.query_prefix(pk, prefix, consistent=True):
+                    if "v" in row and text(row, "m") in kept:
+                        sk = text(row, "sk")
+                        wake_ledger(self._table, self._organization_id, generation, subscription.id, sk)
 
     def _compare(self, live: str, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
@@ -220,7 +242,7 @@ class Rebuild:
             found = self._generations.differences(live, after, self._renewing(found))
         return [difference for several in found.values() for difference in several]
 
-    def _renewing(self, places: Iterable[Place]) -> Iterator[Place]:
+    def _renewing[A](self, places: Iterable[A]) -> Iterator[A]:
         for number, place in enumerate(places):
             if number % _PLACES_BETWEEN_RENEWALS == 0:
                 self._lease.renew()
