@@ -12,19 +12,22 @@ from hypothesis import strategies as st
 from counting import answers, check_analytics, check_window, describe, examples, right_answers
 from memory_table import Faults, Killed
 from meterstone.store.event_log import EventLog, Outcome
+from meterstone.store.imports import Source, close_import
 from meterstone.store.lease import Busy
 from meterstone.store.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.recovery import list_unmatched
 from meterstone.store.replay import KEPT, replay
-from meterstone.store.table import Table
+from meterstone.store.table import Refused, Table
 from meterstone.store.withdraw import WithdrawReport, withdraw
 from meterstone.usage.arrival import Arrival, Target
-from meterstone.usage.instant import HOUR
-from meterstone.usage.meter import Event
+from meterstone.usage.instant import DAY, HOUR
+from meterstone.usage.meter import Aggregation, Event
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
 from recovering import (
     SECOND,
     WAIT,
+    Clock,
     Stream,
     check,
     half_imported,
@@ -35,7 +38,9 @@ from recovering import (
     streaming,
     write,
 )
-from scenario import ORGANIZATION, Batch, Scenario, Usage, World, oracles, scenarios
+from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
+from small_world import FLAT, call, meter, world_of
+from small_world import START as SMALL_START
 from stored import rich
 
 
@@ -347,3 +352,33 @@ def test_an_unknown_organization_is_said_to_be_unknown(command: Callable[[Table,
     with pytest.raises(Busy, match="the organization nobody has no catalogue"):
         command(world.table, stream.clock.around)
     assert memory(world).items() == before
+
+
+def test_a_ledger_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock has made it too large. An import says so and is through, and what is at fault can be withdrawn."""
+    monkeypatch.setattr("memory_table.DIGITS", 18)
+    level = meter("level", Aggregation.WEIGHTED_SUM)
+    world = world_of(BillingPeriod.MONTHLY, [(level, FLAT)], SMALL_START + 5 * DAY)
+    clock = Clock(world.scenario.end)
+    usage = [call("bad", DAY, value=100_000), call("good", 4 * DAY, value=31)]
+    world.load("first", usage[:1], SMALL_START + DAY)
+    refused = "sub, meter level: a number of more than 18 digits"
+    with pytest.raises(Refused, match=refused):
+        world.load("second", usage[1:], clock.now)
+    with pytest.raises(Refused, match=refused):
+        world.load("second", usage[1:], clock.now)
+    table, begun = memory(world), memory(world).writes
+    table.faults = Faults(before=begun + 1)
+    with pytest.raises(Killed):
+        world.load("third", [], clock.now)
+    table.faults = Faults()
+    with pytest.raises(Refused, match=refused):
+        close_import(table, ORGANIZATION.id, Source("third", digest("third")), clock.now)
+    report = withdraw(table, ORGANIZATION.id, usage[0].target, ["bad"], clock.around)
+    assert report.rebuilt is not None
+    assert report.rebuilt.swapped
+    refresh(world)
+    world.roll(clock.now)
+    check_analytics(world, (usage[1],), clock.now)

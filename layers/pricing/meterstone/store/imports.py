@@ -91,8 +91,9 @@ class Importer:
             for each, reason in _import(run, batch, now, report):
                 refuse(each.line, each, reason)
             run.move(run.record._replace(line=batch[-1].line))
-        run.roll()
+        # First it is through: no import waits for a ledger that the rollups would not take.
         run.move(run.record._replace(done=True))
+        run.roll()
         return report
 
 
@@ -125,8 +126,8 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
                 owning = [each for each in run.subscriptions(target) if each.span.holds(held.event.at)]
                 taken.append(Taken(Entry(at, target, held.event), owning, before=True))
     counts = run.count(sorted(taken, key=lambda each: each.entry.position))
-    run.roll()
     run.move(run.record._replace(closed=run.record.run, taken=last))
+    run.roll()
     return Closed(run.record, counts)
 
 
