@@ -7,9 +7,10 @@ import pytest
 
 from memory_table import Faults, MemoryTable
 from meterstone.pricing.price import Price
+from meterstone.store import keys
 from meterstone.store.keys import Key
 from meterstone.store.rebuild import rebuild
-from meterstone.store.table import Row
+from meterstone.store.table import Item, Row
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
@@ -139,6 +140,57 @@ def test_a_rebuild_goes_by_a_catalogue_that_changes_meanwhile(
         roll_daily(world, END)
         check(world, usage)
     assert moment > 10
+
+
+@pytest.mark.parametrize("written", range(14))
+def test_a_rebuild_waits_for_a_catalogue_that_is_being_written(
+    written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun before the rebuild counts, a subscription of it is written meanwhile, and its end much later."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+    (renewed,) = world.scenario.subscriptions
+    load(world, replace(renewed, end=CHANGE))
+    usage = [call("a", DAY, value=40)]
+    world.load("all", usage, NOW)
+    table, clock = table_of(world), Clock(NOW)
+    plainly, moment = table.update, -1
+    profile = keys.organization(ORGANIZATION.id, "profile")
+    ends: list[tuple[str, Item]] = []
+
+    def update(key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
+        if expression.startswith("SET loading_at"):
+            return True
+        if key == profile and "REMOVE loading_at" in expression:
+            ends.append((expression, values))
+            return True
+        return plainly(key, expression, values, condition=condition)
+
+    def meanwhile(_: int) -> bool:
+        nonlocal moment
+        moment += 1
+        table.faults = Faults()
+        if moment == written:
+            load(world, renewed)
+        elif moment == written + 30:
+            plainly(profile, *ends[0])
+            ends.append(ends[0])
+        if len(ends) < 2:
+            plainly(profile, "SET loading_at = :now", {":now": {"N": str(clock.now)}})
+        table.faults = Faults(unavailable=meanwhile)
+        return False
+
+    monkeypatch.setattr("meterstone.clock.now", clock)
+    began: Item = {":now": {"N": str(NOW)}, ":one": {"N": "1"}}
+    plainly(profile, "SET loading_at = :now ADD ver :one", began)
+    table.update = update  # type: ignore[method-assign]
+    table.faults = Faults(unavailable=meanwhile)
+    assert rebuild(table, ORGANIZATION.id, clock.around).swapped
+    table.faults = Faults()
+    assert len(ends) == 2
+    refresh(world)
+    roll_daily(world, END)
+    check(world, usage)
 
 
 def test_the_clock_goes_by_the_catalogue_as_it_is() -> None:

@@ -46,7 +46,7 @@ _LONGEST_SLEEP = 20 * _SECOND
 _COUNTED_TOGETHER = 2000
 _COMPARISONS = 4
 _PLACES_BETWEEN_RENEWALS = 200
-_BETWEEN_COMPARISONS = 2 * _SECOND
+_BETWEEN_LOOKS = 2 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Rebuild:
         self._pass(after.cut + SETTLES)
         done: set[Target] = set()
         while not report.swapped:
-            account = self._account()
+            account = self._settled_account()
             report.events += self._count_log(account, after, done)
             # Both as of one instant: what the clock has brought since it last published is no difference.
             now = self._around.clock()
@@ -238,7 +238,7 @@ class Rebuild:
         for _ in range(_COMPARISONS):
             if not found:
                 break
-            self._pass(self._around.clock() + _BETWEEN_COMPARISONS)
+            self._pass(self._around.clock() + _BETWEEN_LOOKS)
             found = self._generations.differences(live, after, self._renewing(found))
         return [difference for several in found.values() for difference in several]
 
@@ -291,6 +291,16 @@ class Rebuild:
     def _profile(self) -> Row:
         key = keys.organization(self._organization_id, "profile")
         return self._table.get(key, consistent=True) or {}
+
+    def _settled_account(self) -> Account:
+        """Give the account when its catalogue is not being written: its version tells of a change from then on."""
+        account = self._account()
+        if account.unsettled(self._around.clock()):
+            self._around.progress("waiting for the catalogue to be written")
+        while account.unsettled(self._around.clock()):
+            self._pass(self._around.clock() + _BETWEEN_LOOKS)
+            account = self._account()
+        return account
 
     def _account(self) -> Account:
         account = read_account(self._table, self._organization_id, consistent=True)
