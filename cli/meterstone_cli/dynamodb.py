@@ -108,6 +108,10 @@ class DynamoDB:
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
         self._refuse_a_wrong_clock()
+        account = read_account(self.table, catalogue.organization.id, consistent=True)
+        if account is not None and account.next is not None:
+            # It does not come back to the events that it has counted by the catalogue as it was.
+            raise BackendBusy("a rebuild is running, or was stopped: load when it is through, or given up")
         entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
         entries += [("plan", plan.code, plan) for plan in catalogue.plans]
         entries += [("price", price.id, price) for price in catalogue.prices]

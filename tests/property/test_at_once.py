@@ -17,6 +17,7 @@ from meterstone.store.import_records import Source
 from meterstone.store.imports import Given, Importer
 from meterstone.store.keys import Key
 from meterstone.store.lease import Busy
+from meterstone.store.rebuild import rebuild
 from meterstone.store.replay import replay
 from meterstone.store.stream import StreamFold
 from meterstone.store.table import StoreUnavailable
@@ -26,6 +27,7 @@ from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
+from meterstone_cli.backend import BackendBusy
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.dynamodb import DynamoDB
 from recovering import Clock, write
@@ -256,6 +258,24 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str) -> None:
     it.world.scenario = BOTH
     run()
     check_analytics(it.world, CUSTOMERS, NOW)
+
+
+def test_no_catalogue_is_loaded_while_a_rebuild_counts_by_the_one_before() -> None:
+    it = folding(KNOWN)
+    clock_of_rebuild = Clock(NOW)
+    changed = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, end=NOW + 60 * DAY),))
+    refused: list[str] = []
+
+    def load(_: str) -> None:
+        try:
+            DynamoDB(it.table).write_catalogue(changed)
+        except BackendBusy as error:
+            refused.append(str(error))
+
+    rebuild(it.table, ORGANIZATION.id, replace(clock_of_rebuild.around, progress=load))
+    assert refused
+    assert {each.partition(":")[0] for each in refused} == {"a rebuild is running, or was stopped"}
+    DynamoDB(it.table).write_catalogue(changed)
 
 
 def test_no_command_counts_by_half_a_catalogue() -> None:

@@ -6,7 +6,6 @@ from decimal import Decimal
 import pytest
 
 from memory_table import Faults, MemoryTable
-from meterstone.pricing.price import Price
 from meterstone.store import keys
 from meterstone.store.keys import Key
 from meterstone.store.rebuild import rebuild
@@ -16,9 +15,7 @@ from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
-from meterstone_cli.catalogue import Catalogue
-from meterstone_cli.dynamodb import DynamoDB
-from recovering import Clock, refresh
+from recovering import Clock, refresh, write
 from scenario import ORGANIZATION, World
 from small_world import FLAT, START, call, check, meter, table_of, world_of
 
@@ -26,13 +23,9 @@ NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 
 
 def load(world: World, subscription: Subscription) -> None:
-    """Store a subscription as the command does."""
+    """Store a subscription as a load does that has begun, whatever begins meanwhile."""
     world.scenario = replace(world.scenario, subscriptions=(subscription,))
-    prices: dict[str, Price] = {item.price.id: item.price for item in subscription.line_items}
-    catalogue = Catalogue(
-        ORGANIZATION, (), (), world.scenario.meters, tuple(prices.values()), (subscription,)
-    )
-    DynamoDB(world.table).write_catalogue(catalogue)
+    write(world, world.scenario)
 
 
 def roll_daily(world: World, until: int) -> None:
