@@ -55,12 +55,16 @@ def _one_line_errors() -> Iterator[None]:
     except Busy as error:
         raise BackendBusy(str(error)) from error
     except StoreUnavailable as error:
-        raise BackendUnavailable(f"the table does not answer: {error}") from error
+        # That there are no credentials, or which address does not answer, is said by the client alone.
+        reason = error.__cause__ if isinstance(error.__cause__, BotoCoreError) else error
+        raise BackendUnavailable(f"the table does not answer: {reason}") from error
     except Refused as error:
         raise BackendUnavailable(f"the table would not take it: {error}") from error
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            raise BackendUnavailable("there is no such table: make it first") from error
+            raise BackendUnavailable(
+                "there is no table of that name here: say which with --table or TABLE_NAME, or `table create` it"
+            ) from error
         raise BackendUnavailable(str(error)) from error
     except BotoCoreError as error:
         raise BackendUnavailable(str(error)) from error
@@ -78,6 +82,11 @@ class DynamoDB:
     def create_table(self) -> bool:
         """Make the table; False if it is there already."""
         return admin.create_table(self.table)
+
+    @_one_line_errors()
+    def has_catalogue(self, organization_id: str) -> bool:
+        """Tell whether a catalogue of the organization is stored."""
+        return read_account(self.table, organization_id, consistent=True) is not None
 
     @_one_line_errors()
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
@@ -218,7 +227,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def poison(self) -> Sequence[PoisonRecord]:
-        """List the stream's records that could not be read."""
+        """List the stream's records that could not be read, and those of events that the table would not take."""
         return [
             PoisonRecord(each.digest, each.reason, each.since, each.record)
             for each in list_poison(self.table)

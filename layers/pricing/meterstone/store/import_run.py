@@ -153,5 +153,7 @@ def roll(table: Table, fold: Fold, now: int) -> None:
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:
     account = read_account(table, organization_id, consistent=True)
     if account is None or account.next is not None:
-        raise Busy("a rebuild is running, or was stopped: import when it is through, or given up")
+        raise Busy(
+            "a rebuild is running, or was stopped: import when it is through, or given up (rebuild --abandon)"
+        )
     return account
