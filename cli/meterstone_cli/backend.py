@@ -192,7 +192,7 @@ class Backend(Protocol):
         """
 
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
-        """List the imports, those that were last run first before the others."""
+        """List the imports, in the order in which they were last run."""
 
     def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
         """Count what an import has logged, and be done with it; None if it was read to its end.

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.pricing.price import Price
-from meterstone.store import admin, import_records
+from meterstone.store import admin, api_keys, import_records
 from meterstone.store.catalogue import Account, read_account, read_subscriptions
 from meterstone.store.import_records import Records
 from meterstone.store.imports import Given, Importer, Source, close_import
@@ -177,7 +177,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
-        """List the imports, those that were last run first before the others."""
+        """List the imports, in the order in which they were last run."""
         return [_import(each) for each in Records.read(self.table, organization_id).all]
 
     @_one_line_errors()
@@ -194,7 +194,7 @@ class DynamoDB:
     @_one_line_errors()
     def create_key(self, organization_id: str, name: str) -> NewKey:
         """Make an API key of an organization."""
-        key, key_id = admin.create_key(self.table, organization_id, name, clock.now())
+        key, key_id = api_keys.create_key(self.table, organization_id, name, clock.now())
         return NewKey(key, key_id)
 
     @_one_line_errors()
@@ -202,13 +202,13 @@ class DynamoDB:
         """Give all keys, revoked ones among them."""
         return [
             KeyRecord(key.id, key.organization_id, key.name, key.created_at, key.revoked_at)
-            for key in admin.list_keys(self.table)
+            for key in api_keys.list_keys(self.table)
         ]
 
     @_one_line_errors()
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""
-        return admin.revoke_key(self.table, key_id, clock.now())
+        return api_keys.revoke_key(self.table, key_id, clock.now())
 
     @_one_line_errors()
     def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:

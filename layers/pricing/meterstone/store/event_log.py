@@ -25,15 +25,15 @@ import msgspec
 
 from meterstone.store import keys
 from meterstone.store.keys import Key
-from meterstone.store.table import Action, Conflict, Item, Table, key_item
+from meterstone.store.table import ACTIONS, Action, Conflict, Item, Table, key_item
 from meterstone.usage.arrival import Arrival, Outcome, Target, content
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 
 __all__ = ["IN_FLIGHT", "MOST_TOGETHER", "Appended", "Entry", "EventLog", "Outcome", "Target", "at_once"]
 
-MOST_TOGETHER = 100
-"""Events that can be logged all or none: the actions of a transaction."""
+MOST_TOGETHER = ACTIONS
+"""Events that can be logged all or none."""
 
 IN_FLIGHT = 10
 """Puts under way at once: the connections that the client keeps."""
