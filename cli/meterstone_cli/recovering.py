@@ -109,6 +109,9 @@ def rebuild(
 ) -> None:
     """Count all events anew from the log, list what differs, and put it in place. Takes 3 minutes and more.
 
+    Of what differs are listed the item of the table with its attribute, what it held and what it holds now, parted
+    by tabs; `-` is nothing.
+
     Both endpoints answer meanwhile, and events come in; imports and replays are refused. Stopped, it is run
     again, or given up.
     """

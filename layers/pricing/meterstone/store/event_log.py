@@ -7,7 +7,7 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 |---|---|---|---|
 | `id` | transaction id | | |
 | `e` | content: name, time (null if the client gave none) and properties | | |
-| `w` | withdrawn: the id is not free again | | |
+| `w` | when it was withdrawn, if it was: the id is not free again | | |
 | `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |
 | `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
