@@ -4,7 +4,7 @@ import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter, process_time
+from time import process_time
 
 #: The columns beside a figure, where it has them: what the rest of the time is, and what was read.
 COLUMNS = ("p50 ms", "p99 ms", "store ms", "own ms", "items", "bytes", "read units", "write units")
@@ -37,14 +37,16 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def wall_ms(call: Callable[[], object], rounds: int) -> list[float]:
-    """Time a call so often, in milliseconds of wall time."""
-    return _timed(call, rounds, perf_counter)
-
-
 def cpu_ms(call: Callable[[], object], rounds: int) -> list[float]:
     """Time a call so often, in milliseconds of this process's CPU."""
-    return _timed(call, rounds, process_time)
+    call()
+    gc.collect()
+    times = []
+    for _ in range(rounds):
+        started = process_time()
+        call()
+        times.append((process_time() - started) * 1000)
+    return times
 
 
 def per_second(call: Callable[[], object], calls: int, rounds: int = 7) -> float:
@@ -55,14 +57,3 @@ def per_second(call: Callable[[], object], calls: int, rounds: int = 7) -> float
             call()
 
     return calls / statistics.median(cpu_ms(many, rounds)) * 1000
-
-
-def _timed(call: Callable[[], object], rounds: int, clock: Callable[[], float]) -> list[float]:
-    call()
-    gc.collect()
-    times = []
-    for _ in range(rounds):
-        started = clock()
-        call()
-        times.append((clock() - started) * 1000)
-    return times

@@ -15,7 +15,8 @@ from benchmarks import world
 from memory_table import MemoryTable
 from meterstone.pricing.money import ZERO, plain
 from meterstone.store import keys
-from meterstone.store.admin import create_key, write_catalogue
+from meterstone.store.admin import write_catalogue
+from meterstone.store.api_keys import create_key
 from meterstone.store.catalogue import Account, read_account
 from meterstone.store.event_log import Target
 from meterstone.store.fold import Fold, Logged

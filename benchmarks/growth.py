@@ -36,7 +36,6 @@ class SharedTable(WeighedTable):
         #: Transactions cancelled because of another one on the same item, by the kind of item; and versions that
         #: had moved since they were read.
         self.conflicts: Counter[str] = Counter()
-        self.tries = 0
         self._guard = threading.Lock()
         self._turn = threading.Condition(self._guard)
         self._held: set[Key] = set()
@@ -55,7 +54,6 @@ class SharedTable(WeighedTable):
         """Write all or nothing, when no other transaction holds an item of it."""
         wanted = {_key(action) for action in actions}
         with self._turn:
-            self.tries += 1
             kinds = set[str]()
             while met := self._held & wanted:
                 kinds.add(_kind(met))

@@ -14,7 +14,7 @@ from benchmarks.handlers import Nowhere, load
 
 from memory_table import MemoryTable
 from meterstone import clock
-from meterstone.store.admin import create_key
+from meterstone.store.api_keys import create_key
 from meterstone.store.intake import Intake
 from meterstone.store.keys import Key
 from meterstone.store.stream import StreamFold, StreamReport

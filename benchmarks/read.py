@@ -10,7 +10,7 @@ from benchmarks.figures import Figure, Part
 from benchmarks.filling import account, catalogue, fill, given
 from benchmarks.handlers import Event, Functions
 
-from meterstone.store.admin import create_key
+from meterstone.store.api_keys import create_key
 from meterstone.store.imports import Importer, Source
 from meterstone.store.table import Table
 from meterstone.usage.subscription import Subscription

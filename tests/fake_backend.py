@@ -65,6 +65,10 @@ class FakeBackend:
         made, self.made = self.made, True
         return not made
 
+    def has_catalogue(self, organization_id: str) -> bool:
+        self._check()
+        return organization_id in self.catalogues
+
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
         self._check()
         return self.catalogues.get(organization_id)

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from meterstone import clock
 from meterstone.usage.instant import format_instant
 from meterstone_cli import engine, local, recovering
-from meterstone_cli.backend import Backend, BackendBusy, BackendUnavailable
+from meterstone_cli.backend import Backend, BackendBusy, BackendUnavailable, demand_catalogue
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
@@ -28,6 +28,7 @@ INTERRUPTED = 128 + signal.SIGINT
 _ENGINE_PORT = 8766
 _MOST_SHOWN = 20
 _TRACEBACK = "METERSTONE_TRACEBACK"
+_WHERE_FROM = "Region and credentials come from the environment; `start` prints those of its own table."
 
 
 class _Edge(TyperGroup):
@@ -96,7 +97,7 @@ def open_backend(name: str) -> Backend:
     try:
         return DynamoDB(Table.from_environment())
     except BotoCoreError as error:
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailable(f"{error} {_WHERE_FROM}") from error
 
 
 @app.command()
@@ -159,7 +160,7 @@ def load_command(
     ] = False,
     table_name: TableName = "meterstone",
 ) -> None:
-    """Load a catalogue. All of it is checked first; what is stored already is not changed.
+    """Load a catalogue. All of it is checked first; the same one again changes nothing.
 
     What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
     are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
@@ -200,13 +201,15 @@ def import_command(
 ) -> None:
     """Count the events of files, each once however often it comes.
 
+    A row of JSONL is an object with transaction_id, code, external_subscription_id (or external_customer_id),
+    timestamp (RFC 3339, or seconds since 1970) and properties. CSV has the same names in its header row; its
+    other columns are the properties.
+
     A row that is not taken is put aside, in FILE.aside.jsonl, with its line and the reason; the exit status is
     then 1. Correct what stands there and import that file.
     """
     backend = open_backend(table_name)
-    if backend.organization_catalogue(organization) is None:
-        say(f"organization {organization} has no catalogue: load one first")
-        raise typer.Exit(REFUSED)
+    demand_catalogue(backend, organization)
     reports = []
     for path in files:
         report = import_file(backend, organization, path, clock.now(), aside)
@@ -224,7 +227,9 @@ def create_key(
     table_name: TableName = "meterstone",
 ) -> None:
     """Make an API key and print it, this once: only its SHA-256 is stored."""
-    made = open_backend(table_name).create_key(organization, name)
+    backend = open_backend(table_name)
+    demand_catalogue(backend, organization)
+    made = backend.create_key(organization, name)
     say(f"key {made.id} of organization {organization}; it is shown once:")
     typer.echo(made.key)
 

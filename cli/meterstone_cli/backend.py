@@ -110,7 +110,7 @@ class UnmatchedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PoisonRecord:
-    """A stream's record that could not be read, as JSON; why, and since when it is set aside (microseconds)."""
+    """A stream's record that was set aside, as JSON; why, and since when (microseconds)."""
 
     id: str
     reason: str
@@ -157,6 +157,9 @@ class Backend(Protocol):
     def create_table(self) -> bool:
         """Make the table; False if it is there already."""
 
+    def has_catalogue(self, organization_id: str) -> bool:
+        """Tell whether a catalogue of the organization is stored."""
+
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
         """Give the stored catalogue, None if the organization has none."""
 
@@ -189,7 +192,7 @@ class Backend(Protocol):
         """
 
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
-        """List the imports, those that were last run first before the others."""
+        """List the imports, in the order in which they were last run."""
 
     def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
         """Count what an import has logged, and be done with it; None if it was read to its end.
@@ -210,7 +213,7 @@ class Backend(Protocol):
         """List the events that no line item is for."""
 
     def poison(self) -> Iterable[PoisonRecord]:
-        """List the stream's records that could not be read."""
+        """List the stream's records that could not be read, and those of events that the table would not take."""
 
     def replay(self, organization_id: str) -> Replayed:
         """Count the events that a line item is for by now. Raises `BackendBusy`."""
@@ -231,3 +234,9 @@ class Backend(Protocol):
         self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
     ) -> Withdrawn:
         """Withdraw events of `whose`: `s` or `c`, and a subscription's or customer's id. Raises `BackendBusy`."""
+
+
+def demand_catalogue(backend: Backend, organization_id: str) -> None:
+    """Raise `BackendBusy` if the organization has no catalogue: its id may be mistyped."""
+    if not backend.has_catalogue(organization_id):
+        raise BackendBusy(f"the organization {organization_id} has no catalogue: load one first")

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.pricing.price import Price
-from meterstone.store import admin, import_records
+from meterstone.store import admin, api_keys, import_records
 from meterstone.store.catalogue import Account, read_account, read_subscriptions
 from meterstone.store.import_records import Records
 from meterstone.store.imports import Given, Importer, Source, close_import
@@ -55,12 +55,16 @@ def _one_line_errors() -> Iterator[None]:
     except Busy as error:
         raise BackendBusy(str(error)) from error
     except StoreUnavailable as error:
-        raise BackendUnavailable(f"the table does not answer: {error}") from error
+        # That there are no credentials, or which address does not answer, is said by the client alone.
+        reason = error.__cause__ if isinstance(error.__cause__, BotoCoreError) else error
+        raise BackendUnavailable(f"the table does not answer: {reason}") from error
     except Refused as error:
         raise BackendUnavailable(f"the table would not take it: {error}") from error
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            raise BackendUnavailable("there is no such table: make it first") from error
+            raise BackendUnavailable(
+                "there is no table of that name here: say which with --table or TABLE_NAME, or `table create` it"
+            ) from error
         raise BackendUnavailable(str(error)) from error
     except BotoCoreError as error:
         raise BackendUnavailable(str(error)) from error
@@ -78,6 +82,11 @@ class DynamoDB:
     def create_table(self) -> bool:
         """Make the table; False if it is there already."""
         return admin.create_table(self.table)
+
+    @_one_line_errors()
+    def has_catalogue(self, organization_id: str) -> bool:
+        """Tell whether a catalogue of the organization is stored."""
+        return read_account(self.table, organization_id, consistent=True) is not None
 
     @_one_line_errors()
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
@@ -172,7 +181,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
-        """List the imports, those that were last run first before the others."""
+        """List the imports, in the order in which they were last run."""
         return [_import(each) for each in Records.read(self.table, organization_id).all]
 
     @_one_line_errors()
@@ -189,7 +198,7 @@ class DynamoDB:
     @_one_line_errors()
     def create_key(self, organization_id: str, name: str) -> NewKey:
         """Make an API key of an organization."""
-        key, key_id = admin.create_key(self.table, organization_id, name, clock.now())
+        key, key_id = api_keys.create_key(self.table, organization_id, name, clock.now())
         return NewKey(key, key_id)
 
     @_one_line_errors()
@@ -197,13 +206,13 @@ class DynamoDB:
         """Give all keys, revoked ones among them."""
         return [
             KeyRecord(key.id, key.organization_id, key.name, key.created_at, key.revoked_at)
-            for key in admin.list_keys(self.table)
+            for key in api_keys.list_keys(self.table)
         ]
 
     @_one_line_errors()
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""
-        return admin.revoke_key(self.table, key_id, clock.now())
+        return api_keys.revoke_key(self.table, key_id, clock.now())
 
     @_one_line_errors()
     def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
@@ -222,7 +231,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def poison(self) -> Sequence[PoisonRecord]:
-        """List the stream's records that could not be read."""
+        """List the stream's records that could not be read, and those of events that the table would not take."""
         return [
             PoisonRecord(each.digest, each.reason, each.since, each.record)
             for each in list_poison(self.table)

@@ -101,7 +101,7 @@ class _Kept:
         self._path = path
         self._organization_id = read_catalogue(DEMO / "catalogue")[0].organization.id
         self._values: dict[str, Any] = {}
-        if path.exists() and backend.organization_catalogue(self._organization_id) is not None:
+        if path.exists() and backend.has_catalogue(self._organization_id):
             self._values = json.loads(path.read_text())
         self.ends: int = self._values.setdefault("ends", clock.now())
         self._write()

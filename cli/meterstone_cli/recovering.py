@@ -16,6 +16,7 @@ from meterstone_cli.backend import (
     Rebuilt,
     Replayed,
     UnmatchedEvent,
+    demand_catalogue,
 )
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.progress import say
@@ -24,6 +25,7 @@ REFUSED = 1
 NOT_UNDERSTOOD = 2
 
 _DIGITS = 16
+_WHOSE = {"s": "subscription", "c": "customer"}
 
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
@@ -39,8 +41,13 @@ def unmatched(
     table_name: TableName = "meterstone",
 ) -> None:
     """List events that no line item is for: id, whose, code, time, since when, parted by tabs."""
-    for each in _open(ctx, table_name).unmatched(organization):
+    backend = _open(ctx, table_name)
+    listed = False
+    for each in backend.unmatched(organization):
+        listed = True
         typer.echo(_json(each) if as_json else _line(each))
+    if not listed:
+        demand_catalogue(backend, organization)
 
 
 @app.command("imports")
@@ -66,13 +73,19 @@ def imports(
     if close is not None:
         _close(backend, organization, close)
         return
-    for each in backend.imports(organization):
+    found = backend.imports(organization)
+    if not found:
+        demand_catalogue(backend, organization)
+    for each in found:
         typer.echo(_json_of_import(each) if as_json else _line_of_import(each))
 
 
 @app.command("poison")
 def poison(ctx: typer.Context, as_json: Json = False, table_name: TableName = "meterstone") -> None:
-    """List the stream's records that could not be read: id, since when, reason, parted by tabs."""
+    """List the stream's records that were set aside: id, since when, reason, parted by tabs.
+
+    They could not be read, or the table would not take them; no event in them is counted.
+    """
     for each in _open(ctx, table_name).poison():
         line = "\t".join((each.id, format_instant(each.since), _printable(each.reason)))
         typer.echo(_json(each) if as_json else line)
@@ -96,9 +109,15 @@ def rebuild(
 ) -> None:
     """Count all events anew from the log, list what differs, and put it in place. Takes 3 minutes and more.
 
+    Of what differs are listed the item of the table with its attribute, what it held and what it holds now, parted
+    by tabs; `-` is nothing.
+
     Both endpoints answer meanwhile, and events come in; imports and replays are refused. Stopped, it is run
     again, or given up.
     """
+    if dry_run and abandon:
+        say("--dry-run compares, --abandon gives up: name one of them")
+        raise typer.Exit(NOT_UNDERSTOOD)
     backend = _open(ctx, table_name)
     if abandon:
         backend.abandon_rebuild(organization, say)
@@ -125,7 +144,8 @@ def withdraw(
 ) -> None:
     """Withdraw events: kept in the log, marked, counted nowhere any more. Their ids stay taken.
 
-    Their effect is taken out by a rebuild. The exit status is 1 if an id is not in the log.
+    Their effect is taken out by a rebuild, which takes 3 minutes and more. The exit status is 1 if an id is not
+    in the log, under that subscription or customer.
     """
     if (subscription is None) == (customer is None):
         say("name either a --subscription or a --customer")
@@ -138,7 +158,7 @@ def withdraw(
     elif found.now or found.before:
         typer.echo("they count as before until `rebuild` is run")
     for each in found.unknown:
-        say(f"there is no event {_printable(each)}")
+        say(f"there is no event {_printable(each)} of {_WHOSE[whose[0]]} {_printable(whose[1])}")
     if found.unknown:
         raise typer.Exit(REFUSED)
 

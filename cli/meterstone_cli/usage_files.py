@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
@@ -87,13 +88,12 @@ class UnreadableUsage(ValueError):  # noqa: N818 - it says what the file is
 def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
     """Read a file's rows in order, each with its line number, counted from 1; empty lines are no rows.
 
-    Memory does not grow with the file. Raises `UnreadableUsage`, at the point where reading fails.
+    Memory does not grow with the file. Raises `UnreadableUsage`: at once if not even the first row can be read,
+    so that nothing is begun with such a file, and else at the point where reading fails.
     """
-    match _kind(path):
-        case "csv":
-            return _read_csv(path, now)
-        case _:
-            return _read_json(path, now)
+    rows = _read_csv(path, now) if _kind(path) == "csv" else _read_json(path, now)
+    first = next(rows, None)
+    return rows if first is None else chain((first,), rows)
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from meterstone import clock
 from meterstone.store import Store
-from meterstone.store.admin import create_key
+from meterstone.store.api_keys import create_key
 from meterstone.store.table import Table
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, SECOND, format_instant

@@ -8,12 +8,14 @@ import pytest
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.usage.calendar import BucketSize
-from meterstone.usage.meter import Filter
+from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.problem import Refused
+from meterstone_cli.usage_files import UsageEvent, read_usage
 
 SECOND = 1_000_000
+SMALL = Path(__file__).parents[3] / "examples" / "small"
 JANUARY = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
 
 GOOD = {
@@ -384,3 +386,17 @@ def test_what_is_not_utf_8(tmp_path: Path) -> None:
     folder = write(tmp_path)
     (folder / "plans.yaml").write_bytes(b"- {code: \xff}")
     assert problems(folder)[0] == "plans.yaml: is not UTF-8 (byte 9)"
+
+
+def test_the_small_example_has_an_event_for_each_of_its_meters() -> None:
+    catalogue, _ = read_catalogue(SMALL / "catalogue")
+    (subscription,) = catalogue.subscriptions
+    assert {item.meter for item in subscription.line_items} == set(catalogue.meters)
+    rows = [row for path in sorted(SMALL.glob("usage.*")) for _, row in read_usage(path, JANUARY * 2)]
+    events = [row for row in rows if isinstance(row, UsageEvent)]
+    assert len(events) == len(rows) == 4
+    for each in events:
+        assert (each.subscription or each.customer) in (subscription.external_id, subscription.customer_id)
+        assert subscription.span.holds(each.event.at)
+        for meter in catalogue.meters:
+            assert isinstance(meter.observe(each.event), Observation)

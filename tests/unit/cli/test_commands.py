@@ -348,12 +348,51 @@ def test_what_was_put_aside_is_never_overwritten(backend: FakeBackend, folder: P
     assert json.loads((tmp_path / "usage.jsonl.aside.2.jsonl").read_text())["row"] == "oh no"
 
 
-@pytest.mark.usefixtures("backend")
-def test_usage_of_an_organization_without_catalogue_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "u.csv").write_text("")
-    result = run("import", tmp_path / "u.csv", "-o", ORGANIZATION)
-    assert result.exit_code == program.REFUSED
-    assert result.stderr == f"organization {ORGANIZATION} has no catalogue: load one first\n"
+@pytest.mark.parametrize(
+    "command", [("import", __file__), ("keys", "create"), ("unmatched",), ("imports",)], ids=" ".join
+)
+def test_an_organization_without_catalogue_is_said_to_have_none(
+    backend: FakeBackend, command: tuple[str, ...]
+) -> None:
+    """Its id may be mistyped: nothing is listed as if there were nothing, and no key made that opens nothing."""
+    result = run(*command, "-o", ORGANIZATION)
+    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert result.stderr == f"the organization {ORGANIZATION} has no catalogue: load one first\n"
+    assert not backend.keys
+
+
+@pytest.mark.parametrize("command", ["unmatched", "imports"])
+def test_nothing_is_listed_where_there_is_nothing(backend: FakeBackend, folder: Path, command: str) -> None:
+    run("load", folder)
+    result = run(command, "-o", ORGANIZATION)
+    assert (result.exit_code, result.output) == (0, "")
+    assert backend.written == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("u.csv", b"a,b\n1,2\n", "its header row has no column transaction_id or event_id"),
+        ("u.jsonl.gz", b"junk", "breaks off after line 0: Not a gzipped file (b'ju')"),
+    ],
+)
+def test_no_import_is_begun_of_a_file_that_cannot_be_read(
+    backend: FakeBackend,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+    reason: str,
+) -> None:
+    """It would stay open, and stand in the way of every rebuild."""
+    run("load", folder)
+    begun: list[object] = []
+    monkeypatch.setattr(backend, "import_events", lambda *given, **_: begun.append(given))
+    (tmp_path / name).write_bytes(content)
+    result = run("import", tmp_path / name, "-o", ORGANIZATION)
+    assert (result.exit_code, result.stdout, begun) == (program.REFUSED, "", [])
+    assert result.stderr == f"{tmp_path / name}: {reason}\n"
 
 
 @pytest.mark.usefixtures("backend")
@@ -366,7 +405,8 @@ def test_a_file_of_another_kind_is_refused(folder: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("backend")
-def test_keys_are_made_listed_and_revoked() -> None:
+def test_keys_are_made_listed_and_revoked(folder: Path) -> None:
+    run("load", folder)
     made = run("keys", "create", "-o", ORGANIZATION, "--name", "mine")
     assert (made.exit_code, made.stdout) == (0, "secret of key1\n")
     listed = run("keys", "list")
@@ -426,7 +466,10 @@ def test_the_table_needs_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("TABLE_NAME", "t")
     result = run("keys", "list")
-    assert (result.exit_code, result.stderr) == (program.UNAVAILABLE, "You must specify a region.\n")
+    assert result.exit_code == program.UNAVAILABLE
+    assert result.stderr.startswith(
+        "You must specify a region. Region and credentials come from the environment"
+    )
 
 
 def test_the_demo_loads_once(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,13 @@ def test_a_rebuild_can_be_given_up(backend: FakeBackend) -> None:
     assert backend.abandoned == 1
 
 
+def test_a_rebuild_is_not_compared_and_given_up_at_once(backend: FakeBackend) -> None:
+    result = run("rebuild", "--dry-run", "--abandon")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "--dry-run compares, --abandon gives up: name one of them\n"
+    assert not backend.abandoned
+
+
 def test_events_are_withdrawn(backend: FakeBackend) -> None:
     result = run("withdraw", "--subscription", "acme", "t1", "t2")
     assert (result.exit_code, result.stdout.splitlines()) == (
@@ -161,7 +168,7 @@ def test_events_are_withdrawn(backend: FakeBackend) -> None:
     assert (later.exit_code, later.stdout.splitlines(), later.stderr) == (
         program.REFUSED,
         ["1 withdrawn, 1 were withdrawn before", "they count as before until `rebuild` is run"],
-        "there is no event no1\n",
+        "there is no event no1 of customer c\n",
     )
     assert backend.withdrawn == ["t1", "t2", "t3"]
 

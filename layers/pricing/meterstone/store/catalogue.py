@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from meterstone.store import keys
-from meterstone.store.keys import Key
+from meterstone.store.keys import FIRST, LAST, Key
 from meterstone.store.table import Item, Row, StoreError, Table, integer, key_item, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
@@ -148,7 +148,7 @@ def subscriptions_of_customer(
 ) -> list[Subscription]:
     """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
     pk = keys.of_customer(organization_id, customer_id).pk
-    ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
+    ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
     found = read_subscriptions(table, organization_id, ids, consistent=consistent)
     # A mention stays when the subscription is given to another customer: the document says whose it is.
     return [each for each in found if each.customer_id == customer_id]
@@ -159,7 +159,7 @@ def subscriptions_by_external_id(
 ) -> list[Subscription]:
     """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
     pk = keys.by_external_id(organization_id, external_id).pk
-    ids = _ids(table.query(pk, " ", "\U0010ffff", consistent=consistent))
+    ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
     found = read_subscriptions(table, organization_id, ids, consistent=consistent)
     return [each for each in found if each.external_id == external_id]
 
@@ -193,4 +193,4 @@ def encode_document(value: object) -> str:
 
 def list_organizations(table: Table) -> list[str]:
     """List the ids of all organizations that have a catalogue. Cost: 1 query."""
-    return [text(row, "sk") for row in table.query(keys.listed("").pk, " ", "~")]
+    return [text(row, "sk") for row in table.query(keys.listed("").pk, FIRST, LAST)]

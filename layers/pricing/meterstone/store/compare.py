@@ -13,8 +13,7 @@ from typing import NamedTuple
 from meterstone.pricing.money import ZERO, add, plain
 from meterstone.store import keys
 from meterstone.store.catalogue import read_subscriptions
-from meterstone.store.history import FIRST, LAST
-from meterstone.store.keys import Key
+from meterstone.store.keys import FIRST, LAST, Key
 from meterstone.store.table import Row, Table, text
 from meterstone.usage.arrival import Target
 from meterstone.usage.charge import Dimensions

@@ -7,7 +7,7 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 |---|---|---|---|
 | `id` | transaction id | | |
 | `e` | content: name, time (null if the client gave none) and properties | | |
-| `w` | withdrawn: the id is not free again | | |
+| `w` | when it was withdrawn, if it was: the id is not free again | | |
 | `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |
 | `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
@@ -25,15 +25,15 @@ import msgspec
 
 from meterstone.store import keys
 from meterstone.store.keys import Key
-from meterstone.store.table import Action, Conflict, Item, Table, key_item
+from meterstone.store.table import ACTIONS, Action, Conflict, Item, Table, key_item
 from meterstone.usage.arrival import Arrival, Outcome, Target, content
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
 
 __all__ = ["IN_FLIGHT", "MOST_TOGETHER", "Appended", "Entry", "EventLog", "Outcome", "Target", "at_once"]
 
-MOST_TOGETHER = 100
-"""Events that can be logged all or none: the actions of a transaction."""
+MOST_TOGETHER = ACTIONS
+"""Events that can be logged all or none."""
 
 IN_FLIGHT = 10
 """Puts under way at once: the connections that the client keeps."""

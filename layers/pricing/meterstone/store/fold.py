@@ -23,14 +23,12 @@ from meterstone.store.ledgers import Change, Opened, RollupChange, RollupKey, Wo
 from meterstone.store.matching import Matching
 from meterstone.store.opening import open_ledgers
 from meterstone.store.slices import slice_of
-from meterstone.store.table import Action, Conflict, Refused, StoreUnavailable, Table, text
+from meterstone.store.table import ACTIONS, Action, Conflict, Refused, StoreUnavailable, Table, text
 from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.ledger import Counted, LedgerKey, Position, charge_of
 from meterstone.usage.meter import Event, Uncounted
 from meterstone.usage.subscription import Subscription
-
-ACTIONS = 100
 
 WRITERS = 4
 """Items that a rollup is spread over, so that as many concurrent folds add to it without conflict."""

@@ -6,7 +6,7 @@ An item that was put by is the logged one under another key, with
 |---|---|
 | `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
 | `num` | the number under which `replay` counts it, once it has one |
-| `done` | when `replay` was through with it: the item stays as long as the stream, or its import, may come again |
+| `done` | when `replay` was through with it, or it was withdrawn: it stays while stream or import may come again |
 | `gen` | the generation whose rebuild put it by: the item means nothing before that one is live |
 """
 
@@ -16,14 +16,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from meterstone.store import keys
-from meterstone.store.keys import Key
+from meterstone.store.keys import FIRST, LAST, Key
 from meterstone.store.table import Item, Row, Table, integer, text
 from meterstone.usage.arrival import Target
 from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
-
-FIRST, LAST = " ", "\U0010ffff" * 17
-"""Bounds of all sort keys of a partition: an id that a key holds as it is has at most 64 bytes."""
 
 
 class Held(NamedTuple):
@@ -81,10 +78,10 @@ def read_unmatched(table: Table, organization_id: str, target: Target | None = N
         rows = table.query(keys.unmatched(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
     else:
         rows = table.query_prefix(*keys.unmatched_of(organization_id, *target), consistent=True)
-    return map(put_by, rows)
+    return map(put_by_of, rows)
 
 
-def put_by(row: Row) -> PutBy:
+def put_by_of(row: Row) -> PutBy:
     """Read an event that was put by."""
     return PutBy(
         Key(text(row, "pk"), text(row, "sk")),

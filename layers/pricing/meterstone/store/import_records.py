@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from meterstone.store import keys
-from meterstone.store.history import FIRST, LAST
+from meterstone.store.keys import FIRST, LAST
 from meterstone.store.lease import Busy
 from meterstone.store.table import Action, Conflict, Item, Row, Table, integer, key_item, text
 from meterstone.usage.instant import format_instant, parse_instant
@@ -141,7 +141,7 @@ class Records:
 
     @property
     def all(self) -> list[ImportRecord]:
-        """All records, those that began first before the others."""
+        """All records, in the order in which they were last run."""
         return sorted(self._records.values(), key=lambda each: (each.at, each.source))
 
     def find(self, source: Source, now: int) -> ImportRecord:

@@ -14,7 +14,7 @@ from meterstone.store import keys
 from meterstone.store.catalogue import Account, read_account, read_subscription
 from meterstone.store.event_log import Appended, Entry, EventLog, put_together
 from meterstone.store.fold import Fold, Logged
-from meterstone.store.history import PutBy, put_by
+from meterstone.store.history import PutBy, put_by_of
 from meterstone.store.import_records import ImportRecord, Records, Source
 from meterstone.store.keys import Key
 from meterstone.store.lease import Busy
@@ -127,7 +127,7 @@ class ImportRun:
     def _known(self, entries: Iterable[Entry]) -> dict[Key, PutBy]:
         """Give the events that were put by before. Cost: 1 read unit for each event."""
         found = self._table.batch_get(map(self._key, entries), consistent=True)
-        return {key: put_by(row) for key, row in found.items()}
+        return {key: put_by_of(row) for key, row in found.items()}
 
     def _put_by(self, entries: Iterable[Entry]) -> None:
         guard = self.record.guard(self._table, self._organization_id)
@@ -157,5 +157,7 @@ def roll(table: Table, fold: Fold, now: int) -> None:
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:
     account = read_account(table, organization_id, consistent=True)
     if account is None or account.next is not None:
-        raise Busy("a rebuild is running, or was stopped: import when it is through, or given up")
+        raise Busy(
+            "a rebuild is running, or was stopped: import when it is through, or given up (rebuild --abandon)"
+        )
     return account

@@ -28,8 +28,43 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 
-Index `due` (sparse, keys only): `due_pk` = `<org>#due`, `due_at` = the instant at which the clock alone will
+Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
 change the ledger.
+
+What stands in an item beside its key, instants in microseconds since 1970 unless it is said:
+
+| item | attribute | holds |
+|---|---|---|
+| API key, key listing | `org`, `id`, `name`, `created_at` | whose it is; its id and name; when it was made |
+| | `revoked_at` | when it was revoked; absent while it is good |
+| key listing | `digest` | the key's SHA-256, under which its item is found |
+| `profile` | `doc` | the organization, as JSON |
+| | `ver` | goes up when a catalogue begins to be written, and when it is written |
+| | `loading_at` | when that was last going on, if it is not through; else absent |
+| | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
+| | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
+| | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
+| | `gen_last` | the highest generation that a rebuild has begun: none is used again |
+| | `gens_gone` | generations that are being deleted, parted by commas |
+| | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |
+| | `replayed` | the last number that `replay` has given to an event |
+| `meters` | `doc` | all meters, as JSON; its `ver` is not read |
+| catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
+| subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
+| … of a customer, by external id | `id` | the subscription's id |
+| counter, chain, hours, buckets, detail, first seen, values | | see `counters` |
+| rollup | `u01` … `u31`, `a01` … `a31` | of each day of the month, units and minor units of the currency |
+| | `acc` | when the newest event came in over HTTP that is counted in it |
+| event | | see `event_log` |
+| unmatched | | the event's, and those that `history` names |
+| poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
+| import | `name` | what people call the source |
+| | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |
+| | `run`, `closed` | the number of its last run, and of the one that closed it, or 0 |
+| | `line`, `taken` | up to which line all is counted; the last line that closing it found in the log |
+| | `v` | version |
+
+The other items, `scanned` and the organization listing, are their keys.
 """
 
 from datetime import date
@@ -42,6 +77,9 @@ from meterstone.usage.instant import key_instant
 from meterstone.usage.ledger import LedgerKey
 
 CHUNK_DAYS = 62
+
+FIRST, LAST = " ", "\U0010ffff" * 17
+"""Bounds of all sort keys of a partition: an id that a key holds as it is has at most 64 bytes."""
 
 _LONGEST_PART = 64
 #: Keys are made of the same few ids and dates, again and again: those of late are not worked out anew.
@@ -249,7 +287,7 @@ def scanned(organization_id: str, generation: str, kind: str, external_id: str) 
 
 
 def poison(digest: str) -> Key:
-    """Key of a stream record that could not be read, by its content's SHA-256."""
+    """Key of a stream record that was set aside, by its content's SHA-256."""
     return Key("poison", digest)
 
 

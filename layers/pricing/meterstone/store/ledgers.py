@@ -20,7 +20,7 @@ from meterstone.store.counters import (
 )
 from meterstone.store.keys import Key
 from meterstone.store.slices import events_in_a_detail, put_away
-from meterstone.store.table import Action, Item, key_item
+from meterstone.store.table import ACTIONS, Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.ledger import Batch, Counted, Ledger, Parts, count, restate
 
@@ -30,8 +30,6 @@ type RollupChange = dict[int, DayAmount]
 _NOTHING = DayAmount(ZERO, 0)
 #: What the names of shards of the table's stream begin with: they end by themselves.
 STREAM = "s"
-
-_ACTIONS = 100
 
 
 @dataclass(slots=True)
@@ -98,7 +96,7 @@ class Opened:
         count(ledger, self.parts, self.days)
         series, due = restate(ledger, now)
         fine = list(self._finer_parts())
-        plan = _Plan(_ACTIONS - 1 - len(fine), self._touched())
+        plan = _Plan(ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(ledger.charges)

@@ -5,12 +5,16 @@ from typing import NamedTuple
 
 from meterstone.store import keys
 from meterstone.store.catalogue import read_account
-from meterstone.store.history import FIRST, LAST, PutBy, read_unmatched
+from meterstone.store.history import PutBy, read_unmatched
+from meterstone.store.keys import FIRST, LAST
 from meterstone.store.table import Table, integer, text
 
 
 class Poison(NamedTuple):
-    """A record of the stream that could not be read: its content as JSON, why, and when it was set aside."""
+    """A record of the stream that was set aside, for it could not be read, or the table would not take its event.
+
+    ``record`` is its content as JSON, ``since`` when it was set aside.
+    """
 
     digest: str
     reason: str

@@ -20,7 +20,7 @@ from meterstone.store.history import PutBy, item_of, read_unmatched
 from meterstone.store.import_records import Records
 from meterstone.store.keys import Key
 from meterstone.store.lease import Busy, Lease, leased
-from meterstone.store.table import Action, Conflict, Table, integer, key_item
+from meterstone.store.table import ACTIONS, Action, Conflict, Table, integer, key_item
 from meterstone.store.targets import Targets
 from meterstone.usage.instant import HOUR
 from meterstone.usage.ledger import Position
@@ -31,7 +31,8 @@ SHARD = "p"
 KEPT = 48 * HOUR
 """How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
 
-_NUMBERED_TOGETHER = 99
+#: Beside the lease's own action.
+_NUMBERED_TOGETHER = ACTIONS - 1
 _COUNTED_TOGETHER = 2000
 
 

@@ -22,7 +22,7 @@ from meterstone.store import keys
 from meterstone.store.catalogue import Account, Generation, read_account
 from meterstone.store.event_log import put_together
 from meterstone.store.fold import WRITERS, Fold, Logged
-from meterstone.store.history import put_by
+from meterstone.store.history import put_by_of
 from meterstone.store.keys import Key
 from meterstone.store.ledgers import STREAM
 from meterstone.store.matching import Matching
@@ -106,7 +106,7 @@ class StreamFold:
         folding.forget = frozenset({rebuilt(account.generation)})
         logged: list[tuple[Target, Logged]] = []
         strangers: list[_Arrived] = []
-        known = self._put_by(account, events)
+        known = self._known(account, events)
         for each in events:
             owning = self._targets.owning(account, each.target, each.event)
             if not folding.expects(each.event, owning):
@@ -144,7 +144,7 @@ class StreamFold:
         scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
         return [each for target, each in logged if each.accepted > generation.cut or target not in scanned]
 
-    def _put_by(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
+    def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
         """Name the events that were put by when they were delivered before: they are `replay`'s to count.
 
         Cost: 1 read unit, and 1 for each event while anything is put by.
@@ -153,7 +153,7 @@ class StreamFold:
         if not self._table.has_any(keys.unmatched(organization_id, "", "", "").pk, consistent=True)[0]:
             return set()
         found = self._table.batch_get(map(self._key, events), consistent=True)
-        return {key for key, row in found.items() if not put_by(row).void(account.generation)}
+        return {key for key, row in found.items() if not put_by_of(row).void(account.generation)}
 
     @staticmethod
     def _key(each: _Arrived) -> Key:

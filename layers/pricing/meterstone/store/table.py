@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 type Item = dict[str, dict[str, str]]
 type Action = dict[str, Any]
 
+ACTIONS = 100
+"""The most actions of a transaction."""
+
 _KEYS_IN_A_BATCH = 100
 _UNAVAILABLE = frozenset(
     {

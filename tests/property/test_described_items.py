@@ -1,0 +1,119 @@
+"""That what stands in the table is what the docstrings' tables say: every attribute of every kind of item."""
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+
+from memory_table import MemoryTable
+from meterstone.store import api_keys, counters, event_log, history, keys
+from meterstone.store.admin import write_catalogue
+from meterstone.store.keys import Key
+from meterstone.store.replay import replay
+from meterstone.store.stream import StreamFold
+from meterstone.store.table import Item
+from meterstone.store.withdraw import withdraw
+from meterstone.usage.arrival import Target
+from meterstone.usage.meter import Event
+from recovering import streaming
+from scenario import ORGANIZATION, Usage
+from stored import START, rich
+
+_KEY = {"pk", "sk"}
+_DAYS = {f"{letter}{day:02}" for letter in "ua" for day in range(1, 32)}
+
+
+class Watched(MemoryTable):
+    """Remembers the attributes that any item ever had, by the kind of item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: defaultdict[str, set[str]] = defaultdict(set)
+
+    def _store(self, key: Key, item: Item | None) -> None:
+        super()._store(key, item)
+        self.seen[_kind(key)] |= (item or {}).keys() - _KEY
+
+
+def _kind(key: Key) -> str:
+    """Name the kind of an item: what its partition key says beside the organization and the generation."""
+    parts = [each for each in key.pk.split("#") if each != ORGANIZATION.id and not each.isdigit()]
+    return key.sk if parts[0] == "organization" else parts[0]
+
+
+def described(module: ModuleType, *items: str) -> set[str]:
+    """Read the attributes of a module's table; of some items, where its first column names these."""
+    found: set[str] = set()
+    item = ""
+    for line in (module.__doc__ or "").partition("| attribute |")[2].splitlines():
+        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
+        item = first or item
+        if not items:
+            found.update(re.findall(r"`(\w+)`", first))
+        elif others and item in items:
+            found.update(re.findall(r"`(\w+)`", others[0]))
+    return found
+
+
+EVENT = described(event_log)
+USAGE = described(counters)
+DESCRIBED = {
+    "key": described(keys, "API key, key listing"),
+    "keys": described(keys, "API key, key listing", "key listing"),
+    "profile": described(keys, "`profile`"),
+    "meters": {"doc", "ver"},
+    "subscription": described(keys, "subscription"),
+    "customer": described(keys, "… of a customer, by external id"),
+    "external": described(keys, "… of a customer, by external id"),
+    "catalogue": described(keys, "catalogue"),
+    "usage": USAGE,
+    "rollup": described(keys, "rollup") | _DAYS,
+    "events": EVENT,
+    "unmatched": EVENT | described(history),
+    "poison": described(keys, "poison"),
+    "imports": described(keys, "import"),
+    "scanned": set[str](),
+    "organizations": set[str](),
+}
+#: What the client said beside an event: here it said nothing.
+_NOTES = {"n"}
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, set[str]]:
+    """Give the attributes that items of a table had in which everything happened."""
+    table = Watched()
+    scenario = rich()
+    _, stream = streaming(scenario, table)
+    world, _ = streaming(scenario, table)
+    clock = stream.clock
+    _, key_id = api_keys.create_key(table, ORGANIZATION.id, "name", clock.now)
+    api_keys.revoke_key(table, key_id, clock.now)
+    write_catalogue(table, ORGANIZATION, scenario.meters, scenario.subscriptions, [("plan", "p", {})])
+    world.load("file", scenario.usage[:6], scenario.end)
+    stranger = Usage(Target.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
+    stream.post([*scenario.usage[6:], stranger])
+    stream.deliver()
+    unreadable = {"eventName": "INSERT", "dynamodb": {"NewImage": {"e": {}, "acc": {}}}}
+    StreamFold(table).fold([unreadable], "shard", clock.now)
+    (subscription,) = scenario.subscriptions
+    other = replace(subscription, id="other", external_id="other")
+    write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
+    replay(table, ORGANIZATION.id, clock)
+    withdraw(table, ORGANIZATION.id, Target.subscription("ext"), ["e1", "e7"], clock.around)
+    return dict(table.seen)
+
+
+@pytest.mark.parametrize("kind", DESCRIBED)
+def test_every_attribute_is_described(seen: dict[str, set[str]], kind: str) -> None:
+    assert seen[kind] <= DESCRIBED[kind]
+    if kind not in ("usage", "rollup", "events", "unmatched"):
+        assert seen[kind] == DESCRIBED[kind]
+
+
+def test_what_is_described_is_there(seen: dict[str, set[str]]) -> None:
+    assert seen.keys() == DESCRIBED.keys()
+    assert seen["usage"] >= USAGE
+    assert seen["events"] | _NOTES >= EVENT
