@@ -85,6 +85,7 @@ class Rebuild:
         """Rebuild, compare, and, if it is wanted, swap. Raises `Busy`."""
         after = self._begin()
         report = RebuildReport(after.name)
+        self._around.progress("waiting two minutes, until all that is under way is in the log")
         self._pass(after.cut + SETTLES)
         done: set[Target] = set()
         while not report.swapped:
