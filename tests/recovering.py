@@ -188,3 +188,19 @@ def small() -> Scenario:
     return replace(
         scenario, subscriptions=(replace(subscription, line_items=items),), batches=batches, end=end
     )
+
+
+def without(scenario: Scenario, name: str) -> Scenario:
+    """Leave out all line items for events of a name."""
+    return replace(
+        scenario,
+        subscriptions=tuple(
+            replace(
+                each,
+                line_items=tuple(
+                    item for item in each.line_items if item.meter and item.meter.event_name != name
+                ),
+            )
+            for each in scenario.subscriptions
+        ),
+    )

@@ -20,7 +20,7 @@ from meterstone.store.rebuild import abandon, rebuild
 from meterstone.store.recovery import list_unmatched
 from meterstone.store.replay import Replay, replay
 from meterstone.usage.instant import DAY, HOUR
-from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, write
+from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, without, write
 from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
 from stored import START, rich
 
@@ -376,19 +376,3 @@ def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: 
     refresh(world).roll(stream.clock.now)
     check_analytics(world, scenario.usage, stream.clock.now)
     assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
-
-
-def without(scenario: Scenario, name: str) -> Scenario:
-    """Leave out all line items for events of a name."""
-    return replace(
-        scenario,
-        subscriptions=tuple(
-            replace(
-                each,
-                line_items=tuple(
-                    item for item in each.line_items if item.meter and item.meter.event_name != name
-                ),
-            )
-            for each in scenario.subscriptions
-        ),
-    )

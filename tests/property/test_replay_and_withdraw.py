@@ -36,6 +36,7 @@ from recovering import (
     small,
     stored,
     streaming,
+    without,
     write,
 )
 from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
@@ -52,18 +53,7 @@ def incomplete(scenario: Scenario, random: Random) -> Scenario:
         if left_out == "everything"
         else [each for each in scenario.subscriptions if each.customer_id != left_out]
     )
-    return replace(
-        scenario,
-        subscriptions=tuple(
-            replace(
-                each,
-                line_items=tuple(
-                    item for item in each.line_items if item.meter and item.meter.event_name != left_out
-                ),
-            )
-            for each in kept
-        ),
-    )
+    return without(replace(scenario, subscriptions=tuple(kept)), left_out)
 
 
 def waiting(world: World) -> set[tuple[Target, str]]:
