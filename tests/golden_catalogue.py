@@ -1,4 +1,4 @@
-"""The catalogue of the golden run: every aggregation, billing period, price model and split, in the files' own words.
+"""The catalogue of the golden run: every aggregation, billing period, price model and split.
 
 It is written down as the catalogue's files have it, not as values of Python, so that it stays what it is
 whatever the classes are called.
@@ -25,7 +25,9 @@ def meters() -> list[Record]:
         found.append(meter | _counted(aggregation, "request"))
     for aggregation in RECURRING:
         name = f"kept_{aggregation}"
-        found.append({"id": f"m_{name}", "code": name.lower(), "recurring": True} | _counted(aggregation, "seat"))
+        found.append(
+            {"id": f"m_{name}", "code": name.lower(), "recurring": True} | _counted(aggregation, "seat")
+        )
     for number, size in enumerate(BUCKETS):
         aggregation = ("MAX", "SUM")[number % 2]
         name = f"peak_{size}"
@@ -49,11 +51,16 @@ def write(folder: Path, *added: str) -> Path:
     prices += [
         {"id": f"{period}_{meter}", "currency": "eur", "billing_model": "FLAT_FEE", "amount": "0.35"}
         | {"meter_id": meter, "billing_period": period, "billing_period_count": 2}
-        for period, meter in (("DAILY", "m_SUM"), ("WEEKLY", "m_kept_SUM"), ("MONTHLY", "m_kept_WEIGHTED_SUM"))
+        for period, meter in (
+            ("DAILY", "m_SUM"),
+            ("WEEKLY", "m_kept_SUM"),
+            ("MONTHLY", "m_kept_WEIGHTED_SUM"),
+        )
     ]
-    prices.append({"id": "fixed", "currency": "usd", "billing_model": "FLAT_FEE", "type": "FIXED", "amount": "99"})
-    for price in prices[:1]:
-        price |= _described()
+    prices.append(
+        {"id": "fixed", "currency": "usd", "billing_model": "FLAT_FEE", "type": "FIXED", "amount": "99"}
+    )
+    prices[0] |= _described()
     files: dict[str, Any] = {
         "organization": {"id": ORGANIZATION, "name": "Golden", "timezone": "Europe/Berlin"},
         "customers": _CUSTOMERS,
@@ -95,13 +102,20 @@ def _price(number: int, meter: str, currency: str) -> Record:
         {"up_to": 40, "unit_amount": "0.333", "flat_amount": "1"},
         {"up_to": None, "unit_amount": "0.1"},
     ]
-    return price | (
-        {"billing_model": "FLAT_FEE", "amount": "0.25"},
-        {"billing_model": "PACKAGE", "amount": "1.1", "transform_quantity": {"divide_by": 4}},
-        {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": tiers},
-        {"billing_model": "PACKAGE", "amount": "1", "transform_quantity": {"divide_by": 3, "round": "down"}},
-        {"billing_model": "TIERED", "tier_mode": "VOLUME", "tiers": tiers},
-    )[number % 5]
+    return (
+        price
+        | (
+            {"billing_model": "FLAT_FEE", "amount": "0.25"},
+            {"billing_model": "PACKAGE", "amount": "1.1", "transform_quantity": {"divide_by": 4}},
+            {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": tiers},
+            {
+                "billing_model": "PACKAGE",
+                "amount": "1",
+                "transform_quantity": {"divide_by": 3, "round": "down"},
+            },
+            {"billing_model": "TIERED", "tier_mode": "VOLUME", "tiers": tiers},
+        )[number % 5]
+    )
 
 
 def _described() -> Record:
