@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 export SAM_CLI_TELEMETRY := 0
 # Where our own code is; not for the SAM command line, which has its own.
-CODE := PYTHONPATH=cli:layers/pricing
+CODE := PYTHONPATH=cli:layers/meterstone
 
 DEV := .venv
 RUNTIME := .venvs/runtime
@@ -85,7 +85,7 @@ LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil s
 
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
-	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/pricing/requirements.in --output-file layers/pricing/requirements.txt
+	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/meterstone/requirements.in --output-file layers/meterstone/requirements.txt
 	@for name in runtime dev engine sam; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done

@@ -12,20 +12,20 @@ from typing import Any
 
 from benchmarks import world
 
-from memory_table import MemoryTable
 from meterstone.pricing.money import ZERO, plain
-from meterstone.store import keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.api_keys import create_key
-from meterstone.store.catalogue import Account, read_account
-from meterstone.store.event_log import Target
-from meterstone.store.fold import Fold, Logged
-from meterstone.store.imports import Given
-from meterstone.store.keys import Key
-from meterstone.store.table import Item, Table, key_item
-from meterstone.usage.ledger import Position
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.catalogue.records import Account, read_account
+from meterstone.store.counting.fold import Fold, Logged
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Table, key_item
+from meterstone.store.events.log import Target
+from meterstone.store.operations.imports import Given
+from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Position
+from support.memory_table import MemoryTable
 
 _EVENTS_AT_ONCE = 10_000
 

@@ -14,14 +14,14 @@ from benchmarks.filling import catalogue
 from benchmarks.loader import peak_mib
 from benchmarks.posting import SHARD, records
 
-from memory_table import MemoryTable
-from meterstone.store import keys
-from meterstone.store.keys import Key
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Item, Row, key_item
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Row, key_item
 from meterstone.usage.arrival import content
 from meterstone.usage.instant import HOUR
 from meterstone.usage.meter import Event, Property
+from support.memory_table import MemoryTable
 
 _BUDGET, _BUDGET_MIB = 30_000.0, 256.0
 _BATCH, _LARGEST, _LARGEST_BYTES = 1000, 10_000, 6 * 1024 * 1024

@@ -14,10 +14,10 @@ from benchmarks.filling import catalogue
 from benchmarks.fold import batch_of
 from benchmarks.write_units import WeighedTable
 
-from memory_table import MemoryTable
-from meterstone.store.keys import Key
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Conflict, Row
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Conflict, Row
+from support.memory_table import MemoryTable
 
 _BATCH = 1000
 _FOLDS = 16

@@ -13,9 +13,9 @@ from benchmarks import engine, world
 from benchmarks.figures import Figure, Part
 from benchmarks.filling import account, catalogue
 
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given, Importer, Source
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.events.log import Target
+from meterstone.store.operations.imports import Given, Importer, Source
 from meterstone.usage.instant import format_instant
 from meterstone_cli.usage_files import UsageEvent, read_usage, sha256
 
@@ -109,7 +109,7 @@ def _table(where: str) -> Table:
     if where == _ENGINE:
         return Table.from_environment()
     # Only here: what the tests need is not to count as the loader's memory.
-    from memory_table import MemoryTable  # noqa: PLC0415
+    from support.memory_table import MemoryTable  # noqa: PLC0415
 
     return MemoryTable()
 

@@ -20,16 +20,16 @@ from benchmarks import world
 from benchmarks.figures import Figure, Part, cpu_ms
 from benchmarks.sizes import item_size
 
-from meterstone.store import keys
-from meterstone.store.catalogue import Account
-from meterstone.store.counters import counter_key, pack_counter, pack_head, published, unpack_counter
-from meterstone.store.keys import Key
-from meterstone.store.reads import Store
-from meterstone.store.table import Item, Table, key_item, text
+from meterstone.store.catalogue.records import Account
+from meterstone.store.counting.packing import counter_key, pack_counter, pack_head, published, unpack_counter
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Table, key_item, text
+from meterstone.store.reading.usage import Store
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
-from meterstone.usage.ledger import Head, Ledger, ledger_key
+from meterstone.usage.tally import Head, Ledger, ledger_key
 from meterstone_cli import engine
 
 _PAGE = 1024 * 1024

@@ -11,8 +11,8 @@ from random import Random
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode, TransformQuantity
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given
+from meterstone.store.events.log import Target
+from meterstone.store.operations.imports import Given
 from meterstone.usage.instant import SECOND
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod

@@ -10,8 +10,8 @@ from benchmarks.figures import Figure, Part
 from benchmarks.posting import StreamedTable, WayIn
 from benchmarks.sizes import index_units, put_units
 
-from meterstone.store.keys import Key
-from meterstone.store.table import Item
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item
 from meterstone.usage.instant import DAY, HOUR, SECOND
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription

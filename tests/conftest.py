@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from stack import Stack, stack
+from support.stack import Stack, stack
 
 # The same examples everywhere, so that a change is judged by what it changes; `HYPOTHESIS_PROFILE=deep` looks for
 # others, and for more of them.

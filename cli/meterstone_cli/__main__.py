@@ -90,7 +90,7 @@ def open_backend(name: str) -> Backend:
     # Not at the top: `catalogue check` and `--help` need no AWS client, which takes a quarter of a second.
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    from meterstone.store.table import Table  # noqa: PLC0415
+    from meterstone.store.dynamodb.table import Table  # noqa: PLC0415
     from meterstone_cli.dynamodb import DynamoDB  # noqa: PLC0415
 
     os.environ["TABLE_NAME"] = name

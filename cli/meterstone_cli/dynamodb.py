@@ -10,16 +10,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.pricing.price import Price
-from meterstone.store import admin, api_keys, import_records
-from meterstone.store.catalogue import Account, read_account, read_subscriptions
-from meterstone.store.import_records import Records
-from meterstone.store.imports import Given, Importer, Source, close_import
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
-from meterstone.store.recovery import list_poison, list_unmatched
-from meterstone.store.replay import replay
-from meterstone.store.table import Refused, StoreUnavailable, Table
-from meterstone.store.withdraw import withdraw
+from meterstone.store.catalogue import api_keys
+from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
+from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.table import Refused, StoreUnavailable, Table
+from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.operations import import_records
+from meterstone.store.operations import load as admin
+from meterstone.store.operations.import_records import Records
+from meterstone.store.operations.imports import Given, Importer, Source, close_import
+from meterstone.store.operations.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import SECOND
 from meterstone.usage.subscription import Customer, Subscription

@@ -2,8 +2,8 @@
 
 from meterstone import clock
 from meterstone.contracts import lago
-from meterstone.contracts.http import Application
 from meterstone.contracts.message import Problem, Reply, Request
+from meterstone.edge.application import Application
 from meterstone.store import Account, Store, StoreUnavailable
 from meterstone.usage.calendar import zone
 

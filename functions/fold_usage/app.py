@@ -11,8 +11,8 @@ from aws_lambda_powertools.logging import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Table
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.table import Table
 
 logger = Logger(service="fold-usage")
 

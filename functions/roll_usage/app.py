@@ -6,9 +6,9 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.store.catalogue import list_organizations, read_account, read_subscription
-from meterstone.store.fold import Fold
-from meterstone.store.table import Refused, Table
+from meterstone.store.catalogue.records import list_organizations, read_account, read_subscription
+from meterstone.store.counting.fold import Fold
+from meterstone.store.dynamodb.table import Refused, Table
 
 logger = Logger(service="roll-usage")
 table = Table.from_environment()

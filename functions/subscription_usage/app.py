@@ -2,8 +2,8 @@
 
 from meterstone import clock
 from meterstone.contracts import flexprice
-from meterstone.contracts.http import Application
 from meterstone.contracts.message import Problem, Reply, Request
+from meterstone.edge.application import Application
 from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
 from meterstone.usage.statement import rate
 from meterstone.usage.window import window_for

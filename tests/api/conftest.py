@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from memory_table import MemoryTable
 from meterstone.pricing.lines import Cost
 from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
-from meterstone.store.intake import Intake
+from meterstone.store.events.ingest import Intake
 from meterstone.usage.analytics import DayUsage, UsageQuery
 from meterstone.usage.arrival import Arrival, Receipt
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
 from meterstone.usage.window import Window
+from support.memory_table import MemoryTable
 
 ROOT = Path(__file__).parents[2]
 KEY = "events-key"

@@ -232,5 +232,5 @@ def test_the_edge_and_the_contracts_do_without_pydantic() -> None:
         check=True,
     )
     imported = found.stdout.split()
-    assert "meterstone.contracts.http" in imported
+    assert "meterstone.edge.application" in imported
     assert "pydantic" not in imported

@@ -14,13 +14,13 @@ import pytest
 
 from meterstone import clock
 from meterstone.store import Store
-from meterstone.store.api_keys import create_key
-from meterstone.store.table import Table
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.dynamodb.table import Table
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, SECOND, format_instant
-from scenario import Scenario, Usage, World
-from stored import START, memory, rich
-from stream import Folding, Stream
+from support.scenario import Scenario, Usage, World
+from support.stored import START, memory, rich
+from support.stream import Folding, Stream
 
 type Invoke = Callable[[dict[str, Any]], tuple[int, Any, dict[str, str]]]
 type Ask = Callable[..., str | None]

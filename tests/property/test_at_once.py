@@ -8,19 +8,17 @@ from typing import Any
 
 import pytest
 
-from counting import check_analytics, check_window
-from memory_table import Faults, Killed, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
-from meterstone.store import keys
-from meterstone.store.catalogue import read_account
-from meterstone.store.import_records import Source
-from meterstone.store.imports import Given, Importer
-from meterstone.store.keys import Key
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import rebuild
-from meterstone.store.replay import replay
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import StoreUnavailable
+from meterstone.store.catalogue.records import read_account
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.operations.import_records import Source
+from meterstone.store.operations.imports import Given, Importer
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -30,9 +28,11 @@ from meterstone.usage.window import Window
 from meterstone_cli.backend import BackendBusy
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.dynamodb import DynamoDB
-from recovering import Clock, write
-from scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window
+from support.memory_table import Faults, Killed, MemoryTable
+from support.recovering import Clock, write
+from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
+from support.stream import Folding, Stream
 
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY

@@ -5,19 +5,19 @@ from decimal import Decimal
 
 import pytest
 
-from memory_table import Faults, MemoryTable
-from meterstone.store import keys
-from meterstone.store.keys import Key
-from meterstone.store.rebuild import rebuild
-from meterstone.store.table import Item, Row
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Row
+from meterstone.store.operations.rebuild import rebuild
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
-from recovering import Clock, refresh, write
-from scenario import ORGANIZATION, World
-from small_world import FLAT, START, call, check, meter, table_of, world_of
+from support.memory_table import Faults, MemoryTable
+from support.recovering import Clock, refresh, write
+from support.scenario import ORGANIZATION, World
+from support.small_world import FLAT, START, call, check, meter, table_of, world_of
 
 NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 

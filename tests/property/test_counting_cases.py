@@ -5,17 +5,17 @@ from decimal import Decimal
 
 import pytest
 
-from counting import check_analytics, check_window
-from memory_table import Faults, Killed
-from meterstone.store import keys
-from meterstone.store.ledgers import Opened
+from meterstone.store.counting.writing import Opened
+from meterstone.store.dynamodb import keys
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.window import Window
-from scenario import ORGANIZATION, World, oracles
-from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.counting import check_analytics, check_window
+from support.memory_table import Faults, Killed
+from support.scenario import ORGANIZATION, World, oracles
+from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 FIRST = zone("America/Chicago").day_of(START)
 

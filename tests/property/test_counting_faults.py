@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, describe, examples
-from memory_table import Faults, Killed, MemoryTable
-from meterstone.store.imports import ImportReport
-from meterstone.store.table import StoreUnavailable
-from scenario import Batch, Scenario, World, scenarios
-from stored import memory, rich, stored
+from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.operations.imports import ImportReport
+from support.counting import check_analytics, describe, examples
+from support.memory_table import Faults, Killed, MemoryTable
+from support.scenario import Batch, Scenario, World, scenarios
+from support.stored import memory, rich, stored
 
 
 def importing(world: World, batches: tuple[Batch, ...], faults: Faults) -> None:

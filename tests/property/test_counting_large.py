@@ -5,14 +5,14 @@ from decimal import Decimal
 
 import pytest
 
-from memory_table import Faults, Killed
 from meterstone.pricing.price import TierMode
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from scenario import World
-from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.memory_table import Faults, Killed
+from support.scenario import World
+from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 
 def test_a_late_event_republishes_years_in_steps() -> None:

@@ -7,19 +7,23 @@ from types import ModuleType
 
 import pytest
 
-from memory_table import MemoryTable
-from meterstone.store import api_keys, counters, event_log, history, keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.keys import Key
-from meterstone.store.replay import replay
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Item
-from meterstone.store.withdraw import withdraw
+from meterstone.store.catalogue import api_keys
+from meterstone.store.counting import packing as counters
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item
+from meterstone.store.events import log as event_log
+from meterstone.store.events import unmatched as history
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.operations.replay import replay
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Target
 from meterstone.usage.meter import Event
-from recovering import streaming
-from scenario import ORGANIZATION, Usage
-from stored import START, rich
+from support.memory_table import MemoryTable
+from support.recovering import streaming
+from support.scenario import ORGANIZATION, Usage
+from support.stored import START, rich
 
 _KEY = {"pk", "sk"}
 _DAYS = {f"{letter}{day:02}" for letter in "ua" for day in range(1, 32)}

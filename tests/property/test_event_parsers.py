@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memory_table import MemoryTable
 from meterstone.contracts import flexprice_events, lago_events
 from meterstone.contracts.message import Refused, Reply, Request
-from meterstone.store.event_log import EventLog
+from meterstone.store.events.log import EventLog
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Arrival, Outcome, Receipt
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import ZERO_TIME, parse_instant
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2024-03-01T12:00:00Z")
 

@@ -10,19 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, describe, examples
-from memory_table import Faults, Killed
-from meterstone.store import imports, keys
-from meterstone.store.import_records import ImportRecord, Records
-from meterstone.store.imports import Closed, ImportReport, Source, close_import
-from meterstone.store.lease import Busy, leased
-from meterstone.store.rebuild import abandon, rebuild
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.replay import Replay, replay
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.lease import Busy, leased
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations import imports
+from meterstone.store.operations.import_records import ImportRecord, Records
+from meterstone.store.operations.imports import Closed, ImportReport, Source, close_import
+from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.store.operations.replay import Replay, replay
 from meterstone.usage.instant import DAY, HOUR
-from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, without, write
-from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
-from stored import START, rich
+from support.counting import check_analytics, describe, examples
+from support.memory_table import Faults, Killed
+from support.recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, without, write
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
+from support.stored import START, rich
 
 type Steps = tuple[str, ...]
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, describe, examples
-from memory_table import Faults, Killed
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import abandon, rebuild
+from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from recovering import (
+from support.counting import check_analytics, describe, examples
+from support.memory_table import Faults, Killed
+from support.recovering import (
     WAIT,
     Clock,
     Stream,
@@ -27,9 +27,9 @@ from recovering import (
     stored,
     streaming,
 )
-from scenario import ORGANIZATION, Batch, Scenario, World, scenarios
-from small_world import FLAT, call, meter, world_of
-from small_world import START as SMALL_START
+from support.scenario import ORGANIZATION, Batch, Scenario, World, scenarios
+from support.small_world import FLAT, call, meter, world_of
+from support.small_world import START as SMALL_START
 
 
 @examples(40)

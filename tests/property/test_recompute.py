@@ -10,12 +10,10 @@ from random import Random
 import pytest
 from typer.testing import CliRunner, Result
 
-from counting import answers, check_analytics, check_window, right_answers
-from memory_table import Faults, Killed, MemoryTable
 from meterstone.pricing.money import round_money
-from meterstone.store.catalogue import Account, read_account, read_subscription
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.table import StoreUnavailable
+from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.events.quarantine import list_unmatched
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Event
@@ -25,9 +23,11 @@ from meterstone_cli import __main__ as program
 from meterstone_cli import loading
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.dynamodb import DynamoDB
-from oracle import Oracle
-from recovering import SECOND, WAIT, Clock, Stream, generations
-from scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
+from support.counting import answers, check_analytics, check_window, right_answers
+from support.memory_table import Faults, Killed, MemoryTable
+from support.oracle import Oracle
+from support.recovering import SECOND, WAIT, Clock, Stream, generations
+from support.scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
 
 START = parse_instant("2026-01-01T00:00:00Z")
 NOW = START + 34 * DAY + 5 * HOUR

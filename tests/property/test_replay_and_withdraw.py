@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import answers, check_analytics, check_window, describe, examples, right_answers
-from memory_table import Faults, Killed
-from meterstone.store.event_log import EventLog, Outcome
-from meterstone.store.imports import Source, close_import
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import Surroundings, abandon, rebuild
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.replay import KEPT, replay
-from meterstone.store.table import Refused, Table
-from meterstone.store.withdraw import WithdrawReport, withdraw
+from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.table import Refused, Table
+from meterstone.store.events.log import EventLog, Outcome
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations.imports import Source, close_import
+from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
+from meterstone.store.operations.replay import KEPT, replay
+from meterstone.store.operations.withdraw import WithdrawReport, withdraw
 from meterstone.usage.arrival import Arrival, Target
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from recovering import (
+from support.counting import answers, check_analytics, check_window, describe, examples, right_answers
+from support.memory_table import Faults, Killed
+from support.recovering import (
     SECOND,
     WAIT,
     Clock,
@@ -39,10 +39,10 @@ from recovering import (
     without,
     write,
 )
-from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
-from small_world import FLAT, call, meter, world_of
-from small_world import START as SMALL_START
-from stored import rich
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
+from support.small_world import FLAT, call, meter, world_of
+from support.small_world import START as SMALL_START
+from support.stored import rich
 
 
 def incomplete(scenario: Scenario, random: Random) -> Scenario:
@@ -348,7 +348,7 @@ def test_a_ledger_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock has made it too large. An import says so and is through, and what is at fault can be withdrawn."""
-    monkeypatch.setattr("memory_table.DIGITS", 18)
+    monkeypatch.setattr("support.memory_table.DIGITS", 18)
     level = meter("level", Aggregation.WEIGHTED_SUM)
     world = world_of(BillingPeriod.MONTHLY, [(level, FLAT)], SMALL_START + 5 * DAY)
     clock = Clock(world.scenario.end)

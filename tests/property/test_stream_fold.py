@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, check_window, describe, examples
-from memory_table import Faults, Killed, MemoryTable
-from meterstone.store.event_log import Outcome
-from meterstone.store.table import StoreUnavailable
+from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.events.log import Outcome
 from meterstone.usage.instant import HOUR
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles, scenarios, windows
-from stored import memory, rich, stored
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window, describe, examples
+from support.memory_table import Faults, Killed, MemoryTable
+from support.scenario import Scenario, Usage, World, oracles, scenarios, windows
+from support.stored import memory, rich, stored
+from support.stream import Folding, Stream
 
 
 def importing(folding: Folding, name: str, usage: list[Usage], now: int) -> None:

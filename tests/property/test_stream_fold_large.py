@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
-from counting import check_analytics, check_window
-from long_run import END, METERS, START, coming, long_run, subscription
-from memory_table import Faults
-from meterstone.store.event_log import Outcome, Target
+from meterstone.store.events.log import Outcome, Target
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles
-from small_world import FALLING, FLAT, call, check, meter, world_of
-from small_world import START as OPENED
-from stored import memory, stored
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window
+from support.long_run import END, METERS, START, coming, long_run, subscription
+from support.memory_table import Faults
+from support.scenario import Scenario, Usage, World, oracles
+from support.small_world import FALLING, FLAT, call, check, meter, world_of
+from support.small_world import START as OPENED
+from support.stored import memory, stored
+from support.stream import Folding, Stream
 
 BATCH = 400
 

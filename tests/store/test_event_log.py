@@ -9,18 +9,18 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from memory_table import MemoryTable
 from meterstone.store import StoreUnavailable
-from meterstone.store.admin import have_events
-from meterstone.store.event_log import Entry, EventLog
-from meterstone.store.import_records import ImportRecord, Source
-from meterstone.store.lease import Busy
-from meterstone.store.table import Conflict, Refused, Table, key_item
+from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.table import Conflict, Refused, Table, key_item
+from meterstone.store.events.log import Entry, EventLog
+from meterstone.store.operations.import_records import ImportRecord, Source
+from meterstone.store.operations.load import have_events
 from meterstone.usage.arrival import Arrival, Outcome, Target
-from meterstone.usage.ledger import Position
 from meterstone.usage.meter import Event
+from meterstone.usage.tally import Position
 from meterstone_cli.dynamodb import DynamoDB
-from stack import database
+from support.memory_table import MemoryTable
+from support.stack import database
 
 NEW, DUPLICATE, CONFLICT = Outcome.NEW, Outcome.DUPLICATE, Outcome.CONFLICT
 

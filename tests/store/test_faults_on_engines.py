@@ -7,15 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-import recovering
-import scenario as scenarios
-from counting import check_analytics
-from memory_table import Killed
-from meterstone.store.keys import Key
-from meterstone.store.table import Item, StoreUnavailable, Table
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, StoreUnavailable, Table
 from meterstone.usage.subscription import Organization
-from recovering import streaming
-from stored import rich
+from support import recovering
+from support import scenario as scenarios
+from support.counting import check_analytics
+from support.memory_table import Killed
+from support.recovering import streaming
+from support.stored import rich
 
 
 class Stopping(Table):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from memory_table import MemoryTable
-from meterstone.store import keys
-from meterstone.store.catalogue import Account
-from meterstone.store.intake import Intake
-from meterstone.store.table import key_item
+from meterstone.store.catalogue.records import Account
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.table import key_item
+from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Arrival, Outcome, Target
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.subscription import Organization
+from support.memory_table import MemoryTable
 
 ORGANIZATION = Organization("o", "O", "UTC")
 

@@ -19,17 +19,17 @@ from uuid import uuid4
 import boto3
 import pytest
 
-import scenario as scenarios
-from counting import check_analytics, check_window
-from long_run import END, METERS, START, coming, long_run, subscription
-from meterstone.store.event_log import EventLog, Outcome
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Conflict, StoreUnavailable, Table
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.table import Conflict, StoreUnavailable, Table
+from meterstone.store.events.log import EventLog, Outcome
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.subscription import Organization
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles
+from support import scenario as scenarios
+from support.counting import check_analytics, check_window
+from support.long_run import END, METERS, START, coming, long_run, subscription
+from support.scenario import Scenario, Usage, World, oracles
 
 #: Parts of the stream that are folded at once, and functions that fold each of them at once.
 PARTS, COPIES = 3, 2

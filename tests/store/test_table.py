@@ -8,11 +8,21 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from memory_table import MemoryTable
 from meterstone import clock
-from meterstone.store.keys import Key
-from meterstone.store.table import Conflict, Item, Page, Refused, Row, Table, key_item, page_decoder, text
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import (
+    Conflict,
+    Item,
+    Page,
+    Refused,
+    Row,
+    Table,
+    key_item,
+    page_decoder,
+    text,
+)
 from meterstone.usage.instant import SECOND
+from support.memory_table import MemoryTable
 
 #: Whether the engine is the embedded one, and not one that the environment names.
 MINISTACK = "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from memory_table import MemoryTable
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.admin import write_catalogue
-from meterstone.store.catalogue import read_account
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given, Importer, Source
-from meterstone.store.reads import Store
+from meterstone.store.catalogue.records import read_account
+from meterstone.store.events.log import Target
+from meterstone.store.operations.imports import Given, Importer, Source
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.reading.usage import Store
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter
@@ -21,6 +20,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.statement import Statement, rate
 from meterstone.usage.subscription import LineItem, Organization, Subscription
 from meterstone.usage.window import window_for
+from support.memory_table import MemoryTable
 from vectors.flexprice import Difference, section
 
 NOW = parse_instant("2026-01-20T12:00:00Z")

@@ -12,13 +12,13 @@ from benchmarks import world, year
 from benchmarks.filling import fill_memory
 from benchmarks.sizes import item_size, query_units
 
-from memory_table import MemoryTable
 from meterstone.store import Store
-from meterstone.store.catalogue import Account
+from meterstone.store.catalogue.records import Account
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.window import window_for
+from support.memory_table import MemoryTable
 
 SUBSCRIPTION = "sub_00003"
 CUSTOMER = "customer_00003"

@@ -13,26 +13,26 @@ from typing import Any
 
 import pytest
 
-from counting import check_analytics
-from memory_table import Faults, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
-from meterstone.store import keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.event_log import Target
-from meterstone.store.fold import WRITERS
-from meterstone.store.keys import Key
-from meterstone.store.ledgers import Change, Opened
-from meterstone.store.stream import StreamFold, StreamReport, shard_name
-from meterstone.store.table import Refused, Row, Table
+from meterstone.store.counting.fold import WRITERS
+from meterstone.store.counting.stream import StreamFold, StreamReport, shard_name
+from meterstone.store.counting.writing import Change, Opened
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Refused, Row, Table
+from meterstone.store.events.log import Target
+from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
-from scenario import ORGANIZATION, Scenario, Usage, World
-from stored import memory
-from stream import Folding, Record, Stream, record
+from support.counting import check_analytics
+from support.memory_table import Faults, MemoryTable
+from support.scenario import ORGANIZATION, Scenario, Usage, World
+from support.stored import memory
+from support.stream import Folding, Record, Stream, record
 
 ROOT = Path(__file__).parents[2]
 START = parse_instant("2024-03-01T00:00:00Z")
@@ -454,7 +454,7 @@ TOO_LONG = Decimal("123456789012.123456789")
 @pytest.fixture
 def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a number of the table have 18 digits: 38 are only reached by many events of the largest numbers."""
-    monkeypatch.setattr("memory_table.DIGITS", 18)
+    monkeypatch.setattr("support.memory_table.DIGITS", 18)
 
 
 @pytest.mark.usefixtures("short_numbers")

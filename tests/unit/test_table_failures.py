@@ -9,8 +9,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import Stubber
 
-from meterstone.store.keys import Key
-from meterstone.store.table import Conflict, Refused, StoreUnavailable, Table, key_item
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Conflict, Refused, StoreUnavailable, Table, key_item
 
 KEY = Key("p", "s")
 ACTION = {"Put": {"TableName": "t", "Item": key_item(KEY)}}

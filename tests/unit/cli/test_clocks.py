@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from memory_table import MemoryTable
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone_cli.backend import BackendBusy
 from meterstone_cli.dynamodb import DynamoDB
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-11-22T12:00:00.25Z")
 COMMANDS: list[Callable[[DynamoDB], object]] = [

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
@@ -15,6 +14,7 @@ from meterstone_cli import demo, local
 from meterstone_cli.backend import BackendBusy, BackendUnavailable
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.usage_files import UsageEvent
+from support.fake_backend import FakeBackend
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"

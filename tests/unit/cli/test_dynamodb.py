@@ -6,7 +6,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import NoCredentialsError
 from botocore.stub import Stubber
 
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
 from meterstone_cli.backend import BackendUnavailable
 from meterstone_cli.dynamodb import DynamoDB
 

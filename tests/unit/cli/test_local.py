@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fake_backend import FakeBackend
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone_cli import demo, engine, local
 from meterstone_cli.backend import Backend
 from meterstone_cli.problem import Refused
+from support.fake_backend import FakeBackend
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 

@@ -1,0 +1,288 @@
+"""Ledgers in hand, as they were read, and the one transaction that changes each."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import batched
+from typing import ClassVar
+
+from meterstone.pricing.money import ZERO, subtract
+from meterstone.store.counting.limits import events_in_a_detail, put_away
+from meterstone.store.counting.packing import (
+    chunk_number,
+    chunk_of,
+    counter_key,
+    item_bytes,
+    pack_buckets,
+    pack_counter,
+    pack_detail,
+    pack_head,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
+from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.tally import Batch, Counted, Ledger, Parts, count, restate
+
+type RollupKey = Key
+type RollupChange = dict[int, DayAmount]
+
+_NOTHING = DayAmount(ZERO, 0)
+#: What the names of shards of the table's stream begin with: they end by themselves.
+STREAM = "s"
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done to one ledger: events to count, in the order of their positions; maybe none.
+
+    ``charge`` is that of a plain ledger; of a chain, any one of its charges.
+    """
+
+    charge: ChargePeriod
+    events: list[Counted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Change:
+    """What one transaction does to one ledger. ``stale``: more is to follow."""
+
+    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
+    LARGEST: ClassVar[int] = 3_000_000
+
+    actions: list[Action]
+    rollups: dict[RollupKey, RollupChange]
+    stale: bool
+    size: int
+    #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
+    accepted: int = 0
+
+
+@dataclass(slots=True)
+class Opened:
+    """A ledger as read from the table, with the batch of events that it has not counted yet."""
+
+    table: str
+    organization_id: str
+    generation: str
+    #: Where all of it is.
+    pk: str
+    head_key: str
+    ledger: Ledger
+    parts: Parts
+    batch: list[Counted]
+    #: The same by the charge and the day that hold them.
+    days: Batch
+    #: The counters' chunks and the head as they are stored, by sort key.
+    stored: dict[str, Item]
+    #: Whether the chain goes on beyond the charges that were read.
+    more: bool = False
+    #: When values of a COUNT_UNIQUE had been first seen that the batch saw before: they move away from there.
+    moved: tuple[int, ...] = ()
+
+    def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> Change | None:
+        """Count the batch and publish what fits one transaction; None if nothing is to be done.
+
+        The positions of shards in ``forget`` are dropped.
+        """
+        ledger = self.ledger
+        unfinished = ledger.head.stale_from is not None
+        if self.batch:
+            shards = {counted.position.shard for counted in self.batch}
+            ends = {shard for shard in shards if shard.startswith(STREAM)}
+            # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
+            ledger.head.forget(forget, now if ends else 0)
+            ledger.head.moved |= dict.fromkeys(ends, now)
+        count(ledger, self.parts, self.days)
+        series, due = restate(ledger, now)
+        fine = list(self._finer_parts())
+        plan = _Plan(ACTIONS - 1 - len(fine), self._touched())
+        left = self._publish(series, plan, writer)
+        if left is None and self.more:
+            left = len(ledger.charges)
+        # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
+        ledger.head.stale_from = None if left is None else ledger.charges[max(left - 1, 0)].region.start
+        if ledger.meter.recurring:
+            self._extend_chain(plan)
+        items = self._changed(plan.chunks, due)
+        if items is None:
+            return None
+        actions = [self._put(sk, item) for sk, item in fine] + items
+        size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
+        stale = ledger.head.stale_from is not None
+        # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
+        # shared, may know of a newer one.
+        brings_news = unfinished or any(counted.accepted for counted in self.batch)
+        return Change(actions, plan.rollups, stale, size, ledger.head.accepted if brings_news else 0)
+
+    def _touched(self) -> set[tuple[int, int]]:
+        """Name the counters' chunks that the batch changes: they must be written."""
+        charges = self.ledger.charges
+        touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
+        for at in self.moved:
+            index = self.ledger.index_at(at)
+            touched.add((index, chunk_of(charges[index], charges[index].zone.day_of(at))))
+        return touched
+
+    def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
+        """Publish month by month as long as the plan has room; give the number of the first charge left over."""
+        for index, (charge, counter) in enumerate(
+            zip(self.ledger.charges, self.ledger.counters, strict=True)
+        ):
+            # A new counter, or one whose carried value moved: that is in its first chunk.
+            if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
+                return index
+            worth = series[index]
+            months: dict[str, RollupChange] = {}
+            for day in sorted(worth.keys() | counter.published.keys()):
+                now, before = worth.get(day, _NOTHING), counter.published.get(day, _NOTHING)
+                if now != before:
+                    change = DayAmount(subtract(now.units, before.units), now.cents - before.cents)
+                    months.setdefault(keys.month_of(day), {})[day] = change
+            for month, days in months.items():
+                rollups = self._rollups(charge, month, writer)
+                if not plan.take({(index, chunk_of(charge, day)) for day in days}, rollups):
+                    return index
+                for day, change in days.items():
+                    for key in rollups:
+                        plan.add(key, date.fromordinal(day).day, change)
+                    if day in worth:
+                        counter.published[day] = worth[day]
+                    else:
+                        del counter.published[day]
+        return None
+
+    def _moved(self, index: int) -> bool:
+        """Tell whether a charge's counter differs from what is stored."""
+        packed = pack_counter(self.ledger.charges[index], self.ledger.counters[index])
+        return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
+
+    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> tuple[RollupKey, ...]:
+        name = charge.subscription.currency, charge.meter.id
+        return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
+
+    def _extend_chain(self, plan: "_Plan") -> None:
+        head = self.ledger.head
+        for index, _ in plan.chunks:
+            start = self.ledger.charges[index].region.start
+            head.first = start if head.first is None else min(head.first, start)
+            head.last = start if head.last is None else max(head.last, start)
+
+    def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
+        """Give the actions that write the head and the counters that differ from what is stored."""
+        ledger = self.ledger
+        items: dict[str, Item] = {}
+        for index in {index for index, _ in written}:
+            packed = pack_counter(ledger.charges[index], ledger.counters[index])
+            items |= packed
+            if ledger.meter.recurring:
+                self._tell_accepted(index, packed, written)
+            for sk in self._chunk_keys(ledger.charges[index]) - packed.keys():
+                items[sk] = {}
+        head_key = self.head_key
+        head = pack_head(self.organization_id, self.generation, ledger, due)
+        items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
+        changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
+        if not self.batch and changed.keys() <= {head_key} and not self._head_moved(head):
+            return None
+        version = ledger.head.version
+        ledger.head.version += 1
+        head["v"] = {"N": str(ledger.head.version)}
+        changed[head_key] = items[head_key] | head
+        condition: Action = (
+            {
+                "ConditionExpression": "v = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(version)}},
+            }
+            if version
+            else {"ConditionExpression": "attribute_not_exists(pk)"}
+        )
+        return [
+            self._put(sk, item, condition if sk == head_key else {}) if item else self._delete(sk)
+            for sk, item in changed.items()
+        ]
+
+    def _tell_accepted(
+        self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
+    ) -> None:
+        """Say in a chain's counters, too, when the newest event came in: who reads them does not read the head.
+
+        Of chunks that are not written anyway, it stays as it is.
+        """
+        for sk, item in packed.items():
+            if (index, chunk_number(sk)) not in written:
+                item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
+            elif self.ledger.head.accepted:
+                item["acc"] = {"N": str(self.ledger.head.accepted)}
+
+    def _head_moved(self, head: Item) -> bool:
+        """Tell whether the head differs in more than the time through which it was published."""
+        stored = self.stored.get(self.head_key, {})
+        return any(stored.get(name) != head.get(name) for name in (head.keys() | _HEAD) - {"th", "v"})
+
+    def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
+        prefix = counter_key(charge, 0)[:-5]
+        return {sk for sk in self.stored if sk.startswith(prefix)}
+
+    def _finer_parts(self) -> Iterator[tuple[str, Item]]:
+        """Pack the finer parts that the batch changes."""
+        if not self.batch:
+            return
+        ledger, parts = self.ledger, self.parts
+        hours, details = put_away(ledger, parts, self.batch, self.days)
+        for (item_id, start, length), (position, events) in details:
+            for piece, some in enumerate(batched(events, events_in_a_detail(ledger.meter), strict=False)):
+                sk = keys.detail(item_id, start, length, *position, piece)
+                yield sk, pack_detail(ledger.meter, start, some)
+        for where, packed in hours.items():
+            yield keys.hours(*where), packed
+        for (start, day), buckets in parts.buckets.items():
+            yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
+        for value, first in parts.firsts.items():
+            yield keys.first_scope(ledger.key) + keys.part(value), {"a": {"N": str(first)}}
+        for seen, hours_seen in parts.values.items():
+            yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
+
+    def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
+        return {
+            "Put": {"TableName": self.table, "Item": self._key(sk) | item, **(condition or {})},
+        }
+
+    def _delete(self, sk: str) -> Action:
+        return {"Delete": {"TableName": self.table, "Key": self._key(sk)}}
+
+    def _key(self, sk: str) -> Item:
+        return key_item(Key(self.pk, sk))
+
+
+_HEAD = frozenset({"pos", "mov", "acc", "st", "f", "l", "due_pk", "due_at"})
+_BODY = ("d", "p", "c")
+
+
+class _Plan:
+    """What a transaction has room for: the counters' chunks that it writes, and the rollups it adds to."""
+
+    def __init__(self, room: int, chunks: Iterable[tuple[int, int]]) -> None:
+        self.chunks = set(chunks)
+        self.rollups: dict[RollupKey, RollupChange] = {}
+        self._room = room - len(self.chunks)
+
+    def take(self, chunks: set[tuple[int, int]], rollups: Iterable[RollupKey]) -> bool:
+        """Take chunks and rollups into the plan, if there is room for all of them."""
+        further = [key for key in rollups if key not in self.rollups]
+        needed = len(further) + len(chunks - self.chunks)
+        if needed > self._room:
+            return False
+        self._room -= needed
+        self.chunks |= chunks
+        self.rollups.update((key, {}) for key in further)
+        return True
+
+    def add(self, key: RollupKey, number: int, change: DayAmount) -> None:
+        """Add what a day of the month brings to a rollup; two charges may fall on one day."""
+        days = self.rollups[key]
+        days[number] = add_amounts(days[number], change) if number in days else change
+
+
+def _body(item: Item) -> Item:
+    return {name: item[name] for name in _BODY if name in item}

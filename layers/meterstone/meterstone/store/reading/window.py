@@ -1,0 +1,195 @@
+"""The stored parts of one subscription, read as they are asked for; what most requests ask for, ahead."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+from meterstone.store.counting.packing import (
+    chunks,
+    counter_key,
+    unpack_buckets,
+    unpack_counter,
+    unpack_detail,
+    unpack_head,
+    unpack_hours,
+    unpack_recent,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row, StoreUnavailable, Table, integer, text
+from meterstone.usage.charge import ChargePeriod, Counter
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
+from meterstone.usage.subscription import LineItem, Subscription
+from meterstone.usage.tally import Head, LedgerKey, chain
+from meterstone.usage.window import Cover, horizon
+
+_CHUNK_DIGITS = 5
+_ATTEMPTS = 5
+
+
+class StoredParts:
+    """Reads the parts of a subscription for `measure`; nothing is read twice."""
+
+    def __init__(
+        self, table: Table, organization_id: str, generation: str, subscription: Subscription, now: int
+    ) -> None:
+        """Read a generation of an organization's counters, as of ``now``."""
+        self._table = table
+        self._pk = keys.usage(organization_id, generation, subscription.id)
+        self._subscription = subscription
+        self._until = horizon(now)
+        self._counters: dict[str, dict[int, Row]] = {}
+        self._asked: set[str] = set()
+        self._again: dict[str, int] = {}
+        self._rows: dict[str, Row | None] = {}
+        self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
+
+    def read_ahead(self, covers: Iterable[Cover]) -> None:
+        """Read the counters of all covers, a query for each cadence, and their cut days in one batch."""
+        starts: dict[str, list[int]] = {}
+        wanted: list[str] = []
+        for covered in covers:
+            meter = covered.item.meter
+            if meter is None or covered.empty:
+                continue
+            code = self._subscription.cadence(covered.item).code
+            charges = [days.charge for days in covered.days] + [cut.charge for cut in covered.cut]
+            if meter.recurring:
+                # The value at the end needs the last period alone, from its start.
+                charges = [max(charges, key=lambda charge: charge.period.start)]
+            starts.setdefault(code, []).extend(charge.period.start for charge in charges)
+            self._asked.update(counter_key(charge, 0)[:-_CHUNK_DIGITS] for charge in charges)
+            for cut in covered.cut:
+                if shorter_than_a_day(meter):
+                    wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
+                else:
+                    wanted.append(keys.hours(covered.item.id, cut.charge.period.start, cut.day))
+        for code, found in starts.items():
+            low, high = keys.counters(code, min(found), max(found))
+            for row in self._table.query(self._pk, low, high):
+                sk = text(row, "sk")
+                name, chunk = sk[:-_CHUNK_DIGITS], int(sk[-_CHUNK_DIGITS:])
+                self._asked.add(name)
+                self._counters.setdefault(name, {})[chunk] = row
+                self._table.cost.accepted = max(self._table.cost.accepted, integer(row, "acc"))
+        self._read_rows(wanted)
+
+    def counter(self, charge: ChargePeriod) -> Counter | None:
+        """Read a charge's counter."""
+        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        if name not in self._asked:
+            self._read_counter(charge, name)
+        rows_of = self._counters.get(name)
+        return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
+
+    def read_again(self, charge: ChargePeriod) -> None:
+        """Read a charge's counter anew, as it is now.
+
+        Raises `StoreUnavailable` if that is done too often: the fold goes on changing it.
+        """
+        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        self._again[name] = self._again.get(name, 0) + 1
+        if self._again[name] > _ATTEMPTS:
+            raise StoreUnavailable("values are being moved")
+        self._read_counter(charge, name, consistent=True)
+
+    def _read_counter(self, charge: ChargePeriod, name: str, *, consistent: bool = False) -> None:
+        self._asked.add(name)
+        found = [Key(self._pk, counter_key(charge, n)) for n in range(chunks(charge, self._until))]
+        rows = self._table.batch_get(found, consistent=consistent)
+        self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
+
+    def carried(self, charge: ChargePeriod) -> State | None:
+        """Read the state of a recurring meter before a charge begins.
+
+        It stands in the charge's own counter, or, where the clock has not brought the chain so far yet, it is
+        what the chain's last charge closed with.
+        """
+        if (counter := self.counter(charge)) is not None:
+            return counter.carry
+        head = self._head(charge.meter)
+        if head.first is None or head.last is None or charge.region.start < head.first:
+            return None
+        last = chain(self._subscription, charge.meter.id, head.last, head.last)
+        closing = self.counter(last[-1]) if last else None
+        return None if closing is None else closing.closing(charge.meter)
+
+    def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
+        """Read the hours of a day."""
+        return unpack_hours(charge.meter, self._row(keys.hours(charge.item.id, charge.period.start, day)))
+
+    def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
+        """Read the buckets of a day, by their starts."""
+        return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
+
+    def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
+        """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours.
+
+        Raises `StoreUnavailable` if the fold goes on putting them away while they are read.
+        """
+        if not keeps_hours(charge.meter):
+            yield from self._put_away(charge, day, start, end)
+            return
+        where = keys.hours(charge.item.id, charge.period.start, day)
+        beside = self._row(where)
+        for _ in range(_ATTEMPTS):
+            found = list(self._put_away(charge, day, start, end))
+            after = self._table.get(Key(self._pk, where), consistent=True)
+            if _recent(after) == _recent(beside):
+                recent = unpack_recent(charge.meter, day, after)
+                yield from found
+                yield from (seen for seen in recent if start <= seen.at < end)
+                return
+            # What stands beside the hours may have been put away meanwhile, and been read there.
+            beside = after
+        raise StoreUnavailable("events are being put away")
+
+    def _put_away(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
+        clock, item, meter = charge.zone, charge.item, charge.meter
+        _, first = clock.hour_of(start)
+        _, last = clock.hour_of(end - 1)
+        origin = clock.day_start(day)
+        ranges = [(keys.details(item.id, origin, "day"), origin)]
+        ranges += [
+            (keys.details(item.id, begin, "hour"), begin)
+            for begin, _ in (clock.hour_bounds(day, hour) for hour in range(first, last + 1))
+        ]
+        for prefix, begin in ranges:
+            for row in self._table.query_prefix(self._pk, prefix, consistent=True):
+                yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
+
+    def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
+        """Read the values seen on days, both included: by day, each with a bit for every hour."""
+        known = self._values.get((item.id, first, last))
+        if known is None:
+            known = self._values[item.id, first, last] = {}
+            low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
+            for row in self._table.query(self._pk, low, high):
+                _, _, day, _, value = text(row, "sk").split("#")
+                seen = known.setdefault(keys.parse_day(day), {})
+                seen[value] = seen.get(value, 0) | integer(row, "h")
+        return known
+
+    def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
+        """Read when values were first seen, as it is now."""
+        scope = keys.first_scope(key)
+        found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
+        return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
+
+    def _head(self, meter: Meter) -> Head:
+        return unpack_head(self._row(keys.chain(meter.id)))
+
+    def _row(self, sk: str) -> Row | None:
+        if sk not in self._rows:
+            self._read_rows([sk])
+        return self._rows[sk]
+
+    def _read_rows(self, wanted: Iterable[str]) -> None:
+        by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
+        found = self._table.batch_get(by_key)
+        self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
+
+
+def _recent(row: Row | None) -> str:
+    """Give the events beside a day's hours as they are stored."""
+    return "" if row is None else text(row, "e")

@@ -1,0 +1,301 @@
+"""Measuring a line item over a window: the stored parts put together, and what they cost."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+from meterstone.pricing.cost import cost, cost_buckets
+from meterstone.pricing.lines import Cost, merge, merge_all
+from meterstone.pricing.money import ZERO, add
+from meterstone.usage.calendar import BucketSize, bucket_bounds
+from meterstone.usage.charge import ChargePeriod, Counter
+from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.state import (
+    State,
+    accrued,
+    merge_all_states,
+    merge_states,
+    quantity,
+    shorter_than_a_day,
+    state_of,
+)
+from meterstone.usage.subscription import LineItem
+from meterstone.usage.tally import LedgerKey, ledger_key
+from meterstone.usage.window import Cover, CutDay, Days, Window, cover, hours_and_edges
+
+
+class Parts(Protocol):
+    """Where the stored parts of one subscription are read."""
+
+    def counter(self, charge: ChargePeriod) -> Counter | None:
+        """Read a charge's counter, at least as far as the window reaches; None if nothing is stored."""
+
+    def read_again(self, charge: ChargePeriod) -> None:
+        """Have a charge's counter read anew, as it is now."""
+
+    def carried(self, charge: ChargePeriod) -> State | None:
+        """Read the state of a recurring meter before a charge begins."""
+
+    def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
+        """Read the hours of a day."""
+
+    def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
+        """Read the buckets of a day, by their starts."""
+
+    def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterable[Observation]:
+        """Read a charge's events of a part of a day; a COUNT_UNIQUE's texts as `values` names them."""
+
+    def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
+        """Read the values seen on days, both included: by day, each with a bit for every hour."""
+
+    def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
+        """Read when values were first seen, as it is now."""
+
+
+def measure(parts: Parts, covered: Cover, window: Window, now: int) -> Cost:
+    """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
+    item, meter = covered.item, _meter(covered.item)
+    if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
+        return cost(item.price, quantity(meter, _restated(parts, covered, window, now)))
+    if covered.empty:
+        return cost(item.price, ZERO)
+    if shorter_than_a_day(meter):
+        return _short_buckets(parts, covered)
+    if meter.bucket_size is not None:
+        return cost_buckets(item.price, _coarse_buckets(parts, covered, meter.bucket_size))
+    if meter.aggregation is Aggregation.WEIGHTED_SUM:
+        return cost(item.price, _weighted(parts, covered, window, now))
+    if meter.aggregation is Aggregation.COUNT_UNIQUE:
+        return cost(item.price, _distinct(parts, covered))
+    return cost(item.price, quantity(meter, merge_all_states(meter, _states(parts, covered))))
+
+
+def _meter(item: LineItem) -> Meter:
+    if item.meter is None:
+        raise TypeError(f"line item {item.id} has no meter")
+    return item.meter
+
+
+def _states(parts: Parts, covered: Cover) -> Iterator[State | None]:
+    """Give the states of all parts of a cover."""
+    for _, state in _daily(parts, covered):
+        yield state
+
+
+def _daily(parts: Parts, covered: Cover) -> Iterator[tuple[int, State | None]]:
+    """Give the states of all parts of a cover, each with its day."""
+    for days in covered.days:
+        counter = parts.counter(days.charge)
+        if counter is not None:
+            yield from ((day, state) for day, state in counter.days.items() if days.first <= day <= days.last)
+    for cut in covered.cut:
+        yield cut.day, _part_of_day(parts, covered, cut)
+
+
+def _part_of_day(parts: Parts, covered: Cover, cut: CutDay) -> State | None:
+    meter = _meter(covered.item)
+    hours, edges = hours_and_edges(covered, cut)
+    known = parts.hours(cut.charge, cut.day)
+    state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
+    for edge in edges:
+        # An hour in which nothing was counted has no events to look for.
+        if cut.charge.zone.hour_of(edge.start)[1] in known:
+            for seen in parts.events(cut.charge, edge.day, edge.start, edge.end):
+                state = merge_states(meter, state, state_of(meter, seen))
+    return state
+
+
+def _coarse_buckets(parts: Parts, covered: Cover, size: BucketSize) -> Iterable[Decimal]:
+    """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
+    meter = _meter(covered.item)
+    buckets: dict[int, State | None] = {}
+    for day, state in _daily(parts, covered):
+        clock = covered.days[0].charge.zone if covered.days else covered.cut[0].charge.zone
+        start, _ = bucket_bounds(size, clock.day_start(day), clock)
+        buckets[start] = merge_states(meter, buckets.get(start), state)
+    return [quantity(meter, buckets[start]) for start in sorted(buckets)]
+
+
+def _short_buckets(parts: Parts, covered: Cover) -> Cost:
+    """Cost the buckets of which a day holds several: whole days as their counters have them already."""
+    meter, price = _meter(covered.item), covered.item.price
+    whole: list[Cost] = []
+    buckets: dict[int, State | None] = {}
+    for days in covered.days:
+        shared = _shared_days(covered, days)
+        counter = parts.counter(days.charge)
+        for day, state in (counter.days if counter is not None else {}).items():
+            if days.first <= day <= days.last and day not in shared and isinstance(state, Cost):
+                whole.append(state)
+        for day in shared:
+            for start, value in parts.buckets(days.charge, day).items():
+                buckets[start] = merge_states(meter, buckets.get(start), value)
+    for cut in covered.cut:
+        for start, state in _cut_buckets(parts, covered, cut):
+            buckets[start] = merge_states(meter, buckets.get(start), state)
+    quantities = [quantity(meter, buckets[start]) for start in sorted(buckets)]
+    return merge(merge_all(whole), cost_buckets(price, quantities))
+
+
+def _shared_days(covered: Cover, days: Days) -> set[int]:
+    """Name the days with a bucket that a billing period's bound cuts, while the window holds both its sides."""
+    size, region = _meter(covered.item).bucket_size, days.charge.region
+    if size is None:
+        return set()
+    clock = days.charge.zone
+    shared = set()
+    if covered.start < region.start and bucket_bounds(size, region.start, clock)[0] < region.start:
+        shared.add(days.first)
+    end = region.end
+    if end is not None and end < covered.end and bucket_bounds(size, end, clock)[0] < end:
+        shared.add(days.last)
+    return shared
+
+
+def _cut_buckets(parts: Parts, covered: Cover, cut: CutDay) -> Iterator[tuple[int, State]]:
+    meter, region, clock = _meter(covered.item), cut.charge.region, cut.charge.zone
+    for start, value in parts.buckets(cut.charge, cut.day).items():
+        size = meter.bucket_size
+        if size is None:
+            return
+        _, end = bucket_bounds(size, start, clock)
+        counted_start = max(start, region.start)
+        counted_end = end if region.end is None else min(end, region.end)
+        if counted_end <= cut.start or cut.end <= counted_start:
+            continue
+        if cut.start <= counted_start and counted_end <= cut.end:
+            yield start, value
+            continue
+        begin, until = max(counted_start, cut.start), min(counted_end, cut.end)
+        for seen in parts.events(cut.charge, cut.day, begin, until):
+            yield start, state_of(meter, seen)
+
+
+def _weighted(parts: Parts, covered: Cover, window: Window, now: int) -> Decimal:
+    carried = ZERO
+    meter = _meter(covered.item)
+    if meter.recurring:
+        carried = quantity(meter, _value_at(parts, covered, covered.start, now))
+    state = merge_all_states(meter, _states(parts, covered))
+    return accrued(state, carried, covered.start, covered.end, window.length)
+
+
+def _restated(parts: Parts, covered: Cover, window: Window, now: int) -> State | None:
+    """Give the state of a recurring meter at the end of the line item's part of a window.
+
+    As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
+    none yet.
+    """
+    subscription, item = covered.subscription, covered.item
+    counted = subscription.counted(item)
+    start = max(window.start, counted.start)
+    end = window.end if counted.end is None else min(window.end, counted.end)
+    begun = subscription.cadence(item).period_at(max(min(end - 1, now), counted.start))
+    region = ChargePeriod(subscription, item, begun).region
+    end = end if region.end is None else min(end, region.end)
+    if end <= start or now < region.start:
+        return None
+    return _value_at(parts, covered, end, now)
+
+
+def _value_at(parts: Parts, covered: Cover, at: int, now: int) -> State | None:
+    """Give the state of a recurring meter over all that it counted before an instant."""
+    subscription, item = covered.subscription, covered.item
+    charge = ChargePeriod(
+        subscription, item, subscription.cadence(item).period_at(max(at - 1, covered.start))
+    )
+    if at <= charge.region.start:
+        return parts.carried(charge)
+    inside = cover(subscription, item, Window(charge.region.start, at), now)
+    meter = _meter(item)
+    if meter.aggregation is Aggregation.COUNT_UNIQUE:
+        return _ever_seen(parts, inside, charge)
+    return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+
+
+def _ever_seen(parts: Parts, inside: Cover, charge: ChargePeriod) -> State | None:
+    """Count the values that were seen for the first time ever up to the end of a part of a charge.
+
+    A late event moves a value to an earlier day. One that moved away from the day that is cut, after the days
+    before were read, would be on neither: these are read again then.
+    """
+    meter = charge.meter
+
+    def before() -> State | None:
+        return merge_states(meter, parts.carried(charge), _on_whole_days(parts, inside))
+
+    found = before()
+    while inside.cut:
+        cut = _on_cut_days(parts, inside)
+        parts.read_again(charge)
+        if (again := before()) == found:
+            return merge_states(meter, found, cut)
+        found = again
+    return found
+
+
+def _distinct(parts: Parts, covered: Cover) -> Decimal:
+    """Count the distinct values in the window."""
+    charges = {days.charge.period.start for days in covered.days} | {
+        cut.charge.period.start for cut in covered.cut
+    }
+    charge = covered.days[0].charge if covered.days else None
+    if len(charges) == 1 and charge is not None and covered.start == charge.region.start and not covered.cut:
+        return _on_whole_days(parts, covered)
+    seen: set[str] = set()
+    for days in covered.days:
+        seen.update(*_days_values(parts, covered, days))
+    for cut in covered.cut:
+        seen |= _part_values(parts, covered, cut)
+    return Decimal(len(seen))
+
+
+def _on_whole_days(parts: Parts, covered: Cover) -> Decimal:
+    """Count the values first seen on the whole days of a cover that begins where its only charge does."""
+    total = ZERO
+    for days in covered.days:
+        counter = parts.counter(days.charge)
+        if counter is not None:
+            for day, state in counter.days.items():
+                if days.first <= day <= days.last and isinstance(state, Decimal):
+                    total = add(total, state)
+    return total
+
+
+def _on_cut_days(parts: Parts, covered: Cover) -> Decimal:
+    """Count the values first seen on the days of a cover that are cut."""
+    total = ZERO
+    for cut in covered.cut:
+        values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
+        firsts = parts.firsts(ledger_key(cut.charge), values)
+        total = add(total, Decimal(sum(cut.start <= first < cut.end for first in firsts.values())))
+    return total
+
+
+def _days_values(parts: Parts, covered: Cover, days: Days) -> Iterator[set[str]]:
+    """Give the values of whole days; a day that two billing periods share is looked at by the hour."""
+    clock, region = days.charge.zone, days.charge.region
+    first, last = days.first, days.last
+    if region.start > clock.day_start(first):
+        end = min(clock.day_start(first + 1), covered.end)
+        yield _part_values(parts, covered, CutDay(days.charge, first, region.start, end))
+        first += 1
+    if first <= last and region.end is not None and region.end < clock.day_start(last + 1):
+        yield _part_values(parts, covered, CutDay(days.charge, last, clock.day_start(last), region.end))
+        last -= 1
+    if first <= last:
+        for values in parts.values(covered.item, first, last).values():
+            yield set(values)
+
+
+def _part_values(parts: Parts, covered: Cover, cut: CutDay) -> set[str]:
+    hours, edges = hours_and_edges(covered, cut)
+    values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
+    mask = sum(1 << hour for hour in hours.hours)
+    found = {value for value, bits in values.items() if bits & mask}
+    for edge in edges:
+        bit = 1 << cut.charge.zone.hour_of(edge.start)[1]
+        if any(bits & bit for bits in values.values()):
+            events = parts.events(cut.charge, edge.day, edge.start, edge.end)
+            found.update(seen.text for seen in events)
+    return found
