@@ -110,7 +110,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         ],
         limits=[
             "each event: reading its record, finding its line item, merging the states of its hour and day",
-            "few events for each ledger: reading, pricing, packing and publishing it, once for all its events",
+            "few events for each tally: reading, pricing, packing and publishing it, once for all its events",
         ],
     )
 
@@ -127,7 +127,7 @@ def _per_second(batch: int, many: int, rounds: int, *, same: bool) -> float:
         if report.counted != batch:
             raise RuntimeError(f"{report.counted} events were counted")
         rates.append(batch / own)
-    # The first two meet new ledgers, and caches that are empty.
+    # The first two meet new tallies, and caches that are empty.
     return statistics.median(rates[2:])
 
 

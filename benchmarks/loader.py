@@ -46,7 +46,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         limits=[
             "into the engine: its transactions, on the same cores, a conditional put for each event among them",
             "into memory: folding, and the table's own checks of every item that is written",
-            "events come in order of time, so that each batch of 5,000 touches nearly every ledger of the month",
+            "events come in order of time, so that each batch of 5,000 touches nearly every tally of the month",
         ],
     )
 

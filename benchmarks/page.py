@@ -29,7 +29,7 @@ from meterstone.store.reading.usage import Store
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
-from meterstone.usage.tally import Head, Ledger, ledger_key
+from meterstone.usage.tally import Head, Tally, tally_key
 from meterstone_cli import engine
 
 _PAGE = 1024 * 1024
@@ -150,8 +150,8 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
                 units = Decimal(random.randrange(1000, 10_000_000))
                 counter.days[day] = (units, 17) if charge.meter.aggregation == "AVG" else units
                 counter.published[day] = DayAmount(units, random.randrange(10, 100_000))
-            ledger = Ledger(
-                ledger_key(charge),
+            tally = Tally(
+                tally_key(charge),
                 charge.meter,
                 Head(3, {"i0123456789abcdef": 4711}, {}, world.NOW),
                 [charge],
@@ -160,7 +160,7 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
             pk = keys.usage(world.ORGANIZATION.id, _GENERATION, subscription.id)
             for sk, body in pack_counter(charge, counter).items():
                 packed = (
-                    key_item(Key(pk, sk)) | body | pack_head(world.ORGANIZATION.id, _GENERATION, ledger, None)
+                    key_item(Key(pk, sk)) | body | pack_head(world.ORGANIZATION.id, _GENERATION, tally, None)
                 )
                 size += item_size(packed)
                 if size > _PAGE:

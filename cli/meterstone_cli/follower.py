@@ -23,7 +23,7 @@ _BATCH: Final = 1000
 _PAUSE: Final = 0.1
 _PAUSE_AFTER_FAILURE: Final = 1.0
 _ROLL_EVERY: Final = 3600.0
-#: As the template's: a batch may touch very many ledgers.
+#: As the template's: a batch may touch very many tallies.
 _TIMEOUT: Final = 120.0
 
 

@@ -95,7 +95,7 @@ def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_w
     assert stops > 7
 
 
-def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_writers_of_one_tally_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one writes after the first has read, and before it writes."""
     end = START + DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)

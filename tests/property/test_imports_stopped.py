@@ -163,7 +163,7 @@ def take(step: str, world: World, stream: Stream, number: int) -> None:
                 stream.clock.now += WAIT
             table.faults = Faults()
         case "another":
-            # It drops from the ledgers that it writes what the shards of settled runs had come to.
+            # It drops from the tallies that it writes what the shards of settled runs had come to.
             load(world, stream, (late(number),), f"another {number}")
         case "rebuild":
             assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped

@@ -344,7 +344,7 @@ def test_an_unknown_organization_is_said_to_be_unknown(command: Callable[[Table,
     assert memory(world).items() == before
 
 
-def test_a_ledger_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_away(
+def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock has made it too large. An import says so and is through, and what is at fault can be withdrawn."""

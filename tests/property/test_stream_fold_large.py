@@ -122,7 +122,7 @@ def test_many_values_are_told_apart(seed: int, events: int) -> None:
             assert folding.post(each, now) is Outcome.NEW
         folding.table.cost.reset()
         folding.drain(now, BATCH)
-        # Of the ledgers, and of what was known of these very values.
+        # Of the tallies, and of what was known of these very values.
         assert folding.table.cost.items < 2 * len(several) + 40
         at_once(folding, random, now)
         world.roll(now)
@@ -152,7 +152,7 @@ def expected_values(world: World, usage: Iterable[Usage]) -> Counter[str]:
 
 
 def hot() -> tuple[Scenario, tuple[Usage, ...]]:
-    """Give one subscription with so much usage that no ledger's part of a batch fits one transaction."""
+    """Give one subscription with so much usage that no tally's part of a batch fits one transaction."""
     random = Random(3)  # noqa: S311 - nothing secret
     chosen = replace(subscription(0, random), billing_period=BillingPeriod.ANNUAL, start=START - 300 * DAY)
     items = tuple(replace(item, start=chosen.start) for item in chosen.line_items if item.meter in HOT)

@@ -1,6 +1,6 @@
 """What usage comes to, counted from the raw events by the rules alone: slow, and simple enough to be believed.
 
-It shares nothing with the code that counts into states and ledgers: of `usage` it takes the catalogue's values
+It shares nothing with the code that counts into states and tallies: of `usage` it takes the catalogue's values
 and the calendar, of `pricing` what a quantity costs. Everything is worked out anew from all events, as fractions.
 """
 

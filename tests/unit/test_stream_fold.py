@@ -367,7 +367,7 @@ class Reading(MemoryTable):
         return super().get(key, consistent=consistent)
 
 
-def test_a_ledger_is_read_once(folding: Folding) -> None:
+def test_a_tally_is_read_once(folding: Folding) -> None:
     """A plain one is a month and the day's hours: its head stands in the month's item."""
     table = Reading()
     write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
@@ -460,7 +460,7 @@ def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short_numbers")
 @pytest.mark.parametrize("place", [0, 3, 6], ids=["first", "in the midst", "last"])
 def test_what_the_table_would_not_take_is_set_aside_and_the_rest_counts(place: int) -> None:
-    """Halved until it is found: each of the others counts, before it and after it, those of other ledgers too."""
+    """Halved until it is found: each of the others counts, before it and after it, those of other tallies too."""
     both = tuple(subscription(name, replace(SUBSCRIPTION.line_items[0], id=f"item {name}")) for name in "ab")
     folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
     usage = [call(f"e{number}", ext=f"ext {'ab'[number % 2]}", value=number) for number in range(6)]
@@ -514,7 +514,7 @@ def test_a_number_that_cannot_be_exact_is_set_aside_too(
 
 
 @pytest.mark.usefixtures("short_numbers")
-def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
+def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a level comes to by the clock alone is no event's: nothing is set aside, and it is told of."""
@@ -563,7 +563,7 @@ def test_a_subscription_is_found_by_what_it_is_called_now(
     check_analytics(folding.world, (usage,), NOW)
 
 
-def test_an_import_whose_clock_is_wrong_makes_no_ledger_forget_its_shards(folding: Folding) -> None:
+def test_an_import_whose_clock_is_wrong_makes_no_tally_forget_its_shards(folding: Folding) -> None:
     """It runs on a person's machine, and what the stream delivers again is to be known all the same."""
     records = records_of(folding, [call("one")])
     fold(folding, records)

@@ -6,7 +6,7 @@ meaning of usage that was counted is refused; what only adds, renames, or takes 
 What is taken may still begin in the past: a line item of a subscription of which nothing is counted. Its events
 may have come already, and may count by another line item or subscription: which these are is told.
 
-A new line item that begins in the past changes nothing that was counted, if its ledgers are its own: until all is
+A new line item that begins in the past changes nothing that was counted, if its tallies are its own: until all is
 counted again, answers lack some of its events, and are right in all else. So a recompute takes it.
 """
 

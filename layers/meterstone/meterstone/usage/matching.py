@@ -6,17 +6,17 @@ from typing import NamedTuple
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
 from meterstone.usage.subscription import LineItem, Subscription
-from meterstone.usage.tally import LedgerKey, ledger_key
+from meterstone.usage.tally import TallyKey, tally_key
 
 #: Each takes 1 to 3 KB.
 _MOST_SUBSCRIPTIONS = 10_000
 
 
 class Match(NamedTuple):
-    """A charge that an event belongs to, its ledger, and what the event means to the charge's meter."""
+    """A charge that an event belongs to, its tally, and what the event means to the charge's meter."""
 
     charge: ChargePeriod
-    key: LedgerKey
+    key: TallyKey
     seen: Observation | Uncounted
 
 
@@ -87,12 +87,12 @@ class _MeteredItem:
         self.meter = meter
         self.counted = subscription.counted(item)
         self.charge: ChargePeriod | None = None
-        self.key = LedgerKey("", "", None, 0)
+        self.key = TallyKey("", "", None, 0)
         self._subscription = subscription
         self._item = item
         self._cadence = subscription.cadence(item)
 
     def turn_to(self, at: int) -> ChargePeriod:
         charge = self.charge = ChargePeriod(self._subscription, self._item, self._cadence.period_at(at))
-        self.key = ledger_key(charge)
+        self.key = tally_key(charge)
         return charge

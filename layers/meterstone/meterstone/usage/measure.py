@@ -20,7 +20,7 @@ from meterstone.usage.state import (
     state_of,
 )
 from meterstone.usage.subscription import LineItem
-from meterstone.usage.tally import LedgerKey, ledger_key
+from meterstone.usage.tally import TallyKey, tally_key
 from meterstone.usage.window import Cover, CutDay, Days, Window, cover, hours_and_edges
 
 
@@ -48,7 +48,7 @@ class Parts(Protocol):
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
         """Read the values seen on days, both included: by day, each with a bit for every hour."""
 
-    def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
+    def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, as it is now."""
 
 
@@ -267,7 +267,7 @@ def _on_cut_days(parts: Parts, covered: Cover) -> Decimal:
     total = ZERO
     for cut in covered.cut:
         values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
-        firsts = parts.firsts(ledger_key(cut.charge), values)
+        firsts = parts.firsts(tally_key(cut.charge), values)
         total = add(total, Decimal(sum(cut.start <= first < cut.end for first in firsts.values())))
     return total
 

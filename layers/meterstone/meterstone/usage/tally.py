@@ -1,7 +1,7 @@
-"""Ledgers: what is changed together, and how events change it.
+"""Tallies: what is changed together, and how events change it.
 
-A ledger is the unit of concurrency: whoever changes any part of it checks and raises its version. A plain meter
-has one ledger for each line item and billing period. A recurring meter, whose value carries from period to
+A tally is the unit of concurrency: whoever changes any part of it checks and raises its version. A plain meter
+has one tally for each line item and billing period. A recurring meter, whose value carries from period to
 period and across line items, has one for each subscription and meter: a chain of charges, without a gap from
 its first event to now.
 """
@@ -47,12 +47,12 @@ class Counted(NamedTuple):
     hour: int
 
 
-#: Events by the number of the charge that holds them, within its ledger, and by day; each day's in their order.
+#: Events by the number of the charge that holds them, within its tally, and by day; each day's in their order.
 type Batch = dict[tuple[int, int], list[Counted]]
 
 
-class LedgerKey(NamedTuple):
-    """Names a ledger: by line item and billing period, or, with no line item, the chain of a recurring meter."""
+class TallyKey(NamedTuple):
+    """Names a tally: by line item and billing period, or, with no line item, the chain of a recurring meter."""
 
     subscription_id: str
     meter_id: str
@@ -62,11 +62,11 @@ class LedgerKey(NamedTuple):
 
 @dataclass(slots=True)
 class Head:
-    """A ledger's version and what it remembers of its writers.
+    """A tally's version and what it remembers of its writers.
 
     ``positions`` has, by shard, the last event counted, and ``moved`` when that last moved, of shards that end by
     themselves: what lies below a position that rested for 48 hours is not delivered again, for the table's stream
-    keeps it for 24. ``through`` is the latest time at which the ledger was
+    keeps it for 24. ``through`` is the latest time at which the tally was
     published. ``stale_from`` is set while a change is only partly published: the start of the first charge in
     question. ``first`` and ``last`` are the starts of a chain's first and last charge. ``accepted`` is when the
     newest event that it counted came in.
@@ -88,7 +88,7 @@ class Head:
         self.moved = {shard: at for shard, at in self.moved.items() if shard not in gone}
 
     def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
-        """Leave out what the ledger has counted already."""
+        """Leave out what the tally has counted already."""
         return [each for each in batch if each.position.number > self.positions.get(each.position.shard, -1)]
 
     def take(self, batch: Sequence[Counted]) -> None:
@@ -101,7 +101,7 @@ class Head:
 
 @dataclass(slots=True)
 class Parts:
-    """The finer parts of a ledger that a batch of events touches, beside its counters.
+    """The finer parts of a tally that a batch of events touches, beside its counters.
 
     ``hours``: by line item, billing period's start and day, the state of each hour. ``buckets``: by billing
     period's start and day, the value of each bucket (of meters with buckets shorter than a day, in place of
@@ -118,10 +118,10 @@ class Parts:
 
 
 @dataclass(slots=True)
-class Ledger:
-    """A ledger in hand: its head, and the charges of it that matter, in order of time, with their counters."""
+class Tally:
+    """A tally in hand: its head, and the charges of it that matter, in order of time, with their counters."""
 
-    key: LedgerKey
+    key: TallyKey
     meter: Meter
     head: Head
     charges: list[ChargePeriod]
@@ -141,16 +141,16 @@ class Ledger:
         return batch
 
 
-def ledger_key(charge: ChargePeriod) -> LedgerKey:
-    """Name the ledger that a charge belongs to."""
+def tally_key(charge: ChargePeriod) -> TallyKey:
+    """Name the tally that a charge belongs to."""
     meter = charge.meter
     if meter.recurring:
-        return LedgerKey(charge.subscription.id, meter.id, None, 0)
-    return LedgerKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start)
+        return TallyKey(charge.subscription.id, meter.id, None, 0)
+    return TallyKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start)
 
 
-def charge_of(subscription: Subscription, key: LedgerKey) -> ChargePeriod:
-    """Give the charge of a plain ledger; of a chain the first one of a line item."""
+def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod:
+    """Give the charge of a plain tally; of a chain the first one of a line item."""
     if key.item_id is None:
         item = next(
             item
@@ -186,12 +186,12 @@ def identity(text: str) -> str:
     return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it
 
 
-def touched(ledger: Ledger, batch: Batch) -> Parts:
+def touched(tally: Tally, batch: Batch) -> Parts:
     """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
     parts = Parts()
-    meter = ledger.meter
+    meter = tally.meter
     for (index, day), events in batch.items():
-        charge = ledger.charges[index]
+        charge = tally.charges[index]
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
             for text in (identity(counted.observation.text) for counted in events):
                 parts.firsts[text] = None
@@ -203,15 +203,15 @@ def touched(ledger: Ledger, batch: Batch) -> Parts:
     return parts
 
 
-def count(ledger: Ledger, parts: Parts, batch: Batch) -> None:
-    """Count a batch of events that the ledger has not seen into its counters and their finer parts."""
-    meter = ledger.meter
+def count(tally: Tally, parts: Parts, batch: Batch) -> None:
+    """Count a batch of events that the tally has not seen into its counters and their finer parts."""
+    meter = tally.meter
     for (index, day), events in batch.items():
-        charge, counter = ledger.charges[index], ledger.counters[index]
-        ledger.head.take(events)
+        charge, counter = tally.charges[index], tally.counters[index]
+        tally.head.take(events)
         if meter.aggregation is Aggregation.COUNT_UNIQUE:
             for counted in events:
-                _count_unique(ledger, parts, counted, charge)
+                _count_unique(tally, parts, counted, charge)
         elif shorter_than_a_day(meter):
             buckets = parts.buckets[charge.period.start, day]
             for counted in events:
@@ -242,7 +242,7 @@ def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePerio
         buckets[start] = merged
 
 
-def _count_unique(ledger: Ledger, parts: Parts, counted: Counted, charge: ChargePeriod) -> None:
+def _count_unique(tally: Tally, parts: Parts, counted: Counted, charge: ChargePeriod) -> None:
     seen = counted.observation
     text = identity(seen.text)
     parts.values[charge.item.id, charge.period.start, counted.day, text] |= 1 << counted.hour
@@ -251,16 +251,16 @@ def _count_unique(ledger: Ledger, parts: Parts, counted: Counted, charge: Charge
         return
     # An event that comes late may be the first after all: the value then moves to its day.
     parts.firsts[text] = seen.at
-    _add_first(ledger, seen.at, _ONE)
+    _add_first(tally, seen.at, _ONE)
     if first is not None:
-        _add_first(ledger, first, -_ONE)
+        _add_first(tally, first, -_ONE)
 
 
-def _add_first(ledger: Ledger, at: int, step: Decimal) -> None:
-    index = ledger.index_at(at)
-    days = ledger.counters[index].days
-    day = ledger.charges[index].zone.day_of(at)
-    total = add(quantity(ledger.meter, days.get(day)), step)
+def _add_first(tally: Tally, at: int, step: Decimal) -> None:
+    index = tally.index_at(at)
+    days = tally.counters[index].days
+    day = tally.charges[index].zone.day_of(at)
+    total = add(quantity(tally.meter, days.get(day)), step)
     if total:
         days[day] = total
     else:
@@ -274,30 +274,30 @@ class Restated(NamedTuple):
     due: int | None
 
 
-def restate(ledger: Ledger, now: int) -> Restated:
+def restate(tally: Tally, now: int) -> Restated:
     """Work out what each charge's days are worth at ``now``, carrying a recurring value along the chain.
 
     The counters' ``carry`` is brought up to date; what is published is left to the caller.
     """
-    now = ledger.head.through = max(now, ledger.head.through)
+    now = tally.head.through = max(now, tally.head.through)
     series: list[Mapping[int, DayAmount]] = []
     due: int | None = None
-    for index, (charge, counter) in enumerate(zip(ledger.charges, ledger.counters, strict=True)):
-        if ledger.meter.recurring and index:
-            counter.carry = ledger.counters[index - 1].closing(ledger.meter)
+    for index, (charge, counter) in enumerate(zip(tally.charges, tally.counters, strict=True)):
+        if tally.meter.recurring and index:
+            counter.carry = tally.counters[index - 1].closing(tally.meter)
         days, next_due = day_series(charge, counter, now)
         series.append(days)
         due = min((each for each in (due, next_due) if each is not None), default=None)
-    if ledger.meter.recurring:
-        following = _restatement(ledger)
+    if tally.meter.recurring:
+        following = _restatement(tally)
         due = min((each for each in (due, following) if each is not None), default=None)
     return Restated(series, due)
 
 
-def _restatement(ledger: Ledger) -> int | None:
+def _restatement(tally: Tally) -> int | None:
     """Give the instant at which the chain grows by a billing period, if its value is to be restated then."""
-    last, counter = ledger.charges[-1], ledger.counters[-1]
-    if quantity(ledger.meter, counter.closing(ledger.meter)) == ZERO:
+    last, counter = tally.charges[-1], tally.counters[-1]
+    if quantity(tally.meter, counter.closing(tally.meter)) == ZERO:
         return None
     after = last.region.end
     if after is None or after == END_OF_TIME:
@@ -306,6 +306,6 @@ def _restatement(ledger: Ledger) -> int | None:
     spans = [
         subscription.counted(item)
         for item in subscription.line_items
-        if item.meter is not None and item.meter.id == ledger.meter.id
+        if item.meter is not None and item.meter.id == tally.meter.id
     ]
     return min((max(after, span.start) for span in spans if span.meets(after, None)), default=None)

@@ -1,10 +1,10 @@
 """Folding events into counters, and publishing what they are worth to the rollups: exactly once.
 
-One transaction counts a batch of one ledger's events, remembers their positions, and adds to the rollups what
-the ledger's days are worth now less what they were worth as last published. Delivered again, the events are
+One transaction counts a batch of one tally's events, remembers their positions, and adds to the rollups what
+the tally's days are worth now less what they were worth as last published. Delivered again, the events are
 below the remembered positions and change nothing; killed between two transactions, nothing is half done.
 
-What does not fit a transaction of 100 actions is counted first and published in steps: the ledger's head says
+What does not fit a transaction of 100 actions is counted first and published in steps: the tally's head says
 from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
 
 What the table would not take, however often it came, is halved until it is one event; that is set aside, and the
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from meterstone.pricing.money import plain
 from meterstone.store.counting.limits import slice_of
-from meterstone.store.counting.packing import unpack_ledger_key
-from meterstone.store.counting.reading import open_ledgers
+from meterstone.store.counting.packing import unpack_tally_key
+from meterstone.store.counting.reading import open_tallies
 from meterstone.store.counting.writing import Change, Opened, RollupChange, RollupKey, Work
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Refused, StoreUnavailable, Table, text
@@ -28,7 +28,7 @@ from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event, Uncounted
 from meterstone.usage.subscription import Subscription
-from meterstone.usage.tally import Counted, LedgerKey, Position, charge_of
+from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
 
 WRITERS = 4
 """Items that a rollup is spread over, so that as many concurrent folds add to it without conflict."""
@@ -52,7 +52,7 @@ class FoldReport:
     """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
 
     An event that no line item's meter is for stands among the ``uncounted`` too, and one that the table would not
-    take. ``unpublished`` names ledgers of which the rollups would not take what they come to.
+    take. ``unpublished`` names tallies of which the rollups would not take what they come to.
     """
 
     counted: int = 0
@@ -82,7 +82,7 @@ class Fold:
         self.organization_id = organization_id
         self.generation = generation
         self.writer = writer
-        #: Shards that will deliver nothing any more: ledgers drop their positions when next written.
+        #: Shards that will deliver nothing any more: tallies drop their positions when next written.
         self.forget: frozenset[str] = frozenset()
         #: Told of an event that the table would not take, and why, before the position moves past it.
         self.set_aside: Callable[[Position, str], None] = lambda _position, _reason: None
@@ -91,7 +91,7 @@ class Fold:
     def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
         """Count events, in the order of their positions within each shard, and publish what they bring."""
         report = FoldReport()
-        works: dict[LedgerKey, Work] = {}
+        works: dict[TallyKey, Work] = {}
         for position, event, subscriptions, accepted in events:
             reasons: list[str] = []
             counted = False
@@ -123,7 +123,7 @@ class Fold:
         now: int,
         progress: Callable[[int], None] = lambda _: None,
     ) -> int:
-        """Publish what the clock has brought by ``now``; tell how many ledgers that changed.
+        """Publish what the clock has brought by ``now``; tell how many tallies that changed.
 
         Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
@@ -131,14 +131,14 @@ class Fold:
         """
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
-        # Once through is enough: a ledger that was brought up to now is due later.
+        # Once through is enough: a tally that was brought up to now is due later.
         for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
             rows = self.table.batch_get(found, consistent=True)
-            works: dict[LedgerKey, Work] = {}
+            works: dict[TallyKey, Work] = {}
             for row in rows.values():
                 # The index may lag behind the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
-                    key = unpack_ledger_key(row)
+                    key = unpack_tally_key(row)
                     works[key] = Work(charge_of(subscription_of(key.subscription_id), key))
             self._fold_all(works, now, report)
             rolled += len(works)
@@ -147,7 +147,7 @@ class Fold:
             raise Refused("; ".join(report.unpublished))
         return rolled
 
-    def _fold_all(self, works: Mapping[LedgerKey, Work], now: int, report: FoldReport) -> None:
+    def _fold_all(self, works: Mapping[TallyKey, Work], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
             wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
@@ -160,26 +160,26 @@ class Fold:
 
     def _fold_wave(
         self,
-        works: Mapping[LedgerKey, Work],
-        batches: Mapping[LedgerKey, list[Counted]],
+        works: Mapping[TallyKey, Work],
+        batches: Mapping[TallyKey, list[Counted]],
         now: int,
         report: FoldReport,
     ) -> None:
-        """Write what fits together in one transaction, and the rest ledger by ledger."""
-        alone: list[LedgerKey] = []
-        together: list[tuple[LedgerKey, Change]] = []
+        """Write what fits together in one transaction, and the rest tally by tally."""
+        alone: list[TallyKey] = []
+        together: list[tuple[TallyKey, Change]] = []
         for opened in self._open(works, batches, now):
             try:
                 change = self._change(opened, now)
             except Refused:
-                alone.append(opened.ledger.key)
+                alone.append(opened.tally.key)
                 continue
             if change is None:
                 continue
             if change.stale:
-                alone.append(opened.ledger.key)
+                alone.append(opened.tally.key)
             else:
-                together.append((opened.ledger.key, change))
+                together.append((opened.tally.key, change))
         for pack in _packs(together):
             try:
                 self._write([change for _, change in pack])
@@ -188,8 +188,8 @@ class Fold:
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
 
-    def _finish(self, key: LedgerKey, work: Work, batch: list[Counted], now: int, report: FoldReport) -> None:
-        """Bring one ledger up to date, in as many transactions as it takes, whoever else writes to it."""
+    def _finish(self, key: TallyKey, work: Work, batch: list[Counted], now: int, report: FoldReport) -> None:
+        """Bring one tally up to date, in as many transactions as it takes, whoever else writes to it."""
         conflicts = 0
         while conflicts < _ATTEMPTS:
             (opened,) = self._open({key: work}, {key: batch}, now)
@@ -208,18 +208,18 @@ class Fold:
                 return
             # Counted: what is left is to publish, from where the head says.
             batch = []
-        raise StoreUnavailable("a ledger is contended")
+        raise StoreUnavailable("a tally is contended")
 
     def _finish_halves(
         self,
-        key: LedgerKey,
+        key: TallyKey,
         work: Work,
         batch: list[Counted],
         now: int,
         report: FoldReport,
         refused: Refused,
     ) -> None:
-        """Find the events that a ledger cannot take, set them aside, and count the others."""
+        """Find the events that a tally cannot take, set them aside, and count the others."""
         match batch:
             case []:
                 report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
@@ -240,9 +240,9 @@ class Fold:
             raise Refused(f"a number is out of range: {type(error).__name__}") from error
 
     def _open(
-        self, works: Mapping[LedgerKey, Work], batches: Mapping[LedgerKey, list[Counted]], now: int
+        self, works: Mapping[TallyKey, Work], batches: Mapping[TallyKey, list[Counted]], now: int
     ) -> list[Opened]:
-        return open_ledgers(self.table, self.organization_id, self.generation, works, batches, now)
+        return open_tallies(self.table, self.organization_id, self.generation, works, batches, now)
 
     def _write(self, changes: Sequence[Change]) -> None:
         rollups: dict[RollupKey, RollupChange] = {}
@@ -258,9 +258,9 @@ class Fold:
         self.table.transact(actions)
 
 
-def _packs(changes: Iterable[tuple[LedgerKey, Change]]) -> Iterator[list[tuple[LedgerKey, Change]]]:
+def _packs(changes: Iterable[tuple[TallyKey, Change]]) -> Iterator[list[tuple[TallyKey, Change]]]:
     """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
-    pack: list[tuple[LedgerKey, Change]] = []
+    pack: list[tuple[TallyKey, Change]] = []
     actions, size = 0, 0
     rollups: set[RollupKey] = set()
     for key, change in changes:

@@ -14,7 +14,7 @@ from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import keeps_hours
 from meterstone.usage.subscription import Subscription
-from meterstone.usage.tally import Batch, Counted, Ledger, Parts, Position, identity
+from meterstone.usage.tally import Batch, Counted, Parts, Position, Tally, identity
 
 #: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
 _ACTIONS = 66
@@ -63,7 +63,7 @@ def events_in_a_detail(meter: Meter) -> int:
 
 
 def slice_of(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
-    """Give as many of a ledger's first events as one transaction can count; ``charge`` is any one of it."""
+    """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
     if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
         return list(events)
     meter = charge.meter
@@ -112,27 +112,27 @@ class _Day:
         return self.items - before
 
 
-def put_away(ledger: Ledger, parts: Parts, batch: Sequence[Counted], days: Batch) -> PutAway:
+def put_away(tally: Tally, parts: Parts, batch: Sequence[Counted], days: Batch) -> PutAway:
     """Pack the hours of the days, few events beside them; say what else is to be put into details.
 
     The hours' item is written anyway. When it is full, what it has is put away together with what comes.
     """
-    if not keeps_hours(ledger.meter):
-        return PutAway({}, list(by_detail(ledger, batch).items()))
-    clock = ledger.charges[0].zone
+    if not keeps_hours(tally.meter):
+        return PutAway({}, list(by_detail(tally, batch).items()))
+    clock = tally.charges[0].zone
     found = PutAway({}, [])
     for (index, day), events in days.items():
-        charge = ledger.charges[index]
+        charge = tally.charges[index]
         where = charge.item.id, charge.period.start, day
         hours = parts.hours[where]
         together = parts.recent[where] + [counted.observation for counted in events]
         if len(together) > _EVENTS_OF_A_DAY:
-            found.hours[where] = pack_hours(ledger.meter, day, hours, parts.recent[where])
-            found.details.extend(by_detail(ledger, events).items())
+            found.hours[where] = pack_hours(tally.meter, day, hours, parts.recent[where])
+            found.details.extend(by_detail(tally, events).items())
             continue
-        packed = pack_hours(ledger.meter, day, hours, together)
+        packed = pack_hours(tally.meter, day, hours, together)
         if item_bytes(packed) > _BESIDE_HOURS:
-            packed = pack_hours(ledger.meter, day, hours, [])
+            packed = pack_hours(tally.meter, day, hours, [])
             key = _stretch(clock, charge, day, together)
             found.details.append((key, Details(events[0].position, together)))
         found.hours[where] = packed
@@ -147,7 +147,7 @@ def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Obser
     return charge.item.id, clock.day_start(day), "day"
 
 
-def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
+def by_detail(tally: Tally, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
     """Sort events to the detail items that hold them: by line item, start, and length of the time they span.
 
     Events that come as they happen are packed by the hour, so that the part of an hour is quick to read. A
@@ -155,9 +155,9 @@ def by_detail(ledger: Ledger, batch: Iterable[Counted]) -> dict[DetailKey, Detai
     """
     days: dict[tuple[str, int], list[Counted]] = {}
     for counted in batch:
-        item = ledger.charges[ledger.index_at(counted.observation.at)].item
+        item = tally.charges[tally.index_at(counted.observation.at)].item
         days.setdefault((item.id, counted.day), []).append(counted)
-    clock = ledger.charges[0].zone
+    clock = tally.charges[0].zone
     found: dict[DetailKey, Details] = {}
     for (item_id, day), events in days.items():
         hours: dict[int, Details] = {}
@@ -185,7 +185,7 @@ def _items_of_a_day(events: int, hours: int, in_a_detail: int) -> int:
 
 
 def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
-    """Tell whether a ledger of the meter may have several counters, or one of several chunks."""
+    """Tell whether a tally of the meter may have several counters, or one of several chunks."""
     cadences = [
         subscription.cadence(item)
         for item in subscription.line_items

@@ -1,16 +1,16 @@
-"""How ledgers are packed into items: a day, an hour or a bucket is a few characters of one item's text.
+"""How tallies are packed into items: a day, an hour or a bucket is a few characters of one item's text.
 
 | attribute | of | holds |
 |---|---|---|
 | `d` | counter | the state of each day, by its number from the billing period's first |
 | `p` | counter | what days are worth as published: units and minor units, runs of days after `@` and a number |
 | `c` | counter, first chunk | the state carried into the period, of a recurring meter |
-| `v`, `pos`, `th`, `st` | ledger's head | version, positions by shard, published through, stale from |
-| `mov`, `acc` | ledger's head | when positions last moved; when the newest event counted came in |
+| `v`, `pos`, `th`, `st` | tally's head | version, positions by shard, published through, stale from |
+| `mov`, `acc` | tally's head | when positions last moved; when the newest event counted came in |
 | `acc` | counter, of a recurring meter | the same as in the head, when it was last written |
 | `f`, `l` | chain's head | starts of the first and the last billing period |
-| `s`, `i`, `m`, `b` | ledger's head | subscription, line item, meter, billing period's start |
-| `due_pk`, `due_at` | ledger's head | index `due`; absent while only events can change the ledger |
+| `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
+| `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
 | `a` | first seen | the instant |
@@ -18,7 +18,7 @@
 
 A detail's events are numbered from its key's start, those beside a day's hours from the day's start in UTC.
 
-A plain ledger's head is its counter's first chunk, so that a month is one item.
+A plain tally's head is its counter's first chunk, so that a month is one item.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
 from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.state import Json, State, decode, encode
-from meterstone.usage.tally import Head, Ledger, LedgerKey, identity
+from meterstone.usage.tally import Head, Tally, TallyKey, identity
 
 _encode = msgspec.json.Encoder().encode
 _STATES: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict[str, Any])
@@ -136,9 +136,9 @@ def _pack_published(days: Mapping[int, DayAmount]) -> str:
     return " ".join(words)
 
 
-def pack_head(organization_id: str, generation: str, ledger: Ledger, due: int | None) -> Item:
-    """Pack a ledger's head."""
-    head, key = ledger.head, ledger.key
+def pack_head(organization_id: str, generation: str, tally: Tally, due: int | None) -> Item:
+    """Pack a tally's head."""
+    head, key = tally.head, tally.key
     item: Item = {
         "v": {"N": str(head.version)},
         "pos": {"S": _encode(head.positions).decode()},
@@ -164,7 +164,7 @@ def pack_head(organization_id: str, generation: str, ledger: Ledger, due: int | 
 
 
 def unpack_head(row: Row | None) -> Head:
-    """Read a ledger's head; a new one where nothing is stored."""
+    """Read a tally's head; a new one where nothing is stored."""
     if row is None:
         return Head()
     stale = text(row, "st")
@@ -180,9 +180,9 @@ def unpack_head(row: Row | None) -> Head:
     )
 
 
-def unpack_ledger_key(row: Row) -> LedgerKey:
-    """Read which ledger a head belongs to."""
-    return LedgerKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
+def unpack_tally_key(row: Row) -> TallyKey:
+    """Read which tally a head belongs to."""
+    return TallyKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
 
 
 def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:

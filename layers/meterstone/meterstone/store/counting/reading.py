@@ -1,4 +1,4 @@
-"""Opening ledgers for writing: what is read of them, in two rounds of batch reads, heads before their parts."""
+"""Opening tallies for writing: what is read of them, in two rounds of batch reads, heads before their parts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -17,21 +17,21 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Aggregation
-from meterstone.usage.tally import Batch, Counted, Head, Ledger, LedgerKey, Parts, chain, identity, touched
+from meterstone.usage.tally import Batch, Counted, Head, Parts, Tally, TallyKey, chain, identity, touched
 from meterstone.usage.window import horizon
 
 _CHARGES_AT_ONCE = 120
 
 
-def open_ledgers(
+def open_tallies(
     table: Table,
     organization_id: str,
     generation: str,
-    works: Mapping[LedgerKey, Work],
-    batches: Mapping[LedgerKey, Sequence[Counted]],
+    works: Mapping[TallyKey, Work],
+    batches: Mapping[TallyKey, Sequence[Counted]],
     now: int,
 ) -> list[Opened]:
-    """Read ledgers and the parts that the batches touch, consistently, in two or three rounds of batch reads.
+    """Read tallies and the parts that the batches touch, consistently, in two or three rounds of batch reads.
 
     Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
     head that is read last could vouch for parts that were read before the change.
@@ -52,9 +52,9 @@ def open_ledgers(
 
 
 class _Unread:
-    """A ledger of which the head is known, and what else is to be read of it."""
+    """A tally of which the head is known, and what else is to be read of it."""
 
-    def __init__(self, pk: str, key: LedgerKey, charge: ChargePeriod) -> None:
+    def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
         self.key = key
         self.head_key = Key(pk, keys.chain(key.meter_id) if key.item_id is None else counter_key(charge, 0))
         self._pk = pk
@@ -62,17 +62,17 @@ class _Unread:
         self._batch: list[Counted] = []
         self._days: Batch = {}
         self._head_row: Row | None = None
-        self._ledger = Ledger(key, charge.meter, Head(), [], [])
+        self._tally = Tally(key, charge.meter, Head(), [], [])
         self._parts = Parts()
         self._moved: tuple[int, ...] = ()
         self._bodies: list[list[str]] = []
         self._more = False
 
     def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
-        """Take the head as it was read, and of a batch of events those that the ledger has not counted."""
+        """Take the head as it was read, and of a batch of events those that the tally has not counted."""
         self._head_row = row
-        self._ledger.head = unpack_head(row)
-        self._batch = self._ledger.head.unseen(batch)
+        self._tally.head = unpack_head(row)
+        self._batch = self._tally.head.unseen(batch)
 
     def first_keys(self) -> Iterator[Key]:
         """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
@@ -81,7 +81,7 @@ class _Unread:
 
     def find(self, firsts: Mapping[Key, Row], now: int) -> None:
         """Find the charges that matter, and the parts that the batch touches."""
-        ledger, head = self._ledger, self._ledger.head
+        tally, head = self._tally, self._tally.head
         found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
         seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
         self._moved = tuple({first for at, first in seen_first if at < first})
@@ -91,18 +91,18 @@ class _Unread:
         # the chain has ahead of time carries what the ones before it come to.
         until = max(now, head.through, head.last or now, *times, *self._moved)
         if self.key.item_id is not None:
-            ledger.charges = [self._charge]
+            tally.charges = [self._charge]
         else:
             since = min([at for at in (self._open_since(), head.stale_from) if at is not None] + times)
             charges = chain(self._charge.subscription, self.key.meter_id, since, max(until, since))
             latest = max((*times, *self._moved), default=since)
             most = max(sum(charge.region.start <= latest for charge in charges), _CHARGES_AT_ONCE)
-            ledger.charges, self._more = charges[:most], len(charges) > most
-        self._days = ledger.by_day(self._batch)
-        self._parts = touched(ledger, self._days)
+            tally.charges, self._more = charges[:most], len(charges) > most
+        self._days = tally.by_day(self._batch)
+        self._parts = touched(tally, self._days)
         self._bodies = [
             [counter_key(charge, n) for n in range(chunks(charge, horizon(until)))]
-            for charge in ledger.charges
+            for charge in tally.charges
         ]
 
     def _open_since(self) -> int | None:
@@ -110,7 +110,7 @@ class _Unread:
 
         That is the last one, or, where an event came ahead of time, the one that the clock had reached.
         """
-        head = self._ledger.head
+        head = self._tally.head
         return (
             None if head.first is None or head.last is None else max(head.first, min(head.last, head.through))
         )
@@ -118,16 +118,16 @@ class _Unread:
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
-        if self._ledger.meter.aggregation is Aggregation.COUNT_UNIQUE:
+        if self._tally.meter.aggregation is Aggregation.COUNT_UNIQUE:
             for counted in self._batch:
                 value, at = identity(counted.observation.text), counted.observation.at
                 earliest[value] = min(at, earliest.get(value, at))
         return earliest
 
     def other_keys(self) -> Iterator[Key]:
-        """Name what else is to be read. A plain ledger's head is a chunk of its counter, and was."""
+        """Name what else is to be read. A plain tally's head is a chunk of its counter, and was."""
         bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
-        return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._ledger, self._parts)))
+        return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
 
     def opened(self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]) -> Opened:
         """Put together what was read."""
@@ -135,21 +135,21 @@ class _Unread:
         def row_of(sk: str) -> Row | None:
             return rows.get(Key(self._pk, sk))
 
-        ledger, stored = self._ledger, dict[str, Item]()
-        for charge, body in zip(ledger.charges, self._bodies, strict=True):
+        tally, stored = self._tally, dict[str, Item]()
+        for charge, body in zip(tally.charges, self._bodies, strict=True):
             found = {n: row for n, sk in enumerate(body) if (row := row_of(sk)) is not None}
-            ledger.counters.append(unpack_counter(charge, found))
+            tally.counters.append(unpack_counter(charge, found))
             stored |= {body[n]: _attributes(row) for n, row in found.items()}
         if self._head_row is not None and self.head_key.sk not in stored:
             stored[self.head_key.sk] = _attributes(self._head_row)
-        _fill(self._parts, ledger, row_of)
+        _fill(self._parts, tally, row_of)
         return Opened(
             table,
             organization_id,
             generation,
             self._pk,
             self.head_key.sk,
-            ledger,
+            tally,
             self._parts,
             self._batch,
             self._days,
@@ -159,21 +159,21 @@ class _Unread:
         )
 
 
-def _part_keys(ledger: Ledger, parts: Parts) -> Iterator[str]:
+def _part_keys(tally: Tally, parts: Parts) -> Iterator[str]:
     yield from (keys.hours(*day) for day in parts.hours)
-    yield from (keys.buckets(ledger.key.item_id or "", start, day) for start, day in parts.buckets)
+    yield from (keys.buckets(tally.key.item_id or "", start, day) for start, day in parts.buckets)
     yield from (keys.value(*seen) for seen in parts.values)
 
 
-def _fill(parts: Parts, ledger: Ledger, row_of: Callable[[str], Row | None]) -> None:
+def _fill(parts: Parts, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
     for day_of in parts.hours:
         row = row_of(keys.hours(*day_of))
-        parts.hours[day_of] = unpack_hours(ledger.meter, row)
-        parts.recent[day_of] = list(unpack_recent(ledger.meter, day_of[2], row))
+        parts.hours[day_of] = unpack_hours(tally.meter, row)
+        parts.recent[day_of] = list(unpack_recent(tally.meter, day_of[2], row))
     for start, day in parts.buckets:
-        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(ledger.key.item_id or "", start, day)))
+        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.item_id or "", start, day)))
     for value in parts.firsts:
-        row = row_of(keys.first_scope(ledger.key) + keys.part(value))
+        row = row_of(keys.first_scope(tally.key) + keys.part(value))
         parts.firsts[value] = None if row is None else integer(row, "a")
     for seen in parts.values:
         row = row_of(keys.value(*seen))

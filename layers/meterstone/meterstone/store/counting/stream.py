@@ -212,7 +212,7 @@ def rebuilt(generation: str) -> str:
 
 
 def shard_name(shard: str) -> str:
-    """Shorten a shard's id: ledgers keep it while it delivers.
+    """Shorten a shard's id: tallies keep it while it delivers.
 
     >>> shard_name("shardId-00000001605549423000-7b1c0e1f")
     's2901a0b1'

@@ -1,4 +1,4 @@
-"""Ledgers in hand, as they were read, and the one transaction that changes each."""
+"""Tallies in hand, as they were read, and the one transaction that changes each."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
-from meterstone.usage.tally import Batch, Counted, Ledger, Parts, count, restate
+from meterstone.usage.tally import Batch, Counted, Parts, Tally, count, restate
 
 type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
@@ -34,9 +34,9 @@ STREAM = "s"
 
 @dataclass(slots=True)
 class Work:
-    """What is to be done to one ledger: events to count, in the order of their positions; maybe none.
+    """What is to be done to one tally: events to count, in the order of their positions; maybe none.
 
-    ``charge`` is that of a plain ledger; of a chain, any one of its charges.
+    ``charge`` is that of a plain tally; of a chain, any one of its charges.
     """
 
     charge: ChargePeriod
@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(slots=True)
 class Change:
-    """What one transaction does to one ledger. ``stale``: more is to follow."""
+    """What one transaction does to one tally. ``stale``: more is to follow."""
 
     #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
     LARGEST: ClassVar[int] = 3_000_000
@@ -60,7 +60,7 @@ class Change:
 
 @dataclass(slots=True)
 class Opened:
-    """A ledger as read from the table, with the batch of events that it has not counted yet."""
+    """A tally as read from the table, with the batch of events that it has not counted yet."""
 
     table: str
     organization_id: str
@@ -68,7 +68,7 @@ class Opened:
     #: Where all of it is.
     pk: str
     head_key: str
-    ledger: Ledger
+    tally: Tally
     parts: Parts
     batch: list[Counted]
     #: The same by the charge and the day that hold them.
@@ -85,50 +85,48 @@ class Opened:
 
         The positions of shards in ``forget`` are dropped.
         """
-        ledger = self.ledger
-        unfinished = ledger.head.stale_from is not None
+        tally = self.tally
+        unfinished = tally.head.stale_from is not None
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if shard.startswith(STREAM)}
             # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
-            ledger.head.forget(forget, now if ends else 0)
-            ledger.head.moved |= dict.fromkeys(ends, now)
-        count(ledger, self.parts, self.days)
-        series, due = restate(ledger, now)
+            tally.head.forget(forget, now if ends else 0)
+            tally.head.moved |= dict.fromkeys(ends, now)
+        count(tally, self.parts, self.days)
+        series, due = restate(tally, now)
         fine = list(self._finer_parts())
         plan = _Plan(ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
-            left = len(ledger.charges)
+            left = len(tally.charges)
         # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
-        ledger.head.stale_from = None if left is None else ledger.charges[max(left - 1, 0)].region.start
-        if ledger.meter.recurring:
+        tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].region.start
+        if tally.meter.recurring:
             self._extend_chain(plan)
         items = self._changed(plan.chunks, due)
         if items is None:
             return None
         actions = [self._put(sk, item) for sk, item in fine] + items
         size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
-        stale = ledger.head.stale_from is not None
+        stale = tally.head.stale_from is not None
         # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
         # shared, may know of a newer one.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
-        return Change(actions, plan.rollups, stale, size, ledger.head.accepted if brings_news else 0)
+        return Change(actions, plan.rollups, stale, size, tally.head.accepted if brings_news else 0)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
-        charges = self.ledger.charges
+        charges = self.tally.charges
         touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
         for at in self.moved:
-            index = self.ledger.index_at(at)
+            index = self.tally.index_at(at)
             touched.add((index, chunk_of(charges[index], charges[index].zone.day_of(at))))
         return touched
 
     def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
         """Publish month by month as long as the plan has room; give the number of the first charge left over."""
-        for index, (charge, counter) in enumerate(
-            zip(self.ledger.charges, self.ledger.counters, strict=True)
-        ):
+        for index, (charge, counter) in enumerate(zip(self.tally.charges, self.tally.counters, strict=True)):
             # A new counter, or one whose carried value moved: that is in its first chunk.
             if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
                 return index
@@ -154,7 +152,7 @@ class Opened:
 
     def _moved(self, index: int) -> bool:
         """Tell whether a charge's counter differs from what is stored."""
-        packed = pack_counter(self.ledger.charges[index], self.ledger.counters[index])
+        packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
         return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
 
     def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> tuple[RollupKey, ...]:
@@ -162,32 +160,32 @@ class Opened:
         return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
 
     def _extend_chain(self, plan: "_Plan") -> None:
-        head = self.ledger.head
+        head = self.tally.head
         for index, _ in plan.chunks:
-            start = self.ledger.charges[index].region.start
+            start = self.tally.charges[index].region.start
             head.first = start if head.first is None else min(head.first, start)
             head.last = start if head.last is None else max(head.last, start)
 
     def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
         """Give the actions that write the head and the counters that differ from what is stored."""
-        ledger = self.ledger
+        tally = self.tally
         items: dict[str, Item] = {}
         for index in {index for index, _ in written}:
-            packed = pack_counter(ledger.charges[index], ledger.counters[index])
+            packed = pack_counter(tally.charges[index], tally.counters[index])
             items |= packed
-            if ledger.meter.recurring:
+            if tally.meter.recurring:
                 self._tell_accepted(index, packed, written)
-            for sk in self._chunk_keys(ledger.charges[index]) - packed.keys():
+            for sk in self._chunk_keys(tally.charges[index]) - packed.keys():
                 items[sk] = {}
         head_key = self.head_key
-        head = pack_head(self.organization_id, self.generation, ledger, due)
+        head = pack_head(self.organization_id, self.generation, tally, due)
         items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
         changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
         if not self.batch and changed.keys() <= {head_key} and not self._head_moved(head):
             return None
-        version = ledger.head.version
-        ledger.head.version += 1
-        head["v"] = {"N": str(ledger.head.version)}
+        version = tally.head.version
+        tally.head.version += 1
+        head["v"] = {"N": str(tally.head.version)}
         changed[head_key] = items[head_key] | head
         condition: Action = (
             {
@@ -212,8 +210,8 @@ class Opened:
         for sk, item in packed.items():
             if (index, chunk_number(sk)) not in written:
                 item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
-            elif self.ledger.head.accepted:
-                item["acc"] = {"N": str(self.ledger.head.accepted)}
+            elif self.tally.head.accepted:
+                item["acc"] = {"N": str(self.tally.head.accepted)}
 
     def _head_moved(self, head: Item) -> bool:
         """Tell whether the head differs in more than the time through which it was published."""
@@ -228,18 +226,18 @@ class Opened:
         """Pack the finer parts that the batch changes."""
         if not self.batch:
             return
-        ledger, parts = self.ledger, self.parts
-        hours, details = put_away(ledger, parts, self.batch, self.days)
+        tally, parts = self.tally, self.parts
+        hours, details = put_away(tally, parts, self.batch, self.days)
         for (item_id, start, length), (position, events) in details:
-            for piece, some in enumerate(batched(events, events_in_a_detail(ledger.meter), strict=False)):
+            for piece, some in enumerate(batched(events, events_in_a_detail(tally.meter), strict=False)):
                 sk = keys.detail(item_id, start, length, *position, piece)
-                yield sk, pack_detail(ledger.meter, start, some)
+                yield sk, pack_detail(tally.meter, start, some)
         for where, packed in hours.items():
             yield keys.hours(*where), packed
         for (start, day), buckets in parts.buckets.items():
-            yield keys.buckets(ledger.key.item_id or "", start, day), pack_buckets(buckets)
+            yield keys.buckets(tally.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
-            yield keys.first_scope(ledger.key) + keys.part(value), {"a": {"N": str(first)}}
+            yield keys.first_scope(tally.key) + keys.part(value), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
 

@@ -29,7 +29,7 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
-change the ledger.
+change the tally.
 
 What stands in an item beside its key, instants in microseconds since 1970 unless it is said:
 
@@ -74,7 +74,7 @@ from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.instant import key_instant
-from meterstone.usage.tally import LedgerKey
+from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
 
@@ -175,7 +175,7 @@ def chain(meter_id: str) -> str:
 def hours(item_id: str, period_start: int, day: int) -> str:
     """Sort key of a line item's hours on a day, of one billing period.
 
-    Two periods may share a day, and each has a ledger of its own: no item belongs to two ledgers.
+    Two periods may share a day, and each has a tally of its own: no item belongs to two tallies.
     """
     return f"H#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
 
@@ -195,8 +195,8 @@ def details(item_id: str, start: int, length: str) -> str:
     return f"E#{part(item_id)}#{key_instant(start)}#{length}#"
 
 
-def first_scope(key: LedgerKey) -> str:
-    """Prefix of the sort keys under which a ledger remembers when each value was first seen."""
+def first_scope(key: TallyKey) -> str:
+    """Prefix of the sort keys under which a tally remembers when each value was first seen."""
     if key.item_id is None:
         return f"F#{part(key.meter_id)}#-#"
     return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"

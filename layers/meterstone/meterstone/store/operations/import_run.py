@@ -1,7 +1,7 @@
 """A run of an import: what it has logged, it puts by or counts, and it moves the import's record past it.
 
 Before a batch's events are folded, those that nobody's line item is for are put by, for `replay` to count. In this
-order: a ledger that has gone past an event would take it for counted. An event that was put by is not counted from
+order: a tally that has gone past an event would take it for counted. An event that was put by is not counted from
 here any more, whatever the catalogue has by the time that a stopped import comes back to it; its item stays as
 long as one may.
 """

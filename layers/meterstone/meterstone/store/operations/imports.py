@@ -3,7 +3,7 @@
 Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
 position is its line. A batch is logged, then put by or folded, then the import's record moves past it. Run again
 after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again,
-under the positions of the run that logged them: those that were counted are at or below what the ledgers remember.
+under the positions of the run that logged them: those that were counted are at or below what the tallies remember.
 What an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
 
 An import whose file is lost is closed: what it has logged beyond its record is counted from the log, in the same
@@ -91,7 +91,7 @@ class Importer:
             for each, reason in _import(run, batch, now, report):
                 refuse(each.line, each, reason)
             run.move(run.record._replace(line=batch[-1].line))
-        # First it is through: no import waits for a ledger that the rollups would not take.
+        # First it is through: no import waits for a tally that the rollups would not take.
         run.move(run.record._replace(done=True))
         run.roll()
         return report

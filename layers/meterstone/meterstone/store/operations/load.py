@@ -125,9 +125,9 @@ def _changed(
 
 
 def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
-    """Have the clock look anew at ledgers of subscriptions that were changed: given as before and after.
+    """Have the clock look anew at tallies of subscriptions that were changed: given as before and after.
 
-    When the clock alone changes a ledger next was worked out from the spans and line items that there were. Its
+    When the clock alone changes a tally next was worked out from the spans and line items that there were. Its
     version goes up, so that a fold which has read it before does not write that back.
     """
     account = read_account(table, organization_id, consistent=True)
@@ -137,11 +137,11 @@ def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscripti
     for before, after in changed:
         for sk in sorted(set(_kept_by_the_clock(before, after))):
             for generation in generations:
-                wake_ledger(table, organization_id, generation.name, after.id, sk)
+                wake_tally(table, organization_id, generation.name, after.id, sk)
 
 
-def wake_ledger(table: Table, organization_id: str, generation: str, subscription_id: str, sk: str) -> None:
-    """Have the clock look anew at the ledger whose head has a sort key, if there is one."""
+def wake_tally(table: Table, organization_id: str, generation: str, subscription_id: str, sk: str) -> None:
+    """Have the clock look anew at the tally whose head has a sort key, if there is one."""
     table.update(
         Key(keys.usage(organization_id, generation, subscription_id), sk),
         "SET due_pk = :due, due_at = :at ADD v :one",

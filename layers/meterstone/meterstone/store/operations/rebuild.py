@@ -37,7 +37,7 @@ from meterstone.store.dynamodb.table import (
 from meterstone.store.events.unmatched import Held, PutBy, item_of, read_log, read_unmatched
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
-from meterstone.store.operations.load import wake_ledger
+from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import MINUTE
@@ -238,7 +238,7 @@ class Rebuild:
                 for row in self._table.query_prefix(pk, prefix, consistent=True):
                     if "v" in row and text(row, "m") in kept:
                         sk = text(row, "sk")
-                        wake_ledger(self._table, self._organization_id, generation, subscription.id, sk)
+                        wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
 
     def _compare(self, live: str, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again."""

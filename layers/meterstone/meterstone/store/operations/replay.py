@@ -2,7 +2,7 @@
 
 Each is given a number, for ever, on its item, and is counted as the shard `p`, whose positions these numbers are.
 Whoever comes after a replay that was stopped counts first what has a number, in their order: what was counted is
-at or below what the ledgers remember. Numbers are given under the lease alone, so that none is given behind a
+at or below what the tallies remember. Numbers are given under the lease alone, so that none is given behind a
 higher one that was counted.
 
 What is counted keeps its item as long as somebody may ask whether it is still theirs to count: the stream for a

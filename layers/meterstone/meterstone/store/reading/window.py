@@ -20,7 +20,7 @@ from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
 from meterstone.usage.subscription import LineItem, Subscription
-from meterstone.usage.tally import Head, LedgerKey, chain
+from meterstone.usage.tally import Head, TallyKey, chain
 from meterstone.usage.window import Cover, horizon
 
 _CHUNK_DIGITS = 5
@@ -170,7 +170,7 @@ class StoredParts:
                 seen[value] = seen.get(value, 0) | integer(row, "h")
         return known
 
-    def firsts(self, key: LedgerKey, values: Iterable[str]) -> Mapping[str, int]:
+    def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, as it is now."""
         scope = keys.first_scope(key)
         found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
