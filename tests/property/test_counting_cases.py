@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from meterstone.store.counting.writing import Opened
+from meterstone.store.counting.writing import TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
@@ -102,14 +102,14 @@ def test_two_writers_of_one_tally_do_not_lose_each_others_events(monkeypatch: py
     usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
     world.load("zero", usage[:1], end)
     others = [usage[2]]
-    change = Opened.change
+    change = TallyUpdate.change
 
-    def interrupted(opened: Opened, now: int, writer: int, forget: frozenset[str]) -> object:
+    def interrupted(opened: TallyUpdate, now: int, writer: int, forget: frozenset[str]) -> object:
         while others:
             world.load("other", [others.pop()], end)
         return change(opened, now, writer, forget)
 
-    monkeypatch.setattr(Opened, "change", interrupted)
+    monkeypatch.setattr(TallyUpdate, "change", interrupted)
     world.load("first", usage[1:2], end)
     check(world, usage, (1, 2))
     assert world.days() == {(FIRST, "usd", "sum"): (Decimal(111), 2775)}

@@ -16,7 +16,7 @@ import pytest
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store.counting.fold import WRITERS
 from meterstone.store.counting.stream import StreamFold, StreamReport, shard_name
-from meterstone.store.counting.writing import Change, Opened
+from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Refused, Row, Table
@@ -500,13 +500,13 @@ def test_what_the_table_would_not_take_is_kept_before_its_position_is_passed() -
 def test_a_number_that_cannot_be_exact_is_set_aside_too(
     folding: Folding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def change(opened: Opened, *arguments: Any) -> Change | None:
+    def change(opened: TallyUpdate, *arguments: Any) -> TallyTransaction | None:
         if any(counted.observation.id == "bad" for counted in opened.batch):
             raise Inexact
         return plainly(opened, *arguments)
 
-    plainly = Opened.change
-    monkeypatch.setattr(Opened, "change", change)
+    plainly = TallyUpdate.change
+    monkeypatch.setattr(TallyUpdate, "change", change)
     usage = [call("a"), call("bad", value=9), call("b", value=2)]
     report = fold(folding, records_of(folding, usage))
     assert report.poison == ["meter calls: the table would not take it: a number is out of range: Inexact"]

@@ -17,10 +17,16 @@ from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
-from meterstone.store.counting.limits import slice_of
+from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.packing import unpack_tally_key
-from meterstone.store.counting.reading import open_tallies
-from meterstone.store.counting.writing import Change, Opened, RollupChange, RollupKey, Work
+from meterstone.store.counting.reading import read_tallies
+from meterstone.store.counting.writing import (
+    PendingEvents,
+    RollupChange,
+    RollupKey,
+    TallyTransaction,
+    TallyUpdate,
+)
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Refused, StoreUnavailable, Table, text
 from meterstone.usage.charge import add_amounts
@@ -91,7 +97,7 @@ class Fold:
     def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
         """Count events, in the order of their positions within each shard, and publish what they bring."""
         report = FoldReport()
-        works: dict[TallyKey, Work] = {}
+        works: dict[TallyKey, PendingEvents] = {}
         for position, event, subscriptions, accepted in events:
             reasons: list[str] = []
             counted = False
@@ -103,7 +109,7 @@ class Fold:
                     counted = True
                     work = works.get(key)
                     if work is None:
-                        work = works[key] = Work(charge)
+                        work = works[key] = PendingEvents(charge)
                     work.events.append(Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
             report.counted += counted
             if not counted and not reasons:
@@ -134,12 +140,12 @@ class Fold:
         # Once through is enough: a tally that was brought up to now is due later.
         for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
             rows = self.table.batch_get(found, consistent=True)
-            works: dict[TallyKey, Work] = {}
+            works: dict[TallyKey, PendingEvents] = {}
             for row in rows.values():
                 # The index may lag behind the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
                     key = unpack_tally_key(row)
-                    works[key] = Work(charge_of(subscription_of(key.subscription_id), key))
+                    works[key] = PendingEvents(charge_of(subscription_of(key.subscription_id), key))
             self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
@@ -147,11 +153,11 @@ class Fold:
             raise Refused("; ".join(report.unpublished))
         return rolled
 
-    def _fold_all(self, works: Mapping[TallyKey, Work], now: int, report: FoldReport) -> None:
+    def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
             wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
-            batches = {key: slice_of(work.charge, work.events) for key, work in wave.items()}
+            batches = {key: events_that_fit(work.charge, work.events) for key, work in wave.items()}
             self._fold_wave(wave, batches, now, report)
             for key, work in wave.items():
                 work.events = work.events[len(batches[key]) :]
@@ -160,14 +166,14 @@ class Fold:
 
     def _fold_wave(
         self,
-        works: Mapping[TallyKey, Work],
+        works: Mapping[TallyKey, PendingEvents],
         batches: Mapping[TallyKey, list[Counted]],
         now: int,
         report: FoldReport,
     ) -> None:
         """Write what fits together in one transaction, and the rest tally by tally."""
         alone: list[TallyKey] = []
-        together: list[tuple[TallyKey, Change]] = []
+        together: list[tuple[TallyKey, TallyTransaction]] = []
         for opened in self._open(works, batches, now):
             try:
                 change = self._change(opened, now)
@@ -188,7 +194,9 @@ class Fold:
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
 
-    def _finish(self, key: TallyKey, work: Work, batch: list[Counted], now: int, report: FoldReport) -> None:
+    def _finish(
+        self, key: TallyKey, work: PendingEvents, batch: list[Counted], now: int, report: FoldReport
+    ) -> None:
         """Bring one tally up to date, in as many transactions as it takes, whoever else writes to it."""
         conflicts = 0
         while conflicts < _ATTEMPTS:
@@ -213,7 +221,7 @@ class Fold:
     def _finish_halves(
         self,
         key: TallyKey,
-        work: Work,
+        work: PendingEvents,
         batch: list[Counted],
         now: int,
         report: FoldReport,
@@ -232,7 +240,7 @@ class Fold:
                 self._finish(key, work, batch[:middle], now, report)
                 self._finish(key, work, batch[middle:], now, report)
 
-    def _change(self, opened: Opened, now: int) -> Change | None:
+    def _change(self, opened: TallyUpdate, now: int) -> TallyTransaction | None:
         try:
             return opened.change(now, self.writer, self.forget)
         except ArithmeticError as error:
@@ -240,11 +248,11 @@ class Fold:
             raise Refused(f"a number is out of range: {type(error).__name__}") from error
 
     def _open(
-        self, works: Mapping[TallyKey, Work], batches: Mapping[TallyKey, list[Counted]], now: int
-    ) -> list[Opened]:
-        return open_tallies(self.table, self.organization_id, self.generation, works, batches, now)
+        self, works: Mapping[TallyKey, PendingEvents], batches: Mapping[TallyKey, list[Counted]], now: int
+    ) -> list[TallyUpdate]:
+        return read_tallies(self.table, self.organization_id, self.generation, works, batches, now)
 
-    def _write(self, changes: Sequence[Change]) -> None:
+    def _write(self, changes: Sequence[TallyTransaction]) -> None:
         rollups: dict[RollupKey, RollupChange] = {}
         for change in changes:
             for key, days in change.rollups.items():
@@ -258,15 +266,17 @@ class Fold:
         self.table.transact(actions)
 
 
-def _packs(changes: Iterable[tuple[TallyKey, Change]]) -> Iterator[list[tuple[TallyKey, Change]]]:
+def _packs(
+    changes: Iterable[tuple[TallyKey, TallyTransaction]],
+) -> Iterator[list[tuple[TallyKey, TallyTransaction]]]:
     """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
-    pack: list[tuple[TallyKey, Change]] = []
+    pack: list[tuple[TallyKey, TallyTransaction]] = []
     actions, size = 0, 0
     rollups: set[RollupKey] = set()
     for key, change in changes:
         new = change.rollups.keys() - rollups
         needed = actions + len(change.actions) + len(rollups) + len(new)
-        if pack and (needed > ACTIONS or size + change.size > Change.LARGEST):
+        if pack and (needed > ACTIONS or size + change.size > TallyTransaction.LARGEST):
             yield pack
             pack, actions, size, rollups, new = [], 0, 0, set(), set(change.rollups)
         pack.append((key, change))

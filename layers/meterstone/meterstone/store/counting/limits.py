@@ -62,7 +62,7 @@ def events_in_a_detail(meter: Meter) -> int:
             return _EVENTS_IN_A_DETAIL
 
 
-def slice_of(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
+def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
     """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
     if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
         return list(events)

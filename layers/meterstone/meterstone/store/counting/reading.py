@@ -11,7 +11,7 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.counting.writing import Opened, Work
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
@@ -23,21 +23,21 @@ from meterstone.usage.window import horizon
 _CHARGES_AT_ONCE = 120
 
 
-def open_tallies(
+def read_tallies(
     table: Table,
     organization_id: str,
     generation: str,
-    works: Mapping[TallyKey, Work],
+    works: Mapping[TallyKey, PendingEvents],
     batches: Mapping[TallyKey, Sequence[Counted]],
     now: int,
-) -> list[Opened]:
+) -> list[TallyUpdate]:
     """Read tallies and the parts that the batches touch, consistently, in two or three rounds of batch reads.
 
     Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
     head that is read last could vouch for parts that were read before the change.
     """
     unread = [
-        _Unread(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
+        TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
         for key, work in works.items()
     ]
     heads = table.batch_get((each.head_key for each in unread), consistent=True)
@@ -51,7 +51,7 @@ def open_tallies(
     return [each.opened(table.name, organization_id, generation, rows) for each in unread]
 
 
-class _Unread:
+class TallyReader:
     """A tally of which the head is known, and what else is to be read of it."""
 
     def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
@@ -129,7 +129,9 @@ class _Unread:
         bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
         return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
 
-    def opened(self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]) -> Opened:
+    def opened(
+        self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]
+    ) -> TallyUpdate:
         """Put together what was read."""
 
         def row_of(sk: str) -> Row | None:
@@ -143,7 +145,7 @@ class _Unread:
         if self._head_row is not None and self.head_key.sk not in stored:
             stored[self.head_key.sk] = _attributes(self._head_row)
         _fill(self._parts, tally, row_of)
-        return Opened(
+        return TallyUpdate(
             table,
             organization_id,
             generation,

@@ -33,7 +33,7 @@ STREAM = "s"
 
 
 @dataclass(slots=True)
-class Work:
+class PendingEvents:
     """What is to be done to one tally: events to count, in the order of their positions; maybe none.
 
     ``charge`` is that of a plain tally; of a chain, any one of its charges.
@@ -44,7 +44,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class Change:
+class TallyTransaction:
     """What one transaction does to one tally. ``stale``: more is to follow."""
 
     #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
@@ -59,7 +59,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class Opened:
+class TallyUpdate:
     """A tally as read from the table, with the batch of events that it has not counted yet."""
 
     table: str
@@ -80,7 +80,7 @@ class Opened:
     #: When values of a COUNT_UNIQUE had been first seen that the batch saw before: they move away from there.
     moved: tuple[int, ...] = ()
 
-    def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> Change | None:
+    def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> TallyTransaction | None:
         """Count the batch and publish what fits one transaction; None if nothing is to be done.
 
         The positions of shards in ``forget`` are dropped.
@@ -96,7 +96,7 @@ class Opened:
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         fine = list(self._finer_parts())
-        plan = _Plan(ACTIONS - 1 - len(fine), self._touched())
+        plan = TransactionBudget(ACTIONS - 1 - len(fine), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(tally.charges)
@@ -113,7 +113,7 @@ class Opened:
         # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
         # shared, may know of a newer one.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
-        return Change(actions, plan.rollups, stale, size, tally.head.accepted if brings_news else 0)
+        return TallyTransaction(actions, plan.rollups, stale, size, tally.head.accepted if brings_news else 0)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
@@ -124,7 +124,9 @@ class Opened:
             touched.add((index, chunk_of(charges[index], charges[index].zone.day_of(at))))
         return touched
 
-    def _publish(self, series: Sequence[Mapping[int, DayAmount]], plan: "_Plan", writer: int) -> int | None:
+    def _publish(
+        self, series: Sequence[Mapping[int, DayAmount]], plan: "TransactionBudget", writer: int
+    ) -> int | None:
         """Publish month by month as long as the plan has room; give the number of the first charge left over."""
         for index, (charge, counter) in enumerate(zip(self.tally.charges, self.tally.counters, strict=True)):
             # A new counter, or one whose carried value moved: that is in its first chunk.
@@ -159,7 +161,7 @@ class Opened:
         name = charge.subscription.currency, charge.meter.id
         return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
 
-    def _extend_chain(self, plan: "_Plan") -> None:
+    def _extend_chain(self, plan: "TransactionBudget") -> None:
         head = self.tally.head
         for index, _ in plan.chunks:
             start = self.tally.charges[index].region.start
@@ -257,7 +259,7 @@ _HEAD = frozenset({"pos", "mov", "acc", "st", "f", "l", "due_pk", "due_at"})
 _BODY = ("d", "p", "c")
 
 
-class _Plan:
+class TransactionBudget:
     """What a transaction has room for: the counters' chunks that it writes, and the rollups it adds to."""
 
     def __init__(self, room: int, chunks: Iterable[tuple[int, int]]) -> None:
