@@ -24,7 +24,7 @@ from meterstone.usage.tally import TallyKey, tally_key
 from meterstone.usage.window import Cover, CutDay, Days, Window, cover, hours_and_edges
 
 
-class Parts(Protocol):
+class UsageReader(Protocol):
     """Where the stored parts of one subscription are read."""
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
@@ -52,7 +52,7 @@ class Parts(Protocol):
         """Read when values were first seen, as it is now."""
 
 
-def measure(parts: Parts, covered: Cover, window: Window, now: int) -> Cost:
+def measure_line_item(parts: UsageReader, covered: Cover, window: Window, now: int) -> Cost:
     """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
     item, meter = covered.item, _meter(covered.item)
     if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
@@ -76,13 +76,13 @@ def _meter(item: LineItem) -> Meter:
     return item.meter
 
 
-def _states(parts: Parts, covered: Cover) -> Iterator[State | None]:
+def _states(parts: UsageReader, covered: Cover) -> Iterator[State | None]:
     """Give the states of all parts of a cover."""
     for _, state in _daily(parts, covered):
         yield state
 
 
-def _daily(parts: Parts, covered: Cover) -> Iterator[tuple[int, State | None]]:
+def _daily(parts: UsageReader, covered: Cover) -> Iterator[tuple[int, State | None]]:
     """Give the states of all parts of a cover, each with its day."""
     for days in covered.days:
         counter = parts.counter(days.charge)
@@ -92,7 +92,7 @@ def _daily(parts: Parts, covered: Cover) -> Iterator[tuple[int, State | None]]:
         yield cut.day, _part_of_day(parts, covered, cut)
 
 
-def _part_of_day(parts: Parts, covered: Cover, cut: CutDay) -> State | None:
+def _part_of_day(parts: UsageReader, covered: Cover, cut: CutDay) -> State | None:
     meter = _meter(covered.item)
     hours, edges = hours_and_edges(covered, cut)
     known = parts.hours(cut.charge, cut.day)
@@ -105,7 +105,7 @@ def _part_of_day(parts: Parts, covered: Cover, cut: CutDay) -> State | None:
     return state
 
 
-def _coarse_buckets(parts: Parts, covered: Cover, size: BucketSize) -> Iterable[Decimal]:
+def _coarse_buckets(parts: UsageReader, covered: Cover, size: BucketSize) -> Iterable[Decimal]:
     """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
     meter = _meter(covered.item)
     buckets: dict[int, State | None] = {}
@@ -116,7 +116,7 @@ def _coarse_buckets(parts: Parts, covered: Cover, size: BucketSize) -> Iterable[
     return [quantity(meter, buckets[start]) for start in sorted(buckets)]
 
 
-def _short_buckets(parts: Parts, covered: Cover) -> Cost:
+def _short_buckets(parts: UsageReader, covered: Cover) -> Cost:
     """Cost the buckets of which a day holds several: whole days as their counters have them already."""
     meter, price = _meter(covered.item), covered.item.price
     whole: list[Cost] = []
@@ -152,7 +152,7 @@ def _shared_days(covered: Cover, days: Days) -> set[int]:
     return shared
 
 
-def _cut_buckets(parts: Parts, covered: Cover, cut: CutDay) -> Iterator[tuple[int, State]]:
+def _cut_buckets(parts: UsageReader, covered: Cover, cut: CutDay) -> Iterator[tuple[int, State]]:
     meter, region, clock = _meter(covered.item), cut.charge.region, cut.charge.zone
     for start, value in parts.buckets(cut.charge, cut.day).items():
         size = meter.bucket_size
@@ -171,7 +171,7 @@ def _cut_buckets(parts: Parts, covered: Cover, cut: CutDay) -> Iterator[tuple[in
             yield start, state_of(meter, seen)
 
 
-def _weighted(parts: Parts, covered: Cover, window: Window, now: int) -> Decimal:
+def _weighted(parts: UsageReader, covered: Cover, window: Window, now: int) -> Decimal:
     carried = ZERO
     meter = _meter(covered.item)
     if meter.recurring:
@@ -180,7 +180,7 @@ def _weighted(parts: Parts, covered: Cover, window: Window, now: int) -> Decimal
     return accrued(state, carried, covered.start, covered.end, window.length)
 
 
-def _restated(parts: Parts, covered: Cover, window: Window, now: int) -> State | None:
+def _restated(parts: UsageReader, covered: Cover, window: Window, now: int) -> State | None:
     """Give the state of a recurring meter at the end of the line item's part of a window.
 
     As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
@@ -198,7 +198,7 @@ def _restated(parts: Parts, covered: Cover, window: Window, now: int) -> State |
     return _value_at(parts, covered, end, now)
 
 
-def _value_at(parts: Parts, covered: Cover, at: int, now: int) -> State | None:
+def _value_at(parts: UsageReader, covered: Cover, at: int, now: int) -> State | None:
     """Give the state of a recurring meter over all that it counted before an instant."""
     subscription, item = covered.subscription, covered.item
     charge = ChargePeriod(
@@ -213,7 +213,7 @@ def _value_at(parts: Parts, covered: Cover, at: int, now: int) -> State | None:
     return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
 
 
-def _ever_seen(parts: Parts, inside: Cover, charge: ChargePeriod) -> State | None:
+def _ever_seen(parts: UsageReader, inside: Cover, charge: ChargePeriod) -> State | None:
     """Count the values that were seen for the first time ever up to the end of a part of a charge.
 
     A late event moves a value to an earlier day. One that moved away from the day that is cut, after the days
@@ -234,7 +234,7 @@ def _ever_seen(parts: Parts, inside: Cover, charge: ChargePeriod) -> State | Non
     return found
 
 
-def _distinct(parts: Parts, covered: Cover) -> Decimal:
+def _distinct(parts: UsageReader, covered: Cover) -> Decimal:
     """Count the distinct values in the window."""
     charges = {days.charge.period.start for days in covered.days} | {
         cut.charge.period.start for cut in covered.cut
@@ -250,7 +250,7 @@ def _distinct(parts: Parts, covered: Cover) -> Decimal:
     return Decimal(len(seen))
 
 
-def _on_whole_days(parts: Parts, covered: Cover) -> Decimal:
+def _on_whole_days(parts: UsageReader, covered: Cover) -> Decimal:
     """Count the values first seen on the whole days of a cover that begins where its only charge does."""
     total = ZERO
     for days in covered.days:
@@ -262,7 +262,7 @@ def _on_whole_days(parts: Parts, covered: Cover) -> Decimal:
     return total
 
 
-def _on_cut_days(parts: Parts, covered: Cover) -> Decimal:
+def _on_cut_days(parts: UsageReader, covered: Cover) -> Decimal:
     """Count the values first seen on the days of a cover that are cut."""
     total = ZERO
     for cut in covered.cut:
@@ -272,7 +272,7 @@ def _on_cut_days(parts: Parts, covered: Cover) -> Decimal:
     return total
 
 
-def _days_values(parts: Parts, covered: Cover, days: Days) -> Iterator[set[str]]:
+def _days_values(parts: UsageReader, covered: Cover, days: Days) -> Iterator[set[str]]:
     """Give the values of whole days; a day that two billing periods share is looked at by the hour."""
     clock, region = days.charge.zone, days.charge.region
     first, last = days.first, days.last
@@ -288,7 +288,7 @@ def _days_values(parts: Parts, covered: Cover, days: Days) -> Iterator[set[str]]
             yield set(values)
 
 
-def _part_values(parts: Parts, covered: Cover, cut: CutDay) -> set[str]:
+def _part_values(parts: UsageReader, covered: Cover, cut: CutDay) -> set[str]:
     hours, edges = hours_and_edges(covered, cut)
     values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
     mask = sum(1 << hour for hour in hours.hours)

@@ -65,10 +65,10 @@ def state_of(meter: Meter, observation: Observation) -> State:
 
 def merge_states(meter: Meter, one: State | None, other: State | None) -> State | None:
     """Give the state of both parts together."""
-    return one if other is None else grown(meter, one, other)
+    return one if other is None else merge_into(meter, one, other)
 
 
-def grown(meter: Meter, one: State | None, other: State) -> State:
+def merge_into(meter: Meter, one: State | None, other: State) -> State:
     """Give the state of both parts together, where the second is not nothing."""
     if one is None:
         return other

@@ -19,7 +19,7 @@ from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
 from meterstone.usage.instant import END_OF_TIME, HOUR
 from meterstone.usage.meter import Aggregation, Meter, Observation
-from meterstone.usage.state import State, grown, quantity, shorter_than_a_day, state_of
+from meterstone.usage.state import State, merge_into, quantity, shorter_than_a_day, state_of
 from meterstone.usage.subscription import Subscription
 
 _LONGEST_TEXT = 64
@@ -100,7 +100,7 @@ class Head:
 
 
 @dataclass(slots=True)
-class Parts:
+class FineState:
     """The finer parts of a tally that a batch of events touches, beside its counters.
 
     ``hours``: by line item, billing period's start and day, the state of each hour. ``buckets``: by billing
@@ -186,9 +186,9 @@ def identity(text: str) -> str:
     return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it
 
 
-def touched(tally: Tally, batch: Batch) -> Parts:
+def touched(tally: Tally, batch: Batch) -> FineState:
     """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
-    parts = Parts()
+    parts = FineState()
     meter = tally.meter
     for (index, day), events in batch.items():
         charge = tally.charges[index]
@@ -203,7 +203,7 @@ def touched(tally: Tally, batch: Batch) -> Parts:
     return parts
 
 
-def count(tally: Tally, parts: Parts, batch: Batch) -> None:
+def count(tally: Tally, parts: FineState, batch: Batch) -> None:
     """Count a batch of events that the tally has not seen into its counters and their finer parts."""
     meter = tally.meter
     for (index, day), events in batch.items():
@@ -221,15 +221,15 @@ def count(tally: Tally, parts: Parts, batch: Batch) -> None:
         else:
             hours = parts.hours[charge.item.id, charge.period.start, day]
             for hour, state in _by_hour(meter, events).items():
-                hours[hour] = grown(meter, hours.get(hour), state)
-                counter.days[day] = grown(meter, counter.days.get(day), state)
+                hours[hour] = merge_into(meter, hours.get(hour), state)
+                counter.days[day] = merge_into(meter, counter.days.get(day), state)
 
 
 def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:
     """Give what some events of one day come to, by its hours."""
     hours: dict[int, State] = {}
     for _, seen, _, _, hour in events:
-        hours[hour] = grown(meter, hours.get(hour), state_of(meter, seen))
+        hours[hour] = merge_into(meter, hours.get(hour), state_of(meter, seen))
     return hours
 
 
@@ -237,12 +237,12 @@ def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePerio
     if meter.bucket_size is None:
         raise TypeError(f"meter {meter.id} has no buckets")
     start, _ = bucket_bounds(meter.bucket_size, seen.at, charge.zone)
-    merged = grown(meter, buckets.get(start), state_of(meter, seen))
+    merged = merge_into(meter, buckets.get(start), state_of(meter, seen))
     if isinstance(merged, Decimal):
         buckets[start] = merged
 
 
-def _count_unique(tally: Tally, parts: Parts, counted: Counted, charge: ChargePeriod) -> None:
+def _count_unique(tally: Tally, parts: FineState, counted: Counted, charge: ChargePeriod) -> None:
     seen = counted.observation
     text = identity(seen.text)
     parts.values[charge.item.id, charge.period.start, counted.day, text] |= 1 << counted.hour

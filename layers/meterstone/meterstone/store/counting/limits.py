@@ -14,7 +14,7 @@ from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import keeps_hours
 from meterstone.usage.subscription import Subscription
-from meterstone.usage.tally import Batch, Counted, Parts, Position, Tally, identity
+from meterstone.usage.tally import Batch, Counted, FineState, Position, Tally, identity
 
 #: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
 _ACTIONS = 66
@@ -112,7 +112,7 @@ class _Day:
         return self.items - before
 
 
-def put_away(tally: Tally, parts: Parts, batch: Sequence[Counted], days: Batch) -> PutAway:
+def put_away(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PutAway:
     """Pack the hours of the days, few events beside them; say what else is to be put into details.
 
     The hours' item is written anyway. When it is full, what it has is put away together with what comes.

@@ -17,7 +17,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Aggregation
-from meterstone.usage.tally import Batch, Counted, Head, Parts, Tally, TallyKey, chain, identity, touched
+from meterstone.usage.tally import Batch, Counted, FineState, Head, Tally, TallyKey, chain, identity, touched
 from meterstone.usage.window import horizon
 
 _CHARGES_AT_ONCE = 120
@@ -63,7 +63,7 @@ class TallyReader:
         self._days: Batch = {}
         self._head_row: Row | None = None
         self._tally = Tally(key, charge.meter, Head(), [], [])
-        self._parts = Parts()
+        self._parts = FineState()
         self._moved: tuple[int, ...] = ()
         self._bodies: list[list[str]] = []
         self._more = False
@@ -161,13 +161,13 @@ class TallyReader:
         )
 
 
-def _part_keys(tally: Tally, parts: Parts) -> Iterator[str]:
+def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:
     yield from (keys.hours(*day) for day in parts.hours)
     yield from (keys.buckets(tally.key.item_id or "", start, day) for start, day in parts.buckets)
     yield from (keys.value(*seen) for seen in parts.values)
 
 
-def _fill(parts: Parts, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
+def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
     for day_of in parts.hours:
         row = row_of(keys.hours(*day_of))
         parts.hours[day_of] = unpack_hours(tally.meter, row)

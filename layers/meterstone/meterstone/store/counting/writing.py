@@ -22,7 +22,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
-from meterstone.usage.tally import Batch, Counted, Parts, Tally, count, restate
+from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 
 type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
@@ -69,7 +69,7 @@ class TallyUpdate:
     pk: str
     head_key: str
     tally: Tally
-    parts: Parts
+    parts: FineState
     batch: list[Counted]
     #: The same by the charge and the day that hold them.
     days: Batch

@@ -19,10 +19,10 @@ from meterstone.store.catalogue.records import (
 from meterstone.store.counting.packing import counter_key, first_day, published
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Page, ReadCost, Table, integer, page_decoder, text
-from meterstone.store.reading.window import StoredParts
+from meterstone.store.reading.window import StoredUsageReader
 from meterstone.usage.analytics import DayUsage, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
-from meterstone.usage.measure import measure
+from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Meter
 from meterstone.usage.statement import rated_items
 from meterstone.usage.subscription import Subscription
@@ -64,9 +64,9 @@ class Store:
         2 queries for each hour that it cuts and that has events.
         """
         covers = [cover(subscription, item, window, now) for item in rated_items(subscription, window)]
-        parts = StoredParts(self.table, account.organization.id, account.generation, subscription, now)
+        parts = StoredUsageReader(self.table, account.organization.id, account.generation, subscription, now)
         parts.read_ahead(covers)
-        return {covered.item.id: measure(parts, covered, window, now) for covered in covers}
+        return {covered.item.id: measure_line_item(parts, covered, window, now) for covered in covers}
 
     def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
         """Give each day's usage that passes all filters, unmerged, in no particular order.

@@ -27,7 +27,7 @@ _CHUNK_DIGITS = 5
 _ATTEMPTS = 5
 
 
-class StoredParts:
+class StoredUsageReader:
     """Reads the parts of a subscription for `measure`; nothing is read twice."""
 
     def __init__(
