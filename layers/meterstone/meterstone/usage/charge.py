@@ -54,7 +54,7 @@ class ChargePeriod:
         self.subscription = subscription
         self.item = item
         self.period = period
-        self.region = Span(max(counted.start, period.start), min(ends) if ends else None)
+        self.counted_span = Span(max(counted.start, period.start), min(ends) if ends else None)
 
     @cached_property
     def meter(self) -> Meter:
@@ -81,7 +81,7 @@ class ChargePeriod:
     @cached_property
     def first_day(self) -> int:
         """The day on which the charge begins; a recurring value is restated on it."""
-        return self.zone.day_of(self.region.start)
+        return self.zone.day_of(self.counted_span.start)
 
     @cached_property
     def dimensions(self) -> Dimensions:
@@ -161,7 +161,7 @@ class _ToDate(NamedTuple):
 
 
 def _running(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
-    meter, price, clock, begin = charge.meter, charge.item.price, charge.zone, charge.region.start
+    meter, price, clock, begin = charge.meter, charge.item.price, charge.zone, charge.counted_span.start
     state = counter.carry
     days = set(counter.days)
     if meter.recurring and state is not None:
@@ -188,23 +188,23 @@ def _bucketed(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
         state = merge_states(meter, state, counter.days[day])
         open_quantity = quantity(meter, state)
         open_amount = cost(price, open_quantity).amount
-        known_from = max(start, charge.region.start)
+        known_from = max(start, charge.counted_span.start)
         yield _ToDate(known_from, day, add(closed_quantity, open_quantity), add(closed_amount, open_amount))
 
 
 def _accruing(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
-    meter, price, clock, region = charge.meter, charge.item.price, charge.zone, charge.region
+    meter, price, clock, counted_span = charge.meter, charge.item.price, charge.zone, charge.counted_span
     carried = quantity(meter, counter.carry)
     state: State | None = None
     last = max(counter.days, default=charge.first_day - 1)
     day = charge.first_day if carried else min(counter.days, default=charge.first_day)
     level = carried
     # A level of 0 for good accrues no more; the day on which it fell still shows what it was before.
-    while (level or day <= last) and (region.end is None or clock.day_start(day) < region.end):
+    while (level or day <= last) and (counted_span.end is None or clock.day_start(day) < counted_span.end):
         state = merge_states(meter, state, counter.days.get(day))
         level = add(carried, quantity(meter, state))
         end = clock.day_start(day + 1)
-        end = end if region.end is None else min(end, region.end)
-        total = accrued(state, carried, region.start, end, charge.length)
+        end = end if counted_span.end is None else min(end, counted_span.end)
+        total = accrued(state, carried, counted_span.start, end, charge.length)
         yield _ToDate(end, day, total, cost(price, total).amount)
         day += 1

@@ -40,7 +40,7 @@ class Matching:
         for each in self._metered(subscription).items(event.name):
             if each.counted.holds(event.at) and (seen := each.meter.observe(event)) is not None:
                 charge = each.charge
-                if charge is None or not charge.region.holds(event.at):
+                if charge is None or not charge.counted_span.holds(event.at):
                     charge = each.turn_to(event.at)
                 yield Match(charge, each.key, seen)
 

@@ -21,7 +21,7 @@ from meterstone.usage.state import (
 )
 from meterstone.usage.subscription import LineItem
 from meterstone.usage.tally import TallyKey, tally_key
-from meterstone.usage.window import Cover, CutDay, Days, Window, cover, hours_and_edges
+from meterstone.usage.window import Days, PartialDay, Window, WindowPlan, hours_and_partial_hours, plan_window
 
 
 class UsageReader(Protocol):
@@ -52,7 +52,7 @@ class UsageReader(Protocol):
         """Read when values were first seen, as it is now."""
 
 
-def measure_line_item(parts: UsageReader, covered: Cover, window: Window, now: int) -> Cost:
+def measure_line_item(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Cost:
     """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
     item, meter = covered.item, _meter(covered.item)
     if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
@@ -76,13 +76,13 @@ def _meter(item: LineItem) -> Meter:
     return item.meter
 
 
-def _states(parts: UsageReader, covered: Cover) -> Iterator[State | None]:
+def _states(parts: UsageReader, covered: WindowPlan) -> Iterator[State | None]:
     """Give the states of all parts of a cover."""
     for _, state in _daily(parts, covered):
         yield state
 
 
-def _daily(parts: UsageReader, covered: Cover) -> Iterator[tuple[int, State | None]]:
+def _daily(parts: UsageReader, covered: WindowPlan) -> Iterator[tuple[int, State | None]]:
     """Give the states of all parts of a cover, each with its day."""
     for days in covered.days:
         counter = parts.counter(days.charge)
@@ -92,9 +92,9 @@ def _daily(parts: UsageReader, covered: Cover) -> Iterator[tuple[int, State | No
         yield cut.day, _part_of_day(parts, covered, cut)
 
 
-def _part_of_day(parts: UsageReader, covered: Cover, cut: CutDay) -> State | None:
+def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> State | None:
     meter = _meter(covered.item)
-    hours, edges = hours_and_edges(covered, cut)
+    hours, edges = hours_and_partial_hours(covered, cut)
     known = parts.hours(cut.charge, cut.day)
     state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
     for edge in edges:
@@ -105,7 +105,7 @@ def _part_of_day(parts: UsageReader, covered: Cover, cut: CutDay) -> State | Non
     return state
 
 
-def _coarse_buckets(parts: UsageReader, covered: Cover, size: BucketSize) -> Iterable[Decimal]:
+def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -> Iterable[Decimal]:
     """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
     meter = _meter(covered.item)
     buckets: dict[int, State | None] = {}
@@ -116,7 +116,7 @@ def _coarse_buckets(parts: UsageReader, covered: Cover, size: BucketSize) -> Ite
     return [quantity(meter, buckets[start]) for start in sorted(buckets)]
 
 
-def _short_buckets(parts: UsageReader, covered: Cover) -> Cost:
+def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Cost:
     """Cost the buckets of which a day holds several: whole days as their counters have them already."""
     meter, price = _meter(covered.item), covered.item.price
     whole: list[Cost] = []
@@ -137,30 +137,33 @@ def _short_buckets(parts: UsageReader, covered: Cover) -> Cost:
     return merge(merge_all(whole), cost_buckets(price, quantities))
 
 
-def _shared_days(covered: Cover, days: Days) -> set[int]:
+def _shared_days(covered: WindowPlan, days: Days) -> set[int]:
     """Name the days with a bucket that a billing period's bound cuts, while the window holds both its sides."""
-    size, region = _meter(covered.item).bucket_size, days.charge.region
+    size, counted_span = _meter(covered.item).bucket_size, days.charge.counted_span
     if size is None:
         return set()
     clock = days.charge.zone
     shared = set()
-    if covered.start < region.start and bucket_bounds(size, region.start, clock)[0] < region.start:
+    if (
+        covered.start < counted_span.start
+        and bucket_bounds(size, counted_span.start, clock)[0] < counted_span.start
+    ):
         shared.add(days.first)
-    end = region.end
+    end = counted_span.end
     if end is not None and end < covered.end and bucket_bounds(size, end, clock)[0] < end:
         shared.add(days.last)
     return shared
 
 
-def _cut_buckets(parts: UsageReader, covered: Cover, cut: CutDay) -> Iterator[tuple[int, State]]:
-    meter, region, clock = _meter(covered.item), cut.charge.region, cut.charge.zone
+def _cut_buckets(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> Iterator[tuple[int, State]]:
+    meter, counted_span, clock = _meter(covered.item), cut.charge.counted_span, cut.charge.zone
     for start, value in parts.buckets(cut.charge, cut.day).items():
         size = meter.bucket_size
         if size is None:
             return
         _, end = bucket_bounds(size, start, clock)
-        counted_start = max(start, region.start)
-        counted_end = end if region.end is None else min(end, region.end)
+        counted_start = max(start, counted_span.start)
+        counted_end = end if counted_span.end is None else min(end, counted_span.end)
         if counted_end <= cut.start or cut.end <= counted_start:
             continue
         if cut.start <= counted_start and counted_end <= cut.end:
@@ -171,7 +174,7 @@ def _cut_buckets(parts: UsageReader, covered: Cover, cut: CutDay) -> Iterator[tu
             yield start, state_of(meter, seen)
 
 
-def _weighted(parts: UsageReader, covered: Cover, window: Window, now: int) -> Decimal:
+def _weighted(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Decimal:
     carried = ZERO
     meter = _meter(covered.item)
     if meter.recurring:
@@ -180,7 +183,7 @@ def _weighted(parts: UsageReader, covered: Cover, window: Window, now: int) -> D
     return accrued(state, carried, covered.start, covered.end, window.length)
 
 
-def _restated(parts: UsageReader, covered: Cover, window: Window, now: int) -> State | None:
+def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> State | None:
     """Give the state of a recurring meter at the end of the line item's part of a window.
 
     As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
@@ -191,29 +194,29 @@ def _restated(parts: UsageReader, covered: Cover, window: Window, now: int) -> S
     start = max(window.start, counted.start)
     end = window.end if counted.end is None else min(window.end, counted.end)
     begun = subscription.cadence(item).period_at(max(min(end - 1, now), counted.start))
-    region = ChargePeriod(subscription, item, begun).region
-    end = end if region.end is None else min(end, region.end)
-    if end <= start or now < region.start:
+    counted_span = ChargePeriod(subscription, item, begun).counted_span
+    end = end if counted_span.end is None else min(end, counted_span.end)
+    if end <= start or now < counted_span.start:
         return None
     return _value_at(parts, covered, end, now)
 
 
-def _value_at(parts: UsageReader, covered: Cover, at: int, now: int) -> State | None:
+def _value_at(parts: UsageReader, covered: WindowPlan, at: int, now: int) -> State | None:
     """Give the state of a recurring meter over all that it counted before an instant."""
     subscription, item = covered.subscription, covered.item
     charge = ChargePeriod(
         subscription, item, subscription.cadence(item).period_at(max(at - 1, covered.start))
     )
-    if at <= charge.region.start:
+    if at <= charge.counted_span.start:
         return parts.carried(charge)
-    inside = cover(subscription, item, Window(charge.region.start, at), now)
+    inside = plan_window(subscription, item, Window(charge.counted_span.start, at), now)
     meter = _meter(item)
     if meter.aggregation is Aggregation.COUNT_UNIQUE:
         return _ever_seen(parts, inside, charge)
     return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
 
 
-def _ever_seen(parts: UsageReader, inside: Cover, charge: ChargePeriod) -> State | None:
+def _ever_seen(parts: UsageReader, inside: WindowPlan, charge: ChargePeriod) -> State | None:
     """Count the values that were seen for the first time ever up to the end of a part of a charge.
 
     A late event moves a value to an earlier day. One that moved away from the day that is cut, after the days
@@ -234,13 +237,18 @@ def _ever_seen(parts: UsageReader, inside: Cover, charge: ChargePeriod) -> State
     return found
 
 
-def _distinct(parts: UsageReader, covered: Cover) -> Decimal:
+def _distinct(parts: UsageReader, covered: WindowPlan) -> Decimal:
     """Count the distinct values in the window."""
     charges = {days.charge.period.start for days in covered.days} | {
         cut.charge.period.start for cut in covered.cut
     }
     charge = covered.days[0].charge if covered.days else None
-    if len(charges) == 1 and charge is not None and covered.start == charge.region.start and not covered.cut:
+    if (
+        len(charges) == 1
+        and charge is not None
+        and covered.start == charge.counted_span.start
+        and not covered.cut
+    ):
         return _on_whole_days(parts, covered)
     seen: set[str] = set()
     for days in covered.days:
@@ -250,7 +258,7 @@ def _distinct(parts: UsageReader, covered: Cover) -> Decimal:
     return Decimal(len(seen))
 
 
-def _on_whole_days(parts: UsageReader, covered: Cover) -> Decimal:
+def _on_whole_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
     """Count the values first seen on the whole days of a cover that begins where its only charge does."""
     total = ZERO
     for days in covered.days:
@@ -262,7 +270,7 @@ def _on_whole_days(parts: UsageReader, covered: Cover) -> Decimal:
     return total
 
 
-def _on_cut_days(parts: UsageReader, covered: Cover) -> Decimal:
+def _on_cut_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
     """Count the values first seen on the days of a cover that are cut."""
     total = ZERO
     for cut in covered.cut:
@@ -272,24 +280,26 @@ def _on_cut_days(parts: UsageReader, covered: Cover) -> Decimal:
     return total
 
 
-def _days_values(parts: UsageReader, covered: Cover, days: Days) -> Iterator[set[str]]:
+def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterator[set[str]]:
     """Give the values of whole days; a day that two billing periods share is looked at by the hour."""
-    clock, region = days.charge.zone, days.charge.region
+    clock, counted_span = days.charge.zone, days.charge.counted_span
     first, last = days.first, days.last
-    if region.start > clock.day_start(first):
+    if counted_span.start > clock.day_start(first):
         end = min(clock.day_start(first + 1), covered.end)
-        yield _part_values(parts, covered, CutDay(days.charge, first, region.start, end))
+        yield _part_values(parts, covered, PartialDay(days.charge, first, counted_span.start, end))
         first += 1
-    if first <= last and region.end is not None and region.end < clock.day_start(last + 1):
-        yield _part_values(parts, covered, CutDay(days.charge, last, clock.day_start(last), region.end))
+    if first <= last and counted_span.end is not None and counted_span.end < clock.day_start(last + 1):
+        yield _part_values(
+            parts, covered, PartialDay(days.charge, last, clock.day_start(last), counted_span.end)
+        )
         last -= 1
     if first <= last:
         for values in parts.values(covered.item, first, last).values():
             yield set(values)
 
 
-def _part_values(parts: UsageReader, covered: Cover, cut: CutDay) -> set[str]:
-    hours, edges = hours_and_edges(covered, cut)
+def _part_values(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> set[str]:
+    hours, edges = hours_and_partial_hours(covered, cut)
     values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
     mask = sum(1 << hour for hour in hours.hours)
     found = {value for value, bits in values.items() if bits & mask}

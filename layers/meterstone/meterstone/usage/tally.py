@@ -131,7 +131,7 @@ class Tally:
         """Find the charge that holds an instant."""
         if len(self.charges) == 1:
             return 0
-        return bisect_right(self.charges, instant, key=lambda charge: charge.region.start) - 1
+        return bisect_right(self.charges, instant, key=lambda charge: charge.counted_span.start) - 1
 
     def by_day(self, events: Iterable[Counted]) -> Batch:
         """Sort events by the charge and the day that hold them."""
@@ -176,7 +176,7 @@ def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> 
         charges += [
             ChargePeriod(subscription, item, p) for p in subscription.cadence(item).periods(start, end)
         ]
-    return sorted(charges, key=lambda charge: charge.region.start)
+    return sorted(charges, key=lambda charge: charge.counted_span.start)
 
 
 def identity(text: str) -> str:
@@ -299,7 +299,7 @@ def _restatement(tally: Tally) -> int | None:
     last, counter = tally.charges[-1], tally.counters[-1]
     if quantity(tally.meter, counter.closing(tally.meter)) == ZERO:
         return None
-    after = last.region.end
+    after = last.counted_span.end
     if after is None or after == END_OF_TIME:
         return None
     subscription = last.subscription

@@ -70,7 +70,7 @@ class Hours(NamedTuple):
     hours: tuple[int, ...]
 
 
-class Edge(NamedTuple):
+class PartialHour(NamedTuple):
     """A part of one hour, or of one bucket."""
 
     day: int
@@ -78,7 +78,7 @@ class Edge(NamedTuple):
     end: int
 
 
-class CutDay(NamedTuple):
+class PartialDay(NamedTuple):
     """A day of a charge of which only the part ``[start, end)`` lies in the window."""
 
     charge: ChargePeriod
@@ -88,7 +88,7 @@ class CutDay(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class WindowPlan:
     """The part ``[start, end)`` of a window in which a line item counts, as days, and days that are cut."""
 
     subscription: Subscription
@@ -96,7 +96,7 @@ class Cover:
     start: int
     end: int
     days: tuple[Days, ...]
-    cut: tuple[CutDay, ...]
+    cut: tuple[PartialDay, ...]
 
     @property
     def empty(self) -> bool:
@@ -104,60 +104,67 @@ class Cover:
         return self.start >= self.end
 
 
-def horizon(now: int) -> int:
+def latest_countable(now: int) -> int:
     """Give an instant beyond which nothing has been counted: events lie 5 minutes ahead at most."""
     return now + DAY
 
 
-def cover(subscription: Subscription, item: LineItem, window: Window, now: int) -> Cover:
+def plan_window(subscription: Subscription, item: LineItem, window: Window, now: int) -> WindowPlan:
     """Divide a line item's share of a window into the parts that are stored.
 
     A WEIGHTED_SUM accrues until now, so that its share ends there at the latest.
     """
     counted = subscription.counted(item)
-    until = horizon(now)
+    until = latest_countable(now)
     accrues = item.meter is not None and item.meter.aggregation is Aggregation.WEIGHTED_SUM
     ends = (window.end, counted.end, now if accrues else until)
     end = min(each for each in ends if each is not None)
     start = max(window.start, counted.start)
     days: list[Days] = []
-    cut: list[CutDay] = []
+    cut: list[PartialDay] = []
     if start < end:
         for period in subscription.cadence(item).periods(start, end):
             charge = ChargePeriod(subscription, item, period)
-            region = charge.region
-            part = Span(max(start, region.start), end if region.end is None else min(end, region.end))
-            _divide(charge, part, min(until, until if region.end is None else region.end), days, cut)
-    return Cover(subscription, item, start, max(start, end), tuple(days), tuple(cut))
+            counted_span = charge.counted_span
+            part = Span(
+                max(start, counted_span.start),
+                end if counted_span.end is None else min(end, counted_span.end),
+            )
+            _divide(
+                charge, part, min(until, until if counted_span.end is None else counted_span.end), days, cut
+            )
+    return WindowPlan(subscription, item, start, max(start, end), tuple(days), tuple(cut))
 
 
-def _divide(charge: ChargePeriod, part: Span, region_end: int, days: list[Days], cut: list[CutDay]) -> None:
-    """Divide a part of one charge's region, which ends at ``region_end`` as far as anything was counted."""
+def _divide(
+    charge: ChargePeriod, part: Span, counted_end: int, days: list[Days], cut: list[PartialDay]
+) -> None:
+    """Divide a part of one charge's counted_span, which ends at ``counted_end`` as far as anything was counted."""
     clock, begin, end = charge.zone, part.start, part.end
     if end is None:
         raise TypeError("a part of a window ends")
     first, last = clock.day_of(begin), clock.day_of(end - 1)
-    if begin == charge.region.start and end == region_end:
+    if begin == charge.counted_span.start and end == counted_end:
         days.append(Days(charge, first, last, whole=True))
         return
-    first_is_cut = begin > max(clock.day_start(first), charge.region.start)
-    last_is_cut = end < min(clock.day_start(last + 1), region_end)
+    first_is_cut = begin > max(clock.day_start(first), charge.counted_span.start)
+    last_is_cut = end < min(clock.day_start(last + 1), counted_end)
     if first == last:
         if first_is_cut or last_is_cut:
-            cut.append(CutDay(charge, first, begin, end))
+            cut.append(PartialDay(charge, first, begin, end))
         else:
             days.append(Days(charge, first, last, whole=False))
         return
     if first_is_cut:
-        cut.append(CutDay(charge, first, begin, clock.day_start(first + 1)))
+        cut.append(PartialDay(charge, first, begin, clock.day_start(first + 1)))
     if last_is_cut:
-        cut.append(CutDay(charge, last, clock.day_start(last), end))
+        cut.append(PartialDay(charge, last, clock.day_start(last), end))
     inner = Days(charge, first + first_is_cut, last - last_is_cut, whole=False)
     if inner.first <= inner.last:
         days.append(inner)
 
 
-def hours_and_edges(cover_: Cover, cut: CutDay) -> tuple[Hours, list[Edge]]:
+def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[Hours, list[PartialHour]]:
     """Divide a day that is cut into whole hours and parts of hours.
 
     An hour is whole if all that the line item can count in it lies in the part: its hours do not know the
@@ -166,7 +173,7 @@ def hours_and_edges(cover_: Cover, cut: CutDay) -> tuple[Hours, list[Edge]]:
     clock = cut.charge.zone
     counted = cover_.subscription.counted(cover_.item)
     whole: list[int] = []
-    edges: list[Edge] = []
+    edges: list[PartialHour] = []
     _, first = clock.hour_of(cut.start)
     _, last = clock.hour_of(cut.end - 1)
     for hour in range(first, last + 1):
@@ -175,5 +182,5 @@ def hours_and_edges(cover_: Cover, cut: CutDay) -> tuple[Hours, list[Edge]]:
         if cut.start <= max(start, counted.start) and countable_end <= cut.end:
             whole.append(hour)
         else:
-            edges.append(Edge(cut.day, max(start, cut.start), min(end, cut.end)))
+            edges.append(PartialHour(cut.day, max(start, cut.start), min(end, cut.end)))
     return Hours(cut.day, tuple(whole)), edges

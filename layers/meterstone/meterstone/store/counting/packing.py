@@ -55,7 +55,7 @@ def first_day(charge: ChargePeriod) -> int:
 
 def chunks(charge: ChargePeriod, until: int) -> int:
     """Count the chunks that a counter may have by an instant."""
-    end = until if charge.region.end is None else min(until, charge.region.end - 1)
+    end = until if charge.counted_span.end is None else min(until, charge.counted_span.end - 1)
     return max(charge.zone.day_of(end) - first_day(charge), 0) // keys.CHUNK_DAYS + 1
 
 

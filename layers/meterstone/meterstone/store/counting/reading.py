@@ -18,7 +18,7 @@ from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.tally import Batch, Counted, FineState, Head, Tally, TallyKey, chain, identity, touched
-from meterstone.usage.window import horizon
+from meterstone.usage.window import latest_countable
 
 _CHARGES_AT_ONCE = 120
 
@@ -96,12 +96,12 @@ class TallyReader:
             since = min([at for at in (self._open_since(), head.stale_from) if at is not None] + times)
             charges = chain(self._charge.subscription, self.key.meter_id, since, max(until, since))
             latest = max((*times, *self._moved), default=since)
-            most = max(sum(charge.region.start <= latest for charge in charges), _CHARGES_AT_ONCE)
+            most = max(sum(charge.counted_span.start <= latest for charge in charges), _CHARGES_AT_ONCE)
             tally.charges, self._more = charges[:most], len(charges) > most
         self._days = tally.by_day(self._batch)
         self._parts = touched(tally, self._days)
         self._bodies = [
-            [counter_key(charge, n) for n in range(chunks(charge, horizon(until)))]
+            [counter_key(charge, n) for n in range(chunks(charge, latest_countable(until)))]
             for charge in tally.charges
         ]
 

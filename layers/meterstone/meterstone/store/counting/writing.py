@@ -101,7 +101,7 @@ class TallyUpdate:
         if left is None and self.more:
             left = len(tally.charges)
         # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
-        tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].region.start
+        tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].counted_span.start
         if tally.meter.recurring:
             self._extend_chain(plan)
         items = self._changed(plan.chunks, due)
@@ -164,7 +164,7 @@ class TallyUpdate:
     def _extend_chain(self, plan: "TransactionBudget") -> None:
         head = self.tally.head
         for index, _ in plan.chunks:
-            start = self.tally.charges[index].region.start
+            start = self.tally.charges[index].counted_span.start
             head.first = start if head.first is None else min(head.first, start)
             head.last = start if head.last is None else max(head.last, start)
 

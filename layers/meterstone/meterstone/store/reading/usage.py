@@ -26,7 +26,7 @@ from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Meter
 from meterstone.usage.statement import rated_items
 from meterstone.usage.subscription import Subscription
-from meterstone.usage.window import Window, cover
+from meterstone.usage.window import Window, plan_window
 
 
 class Store:
@@ -63,7 +63,7 @@ class Store:
         Cost: 1 query for each cadence; where the window cuts through days, their hours in one batch, and up to
         2 queries for each hour that it cuts and that has events.
         """
-        covers = [cover(subscription, item, window, now) for item in rated_items(subscription, window)]
+        covers = [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)]
         parts = StoredUsageReader(self.table, account.organization.id, account.generation, subscription, now)
         parts.read_ahead(covers)
         return {covered.item.id: measure_line_item(parts, covered, window, now) for covered in covers}

@@ -21,7 +21,7 @@ from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import Head, TallyKey, chain
-from meterstone.usage.window import Cover, horizon
+from meterstone.usage.window import WindowPlan, latest_countable
 
 _CHUNK_DIGITS = 5
 _ATTEMPTS = 5
@@ -37,14 +37,14 @@ class StoredUsageReader:
         self._table = table
         self._pk = keys.usage(organization_id, generation, subscription.id)
         self._subscription = subscription
-        self._until = horizon(now)
+        self._until = latest_countable(now)
         self._counters: dict[str, dict[int, Row]] = {}
         self._asked: set[str] = set()
         self._again: dict[str, int] = {}
         self._rows: dict[str, Row | None] = {}
         self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
 
-    def read_ahead(self, covers: Iterable[Cover]) -> None:
+    def read_ahead(self, covers: Iterable[WindowPlan]) -> None:
         """Read the counters of all covers, a query for each cadence, and their cut days in one batch."""
         starts: dict[str, list[int]] = {}
         wanted: list[str] = []
@@ -108,7 +108,7 @@ class StoredUsageReader:
         if (counter := self.counter(charge)) is not None:
             return counter.carry
         head = self._head(charge.meter)
-        if head.first is None or head.last is None or charge.region.start < head.first:
+        if head.first is None or head.last is None or charge.counted_span.start < head.first:
             return None
         last = chain(self._subscription, charge.meter.id, head.last, head.last)
         closing = self.counter(last[-1]) if last else None
