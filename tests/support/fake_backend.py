@@ -44,7 +44,7 @@ class FakeBackend:
         #: Why a recovery is refused, if it is.
         self.busy = ""
         self.put_by: list[UnmatchedEvent] = []
-        self.set_aside: list[PoisonRecord] = []
+        self.quarantine: list[PoisonRecord] = []
         self.differences: list[tuple[str, str, str]] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
@@ -154,7 +154,7 @@ class FakeBackend:
 
     def poison(self) -> Sequence[PoisonRecord]:
         self._check()
-        return self.set_aside
+        return self.quarantine
 
     def replay(self, organization_id: str) -> Replayed:
         self._check()

@@ -91,7 +91,7 @@ class Fold:
         #: Shards that will deliver nothing any more: tallies drop their positions when next written.
         self.forget: frozenset[str] = frozenset()
         #: Told of an event that the table would not take, and why, before the position moves past it.
-        self.set_aside: Callable[[Position, str], None] = lambda _position, _reason: None
+        self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
         self._matching = matching or Matching()
 
     def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
@@ -233,7 +233,7 @@ class Fold:
                 report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
             case [counted]:
                 reason = f"meter {work.charge.meter.code}: the table would not take it: {refused}"
-                self.set_aside(counted.position, reason)
+                self.quarantine(counted.position, reason)
                 report.uncounted.append((counted.position, reason))
             case _:
                 middle = len(batch) // 2

@@ -43,7 +43,7 @@ class Details(NamedTuple):
     events: list[Observation]
 
 
-class PutAway(NamedTuple):
+class PackedFineState(NamedTuple):
     """The hours of the days that a batch touches, packed as items, and the details beside them."""
 
     hours: dict[tuple[str, int, int], Item]
@@ -112,15 +112,15 @@ class _Day:
         return self.items - before
 
 
-def put_away(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PutAway:
+def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PackedFineState:
     """Pack the hours of the days, few events beside them; say what else is to be put into details.
 
     The hours' item is written anyway. When it is full, what it has is put away together with what comes.
     """
     if not keeps_hours(tally.meter):
-        return PutAway({}, list(by_detail(tally, batch).items()))
+        return PackedFineState({}, list(by_detail(tally, batch).items()))
     clock = tally.charges[0].zone
-    found = PutAway({}, [])
+    found = PackedFineState({}, [])
     for (index, day), events in days.items():
         charge = tally.charges[index]
         where = charge.item.id, charge.period.start, day

@@ -26,7 +26,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Action, Conflict, Item, StoreUnavailable, Table, key_item
 from meterstone.store.events.log import put_together
-from meterstone.store.events.unmatched import put_by_of
+from meterstone.store.events.unmatched import unmatched_event_of
 from meterstone.usage.arrival import Target
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
@@ -85,7 +85,7 @@ class StreamFold:
             try:
                 found = _read(record, image, name)
             except _UNREADABLE as error:
-                self._set_aside(record, f"{type(error).__name__}: {error}", now, report)
+                self._quarantine(record, f"{type(error).__name__}: {error}", now, report)
             else:
                 arrived.setdefault(found.organization_id, []).append(found)
         for organization_id, events in arrived.items():
@@ -101,22 +101,22 @@ class StreamFold:
         writer = int(events[0].position.shard[1:], 16) % WRITERS
         folding = self._folding(organization_id, account.generation, writer)
         records = {each.position: each.record for each in events}
-        folding.set_aside = lambda position, reason: self._set_aside(records[position], reason, now, report)
+        folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuilt(account.generation)})
         logged: list[tuple[Target, Logged]] = []
-        strangers: list[_Arrived] = []
+        unmatched: list[_Arrived] = []
         known = self._known(account, events)
         for each in events:
             owning = self._targets.owning(account, each.target, each.event)
             if not folding.expects(each.event, owning):
-                strangers.append(each)
+                unmatched.append(each)
             elif not known or self._key(each) not in known:
                 logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
         if account.unsettled(now) or not self._targets.agree(account):
             raise StoreUnavailable("the catalogue is being written")
-        if strangers:
-            self._keep(organization_id, account, strangers, report)
+        if unmatched:
+            self._keep(organization_id, account, unmatched, report)
         folded = folding.fold(self._of(account, account.live, logged), now)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
@@ -153,7 +153,7 @@ class StreamFold:
         if not self._table.has_any(keys.unmatched(organization_id, "", "", "").pk, consistent=True)[0]:
             return set()
         found = self._table.batch_get(map(self._key, events), consistent=True)
-        return {key for key, row in found.items() if not put_by_of(row).void(account.generation)}
+        return {key for key, row in found.items() if not unmatched_event_of(row).void(account.generation)}
 
     @staticmethod
     def _key(each: _Arrived) -> Key:
@@ -197,7 +197,7 @@ class StreamFold:
         check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
         return {"ConditionCheck": check}
 
-    def _set_aside(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
+    def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         content = json.dumps(record, default=str, sort_keys=True)
         item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
         item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}

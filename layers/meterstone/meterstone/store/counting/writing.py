@@ -7,7 +7,7 @@ from itertools import batched
 from typing import ClassVar
 
 from meterstone.pricing.money import ZERO, subtract
-from meterstone.store.counting.limits import events_in_a_detail, put_away
+from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
 from meterstone.store.counting.packing import (
     chunk_number,
     chunk_of,
@@ -229,7 +229,7 @@ class TallyUpdate:
         if not self.batch:
             return
         tally, parts = self.tally, self.parts
-        hours, details = put_away(tally, parts, self.batch, self.days)
+        hours, details = pack_fine_state(tally, parts, self.batch, self.days)
         for (item_id, start, length), (position, events) in details:
             for piece, some in enumerate(batched(events, events_in_a_detail(tally.meter), strict=False)):
                 sk = keys.detail(item_id, start, length, *position, piece)

@@ -58,11 +58,11 @@ class Intake:
         for meter in account.meters:
             deleted_at = END_OF_TIME if meter.deleted_at is None else meter.deleted_at
             ends[meter.event_name] = max(deleted_at, ends.get(meter.event_name, deleted_at))
-        strangers = self._strangers(account.organization.id, {each.target for each in arrivals.values()})
+        unknown = self._unknown(account.organization.id, {each.target for each in arrivals.values()})
         unmatched: dict[int, tuple[str, ...]] = {}
         for place, arrival in arrivals.items():
             found = []
-            if arrival.target in strangers:
+            if arrival.target in unknown:
                 found.append("subscription" if arrival.target.kind == "s" else "customer")
             if arrival.event.at >= ends.get(arrival.event.name, arrival.event.at):
                 found.append("code")
@@ -70,7 +70,7 @@ class Intake:
                 unmatched[place] = tuple(found)
         return unmatched
 
-    def _strangers(self, organization_id: str, targets: set[Target]) -> set[Target]:
+    def _unknown(self, organization_id: str, targets: set[Target]) -> set[Target]:
         """Pick the targets that have no subscription. One that has is remembered: it stays."""
         wanted = [each for each in targets if (organization_id, each) not in self._known]
         answers = at_once(

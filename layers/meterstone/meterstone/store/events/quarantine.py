@@ -7,7 +7,7 @@ from meterstone.store.catalogue.records import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Table, integer, text
-from meterstone.store.events.unmatched import PutBy, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 
 
 class Poison(NamedTuple):
@@ -22,7 +22,7 @@ class Poison(NamedTuple):
     since: int
 
 
-def list_unmatched(table: Table, organization_id: str) -> Iterator[PutBy]:
+def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEvent]:
     """List the events that were put by and are still to be counted. Cost: 2 queries."""
     account = read_account(table, organization_id, consistent=True)
     live = "0" if account is None else account.generation

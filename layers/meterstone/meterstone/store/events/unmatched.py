@@ -37,7 +37,7 @@ class Held(NamedTuple):
     row: Row
 
 
-class PutBy(NamedTuple):
+class UnmatchedEvent(NamedTuple):
     """An event that nobody's line item was for, since the instant ``since``.
 
     ``accepted`` is 0 if it was imported, and ``shard`` then says by which run of which import. ``number``: the one
@@ -72,18 +72,20 @@ def read_log(table: Table, organization_id: str, target: Target) -> Iterator[Hel
         yield Held(target, event_of(row), integer(row, "acc"), position, "w" in row, row)
 
 
-def read_unmatched(table: Table, organization_id: str, target: Target | None = None) -> Iterator[PutBy]:
+def read_unmatched(
+    table: Table, organization_id: str, target: Target | None = None
+) -> Iterator[UnmatchedEvent]:
     """Read the events that were put by, of one target or of all. Cost: 1 query."""
     if target is None:
         rows = table.query(keys.unmatched(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
     else:
         rows = table.query_prefix(*keys.unmatched_of(organization_id, *target), consistent=True)
-    return map(put_by_of, rows)
+    return map(unmatched_event_of, rows)
 
 
-def put_by_of(row: Row) -> PutBy:
+def unmatched_event_of(row: Row) -> UnmatchedEvent:
     """Read an event that was put by."""
-    return PutBy(
+    return UnmatchedEvent(
         Key(text(row, "pk"), text(row, "sk")),
         Target(text(row, "k"), text(row, "x")),
         event_of(row),

@@ -18,7 +18,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import Busy
 from meterstone.store.dynamodb.table import Conflict, Item, Table, key_item
 from meterstone.store.events.log import Appended, Entry, EventLog, put_together
-from meterstone.store.events.unmatched import PutBy, put_by_of
+from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Target
 from meterstone.usage.subscription import Subscription
@@ -99,17 +99,17 @@ class ImportRun:
         self._targets.agree_or_busy(self._account)
         known = self._known(each.entry for each in taken if each.before)
         logged: list[Logged] = []
-        strangers: list[Entry] = []
+        unmatched: list[Entry] = []
         for entry, owning, _ in taken:
             if self._key(entry) in known:
                 continue
             if self._fold.expects(entry.event, owning):
                 logged.append(Logged(entry.position, entry.event, owning))
             else:
-                strangers.append(entry)
-        self._put_by(strangers)
+                unmatched.append(entry)
+        self._keep_unmatched(unmatched)
         folded = self._fold.fold(logged, self._now)
-        waiting = sum(not each.done for each in known.values()) + len(strangers)
+        waiting = sum(not each.done for each in known.values()) + len(unmatched)
         return Counts(
             len(taken) - waiting,
             waiting,
@@ -124,19 +124,19 @@ class ImportRun:
         """Publish what the clock has brought."""
         roll(self._table, self._fold, self._now)
 
-    def _known(self, entries: Iterable[Entry]) -> dict[Key, PutBy]:
+    def _known(self, entries: Iterable[Entry]) -> dict[Key, UnmatchedEvent]:
         """Give the events that were put by before. Cost: 1 read unit for each event."""
         found = self._table.batch_get(map(self._key, entries), consistent=True)
-        return {key: put_by_of(row) for key, row in found.items()}
+        return {key: unmatched_event_of(row) for key, row in found.items()}
 
-    def _put_by(self, entries: Iterable[Entry]) -> None:
+    def _keep_unmatched(self, entries: Iterable[Entry]) -> None:
         guard = self.record.guard(self._table, self._organization_id)
         try:
-            put_together(self._table, enumerate(map(self._put_by_item, entries)), guard)
+            put_together(self._table, enumerate(map(self._unmatched_item, entries)), guard)
         except Conflict as error:
             raise self.record.taken_over() from error
 
-    def _put_by_item(self, entry: Entry) -> Item:
+    def _unmatched_item(self, entry: Entry) -> Item:
         kind, external_id = entry.target
         whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
         return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}

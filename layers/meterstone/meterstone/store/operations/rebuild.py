@@ -34,7 +34,7 @@ from meterstone.store.dynamodb.table import (
     key_item,
     text,
 )
-from meterstone.store.events.unmatched import Held, PutBy, item_of, read_log, read_unmatched
+from meterstone.store.events.unmatched import Held, UnmatchedEvent, item_of, read_log, read_unmatched
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.load import wake_tally
@@ -202,9 +202,9 @@ class Rebuild:
                 yield Logged(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
-                self._put_by(held, after)
+                self._keep_unmatched(held, after)
 
-    def _put_by(self, held: Held, after: Generation) -> None:
+    def _keep_unmatched(self, held: Held, after: Generation) -> None:
         kind, external_id = held.target
         since = held.accepted or self._around.clock()
         item = item_of(held.row) | key_item(
@@ -278,7 +278,7 @@ class Rebuild:
             return False
         return True
 
-    def _drop(self, each: PutBy) -> None:
+    def _drop(self, each: UnmatchedEvent) -> None:
         """Delete an item that means nothing, unless the fold has just given it a meaning."""
         delete: Action = {
             "TableName": self._table.name,

@@ -20,7 +20,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import Busy, Lease, leased
 from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Table, integer, key_item
-from meterstone.store.events.unmatched import PutBy, item_of, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Subscription
@@ -82,7 +82,7 @@ class Replay:
     def take_up(self) -> None:
         """Count what an earlier replay had numbered, if it was stopped, and drop what it was long through with."""
         live, now = self._account.generation, self._clock()
-        numbered: list[PutBy] = []
+        numbered: list[UnmatchedEvent] = []
         gone = []
         for each in read_unmatched(self._table, self._organization_id):
             if each.done and not self._asked_for(each, now):
@@ -94,7 +94,7 @@ class Replay:
 
     def count_new(self) -> None:
         """Give numbers to what a line item is for now, and count it."""
-        matching: list[PutBy] = []
+        matching: list[UnmatchedEvent] = []
         for some in batched(
             read_unmatched(self._table, self._organization_id), _COUNTED_TOGETHER, strict=False
         ):
@@ -112,7 +112,7 @@ class Replay:
                 ]
             )
 
-    def _without_withdrawn(self, waiting: Iterable[PutBy]) -> list[PutBy]:
+    def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
         """Leave out what the log says was withdrawn; nothing is while the lease is held."""
         logged = {keys.event(self._organization_id, *each.target, each.event.id): each for each in waiting}
         rows = self._table.batch_get(logged, consistent=True)
@@ -121,7 +121,7 @@ class Replay:
         self.report.withdrawn += len(withdrawn)
         return [each for key, each in logged.items() if "w" not in rows.get(key, {})]
 
-    def _number(self, some: Iterable[PutBy]) -> list[PutBy]:
+    def _number(self, some: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
         """Give events the next numbers, all or none."""
         profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         last = integer(profile, "replayed")
@@ -147,7 +147,7 @@ class Replay:
             raise Busy("another command took over: look what it does, and run this one again") from error
         return numbered
 
-    def _count(self, numbered: Iterable[PutBy]) -> None:
+    def _count(self, numbered: Iterable[UnmatchedEvent]) -> None:
         """Count events in the order of their numbers, then be done with them."""
         ordered = sorted(numbered, key=lambda each: each.number or 0)
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
@@ -163,10 +163,10 @@ class Replay:
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
             self._done(some)
 
-    def _done(self, some: Iterable[PutBy]) -> None:
+    def _done(self, some: Iterable[UnmatchedEvent]) -> None:
         """Keep the items that tell that these events are counted, as long as somebody may ask."""
         now = self._clock()
-        kept: list[PutBy] = []
+        kept: list[UnmatchedEvent] = []
         old: list[Key] = []
         for each in some:
             if self._asked_for(each, now):
@@ -180,11 +180,11 @@ class Replay:
             for each in kept
         )
 
-    def _asked_for(self, each: PutBy, now: int) -> bool:
+    def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
         """Tell whether the stream, or the import that logged an event, may still come with it."""
         if each.shard:
             return not self._imports.settled(each.shard)
         return each.accepted >= now - KEPT
 
-    def _owning(self, each: PutBy) -> list[Subscription]:
+    def _owning(self, each: UnmatchedEvent) -> list[Subscription]:
         return self._targets.owning(self._account, each.target, each.event)

@@ -128,12 +128,12 @@ class StoredUsageReader:
         Raises `StoreUnavailable` if the fold goes on putting them away while they are read.
         """
         if not keeps_hours(charge.meter):
-            yield from self._put_away(charge, day, start, end)
+            yield from self._packed_details(charge, day, start, end)
             return
         where = keys.hours(charge.item.id, charge.period.start, day)
         beside = self._row(where)
         for _ in range(_ATTEMPTS):
-            found = list(self._put_away(charge, day, start, end))
+            found = list(self._packed_details(charge, day, start, end))
             after = self._table.get(Key(self._pk, where), consistent=True)
             if _recent(after) == _recent(beside):
                 recent = unpack_recent(charge.meter, day, after)
@@ -144,7 +144,7 @@ class StoredUsageReader:
             beside = after
         raise StoreUnavailable("events are being put away")
 
-    def _put_away(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
+    def _packed_details(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         clock, item, meter = charge.zone, charge.item, charge.meter
         _, first = clock.hour_of(start)
         _, last = clock.hour_of(end - 1)
