@@ -15,12 +15,12 @@ from benchmarks import world
 from meterstone.pricing.money import ZERO, plain
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.catalogue.records import Account, read_account
-from meterstone.store.counting.fold import Fold, Logged
+from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table, key_item
 from meterstone.store.events.log import Target
-from meterstone.store.operations.imports import Given
+from meterstone.store.operations.imports import SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
@@ -97,7 +97,10 @@ def fill_memory(
     owners = {subscription.external_id: (subscription,) for subscription in subscriptions}
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         fold.fold(
-            [Logged(Position("bench", one.line), one.event, owners[one.target.external_id]) for one in batch],
+            [
+                EventToCount(Position("bench", one.line), one.event, owners[one.target.external_id])
+                for one in batch
+            ],
             world.NOW,
         )
     memory.settle()
@@ -122,7 +125,7 @@ def given(
     events: int,
     meters: tuple[Meter, ...] = world.METERS,
     start: int = world.START,
-) -> Iterator[Given]:
+) -> Iterator[SourceLine]:
     """Give events subscription by subscription: the order changes no counter, and is quicker to fold."""
     each = events // len(subscriptions)
     for place, subscription in enumerate(subscriptions):

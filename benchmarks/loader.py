@@ -15,7 +15,7 @@ from benchmarks.filling import account, catalogue
 
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Target
-from meterstone.store.operations.imports import Given, Importer, Source
+from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.usage.instant import format_instant
 from meterstone_cli.usage_files import UsageEvent, read_usage, sha256
 
@@ -114,11 +114,11 @@ def _table(where: str) -> Table:
     return MemoryTable()
 
 
-def _given(file: Path) -> Iterator[Given]:
+def _given(file: Path) -> Iterator[SourceLine]:
     for line, row in read_usage(file, world.NOW):
         if not isinstance(row, UsageEvent) or row.subscription is None:
             raise RuntimeError(f"line {line} is no event")
-        yield Given(line, Target.subscription(row.subscription), row.event)
+        yield SourceLine(line, Target.subscription(row.subscription), row.event)
 
 
 def _refuse(line: int, _: object, reason: str) -> None:

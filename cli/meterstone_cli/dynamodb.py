@@ -18,7 +18,7 @@ from meterstone.store.events.quarantine import list_poison, list_unmatched
 from meterstone.store.operations import import_records
 from meterstone.store.operations import load as admin
 from meterstone.store.operations.import_records import Records
-from meterstone.store.operations.imports import Given, Importer, Source, close_import
+from meterstone.store.operations.imports import Importer, Source, SourceLine, close_import
 from meterstone.store.operations.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
@@ -159,7 +159,7 @@ class DynamoDB:
         importer = Importer(self.table, self._account(organization_id))
         refused = 0
 
-        def refused_one(line: int, given: Given, reason: str) -> None:
+        def refused_one(line: int, given: SourceLine, reason: str) -> None:
             nonlocal refused
             refused += 1
             external_id = given.target.external_id
@@ -326,9 +326,9 @@ def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -
     return tuple(decoder.decode(found[name]) for name in sorted(found))
 
 
-def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[Given]:
+def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[SourceLine]:
     for line, event in events:
         if event.subscription is not None:
-            yield Given(line, Target.subscription(event.subscription), event.event)
+            yield SourceLine(line, Target.subscription(event.subscription), event.event)
         elif event.customer is not None:
-            yield Given(line, Target.customer(event.customer), event.event)
+            yield SourceLine(line, Target.customer(event.customer), event.event)

@@ -16,7 +16,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import Busy
 from meterstone.store.dynamodb.table import StoreUnavailable
 from meterstone.store.operations.import_records import Source
-from meterstone.store.operations.imports import Given, Importer
+from meterstone.store.operations.imports import Importer, SourceLine
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Target
@@ -359,12 +359,12 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     weekly = replace(SUBSCRIPTION, billing_period=BillingPeriod.WEEKLY)
     usage = [call("e"), call("f")]
 
-    def lines() -> Iterator[Given]:
+    def lines() -> Iterator[SourceLine]:
         # A batch has 5000 lines: what stands in the first has the import look the subscription up.
         for line in range(1, 5001):
-            yield Given(line, usage[0].target, replace(usage[0].event, at=START - DAY))
+            yield SourceLine(line, usage[0].target, replace(usage[0].event, at=START - DAY))
         DynamoDB(world.table).write_catalogue(replace(CATALOGUE, subscriptions=(weekly,)))
-        yield from (Given(line, each.target, each.event) for line, each in enumerate(usage, 5001))
+        yield from (SourceLine(line, each.target, each.event) for line, each in enumerate(usage, 5001))
 
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
     world.scenario = replace(KNOWN, subscriptions=(weekly,))

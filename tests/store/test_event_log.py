@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from meterstone.store import StoreUnavailable
 from meterstone.store.dynamodb.lease import Busy
 from meterstone.store.dynamodb.table import Conflict, Refused, Table, key_item
-from meterstone.store.events.log import Entry, EventLog
+from meterstone.store.events.log import EventLog, ImportedEvent
 from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone.store.operations.load import have_events
 from meterstone.usage.arrival import Arrival, Outcome, Target
@@ -145,8 +145,8 @@ def test_a_withdrawn_id_is_not_free_again(log: EventLog, together: int) -> None:
 
 
 def test_an_imported_event_that_is_posted_is_a_duplicate_and_the_other_way_round(log: EventLog) -> None:
-    def entry(each: Arrival) -> Entry:
-        return Entry(Position("i1", 7), each.target, each.event)
+    def entry(each: Arrival) -> ImportedEvent:
+        return ImportedEvent(Position("i1", 7), each.target, each.event)
 
     (imported,) = log.append([entry(A)])
     assert (imported.outcome, imported.position) == (NEW, Position("i1", 7))
@@ -163,13 +163,15 @@ def test_nothing_is_logged_when_the_guard_does_not_hold(table: Table) -> None:
     record = ImportRecord(Source("file", "ab" * 32), 0, run=1)
     record = record.write(table, organization)
     log = EventLog(table, organization, record.guard(table, organization))
-    entries = [Entry(Position("i1", number), each.target, each.event) for number, each in enumerate((A, B))]
+    entries = [
+        ImportedEvent(Position("i1", number), each.target, each.event) for number, each in enumerate((A, B))
+    ]
     assert [each.outcome for each in log.append(entries[:1])] == [NEW]
     assert [each.outcome for each in log.append(entries)] == [DUPLICATE, NEW]
     record._replace(run=2).write(table, organization)
     with pytest.raises(Busy, match="another run of the import of file has begun"):
         record._replace(line=9).write(table, organization)
-    later = Entry(Position("i1", 2), C.target, C.event)
+    later = ImportedEvent(Position("i1", 2), C.target, C.event)
     for several in ([later], [*entries, later], entries):
         with pytest.raises(Conflict):
             log.append(several)
@@ -185,7 +187,9 @@ def test_targets_that_have_events_are_told_apart(log: EventLog, table: Table) ->
 
 def test_an_undated_event_is_not_what_a_file_says(log: EventLog) -> None:
     log.append_each({0: arrival("a", at=None)})
-    (posted,) = log.append([Entry(Position("i1", 1), Target.customer("t"), arrival("a", at=10).event)])
+    (posted,) = log.append(
+        [ImportedEvent(Position("i1", 1), Target.customer("t"), arrival("a", at=10).event)]
+    )
     assert posted.outcome is CONFLICT
 
 

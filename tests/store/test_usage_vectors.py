@@ -10,7 +10,7 @@ import pytest
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
 from meterstone.store.catalogue.records import read_account
 from meterstone.store.events.log import Target
-from meterstone.store.operations.imports import Given, Importer, Source
+from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.usage import Store
 from meterstone.usage.calendar import BucketSize
@@ -127,7 +127,9 @@ def _statement(case: dict[str, Any]) -> Statement:
     account = read_account(table, ORGANIZATION.id)
     assert account is not None
     now = max(NOW, JANUARY[1] + DAY) if "rows" in case else NOW
-    given = [Given(line, Target.subscription("ext"), event) for line, event in enumerate(_events(case), 1)]
+    given = [
+        SourceLine(line, Target.subscription("ext"), event) for line, event in enumerate(_events(case), 1)
+    ]
     report = Importer(table, account).run(Source("events", "0" * 64), given, now, _refuse)
     assert report.counted + report.unmatched == len(given)
 
@@ -138,7 +140,7 @@ def _statement(case: dict[str, Any]) -> Statement:
     return rate(subscription, window, Store(table).window_usage(account, subscription, window, now))
 
 
-def _refuse(line: int, _: Given, reason: str) -> None:
+def _refuse(line: int, _: SourceLine, reason: str) -> None:
     pytest.fail(f"line {line}: {reason}")
 
 

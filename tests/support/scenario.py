@@ -15,7 +15,7 @@ from meterstone.store.catalogue.records import Account, read_account, read_subsc
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Target
-from meterstone.store.operations.imports import Given, Importer, ImportReport, Source
+from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.usage import Store
 from meterstone.usage.analytics import DayUsage, UsageQuery
@@ -98,7 +98,7 @@ class World:
     ) -> tuple[ImportReport, list[tuple[int, str]]]:
         """Import usage as one source; give what was refused, too."""
         refused: list[tuple[int, str]] = []
-        lines = [Given(line, each.target, each.event) for line, each in enumerate(usage, start=1)]
+        lines = [SourceLine(line, each.target, each.event) for line, each in enumerate(usage, start=1)]
         report = Importer(self.table, self.account).run(
             Source(name, digest(name)), lines, now, lambda line, _, reason: refused.append((line, reason))
         )

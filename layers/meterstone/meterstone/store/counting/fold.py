@@ -43,7 +43,7 @@ _LEDGERS_AT_ONCE = 100
 _ATTEMPTS = 20
 
 
-class Logged(NamedTuple):
+class EventToCount(NamedTuple):
     """An event as it stands in the log, with the subscriptions that it is for."""
 
     position: Position
@@ -94,7 +94,7 @@ class Fold:
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
         self._matching = matching or Matching()
 
-    def fold(self, events: Iterable[Logged], now: int) -> FoldReport:
+    def fold(self, events: Iterable[EventToCount], now: int) -> FoldReport:
         """Count events, in the order of their positions within each shard, and publish what they bring."""
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}

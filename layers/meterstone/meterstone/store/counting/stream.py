@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store.catalogue.records import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Targets
-from meterstone.store.counting.fold import WRITERS, Fold, Logged
+from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
 from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -104,7 +104,7 @@ class StreamFold:
         folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuilt(account.generation)})
-        logged: list[tuple[Target, Logged]] = []
+        logged: list[tuple[Target, EventToCount]] = []
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
         for each in events:
@@ -112,7 +112,7 @@ class StreamFold:
             if not folding.expects(each.event, owning):
                 unmatched.append(each)
             elif not known or self._key(each) not in known:
-                logged.append((each.target, Logged(each.position, each.event, owning, each.accepted)))
+                logged.append((each.target, EventToCount(each.position, each.event, owning, each.accepted)))
         if account.unsettled(now) or not self._targets.agree(account):
             raise StoreUnavailable("the catalogue is being written")
         if unmatched:
@@ -133,8 +133,8 @@ class StreamFold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
 
     def _of(
-        self, account: Account, generation: Generation, logged: Sequence[tuple[Target, Logged]]
-    ) -> list[Logged]:
+        self, account: Account, generation: Generation, logged: Sequence[tuple[Target, EventToCount]]
+    ) -> list[EventToCount]:
         """Leave out what the rebuild that made a generation has counted, or put by.
 
         That is what was accepted up to its cut, of the targets that the catalogue had by then.

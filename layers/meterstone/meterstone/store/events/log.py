@@ -30,7 +30,16 @@ from meterstone.usage.arrival import Arrival, Outcome, Target, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
-__all__ = ["IN_FLIGHT", "MOST_TOGETHER", "Appended", "Entry", "EventLog", "Outcome", "Target", "at_once"]
+__all__ = [
+    "IN_FLIGHT",
+    "MOST_TOGETHER",
+    "AppendResult",
+    "EventLog",
+    "ImportedEvent",
+    "Outcome",
+    "Target",
+    "at_once",
+]
 
 MOST_TOGETHER = ACTIONS
 """Events that can be logged all or none."""
@@ -43,7 +52,7 @@ _MARK = 4
 _BESIDE_A_GUARD = MOST_TOGETHER - 1
 
 
-class Entry(NamedTuple):
+class ImportedEvent(NamedTuple):
     """An event to be logged."""
 
     position: Position
@@ -52,7 +61,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class AppendResult:
     """What became of an entry; of one that stood there already, the position under which it was logged.
 
     One that came over HTTP has no position in the log.
@@ -71,13 +80,13 @@ class EventLog:
         self._organization_id = organization_id
         self._guard = guard
 
-    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+    def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
         """Log events that are new; tell of each whether it was, in the same order.
 
         When it returns, every new event is stored. Cost: 2 write units for each event and KB of it, and for the
         guard of each 99. Raises `Conflict` when the guard does not hold.
         """
-        result: list[Appended | None] = [None] * len(entries)
+        result: list[AppendResult | None] = [None] * len(entries)
         first: dict[Key, int] = {}
         waiting: list[int] = []
         contents = [content(entry.event) for entry in entries]
@@ -88,14 +97,14 @@ class EventLog:
             else:
                 same = contents[known] == contents[place]
                 outcome = Outcome.DUPLICATE if same else Outcome.CONFLICT
-                result[place] = Appended(outcome, entries[known].position)
+                result[place] = AppendResult(outcome, entries[known].position)
         items = ((place, self._item(entries[place], contents[place])) for place in waiting)
         found = put_together(self._table, items, self._guard)
         for place in waiting:
             if place in found:
-                result[place] = Appended(_outcome(found[place], contents[place]), _position(found[place]))
+                result[place] = AppendResult(_outcome(found[place], contents[place]), _position(found[place]))
             else:
-                result[place] = Appended(Outcome.NEW, entries[place].position)
+                result[place] = AppendResult(Outcome.NEW, entries[place].position)
         return [each for each in result if each is not None]
 
     def append_all_or_none(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
@@ -165,7 +174,7 @@ class EventLog:
                 repeats[place] = Outcome.DUPLICATE if same else Outcome.CONFLICT
         return list(first.values()), repeats
 
-    def _key(self, entry: Entry) -> Key:
+    def _key(self, entry: ImportedEvent) -> Key:
         kind, external_id = entry.target
         return keys.event(self._organization_id, kind, external_id, entry.event.id)
 
@@ -189,11 +198,11 @@ class EventLog:
             item["n"] = {"S": msgspec.json.encode(arrival.notes).decode()}
         return item
 
-    def item(self, entry: Entry) -> Item:
+    def item(self, entry: ImportedEvent) -> Item:
         """Give an imported event as it is logged."""
         return self._item(entry, content(entry.event))
 
-    def _item(self, entry: Entry, text: str) -> Item:
+    def _item(self, entry: ImportedEvent, text: str) -> Item:
         return key_item(self._key(entry)) | {
             "id": {"S": entry.event.id},
             "e": {"S": text},

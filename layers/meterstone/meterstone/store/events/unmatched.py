@@ -23,7 +23,7 @@ from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
 
-class Held(NamedTuple):
+class LoggedEvent(NamedTuple):
     """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
 
     ``row`` is its item.
@@ -64,12 +64,12 @@ class UnmatchedEvent(NamedTuple):
         return not self.done and not self.void(live)
 
 
-def read_log(table: Table, organization_id: str, target: Target) -> Iterator[Held]:
+def read_log(table: Table, organization_id: str, target: Target) -> Iterator[LoggedEvent]:
     """Read a target's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
     pk = keys.event(organization_id, *target, "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
         position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
-        yield Held(target, event_of(row), integer(row, "acc"), position, "w" in row, row)
+        yield LoggedEvent(target, event_of(row), integer(row, "acc"), position, "w" in row, row)
 
 
 def read_unmatched(

@@ -12,25 +12,25 @@ from typing import NamedTuple, Self
 
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
 from meterstone.store.catalogue.subjects import Targets
-from meterstone.store.counting.fold import Fold, Logged
+from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import Busy
 from meterstone.store.dynamodb.table import Conflict, Item, Table, key_item
-from meterstone.store.events.log import Appended, Entry, EventLog, put_together
+from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Target
 from meterstone.usage.subscription import Subscription
 
 
-class Taken(NamedTuple):
+class AcceptedEvent(NamedTuple):
     """An event that is in the log, under its position there, with the subscriptions that hold its time.
 
     ``before`` tells that it was in the log before: it may have been put by.
     """
 
-    entry: Entry
+    entry: ImportedEvent
     owning: Sequence[Subscription]
     before: bool
 
@@ -83,14 +83,14 @@ class ImportRun:
         """Give the subscriptions of a target."""
         return self._targets.subscriptions(self._account, target)
 
-    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+    def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
         """Log events (see `EventLog.append`)."""
         try:
             return self._log.append(entries)
         except Conflict as error:
             raise self.record.taken_over() from error
 
-    def count(self, taken: Sequence[Taken]) -> Counts:
+    def count(self, taken: Sequence[AcceptedEvent]) -> Counts:
         """Put by what no line item is for yet, and count the others, each for once.
 
         Of one shard they come in the order of their positions, and none is left out. Raises `Busy` if the
@@ -98,13 +98,13 @@ class ImportRun:
         """
         self._targets.agree_or_busy(self._account)
         known = self._known(each.entry for each in taken if each.before)
-        logged: list[Logged] = []
-        unmatched: list[Entry] = []
+        logged: list[EventToCount] = []
+        unmatched: list[ImportedEvent] = []
         for entry, owning, _ in taken:
             if self._key(entry) in known:
                 continue
             if self._fold.expects(entry.event, owning):
-                logged.append(Logged(entry.position, entry.event, owning))
+                logged.append(EventToCount(entry.position, entry.event, owning))
             else:
                 unmatched.append(entry)
         self._keep_unmatched(unmatched)
@@ -124,24 +124,24 @@ class ImportRun:
         """Publish what the clock has brought."""
         roll(self._table, self._fold, self._now)
 
-    def _known(self, entries: Iterable[Entry]) -> dict[Key, UnmatchedEvent]:
+    def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
         """Give the events that were put by before. Cost: 1 read unit for each event."""
         found = self._table.batch_get(map(self._key, entries), consistent=True)
         return {key: unmatched_event_of(row) for key, row in found.items()}
 
-    def _keep_unmatched(self, entries: Iterable[Entry]) -> None:
+    def _keep_unmatched(self, entries: Iterable[ImportedEvent]) -> None:
         guard = self.record.guard(self._table, self._organization_id)
         try:
             put_together(self._table, enumerate(map(self._unmatched_item, entries)), guard)
         except Conflict as error:
             raise self.record.taken_over() from error
 
-    def _unmatched_item(self, entry: Entry) -> Item:
+    def _unmatched_item(self, entry: ImportedEvent) -> Item:
         kind, external_id = entry.target
         whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
         return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}
 
-    def _key(self, entry: Entry) -> Key:
+    def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.target, entry.event.id)
 
 

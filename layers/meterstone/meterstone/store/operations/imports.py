@@ -18,22 +18,22 @@ from typing import NamedTuple
 from meterstone.store.catalogue.records import Account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.log import Appended, Entry
+from meterstone.store.events.log import AppendResult, ImportedEvent
 from meterstone.store.events.unmatched import read_log
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import ImportRecord, Source, stream_of
-from meterstone.store.operations.import_run import Counts, ImportRun, Taken, roll
+from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
-__all__ = ["Closed", "Given", "ImportReport", "Importer", "Source", "close_import"]
+__all__ = ["Closed", "ImportReport", "Importer", "Source", "SourceLine", "close_import"]
 
 _BATCH = 5000
 
 
-class Given(NamedTuple):
+class SourceLine(NamedTuple):
     """A line of a source: its number, whose event it is, and the event."""
 
     line: int
@@ -71,9 +71,9 @@ class Importer:
     def run(
         self,
         source: Source,
-        given: Iterable[Given],
+        given: Iterable[SourceLine],
         now: int,
-        refuse: Callable[[int, Given, str], None],
+        refuse: Callable[[int, SourceLine, str], None],
     ) -> ImportReport:
         """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
 
@@ -113,7 +113,7 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
     if run is None:
         return None
     stream = stream_of(run.record.shard)
-    taken: list[Taken] = []
+    taken: list[AcceptedEvent] = []
     last = run.record.line
     for target in Generations(table, organization_id).targets():
         for held in read_log(table, organization_id, target):
@@ -124,7 +124,7 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
             # What is withdrawn counts nowhere; what lies before the record's line is counted.
             if at.number > run.record.line and not held.withdrawn:
                 owning = [each for each in run.subscriptions(target) if each.span.holds(held.event.at)]
-                taken.append(Taken(Entry(at, target, held.event), owning, before=True))
+                taken.append(AcceptedEvent(ImportedEvent(at, target, held.event), owning, before=True))
     counts = run.count(sorted(taken, key=lambda each: each.entry.position))
     run.move(run.record._replace(closed=run.record.run, taken=last))
     run.roll()
@@ -132,21 +132,21 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
 
 
 def _import(
-    run: ImportRun, batch: Sequence[Given], now: int, report: ImportReport
-) -> list[tuple[Given, str]]:
+    run: ImportRun, batch: Sequence[SourceLine], now: int, report: ImportReport
+) -> list[tuple[SourceLine, str]]:
     """Log and count a batch; give what was refused, and why."""
-    refused: list[tuple[Given, str]] = []
-    let_in: list[tuple[Given, Entry, list[Subscription]]] = []
+    refused: list[tuple[SourceLine, str]] = []
+    let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
     for each in batch:
         held = run.subscriptions(each.target)
         owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
         reason = _refusal(each, held, owning, now)
         if reason is None:
             position = Position(run.record.shard, each.line)
-            let_in.append((each, Entry(position, each.target, each.event), owning))
+            let_in.append((each, ImportedEvent(position, each.target, each.event), owning))
         else:
             refused.append((each, reason))
-    taken: list[Taken] = []
+    taken: list[AcceptedEvent] = []
     outcomes = run.append([entry for _, entry, _ in let_in])
     for (each, entry, owning), appended in zip(let_in, outcomes, strict=True):
         found = _found(run, entry, appended)
@@ -156,7 +156,7 @@ def _import(
             report.duplicates += 1
         else:
             before = appended.outcome is not Outcome.NEW
-            taken.append(Taken(entry._replace(position=found), owning, before))
+            taken.append(AcceptedEvent(entry._replace(position=found), owning, before))
     counts = run.count(taken)
     report.counted += counts.counted
     report.unmatched += counts.unmatched
@@ -164,7 +164,7 @@ def _import(
     return refused
 
 
-def _found(run: ImportRun, entry: Entry, appended: Appended) -> Position | str | None:
+def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Position | str | None:
     """Give the position under which this run is to count an event; a reason to refuse it; None for a duplicate."""
     at = appended.position
     if appended.outcome is Outcome.CONFLICT:
@@ -178,7 +178,7 @@ def _found(run: ImportRun, entry: Entry, appended: Appended) -> Position | str |
 
 
 def _refusal(
-    given: Given, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
+    given: SourceLine, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
 ) -> str | None:
     if not held:
         kind = "subscription" if given.target.kind == "s" else "subscription of the customer"

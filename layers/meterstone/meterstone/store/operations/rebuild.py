@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from meterstone import clock as wall
 from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
 from meterstone.store.catalogue.subjects import Targets
-from meterstone.store.counting.fold import Fold, Logged
+from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.counting.stream import rebuilt
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import Busy, Lease, leased
@@ -34,7 +34,7 @@ from meterstone.store.dynamodb.table import (
     key_item,
     text,
 )
-from meterstone.store.events.unmatched import Held, UnmatchedEvent, item_of, read_log, read_unmatched
+from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.load import wake_tally
@@ -167,7 +167,7 @@ class Rebuild:
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
         marks: list[Item] = []
-        logged: list[Logged] = []
+        logged: list[EventToCount] = []
         counted = 0
         for target in self._generations.targets():
             if target in done:
@@ -185,7 +185,7 @@ class Rebuild:
 
     def _to_count(
         self, account: Account, after: Generation, target: Target, folding: Fold
-    ) -> Iterator[Logged]:
+    ) -> Iterator[EventToCount]:
         """Give a target's events that count, and put those by that nobody's line item is for."""
         waiting = {
             each.event.id
@@ -199,12 +199,12 @@ class Rebuild:
             if folding.expects(held.event, owning):
                 self._number += 1
                 position = Position(rebuilt(after.name), self._number)
-                yield Logged(position, held.event, owning, held.accepted)
+                yield EventToCount(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
                 self._keep_unmatched(held, after)
 
-    def _keep_unmatched(self, held: Held, after: Generation) -> None:
+    def _keep_unmatched(self, held: LoggedEvent, after: Generation) -> None:
         kind, external_id = held.target
         since = held.accepted or self._around.clock()
         item = item_of(held.row) | key_item(
@@ -213,7 +213,7 @@ class Rebuild:
         item |= {"k": {"S": kind}, "x": {"S": external_id}}
         self._table.put_new(item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}})
 
-    def _fold(self, folding: Fold, logged: Sequence[Logged]) -> int:
+    def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
         self._lease.renew()
         return folding.fold(logged, self._around.clock()).counted
 

@@ -15,7 +15,7 @@ from itertools import batched
 
 from meterstone.store.catalogue.records import Account, read_account
 from meterstone.store.catalogue.subjects import Targets
-from meterstone.store.counting.fold import Fold, Logged
+from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import Busy, Lease, leased
@@ -154,7 +154,7 @@ class Replay:
             self._lease.renew()
             by_position = {Position(SHARD, each.number or 0): each for each in some}
             logged = [
-                Logged(position, each.event, self._owning(each), each.accepted)
+                EventToCount(position, each.event, self._owning(each), each.accepted)
                 for position, each in by_position.items()
             ]
             self._targets.agree_or_busy(self._account)
