@@ -19,7 +19,7 @@ from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table, key_item
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Meter
@@ -98,7 +98,7 @@ def fill_memory(
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         fold.fold(
             [
-                EventToCount(Position("bench", one.line), one.event, owners[one.target.external_id])
+                EventToCount(Position("bench", one.line), one.event, owners[one.subject.external_id])
                 for one in batch
             ],
             world.NOW,
@@ -129,9 +129,9 @@ def given(
     """Give events subscription by subscription: the order changes no counter, and is quicker to fold."""
     each = events // len(subscriptions)
     for place, subscription in enumerate(subscriptions):
-        target = Target.subscription(subscription.external_id)
+        subject = Subject.subscription(subscription.external_id)
         for one in world.usage(each, 1, start, meters, seed=place):
-            yield one._replace(line=place * each + one.line, target=target)
+            yield one._replace(line=place * each + one.line, subject=subject)
 
 
 def _items(memory: MemoryTable, asked: frozenset[str]) -> Iterator[Item]:

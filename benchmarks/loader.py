@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, Part
 from benchmarks.filling import account, catalogue
 
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.usage.instant import format_instant
 from meterstone_cli.usage_files import UsageEvent, read_usage, sha256
@@ -57,7 +57,7 @@ def _write(file: Path, events: int) -> None:
             row = {
                 "transaction_id": given.event.id,
                 "code": given.event.name,
-                "external_subscription_id": given.target.external_id,
+                "external_subscription_id": given.subject.external_id,
                 "timestamp": format_instant(given.event.at),
                 "properties": {name: int(str(value)) for name, value in given.event.properties.items()},
             }
@@ -118,7 +118,7 @@ def _given(file: Path) -> Iterator[SourceLine]:
     for line, row in read_usage(file, world.NOW):
         if not isinstance(row, UsageEvent) or row.subscription is None:
             raise RuntimeError(f"line {line} is no event")
-        yield SourceLine(line, Target.subscription(row.subscription), row.event)
+        yield SourceLine(line, Subject.subscription(row.subscription), row.event)
 
 
 def _refuse(line: int, _: object, reason: str) -> None:

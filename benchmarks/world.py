@@ -11,7 +11,7 @@ from random import Random
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode, TransformQuantity
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import SourceLine
 from meterstone.usage.instant import SECOND
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -113,6 +113,6 @@ def usage(
         properties = {} if meter.field is None else {meter.field: Decimal(random.randrange(1, 5000))}
         yield SourceLine(
             number + 1,
-            Target.subscription(f"external_{number % subscriptions:05}"),
+            Subject.subscription(f"external_{number % subscriptions:05}"),
             Event(f"event-{number:09}", meter.event_name, at, properties),
         )

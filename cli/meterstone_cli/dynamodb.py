@@ -22,7 +22,7 @@ from meterstone.store.operations.imports import Importer, Source, SourceLine, cl
 from meterstone.store.operations.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import SECOND
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
@@ -139,10 +139,10 @@ class DynamoDB:
     @_one_line_errors()
     def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> set[str]:
         """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
-        targets = {each.id: _targets(each) for each in subscriptions}
-        asked = {target for several in targets.values() for target in several}
+        subjects = {each.id: _subjects(each) for each in subscriptions}
+        asked = {subject for several in subjects.values() for subject in several}
         logged = admin.have_events(self.table, organization_id, asked)
-        return {each for each, several in targets.items() if not logged.isdisjoint(several)}
+        return {each for each, several in subjects.items() if not logged.isdisjoint(several)}
 
     @_one_line_errors()
     def import_events(
@@ -162,8 +162,8 @@ class DynamoDB:
         def refused_one(line: int, given: SourceLine, reason: str) -> None:
             nonlocal refused
             refused += 1
-            external_id = given.target.external_id
-            by_subscription = given.target.kind == "s"
+            external_id = given.subject.external_id
+            by_subscription = given.subject.kind == "s"
             event = UsageEvent(
                 external_id if by_subscription else None,
                 None if by_subscription else external_id,
@@ -222,8 +222,8 @@ class DynamoDB:
         return [
             UnmatchedEvent(
                 each.event.id,
-                each.target.external_id if each.target.kind == "s" else None,
-                each.target.external_id if each.target.kind == "c" else None,
+                each.subject.external_id if each.subject.kind == "s" else None,
+                each.subject.external_id if each.subject.kind == "c" else None,
                 each.event.name,
                 each.event.at,
                 each.since,
@@ -272,7 +272,7 @@ class DynamoDB:
         """Withdraw events of `whose`: `s` or `c`, and the subscription's or customer's id."""
         self._refuse_a_wrong_clock()
         around = self._telling(tell)
-        report = withdraw(self.table, organization_id, Target(*whose), ids, around, rebuild=rebuild)
+        report = withdraw(self.table, organization_id, Subject(*whose), ids, around, rebuild=rebuild)
         rebuilt = None if report.rebuilt is None else _rebuilt(report.rebuilt)
         return Withdrawn(report.withdrawn, report.before, report.unknown, rebuilt)
 
@@ -311,8 +311,8 @@ def _import(record: import_records.ImportRecord) -> ImportRecord:
     return ImportRecord(source, record.at, record.taken, ImportState.CLOSED)
 
 
-def _targets(subscription: Subscription) -> tuple[Target, Target]:
-    return Target.subscription(subscription.external_id), Target.customer(subscription.customer_id)
+def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:
+    return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:
@@ -329,6 +329,6 @@ def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -
 def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[SourceLine]:
     for line, event in events:
         if event.subscription is not None:
-            yield SourceLine(line, Target.subscription(event.subscription), event.event)
+            yield SourceLine(line, Subject.subscription(event.subscription), event.event)
         elif event.customer is not None:
-            yield SourceLine(line, Target.customer(event.customer), event.event)
+            yield SourceLine(line, Subject.customer(event.customer), event.event)

@@ -19,7 +19,7 @@ from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
@@ -47,7 +47,7 @@ UNKNOWN = replace(KNOWN, subscriptions=())
 
 
 def call(ident: str, at: int = START + DAY, value: int | Decimal = 1) -> Usage:
-    return Usage(Target.subscription("ext a"), Event(ident, "call", at, {"value": value}))
+    return Usage(Subject.subscription("ext a"), Event(ident, "call", at, {"value": value}))
 
 
 CATALOGUE = Catalogue(ORGANIZATION, (), (), (SUM,), (PRICE,), (SUBSCRIPTION,))
@@ -220,7 +220,7 @@ TWO = tuple(
 )
 BOTH = replace(KNOWN, subscriptions=TWO)
 NEITHER = replace(KNOWN, subscriptions=tuple(replace(each, line_items=()) for each in TWO))
-CUSTOMERS = (replace(call("e"), target=Target.customer("c")),)
+CUSTOMERS = (replace(call("e"), subject=Subject.customer("c")),)
 
 
 def test_a_customers_event_counts_by_one_catalogue() -> None:
@@ -362,9 +362,9 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     def lines() -> Iterator[SourceLine]:
         # A batch has 5000 lines: what stands in the first has the import look the subscription up.
         for line in range(1, 5001):
-            yield SourceLine(line, usage[0].target, replace(usage[0].event, at=START - DAY))
+            yield SourceLine(line, usage[0].subject, replace(usage[0].event, at=START - DAY))
         DynamoDB(world.table).write_catalogue(replace(CATALOGUE, subscriptions=(weekly,)))
-        yield from (SourceLine(line, each.target, each.event) for line, each in enumerate(usage, 5001))
+        yield from (SourceLine(line, each.subject, each.event) for line, each in enumerate(usage, 5001))
 
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
     world.scenario = replace(KNOWN, subscriptions=(weekly,))

@@ -18,7 +18,7 @@ from meterstone.store.events import unmatched as history
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
 from support.memory_table import MemoryTable
 from support.recovering import streaming
@@ -97,7 +97,7 @@ def seen() -> dict[str, set[str]]:
     api_keys.revoke_key(table, key_id, clock.now)
     write_catalogue(table, ORGANIZATION, scenario.meters, scenario.subscriptions, [("plan", "p", {})])
     world.load("file", scenario.usage[:6], scenario.end)
-    stranger = Usage(Target.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
+    stranger = Usage(Subject.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
     stream.post([*scenario.usage[6:], stranger])
     stream.deliver()
     unreadable = {"eventName": "INSERT", "dynamodb": {"NewImage": {"e": {}, "acc": {}}}}
@@ -106,7 +106,7 @@ def seen() -> dict[str, set[str]]:
     other = replace(subscription, id="other", external_id="other")
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
     replay(table, ORGANIZATION.id, clock)
-    withdraw(table, ORGANIZATION.id, Target.subscription("ext"), ["e1", "e7"], clock.around)
+    withdraw(table, ORGANIZATION.id, Subject.subscription("ext"), ["e1", "e7"], clock.around)
     return dict(table.seen)
 
 

@@ -103,7 +103,7 @@ def waiting(world: World) -> set[str]:
 def logged(world: World, usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
     """Give those that are in the log, by a plain look at each."""
     there = memory(world).items()
-    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.target, each.event.id) in there)
+    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.subject, each.event.id) in there)
 
 
 def record(world: World, name: str = FILE) -> ImportRecord:

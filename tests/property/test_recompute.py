@@ -14,7 +14,7 @@ from meterstone.pricing.money import round_money
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
 from meterstone.store.dynamodb.table import StoreUnavailable
 from meterstone.store.events.quarantine import list_unmatched
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import LineItem, Subscription
@@ -31,7 +31,7 @@ from support.scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, or
 
 START = parse_instant("2026-01-01T00:00:00Z")
 NOW = START + 34 * DAY + 5 * HOUR
-TARGET = Target.subscription("s")
+SUBJECT = Subject.subscription("s")
 
 METERS = """
 - {id: calls, code: calls, event_name: call, aggregation: SUM, field: n}
@@ -106,7 +106,7 @@ def usage(seed: int, fives: int) -> list[Usage]:
     for number, name in enumerate(names):
         properties = {"n": 2**number, "kind": random.choice(["long", "short"])}
         at = START + random.randrange(NOW - START)
-        found.append(Usage(TARGET, Event(f"e{number}", name, at, properties)))
+        found.append(Usage(SUBJECT, Event(f"e{number}", name, at, properties)))
     return found
 
 

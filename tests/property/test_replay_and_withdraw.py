@@ -17,7 +17,7 @@ from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import KEPT, replay
 from meterstone.store.operations.withdraw import WithdrawReport, withdraw
-from meterstone.usage.arrival import Arrival, Target
+from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.period import BillingPeriod
@@ -56,8 +56,8 @@ def incomplete(scenario: Scenario, random: Random) -> Scenario:
     return without(replace(scenario, subscriptions=tuple(kept)), left_out)
 
 
-def waiting(world: World) -> set[tuple[Target, str]]:
-    return {(each.target, each.event.id) for each in list_unmatched(world.table, ORGANIZATION.id)}
+def waiting(world: World) -> set[tuple[Subject, str]]:
+    return {(each.subject, each.event.id) for each in list_unmatched(world.table, ORGANIZATION.id)}
 
 
 @examples(60)
@@ -162,13 +162,13 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
     stream.deliver(random.randint(0, len(stream.records)))
     chosen = [usage for usage in scenario.usage if random.random() < 0.4] or [scenario.usage[0]]
     later = random.random() < 0.3
-    for target in {usage.target for usage in chosen}:
-        ids = [usage.event.id for usage in chosen if usage.target == target]
+    for subject in {usage.subject for usage in chosen}:
+        ids = [usage.event.id for usage in chosen if usage.subject == subject]
         report = withdraw(
-            world.table, ORGANIZATION.id, target, [*ids, "unknown"], stream.clock.around, rebuild=not later
+            world.table, ORGANIZATION.id, subject, [*ids, "unknown"], stream.clock.around, rebuild=not later
         )
         assert (report.withdrawn, report.before, report.unknown) == (ids, [], ["unknown"])
-        again = withdraw(world.table, ORGANIZATION.id, target, ids, stream.clock.around, rebuild=False)
+        again = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
         assert (again.withdrawn, again.before, again.rebuilt) == ([], ids, None)
     if later:
         stream.deliver()
@@ -184,7 +184,7 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
     for oracle in oracles(scenario, left):
         check_window(world, oracle, Window(oracle.subscription.start, now), now)
     for usage in chosen:
-        arrival = Arrival.of(usage.target, usage.event, now, {}, dated=True)
+        arrival = Arrival.of(usage.subject, usage.event, now, {}, dated=True)
         assert EventLog(world.table, ORGANIZATION.id).append_each({0: arrival}) == {0: Outcome.CONFLICT}
 
 
@@ -194,9 +194,9 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     scenario = rich()
     world, stream = streaming(replace(scenario, subscriptions=()))
     stream.post(scenario.usage)
-    (target,) = {usage.target for usage in scenario.usage}
+    (subject,) = {usage.subject for usage in scenario.usage}
     ids = [usage.event.id for usage in scenario.usage[:3]]
-    withdraw(world.table, ORGANIZATION.id, target, ids, stream.clock.around, rebuild=swap)
+    withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=swap)
     write(world, scenario)
     world.scenario = scenario
     stream.deliver()
@@ -206,7 +206,7 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     check_analytics(world, scenario.usage[3:], stream.clock.now)
 
 
-FAX = Usage(Target.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
+FAX = Usage(Subject.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
 GONE = [small().usage[1].event.id, small().usage[3].event.id, "fax"]
 LATE = replace(small().usage[2], event=replace(small().usage[2].event, id="late"))
 
@@ -216,12 +216,12 @@ def to_withdraw_from() -> tuple[World, Stream]:
     world, stream = half_imported(small())
     stream.post([FAX])
     stream.deliver()
-    assert waiting(world) == {(FAX.target, "fax")}
+    assert waiting(world) == {(FAX.subject, "fax")}
     return world, stream
 
 
 def withdrawing(world: World, stream: Stream) -> WithdrawReport:
-    return withdraw(world.table, ORGANIZATION.id, FAX.target, GONE, stream.clock.around)
+    return withdraw(world.table, ORGANIZATION.id, FAX.subject, GONE, stream.clock.around)
 
 
 class Onlooker:
@@ -319,7 +319,7 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
     world, stream = prepared(rich())
     before = memory(world).items()
     report = withdraw(
-        world.table, ORGANIZATION.id, Target.subscription("ext"), ["no", "no"], stream.clock.around
+        world.table, ORGANIZATION.id, Subject.subscription("ext"), ["no", "no"], stream.clock.around
     )
     assert (report.withdrawn, report.unknown, report.rebuilt) == ([], ["no"], None)
     assert memory(world).items() == before
@@ -331,7 +331,7 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
         pytest.param(lambda table, around: replay(table, "nobody", around.clock), id="replay"),
         pytest.param(lambda table, around: rebuild(table, "nobody", around), id="rebuild"),
         pytest.param(
-            lambda table, around: withdraw(table, "nobody", Target.customer("a"), ["e"], around),
+            lambda table, around: withdraw(table, "nobody", Subject.customer("a"), ["e"], around),
             id="withdraw",
         ),
     ],
@@ -366,7 +366,7 @@ def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_aw
     table.faults = Faults()
     with pytest.raises(Refused, match=refused):
         close_import(table, ORGANIZATION.id, Source("third", digest("third")), clock.now)
-    report = withdraw(table, ORGANIZATION.id, usage[0].target, ["bad"], clock.around)
+    report = withdraw(table, ORGANIZATION.id, usage[0].subject, ["bad"], clock.around)
     assert report.rebuilt is not None
     assert report.rebuilt.swapped
     refresh(world)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
-from meterstone.store.events.log import Outcome, Target
+from meterstone.store.events.log import Outcome, Subject
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation, Event
@@ -159,7 +159,7 @@ def hot() -> tuple[Scenario, tuple[Usage, ...]]:
     scenario = Scenario(HOT, (replace(chosen, line_items=items),), (), END)
     usage = tuple(
         Usage(
-            Target.subscription(chosen.external_id),
+            Subject.subscription(chosen.external_id),
             Event(
                 f"e{number}",
                 random.choice(HOT).event_name,

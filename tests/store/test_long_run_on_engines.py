@@ -170,7 +170,7 @@ class Folds:
 def post(log: EventLog, several: list[Usage], before: list[Usage], now: int, random: Random) -> None:
     """Let events come in, and others come in again."""
     again = [random.choice(before) for _ in range(len(several) // 20)] if before else []
-    arrivals = [Arrival.of(usage.target, usage.event, now, {}, dated=True) for usage in [*several, *again]]
+    arrivals = [Arrival.of(usage.subject, usage.event, now, {}, dated=True) for usage in [*several, *again]]
     outcomes = log.append_each(dict(enumerate(arrivals)))
     assert [outcomes[place] for place in range(len(arrivals))] == (
         [Outcome.NEW] * len(several) + [Outcome.DUPLICATE] * len(again)

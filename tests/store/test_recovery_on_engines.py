@@ -48,7 +48,7 @@ def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> 
         check_analytics(world, scenario.usage, stream.clock.now)
         assert rebuild(table, organization.id, stream.clock.around, swap=False).differences == []
         gone = scenario.usage[3]
-        report = withdraw(table, organization.id, gone.target, [gone.event.id, "no"], stream.clock.around)
+        report = withdraw(table, organization.id, gone.subject, [gone.event.id, "no"], stream.clock.around)
         assert (report.withdrawn, report.unknown) == ([gone.event.id], ["no"])
         refresh(world).roll(stream.clock.now)
         left = tuple(usage for usage in scenario.usage if usage != gone)

@@ -9,7 +9,7 @@ import pytest
 
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
 from meterstone.store.catalogue.records import read_account
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.usage import Store
@@ -128,7 +128,7 @@ def _statement(case: dict[str, Any]) -> Statement:
     assert account is not None
     now = max(NOW, JANUARY[1] + DAY) if "rows" in case else NOW
     given = [
-        SourceLine(line, Target.subscription("ext"), event) for line, event in enumerate(_events(case), 1)
+        SourceLine(line, Subject.subscription("ext"), event) for line, event in enumerate(_events(case), 1)
     ]
     report = Importer(table, account).run(Source("events", "0" * 64), given, now, _refuse)
     assert report.counted + report.unmatched == len(given)

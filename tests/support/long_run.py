@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Properties
@@ -102,8 +102,8 @@ def coming(subscriptions: tuple[Subscription, ...], random: Random, events: int)
             "value": random.randint(-50, 400) / Decimal(8),
             "text": f"t{random.randint(0, 60)}",
         }
-        target = Target.subscription(chosen.external_id)
+        subject = Subject.subscription(chosen.external_id)
         if random.random() < 0.2:
-            target = Target.customer(chosen.customer_id)
+            subject = Subject.customer(chosen.customer_id)
         name = f"call{random.randrange(len(KINDS))}"
-        yield Coming(now, Usage(target, Event(f"e{number}", name, at, properties)))
+        yield Coming(now, Usage(subject, Event(f"e{number}", name, at, properties)))

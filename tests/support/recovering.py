@@ -58,9 +58,9 @@ class Stream:
         """Log events as accepted now."""
         log = EventLog(self.table, ORGANIZATION.id)
         for usage in several:
-            arrival = Arrival.of(usage.target, usage.event, self.clock.now, {}, dated=True)
+            arrival = Arrival.of(usage.subject, usage.event, self.clock.now, {}, dated=True)
             assert log.append_each({0: arrival}) == {0: Outcome.NEW}
-            key = keys.event(ORGANIZATION.id, *usage.target, usage.event.id)
+            key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
             item = log._arrival_item(arrival, "mark") | key_item(key)
             shard = f"shard {len(self.usage) % 2}"
             change = {"SequenceNumber": str(100 + len(self.usage)), "NewImage": item}

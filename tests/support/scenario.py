@@ -14,7 +14,7 @@ from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierM
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.usage import Store
@@ -53,7 +53,7 @@ type DayTotals = dict[DayKey, tuple[Decimal, int]]
 class Usage:
     """An event, and whose it is."""
 
-    target: Target
+    subject: Subject
     event: Event
 
 
@@ -98,7 +98,7 @@ class World:
     ) -> tuple[ImportReport, list[tuple[int, str]]]:
         """Import usage as one source; give what was refused, too."""
         refused: list[tuple[int, str]] = []
-        lines = [SourceLine(line, each.target, each.event) for line, each in enumerate(usage, start=1)]
+        lines = [SourceLine(line, each.subject, each.event) for line, each in enumerate(usage, start=1)]
         report = Importer(self.table, self.account).run(
             Source(name, digest(name)), lines, now, lambda line, _, reason: refused.append((line, reason))
         )
@@ -143,10 +143,10 @@ def oracles(scenario: Scenario, usage: Iterable[Usage] | None = None) -> list[Or
     found = []
     for subscription in scenario.subscriptions:
         own = (
-            Target.subscription(subscription.external_id),
-            Target.customer(subscription.customer_id),
+            Subject.subscription(subscription.external_id),
+            Subject.customer(subscription.customer_id),
         )
-        found.append(Oracle(subscription, [each.event for each in everything if each.target in own]))
+        found.append(Oracle(subscription, [each.event for each in everything if each.subject in own]))
     return found
 
 
@@ -412,11 +412,11 @@ def _usage(random: Random, subscription: Subscription, number: int, times: Seque
         "text": random.choice(_TEXTS),
         "kind": random.choice(["x", "x", "x", 5, "y", None]),
     }
-    target = Target.subscription(subscription.external_id)
+    subject = Subject.subscription(subscription.external_id)
     if random.random() < 0.2:
-        target = Target.customer(subscription.customer_id)
+        subject = Subject.customer(subscription.customer_id)
     name = random.choice(["call", "call", "call", "other"])
-    return Usage(target, Event(f"e{number}", name, at, properties))
+    return Usage(subject, Event(f"e{number}", name, at, properties))
 
 
 def _length(subscription: Subscription) -> int:

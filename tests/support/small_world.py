@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
@@ -50,7 +50,7 @@ def meter(name: str, aggregation: Aggregation, **more: object) -> Meter:
 def call(ident: str, after: int, **properties: object) -> Usage:
     """Give an event so long after the start."""
     found: Properties = properties  # type: ignore[assignment]
-    return Usage(Target.subscription("ext"), Event(ident, "call", START + after, found))
+    return Usage(Subject.subscription("ext"), Event(ident, "call", START + after, found))
 
 
 def check(world: World, usage: Iterable[Usage], *windows: tuple[int, int]) -> None:

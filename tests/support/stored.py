@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -108,7 +108,7 @@ def rich() -> Scenario:
     offsets = [12, 0, 30, 170, 100, 3, 99, 400, 20, 0, 1000, 700]
     usage = [
         Usage(
-            Target.subscription("ext"),
+            Subject.subscription("ext"),
             Event(
                 f"e{number}", "call", START + offset * HOUR, {"value": number - 3, "text": f"t{number % 3}"}
             ),

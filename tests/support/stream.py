@@ -133,7 +133,7 @@ class Folding:
 
     def post(self, usage: Usage, now: int) -> Outcome:
         """Take an event in as the API does; if it is new, the stream has it."""
-        arrival = Arrival.of(usage.target, usage.event, now, {}, dated=True)
+        arrival = Arrival.of(usage.subject, usage.event, now, {}, dated=True)
         (outcome,) = EventLog(self.table, ORGANIZATION.id).append_each({0: arrival}).values()
         if outcome is Outcome.NEW:
             self.stream.add(logged_item(self.table, usage), now)
@@ -226,7 +226,7 @@ def record(item: Item, number: int, name: str = "INSERT") -> Record:
 
 def logged_item(table: MemoryTable, usage: Usage) -> Item:
     """Give an event as it stands in the log."""
-    key = keys.event(ORGANIZATION.id, *usage.target, usage.event.id)
+    key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
     return {name: dict(value) for name, value in table._items[key.pk][key.sk].items()}
 
 

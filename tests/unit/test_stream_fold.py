@@ -20,7 +20,7 @@ from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Refused, Row, Table
-from meterstone.store.events.log import Target
+from meterstone.store.events.log import Subject
 from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
@@ -56,7 +56,7 @@ SCENARIO = Scenario((CALLS,), (SUBSCRIPTION,), (), NOW)
 def call(ident: str, at: int = START + 2 * DAY, name: str = "call", ext: str = "ext a", **more: Any) -> Usage:
     """Give an event of the subscription's."""
     properties: Properties = {"value": 1} | more
-    return Usage(Target.subscription(ext), Event(ident, name, at, properties))
+    return Usage(Subject.subscription(ext), Event(ident, name, at, properties))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def without_number(made: Record) -> None:
         pytest.param(spoil("at", {"N": "1.5"}), "ValueError", id="time is no whole number"),
         pytest.param(spoil("at", {"N": "9" * 30}), "ValueError: the time", id="time out of range"),
         pytest.param(spoil("acc", {"N": ""}), "ValueError", id="acceptance is no number"),
-        pytest.param(spoil("k", {"S": "z"}), "ValueError: the kind", id="unknown kind of target"),
+        pytest.param(spoil("k", {"S": "z"}), "ValueError: the kind", id="unknown kind of subject"),
         pytest.param(without_number, "KeyError: 'SequenceNumber'", id="without sequence number"),
     ],
 )
@@ -185,7 +185,7 @@ def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding)
     [
         pytest.param(call("x", ext="nobody"), id="unknown subscription"),
         pytest.param(
-            Usage(Target.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
+            Usage(Subject.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
             id="unknown customer",
         ),
         pytest.param(call("x", name="other"), id="unknown code"),
@@ -201,7 +201,7 @@ def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -
     report = fold(folding, records, now)
     assert (report.events, report.counted, report.unmatched, report.poison) == (3, 2, 1, [])
     ((sk, item),) = partition(folding.table, UNMATCHED).items()
-    kind, external_id = stranger.target
+    kind, external_id = stranger.subject
     assert Key(UNMATCHED, sk) == keys.unmatched(ORGANIZATION.id, kind, external_id, "x")
     image = records[1]["dynamodb"]["NewImage"]
     kept = {name: value for name, value in image.items() if name not in {"pk", "sk"}}
@@ -344,10 +344,10 @@ class Consistent(MemoryTable):
         return super().query(pk, low, high, consistent=consistent, reverse=reverse)
 
 
-@pytest.mark.parametrize("target", [Target.subscription("ext a"), Target.customer("cust a")])
-def test_what_decides_a_count_is_read_consistently(target: Target) -> None:
+@pytest.mark.parametrize("subject", [Subject.subscription("ext a"), Subject.customer("cust a")])
+def test_what_decides_a_count_is_read_consistently(subject: Subject) -> None:
     """A stale answer would stay in memory under the new catalogue's version."""
-    usage = replace(call("one"), target=target)
+    usage = replace(call("one"), subject=subject)
     folding = Folding(World(SCENARIO), Stream(Random(5)))  # noqa: S311 - nothing secret
     records = records_of(folding, [usage])
     table = Consistent()
@@ -538,14 +538,14 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
 
 
 @pytest.mark.parametrize(
-    ("target", "corrected"),
+    ("subject", "corrected"),
     [
-        pytest.param(Target.subscription("ext a"), {"external_id": "ext c"}, id="external id"),
-        pytest.param(Target.customer("cust a"), {"customer_id": "cust c"}, id="customer"),
+        pytest.param(Subject.subscription("ext a"), {"external_id": "ext c"}, id="external id"),
+        pytest.param(Subject.customer("cust a"), {"customer_id": "cust c"}, id="customer"),
     ],
 )
 def test_a_subscription_is_found_by_what_it_is_called_now(
-    folding: Folding, target: Target, corrected: dict[str, Any]
+    folding: Folding, subject: Subject, corrected: dict[str, Any]
 ) -> None:
     """While nothing is counted, a catalogue may give it another name, and the old one to another subscription."""
     other = replace(
@@ -558,7 +558,7 @@ def test_a_subscription_is_found_by_what_it_is_called_now(
         both = (both[0], replace(other, external_id="ext b"))
     write_catalogue(folding.table, ORGANIZATION, (CALLS,), both, ())
     folding.world.scenario = replace(SCENARIO, subscriptions=both)
-    usage = replace(call("one"), target=target)
+    usage = replace(call("one"), subject=subject)
     assert fold(folding, records_of(folding, [usage])).counted == 1
     check_analytics(folding.world, (usage,), NOW)
 

@@ -7,7 +7,7 @@ import pytest
 
 from meterstone.contracts import flexprice_events
 from meterstone.contracts.message import Problem, Refused, Request
-from meterstone.usage.arrival import Arrival, Target
+from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import parse_instant
 
 NOW = parse_instant("2024-03-01T12:00:00.000001Z")
@@ -110,7 +110,7 @@ def test_what_is_no_source(source: object) -> None:
 
 
 def test_whose_event_it_is() -> None:
-    assert parse(customer_id="other").target == Target.customer("c")
+    assert parse(customer_id="other").subject == Subject.customer("c")
 
 
 @pytest.mark.parametrize(

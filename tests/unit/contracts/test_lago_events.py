@@ -8,7 +8,7 @@ import pytest
 
 from meterstone.contracts import lago_events
 from meterstone.contracts.message import Refused, Request
-from meterstone.usage.arrival import Arrival, Outcome, Receipt, Target
+from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.instant import parse_instant
 
 NOW = parse_instant("2024-03-01T12:00:00.000001Z")
@@ -133,7 +133,7 @@ def test_what_is_no_amount(value: object) -> None:
 
 
 def test_whose_event_it_is() -> None:
-    assert parse(external_customer_id="c").target == Target.subscription("s")
+    assert parse(external_customer_id="c").subject == Subject.subscription("s")
 
 
 @pytest.mark.parametrize(

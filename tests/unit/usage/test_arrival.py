@@ -13,7 +13,7 @@ from meterstone.usage.arrival import (
     LARGEST_EVENT,
     Arrival,
     Inadmissible,
-    Target,
+    Subject,
     TooFarAhead,
     checked_properties,
     content,
@@ -25,7 +25,7 @@ from meterstone.usage.identifier import checked_id
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Event
 
-CUSTOMER = Target.customer("c")
+CUSTOMER = Subject.customer("c")
 
 
 def properties_of(text: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from meterstone.usage.arrival import (
     Inadmissible,
     Outcome,
     Receipt,
-    Target,
+    Subject,
     TooFarAhead,
     checked_properties,
 )
@@ -176,7 +176,7 @@ def _arrival(fields: object, now: int, new_id: Callable[[], str], *, escaped: bo
     if not faults:
         event = Event(event_id, name, now if at is None else at, properties)
         try:
-            return Arrival.of(Target.customer(customer), event, now, notes, dated=at is not None)
+            return Arrival.of(Subject.customer(customer), event, now, notes, dated=at is not None)
         except TooFarAhead as error:
             faults["timestamp"] = str(error)
         except Inadmissible as error:

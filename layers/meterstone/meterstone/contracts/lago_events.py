@@ -31,7 +31,7 @@ from meterstone.usage.arrival import (
     Inadmissible,
     Outcome,
     Receipt,
-    Target,
+    Subject,
     TooFarAhead,
     checked_properties,
     instant_of_seconds,
@@ -174,7 +174,7 @@ def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
     if not faults:
         event = Event(transaction_id, code, now if at is None else at, properties)
         try:
-            return Arrival.of(Target.subscription(subscription), event, now, notes, dated=at is not None)
+            return Arrival.of(Subject.subscription(subscription), event, now, notes, dated=at is not None)
         except TooFarAhead:
             faults["timestamp"] = [lago.OUT_OF_RANGE]
         except Inadmissible:
@@ -217,7 +217,7 @@ def _notes(value: object, faults: Faults) -> dict[str, str]:
 
 
 def _written(organization_id: str, arrival: Arrival) -> EventObject:
-    event, subscription_id = arrival.event, arrival.target.external_id
+    event, subscription_id = arrival.event, arrival.subject.external_id
     return EventObject(
         lago_id=_uuid(organization_id, "event", subscription_id, event.id),
         transaction_id=event.id,

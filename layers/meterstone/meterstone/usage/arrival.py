@@ -51,19 +51,19 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
 
 
-class Target(NamedTuple):
+class Subject(NamedTuple):
     """Whose event it is: a subscription's or a customer's, by its external id."""
 
     kind: str
     external_id: str
 
     @classmethod
-    def subscription(cls, external_id: str) -> "Target":
+    def subscription(cls, external_id: str) -> "Subject":
         """Name a subscription."""
         return cls("s", external_id)
 
     @classmethod
-    def customer(cls, external_id: str) -> "Target":
+    def customer(cls, external_id: str) -> "Subject":
         """Name a customer."""
         return cls("c", external_id)
 
@@ -76,7 +76,7 @@ class Arrival:
     its ``content``. ``notes`` are what the client said beside the event: kept with it, part of nothing.
     """
 
-    target: Target
+    subject: Subject
     event: Event
     content: str
     accepted: int
@@ -85,7 +85,7 @@ class Arrival:
 
     @classmethod
     def of(
-        cls, target: Target, event: Event, now: int, notes: Mapping[str, str], *, dated: bool
+        cls, subject: Subject, event: Event, now: int, notes: Mapping[str, str], *, dated: bool
     ) -> "Arrival":
         """Take an event in. Raises `TooFarAhead`, and `Inadmissible` if it is too large."""
         if event.at > now + AHEAD:
@@ -93,7 +93,7 @@ class Arrival:
         text = content(event, dated=dated)
         if too_large(text):
             raise Inadmissible(f"has more than {LARGEST_EVENT} bytes")
-        return cls(target, event, text, now, dated, notes)
+        return cls(subject, event, text, now, dated, notes)
 
 
 @dataclass(frozen=True, slots=True)

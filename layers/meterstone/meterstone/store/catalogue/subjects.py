@@ -1,4 +1,4 @@
-"""Whose events they are: targets looked up in the catalogue, and remembered until it changes."""
+"""Whose events they are: subjects looked up in the catalogue, and remembered until it changes."""
 
 from meterstone.store.catalogue.records import (
     Account,
@@ -8,39 +8,39 @@ from meterstone.store.catalogue.records import (
 )
 from meterstone.store.dynamodb.lease import Busy
 from meterstone.store.dynamodb.table import Table
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 
-_MOST_TARGETS = 20_000
+_MOST_SUBJECTS = 20_000
 
 
-class Targets:
-    """Looks targets up for whoever counts."""
+class Subjects:
+    """Looks subjects up for whoever counts."""
 
     def __init__(self, table: Table) -> None:
-        """Look targets up in a table."""
+        """Look subjects up in a table."""
         self._table = table
-        self._known: dict[tuple[str, Target], tuple[int, list[Subscription]]] = {}
+        self._known: dict[tuple[str, Subject], tuple[int, list[Subscription]]] = {}
         self._unproven = False
 
-    def owning(self, account: Account, target: Target, event: Event) -> list[Subscription]:
-        """Give the target's subscriptions that hold an event's time."""
-        return [each for each in self.subscriptions(account, target) if each.span.holds(event.at)]
+    def owning(self, account: Account, subject: Subject, event: Event) -> list[Subscription]:
+        """Give the subject's subscriptions that hold an event's time."""
+        return [each for each in self.subscriptions(account, subject) if each.span.holds(event.at)]
 
-    def subscriptions(self, account: Account, target: Target) -> list[Subscription]:
-        """Give the target's subscriptions."""
-        known = self._known.get((account.organization.id, target))
+    def subscriptions(self, account: Account, subject: Subject) -> list[Subscription]:
+        """Give the subject's subscriptions."""
+        known = self._known.get((account.organization.id, subject))
         if known is not None and known[0] == account.version:
             return known[1]
-        read = subscriptions_by_external_id if target.kind == "s" else subscriptions_of_customer
+        read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
         # What is remembered under a version must not be older than it.
         self._unproven = True
-        found = read(self._table, account.organization.id, target.external_id, consistent=True)
+        found = read(self._table, account.organization.id, subject.external_id, consistent=True)
         if account.loading_at is None:
-            if len(self._known) >= _MOST_TARGETS:
+            if len(self._known) >= _MOST_SUBJECTS:
                 self._known.clear()
-            self._known[account.organization.id, target] = account.version, found
+            self._known[account.organization.id, subject] = account.version, found
         return found
 
     def agree(self, account: Account) -> bool:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store.catalogue.records import Account, Generation, read_account
-from meterstone.store.catalogue.subjects import Targets
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
 from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
@@ -27,7 +27,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Action, Conflict, Item, StoreUnavailable, Table, key_item
 from meterstone.store.events.log import put_together
 from meterstone.store.events.unmatched import unmatched_event_of
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
@@ -55,7 +55,7 @@ class _Arrived(NamedTuple):
 
     position: Position
     organization_id: str
-    target: Target
+    subject: Subject
     event: Event
     accepted: int
     image: Item
@@ -69,7 +69,7 @@ class StreamFold:
         """Fold into a table; ``tell`` is given each record that is set aside, with the reason, as JSON text."""
         self._table = table
         self._tell = tell
-        self._targets = Targets(table)
+        self._subjects = Subjects(table)
         self._matching = Matching()
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
@@ -104,16 +104,16 @@ class StreamFold:
         folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuilt(account.generation)})
-        logged: list[tuple[Target, EventToCount]] = []
+        logged: list[tuple[Subject, EventToCount]] = []
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
         for each in events:
-            owning = self._targets.owning(account, each.target, each.event)
+            owning = self._subjects.owning(account, each.subject, each.event)
             if not folding.expects(each.event, owning):
                 unmatched.append(each)
             elif not known or self._key(each) not in known:
-                logged.append((each.target, EventToCount(each.position, each.event, owning, each.accepted)))
-        if account.unsettled(now) or not self._targets.agree(account):
+                logged.append((each.subject, EventToCount(each.position, each.event, owning, each.accepted)))
+        if account.unsettled(now) or not self._subjects.agree(account):
             raise StoreUnavailable("the catalogue is being written")
         if unmatched:
             self._keep(organization_id, account, unmatched, report)
@@ -133,16 +133,16 @@ class StreamFold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
 
     def _of(
-        self, account: Account, generation: Generation, logged: Sequence[tuple[Target, EventToCount]]
+        self, account: Account, generation: Generation, logged: Sequence[tuple[Subject, EventToCount]]
     ) -> list[EventToCount]:
         """Leave out what the rebuild that made a generation has counted, or put by.
 
-        That is what was accepted up to its cut, of the targets that the catalogue had by then.
+        That is what was accepted up to its cut, of the subjects that the catalogue had by then.
         """
-        old = {target for target, each in logged if each.accepted <= generation.cut}
-        marks = {keys.scanned(account.organization.id, generation.name, *target): target for target in old}
+        old = {subject for subject, each in logged if each.accepted <= generation.cut}
+        marks = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
         scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
-        return [each for target, each in logged if each.accepted > generation.cut or target not in scanned]
+        return [each for subject, each in logged if each.accepted > generation.cut or subject not in scanned]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
         """Name the events that were put by when they were delivered before: they are `replay`'s to count.
@@ -157,7 +157,7 @@ class StreamFold:
 
     @staticmethod
     def _key(each: _Arrived) -> Key:
-        return keys.unmatched(each.organization_id, *each.target, each.event.id)
+        return keys.unmatched(each.organization_id, *each.subject, each.event.id)
 
     def _keep(
         self,
@@ -232,17 +232,17 @@ def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
     """Read an event. Raises one of `_UNREADABLE` for whatever counting could not go on with."""
     name, _, properties = _decode(image["e"]["S"])
     event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
-    target = Target(image["k"]["S"], image["x"]["S"])
+    subject = Subject(image["k"]["S"], image["x"]["S"])
     if not isinstance(name, str) or not isinstance(properties, dict):
         raise TypeError("the content is not a name, a time and properties")
     if not ZERO_TIME <= event.at < END_OF_TIME:
         raise ValueError("the time lies outside the years 1 to 9999")
-    if target.kind not in ("s", "c"):
-        raise ValueError(f"the kind of target is {target.kind!r}")
+    if subject.kind not in ("s", "c"):
+        raise ValueError(f"the kind of subject is {subject.kind!r}")
     return _Arrived(
         Position(shard, int(record["dynamodb"]["SequenceNumber"])),
         image["org"]["S"],
-        target,
+        subject,
         event,
         int(image["acc"]["N"]),
         image,

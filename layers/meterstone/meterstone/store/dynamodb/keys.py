@@ -277,12 +277,12 @@ def unmatched(organization_id: str, kind: str, external_id: str, transaction_id:
 
 
 def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
-    """Partition and prefix of the sort keys of one target's events that were put by."""
+    """Partition and prefix of the sort keys of one subject's events that were put by."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
 
 
 def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
-    """Key of the mark that the rebuild which made a generation has been through a target's log."""
+    """Key of the mark that the rebuild which made a generation has been through a subject's log."""
     return Key(f"{organization_id}#{generation}#scanned", f"{kind}#{part(external_id)}")
 
 

@@ -1,4 +1,4 @@
-"""What ingestion does to the table: it looks keys and targets up, and logs events. It counts nothing."""
+"""What ingestion does to the table: it looks keys and subjects up, and logs events. It counts nothing."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from meterstone.store.catalogue.records import Account, Accounts
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import ReadCost, Table
 from meterstone.store.events.log import EventLog, at_once
-from meterstone.usage.arrival import Arrival, Receipt, Target
+from meterstone.usage.arrival import Arrival, Receipt, Subject
 from meterstone.usage.instant import END_OF_TIME
 
 _MOST_REMEMBERED = 20_000
@@ -19,7 +19,7 @@ class Intake:
         """Log to a table."""
         self.table = table
         self._accounts = Accounts(table)
-        self._known: set[tuple[str, Target]] = set()
+        self._known: set[tuple[str, Subject]] = set()
 
     @classmethod
     def from_environment(cls) -> "Intake":
@@ -38,7 +38,7 @@ class Intake:
     def take_all_or_none(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log up to 100 arrivals if all are new (see `EventLog.append_all_or_none`).
 
-        Cost: 2 write units for each event and KB of it; 1 query for each target that was not met before.
+        Cost: 2 write units for each event and KB of it; 1 query for each subject that was not met before.
         """
         unmatched = self._unmatched(account, arrivals)
         log = EventLog(self.table, account.organization.id)
@@ -47,7 +47,7 @@ class Intake:
     def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log arrivals, each for itself (see `EventLog.append_each`).
 
-        Cost: 1 write unit for each event and KB of it; 1 query for each target that was not met before.
+        Cost: 1 write unit for each event and KB of it; 1 query for each subject that was not met before.
         """
         unmatched = self._unmatched(account, arrivals)
         return Receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
@@ -58,26 +58,26 @@ class Intake:
         for meter in account.meters:
             deleted_at = END_OF_TIME if meter.deleted_at is None else meter.deleted_at
             ends[meter.event_name] = max(deleted_at, ends.get(meter.event_name, deleted_at))
-        unknown = self._unknown(account.organization.id, {each.target for each in arrivals.values()})
+        unknown = self._unknown(account.organization.id, {each.subject for each in arrivals.values()})
         unmatched: dict[int, tuple[str, ...]] = {}
         for place, arrival in arrivals.items():
             found = []
-            if arrival.target in unknown:
-                found.append("subscription" if arrival.target.kind == "s" else "customer")
+            if arrival.subject in unknown:
+                found.append("subscription" if arrival.subject.kind == "s" else "customer")
             if arrival.event.at >= ends.get(arrival.event.name, arrival.event.at):
                 found.append("code")
             if found:
                 unmatched[place] = tuple(found)
         return unmatched
 
-    def _unknown(self, organization_id: str, targets: set[Target]) -> set[Target]:
-        """Pick the targets that have no subscription. One that has is remembered: it stays."""
-        wanted = [each for each in targets if (organization_id, each) not in self._known]
+    def _unknown(self, organization_id: str, subjects: set[Subject]) -> set[Subject]:
+        """Pick the subjects that have no subscription. One that has is remembered: it stays."""
+        wanted = [each for each in subjects if (organization_id, each) not in self._known]
         answers = at_once(
-            lambda target: self.table.has_any(
-                keys.by_external_id(organization_id, target.external_id).pk
-                if target.kind == "s"
-                else keys.of_customer(organization_id, target.external_id).pk
+            lambda subject: self.table.has_any(
+                keys.by_external_id(organization_id, subject.external_id).pk
+                if subject.kind == "s"
+                else keys.of_customer(organization_id, subject.external_id).pk
             ),
             wanted,
         )

@@ -26,7 +26,7 @@ import msgspec
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Item, Table, key_item
-from meterstone.usage.arrival import Arrival, Outcome, Target, content
+from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
@@ -37,7 +37,7 @@ __all__ = [
     "EventLog",
     "ImportedEvent",
     "Outcome",
-    "Target",
+    "Subject",
     "at_once",
 ]
 
@@ -56,7 +56,7 @@ class ImportedEvent(NamedTuple):
     """An event to be logged."""
 
     position: Position
-    target: Target
+    subject: Subject
     event: Event
 
 
@@ -175,15 +175,15 @@ class EventLog:
         return list(first.values()), repeats
 
     def _key(self, entry: ImportedEvent) -> Key:
-        kind, external_id = entry.target
+        kind, external_id = entry.subject
         return keys.event(self._organization_id, kind, external_id, entry.event.id)
 
     def _arrival_key(self, arrival: Arrival) -> Key:
-        kind, external_id = arrival.target
+        kind, external_id = arrival.subject
         return keys.event(self._organization_id, kind, external_id, arrival.event.id)
 
     def _arrival_item(self, arrival: Arrival, mark: str) -> Item:
-        kind, external_id = arrival.target
+        kind, external_id = arrival.subject
         item: Item = key_item(self._arrival_key(arrival)) | {
             "id": {"S": arrival.event.id},
             "e": {"S": arrival.content},

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer, text
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
@@ -29,7 +29,7 @@ class LoggedEvent(NamedTuple):
     ``row`` is its item.
     """
 
-    target: Target
+    subject: Subject
     event: Event
     accepted: int
     position: Position | None
@@ -45,7 +45,7 @@ class UnmatchedEvent(NamedTuple):
     """
 
     key: Key
-    target: Target
+    subject: Subject
     event: Event
     accepted: int
     since: int
@@ -64,22 +64,22 @@ class UnmatchedEvent(NamedTuple):
         return not self.done and not self.void(live)
 
 
-def read_log(table: Table, organization_id: str, target: Target) -> Iterator[LoggedEvent]:
-    """Read a target's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
-    pk = keys.event(organization_id, *target, "").pk
+def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
+    """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
+    pk = keys.event(organization_id, *subject, "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
         position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
-        yield LoggedEvent(target, event_of(row), integer(row, "acc"), position, "w" in row, row)
+        yield LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
 
 
 def read_unmatched(
-    table: Table, organization_id: str, target: Target | None = None
+    table: Table, organization_id: str, subject: Subject | None = None
 ) -> Iterator[UnmatchedEvent]:
-    """Read the events that were put by, of one target or of all. Cost: 1 query."""
-    if target is None:
+    """Read the events that were put by, of one subject or of all. Cost: 1 query."""
+    if subject is None:
         rows = table.query(keys.unmatched(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
     else:
-        rows = table.query_prefix(*keys.unmatched_of(organization_id, *target), consistent=True)
+        rows = table.query_prefix(*keys.unmatched_of(organization_id, *subject), consistent=True)
     return map(unmatched_event_of, rows)
 
 
@@ -87,7 +87,7 @@ def unmatched_event_of(row: Row) -> UnmatchedEvent:
     """Read an event that was put by."""
     return UnmatchedEvent(
         Key(text(row, "pk"), text(row, "sk")),
-        Target(text(row, "k"), text(row, "x")),
+        Subject(text(row, "k"), text(row, "x")),
         event_of(row),
         integer(row, "acc"),
         integer(row, "put_at"),

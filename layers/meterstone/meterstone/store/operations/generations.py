@@ -15,7 +15,7 @@ from meterstone.store.catalogue.records import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Row, Table, text
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.subscription import Dated, Subscription
 
@@ -63,13 +63,13 @@ class Generations:
         for some in batched((text(row, "id") for row in rows), _SUBSCRIPTIONS_AT_ONCE, strict=False):
             yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
 
-    def targets(self) -> list[Target]:
+    def subjects(self) -> list[Subject]:
         """Name everybody whose events may count."""
-        targets: dict[Target, None] = {}
+        subjects: dict[Subject, None] = {}
         for subscription in self.subscriptions():
-            targets[Target.subscription(subscription.external_id)] = None
-            targets[Target.customer(subscription.customer_id)] = None
-        return list(targets)
+            subjects[Subject.subscription(subscription.external_id)] = None
+            subjects[Subject.customer(subscription.customer_id)] = None
+        return list(subjects)
 
     def places(self) -> Iterator[Place]:
         """Name the subscriptions that may have counters, then the views that may have rollups."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
-from meterstone.store.catalogue.subjects import Targets
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -20,7 +20,7 @@ from meterstone.store.dynamodb.table import Conflict, Item, Table, key_item
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
 
 
@@ -58,7 +58,7 @@ class ImportRun:
         self._organization_id = account.organization.id
         self._now = now
         self._log = EventLog(table, self._organization_id, record.guard(table, self._organization_id))
-        self._targets = Targets(table)
+        self._subjects = Subjects(table)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.forget = records.settled_shards()
 
@@ -79,9 +79,9 @@ class ImportRun:
         """Go on with the catalogue as it is now. Cost: 1 query."""
         self._account = _account_beside_no_rebuild(self._table, self._organization_id)
 
-    def subscriptions(self, target: Target) -> list[Subscription]:
-        """Give the subscriptions of a target."""
-        return self._targets.subscriptions(self._account, target)
+    def subscriptions(self, subject: Subject) -> list[Subscription]:
+        """Give the subscriptions of a subject."""
+        return self._subjects.subscriptions(self._account, subject)
 
     def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
         """Log events (see `EventLog.append`)."""
@@ -96,7 +96,7 @@ class ImportRun:
         Of one shard they come in the order of their positions, and none is left out. Raises `Busy` if the
         catalogue has changed since their subscriptions were looked up.
         """
-        self._targets.agree_or_busy(self._account)
+        self._subjects.agree_or_busy(self._account)
         known = self._known(each.entry for each in taken if each.before)
         logged: list[EventToCount] = []
         unmatched: list[ImportedEvent] = []
@@ -137,12 +137,12 @@ class ImportRun:
             raise self.record.taken_over() from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
-        kind, external_id = entry.target
+        kind, external_id = entry.subject
         whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
         return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}
 
     def _key(self, entry: ImportedEvent) -> Key:
-        return keys.unmatched(self._organization_id, *entry.target, entry.event.id)
+        return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)
 
 
 def roll(table: Table, fold: Fold, now: int) -> None:

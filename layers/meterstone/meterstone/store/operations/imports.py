@@ -23,7 +23,7 @@ from meterstone.store.events.unmatched import read_log
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import ImportRecord, Source, stream_of
 from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll
-from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Target, content, too_large
+from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
@@ -37,7 +37,7 @@ class SourceLine(NamedTuple):
     """A line of a source: its number, whose event it is, and the event."""
 
     line: int
-    target: Target
+    subject: Subject
     event: Event
 
 
@@ -115,16 +115,16 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
     stream = stream_of(run.record.shard)
     taken: list[AcceptedEvent] = []
     last = run.record.line
-    for target in Generations(table, organization_id).targets():
-        for held in read_log(table, organization_id, target):
+    for subject in Generations(table, organization_id).subjects():
+        for held in read_log(table, organization_id, subject):
             at = held.position
             if at is None or stream_of(at.shard) != stream or run.records.settled(at.shard):
                 continue
             last = max(last, at.number)
             # What is withdrawn counts nowhere; what lies before the record's line is counted.
             if at.number > run.record.line and not held.withdrawn:
-                owning = [each for each in run.subscriptions(target) if each.span.holds(held.event.at)]
-                taken.append(AcceptedEvent(ImportedEvent(at, target, held.event), owning, before=True))
+                owning = [each for each in run.subscriptions(subject) if each.span.holds(held.event.at)]
+                taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), owning, before=True))
     counts = run.count(sorted(taken, key=lambda each: each.entry.position))
     run.move(run.record._replace(closed=run.record.run, taken=last))
     run.roll()
@@ -138,12 +138,12 @@ def _import(
     refused: list[tuple[SourceLine, str]] = []
     let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
     for each in batch:
-        held = run.subscriptions(each.target)
+        held = run.subscriptions(each.subject)
         owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
         reason = _refusal(each, held, owning, now)
         if reason is None:
             position = Position(run.record.shard, each.line)
-            let_in.append((each, ImportedEvent(position, each.target, each.event), owning))
+            let_in.append((each, ImportedEvent(position, each.subject, each.event), owning))
         else:
             refused.append((each, reason))
     taken: list[AcceptedEvent] = []
@@ -181,8 +181,8 @@ def _refusal(
     given: SourceLine, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
 ) -> str | None:
     if not held:
-        kind = "subscription" if given.target.kind == "s" else "subscription of the customer"
-        return f"there is no {kind} {given.target.external_id!r}"
+        kind = "subscription" if given.subject.kind == "s" else "subscription of the customer"
+        return f"there is no {kind} {given.subject.external_id!r}"
     if not owning:
         return "the subscription does not hold this time"
     if given.event.at > now + AHEAD:

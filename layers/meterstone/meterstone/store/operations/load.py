@@ -19,7 +19,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
 from meterstone.usage.meter import Aggregation, Meter
@@ -183,10 +183,11 @@ def has_usage(table: Table, organization_id: str, generation: str, subscription_
     return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
 
 
-def have_events(table: Table, organization_id: str, targets: Iterable[Target]) -> set[Target]:
-    """Pick the targets of which any event is logged. Cost: 0.5 read units each, or 1."""
-    wanted = list(targets)
+def have_events(table: Table, organization_id: str, subjects: Iterable[Subject]) -> set[Subject]:
+    """Pick the subjects of which any event is logged. Cost: 0.5 read units each, or 1."""
+    wanted = list(subjects)
     found = at_once(
-        lambda target: table.has_any(keys.event(organization_id, *target, "").pk, consistent=True)[0], wanted
+        lambda subject: table.has_any(keys.event(organization_id, *subject, "").pk, consistent=True)[0],
+        wanted,
     )
-    return {target for target, logged in zip(wanted, found, strict=True) if logged}
+    return {subject for subject, logged in zip(wanted, found, strict=True) if logged}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from meterstone import clock as wall
 from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
-from meterstone.store.catalogue.subjects import Targets
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.counting.stream import rebuilt
 from meterstone.store.dynamodb import keys
@@ -39,7 +39,7 @@ from meterstone.store.operations.generations import Difference, Generations, Pla
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.subscription import Subscription
@@ -87,7 +87,7 @@ class Rebuild:
         self._organization_id = organization_id
         self._lease = lease
         self._around = around
-        self._targets = Targets(table)
+        self._subjects = Subjects(table)
         self._generations = Generations(table, organization_id)
         self._number = 0
 
@@ -97,7 +97,7 @@ class Rebuild:
         report = RebuildReport(after.name)
         self._around.progress("waiting two minutes, until all that is under way is in the log")
         self._pass(after.cut + SETTLES)
-        done: set[Target] = set()
+        done: set[Subject] = set()
         while not report.swapped:
             account = self._settled_account()
             report.events += self._count_log(account, after, done)
@@ -110,7 +110,7 @@ class Rebuild:
             report.differences = self._compare(account.generation, after.name)
             if not swap:
                 break
-            # It fails when the catalogue has changed, which may have brought targets that were not counted.
+            # It fails when the catalogue has changed, which may have brought subjects that were not counted.
             report.swapped = self._swap(account, after)
             if not report.swapped:
                 self._wake(after.name)
@@ -162,40 +162,40 @@ class Rebuild:
             raise
         return after
 
-    def _count_log(self, account: Account, after: Generation, done: set[Target]) -> int:
-        """Count the events of all targets that were not counted yet; tell how many count somewhere."""
+    def _count_log(self, account: Account, after: Generation, done: set[Subject]) -> int:
+        """Count the events of all subjects that were not counted yet; tell how many count somewhere."""
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
         marks: list[Item] = []
         logged: list[EventToCount] = []
         counted = 0
-        for target in self._generations.targets():
-            if target in done:
+        for subject in self._generations.subjects():
+            if subject in done:
                 continue
-            for event in self._to_count(account, after, target, folding):
+            for event in self._to_count(account, after, subject, folding):
                 logged.append(event)
                 if len(logged) >= _COUNTED_TOGETHER:
                     counted += self._fold(folding, logged)
                     logged = []
-            marks.append(key_item(keys.scanned(self._organization_id, after.name, *target)))
-            done.add(target)
+            marks.append(key_item(keys.scanned(self._organization_id, after.name, *subject)))
+            done.add(subject)
         counted += self._fold(folding, logged)
         self._table.put_all(marks)
         return counted
 
     def _to_count(
-        self, account: Account, after: Generation, target: Target, folding: Fold
+        self, account: Account, after: Generation, subject: Subject, folding: Fold
     ) -> Iterator[EventToCount]:
-        """Give a target's events that count, and put those by that nobody's line item is for."""
+        """Give a subject's events that count, and put those by that nobody's line item is for."""
         waiting = {
             each.event.id
-            for each in read_unmatched(self._table, self._organization_id, target)
+            for each in read_unmatched(self._table, self._organization_id, subject)
             if each.waiting(account.generation)
         }
-        for held in read_log(self._table, self._organization_id, target):
+        for held in read_log(self._table, self._organization_id, subject):
             if held.withdrawn or held.accepted > after.cut or held.event.id in waiting:
                 continue
-            owning = self._targets.owning(account, target, held.event)
+            owning = self._subjects.owning(account, subject, held.event)
             if folding.expects(held.event, owning):
                 self._number += 1
                 position = Position(rebuilt(after.name), self._number)
@@ -205,7 +205,7 @@ class Rebuild:
                 self._keep_unmatched(held, after)
 
     def _keep_unmatched(self, held: LoggedEvent, after: Generation) -> None:
-        kind, external_id = held.target
+        kind, external_id = held.subject
         since = held.accepted or self._around.clock()
         item = item_of(held.row) | key_item(
             keys.unmatched(self._organization_id, kind, external_id, held.event.id)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import batched
 
 from meterstone.store.catalogue.records import Account, read_account
-from meterstone.store.catalogue.subjects import Targets
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -75,7 +75,7 @@ class Replay:
         self._organization_id = account.organization.id
         self._lease = lease
         self._clock = clock
-        self._targets = Targets(table)
+        self._subjects = Subjects(table)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._imports = Records.read(table, self._organization_id)
 
@@ -114,7 +114,7 @@ class Replay:
 
     def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
         """Leave out what the log says was withdrawn; nothing is while the lease is held."""
-        logged = {keys.event(self._organization_id, *each.target, each.event.id): each for each in waiting}
+        logged = {keys.event(self._organization_id, *each.subject, each.event.id): each for each in waiting}
         rows = self._table.batch_get(logged, consistent=True)
         withdrawn = [each for key, each in logged.items() if "w" in rows.get(key, {})]
         self._done(withdrawn)
@@ -157,7 +157,7 @@ class Replay:
                 EventToCount(position, each.event, self._owning(each), each.accepted)
                 for position, each in by_position.items()
             ]
-            self._targets.agree_or_busy(self._account)
+            self._subjects.agree_or_busy(self._account)
             folded = self._fold.fold(logged, self._clock())
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
@@ -187,4 +187,4 @@ class Replay:
         return each.accepted >= now - KEPT
 
     def _owning(self, each: UnmatchedEvent) -> list[Subscription]:
-        return self._targets.owning(self._account, each.target, each.event)
+        return self._subjects.owning(self._account, each.subject, each.event)

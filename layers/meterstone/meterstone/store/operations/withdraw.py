@@ -11,7 +11,7 @@ from meterstone.store.events.unmatched import item_of
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT
-from meterstone.usage.arrival import Target
+from meterstone.usage.arrival import Subject
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class WithdrawReport:
 def withdraw(
     table: Table,
     organization_id: str,
-    target: Target,
+    subject: Subject,
     ids: Sequence[str],
     around: Surroundings,
     *,
@@ -42,17 +42,17 @@ def withdraw(
     with leased(table, organization_id, "withdraw", around.clock) as lease:
         if rebuild:
             refuse_open_imports(table, organization_id)
-        report = _mark(table, organization_id, target, ids, lease, around.clock())
+        report = _mark(table, organization_id, subject, ids, lease, around.clock())
         if rebuild and (report.withdrawn or report.before):
             report.rebuilt = Rebuild(table, organization_id, lease, around).run()
         return report
 
 
 def _mark(
-    table: Table, organization_id: str, target: Target, ids: Sequence[str], lease: Lease, now: int
+    table: Table, organization_id: str, subject: Subject, ids: Sequence[str], lease: Lease, now: int
 ) -> WithdrawReport:
     report = WithdrawReport()
-    logged = {each: keys.event(organization_id, *target, each) for each in dict.fromkeys(ids)}
+    logged = {each: keys.event(organization_id, *subject, each) for each in dict.fromkeys(ids)}
     rows = table.batch_get(logged.values(), consistent=True)
     for each, key in logged.items():
         if key not in rows:
@@ -72,14 +72,14 @@ def _mark(
             except Conflict as error:
                 raise Busy("another command took over: look what it does, and run this one again") from error
             report.withdrawn.append(each)
-    _keep_from_the_stream(table, organization_id, target, [*report.withdrawn, *report.before], rows, now)
+    _keep_from_the_stream(table, organization_id, subject, [*report.withdrawn, *report.before], rows, now)
     return report
 
 
 def _keep_from_the_stream(
     table: Table,
     organization_id: str,
-    target: Target,
+    subject: Subject,
     ids: Sequence[str],
     logged: Mapping[Key, Row],
     now: int,
@@ -90,14 +90,14 @@ def _keep_from_the_stream(
     count. The replay looks at the log too, should the fold put one by only now.
     """
     put_by = table.batch_get(
-        (keys.unmatched(organization_id, *target, each) for each in ids), consistent=True
+        (keys.unmatched(organization_id, *subject, each) for each in ids), consistent=True
     )
     items: list[Item] = []
     for each in ids:
-        key = keys.unmatched(organization_id, *target, each)
+        key = keys.unmatched(organization_id, *subject, each)
         row = put_by.get(key)
         if row is None:
-            row = logged[keys.event(organization_id, *target, each)]
+            row = logged[keys.event(organization_id, *subject, each)]
             accepted = integer(row, "acc")
             if accepted < now - KEPT:  # Imported, or delivered long ago.
                 continue
