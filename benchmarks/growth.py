@@ -16,7 +16,7 @@ from benchmarks.write_units import WeighedTable
 
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Conflict, Row
+from meterstone.store.dynamodb.table import ConflictError, Row
 from support.memory_table import MemoryTable
 
 _BATCH = 1000
@@ -65,7 +65,7 @@ class SharedTable(WeighedTable):
         with self._turn:
             try:
                 super().transact(actions)
-            except Conflict:
+            except ConflictError:
                 self.conflicts["a tally that had changed since it was read"] += 1
                 raise
             finally:

@@ -12,8 +12,8 @@ from meterstone import clock
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
 from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import Refused, StoreUnavailable, Table
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
 from meterstone.store.events.quarantine import list_poison, list_unmatched
 from meterstone.store.operations import import_records
 from meterstone.store.operations import load as admin
@@ -26,8 +26,8 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import SECOND
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
-    BackendBusy,
-    BackendUnavailable,
+    BackendBusyError,
+    BackendUnavailableError,
     ClosedImport,
     ImportRecord,
     ImportReport,
@@ -54,22 +54,22 @@ def _one_line_errors() -> Iterator[None]:
     """Turn what the table's service says into one line for a person."""
     try:
         yield
-    except Busy as error:
-        raise BackendBusy(str(error)) from error
-    except StoreUnavailable as error:
+    except BusyError as error:
+        raise BackendBusyError(str(error)) from error
+    except StoreUnavailableError as error:
         # That there are no credentials, or which address does not answer, is said by the client alone.
         reason = error.__cause__ if isinstance(error.__cause__, BotoCoreError) else error
-        raise BackendUnavailable(f"the table does not answer: {reason}") from error
-    except Refused as error:
-        raise BackendUnavailable(f"the table would not take it: {error}") from error
+        raise BackendUnavailableError(f"the table does not answer: {reason}") from error
+    except WriteRefusedError as error:
+        raise BackendUnavailableError(f"the table would not take it: {error}") from error
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            raise BackendUnavailable(
+            raise BackendUnavailableError(
                 "there is no table of that name here: say which with --table or TABLE_NAME, or `table create` it"
             ) from error
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailableError(str(error)) from error
     except BotoCoreError as error:
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailableError(str(error)) from error
 
 
 class DynamoDB:
@@ -122,7 +122,9 @@ class DynamoDB:
         account = read_account(self.table, catalogue.organization.id, consistent=True)
         if account is not None and account.next is not None:
             # It does not come back to the events that it has counted by the catalogue as it was.
-            raise BackendBusy("a rebuild is running, or was stopped: load when it is through, or given up")
+            raise BackendBusyError(
+                "a rebuild is running, or was stopped: load when it is through, or given up"
+            )
         entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
         entries += [("plan", plan.code, plan) for plan in catalogue.plans]
         entries += [("price", price.id, price) for price in catalogue.prices]
@@ -280,7 +282,7 @@ class DynamoDB:
         return replace(self._around, progress=tell)
 
     def _refuse_a_wrong_clock(self) -> None:
-        """Raise `BackendBusy` unless this machine's clock is the table's, which those of the functions follow.
+        """Raise `BackendBusyError` unless this machine's clock is the table's.
 
         Which events a rebuild counts, and which days have begun, is told by the time of day.
         """
@@ -291,14 +293,16 @@ class DynamoDB:
         ahead = before - (served + SECOND) if before > served + SECOND else min(after - served, 0)
         if abs(ahead) > _CLOCKS_DIFFER:
             which = "ahead of" if ahead > 0 else "behind"
-            raise BackendBusy(
+            raise BackendBusyError(
                 f"this machine's clock is {abs(ahead) // SECOND} seconds {which} the table's: set it right first"
             )
 
     def _account(self, organization_id: str) -> Account:
         account = read_account(self.table, organization_id, consistent=True)
         if account is None:
-            raise BackendUnavailable(f"the organization {organization_id} has no catalogue: load one first")
+            raise BackendUnavailableError(
+                f"the organization {organization_id} has no catalogue: load one first"
+            )
         return account
 
 

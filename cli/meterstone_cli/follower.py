@@ -15,7 +15,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from meterstone_cli.function import Function, FunctionFailed
+from meterstone_cli.function import Function, FunctionFailedError
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class _Follower:
     def _try(self, function: Function, event: dict[str, Any]) -> bool:
         try:
             function.invoke(event)
-        except FunctionFailed:
+        except FunctionFailedError:
             log.exception("%s failed and is called again", function.name)
             return False
         return True

@@ -26,7 +26,7 @@ def _shown(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in cut)
 
 
-class Refused(Exception):  # noqa: N818 - it says what became of the input
+class InputRefusedError(Exception):
     """Input that is not taken, with every reason at once."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

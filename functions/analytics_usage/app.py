@@ -4,11 +4,11 @@ from meterstone import clock
 from meterstone.contracts import lago
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, Store, StoreUnavailable
+from meterstone.store import Account, Store, StoreUnavailableError
 from meterstone.usage.calendar import zone
 
 store = Store.from_environment()
-app = Application(lago, store, {StoreUnavailable: Problem.UNAVAILABLE})
+app = Application(lago, store, {StoreUnavailableError: Problem.UNAVAILABLE})
 
 
 @app.route("GET", "/api/v1/analytics/usage")

@@ -6,12 +6,12 @@ from meterstone import clock
 from meterstone.contracts import flexprice_events, lago_events
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, StoreUnavailable
+from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Outcome, Receipt
 
 store = Intake.from_environment()
-app = Application(lago_events, store, {StoreUnavailable: Problem.UNAVAILABLE})
+app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABLE})
 
 
 @app.route("POST", "/api/v1/events")

@@ -4,13 +4,15 @@ from meterstone import clock
 from meterstone.contracts import flexprice
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
+from meterstone.store import Account, Store, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.usage.statement import rate
 from meterstone.usage.window import window_for
 
 store = Store.from_environment()
 app = Application(
-    flexprice, store, {StoreUnavailable: Problem.UNAVAILABLE, UnknownSubscription: Problem.NOT_FOUND}
+    flexprice,
+    store,
+    {StoreUnavailableError: Problem.UNAVAILABLE, UnknownSubscriptionError: Problem.NOT_FOUND},
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from meterstone.pricing.lines import Cost
-from meterstone.store import Account, Store, StoreUnavailable, UnknownSubscription
+from meterstone.store import Account, Store, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.events.ingest import Intake
 from meterstone.usage.analytics import DayUsage, UsageQuery
 from meterstone.usage.arrival import Arrival, Receipt
@@ -65,7 +65,7 @@ class MemoryStore:
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
         self._read()
         if subscription_id not in self.subscriptions:
-            raise UnknownSubscription(subscription_id)
+            raise UnknownSubscriptionError(subscription_id)
         return self.subscriptions[subscription_id]
 
     def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
@@ -142,5 +142,5 @@ def load(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 
 @pytest.fixture
-def unavailable() -> StoreUnavailable:
-    return StoreUnavailable("throttled")
+def unavailable() -> StoreUnavailableError:
+    return StoreUnavailableError("throttled")

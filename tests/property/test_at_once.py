@@ -13,8 +13,8 @@ from meterstone.store.catalogue.records import read_account
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
 from meterstone.store.operations.rebuild import rebuild
@@ -25,7 +25,7 @@ from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
-from meterstone_cli.backend import BackendBusy
+from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.dynamodb import DynamoDB
 from support.counting import check_analytics, check_window
@@ -175,7 +175,7 @@ def test_nothing_is_put_by_while_the_catalogue_is_being_written(monkeypatch: pyt
     with pytest.raises(Killed):
         write(it.world, KNOWN)
     it.table.faults = Faults()
-    with pytest.raises(StoreUnavailable, match="is being written"):
+    with pytest.raises(StoreUnavailableError, match="is being written"):
         StreamFold(it.table).fold(shard.records, shard.id, NOW + MINUTE)
     later = StreamFold(it.table).fold(shard.records, shard.id, NOW + 10 * MINUTE)
     assert later.unmatched == 1, "a load that was stopped does not hold the stream up for ever"
@@ -253,7 +253,7 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str) -> None:
     write(it.world, one)
     second = keys.subscription(ORGANIZATION.id, "b")
     before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
-    with pytest.raises(Busy, match="the catalogue has changed meanwhile"):
+    with pytest.raises(BusyError, match="the catalogue has changed meanwhile"):
         run()
     it.world.scenario = BOTH
     run()
@@ -269,7 +269,7 @@ def test_no_catalogue_is_loaded_while_a_rebuild_counts_by_the_one_before() -> No
     def load(_: str) -> None:
         try:
             DynamoDB(it.table).write_catalogue(changed)
-        except BackendBusy as error:
+        except BackendBusyError as error:
             refused.append(str(error))
 
     rebuild(it.table, ORGANIZATION.id, replace(clock_of_rebuild.around, progress=load))
@@ -284,7 +284,7 @@ def test_no_command_counts_by_half_a_catalogue() -> None:
     with pytest.raises(Killed):
         write(it.world, BOTH)
     it.table.faults = Faults()
-    with pytest.raises(Busy, match="was not to its end: load it again first"):
+    with pytest.raises(BusyError, match="was not to its end: load it again first"):
         it.world.load("file", CUSTOMERS, NOW)
     write(it.world, BOTH)
     it.world.scenario = BOTH

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.imports import ImportReport
 from support.counting import check_analytics, describe, examples
 from support.memory_table import Faults, Killed, MemoryTable
@@ -24,7 +24,7 @@ def importing(world: World, batches: tuple[Batch, ...], faults: Faults) -> None:
         try:
             world.run(batches)
             world.roll(world.scenario.end)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             world.table.faults = replace(faults, before=None, after=None)
         else:
             world.table.faults = Faults()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.lease import Busy, leased
+from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.operations import imports
 from meterstone.store.operations.import_records import ImportRecord, Records
@@ -238,7 +238,7 @@ def test_closed_at_any_write_what_was_logged_counts_once() -> None:
         while last < closings:
             world, stream = streaming(incomplete())
             killed(load, world, stream, number)
-            with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+            with pytest.raises(BusyError, match="the import of file is running, or was stopped"):
                 rebuild(world.table, ORGANIZATION.id, stream.clock.around)
             if last < 0:
                 closings = writes_of(close, copied(world), stream)
@@ -288,7 +288,7 @@ def test_an_import_that_was_taken_for_dead_logs_and_puts_by_nothing_more(steps: 
             return False
 
         table.faults = Faults(unavailable=interrupt)
-        with pytest.raises(Busy, match="another run of the import of file has begun"):
+        with pytest.raises(BusyError, match="another run of the import of file has begun"):
             load(world, stream)
         assert not record(world).open
         catch_up(world)
@@ -314,7 +314,7 @@ def test_a_replay_that_began_before_an_import_leaves_it_what_it_may_ask_for(befo
             killed(load, world, stream, number)
             catch_up(world)
             # The catalogue is not the one that it began with: it says so where it would count something.
-            with suppress(Busy):
+            with suppress(BusyError):
                 replaying.take_up()
                 replaying.count_new()
         load(world, stream)
@@ -363,7 +363,7 @@ def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: 
                         rebuild(table, ORGANIZATION.id, stream.clock.around)
                     case _:
                         world.load_refusing("other", scenario.usage[::2], stream.clock.now)
-            except (Killed, Busy):
+            except (Killed, BusyError):
                 table.faults = Faults()
                 stream.clock.now += WAIT
         table.faults = Faults()

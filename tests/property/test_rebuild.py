@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
@@ -168,7 +168,7 @@ def test_killed_at_any_write_a_rebuild_runs_again() -> None:
         table.faults = Faults()
         stream.deliver(again=9)
         if number:
-            with pytest.raises(Busy, match="a rebuild is running, or was stopped: try again after"):
+            with pytest.raises(BusyError, match="a rebuild is running, or was stopped: try again after"):
                 rebuild(table, ORGANIZATION.id, stream.clock.around)
         stream.clock.now += WAIT
         if number % 3 == 0:
@@ -186,13 +186,15 @@ def test_an_import_and_a_rebuild_keep_out_of_each_others_way() -> None:
     with pytest.raises(Killed):
         world.load("stopped", scenario.usage, scenario.end)
     table.faults = Faults()
-    with pytest.raises(Busy, match="the import of stopped is running, or was stopped: run it again first"):
+    with pytest.raises(
+        BusyError, match="the import of stopped is running, or was stopped: run it again first"
+    ):
         rebuild(table, ORGANIZATION.id, stream.clock.around)
     world.load("stopped", scenario.usage, scenario.end)
 
     def importing(number: int) -> bool:
         table.faults = Faults()
-        with pytest.raises(Busy, match="a rebuild is running"):
+        with pytest.raises(BusyError, match="a rebuild is running"):
             world.load("meanwhile", scenario.usage, scenario.end)
         assert number
         return False

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from meterstone.pricing.money import round_money
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
-from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
@@ -159,7 +159,7 @@ class Forgetful:
         while self.stream.delivered < len(self.stream.records):
             try:
                 self.stream.deliver(self.stream.delivered + 1)
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 return
             if len(self.subscription().line_items) > len(KNOWN) and self.account().loading_at is None:
                 self.since.add(self.stream.usage[self.stream.delivered - 1].event.id)

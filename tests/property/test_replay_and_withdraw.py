@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import Refused, Table
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.operations.imports import Source, close_import
@@ -301,7 +301,7 @@ def test_killed_at_any_write_a_withdrawal_runs_again() -> None:
         onlooker.ask()
         stream.deliver(again=9)
         if number:
-            with pytest.raises(Busy, match="a withdraw is running, or was stopped: try again after"):
+            with pytest.raises(BusyError, match="a withdraw is running, or was stopped: try again after"):
                 withdrawing(world, stream)
         stream.clock.now += WAIT
         if number % 3 == 0:
@@ -339,7 +339,7 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
 def test_an_unknown_organization_is_said_to_be_unknown(command: Callable[[Table, Surroundings], Any]) -> None:
     world, stream = prepared(rich())
     before = memory(world).items()
-    with pytest.raises(Busy, match="the organization nobody has no catalogue"):
+    with pytest.raises(BusyError, match="the organization nobody has no catalogue"):
         command(world.table, stream.clock.around)
     assert memory(world).items() == before
 
@@ -355,16 +355,16 @@ def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_aw
     usage = [call("bad", DAY, value=100_000), call("good", 4 * DAY, value=31)]
     world.load("first", usage[:1], SMALL_START + DAY)
     refused = "sub, meter level: a number of more than 18 digits"
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         world.load("second", usage[1:], clock.now)
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         world.load("second", usage[1:], clock.now)
     table, begun = memory(world), memory(world).writes
     table.faults = Faults(before=begun + 1)
     with pytest.raises(Killed):
         world.load("third", [], clock.now)
     table.faults = Faults()
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         close_import(table, ORGANIZATION.id, Source("third", digest("third")), clock.now)
     report = withdraw(table, ORGANIZATION.id, usage[0].subject, ["bad"], clock.around)
     assert report.rebuilt is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb.table import StoreUnavailable
+from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.events.log import Outcome
 from meterstone.usage.instant import HOUR
 from meterstone.usage.window import Window
@@ -23,7 +23,7 @@ def importing(folding: Folding, name: str, usage: list[Usage], now: int) -> None
     for _ in range(100):
         try:
             folding.world.load(name, usage, now)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             folding.table.faults = replace(folding.table.faults, before=None, after=None)
         else:
             return
@@ -35,7 +35,7 @@ def rolling(folding: Folding, now: int) -> None:
     for _ in range(100):
         try:
             folding.world.roll(now)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             folding.table.faults = replace(folding.table.faults, before=None, after=None)
         else:
             return

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from meterstone.store import StoreUnavailable
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import Conflict, Refused, Table, key_item
+from meterstone.store import StoreUnavailableError
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import ConflictError, Table, WriteRefusedError, key_item
 from meterstone.store.events.log import EventLog, ImportedEvent
 from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone.store.operations.load import have_events
@@ -171,11 +171,11 @@ def test_nothing_is_logged_when_the_guard_does_not_hold(table: Table) -> None:
     assert [each.outcome for each in log.append(entries[:1])] == [NEW]
     assert [each.outcome for each in log.append(entries)] == [DUPLICATE, NEW]
     record._replace(run=2).write(table, organization)
-    with pytest.raises(Busy, match="another run of the import of file has begun"):
+    with pytest.raises(BusyError, match="another run of the import of file has begun"):
         record._replace(line=9).write(table, organization)
     later = ImportedEvent(Position("i1", 2), C.subject, C.event)
     for several in ([later], [*entries, later], entries):
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             log.append(several)
     assert logged(log, C) == [None]
 
@@ -263,7 +263,7 @@ def test_what_is_not_stored_is_never_called_new(engine: Table, error: Exception)
     log = EventLog(engine, f"o-{uuid4()}")
     with (
         mock.patch.object(engine.client, "put_item", failing(error)),
-        pytest.raises(StoreUnavailable),
+        pytest.raises(StoreUnavailableError),
     ):
         log.append_each({0: A, 1: B})
     assert logged(log, A, B) == [None, None]
@@ -285,7 +285,7 @@ def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    ("code", "raised"), [("ValidationException", Refused), ("AccessDeniedException", ClientError)]
+    ("code", "raised"), [("ValidationException", WriteRefusedError), ("AccessDeniedException", ClientError)]
 )
 def test_a_fault_of_ours_is_no_outage(engine: Table, code: str, raised: type[Exception]) -> None:
     """Asked again it would not help: it is not answered with 503."""

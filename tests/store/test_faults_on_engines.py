@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Item, StoreUnavailable, Table
+from meterstone.store.dynamodb.table import Item, StoreUnavailableError, Table
 from meterstone.usage.subscription import Organization
 from support import recovering
 from support import scenario as scenarios
@@ -49,7 +49,7 @@ class Stopping(Table):
             raise Killed
         written = write()
         if number == self.at:
-            raise StoreUnavailable("its answer was lost")
+            raise StoreUnavailableError("its answer was lost")
         return written
 
 
@@ -71,7 +71,7 @@ def test_a_fold_that_is_stopped_at_any_write_counts_once(engine: Table, *, done:
             table.stop(stops, done=done)
             try:
                 stream.deliver()
-            except (Killed, StoreUnavailable):
+            except (Killed, StoreUnavailableError):
                 stops += 1
             else:
                 stopped = False

@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from meterstone.store.counting.stream import StreamFold
-from meterstone.store.dynamodb.table import Conflict, StoreUnavailable, Table
+from meterstone.store.dynamodb.table import ConflictError, StoreUnavailableError, Table
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import DAY, HOUR
@@ -46,12 +46,12 @@ class Unsteady(Table):
     def transact(self, actions: Any) -> None:
         try:
             super().transact(actions)
-        except Conflict:
+        except ConflictError:
             self.conflicts += 1
             raise
         if self.random.random() < 0.05:
             self.lost += 1
-            raise StoreUnavailable("injected, after the write")
+            raise StoreUnavailableError("injected, after the write")
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ class Folds:
             for _ in range(100):
                 try:
                     report = self.folds[part.name, copy].fold(part.records[begin:end], part.name, now)
-                except StoreUnavailable:
+                except StoreUnavailableError:
                     continue
                 assert (report.events, report.poison, report.unmatched) == (end - begin, [], 0)
                 break

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from meterstone.store.counting.stream import StreamFold
-from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.quarantine import list_poison, list_unmatched
 from meterstone.store.operations import imports
@@ -79,7 +79,7 @@ def test_an_import_that_was_stopped_is_closed_and_goes_on(table: Table) -> None:
         count = mock.patch.object(ImportRun, "count", side_effect=[Counts(), Killed])
         with count, pytest.raises(Killed):
             world.load("file", scenario.usage, now)
-        with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+        with pytest.raises(BusyError, match="the import of file is running, or was stopped"):
             rebuild(table, organization.id, stream.clock.around)
         closed = close_import(table, organization.id, source, now)
         assert closed is not None

@@ -11,12 +11,12 @@ import pytest
 from meterstone import clock
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
-    Conflict,
+    ConflictError,
     Item,
     Page,
-    Refused,
     Row,
     Table,
+    WriteRefusedError,
     key_item,
     page_decoder,
     text,
@@ -100,7 +100,7 @@ def test_pages_leave_nothing_out(table: Table, pk: str) -> None:
 def test_a_transaction_is_written_whole_or_not_at_all(table: Table, pk: str) -> None:
     first, second = Key(pk, "first"), Key(pk, "second")
     table.transact([put(table, first, "attribute_not_exists(pk)", v={"N": "1"})])
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         table.transact(
             [
                 put(table, second),
@@ -120,11 +120,11 @@ def test_a_version_is_checked(table: Table, pk: str) -> None:
         action["Put"]["ExpressionAttributeValues"] = {":version": {"N": version}}
         table.transact([action])
 
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         write("1", "2")
     table.put(key_item(key) | {"v": {"N": "1"}})
     write("1", "2")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         write("1", "3")
     assert values(table.get(key, consistent=True))["v"] == "2"
 
@@ -135,7 +135,7 @@ def test_a_conflict_shows_what_stands_in_the_way(table: Table, pk: str) -> None:
     actions = [put(table, key, "attribute_not_exists(pk)") for key in keys]
     for action in actions:
         action["Put"]["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    with pytest.raises(Conflict) as conflict:
+    with pytest.raises(ConflictError) as conflict:
         table.transact(actions)
     assert conflict.value.found == {2: key_item(keys[2]) | {"e": {"S": "content"}}}
 
@@ -203,7 +203,7 @@ def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> N
     long = "1" * 39
     key = Key(pk, "a")
     action = put(table, key, n={"N": long}) if verb == "Put" else add(table, key, n=long)
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefusedError):
         table.transact([action])
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.backend import (
-    BackendBusy,
-    BackendUnavailable,
+    BackendBusyError,
+    BackendUnavailableError,
     ClosedImport,
     ImportRecord,
     ImportReport,
@@ -56,9 +56,9 @@ class FakeBackend:
 
     def _check(self) -> None:
         if self.down:
-            raise BackendUnavailable("the table does not answer")
+            raise BackendUnavailableError("the table does not answer")
         if self.busy:
-            raise BackendBusy(self.busy)
+            raise BackendBusyError(self.busy)
 
     def create_table(self) -> bool:
         self._check()

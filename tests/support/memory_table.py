@@ -2,7 +2,8 @@
 
 It evaluates exactly the conditions and updates that the store uses, and refuses what DynamoDB would refuse: two
 actions on one item, more than 100 actions or 4 MB, items over 400 KB, keys that are empty or too long, numbers of
-more than 38 digits, values that an expression does not use. What depends on the data alone is `Refused`, as by the
+more than 38 digits, values that an expression does not use. What depends on the data alone is
+`WriteRefusedError`, as by the
 service; the rest is the store's own error. Figures are those of the developer guide's page
 "Quotas in Amazon DynamoDB". Faults can be injected: see `Faults`.
 """
@@ -24,13 +25,13 @@ from meterstone.pricing.money import add, plain
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
     Attribute,
-    Conflict,
+    ConflictError,
     Item,
     ReadCost,
-    Refused,
     Row,
-    StoreUnavailable,
+    StoreUnavailableError,
     Table,
+    WriteRefusedError,
 )
 
 ITEM_BYTES = 400 * 1024
@@ -59,7 +60,7 @@ _RESERVED = {
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
-class Invalid(AssertionError):  # noqa: N818 - named as what the request is
+class InvalidRequestError(AssertionError):
     """DynamoDB would answer a ValidationException: the store must never send this."""
 
 
@@ -167,7 +168,7 @@ class MemoryTable(Table):
         """Write all or nothing."""
         self._fault(versioned=any("#usage#" in _place(action)["pk"]["S"] for action in actions))
         if not 1 <= len(actions) <= TRANSACTION_ACTIONS:
-            raise Invalid(f"{len(actions)} actions in a transaction")
+            raise InvalidRequestError(f"{len(actions)} actions in a transaction")
         self.most_actions = max(self.most_actions, len(actions))
         writes: list[tuple[Key, Item | None]] = []
         stands: dict[int, Item] = {}
@@ -181,11 +182,11 @@ class MemoryTable(Table):
                 if before is not None and body.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
                     stands[place] = deepcopy(before)
         if len({key for key, _ in writes}) < len(writes):
-            raise Invalid(f"two actions on one item: {sorted(key for key, _ in writes)}")
+            raise InvalidRequestError(f"two actions on one item: {sorted(key for key, _ in writes)}")
         if sum(_size(item) for _, item in writes if item is not None) > TRANSACTION_BYTES:
-            raise Invalid("a transaction of more than 4 MB")
+            raise InvalidRequestError("a transaction of more than 4 MB")
         if failed:
-            raise Conflict(stands)
+            raise ConflictError(stands)
         for key, item in writes:
             self._store(key, item)
         self._written()
@@ -251,7 +252,7 @@ class MemoryTable(Table):
         """Give an action's key, the item after it, whether its condition holds, and the item before it."""
         ((verb, body),) = action.items()
         if body["TableName"] != self.name:
-            raise Invalid(f"table {body['TableName']}")
+            raise InvalidRequestError(f"table {body['TableName']}")
         key = _key_of(_place(action))
         before = self._items.get(key.pk, {}).get(key.sk)
         values: Item = body.get("ExpressionAttributeValues", {})
@@ -259,7 +260,7 @@ class MemoryTable(Table):
             re.findall(r":\w+", body.get("ConditionExpression", "") + " " + body.get("UpdateExpression", ""))
         )
         if used != values.keys():
-            raise Invalid(f"values {sorted(values)} for {sorted(used)}")
+            raise InvalidRequestError(f"values {sorted(values)} for {sorted(used)}")
         holds = _holds(body.get("ConditionExpression"), before, values)
         match verb:
             case "Put":
@@ -271,14 +272,14 @@ class MemoryTable(Table):
             case "Update":
                 return key, _updated(body["UpdateExpression"], key, before, values), holds, before
             case _:
-                raise Invalid(verb)
+                raise InvalidRequestError(verb)
 
     def _pages(self, pk: str, low: str, high: str, *, reverse: bool) -> Iterator[list[Item]]:
         _check_key(Key(pk, low))
         _check_key(Key(pk, high))
         first, last = low.encode(), high.encode()
         if first > last:
-            raise Invalid("BETWEEN wants its lower bound first")
+            raise InvalidRequestError("BETWEEN wants its lower bound first")
         while True:
             order = self._order.get(pk)
             if order is None:
@@ -317,16 +318,16 @@ class MemoryTable(Table):
         if self.faults.before == number:
             raise Killed
         if self.faults.unavailable(number):
-            raise StoreUnavailable("injected")
+            raise StoreUnavailableError("injected")
         if versioned and self.faults.conflict(number):
-            raise Conflict({})
+            raise ConflictError({})
 
     def _written(self) -> None:
         number = self.writes - 1
         if self.faults.after == number:
             raise Killed
         if self.faults.lost(number):
-            raise StoreUnavailable("injected, after the write")
+            raise StoreUnavailableError("injected, after the write")
 
 
 def _place(action: Any) -> Item:
@@ -350,7 +351,7 @@ def _term_holds(term: str, item: Item, values: Item) -> bool:
         return (parsed[2] in item) != bool(parsed[1])
     parsed = re.fullmatch(r"(\w+) (=|<) (:\w+)", term)
     if parsed is None or parsed[1].upper() in _RESERVED:
-        raise Invalid(f"condition {term}")
+        raise InvalidRequestError(f"condition {term}")
     if parsed[1] not in item or item[parsed[1]].keys() != values[parsed[3]].keys():
         return False
     ((kind, found),) = item[parsed[1]].items()
@@ -362,11 +363,11 @@ def _term_holds(term: str, item: Item, values: Item) -> bool:
 
 def _updated(expression: str, key: Key, before: Item | None, values: Item) -> Item:
     if len(expression.encode()) > EXPRESSION_BYTES:
-        raise Invalid("an expression of more than 4 KB")
+        raise InvalidRequestError("an expression of more than 4 KB")
     item = dict(before) if before is not None else {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
     parsed = re.fullmatch(r"(?:SET (.+?))?(?:(?:^| )REMOVE (.+?))?(?:(?:^| )ADD (.+))?", expression)
     if parsed is None or not expression:
-        raise Invalid(f"update {expression}")
+        raise InvalidRequestError(f"update {expression}")
     named: list[str] = []
     for term in filter(None, (parsed[1] or "").split(", ")):
         name, _, value = term.partition(" = ")
@@ -381,9 +382,9 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
         item[name] = {"N": _number(plain(add(known, Decimal(_number(values[value]["N"])))))}
         named.append(name)
     if len(set(named)) < len(named) or any(not re.fullmatch(r"\w+", name) for name in named):
-        raise Invalid(f"update {expression}")
+        raise InvalidRequestError(f"update {expression}")
     if _RESERVED & {name.upper() for name in named}:
-        raise Invalid(f"a reserved word in {expression}")
+        raise InvalidRequestError(f"a reserved word in {expression}")
     return _whole(item)
 
 
@@ -391,17 +392,17 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
 def _number(text: str) -> str:
     """Give a number as the service keeps it."""
     if not _NUMBER.fullmatch(text):
-        raise Invalid(f"not a number: {text}")
+        raise InvalidRequestError(f"not a number: {text}")
     found = plain(Decimal(text))
     if len(found.replace(".", "").strip("-0")) > DIGITS:
-        raise Refused(f"a number of more than {DIGITS} digits: {text}")
+        raise WriteRefusedError(f"a number of more than {DIGITS} digits: {text}")
     return found
 
 
 def _value(name: str, value: dict[str, str]) -> dict[str, str]:
     ((kind, text),) = value.items()
     if kind not in {"S", "N"} or not isinstance(text, str):
-        raise Invalid(f"{name}: {value}")
+        raise InvalidRequestError(f"{name}: {value}")
     return {kind: _number(text) if kind == "N" else text}
 
 
@@ -413,9 +414,9 @@ def _whole(item: Item) -> Item:
     """Give an item of values that were checked, if the service takes them together."""
     _key_of(item)
     if ("due_pk" in item) != ("due_at" in item) or not item.get("due_at", {"S": "-"})["S"]:
-        raise Invalid("half a key of the index")
+        raise InvalidRequestError("half a key of the index")
     if _size(item) > ITEM_BYTES:
-        raise Refused(f"an item of {_size(item)} bytes")
+        raise WriteRefusedError(f"an item of {_size(item)} bytes")
     return item
 
 
@@ -440,7 +441,7 @@ def _key_of(item: Item) -> Key:
 
 def _check_key(key: Key) -> None:
     if not 0 < _bytes(key.pk) <= PARTITION_KEY_BYTES or not 0 < _bytes(key.sk) <= SORT_KEY_BYTES:
-        raise Invalid(f"key {key}")
+        raise InvalidRequestError(f"key {key}")
 
 
 def _row(item: Item) -> Row:

@@ -16,7 +16,7 @@ from typing import Any
 
 from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import Item, StoreUnavailable
+from meterstone.store.dynamodb.table import Item, StoreUnavailableError
 from meterstone.store.events.log import EventLog
 from meterstone.usage.arrival import Arrival, Outcome
 from meterstone.usage.instant import DAY
@@ -146,7 +146,7 @@ class Folding:
         begin = min(begin, shard.acknowledged)
         try:
             report = self.folds[container].fold(shard.records[begin:end], shard.id, now)
-        except StoreUnavailable:
+        except StoreUnavailableError:
             return None
         except Killed:
             self.folds[container] = StreamFold(self.table)

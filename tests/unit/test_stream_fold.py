@@ -19,7 +19,7 @@ from meterstone.store.counting.stream import StreamFold, StreamReport, shard_nam
 from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Refused, Row, Table
+from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.analytics import UsageQuery
@@ -529,7 +529,9 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     fold(folding, records_of(folding, usage), START + DAY)
     roll_usage = function("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
-    with pytest.raises(Refused, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"):
+    with pytest.raises(
+        WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"
+    ):
         roll_usage.handler({}, None)
     worth = {name: folding.world.days(external_subscription_id=f"ext {name}") for name in names}
     day = (parse_day(START + DAY), "usd", "level")

@@ -11,7 +11,7 @@ One file per kind, or a folder per kind with any number of files, in YAML (`.yam
     subscriptions.yaml
 
 Files of other types are left alone. The whole folder is read and checked before anything is done with it:
-`read_catalogue` gives the catalogue, or raises `Refused` with every problem of every file.
+`read_catalogue` gives the catalogue, or raises `InputRefusedError` with every problem of every file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from meterstone_cli.catalogue.assembly import Entry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
-from meterstone_cli.catalogue.document import SUFFIXES, Unreadable, Value, read_document
+from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
 from meterstone_cli.catalogue.models import (
     CustomerRecord,
     MeterRecord,
@@ -32,7 +32,7 @@ from meterstone_cli.catalogue.models import (
     Record,
     SubscriptionRecord,
 )
-from meterstone_cli.problem import Problem, Refused
+from meterstone_cli.problem import InputRefusedError, Problem
 
 KINDS: Mapping[str, type[Record]] = {
     "organization": OrganizationRecord,
@@ -71,14 +71,14 @@ class Places:
 
 
 def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
-    """Read and check a folder. Raises `Refused` with everything that is wrong in it."""
+    """Read and check a folder. Raises `InputRefusedError` with everything that is wrong in it."""
     problems: list[Problem] = []
     entries: list[Entry] = []
     for kind, file in _files(folder, problems):
         name = str(file.relative_to(folder))
         try:
             document = read_document(file)
-        except Unreadable as error:
+        except UnreadableFileError as error:
             problems.append(Problem(name, "", str(error)))
             continue
         entries += _records(kind, name, document, problems)
@@ -88,7 +88,7 @@ def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
         shown = problems[:MOST_PROBLEMS]
         if hidden > 0:
             shown.append(Problem("", "", f"and {hidden} more"))
-        raise Refused(shown)
+        raise InputRefusedError(shown)
     return catalogue, Places({(entry.kind, entry.key): (entry.file, entry.path) for entry in entries})
 
 

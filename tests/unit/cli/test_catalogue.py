@@ -11,7 +11,7 @@ from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.problem import Refused
+from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.usage_files import UsageEvent, read_usage
 
 SECOND = 1_000_000
@@ -63,7 +63,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def problems(folder: Path) -> list[str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputRefusedError) as refused:
         read_catalogue(folder)
     return [str(problem) for problem in refused.value.problems]
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from meterstone_cli.function import FunctionBusy, FunctionFailed
+from meterstone_cli.function import FunctionBusyError, FunctionFailedError
 from meterstone_cli.gateway import (
     BODY_LIMIT,
     HEADER_LIMIT,
     PAYLOAD_LIMIT,
     ROUTES,
     Gateway,
-    MalformedResponse,
+    MalformedResponseError,
     Request,
     gateway_response,
     http_response,
@@ -182,8 +182,8 @@ def test_limits(request_: Request, status: int) -> None:
     ("answer", "status"),
     [
         pytest.param({"statusCode": 204}, 204, id="no-body"),
-        pytest.param(FunctionFailed("it raised"), 502, id="failed"),
-        pytest.param(FunctionBusy("all the time"), 504, id="busy"),
+        pytest.param(FunctionFailedError("it raised"), 502, id="failed"),
+        pytest.param(FunctionBusyError("all the time"), 504, id="busy"),
         pytest.param("text", 502, id="text"),
         pytest.param([], 502, id="list"),
         pytest.param({"statusCode": "200"}, 502, id="status-text"),
@@ -243,7 +243,7 @@ def test_answered_body() -> None:
 
 
 def test_what_is_wrong_with_an_answer_is_said() -> None:
-    with pytest.raises(MalformedResponse, match="body is a dict"):
+    with pytest.raises(MalformedResponseError, match="body is a dict"):
         http_response({"statusCode": 200, "body": {}})
 
 

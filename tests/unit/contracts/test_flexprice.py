@@ -10,7 +10,7 @@ import pytest
 
 from meterstone.contracts import flexprice
 from meterstone.contracts.flexprice import UsageRequest
-from meterstone.contracts.message import Problem, Refused, Request
+from meterstone.contracts.message import Problem, Request, RequestRefusedError
 from meterstone.pricing import commitment
 from meterstone.pricing.commitment import Charge, Commitment
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
@@ -44,7 +44,7 @@ def parse(**fields: Any) -> UsageRequest:
 
 
 def refused(body: str | None, *, is_base64: bool = False) -> dict[str, Any]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         flexprice.parse(request(body, is_base64=is_base64))
     answer: dict[str, Any] = json.loads(caught.value.reply.body)
     assert answer["http_status_code"] == caught.value.reply.status

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meterstone.contracts import flexprice_events
-from meterstone.contracts.message import Problem, Refused, Request
+from meterstone.contracts.message import Problem, Request, RequestRefusedError
 from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import parse_instant
 
@@ -23,7 +23,7 @@ def parse(**fields: Any) -> Arrival:
 
 
 def details(**fields: Any) -> dict[str, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         parse(**fields)
     assert caught.value.reply.status == 400
     body = json.loads(caught.value.reply.body)
@@ -118,7 +118,7 @@ def test_whose_event_it_is() -> None:
 )
 def test_bodies_that_are_none(body: str | None) -> None:
     for parse_body in (flexprice_events.parse_event, flexprice_events.parse_bulk):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RequestRefusedError) as caught:
             parse_body(request(body), NOW)
         answer = json.loads(caught.value.reply.body)
         assert (caught.value.reply.status, answer["code"]) == (400, "validation_error")
@@ -137,7 +137,7 @@ def test_bodies_that_are_none(body: str | None) -> None:
     ],
 )
 def test_bulks_that_are_none(events: object, fields: set[str]) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         flexprice_events.parse_bulk(request(json.dumps({"events": events})), NOW)
     assert json.loads(caught.value.reply.body)["details"].keys() == fields
 

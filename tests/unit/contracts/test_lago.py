@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meterstone.contracts import lago
-from meterstone.contracts.message import Problem, Refused, Request
+from meterstone.contracts.message import Problem, Request, RequestRefusedError
 from meterstone.usage.analytics import DayUsage, UsageQuery
 from meterstone.usage.calendar import Granularity
 
@@ -40,7 +40,7 @@ def parse(**parameters: str | Sequence[str]) -> UsageQuery:
 
 
 def faults(parameters: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefusedError) as refused:
         lago.parse(request(parameters), TODAY.toordinal())
     assert refused.value.reply.status == 422
     body = json.loads(refused.value.reply.body)
@@ -218,7 +218,7 @@ def test_single_valued_parameters_do_without_the_others() -> None:
         "path": "/",
         "queryStringParameters": {"currency": "EUR", "plan_code": None},
     }
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefusedError) as refused:
         lago.parse(Request.of(event), TODAY.toordinal())
     assert json.loads(refused.value.reply.body)["error_details"] == {"plan_code": ["value_is_mandatory"]}
 
@@ -317,7 +317,7 @@ def test_an_answer_over_5_mb_is_refused_before_all_is_read() -> None:
             read += 1
             yield day("2023-11-01", "1", 1, code=f"metric-{read}")
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefusedError) as refused:
         lago.answer(ORGANIZATION, DEFAULT, endless(), frozenset())
     assert json.loads(refused.value.reply.body)["error_details"] == {"from_date": ["answer_is_too_large"]}
     assert read < 25_000
@@ -331,7 +331,7 @@ def test_an_answer_of_long_codes_is_refused_by_its_bytes(letter: str) -> None:
     row = len(lago.answer(ORGANIZATION, DEFAULT, codes(10), frozenset()).body.encode()) // 10
     fits = lago.answer(ORGANIZATION, DEFAULT, codes(4_900_000 // row), frozenset())
     assert 4_800_000 < len(fits.body.encode()) < 5_000_000
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefusedError):
         lago.answer(ORGANIZATION, DEFAULT, codes(5_100_000 // row), frozenset())
 
 

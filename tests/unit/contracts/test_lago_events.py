@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meterstone.contracts import lago_events
-from meterstone.contracts.message import Refused, Request
+from meterstone.contracts.message import Request, RequestRefusedError
 from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.instant import parse_instant
 
@@ -24,7 +24,7 @@ def parse(**fields: Any) -> Arrival:
 
 
 def refused(body: str | None, *, is_base64: bool = False) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         lago_events.parse_event(request(body, is_base64=is_base64), NOW)
     return caught.value.reply.status, json.loads(caught.value.reply.body)
 
@@ -216,7 +216,7 @@ def parse_batch(events: object) -> dict[int, Arrival]:
     ],
 )
 def test_batches_that_are_none(events: object, answer: object) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         parse_batch(events)
     assert caught.value.reply.status == 422
     assert json.loads(caught.value.reply.body)["error_details"] == answer

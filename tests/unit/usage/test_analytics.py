@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.usage import analytics
-from meterstone.usage.analytics import AnswerTooLarge, DayUsage, UsageRow, rows
+from meterstone.usage.analytics import AnswerTooLargeError, DayUsage, UsageRow, rows
 from meterstone.usage.calendar import Granularity
 
 
@@ -127,7 +127,7 @@ def test_units_stay_exact() -> None:
 
 def test_as_many_rows_as_allowed_are_no_error() -> None:
     assert len(rows(DAYS, Granularity.DAILY, frozenset(), 4)) == 4
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(AnswerTooLargeError):
         rows(DAYS, Granularity.DAILY, frozenset(), 3)
 
 

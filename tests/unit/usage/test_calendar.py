@@ -10,7 +10,7 @@ from meterstone.usage.calendar import (
     LAST_DAY,
     BucketSize,
     Granularity,
-    UnknownZone,
+    UnknownZoneError,
     bucket_bounds,
     bucket_starts,
     granularity_bounds,
@@ -266,7 +266,7 @@ def test_instant_as_local_time(name: str, instant: str, local: str) -> None:
     ],
 )
 def test_unknown_zone(name: str) -> None:
-    with pytest.raises(UnknownZone):
+    with pytest.raises(UnknownZoneError):
         zone(name)
 
 

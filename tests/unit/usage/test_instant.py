@@ -8,7 +8,7 @@ from meterstone.usage.instant import (
     HOUR,
     SECOND,
     ZERO_TIME,
-    InvalidInstant,
+    InvalidInstantError,
     format_instant,
     key_instant,
     parse_instant,
@@ -93,7 +93,7 @@ def test_text_is_an_instant(text: str, instant: int) -> None:
     ],
 )
 def test_text_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInstant):
+    with pytest.raises(InvalidInstantError):
         parse_instant(text)
 
 
@@ -144,5 +144,5 @@ def test_no_key_outside_time(instant: int) -> None:
     ids=["no fraction", "an offset", "seven digits", "no such day"],
 )
 def test_key_is_read_strictly(text: str) -> None:
-    with pytest.raises(InvalidInstant):
+    with pytest.raises(InvalidInstantError):
         parse_key_instant(text)

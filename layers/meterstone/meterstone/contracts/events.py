@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from meterstone.contracts.message import Refused, Reply, Request
-from meterstone.usage.arrival import Inadmissible, Receipt, decode, escapes
+from meterstone.contracts.message import Reply, Request, RequestRefusedError
+from meterstone.usage.arrival import InadmissibleError, Receipt, decode, escapes
 
 UNMATCHED: Final = "x-meterstone-unmatched"
 """What is unknown, by the event's place in the request: `0=subscription, 3=subscription+code`."""
@@ -18,17 +18,17 @@ _LISTED: Final = 50
 def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict[str, Any], bool]:
     """Decode the body, a JSON object; tell whether its text could hold halves of surrogate pairs.
 
-    Raises `Refused` with what ``refusal`` makes of the reason.
+    Raises `RequestRefusedError` with what ``refusal`` makes of the reason.
     """
     try:
         text = request.body()
         body = decode(text)
-    except Inadmissible as error:
-        raise Refused(refusal(f"the body {error}")) from error
+    except InadmissibleError as error:
+        raise RequestRefusedError(refusal(f"the body {error}")) from error
     except ValueError as error:
-        raise Refused(refusal("the body is not text")) from error
+        raise RequestRefusedError(refusal("the body is not text")) from error
     if not isinstance(body, dict):
-        raise Refused(refusal("the body is not a JSON object"))
+        raise RequestRefusedError(refusal("the body is not a JSON object"))
     return body, escapes(text)
 
 

@@ -23,9 +23,9 @@ from meterstone.contracts.message import (
     LONGEST_ID,
     RETRY_AFTER,
     Problem,
-    Refused,
     Reply,
     Request,
+    RequestRefusedError,
     is_text,
     number,
     possible_key,
@@ -33,7 +33,7 @@ from meterstone.contracts.message import (
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
-from meterstone.usage.instant import ZERO_TIME, InvalidInstant, format_instant, parse_instant
+from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
 
@@ -94,7 +94,8 @@ def api_key(request: Request) -> str | None:
 def parse(request: Request) -> UsageRequest:
     """Read the body; fields that are not the contract's are ignored.
 
-    Raises `Refused`: 400 that names every bad field at once, or 404 for an id that no subscription can have.
+    Raises `RequestRefusedError`: 400 that names every bad field at once, or 404 for an id that no subscription
+    can have.
     """
     fields = _object(request)
     faults: dict[str, str] = {}
@@ -109,7 +110,7 @@ def parse(request: Request) -> UsageRequest:
     if faults:
         _refuse_fields(faults)
     if len(subscription_id) > LONGEST_ID:
-        raise Refused(refuse(Problem.NOT_FOUND))
+        raise RequestRefusedError(refuse(Problem.NOT_FOUND))
     return UsageRequest(subscription_id, start, end, lifetime is True)
 
 
@@ -179,11 +180,11 @@ def error(
 def _refuse_fields(faults: Mapping[str, str]) -> Never:
     message = "; ".join(f"{name} {reason}" for name, reason in faults.items())
     details = {name: {"reason": reason} for name, reason in faults.items()}
-    raise Refused(error(400, "validation_error", f"Invalid request: {message}.", details))
+    raise RequestRefusedError(error(400, "validation_error", f"Invalid request: {message}.", details))
 
 
 def _refuse_body(reason: str) -> Never:
-    raise Refused(error(400, "validation_error", f"Invalid request: the body {reason}."))
+    raise RequestRefusedError(error(400, "validation_error", f"Invalid request: the body {reason}."))
 
 
 def _object(request: Request) -> dict[str, Any]:
@@ -243,7 +244,7 @@ def _instant(name: str, fields: Mapping[str, Any], faults: dict[str, str]) -> in
     if isinstance(value, str):
         try:
             instant = parse_instant(value)
-        except InvalidInstant:
+        except InvalidInstantError:
             pass
         else:
             return None if instant == ZERO_TIME else instant

@@ -20,18 +20,18 @@ from uuid import uuid4
 
 from meterstone.contracts import flexprice
 from meterstone.contracts.events import read_object, unmatched_headers
-from meterstone.contracts.message import RETRY_AFTER, Problem, Refused, Reply, Request
+from meterstone.contracts.message import RETRY_AFTER, Problem, Reply, Request, RequestRefusedError
 from meterstone.usage.arrival import (
     Arrival,
-    Inadmissible,
+    InadmissibleError,
     Outcome,
     Receipt,
     Subject,
-    TooFarAhead,
+    TooFarAheadError,
     checked_properties,
 )
 from meterstone.usage.identifier import checked_id, refuse_control
-from meterstone.usage.instant import ZERO_TIME, InvalidInstant, parse_instant
+from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, parse_instant
 from meterstone.usage.meter import Event, Property
 
 MOST_EVENTS: Final = 1000
@@ -68,7 +68,7 @@ class Bulk:
     made: Mapping[int, str]
 
 
-class _Faulty(ValueError):  # noqa: N818 - an event that is none, on its way to its reader
+class _EventFaultError(ValueError):
     def __init__(self, faults: Faults) -> None:
         super().__init__("; ".join(f"{name} {reason}" for name, reason in faults.items()))
         self.faults = faults
@@ -80,37 +80,40 @@ def made_id() -> str:
 
 
 def parse_event(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Arrival:
-    """Read the body of one event. Raises `Refused` (400) that names every bad field at once."""
+    """Read the body of one event. Raises `RequestRefusedError` (400) that names every bad field at once."""
     body, escaped = read_object(request, _invalid)
     try:
         return _arrival(body, now, new_id, escaped=escaped)
-    except _Faulty as error:
-        raise Refused(_invalid(str(error), error.faults)) from error
+    except _EventFaultError as error:
+        raise RequestRefusedError(_invalid(str(error), error.faults)) from error
 
 
 def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Bulk:
-    """Read the body of a bulk. Raises `Refused` (400) if it has no events, too many, or none that can be read."""
+    """Read the body of a bulk.
+
+    Raises `RequestRefusedError` (400) if it has no events, too many, or none that can be read.
+    """
     body, escaped = read_object(request, _invalid)
     events = body.get("events")
     if not isinstance(events, list):
-        raise Refused(_invalid("events is required, a list", {"events": "is required, a list"}))
+        raise RequestRefusedError(_invalid("events is required, a list", {"events": "is required, a list"}))
     if not 1 <= len(events) <= MOST_EVENTS:
         reason = f"must have 1 to {MOST_EVENTS} events"
-        raise Refused(_invalid(f"events {reason}", {"events": reason}))
+        raise RequestRefusedError(_invalid(f"events {reason}", {"events": reason}))
     arrivals: dict[int, Arrival] = {}
     rejected: dict[int, str] = {}
     made: dict[int, str] = {}
     for place, event in enumerate(events):
         try:
             arrival = arrivals[place] = _arrival(event, now, new_id, escaped=escaped)
-        except _Faulty as error:
+        except _EventFaultError as error:
             rejected[place] = str(error)
         else:
             if not event.get("event_id"):  # It can only be a text here.
                 made[place] = arrival.event.id
     if not arrivals:
         details = {str(place): reason for place, reason in rejected.items()}
-        raise Refused(_invalid("no event of it can be read", details))
+        raise RequestRefusedError(_invalid("no event of it can be read", details))
     return Bulk(arrivals, rejected, made)
 
 
@@ -161,7 +164,7 @@ def _summary(counts: Mapping[str, int], names: Sequence[str]) -> str:
 
 def _arrival(fields: object, now: int, new_id: Callable[[], str], *, escaped: bool) -> Arrival:
     if not isinstance(fields, dict):
-        raise _Faulty({"event": "must be an object"})
+        raise _EventFaultError({"event": "must be an object"})
     faults: Faults = {}
     name = _id("event_name", fields, faults)
     customer = _id("external_customer_id", fields, faults)
@@ -171,17 +174,17 @@ def _arrival(fields: object, now: int, new_id: Callable[[], str], *, escaped: bo
     properties: dict[str, Property] = {}
     try:
         properties = checked_properties(fields.get("properties"), escaped=escaped)
-    except Inadmissible as error:
+    except InadmissibleError as error:
         faults["properties"] = f"cannot be taken: {error}"
     if not faults:
         event = Event(event_id, name, now if at is None else at, properties)
         try:
             return Arrival.of(Subject.customer(customer), event, now, notes, dated=at is not None)
-        except TooFarAhead as error:
+        except TooFarAheadError as error:
             faults["timestamp"] = str(error)
-        except Inadmissible as error:
+        except InadmissibleError as error:
             faults["properties"] = f"cannot be taken: {error}"
-    raise _Faulty(faults)
+    raise _EventFaultError(faults)
 
 
 def _id(name: str, fields: Mapping[str, Any], faults: Faults) -> str:
@@ -204,7 +207,7 @@ def _timestamp(value: object, faults: Faults) -> int | None:
     if isinstance(value, str):
         try:
             at = parse_instant(value)
-        except InvalidInstant:
+        except InvalidInstantError:
             pass
         else:
             return None if at == ZERO_TIME else at

@@ -20,16 +20,16 @@ from meterstone.contracts.message import (
     LONGEST_ID,
     RETRY_AFTER,
     Problem,
-    Refused,
     Reply,
     Request,
+    RequestRefusedError,
     is_text,
     possible_key,
 )
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import plain
 from meterstone.usage.analytics import (
-    AnswerTooLarge,
+    AnswerTooLargeError,
     DayUsage,
     UsageQuery,
     default_from_day,
@@ -100,7 +100,7 @@ class UsageObject(msgspec.Struct, frozen=True, gc=False):
     is_billable_metric_deleted: bool
 
 
-class _Fault(ValueError):  # noqa: N818 - a bad value, on its way to `parse`
+class _ValueFaultError(ValueError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
@@ -118,7 +118,7 @@ def api_key(request: Request) -> str | None:
 def parse(request: Request, today: int) -> UsageQuery:
     """Read the query parameters. `today` is the organization's present day, the default of `to_date`.
 
-    Unknown parameters are ignored. Raises `Refused` (422) that names every bad parameter at once.
+    Unknown parameters are ignored. Raises `RequestRefusedError` (422) that names every bad parameter at once.
     """
     faults = _repeated(request.parameters)
 
@@ -127,7 +127,7 @@ def parse(request: Request, today: int) -> UsageQuery:
             return None
         try:
             return reader(request.parameters[name][0])
-        except _Fault as fault:
+        except _ValueFaultError as fault:
             faults[name] = fault.code
             return None
 
@@ -153,7 +153,7 @@ def parse(request: Request, today: int) -> UsageQuery:
         elif query.to_day > last_to_day(granularity, query.from_day):
             faults["from_date"] = OUT_OF_RANGE
     if faults:
-        raise Refused(_validation_errors(faults))
+        raise RequestRefusedError(_validation_errors(faults))
     return query
 
 
@@ -162,12 +162,12 @@ def answer(
 ) -> Reply:
     """Write the days of usage as the answer to a query.
 
-    Raises `Refused` (422) if it would be over 5 MB; the days are not read to their end then.
+    Raises `RequestRefusedError` (422) if it would be over 5 MB; the days are not read to their end then.
     """
     try:
         found = rows(days, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
-    except AnswerTooLarge:
-        raise Refused(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
+    except AnswerTooLargeError:
+        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
     dates: dict[int, str] = {}
     usages = [
         UsageObject(
@@ -184,7 +184,7 @@ def answer(
     ]
     reply = Reply.of(200, {"usages": usages})
     if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
-        raise Refused(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
+        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
     return reply
 
 
@@ -232,7 +232,7 @@ def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
 
 def _granularity(text: str) -> Granularity:
     if _given(text) not in Granularity:
-        raise _Fault(INVALID)
+        raise _ValueFaultError(INVALID)
     return Granularity(text)
 
 
@@ -242,45 +242,45 @@ def _day(text: str) -> int:
             return date.fromisoformat(text).toordinal()
     except ValueError:
         pass  # No such day, and no year 0.
-    raise _Fault(INVALID_DATE)
+    raise _ValueFaultError(INVALID_DATE)
 
 
 def _currency(text: str) -> str:
     if not is_currency(_given(text)):
-        raise _Fault(INVALID)
+        raise _ValueFaultError(INVALID)
     return text.lower()
 
 
 def _customer_type(text: str) -> str:
     if _given(text) not in CUSTOMER_TYPES:
-        raise _Fault(INVALID)
+        raise _ValueFaultError(INVALID)
     return text
 
 
 def _country(text: str) -> str:
     # Beyond ASCII, upper() would make our letters out of others.
     if not _given(text).isascii() or text.upper() not in COUNTRIES:
-        raise _Fault(INVALID_COUNTRY)
+        raise _ValueFaultError(INVALID_COUNTRY)
     return text.upper()
 
 
 def _boolean(text: str) -> bool:
     if _given(text) not in _BOOLEANS:
-        raise _Fault(INVALID)
+        raise _ValueFaultError(INVALID)
     return _BOOLEANS[text]
 
 
 def _id(text: str) -> str:
     if len(_given(text)) > LONGEST_ID:
-        raise _Fault(TOO_LONG)
+        raise _ValueFaultError(TOO_LONG)
     if not is_text(text):
-        raise _Fault(INVALID)
+        raise _ValueFaultError(INVALID)
     return text
 
 
 def _given(text: str) -> str:
     if not text:
-        raise _Fault(MISSING)
+        raise _ValueFaultError(MISSING)
     return text
 
 

@@ -23,16 +23,16 @@ import msgspec
 
 from meterstone.contracts import lago
 from meterstone.contracts.events import read_object, unmatched_headers
-from meterstone.contracts.message import Problem, Refused, Reply, Request
+from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.pricing.errors import NumberError
 from meterstone.pricing.money import number, plain
 from meterstone.usage.arrival import (
     Arrival,
-    Inadmissible,
+    InadmissibleError,
     Outcome,
     Receipt,
     Subject,
-    TooFarAhead,
+    TooFarAheadError,
     checked_properties,
     instant_of_seconds,
 )
@@ -78,7 +78,7 @@ class EventObject(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
 
 
-class _Faulty(ValueError):  # noqa: N818 - an event that is none, on its way to its reader
+class _EventFaultError(ValueError):
     def __init__(self, faults: Faults) -> None:
         super().__init__(f"faults of {', '.join(faults)}")
         self.faults = faults
@@ -87,43 +87,44 @@ class _Faulty(ValueError):  # noqa: N818 - an event that is none, on its way to 
 def parse_event(request: Request, now: int) -> Arrival:
     """Read the body of one event.
 
-    Raises `Refused`: 400 for a body that is none, 422 that names every bad field at once.
+    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field at once.
     """
     body, escaped = read_object(request, _bad_request)
     event = body.get("event")
     if not isinstance(event, dict) or not event:
         # Rails calls a parameter missing that is empty, too.
-        raise Refused(_bad_request("param is missing or the value is empty: event"))
+        raise RequestRefusedError(_bad_request("param is missing or the value is empty: event"))
     try:
         return _arrival(event, now, escaped=escaped)
-    except _Faulty as error:
-        raise Refused(_unprocessable(error.faults)) from error
+    except _EventFaultError as error:
+        raise RequestRefusedError(_unprocessable(error.faults)) from error
 
 
 def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
     """Read the body of a batch: its events by their places.
 
-    Raises `Refused`: 400 for a body that is none, 422 that names every bad field of every event at once.
+    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field of every event at
+    once.
     """
     body, escaped = read_object(request, _bad_request)
     events = body.get("events")
     if events is None or events == []:
-        raise Refused(_unprocessable({"events": [NO_EVENTS]}))
+        raise RequestRefusedError(_unprocessable({"events": [NO_EVENTS]}))
     if not isinstance(events, list):
-        raise Refused(_unprocessable({"events": [lago.INVALID]}))
+        raise RequestRefusedError(_unprocessable({"events": [lago.INVALID]}))
     if len(events) > MOST_EVENTS:
-        raise Refused(_unprocessable({"events": [TOO_MANY_EVENTS]}))
+        raise RequestRefusedError(_unprocessable({"events": [TOO_MANY_EVENTS]}))
     arrivals: dict[int, Arrival] = {}
     faults: dict[str, Faults] = {}
     for place, event in enumerate(events):
         try:
             arrivals[place] = _arrival(event, now, escaped=escaped)
-        except _Faulty as error:
+        except _EventFaultError as error:
             faults[str(place)] = error.faults
     if faults:
-        raise Refused(_unprocessable(faults))
+        raise RequestRefusedError(_unprocessable(faults))
     if sum(len(arrival.content.encode()) for arrival in arrivals.values()) > LARGEST_BATCH:
-        raise Refused(_unprocessable({"events": [lago.TOO_LONG]}))
+        raise RequestRefusedError(_unprocessable({"events": [lago.TOO_LONG]}))
     return arrivals
 
 
@@ -159,7 +160,7 @@ _FAULTS: Final = {Outcome.DUPLICATE: ALREADY_EXISTS, Outcome.CONFLICT: CONFLICT}
 
 def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
     if not isinstance(fields, dict):
-        raise _Faulty({"event": [lago.INVALID]})
+        raise _EventFaultError({"event": [lago.INVALID]})
     faults: Faults = {}
     transaction_id = _id("transaction_id", fields, faults)
     code = _id("code", fields, faults)
@@ -169,17 +170,17 @@ def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
     properties: dict[str, Property] = {}
     try:
         properties = checked_properties(fields.get("properties"), escaped=escaped)
-    except Inadmissible:
+    except InadmissibleError:
         faults["properties"] = [lago.INVALID]
     if not faults:
         event = Event(transaction_id, code, now if at is None else at, properties)
         try:
             return Arrival.of(Subject.subscription(subscription), event, now, notes, dated=at is not None)
-        except TooFarAhead:
+        except TooFarAheadError:
             faults["timestamp"] = [lago.OUT_OF_RANGE]
-        except Inadmissible:
+        except InadmissibleError:
             faults["properties"] = [lago.TOO_LONG]
-    raise _Faulty(faults)
+    raise _EventFaultError(faults)
 
 
 def _id(name: str, fields: Mapping[str, Any], faults: Faults) -> str:
@@ -202,7 +203,7 @@ def _timestamp(value: object, faults: Faults) -> int | None:
     if value is not None:
         try:
             return instant_of_seconds(value)
-        except (Inadmissible, NumberError):
+        except (InadmissibleError, NumberError):
             faults["timestamp"] = [INVALID_FORMAT]
     return None
 

@@ -47,7 +47,7 @@ class Reply:
         return cls(status, _encoder.encode(body).decode(), headers or {})
 
 
-class Refused(Exception):  # noqa: N818 - it reads as what happened to the request
+class RequestRefusedError(Exception):
     """A request that a contract refuses, with the reply to it in the contract's own shape."""
 
     def __init__(self, reply: Reply) -> None:

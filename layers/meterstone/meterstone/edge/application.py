@@ -15,7 +15,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
-from meterstone.contracts.message import Contract, Problem, Refused, Reply, Request
+from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
@@ -85,7 +85,7 @@ class Application[A: Account]:
         self._contracts: dict[str, Contract] = {}
         self._resolver = APIGatewayRestResolver()
         self._resolver.not_found(self._unrouted)
-        self._resolver.exception_handler(Refused)(self._refused)
+        self._resolver.exception_handler(RequestRefusedError)(self._refused)
         self._resolver.exception_handler(list(problems))(self._failed)
         # Where in this file the one line is written says nothing.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
@@ -154,7 +154,7 @@ class Application[A: Account]:
         body = "" if event.http_method.upper() == "HEAD" else reply.body
         return _response(Reply(reply.status, body, {"Allow": ", ".join(methods)}))
 
-    def _refused(self, refused: Refused) -> Response[str]:
+    def _refused(self, refused: RequestRefusedError) -> Response[str]:
         return _response(refused.reply)
 
     def _failed(self, error: Exception) -> Response[str]:

@@ -4,9 +4,9 @@ Errors:
 
     PricingError (a ValueError)
     ├── NumberError
-    │   ├── NotANumber
-    │   └── NumberOutOfRange
-    └── UnknownCurrency
+    │   ├── NotANumberError
+    │   └── NumberOutOfRangeError
+    └── UnknownCurrencyError
 
 Modules: `money` (exact arithmetic, rounding, text), `currency`, `price` (what a catalogue says), `cost` (what
 a quantity costs, with a file per billing model), `lines` (why it costs that), `commitment` (what is overage).

@@ -89,7 +89,7 @@ def apply[Key: Hashable](
 ) -> Settlement[Key]:
     """Let charges consume a commitment in their order. Without an active one they stay as they are.
 
-    Raises `UnknownCurrency` for a currency in which rows cannot be rounded.
+    Raises `UnknownCurrencyError` for a currency in which rows cannot be rounded.
 
     >>> price = Price("p", "usd", BillingModel.FLAT_FEE, amount=Decimal(30))
     >>> settlement = apply(

@@ -1,6 +1,6 @@
 """Currencies: decimals by ISO 4217, symbols as Flexprice prints them. Codes are taken in any case."""
 
-from meterstone.pricing.errors import UnknownCurrency
+from meterstone.pricing.errors import UnknownCurrencyError
 from meterstone.pricing.iso4217 import CURRENT, WITHDRAWN
 
 _WITHDRAWN_PRECISION = 2
@@ -52,14 +52,14 @@ _SYMBOLS = {
 def precision(code: str) -> int:
     """How many decimals the currency's amounts have: JPY 0, USD 2, KWD 3, CLF 4.
 
-    Raises `UnknownCurrency` for a code to which ISO 4217 gives no minor unit. Withdrawn codes have two.
+    Raises `UnknownCurrencyError` for a code to which ISO 4217 gives no minor unit. Withdrawn codes have two.
 
     >>> precision("usd"), precision("JPY")
     (2, 0)
     """
     decimals = _PRECISION.get(_upper(code))
     if decimals is None:
-        raise UnknownCurrency(f"not an ISO 4217 currency: {code[:8]!r}")
+        raise UnknownCurrencyError(f"not an ISO 4217 currency: {code[:8]!r}")
     return decimals
 
 

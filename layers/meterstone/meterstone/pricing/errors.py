@@ -15,19 +15,19 @@ class NumberError(PricingError):
     code = "invalid_number"
 
 
-class NotANumber(NumberError):  # noqa: N818 - it reads as what the value is
+class NotANumberError(NumberError):
     """Neither an integer, nor a finite decimal, nor text of the form `-12.5`."""
 
     code = "not_a_number"
 
 
-class NumberOutOfRange(NumberError):  # noqa: N818 - it reads as what the value is
+class NumberOutOfRangeError(NumberError):
     """A number with more than 15 integer or more than 15 decimal digits."""
 
     code = "number_out_of_range"
 
 
-class UnknownCurrency(PricingError):  # noqa: N818 - it reads as what the value is
+class UnknownCurrencyError(PricingError):
     """A code that is no ISO 4217 currency with a minor unit."""
 
     code = "unknown_currency"

@@ -21,7 +21,7 @@ from decimal import (
 )
 
 from meterstone.pricing.currency import is_currency, precision, symbol
-from meterstone.pricing.errors import NotANumber, NumberOutOfRange
+from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
 
 ZERO = Decimal(0)
 
@@ -122,14 +122,15 @@ def number(value: object) -> Decimal:
 
     Taken are integers, finite decimals, and text of ASCII digits such as `-12.5`, if the value has at most 15
     integer and 15 decimal digits (zeros that do not matter are not counted). The result has no exponent above
-    0 and zero has no sign. Raises `NumberOutOfRange`, and `NotANumber` for anything else: floats, booleans.
+    0 and zero has no sign. Raises `NumberOutOfRangeError`, and `NotANumberError` for anything else: floats,
+    booleans.
 
     >>> number("12.50"), number(Decimal("1E+3"))
     (Decimal('12.50'), Decimal('1000'))
     """
     match value:
         case bool():
-            raise NotANumber("a boolean is not a number")
+            raise NotANumberError("a boolean is not a number")
         case str():
             if not _SHORT_NUMBER.fullmatch(value):
                 return _unusual(_parsed(value))
@@ -140,10 +141,10 @@ def number(value: object) -> Decimal:
             decimal = value
         case int():
             if not -_LIMIT < value < _LIMIT:
-                raise NumberOutOfRange(_OUT_OF_RANGE)
+                raise NumberOutOfRangeError(_OUT_OF_RANGE)
             return Decimal(value)
         case _:
-            raise NotANumber(_NOT_A_NUMBER)
+            raise NotANumberError(_NOT_A_NUMBER)
     return decimal or ZERO
 
 
@@ -153,23 +154,23 @@ _OUT_OF_RANGE = f"a number has at most {_DIGITS} integer and {_DIGITS} decimal d
 
 def _parsed(text: str) -> Decimal:
     if not _PLAIN_NUMBER.fullmatch(text):
-        raise NotANumber(_NOT_A_NUMBER)
+        raise NotANumberError(_NOT_A_NUMBER)
     return Decimal(text)
 
 
 def _unusual(value: Decimal) -> Decimal:
     """Bring a number that is not written in 15 and 15 digits into that form, if its value allows it."""
     if not value.is_finite():
-        raise NotANumber(_NOT_A_NUMBER)
+        raise NotANumberError(_NOT_A_NUMBER)
     if not value:
         return ZERO
     # The exponent is looked at first: writing out 1E+999999 would take a megabyte.
     if value.adjusted() >= _DIGITS:
-        raise NumberOutOfRange(_OUT_OF_RANGE)
+        raise NumberOutOfRangeError(_OUT_OF_RANGE)
     try:
         fixed = value.quantize(_FINEST, context=CONTEXT)
     except Inexact:
-        raise NumberOutOfRange(_OUT_OF_RANGE) from None
+        raise NumberOutOfRangeError(_OUT_OF_RANGE) from None
     return Decimal(plain(fixed))
 
 

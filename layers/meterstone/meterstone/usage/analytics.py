@@ -20,7 +20,7 @@ from meterstone.usage.calendar import (
 )
 
 
-class AnswerTooLarge(Exception):  # noqa: N818 - it reads as what the answer is
+class AnswerTooLargeError(Exception):
     """The usage asked for makes more rows than an answer may hold."""
 
 
@@ -123,7 +123,7 @@ def rows(
 ) -> list[UsageRow]:
     """Add days up to one row per bucket, currency and code, ordered so; rows of nothing are left out.
 
-    Raises `AnswerTooLarge` as soon as there are more than `most_rows`, before the rest of the days is read.
+    Raises `AnswerTooLargeError` as soon as there are more than `most_rows`, before the rest of the days is read.
     """
     sums: dict[tuple[int, str, str], tuple[Decimal, int]] = {}
     starts: dict[int, int] = {}
@@ -137,7 +137,7 @@ def rows(
         known = sums.get(row)
         if known is None:
             if len(sums) == most_rows:
-                raise AnswerTooLarge(f"more than {most_rows} rows")
+                raise AnswerTooLargeError(f"more than {most_rows} rows")
             sums[row] = (usage.units, usage.amount_cents)
         else:
             sums[row] = (add(known[0], usage.units), known[1] + usage.amount_cents)

@@ -35,11 +35,11 @@ _FLAT = frozenset({str, int, bool, Decimal, type(None)})
 _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 
 
-class Inadmissible(ValueError):  # noqa: N818 - it reads as what the value is
+class InadmissibleError(ValueError):
     """What is not let in; the message says why."""
 
 
-class TooFarAhead(Inadmissible):
+class TooFarAheadError(InadmissibleError):
     """The event's time is more than `AHEAD` after the clock's."""
 
 
@@ -87,12 +87,12 @@ class Arrival:
     def of(
         cls, subject: Subject, event: Event, now: int, notes: Mapping[str, str], *, dated: bool
     ) -> "Arrival":
-        """Take an event in. Raises `TooFarAhead`, and `Inadmissible` if it is too large."""
+        """Take an event in. Raises `TooFarAheadError`, and `InadmissibleError` if it is too large."""
         if event.at > now + AHEAD:
-            raise TooFarAhead("is more than 5 minutes ahead of the clock")
+            raise TooFarAheadError("is more than 5 minutes ahead of the clock")
         text = content(event, dated=dated)
         if too_large(text):
-            raise Inadmissible(f"has more than {LARGEST_EVENT} bytes")
+            raise InadmissibleError(f"has more than {LARGEST_EVENT} bytes")
         return cls(subject, event, text, now, dated, notes)
 
 
@@ -137,14 +137,17 @@ def too_large(text: str) -> bool:
 
 
 def decode(text: str) -> Any:
-    """Read JSON: numbers are `int`, `Decimal` or `Unusable`. Raises `Inadmissible`, also for a repeated key."""
+    """Read JSON: numbers are `int`, `Decimal` or `Unusable`.
+
+    Raises `InadmissibleError`, also for a repeated key.
+    """
     try:
         return _decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise Inadmissible(f"is not JSON: {error.msg} ({line}column {error.colno})") from error
+        raise InadmissibleError(f"is not JSON: {error.msg} ({line}column {error.colno})") from error
     except RecursionError:
-        raise Inadmissible("is nested too deeply") from None
+        raise InadmissibleError("is nested too deeply") from None
 
 
 def escapes(text: str) -> bool:
@@ -153,11 +156,11 @@ def escapes(text: str) -> bool:
 
 
 def checked_properties(value: object, *, escaped: bool) -> dict[str, Property]:
-    """Give an event's properties; null is none. ``escaped`` is what `escapes` said. Raises `Inadmissible`."""
+    """Give an event's properties; null is none. ``escaped`` is what `escapes` said. Raises `InadmissibleError`."""
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Inadmissible("properties must be an object")
+        raise InadmissibleError("properties must be an object")
     for inner in value.values():
         if type(inner) not in _FLAT:
             _check(inner, DEEPEST)
@@ -173,7 +176,7 @@ def check_text(value: object) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise Inadmissible("holds half of a surrogate pair, which is no text") from None
+                raise InadmissibleError("holds half of a surrogate pair, which is no text") from None
         case list():
             for inner in value:
                 check_text(inner)
@@ -188,26 +191,26 @@ def check_text(value: object) -> None:
 def instant_of_seconds(value: object) -> int:
     """Read an instant from seconds since the Unix epoch, a number or its text, to the microsecond.
 
-    Raises `Inadmissible`, and `NotANumber` for text that is no number.
+    Raises `InadmissibleError`, and `NotANumberError` for text that is no number.
 
     >>> instant_of_seconds("1.5000009"), instant_of_seconds(-1)
     (1500000, -1000000)
     """
     if isinstance(value, Unusable):
-        raise Inadmissible(value.reason)
+        raise InadmissibleError(value.reason)
     at = floor(number(value).scaleb(6, CONTEXT))
     if not ZERO_TIME <= at < END_OF_TIME:
-        raise Inadmissible("outside the years 1 to 9999")
+        raise InadmissibleError("outside the years 1 to 9999")
     return at
 
 
 def _check(value: object, depth: int) -> None:
     match value:
         case Unusable():
-            raise Inadmissible(value.reason)
+            raise InadmissibleError(value.reason)
         case list() | dict():
             if depth == 0:
-                raise Inadmissible("properties are nested too deeply")
+                raise InadmissibleError("properties are nested too deeply")
             for inner in value if isinstance(value, list) else value.values():
                 _check(inner, depth - 1)
         case _:
@@ -231,14 +234,14 @@ def _decimal(text: str) -> Decimal | Unusable:
 
 
 def _constant(text: str) -> NoReturn:
-    raise Inadmissible(f"{text} is not a number of the form -12.5")
+    raise InadmissibleError(f"{text} is not a number of the form -12.5")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise Inadmissible(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
+        raise InadmissibleError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
     return fields
 
 

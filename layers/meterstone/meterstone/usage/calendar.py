@@ -34,7 +34,7 @@ _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}", r
 _DAYS_REMEMBERED = 4096
 
 
-class UnknownZone(ValueError):  # noqa: N818 - the name says what is wrong
+class UnknownZoneError(ValueError):
     """No such time zone in the IANA database."""
 
 
@@ -195,14 +195,14 @@ class Zone:
 
 @cache
 def zone(name: str) -> Zone:
-    """Give the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZone`."""
+    """Give the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZoneError`."""
     if _ZONE_NAME.fullmatch(name) is None:
-        raise UnknownZone("not the name of a time zone")
+        raise UnknownZoneError("not the name of a time zone")
     try:
         # Not the cached constructor: its instances may have been read before the path was emptied.
         info = zoneinfo.ZoneInfo.no_cache(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UnknownZone(f"no time zone is called {name}") from error
+        raise UnknownZoneError(f"no time zone is called {name}") from error
     return Zone(name, info)
 
 

@@ -38,14 +38,14 @@ _RFC_3339 = re.compile(
 _KEY = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
-class InvalidInstant(ValueError):  # noqa: N818 - the name says what is wrong
+class InvalidInstantError(ValueError):
     """The text is not an RFC 3339 date and time that exists in the years 1 to 9999, UTC."""
 
 
 def parse_instant(text: str) -> int:
     """Read an RFC 3339 date and time, to the microsecond; digits beyond are cut. Without an offset it is UTC.
 
-    The date and the time may be parted by `T`, `t` or a space; `Z` may be small. Raises `InvalidInstant` on
+    The date and the time may be parted by `T`, `t` or a space; `Z` may be small. Raises `InvalidInstantError` on
     anything else: a bare date, a day or time that does not exist (leap seconds among them), more than 64
     characters, and a text whose instant in UTC lies outside the years 1 to 9999.
 
@@ -53,16 +53,16 @@ def parse_instant(text: str) -> int:
     1
     """
     if len(text) > LONGEST_TEXT or (match := _RFC_3339.fullmatch(text)) is None:
-        raise InvalidInstant("not an RFC 3339 date and time")
+        raise InvalidInstantError("not an RFC 3339 date and time")
     local, offset = match.groups()
     try:
         moment = datetime.fromisoformat(local + (offset or "+00:00"))
     except ValueError as error:
-        raise InvalidInstant("no such day") from error
+        raise InvalidInstantError("no such day") from error
     # A difference of two datetimes cannot overflow, where shifting one of them to UTC can.
     instant = microseconds(moment - EPOCH)
     if not ZERO_TIME <= instant < END_OF_TIME:
-        raise InvalidInstant("outside the years 1 to 9999")
+        raise InvalidInstantError("outside the years 1 to 9999")
     return instant
 
 
@@ -92,9 +92,9 @@ def key_instant(instant: int) -> str:
 
 
 def parse_key_instant(text: str) -> int:
-    """Read what `key_instant` printed, and nothing else: raises `InvalidInstant`."""
+    """Read what `key_instant` printed, and nothing else: raises `InvalidInstantError`."""
     if _KEY.fullmatch(text) is None:
-        raise InvalidInstant("not an instant of a key")
+        raise InvalidInstantError("not an instant of a key")
     return parse_instant(text)
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
-from meterstone.pricing.errors import NotANumber, NumberOutOfRange
+from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
 from meterstone.pricing.money import multiply, number, plain
 from meterstone.usage.calendar import BucketSize
 
@@ -124,7 +124,7 @@ class Meter:
                         # A product of 60 digits would not be a quantity, and no number that the table can hold.
                         number(multiply(value, self.multiplier))
                     return Observation(event.at, event.id, value)
-                except (NotANumber, NumberOutOfRange) as error:
+                except (NotANumberError, NumberOutOfRangeError) as error:
                     return Uncounted(f"property {self.field!r}: {error}")
         assert_never(self.aggregation)
 

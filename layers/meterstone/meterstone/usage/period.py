@@ -82,7 +82,7 @@ class Cadence(_Memory):
     start. A time that the clock skips moves forward by the gap; of one that it shows twice, the first counts.
     The first period begins at `start` and the last ends at `end`, however short that makes them.
 
-    Raises `ValueError` if `count` is below 1 or `end` before `start`, and `UnknownZone`.
+    Raises `ValueError` if `count` is below 1 or `end` before `start`, and `UnknownZoneError`.
     """
 
     period: BillingPeriod

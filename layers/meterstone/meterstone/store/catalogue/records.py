@@ -26,7 +26,7 @@ _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 
-class UnknownSubscription(StoreError):  # noqa: N818 - the name says what is wrong
+class UnknownSubscriptionError(StoreError):
     """The organization has no subscription of that id."""
 
 
@@ -127,10 +127,13 @@ def _generation(profile: Row, which: str) -> Generation | None:
 def read_subscription(
     table: Table, organization_id: str, subscription_id: str, *, consistent: bool = False
 ) -> Subscription:
-    """Read a subscription with its line items, meters and prices. Raises `UnknownSubscription`. Cost: 1 get."""
+    """Read a subscription with its line items, meters and prices.
+
+    Raises `UnknownSubscriptionError`. Cost: 1 get.
+    """
     row = table.get(keys.subscription(organization_id, subscription_id), consistent=consistent)
     if row is None:
-        raise UnknownSubscription(subscription_id)
+        raise UnknownSubscriptionError(subscription_id)
     return _SUBSCRIPTION.decode(text(row, "doc"))
 
 

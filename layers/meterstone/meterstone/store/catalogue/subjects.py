@@ -6,7 +6,7 @@ from meterstone.store.catalogue.records import (
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
-from meterstone.store.dynamodb.lease import Busy
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
@@ -55,8 +55,8 @@ class Subjects:
         return not self._unproven
 
     def agree_or_busy(self, account: Account) -> None:
-        """Raise `Busy` where they do not agree, or the catalogue was not written to its end."""
+        """Raise `BusyError` where they do not agree, or the catalogue was not written to its end."""
         if account.loading_at is not None:
-            raise Busy("the catalogue is being written, or was not to its end: load it again first")
+            raise BusyError("the catalogue is being written, or was not to its end: load it again first")
         if not self.agree(account):
-            raise Busy("the catalogue has changed meanwhile: run this again")
+            raise BusyError("the catalogue has changed meanwhile: run this again")

@@ -28,7 +28,15 @@ from meterstone.store.counting.writing import (
     TallyUpdate,
 )
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Refused, StoreUnavailable, Table, text
+from meterstone.store.dynamodb.table import (
+    ACTIONS,
+    Action,
+    ConflictError,
+    StoreUnavailableError,
+    Table,
+    WriteRefusedError,
+    text,
+)
 from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
@@ -133,7 +141,7 @@ class Fold:
 
         Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
-        nothing. Raises `Refused`, when everything else is done, if the rollups would not take something.
+        nothing. Raises `WriteRefusedError`, when everything else is done, if the rollups would not take something.
         """
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
@@ -150,7 +158,7 @@ class Fold:
             rolled += len(works)
             progress(rolled)
         if report.unpublished:
-            raise Refused("; ".join(report.unpublished))
+            raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
 
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
@@ -177,7 +185,7 @@ class Fold:
         for opened in self._open(works, batches, now):
             try:
                 change = self._change(opened, now)
-            except Refused:
+            except WriteRefusedError:
                 alone.append(opened.tally.key)
                 continue
             if change is None:
@@ -189,7 +197,7 @@ class Fold:
         for pack in _packs(together):
             try:
                 self._write([change for _, change in pack])
-            except (Conflict, Refused):
+            except (ConflictError, WriteRefusedError):
                 alone += [key for key, _ in pack]
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
@@ -206,17 +214,17 @@ class Fold:
                 if change is None:
                     return
                 self._write([change])
-            except Conflict:
+            except ConflictError:
                 conflicts += 1
                 continue
-            except Refused as refused:
+            except WriteRefusedError as refused:
                 self._finish_halves(key, work, opened.batch, now, report, refused)
                 return
             if not change.stale:
                 return
             # Counted: what is left is to publish, from where the head says.
             batch = []
-        raise StoreUnavailable("a tally is contended")
+        raise StoreUnavailableError("a tally is contended")
 
     def _finish_halves(
         self,
@@ -225,7 +233,7 @@ class Fold:
         batch: list[Counted],
         now: int,
         report: FoldReport,
-        refused: Refused,
+        refused: WriteRefusedError,
     ) -> None:
         """Find the events that a tally cannot take, set them aside, and count the others."""
         match batch:
@@ -245,7 +253,7 @@ class Fold:
             return opened.change(now, self.writer, self.forget)
         except ArithmeticError as error:
             # Of more digits than are ever lost: no later attempt would come to another end.
-            raise Refused(f"a number is out of range: {type(error).__name__}") from error
+            raise WriteRefusedError(f"a number is out of range: {type(error).__name__}") from error
 
     def _open(
         self, works: Mapping[TallyKey, PendingEvents], batches: Mapping[TallyKey, list[Counted]], now: int

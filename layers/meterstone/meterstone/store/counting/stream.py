@@ -24,7 +24,14 @@ from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
 from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Action, Conflict, Item, StoreUnavailable, Table, key_item
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    StoreUnavailableError,
+    Table,
+    key_item,
+)
 from meterstone.store.events.log import put_together
 from meterstone.store.events.unmatched import unmatched_event_of
 from meterstone.usage.arrival import Subject
@@ -73,7 +80,7 @@ class StreamFold:
         self._matching = Matching()
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
-        """Count a batch's events, in order. Raises `StoreUnavailable`: the batch is to be delivered again."""
+        """Count a batch's events, in order. Raises `StoreUnavailableError`: the batch is to be delivered again."""
         report = StreamReport()
         arrived: dict[str, list[_Arrived]] = {}
         name = shard_name(shard)
@@ -114,7 +121,7 @@ class StreamFold:
             elif not known or self._key(each) not in known:
                 logged.append((each.subject, EventToCount(each.position, each.event, owning, each.accepted)))
         if account.unsettled(now) or not self._subjects.agree(account):
-            raise StoreUnavailable("the catalogue is being written")
+            raise StoreUnavailableError("the catalogue is being written")
         if unmatched:
             self._keep(organization_id, account, unmatched, report)
         folded = folding.fold(self._of(account, account.live, logged), now)
@@ -169,15 +176,15 @@ class StreamFold:
         """Put events by that nobody's line item is for, unless they are: they may have been counted since.
 
         Only as long as the catalogue is the one that was read: by another, a second function on the same batch
-        could have counted them. Raises `StoreUnavailable` if it is not.
+        could have counted them. Raises `StoreUnavailableError` if it is not.
         """
         items = [
             each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
         ]
         try:
             found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
-        except Conflict as error:
-            raise StoreUnavailable("the catalogue has changed") from error
+        except ConflictError as error:
+            raise StoreUnavailableError("the catalogue has changed") from error
         for place, item in found.items():
             if account is not None and "gen" in item and int(item["gen"]["S"]) > int(account.generation):
                 # A rebuild that is not through put it by for itself: now it is for all.

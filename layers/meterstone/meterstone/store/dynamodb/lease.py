@@ -18,7 +18,7 @@ LASTS = 2 * MINUTE
 _MARK = 6
 
 
-class Busy(StoreError):  # noqa: N818 - it says what the organization is
+class BusyError(StoreError):
     """Something else must be done first; the message says what, for a person."""
 
 
@@ -34,7 +34,7 @@ class Lease:
         self._me = f"{what}.{token_hex(_MARK)}"
 
     def take(self) -> None:
-        """Take the lease. Raises `Busy` while another holds it."""
+        """Take the lease. Raises `BusyError` while another holds it."""
         now = self._clock()
         taken = self._table.update(
             self._key,
@@ -45,21 +45,21 @@ class Lease:
         if not taken:
             row = self._table.get(self._key, consistent=True)
             if row is None:
-                raise Busy(f"the organization {self._organization_id} has no catalogue: load one first")
+                raise BusyError(f"the organization {self._organization_id} has no catalogue: load one first")
             what, until = text(row, "lease_by").partition(".")[0], integer(row, "lease_until")
-            raise Busy(
+            raise BusyError(
                 f"a {what or 'command'} is running, or was stopped: try again after {format_instant(until)}"
             )
 
     def renew(self) -> None:
-        """Hold it for longer. Raises `Busy` if it is lost."""
+        """Hold it for longer. Raises `BusyError` if it is lost."""
         self.change("SET lease_until = :until", {":until": self._until()})
 
     def change(self, expression: str, values: Item, *, condition: str = "") -> None:
-        """Change the profile while the lease is held. Raises `Busy` if it is not, or if a condition fails."""
+        """Change the profile while the lease is held. Raises `BusyError` if it is not, or if a condition fails."""
         held = " AND ".join(filter(None, ("lease_by = :me", condition)))
         if not self._table.update(self._key, expression, values | self._own(), condition=held):
-            raise Busy("another command took over: look what it does, and run this one again")
+            raise BusyError("another command took over: look what it does, and run this one again")
 
     def action(self, expression: str = "", values: Item | None = None) -> Action:
         """Give the action of a transaction that renews the lease while it is held, and changes the profile."""
@@ -86,7 +86,7 @@ class Lease:
 
 @contextmanager
 def leased(table: Table, organization_id: str, what: str, clock: Callable[[], int]) -> Iterator[Lease]:
-    """Hold the lease as long as the block lasts. Raises `Busy` while another holds it."""
+    """Hold the lease as long as the block lasts. Raises `BusyError` while another holds it."""
     lease = Lease(table, organization_id, what, clock)
     lease.take()
     try:

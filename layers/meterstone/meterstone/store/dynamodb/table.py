@@ -53,11 +53,11 @@ class StoreError(Exception):
     """Anything the store raises on purpose."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - the name says what is wrong
+class StoreUnavailableError(StoreError):
     """The table could not be reached, or is throttled: the same call may succeed later."""
 
 
-class Conflict(StoreError):  # noqa: N818 - the name says what is wrong
+class ConflictError(StoreError):
     """A condition of a transaction did not hold: nothing was written.
 
     ``found`` has, by the action's place, the item that stands in the way, where it was asked for.
@@ -69,7 +69,7 @@ class Conflict(StoreError):  # noqa: N818 - the name says what is wrong
         self.found = found
 
 
-class Refused(StoreError):  # noqa: N818 - named as what the table did
+class WriteRefusedError(StoreError):
     """The table will not take it, however often it is asked: a number of over 38 digits, an item over 400 KB."""
 
 
@@ -188,7 +188,7 @@ class Table:
                     break
                 pause()
             else:
-                raise StoreUnavailable("keys were left unprocessed")
+                raise StoreUnavailableError("keys were left unprocessed")
         return found
 
     def query(
@@ -249,7 +249,9 @@ class Table:
             request["ExclusiveStartKey"] = page.LastEvaluatedKey
 
     def transact(self, actions: Sequence[Any]) -> None:
-        """Write up to 100 items, all or none. Raises `Conflict` when a condition does not hold, or `Refused`.
+        """Write up to 100 items, all or none.
+
+        Raises `ConflictError` when a condition does not hold, or `WriteRefusedError`.
 
         Cost: 2 write units for each item and KB of it. Safe to repeat after a time-out: botocore sends the
         same token again, and every action of ours is under a condition that it makes false.
@@ -260,11 +262,11 @@ class Table:
             except ClientError as error:
                 self._raise_unless_passing(error)
             except BotoCoreError as error:
-                raise StoreUnavailable("the table did not answer") from error
+                raise StoreUnavailableError("the table did not answer") from error
             else:
                 return
             pause()
-        raise StoreUnavailable("the table is contended or throttled")
+        raise StoreUnavailableError("the table is contended or throttled")
 
     def put(self, item: Item) -> None:
         """Write one item, whatever stands under its key."""
@@ -290,11 +292,11 @@ class Table:
                 if error.response["Error"]["Code"] != "TransactionConflictException":
                     raise _translated(error) from error
             except BotoCoreError as error:
-                raise StoreUnavailable("the table did not answer") from error
+                raise StoreUnavailableError("the table did not answer") from error
             else:
                 return None
             pause()
-        raise StoreUnavailable("the table is contended")
+        raise StoreUnavailableError("the table is contended")
 
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
         """Tell whether a partition has any item, and the read units that it cost: 0.5, or 1.
@@ -341,7 +343,7 @@ class Table:
             request["ConditionExpression"] = condition
         try:
             self._call(self.client.update_item, **request)
-        except Conflict:
+        except ConflictError:
             return False
         return True
 
@@ -353,7 +355,7 @@ class Table:
             if not wanted:
                 return
             pause()
-        raise StoreUnavailable("items were left unprocessed")
+        raise StoreUnavailableError("items were left unprocessed")
 
     def _read(self, decoder: "msgspec.json.Decoder[Any]", kind: Any, call: Any, **request: Any) -> Any:
         self._decode = decoder.decode
@@ -362,7 +364,7 @@ class Table:
         except ClientError as error:
             raise _translated(error) from error
         except BotoCoreError as error:
-            raise StoreUnavailable("the table did not answer") from error
+            raise StoreUnavailableError("the table did not answer") from error
         finally:
             self._decode = None
         decoded = answer.get("Decoded")
@@ -374,7 +376,7 @@ class Table:
         except ClientError as error:
             raise _translated(error) from error
         except BotoCoreError as error:
-            raise StoreUnavailable("the table did not answer") from error
+            raise StoreUnavailableError("the table did not answer") from error
 
     def _before_parse(
         self, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
@@ -394,12 +396,12 @@ class Table:
         reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
         codes = {reason.get("Code") for reason in reasons}
         if "ConditionalCheckFailed" in codes:
-            raise Conflict(
+            raise ConflictError(
                 {place: reason["Item"] for place, reason in enumerate(reasons) if reason.get("Item")}
             ) from error
         invalid = [reason.get("Message") for reason in reasons if reason.get("Code") == _INVALID_REASON]
         if invalid:
-            raise Refused(", ".join(each or "invalid" for each in invalid)) from error
+            raise WriteRefusedError(", ".join(each or "invalid" for each in invalid)) from error
         if "TransactionConflict" not in codes and not codes & _THROTTLED_REASONS:
             raise _translated(error) from error
 
@@ -407,10 +409,10 @@ class Table:
 def _translated(error: ClientError) -> Exception:
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
-        return Conflict({})
+        return ConflictError({})
     if code == "ValidationException":
-        return Refused(error.response["Error"].get("Message", code))
-    return StoreUnavailable(code) if code in _UNAVAILABLE else error
+        return WriteRefusedError(error.response["Error"].get("Message", code))
+    return StoreUnavailableError(code) if code in _UNAVAILABLE else error
 
 
 def _pauses() -> Iterator[Callable[[], None]]:

@@ -25,7 +25,7 @@ import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Item, Table, key_item
+from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Item, Table, key_item
 from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
@@ -84,7 +84,7 @@ class EventLog:
         """Log events that are new; tell of each whether it was, in the same order.
 
         When it returns, every new event is stored. Cost: 2 write units for each event and KB of it, and for the
-        guard of each 99. Raises `Conflict` when the guard does not hold.
+        guard of each 99. Raises `ConflictError` when the guard does not hold.
         """
         result: list[AppendResult | None] = [None] * len(entries)
         first: dict[Key, int] = {}
@@ -130,7 +130,7 @@ class EventLog:
             self._table.transact(
                 [put_action(self._table, self._arrival_item(arrivals[place], mark)) for place in places]
             )
-        except Conflict as conflict:
+        except ConflictError as conflict:
             if not conflict.found:
                 raise
             met = {places[number]: item for number, item in conflict.found.items()}
@@ -141,7 +141,8 @@ class EventLog:
     def append_each(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
         """Log arrivals, each for itself; tell of each, by its place, whether it was new.
 
-        When it returns, every one is in the log. Raises `StoreUnavailable` when any could not be put; others may
+        When it returns, every one is in the log. Raises `StoreUnavailableError` when any could not be put;
+        others may
         be in the log then, and are duplicates when they come again. Cost: 1 write unit for each event and KB of
         it, also of one that is not new.
         """
@@ -216,7 +217,7 @@ def put_together(
 ) -> dict[int, Item]:
     """Put events that are not there, in as few transactions as hold them; give the others as they stand, by place.
 
-    Each transaction has the ``guard``, if there is one. Raises `Conflict` when its condition does not hold.
+    Each transaction has the ``guard``, if there is one. Raises `ConflictError` when its condition does not hold.
     """
     guards = [] if guard is None else [guard]
     stand: dict[int, Item] = {}
@@ -225,7 +226,7 @@ def put_together(
         while left:
             try:
                 table.transact([*(put_action(table, item) for _, item in left), *guards])
-            except Conflict as conflict:
+            except ConflictError as conflict:
                 if not conflict.found or len(left) in conflict.found:
                     raise
                 stand |= {left[number][0]: item for number, item in conflict.found.items()}

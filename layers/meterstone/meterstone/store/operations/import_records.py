@@ -13,8 +13,8 @@ from typing import NamedTuple, Self
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import Action, Conflict, Item, Row, Table, integer, key_item, text
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item, text
 from meterstone.usage.instant import format_instant, parse_instant
 
 _STREAM_DIGITS = 16
@@ -90,7 +90,7 @@ class ImportRecord(NamedTuple):
     def write(self, table: Table, organization_id: str) -> Self:
         """Write it over the record that it was made of; give it as it stands then.
 
-        Raises `Busy` if that one has changed since.
+        Raises `BusyError` if that one has changed since.
         """
         written = self._replace(version=self.version + 1)
         condition: Action = (
@@ -104,7 +104,7 @@ class ImportRecord(NamedTuple):
         put: Action = {"TableName": table.name, "Item": written.item(organization_id), **condition}
         try:
             table.transact([{"Put": put}])
-        except Conflict as error:
+        except ConflictError as error:
             raise self.taken_over() from error
         return written
 
@@ -120,9 +120,9 @@ class ImportRecord(NamedTuple):
             }
         }
 
-    def taken_over(self) -> Busy:
+    def taken_over(self) -> BusyError:
         """Give the error of a run that is not the last one any more."""
-        return Busy(f"another run of the import of {self.source.name} has begun: look what it does")
+        return BusyError(f"another run of the import of {self.source.name} has begun: look what it does")
 
 
 class Records:
@@ -167,10 +167,10 @@ class Records:
 
 
 def refuse_open_imports(table: Table, organization_id: str) -> None:
-    """Raise `Busy` if an import is not through: its events are counted from where it stopped."""
+    """Raise `BusyError` if an import is not through: its events are counted from where it stopped."""
     for record in Records.read(table, organization_id).all:
         if record.open:
-            raise Busy(
+            raise BusyError(
                 f"the import of {record.source.name} is running, or was stopped: run it again first, "
                 "or close it if its file is lost (imports --close)"
             )

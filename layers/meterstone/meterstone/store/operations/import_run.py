@@ -15,8 +15,8 @@ from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.lease import Busy
-from meterstone.store.dynamodb.table import Conflict, Item, Table, key_item
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import ConflictError, Item, Table, key_item
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
@@ -45,7 +45,7 @@ class Counts:
 
 
 class ImportRun:
-    """A run of an import, into the live generation. Another run ends it: what it does then raises `Busy`."""
+    """A run of an import, into the live generation. Another run ends it: what it does then raises `BusyError`."""
 
     def __init__(
         self, table: Table, account: Account, record: ImportRecord, records: Records, now: int
@@ -64,7 +64,10 @@ class ImportRun:
 
     @classmethod
     def begin(cls, table: Table, organization_id: str, source: Source, now: int) -> Self | None:
-        """Begin a run of a source's import; None if it was read to its end. Raises `Busy` while a rebuild runs."""
+        """Begin a run of a source's import; None if it was read to its end.
+
+        Raises `BusyError` while a rebuild runs.
+        """
         records = Records.read(table, organization_id)
         before = records.find(source, now)
         if before.done:
@@ -87,13 +90,13 @@ class ImportRun:
         """Log events (see `EventLog.append`)."""
         try:
             return self._log.append(entries)
-        except Conflict as error:
+        except ConflictError as error:
             raise self.record.taken_over() from error
 
     def count(self, taken: Sequence[AcceptedEvent]) -> Counts:
         """Put by what no line item is for yet, and count the others, each for once.
 
-        Of one shard they come in the order of their positions, and none is left out. Raises `Busy` if the
+        Of one shard they come in the order of their positions, and none is left out. Raises `BusyError` if the
         catalogue has changed since their subscriptions were looked up.
         """
         self._subjects.agree_or_busy(self._account)
@@ -133,7 +136,7 @@ class ImportRun:
         guard = self.record.guard(self._table, self._organization_id)
         try:
             put_together(self._table, enumerate(map(self._unmatched_item, entries)), guard)
-        except Conflict as error:
+        except ConflictError as error:
             raise self.record.taken_over() from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
@@ -157,7 +160,7 @@ def roll(table: Table, fold: Fold, now: int) -> None:
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:
     account = read_account(table, organization_id, consistent=True)
     if account is None or account.next is not None:
-        raise Busy(
+        raise BusyError(
             "a rebuild is running, or was stopped: import when it is through, or given up (rebuild --abandon)"
         )
     return account

@@ -77,7 +77,7 @@ class Importer:
     ) -> ImportReport:
         """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
 
-        Raises `Busy` while a rebuild runs, and when another run of the same import begins meanwhile.
+        Raises `BusyError` while a rebuild runs, and when another run of the same import begins meanwhile.
         """
         organization_id = self._account.organization.id
         run = ImportRun.begin(self._table, organization_id, source, now)
@@ -107,7 +107,7 @@ class Closed(NamedTuple):
 def close_import(table: Table, organization_id: str, source: Source, now: int) -> Closed | None:
     """Count what an import has logged and not counted, and be done with it; None if it was read to its end.
 
-    Raises `Busy` while a rebuild runs. Stopped, it is done again. Cost: reads the whole log.
+    Raises `BusyError` while a rebuild runs. Stopped, it is done again. Cost: reads the whole log.
     """
     run = ImportRun.begin(table, organization_id, source, now)
     if run is None:

@@ -22,14 +22,14 @@ from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.counting.stream import rebuilt
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.lease import Busy, Lease, leased
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
     Action,
-    Conflict,
+    ConflictError,
     Item,
-    Refused,
     Row,
     Table,
+    WriteRefusedError,
     integer,
     key_item,
     text,
@@ -92,7 +92,7 @@ class Rebuild:
         self._number = 0
 
     def run(self, *, swap: bool = True) -> RebuildReport:
-        """Rebuild, compare, and, if it is wanted, swap. Raises `Busy`."""
+        """Rebuild, compare, and, if it is wanted, swap. Raises `BusyError`."""
         after = self._begin()
         report = RebuildReport(after.name)
         self._around.progress("waiting two minutes, until all that is under way is in the log")
@@ -103,7 +103,7 @@ class Rebuild:
             report.events += self._count_log(account, after, done)
             # Both as of one instant: what the clock has brought since it last published is no difference.
             now = self._around.clock()
-            with suppress(Refused):
+            with suppress(WriteRefusedError):
                 # What the live rollups would not take is no reason to keep them.
                 self._roll(account.generation, now)
             self._roll(after.name, now)
@@ -157,7 +157,7 @@ class Rebuild:
         try:
             # An import that has begun meanwhile is seen here, or has seen the next generation.
             refuse_open_imports(self._table, self._organization_id)
-        except Busy:
+        except BusyError:
             self.close()
             raise
         return after
@@ -273,7 +273,7 @@ class Rebuild:
                 },
                 condition="ver = :version AND gen_next = :gen",
             )
-        except Busy:
+        except BusyError:
             self._lease.renew()
             return False
         return True
@@ -286,7 +286,7 @@ class Rebuild:
             "ConditionExpression": "gen = :gen",
             "ExpressionAttributeValues": {":gen": {"S": each.generation}},
         }
-        with suppress(Conflict):
+        with suppress(ConflictError):
             self._table.transact([{"Delete": delete}])
 
     def _pass(self, until: int) -> None:
@@ -316,24 +316,24 @@ class Rebuild:
     def _account(self) -> Account:
         account = read_account(self._table, self._organization_id, consistent=True)
         if account is None:
-            raise Busy("the organization has no catalogue")
+            raise BusyError("the organization has no catalogue")
         return account
 
 
 def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: bool = True) -> RebuildReport:
-    """Recompute an organization's counters and rollups, compare, and swap. Raises `Busy`."""
+    """Recompute an organization's counters and rollups, compare, and swap. Raises `BusyError`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         return Rebuild(table, organization_id, lease, around).run(swap=swap)
 
 
 def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
-    """See that a rebuild can begin; one that was stopped is given up. Raises `Busy`."""
+    """See that a rebuild can begin; one that was stopped is given up. Raises `BusyError`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         refuse_open_imports(table, organization_id)
         Rebuild(table, organization_id, lease, around).close()
 
 
 def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
-    """Give up a rebuild that was stopped, and delete what it has written. Raises `Busy`."""
+    """Give up a rebuild that was stopped, and delete what it has written. Raises `BusyError`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         Rebuild(table, organization_id, lease, around).close()

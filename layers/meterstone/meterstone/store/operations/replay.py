@@ -18,8 +18,8 @@ from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.lease import Busy, Lease, leased
-from meterstone.store.dynamodb.table import ACTIONS, Action, Conflict, Table, integer, key_item
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Table, integer, key_item
 from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
@@ -51,13 +51,13 @@ class ReplayReport:
 
 
 def replay(table: Table, organization_id: str, clock: Callable[[], int]) -> ReplayReport:
-    """Count the events that were put by and that a line item is for now. Raises `Busy`."""
+    """Count the events that were put by and that a line item is for now. Raises `BusyError`."""
     with leased(table, organization_id, "replay", clock) as lease:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
-            raise Busy("the organization has no catalogue")
+            raise BusyError("the organization has no catalogue")
         if account.next is not None:
-            raise Busy("a rebuild was stopped: run rebuild again, or give it up, first")
+            raise BusyError("a rebuild was stopped: run rebuild again, or give it up, first")
         replaying = Replay(table, account, lease, clock)
         replaying.take_up()
         replaying.count_new()
@@ -143,8 +143,8 @@ class Replay:
         ]
         try:
             self._table.transact(actions)
-        except Conflict as error:
-            raise Busy("another command took over: look what it does, and run this one again") from error
+        except ConflictError as error:
+            raise BusyError("another command took over: look what it does, and run this one again") from error
         return numbered
 
     def _count(self, numbered: Iterable[UnmatchedEvent]) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.lease import Busy, Lease, leased
-from meterstone.store.dynamodb.table import Action, Conflict, Item, Row, Table, integer, key_item
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item
 from meterstone.store.events.unmatched import item_of
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
@@ -33,7 +33,7 @@ def withdraw(
     *,
     rebuild: bool = True,
 ) -> WithdrawReport:
-    """Withdraw events of a subscription or a customer by their transaction ids. Raises `Busy`.
+    """Withdraw events of a subscription or a customer by their transaction ids. Raises `BusyError`.
 
     Their effect goes by the rebuild, this one or a later one: it leaves marked events out, and an event is never
     counted into a rebuilt generation that was accepted before it. An event that was put by is not replayed. If no
@@ -69,8 +69,10 @@ def _mark(
             }
             try:
                 table.transact([lease.action(), {"Update": mark}])
-            except Conflict as error:
-                raise Busy("another command took over: look what it does, and run this one again") from error
+            except ConflictError as error:
+                raise BusyError(
+                    "another command took over: look what it does, and run this one again"
+                ) from error
             report.withdrawn.append(each)
     _keep_from_the_stream(table, organization_id, subject, [*report.withdrawn, *report.before], rows, now)
     return report

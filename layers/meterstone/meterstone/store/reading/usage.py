@@ -52,7 +52,7 @@ class Store:
         return self._accounts.account(api_key)
 
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
-        """Read a subscription. Raises `UnknownSubscription`. Cost: 1 get."""
+        """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
         return read_subscription(self.table, account.organization.id, subscription_id)
 
     def window_usage(

@@ -15,7 +15,7 @@ from meterstone.store.counting.packing import (
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Row, StoreUnavailable, Table, integer, text
+from meterstone.store.dynamodb.table import Row, StoreUnavailableError, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
@@ -85,12 +85,12 @@ class StoredUsageReader:
     def read_again(self, charge: ChargePeriod) -> None:
         """Read a charge's counter anew, as it is now.
 
-        Raises `StoreUnavailable` if that is done too often: the fold goes on changing it.
+        Raises `StoreUnavailableError` if that is done too often: the fold goes on changing it.
         """
         name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
         self._again[name] = self._again.get(name, 0) + 1
         if self._again[name] > _ATTEMPTS:
-            raise StoreUnavailable("values are being moved")
+            raise StoreUnavailableError("values are being moved")
         self._read_counter(charge, name, consistent=True)
 
     def _read_counter(self, charge: ChargePeriod, name: str, *, consistent: bool = False) -> None:
@@ -125,7 +125,7 @@ class StoredUsageReader:
     def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours.
 
-        Raises `StoreUnavailable` if the fold goes on putting them away while they are read.
+        Raises `StoreUnavailableError` if the fold goes on putting them away while they are read.
         """
         if not keeps_hours(charge.meter):
             yield from self._packed_details(charge, day, start, end)
@@ -142,7 +142,7 @@ class StoredUsageReader:
                 return
             # What stands beside the hours may have been put away meanwhile, and been read there.
             beside = after
-        raise StoreUnavailable("events are being put away")
+        raise StoreUnavailableError("events are being put away")
 
     def _packed_details(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         clock, item, meter = charge.zone, charge.item, charge.meter
