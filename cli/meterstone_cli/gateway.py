@@ -53,7 +53,7 @@ _FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "tran
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """An HTTP request as it came in. `target` is path and query, still encoded."""
 
     method: str
@@ -77,7 +77,7 @@ class MalformedResponseError(Exception):
 
 
 _BODIES: Final[Mapping[int, tuple[str, str, str]]] = {
-    400: ("Bad Request", "validation_error", "The request was refused."),
+    400: ("Bad HttpRequest", "validation_error", "The request was refused."),
     404: ("Not Found", "not_found", "There is no such route."),
     413: ("Content Too Large", "request_too_large", "The request is too large."),
     502: ("Bad Gateway", "internal_error", "The request failed."),
@@ -108,13 +108,13 @@ class Gateway:
         self._functions = functions
         self._clock = clock
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: HttpRequest) -> Response:
         """Answer one request. Never raises: whatever goes wrong in a function is a 5xx."""
         request_id = str(uuid.uuid4())
         answer = self._answer(request, request_id)
         return Response(answer.status, (*answer.headers, ("x-amzn-RequestId", request_id)), answer.body)
 
-    def _answer(self, request: Request, request_id: str) -> Response:
+    def _answer(self, request: HttpRequest, request_id: str) -> Response:
         line = len(request.method) + len(request.target)
         if (
             line + sum(len(value) for _, value in request.headers) > HEADER_LIMIT
@@ -147,7 +147,7 @@ def load(folder: Path, routes: Mapping[str, str] = ROUTES) -> dict[str, Function
     return {path: functions[name] for path, name in routes.items()}
 
 
-def proxy_event(request: Request, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
+def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
     """Give the event (payload format 1.0) that a REST API's Lambda proxy integration makes of a request.
 
     The query is decoded once, `+` being a space; bytes that are no UTF-8 become U+FFFD, in the body too. Of a

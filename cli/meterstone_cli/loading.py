@@ -7,7 +7,7 @@ from pathlib import Path
 from meterstone_cli.backend import Backend, ImportReport
 from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
 from meterstone_cli.demo import sources
-from meterstone_cli.problem import InputRefusedError, Problem
+from meterstone_cli.problem import InputProblem, InputRefusedError
 from meterstone_cli.progress import follow, say
 from meterstone_cli.usage_files import (
     Aside,
@@ -87,7 +87,7 @@ def import_file(
                 organization_id, source, _good(rows, aside), now=now, refuse=refuse
             )
         except UnreadableUsageError as error:
-            raise InputRefusedError([Problem(str(path), "", str(error))]) from error
+            raise InputRefusedError([InputProblem(str(path), "", str(error))]) from error
     return FileReport(report, aside.count, aside_path if aside.count else None)
 
 
@@ -101,7 +101,7 @@ def load_demo(backend: Backend, folder: Path, ends: int, now: int) -> Iterator[t
         yield source.name, backend.import_events(organization_id, identity, events, now=now, refuse=_refuse)
 
 
-def _refused(changes: Changes, *, recompute: bool) -> Iterator[Problem]:
+def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:
     for problem in changes.problems:
         if problem not in changes.recomputable:
             yield problem
@@ -117,7 +117,7 @@ def _with_events(backend: Backend, organization_id: str, changes: Changes) -> tu
 
 
 def _refuse(line: int, usage: UsageEvent, reason: str) -> None:
-    raise InputRefusedError([Problem(f"event {usage.event.id}", f"line {line}", reason)])
+    raise InputRefusedError([InputProblem(f"event {usage.event.id}", f"line {line}", reason)])
 
 
 def _good(rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside) -> Iterator[tuple[int, UsageEvent]]:

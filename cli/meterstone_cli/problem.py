@@ -6,7 +6,7 @@ from typing import NamedTuple
 _LONGEST_PART = 500
 
 
-class Problem(NamedTuple):
+class InputProblem(NamedTuple):
     """One reason to refuse a file."""
 
     #: The file as the person would name it.
@@ -29,6 +29,6 @@ def _shown(text: str) -> str:
 class InputRefusedError(Exception):
     """Input that is not taken, with every reason at once."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = tuple(problems)
+    def __init__(self, problems: Iterable[InputProblem]) -> None:
+        self.problems: Sequence[InputProblem] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
-from meterstone_cli.gateway import BODY_LIMIT, Gateway, Request, Response, gateway_response, load
+from meterstone_cli.gateway import BODY_LIMIT, Gateway, HttpRequest, Response, gateway_response, load
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,9 @@ class _Connection(BaseHTTPRequestHandler):
                     else "/" + self.path.partition("://")[2].partition("/")[2]
                 )
                 source = str(self.client_address[0])
-                self._send(self.server.gateway.handle(Request(self.command, target, headers, body, source)))
+                self._send(
+                    self.server.gateway.handle(HttpRequest(self.command, target, headers, body, source))
+                )
             self.wfile.flush()
 
     def handle_expect_100(self) -> bool:

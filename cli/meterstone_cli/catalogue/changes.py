@@ -23,7 +23,7 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription, in_force
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.folder import Places
-from meterstone_cli.problem import Problem
+from meterstone_cli.problem import InputProblem
 
 type Kept = Customer | Plan | Meter | Price | Subscription
 
@@ -62,8 +62,8 @@ class Changes:
 
     added: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
-    problems: Sequence[Problem] = ()
-    recomputable: Sequence[Problem] = ()
+    problems: Sequence[InputProblem] = ()
+    recomputable: Sequence[InputProblem] = ()
     beginnings: Sequence[Beginning] = ()
 
     @property

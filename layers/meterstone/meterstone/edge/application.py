@@ -29,7 +29,7 @@ type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 type Answer[A] = Callable[[A, Request], Reply]
 
 
-class Account(Protocol):
+class KeyOwner(Protocol):
     """Whose key a request bears."""
 
     @property
@@ -37,7 +37,7 @@ class Account(Protocol):
         """The one organization whose data the key opens."""
 
 
-class Cost(Protocol):
+class RequestCost(Protocol):
     """What was read for a request."""
 
     @property
@@ -56,18 +56,18 @@ class Cost(Protocol):
         """Begin to count anew."""
 
 
-class Accounts[A: Account](Protocol):
+class Accounts[A: KeyOwner](Protocol):
     """What the edge needs of a store."""
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> RequestCost:
         """What was read since the last reset."""
 
     def account(self, api_key: str, /) -> A | None:
         """Look a key up; None if it is unknown or revoked."""
 
 
-class Application[A: Account]:
+class Application[A: KeyOwner]:
     """One function: its routes, each answered in the shapes of a contract.
 
     `contract` is that of every route that names no other, and of paths that are none. `problems` says which of

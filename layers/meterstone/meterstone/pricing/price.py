@@ -89,7 +89,7 @@ class Price:
     details: Mapping[str, Detail] = field(default_factory=dict, hash=False)
 
 
-class Problem(NamedTuple):
+class PriceProblem(NamedTuple):
     """One reason to refuse a price."""
 
     #: Where in the price, such as `tiers[1].up_to`.
@@ -97,20 +97,20 @@ class Problem(NamedTuple):
     message: str
 
 
-def check(price: Price, *, currency: str | None = None) -> list[Problem]:
+def check(price: Price, *, currency: str | None = None) -> list[PriceProblem]:
     """Say everything that is wrong with a price, all at once; nothing if a catalogue may hold it.
 
     `currency` is that of the subscription which the price is for, in any case, if it is known.
     """
     problems = [*_amount_problems("amount", price.amount), *_tier_problems(price), *_package_problems(price)]
     if not is_currency(price.currency):
-        problems.append(Problem("currency", "is not an ISO 4217 currency"))
+        problems.append(PriceProblem("currency", "is not an ISO 4217 currency"))
     elif price.currency != price.currency.lower():
-        problems.append(Problem("currency", "must be lower case"))
+        problems.append(PriceProblem("currency", "must be lower case"))
     elif currency is not None and price.currency != currency.lower():
-        problems.append(Problem("currency", f"must be that of the subscription, {currency.lower()}"))
+        problems.append(PriceProblem("currency", f"must be that of the subscription, {currency.lower()}"))
     if price.billing_period_count < 1:
-        problems.append(Problem("billing_period_count", "must be at least 1"))
+        problems.append(PriceProblem("billing_period_count", "must be at least 1"))
     return problems
 
 
@@ -118,14 +118,14 @@ def check(price: Price, *, currency: str | None = None) -> list[Problem]:
 _MOST_TIERS = 50
 
 
-def _tier_problems(price: Price) -> Iterator[Problem]:
+def _tier_problems(price: Price) -> Iterator[PriceProblem]:
     if len(price.tiers) > _MOST_TIERS:
-        yield Problem("tiers", f"must be at most {_MOST_TIERS}")
+        yield PriceProblem("tiers", f"must be at most {_MOST_TIERS}")
     if price.billing_model is BillingModel.TIERED:
         if price.tier_mode is None:
-            yield Problem("tier_mode", "is required for a TIERED price")
+            yield PriceProblem("tier_mode", "is required for a TIERED price")
         if not price.tiers:
-            yield Problem("tiers", "is required for a TIERED price")
+            yield PriceProblem("tiers", "is required for a TIERED price")
     for index, tier in enumerate(price.tiers):
         path = f"tiers[{index}]"
         yield from _amount_problems(f"{path}.unit_amount", tier.unit_amount)
@@ -133,36 +133,36 @@ def _tier_problems(price: Price) -> Iterator[Problem]:
         yield from _bound_problems(f"{path}.up_to", tier.up_to, last=index == len(price.tiers) - 1)
     for index, (before, tier) in enumerate(pairwise(price.tiers), start=1):
         if before.up_to is not None and tier.up_to is not None and tier.up_to <= before.up_to:
-            yield Problem(f"tiers[{index}].up_to", f"must be above the tier before, {before.up_to}")
+            yield PriceProblem(f"tiers[{index}].up_to", f"must be above the tier before, {before.up_to}")
 
 
-def _bound_problems(path: str, up_to: int | None, *, last: bool) -> Iterator[Problem]:
+def _bound_problems(path: str, up_to: int | None, *, last: bool) -> Iterator[PriceProblem]:
     if last:
         if up_to is not None:
-            yield Problem(path, "must be null: the last tier is unbounded")
+            yield PriceProblem(path, "must be null: the last tier is unbounded")
     elif up_to is None:
-        yield Problem(path, "must not be null: only the last tier is unbounded")
+        yield PriceProblem(path, "must not be null: only the last tier is unbounded")
     else:
         yield from _count_problems(path, up_to)
 
 
-def _package_problems(price: Price) -> Iterator[Problem]:
+def _package_problems(price: Price) -> Iterator[PriceProblem]:
     if price.transform_quantity is not None:
         yield from _count_problems("transform_quantity.divide_by", price.transform_quantity.divide_by)
     elif price.billing_model is BillingModel.PACKAGE:
-        yield Problem("transform_quantity", "is required for a PACKAGE price")
+        yield PriceProblem("transform_quantity", "is required for a PACKAGE price")
 
 
-def _count_problems(path: str, count: int) -> Iterator[Problem]:
+def _count_problems(path: str, count: int) -> Iterator[PriceProblem]:
     if count < 1:
-        yield Problem(path, "must be at least 1")
+        yield PriceProblem(path, "must be at least 1")
     else:
         yield from _amount_problems(path, count)
 
 
-def _amount_problems(path: str, amount: Decimal | int) -> Iterator[Problem]:
+def _amount_problems(path: str, amount: Decimal | int) -> Iterator[PriceProblem]:
     try:
         if number(amount) < 0:
-            yield Problem(path, "must not be negative")
+            yield PriceProblem(path, "must not be negative")
     except NumberError as error:
-        yield Problem(path, str(error))
+        yield PriceProblem(path, str(error))
