@@ -77,7 +77,7 @@ class MalformedResponseError(Exception):
 
 
 _BODIES: Final[Mapping[int, tuple[str, str, str]]] = {
-    400: ("Bad HttpRequest", "validation_error", "The request was refused."),
+    400: ("Bad Request", "validation_error", "The request was refused."),
     404: ("Not Found", "not_found", "There is no such route."),
     413: ("Content Too Large", "request_too_large", "The request is too large."),
     502: ("Bad Gateway", "internal_error", "The request failed."),
