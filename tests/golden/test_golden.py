@@ -31,9 +31,8 @@ def check(name: str, lines: Iterable[str]) -> None:
         return
     wanted = path.read_text().splitlines()
     if found != wanted:
-        difference = list(
-            difflib.unified_diff(wanted, found, f"tests/golden/{name}", "as it is now", lineterm="", n=0)
-        )
+        names = f"tests/golden/{name}", "as it is now"
+        difference = list(difflib.unified_diff(wanted, found, *names, lineterm="", n=0))
         shown = "\n".join(line[:600] for line in difference[:_MOST_SHOWN])
         pytest.fail(f"{name} differs in {len(difference)} lines:\n{shown}", pytrace=False)
 
@@ -102,8 +101,8 @@ def test_a_table_of_before_is_gone_on_with(dump: list[str], tmp_path: Path) -> N
     with running(tmp_path, dump) as run:
         _with_the_key(run)
         different = after(run)
-    # A withdrawn event had not been taken out yet, of a customer who pays in euros; a line item was added
-    behind events.
+    # Not taken out yet was a withdrawn event of a customer who pays in euros; not counted yet what had come before
+    # the newest subscription.
     listed = [line.split("\t")[0] for line in different.splitlines() if line.count("\t") == 2]
     assert listed
     assert not [line for line in listed if re.search("usd|jpy|sub_dunlin|sub_late|sub_early", line)]

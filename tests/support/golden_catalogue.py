@@ -1,5 +1,4 @@
-"""The catalogue of the golden run: every aggregation, billing period, price model and split, in the files' own
-words.
+"""The catalogue of the golden run: every aggregation, billing period, price model and split.
 
 It is written down as the catalogue's files have it, not as values of Python, so that it stays what it is
 whatever the classes are called.
@@ -61,8 +60,7 @@ def write(folder: Path, *added: str) -> Path:
     prices.append(
         {"id": "fixed", "currency": "usd", "billing_model": "FLAT_FEE", "type": "FIXED", "amount": "99"}
     )
-    for price in prices[:1]:
-        price |= _described()
+    prices[0] |= _described()
     files: dict[str, Any] = {
         "organization": {"id": ORGANIZATION, "name": "Golden", "timezone": "Europe/Berlin"},
         "customers": _CUSTOMERS,

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -55,9 +55,8 @@ class Watched(MemoryTable):
 
     def _store(self, key: Any, item: Item | None) -> None:
         super()._store(key, item)
-        attributes = {
-            f"{_DAY.sub(r'\1DD', name)}:{kind}" for name, value in (item or {}).items() for kind in value
-        }
+        shown = {_DAY.sub(r"\1DD", name): value for name, value in (item or {}).items()}
+        attributes = {f"{name}:{kind}" for name, value in shown.items() for kind in value}
         self.seen.setdefault(_kind(key.pk, key.sk), set()).update(attributes)
 
 
@@ -68,7 +67,8 @@ def _kind(pk: str, sk: str) -> str:
     first = parts[0] if parts[0] != "ORG" else "#".join(each for each in parts[1:] if each != "1")
     shown = "#".join(each if each in kinds else "?" for each in first.split("#")[1:])
     room = first.split("#")[0] + (f"#{shown}" if shown else "")
-    letter = sk.split("#")[0] if "#" in sk and len(sk.split("#")[0]) <= 2 else "?"
+    letter, parted, _ = sk.partition("#")
+    letter = letter if parted and len(letter) <= 2 else "?"
     return f"{room} / {sk if room == 'organization' else letter}"
 
 
@@ -158,7 +158,7 @@ class Run:
         event = self.event("GET", "/api/v1/analytics/usage", queryStringParameters=parameters)
         self.ask(name, "analytics_usage", event)
 
-    def event(self, method: str, path: str, **more: Json) -> Json:
+    def event(self, method: str, path: str, **more: Json) -> dict[str, Any]:
         """Give API Gateway's event of a request with the good key."""
         headers = {"Authorization": f"Bearer {self.key}", "x-api-key": self.key}
         context = {"requestId": "r-1", "stage": "prod"}
@@ -244,6 +244,14 @@ class Run:
         """Let time pass."""
         self.now += round(seconds * SECOND)
 
+    def seconds(self) -> float:
+        """Tell the time."""
+        return self.now / SECOND
+
+    def nanoseconds(self) -> int:
+        """Tell the time."""
+        return self.now * 1000
+
     def backend(self, _: str) -> DynamoDB:
         """Open the table for the command line, where waiting takes no time."""
         return DynamoDB(self.table, Surroundings(lambda: self.now, self.sleep))
@@ -258,7 +266,7 @@ class _Context:
 
 
 @contextmanager
-def running(folder: Path, items: list[str] = ()) -> Iterator[Run]:  # type: ignore[assignment]
+def running(folder: Path, items: Iterable[str] = ()) -> Iterator[Run]:
     """Run Meterstone over a table of its own, that holds some items, in a time and with chances of its own."""
     run = Run(Watched(), folder)
     for line in items:
@@ -268,12 +276,12 @@ def running(folder: Path, items: list[str] = ()) -> Iterator[Run]:  # type: igno
     with (
         mock.patch.object(Table, "from_environment", classmethod(lambda _: run.table)),
         mock.patch.object(meterstone_cli.__main__, "open_backend", run.backend),
-        mock.patch.object(boto3, "client", lambda _: run),
-        mock.patch.object(time, "time", lambda: run.now / SECOND),
-        mock.patch.object(time, "time_ns", lambda: run.now * 1000),
+        mock.patch.object(boto3, "client", return_value=run),
+        mock.patch.object(time, "time", run.seconds),
+        mock.patch.object(time, "time_ns", run.nanoseconds),
         mock.patch.object(secrets, "token_bytes", run._bytes),
         mock.patch.object(os, "urandom", run._bytes),
-        mock.patch.dict(os.environ, environment | {"COLUMNS": "100", "NO_COLOR": "1"}),
+        mock.patch.dict(os.environ, environment | {"NO_COLOR": "1"}),
     ):
         yield run
 
@@ -309,7 +317,7 @@ def _without_most_differences(lines: list[str]) -> list[str]:
 _LONGEST_BODY = 20_000
 _BEGINNING = 1_000
 _MOST_DIFFERENCES = 20
-_TIMES = {"milliseconds", "Latency", "timestamp", "Timestamp", "location", "function_arn"}
+_TIMES = {"milliseconds", "Latency", "timestamp", "Timestamp", "location", "exception", "stack_trace"}
 
 
 def _masked_log(line: str) -> str:
@@ -321,6 +329,10 @@ def _masked_log(line: str) -> str:
     return json.dumps(masked(json.loads(line)), ensure_ascii=False)
 
 
+#: So wide that no line is broken: defaults have paths in them, which are as long as the machine has them.
+_UNBROKEN = 1000
+
+
 def help_texts() -> list[str]:
     """Give the help of the command line, of every command and of every command of a group."""
     found: list[str] = []
@@ -328,13 +340,15 @@ def help_texts() -> list[str]:
     def describe(words: list[str], command: Any) -> None:
         out = io.StringIO()
         with redirect_stdout(out):
-            app([*words, "--help"], standalone_mode=False, prog_name="meterstone")
+            app([*words, "--help"], standalone_mode=False, prog_name="meterstone", terminal_width=_UNBROKEN)
         found.append(f"$ meterstone {' '.join(words)}".rstrip())
         found.extend(line.replace(str(ROOT), "ROOT").rstrip() for line in out.getvalue().splitlines())
         for name, each in sorted(getattr(command, "commands", {}).items()):
             describe([*words, name], each)
 
-    with mock.patch.dict(os.environ, {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}):
+    with mock.patch.dict(os.environ, {"NO_COLOR": "1"}):
+        for name in ("TABLE_NAME", "METERSTONE_ENGINE", "METERSTONE_ORGANIZATION"):
+            os.environ.pop(name, None)
         describe([], typer.main.get_command(app))
     return found
 
@@ -357,7 +371,8 @@ def environment_variables() -> dict[str, list[str]]:
 
 def template_names() -> dict[str, Json]:
     """Name what the template is known by from outside: resources with their types, parameters, outputs."""
-    section, found = "", {"Parameters": [], "Resources": {}, "Outputs": []}  # type: dict[str, Json]
+    section = ""
+    found: dict[str, Json] = {"Parameters": [], "Resources": {}, "Outputs": []}
     last = ""
     for line in (ROOT / "template.yaml").read_text().splitlines():
         if named := re.fullmatch(r"(\w+):.*", line):

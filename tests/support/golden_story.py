@@ -11,7 +11,6 @@ _VALUES = (1, 2, 12.5, 3, 0, "7.001", -4, None, 100, 0.25)
 
 def before(run: Run) -> None:
     """Load, import, post, fold, replay, withdraw and rebuild; an import is left that was stopped."""
-    run.command("table", "create", "--help")
     run.load()
     run.key = run.command("keys", "create", organization=ORGANIZATION, name="golden").strip()
     revoked = run.command("keys", "create", organization=ORGANIZATION, name="revoked").strip()
@@ -65,9 +64,7 @@ def reads(run: Run) -> None:
         "customer_type": "company",
         "external_customer_id": "many",
         "external_subscription_id": "dunlin",
-        "is_recurring": "true",
-        "recurring": "true",
-        "metric_code": "sum",
+        "is_billable_metric_recurring": "true",
         "billable_metric_code": "sum",
     }.items():
         run.analytics(f"analytics {name}", time_granularity="monthly", **{name: value}, **whole)
@@ -76,9 +73,9 @@ def reads(run: Run) -> None:
         run.post(f"usage of {each}", "/v1/subscriptions/usage", {"subscription_id": f"sub_{each}"})
     window = {"start_time": "2023-11-10T11:30:00.000001Z", "end_time": "2023-12-01T17:45:00Z"}
     for each in ("dunlin", "ONETIME"):
-        body = {"subscription_id": f"sub_{each}", "lifetime_usage": True}
-        run.post(f"lifetime usage of {each}", "/v1/subscriptions/usage", body)
-        body = {"subscription_id": f"sub_{each}"} | window
+        lifetime = {"subscription_id": f"sub_{each}", "lifetime_usage": True}
+        run.post(f"lifetime usage of {each}", "/v1/subscriptions/usage", lifetime)
+        body = {"subscription_id": f"sub_{each}", **window}
         run.post(f"a window of {each}", "/v1/subscriptions/usage", body)
 
 
@@ -150,9 +147,9 @@ def take_in(run: Run) -> None:
 
 def every_request(run: Run) -> None:
     """Make every request of `events/`, and some that are of no use."""
-    for path in sorted((ROOT / "events").glob("*.json")):
-        event = json.loads(path.read_text().replace("events-key", run.key))
-        run.ask(path.stem, path.name.partition(".")[0], event)
+    for file in sorted((ROOT / "events").glob("*.json")):
+        event = json.loads(file.read_text().replace("events-key", run.key))
+        run.ask(file.stem, file.name.partition(".")[0], event)
     run.ask("a trailing slash", "ingest_events", run.event("PUT", "/v1/events/bulk/"))
     run.ask("no path", "ingest_events", {})
     for function, path in (
@@ -172,15 +169,11 @@ def every_request(run: Run) -> None:
 
 def main_usage() -> list[dict[str, Any]]:
     """List events of the subscription that has every meter; some cannot be counted, one row is none."""
-    found = rows("main", 24, "request", external_subscription_id="dunlin")
-    found += rows("seat", 8, "seat", external_subscription_id="dunlin")
-    found += rows("peak", 8, "peak", external_subscription_id="dunlin")
-    return [
-        *found,
-        found[0],
-        {"transaction_id": "bad"},
-        *rows("nobody", 1, "request", external_subscription_id="no"),
-    ]
+    found = rows("main", 18, "request", external_subscription_id="dunlin")
+    found += rows("seat", 6, "seat", external_subscription_id="dunlin")
+    found += rows("peak", 6, "peak", external_subscription_id="dunlin")
+    found += [found[0], {"transaction_id": "bad"}]
+    return found + rows("nobody", 1, "request", external_subscription_id="no")
 
 
 def usage_of_many() -> list[dict[str, Any]]:
@@ -207,7 +200,7 @@ def rows(name: str, count: int, code: str, **whose: str) -> list[dict[str, Any]]
         {
             "transaction_id": f"{name}-{number}",
             "code": code,
-            "timestamp": first + (number * 7919 + len(name) * 13) % 864_000 + (number * 5 % 11) * 86_400,
+            "timestamp": first + (number * 7919 + len(name) * 13) % 432_000 + (number * 5 % 7) * 86_400,
             "properties": _properties(number),
         }
         | whose
