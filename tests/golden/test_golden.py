@@ -46,14 +46,6 @@ def indented(value: Any) -> list[str]:
     return json.dumps(value, ensure_ascii=False, indent=1).splitlines()
 
 
-def check_run(run: Run, suffix: str = "") -> None:
-    """Compare all that was seen of a run."""
-    check(f"answers{suffix}.jsonl", as_lines(run.answers))
-    if run.transcript:
-        check(f"commands{suffix}.json", indented(run.transcript))
-    check(f"log{suffix}.jsonl", run.logs)
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Tell the story up to the dump."""
@@ -63,9 +55,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def dump(first: Run) -> list[str]:
+def dump(request: pytest.FixtureRequest) -> list[str]:
     """Give the table as it was written by the code as it was; nothing else is known of it."""
     if WRITES:
+        first: Run = request.getfixturevalue("first")
         check("table.jsonl", first.dump())
         check("key.txt", [first.key])
     return (HERE / "table.jsonl").read_text().splitlines()
@@ -75,8 +68,16 @@ def test_the_table(first: Run) -> None:
     check("table.jsonl", first.dump())
 
 
-def test_commands_answers_and_log_lines(first: Run) -> None:
-    check_run(first)
+def test_answers(first: Run) -> None:
+    check("answers.jsonl", as_lines(first.answers))
+
+
+def test_what_commands_print(first: Run) -> None:
+    check("commands.json", indented(first.transcript))
+
+
+def test_log_lines_and_metrics(first: Run) -> None:
+    check("log.jsonl", first.logs)
 
 
 def test_attributes_of_every_kind_of_item(first: Run) -> None:
@@ -93,7 +94,8 @@ def test_a_table_of_before_is_read(dump: list[str], tmp_path: Path) -> None:
     with running(tmp_path, dump) as run:
         _with_the_key(run)
         reads(run)
-    check_run(run, "-read")
+    check("answers-read.jsonl", as_lines(run.answers))
+    check("log-read.jsonl", run.logs)
     assert run.dump() == dump
 
 
@@ -107,7 +109,9 @@ def test_a_table_of_before_is_gone_on_with(dump: list[str], tmp_path: Path) -> N
     assert listed
     assert not [line for line in listed if re.search("usd|jpy|sub_dunlin|sub_late|sub_early", line)]
     check("table-after.jsonl", run.dump())
-    check_run(run, "-after")
+    check("answers-after.jsonl", as_lines(run.answers))
+    check("commands-after.json", indented(run.transcript))
+    check("log-after.jsonl", run.logs)
 
 
 def _with_the_key(run: Run) -> None:
