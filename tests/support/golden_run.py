@@ -120,6 +120,7 @@ class Run:
         """Load the catalogue, with some more subscriptions."""
         name = "catalogue" + "".join(f"-{each}" for each in added)
         self.command("load", str(golden_catalogue.write(self.folder / name, *added)))
+        assert self.transcript[-1]["status"] == 0, self.transcript[-1]
         self.restart()
 
     def restart(self) -> None:
