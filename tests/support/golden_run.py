@@ -31,7 +31,7 @@ from meterstone_cli.dynamodb import DynamoDB
 from support import golden_catalogue
 from support.memory_table import Faults, MemoryTable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ORGANIZATION = golden_catalogue.ORGANIZATION
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
