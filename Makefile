@@ -26,7 +26,7 @@ $(SAM)/.installed: requirements/sam.txt
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environments
 environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Make every environment (the other targets make what they need)
@@ -38,6 +38,11 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 .PHONY: test
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
+
+# None is found, so that a test that needs an engine without its marker fails here.
+.PHONY: test-without-engine
+test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine" $(ARGS)
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)

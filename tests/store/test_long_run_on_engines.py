@@ -177,7 +177,6 @@ def post(log: EventLog, several: list[Usage], before: list[Usage], now: int, ran
     )
 
 
-@pytest.mark.engine
 @long_run(1000, 10_000)
 def test_a_long_run_is_counted_to_the_last_digit(engine: Table, seed: int, events: int) -> None:
     random = Random(seed)  # noqa: S311 - nothing secret
