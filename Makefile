@@ -48,6 +48,10 @@ test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, w
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
 	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
 
+.PHONY: mutate
+mutate: $(DEV)/.installed ## Change the code in small ways and say which changes no test notices (ARGS="--help" shows its options)
+	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
+
 .PHONY: lint
 lint: $(DEV)/.installed ## Check style, formatting and types
 	@$(DEV)/bin/ruff check .

@@ -4,16 +4,19 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from support.stack import Stack, stack
 
 # The same examples everywhere, so that a change is judged by what it changes; `HYPOTHESIS_PROFILE=deep` looks for
-# others, and for more of them.
+# others, and for more of them. `first-failure` is steady but does not look for the simplest example that fails.
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("deep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "first-failure", settings.get_profile("steady"), phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 #: Fixtures that run an embedded DynamoDB, here and in `tests/store`.
