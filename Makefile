@@ -35,6 +35,13 @@ environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
 	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
 
+# Rooms that compute from values alone, and their laws.
+PURE := tests/unit/pricing tests/unit/usage tests/unit/contracts $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
+
+.PHONY: check
+check: lint ## Lint, then test what needs no table: pricing, usage and contracts, with their laws (half a minute)
+	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
+
 .PHONY: test
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)

@@ -17,7 +17,6 @@ from unittest import mock
 from uuid import uuid4
 
 import boto3
-import pytest
 
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.table import ConflictError, StoreUnavailableError, Table
