@@ -315,6 +315,7 @@ def test_no_answer_is_wrong_while_all_is_counted_again(
     it.check_all()
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begun() -> Forgetful:
         it = Forgetful(tmp_path, monkeypatch, 3, fives=2)

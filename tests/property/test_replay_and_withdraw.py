@@ -110,6 +110,7 @@ def prepared(scenario: Scenario) -> tuple[World, Stream]:
     return world, stream
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_a_replay_runs_again() -> None:
     scenario = rich()
     world, stream = prepared(scenario)

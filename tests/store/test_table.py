@@ -207,7 +207,6 @@ def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> N
         table.transact([action])
 
 
-@pytest.mark.engine
 def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Table, pk: str) -> None:
     """Its `before-parse` event is not documented: without it, botocore's own answer is converted."""
     other = Table.from_environment()
@@ -238,7 +237,6 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
     assert read(engine) == read(other)
 
 
-@pytest.mark.engine
 def test_the_service_tells_the_time(engine: Table) -> None:
     before, told, after = clock.now(), engine.service_time(), clock.now()
     assert told is not None, "nothing refuses a wrong clock otherwise"
