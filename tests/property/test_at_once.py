@@ -325,7 +325,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.roll(START + 70 * DAY)
         backend = DynamoDB(it.table)
         backend.write_catalogue(replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
-        before = read_account(it.table, ORGANIZATION.id)
+        before = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert before is not None
         it.table.faults = Faults(before=it.table.writes + number)
         changed = replace(CATALOGUE, meters=(seats,), subscriptions=(lasting,))
@@ -345,7 +345,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.scenario = Scenario((seats,), (lasting,), (), later)
         it.world.roll(later)
         check_analytics(it.world, usage, later)
-        after = read_account(it.table, ORGANIZATION.id)
+        after = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert after is not None
         versions.append(after.version - before.version)
         if not killed:
