@@ -126,8 +126,11 @@ class World:
 
     def days(self, **filters: object) -> DayTotals:
         """Ask the analytics for every day, added up by day, currency and meter's code."""
-        query = replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
-        return totals(self.store.daily_usage(self.account, query))
+        return totals(self.store.daily_usage(self.account, self.query(**filters)))
+
+    def query(self, **filters: object) -> UsageQuery:
+        """Give the query that asks the analytics for every day."""
+        return replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
 
     def range(self) -> tuple[int, int]:
         """Give the days of the whole scenario."""

@@ -10,7 +10,7 @@ The moments are worked out from the seed, from what is read and from how often i
 answered the same, also where several threads read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from meterstone.store.dynamodb.keys import Key
@@ -32,6 +32,7 @@ class StaleTable(MemoryTable):
         #: What the writes since then have changed may not be seen yet.
         self._known_since = 0
         self._still_at: int | None = None
+        self._still: Callable[[Key], bool] = lambda _: True
         #: Of each partition, what was changed: the write, the sort key, and the item before it.
         self._changes: dict[str, list[tuple[int, str, Item | None]]] = {}
         self._asked: dict[str, int] = {}
@@ -50,13 +51,14 @@ class StaleTable(MemoryTable):
         self._still_at = None
         self._changes.clear()
 
-    def stand_still(self) -> None:
+    def stand_still(self, items: Callable[[Key], bool] = lambda _: True) -> None:
         """Answer every read that is not consistent as of now, whatever is written, until the table settles.
 
-        It is the oldest answer that there may be, at the one read that ought to have been consistent.
+        It is the oldest answer that there may be, at the one read that ought to have been consistent. Of some
+        ``items`` alone, if it is said of which: of the others then every read sees what was written last.
         """
         self.settle()
-        self._still_at = self._moment
+        self._still_at, self._still = self._moment, items
 
     def _seen(self, pk: str, *, consistent: bool) -> Mapping[str, Item]:
         now = super()._seen(pk, consistent=consistent)
@@ -68,6 +70,8 @@ class StaleTable(MemoryTable):
         for at, sk, before in reversed(changes):
             if at < moment:
                 break
+            if self._still_at is not None and not self._still(Key(pk, sk)):
+                continue
             if before is None:
                 items.pop(sk, None)
             else:
