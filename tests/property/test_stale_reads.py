@@ -4,13 +4,16 @@ The table stands still before anything has happened. One read that ought to be c
 none of what the command goes by.
 """
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from meterstone.store.catalogue.api_keys import create_key, list_keys, revoke_key
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.lease import BusyError, leased
+from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.events.quarantine import list_poison, list_unmatched
 from meterstone.store.operations import replay as replaying
@@ -44,6 +47,7 @@ from support.small_world import FLAT, START, call, meter, table_of, world_of
 from support.small_world import check as check_small
 from support.stale_table import StaleTable
 
+ROLL_USAGE = Path(__file__).parents[2] / "functions" / "roll_usage" / "app.py"
 SUBJECT = Subject.subscription("ext")
 NOBODY = replace(small(), subscriptions=())
 
@@ -281,10 +285,17 @@ def test_what_a_stopped_deletion_left_is_deleted_by_the_next() -> None:
     assert stopped > 1
 
 
+def roll_usage(table: Table, monkeypatch: pytest.MonkeyPatch, now: int) -> None:
+    """Let the function run that the clock calls every hour."""
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
+    monkeypatch.setattr("meterstone.clock.now", lambda: now)
+    runpy.run_path(str(ROLL_USAGE))["handler"]({}, None)
+
+
 @pytest.mark.parametrize("rebuilt", [False, True], ids=["", "rebuilt before"])
-@pytest.mark.parametrize("then", ["the clock", "an import", "a rebuild"])
+@pytest.mark.parametrize("then", ["the clock", "the function", "an import", "a rebuild"])
 def test_a_recurring_value_goes_on_when_its_subscription_was_just_renewed(
-    then: str, *, rebuilt: bool
+    monkeypatch: pytest.MonkeyPatch, then: str, *, rebuilt: bool
 ) -> None:
     change, end = START + 14 * DAY, START + 45 * DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("seats", Aggregation.SUM, recurring=True), FLAT)], end)
@@ -304,8 +315,10 @@ def test_a_recurring_value_goes_on_when_its_subscription_was_just_renewed(
         case "an import":
             world.load("nothing", [], clock.now)
         case "a rebuild":
-            rebuild(world.table, ORGANIZATION.id, clock.around)
+            assert rebuild(world.table, ORGANIZATION.id, clock.around).differences == []
             refresh(world)
+        case "the function":
+            roll_usage(world.table, monkeypatch, clock.now)
         case _:
             world.roll(clock.now)
     check_small(world, usage)

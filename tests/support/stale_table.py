@@ -19,6 +19,7 @@ from support.memory_table import MemoryTable
 
 _BEHIND = (0, 1, 2, 4, 8, 16, 32)
 MOST_BEHIND = max(_BEHIND)
+_MOST_STILL = 5000
 
 
 class StaleTable(MemoryTable):
@@ -96,4 +97,6 @@ class StaleTable(MemoryTable):
 
     def _written(self) -> None:
         self._moment += 1
+        if self._still_at is not None and self._moment > self._still_at + _MOST_STILL:
+            raise AssertionError("what is read does not change, and something waits for ever until it does")
         super()._written()
