@@ -102,14 +102,16 @@ def test_the_stream_leaves_out_what_a_rebuild_has_counted() -> None:
     check(world, stream, small())
 
 
-def test_the_stream_goes_by_the_catalogue_as_it_is() -> None:
+@pytest.mark.parametrize("subject", [SUBJECT, Subject.customer("cust")], ids=["subscription", "customer"])
+def test_the_stream_goes_by_the_catalogue_as_it_is(subject: Subject) -> None:
+    theirs = tuple(replace(each, subject=subject) for each in small().usage)
     world, stream = still(NOBODY)
     write(world, small())
-    world.scenario = small()
-    stream.post(small().usage)
+    world.scenario = replace(small(), batches=(Batch(small().end, theirs),))
+    stream.post(theirs)
     stream.deliver()
     assert waiting(world) == set()
-    check(world, stream, small())
+    check(world, stream, world.scenario)
 
 
 def test_a_replay_gives_no_number_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +323,23 @@ def test_a_recurring_value_goes_on_when_its_subscription_was_just_renewed(
             roll_usage(world.table, monkeypatch, clock.now)
         case _:
             world.roll(clock.now)
+    check_small(world, usage)
+
+
+def test_a_load_wakes_what_the_clock_keeps_by_a_catalogue_that_was_just_written() -> None:
+    """Of the first catalogue, too, a read that is not consistent sees nothing."""
+    end = START + 45 * DAY
+    seats = meter("seats", Aggregation.SUM, recurring=True)
+    scenario = world_of(BillingPeriod.MONTHLY, [(seats, FLAT)], end).scenario
+    ending = tuple(replace(each, end=START + 14 * DAY) for each in scenario.subscriptions)
+    table = StaleTable()
+    table.stand_still()
+    world = World(replace(scenario, subscriptions=ending), table)
+    usage = [call("a", DAY, value=40)]
+    world.load("all", usage, START + 10 * DAY)
+    write(world, scenario)
+    world.scenario = scenario
+    world.roll(end)
     check_small(world, usage)
 
 
