@@ -18,6 +18,7 @@ from support.memory_table import Faults, MemoryTable
 from support.recovering import Clock, refresh, write
 from support.scenario import ORGANIZATION, World
 from support.small_world import FLAT, START, call, check, meter, table_of, world_of
+from support.stale_table import StaleTable
 
 NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 
@@ -109,6 +110,8 @@ def test_a_rebuild_goes_by_a_catalogue_that_changes_meanwhile(
             usage.append(call("b", 3 * DAY, value=-40))
         world.load("all", usage, NOW)
         table, clock = table_of(world), Clock(NOW)
+        assert isinstance(table, StaleTable)
+        table.stand_still()
         changed = False
 
         def change(

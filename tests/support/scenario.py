@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -26,6 +27,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
 from support.memory_table import MemoryTable
 from support.oracle import Day, Oracle
+from support.stale_table import StaleTable
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 AHEAD = 5 * MINUTE
@@ -85,7 +87,7 @@ class World:
 
     def __init__(self, scenario: Scenario, table: Table | None = None) -> None:
         self.scenario = scenario
-        self.table = MemoryTable(page_items=7) if table is None else table
+        self.table = StaleTable(page_items=7) if table is None else table
         write_catalogue(self.table, ORGANIZATION, scenario.meters, scenario.subscriptions, ())
         self.account = _account(self.table)
 
@@ -113,17 +115,22 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(lambda each: read_subscription(self.table, ORGANIZATION.id, each), now)
+        return fold.roll(partial(read_subscription, self.table, ORGANIZATION.id, consistent=True), now)
 
     @property
     def store(self) -> Store:
-        """The read side."""
+        """The read side, asked when a moment has passed since the last write."""
+        if isinstance(self.table, MemoryTable):
+            self.table.settle()
         return Store(self.table)
 
     def days(self, **filters: object) -> DayTotals:
         """Ask the analytics for every day, added up by day, currency and meter's code."""
-        query = replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
-        return totals(self.store.daily_usage(self.account, query))
+        return totals(self.store.daily_usage(self.account, self.query(**filters)))
+
+    def query(self, **filters: object) -> UsageQuery:
+        """Give the query that asks the analytics for every day."""
+        return replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
 
     def range(self) -> tuple[int, int]:
         """Give the days of the whole scenario."""
@@ -227,7 +234,7 @@ def filters(draw: st.DrawFn, world: World) -> Filters:
 
 
 def _account(table: Table) -> Account:
-    account = read_account(table, ORGANIZATION.id)
+    account = read_account(table, ORGANIZATION.id, consistent=True)
     assert account is not None
     return account
 
