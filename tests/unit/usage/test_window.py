@@ -148,8 +148,9 @@ COUNTED = subscription_of(item_of(meter_of(Aggregation.SUM), end="03-20T18:15"),
 
 def parts(covered: WindowPlan) -> list[str]:
     """Print whole days (`=` if they are all of their charge), and days that are cut."""
-    clock = covered.subscription
-    assert clock.timezone == "UTC"
+    for cut in covered.cut:
+        assert cut.charge.counted_span.holds(cut.start)
+        assert cut.day == cut.charge.zone.day_of(cut.start)
     return sorted(
         [
             f"{shown((days.first - 719163) * DAY, (days.last - 719163) * DAY)}{' =' if days.whole else ''}"
@@ -173,6 +174,16 @@ def parts(covered: WindowPlan) -> list[str]:
         ),
         pytest.param("02-10 02-12", ["02-10 02-11"], id="whole days"),
         pytest.param("02-10 02-11", ["02-10 02-10"], id="one whole day"),
+        pytest.param(
+            "02-10 2024-02-11T00:00:00.000001",
+            ["02-10 02-10", "02-11 02-11T00:00:00.000001 cut"],
+            id="a whole day and a microsecond",
+        ),
+        pytest.param(
+            "2024-02-10T23:59:59.999999 02-12",
+            ["02-10T23:59:59.999999 02-11 cut", "02-11 02-11"],
+            id="a microsecond and a whole day",
+        ),
         pytest.param("02-10T01:00 02-11", ["02-10T01:00 02-11 cut"], id="a day's end"),
         pytest.param("02-10 02-10T23:00", ["02-10 02-10T23:00 cut"], id="a day's beginning"),
         pytest.param("02-10T01:00 02-10T02:00", ["02-10T01:00 02-10T02:00 cut"], id="an hour"),
