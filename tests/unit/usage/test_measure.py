@@ -149,7 +149,7 @@ def test_measure_distinct_values_over_periods_that_begin_within_a_day(window: st
         pytest.param("02-03T09:30 2024-03-03T09:30:00.000001", LATER, 7, id="a microsecond beyond the bound"),
         pytest.param("02-03T09:30 2024-03-03T09:30:00.000002", LATER, 8, id="two microseconds beyond it"),
         pytest.param("03-03T09:30 04-03T09:30", LATER, 8, id="the next period restates it"),
-        pytest.param("04-03T09:30 2024-04-03T09:30:00.000001", LATER, 8, id="a microsecond of a third"),
+        pytest.param("04-03T09:30 2024-04-03T09:30:00.000001", LATER, 8, id="a third"),
         pytest.param("04-03T09:30 05-03T09:30", "04-03T09:30", 8, id="a period that begins now"),
         pytest.param("04-03T09:30 05-03T09:30", "2024-04-03T09:29:59.999999", 0, id="one that has not begun"),
         pytest.param("03-10 05-03T09:30", "03-20", 8, id="up to one that has not begun"),
@@ -183,8 +183,7 @@ def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
 @pytest.mark.parametrize(
     ("price", "values", "window", "total"),
     [
-        pytest.param(FALLING, [("07:00", 5), ("08:00", -5)], "02-10 02-11", "0 for 10", id="units that cancel
-        out"),
+        pytest.param(FALLING, [("07:00", 5), ("08:00", -5)], "02-10 02-11", "0 for 10", id="units cancel out"),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10 02-11", "12 for 12", id="one bucket"),
         pytest.param(FALLING, [("07:00", 6), ("08:00", 6)], "02-10 02-11", "12 for 24", id="two buckets"),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10 02-10T07:30", "6 for 12", id="a bucket is cut"),
@@ -269,17 +268,14 @@ def test_measure_level_by_time(recurring: bool, window: str, now: str, units: st
 
 
 BOUNDS = [
-    "02-02",
     "02-03T09:30",
     "02-10T07:20",
     "2024-02-10T07:20:00.000001",
     "02-11",
     "02-20T12:34",
-    "03-03",
     "03-03T09:15",
     "03-03T09:30",
     "2024-03-03T09:30:00.000001",
-    "03-03T10:00",
     "03-04",
     "03-20T18:15",
     "04-10",
