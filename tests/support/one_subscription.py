@@ -19,6 +19,7 @@ from meterstone.usage.tally import (
     Tally,
     TallyKey,
     chain,
+    charge_of,
     count,
     identity,
     restate,
@@ -145,7 +146,7 @@ class CountedUsage:
         return found
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
-        firsts = self._counted[key][1].firsts
+        firsts = self._of(charge_of(self._subscription, key))[1].firsts
         return {value: first for value in values if (first := firsts.get(value)) is not None}
 
     def _of(self, charge: ChargePeriod) -> tuple[Tally, Parts]:

@@ -19,7 +19,7 @@ def receipt(unmatched: dict[int, tuple[str, ...]]) -> Receipt:
     ("unmatched", "listed"),
     [
         pytest.param({0: ("subscription",)}, "0=subscription", id="one"),
-        pytest.param({3: ("subscription", "code")}, "3=subscription+code", id="with two reasons"),
+        pytest.param({3: ("subscription",), 5: ("code",)}, "3=subscription, 5=code", id="two"),
         pytest.param({10: ("code",), 9: ("customer",)}, "9=customer, 10=code", id="by place"),
     ],
 )

@@ -10,6 +10,7 @@ from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import plain, round_money
 from meterstone.pricing.price import Price
 from meterstone.usage.calendar import BucketSize
+from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.measure import measure
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.statement import rated_items
@@ -170,6 +171,44 @@ def test_measure_a_recurring_value_at_the_window_s_end(
     found = measured_in(monthly(meter_of(aggregation, recurring=True)), calls(*given), window, now)
 
     assert found.quantity == found.amount == value
+
+
+class Overtaken(CountedUsage):
+    """Reads a charge's counter as it was before a late event, until it is asked to read it again."""
+
+    def __init__(self, subscription: Subscription, early: list[Event], late: list[Event], now: int) -> None:
+        super().__init__(subscription, early + late, now)
+        self._before: CountedUsage | None = CountedUsage(subscription, early, now)
+
+    def counter(self, charge: ChargePeriod) -> Counter | None:
+        return super().counter(charge) if self._before is None else self._before.counter(charge)
+
+    def read_again(self, charge: ChargePeriod) -> None:
+        self._before = None
+
+
+@pytest.mark.parametrize(
+    ("late", "values"),
+    [
+        pytest.param([], 2, id="nothing is late"),
+        pytest.param([("02-05", "a")], 2, id="a value moves to a day before"),
+        pytest.param([("02-05", "a"), ("02-10T07:00", "b")], 2, id="two values move"),
+        pytest.param([("02-05", "c")], 3, id="a value is new"),
+        pytest.param([("02-10T08:30", "c")], 3, id="a value is new on the day that is cut"),
+        pytest.param([("02-10T08:45", "a")], 2, id="a value comes again"),
+    ],
+)
+def test_measure_counts_a_recurring_value_that_moves_while_it_is_read(
+    late: list[tuple[str, object]], values: int
+) -> None:
+    subscription = monthly(meter_of(UNIQUE, recurring=True))
+    early = calls(("02-10T08:00", "a"), ("02-10T08:10", "b"), ("02-10T09:00", "d"))
+    reader = Overtaken(subscription, early, calls(*late), at(LATER))
+    window = Window(at("02-03T09:30"), at("02-10T09:00"))
+
+    covered = plan_window(subscription, subscription.line_items[0], window, at(LATER))
+
+    assert measure(reader, covered, window, at(LATER)).quantity == values
 
 
 def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
