@@ -99,7 +99,15 @@ def test_ids_that_are_made_up_differ() -> None:
     assert len({flexprice_events.made_id() for _ in range(100)}) == 100
 
 
-@pytest.mark.parametrize(("source", "kept"), [(None, {}), ("", {}), ("api", {"source": "api"})])
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        pytest.param(None, {}, id="none"),
+        pytest.param("", {}, id="empty"),
+        pytest.param("api", {"source": "api"}, id="a name"),
+        pytest.param("x" * 1000, {"source": "x" * 1000}, id="1000 characters"),
+    ],
+)
 def test_the_source_is_kept(source: object, kept: dict[str, str]) -> None:
     assert parse(source=source).notes == kept
 
