@@ -155,7 +155,9 @@ class CountedUsage:
         if key not in self._counted:
             meter, charges = charge.meter, [charge]
             if meter.recurring:
-                charges = chain(self._subscription, meter.id, self._subscription.start, self._now)
+                latest = max((seen.at for each in self._seen.values() for seen in each), default=self._now)
+                until = max(self._now, latest)
+                charges = chain(self._subscription, meter.id, self._subscription.start, until)
             tally = Tally(key, meter, Head(), charges, [Counter() for _ in charges])
             seen = [
                 each

@@ -173,6 +173,16 @@ def test_measure_a_recurring_value_at_the_window_s_end(
     assert found.quantity == found.amount == value
 
 
+@pytest.mark.parametrize(("now", "value"), [("01-03T09:29", 0), ("01-03T09:30", 5)])
+def test_measure_no_recurring_value_before_the_subscription_has_begun(now: str, value: int) -> None:
+    """An event may lie a little ahead of the clock."""
+    subscription = monthly(meter_of(SUM, recurring=True))
+
+    found = measured_in(subscription, calls(("01-03T09:31", 5)), "01-01 02-03T09:30", now)
+
+    assert found.quantity == value
+
+
 class Overtaken(CountedUsage):
     """Reads a charge's counter as it was before a late event, until it is asked to read it again."""
 
