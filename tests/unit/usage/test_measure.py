@@ -235,6 +235,9 @@ def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
         pytest.param(FALLING, [("07:00", 5), ("08:00", -5)], "02-10 02-11", "0 for 10", id="units cancel out"),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10 02-11", "12 for 12", id="one bucket"),
         pytest.param(FALLING, [("07:00", 6), ("08:00", 6)], "02-10 02-11", "12 for 24", id="two buckets"),
+        pytest.param(
+            FALLING, [("07:00", 6), ("08:00", 6)], "02-10 02-10T10:00", "12 for 24", id="two of a part of a day"
+        ),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10 02-10T07:30", "6 for 12", id="a bucket is cut"),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10T07:30 02-11", "6 for 12", id="at its start"),
         pytest.param(FALLING, [("07:00", 6), ("07:30", 6)], "02-10T07:00 02-10T08:00", "12 for 12", id="itself"),
