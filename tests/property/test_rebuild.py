@@ -1,5 +1,7 @@
 """A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -8,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.operations import rebuild as rebuilding
+from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
+from meterstone.store.operations.replay import replay
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -26,10 +32,13 @@ from support.recovering import (
     small,
     stored,
     streaming,
+    without,
+    write,
 )
 from support.scenario import ORGANIZATION, Batch, Scenario, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
+from support.stored import rich
 
 
 @examples(40)
@@ -229,3 +238,169 @@ def test_how_far_nothing_was_carried_is_no_difference(aggregation: Aggregation) 
     stream.clock.now = SMALL_START + 40 * DAY
     report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
     assert report.differences == []
+
+
+def before_write(world: World, number: int, do: Callable[[], object]) -> None:
+    """Do something once, just before the table's write of this number from now."""
+    table = memory(world)
+    when = table.writes + number
+
+    def interrupt(write: int) -> bool:
+        if write == when:
+            table.faults = Faults()
+            do()
+        return False
+
+    table.faults = Faults(unavailable=interrupt)
+
+
+def kill_at(world: World, number: int, do: Callable[[], object]) -> bool:
+    """Do something that is killed before its write of this number; tell whether it had so many."""
+    table = memory(world)
+    table.faults = Faults(before=table.writes + number)
+    try:
+        do()
+    except Killed:
+        return True
+    finally:
+        table.faults = Faults()
+    return False
+
+
+@pytest.mark.parametrize("together", [1, 3, 4, 12, 13])
+def test_a_log_of_more_events_than_are_counted_together_is_counted_whole(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """The log of 12 events is counted in batches: of one, with and without a rest, and all in one."""
+    monkeypatch.setattr(rebuilding, "_COUNTED_TOGETHER", together)
+    scenario = rich()
+    world, stream = half_imported(scenario)
+    report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+    assert (report.events, report.differences) == (len(scenario.usage), [])
+    check(world, stream, scenario)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_rebuild_is_not_swapped_in_over_an_import_that_began_beside_it(number: int) -> None:
+    """An import begins before one of the rebuild's first writes, logs all of its events, and is then killed."""
+    scenario = small()
+    world, stream = half_imported(scenario)
+    more = [replace(each, event=replace(each.event, id=f"more {each.event.id}")) for each in scenario.usage]
+    begun: list[bool] = []
+
+    def begin_an_import() -> None:
+        with suppress(BusyError):
+            # Its own record, then the log: the third write would count.
+            begun.append(kill_at(world, 2, lambda: world.load("beside", more, scenario.end)))
+
+    before_write(world, number, begin_an_import)
+    if number < 2:
+        with pytest.raises(BusyError, match="the import of beside is running, or was stopped"):
+            rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+    else:
+        assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    memory(world).faults = Faults()
+    assert begun == ([True] if number < 2 else [])
+    stream.clock.now += WAIT
+    world.load("beside", more, scenario.end)
+    both = replace(scenario, batches=(*scenario.batches, Batch(scenario.end, tuple(more))))
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    check(world, stream, both)
+
+
+def test_what_a_stopped_replay_had_counted_is_in_what_is_rebuilt() -> None:
+    """The replay is killed at each of its writes. What has no number by then waits for the next one."""
+    scenario = small()
+    number, some, killed = 0, 0, True
+    while killed:
+        world, stream = streaming(replace(scenario, subscriptions=()))
+        stream.post(scenario.usage)
+        stream.deliver()
+        write(world, scenario)
+        world.scenario = scenario
+        killed = kill_at(world, number, lambda: replay(world.table, ORGANIZATION.id, stream.clock))  # noqa: B023
+        stream.clock.now += WAIT
+        before = {
+            each.event.id for each in list_unmatched(world.table, ORGANIZATION.id) if each.number is None
+        }
+        report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+        assert report.differences == []
+        waits = {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
+        assert waits == before
+        refresh(world).roll(stream.clock.now)
+        counted = tuple(each for each in scenario.usage if each.event.id not in waits)
+        check_analytics(world, counted, stream.clock.now)
+        some += bool(counted)
+        number += 1
+    assert 2 < some < number
+
+
+def test_a_generation_that_was_given_up_lends_its_name_to_no_other() -> None:
+    """A fold that began while the generation was there writes into it when it is deleted."""
+    scenario = small()
+    first, last = scenario.usage[:-1], scenario.usage[-1]
+    number, late = 0, 0
+    while late == number:
+        world, stream = streaming(scenario)
+        stream.post(first)
+        stream.deliver()
+        # It has named its generation, and waits.
+        assert kill_at(world, 3, lambda: rebuild(world.table, ORGANIZATION.id, stream.clock.around))  # noqa: B023
+        assert refresh(world).account.next is not None
+        stream.clock.now += WAIT
+        stream.post([last])
+        given_up: list[bool] = []
+
+        def give_up() -> None:
+            abandon(world.table, ORGANIZATION.id, stream.clock.around)  # noqa: B023
+            given_up.append(True)  # noqa: B023
+
+        before_write(world, number, give_up)
+        stream.deliver()
+        memory(world).faults = Faults()
+        late += len(given_up)
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+        report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
+        assert (report.generation, report.differences) == ("3", [])
+        refresh(world).roll(stream.clock.now)
+        check_analytics(world, scenario.usage, stream.clock.now)
+        number += 1
+    assert late > 1, "at each write of the fold, into both generations"
+
+
+def test_what_the_stream_takes_over_while_a_rebuild_is_given_up_stays() -> None:
+    """The rebuild had saved unmatched events for its own generation; the stream saves the same ones for all."""
+    scenario = without(small(), "call")
+    strangers = {each.event.id for each in small().usage if each.event.name == "call"}
+
+    def stop_at_the_comparison(word: str) -> None:
+        if word == "comparing":
+            raise Killed
+
+    number, times = 0, 0
+    while times == number:
+        world, stream = streaming(scenario)
+        stream.post(small().usage)
+        with pytest.raises(Killed):
+            rebuild(
+                world.table,
+                ORGANIZATION.id,
+                Surroundings(stream.clock, stream.clock.sleep, stop_at_the_comparison),
+            )
+        assert {each.generation for each in read_unmatched(world.table, ORGANIZATION.id)} == {"2"}
+        stream.clock.now += WAIT
+        delivered: list[bool] = []
+
+        def deliver() -> None:
+            stream.deliver()  # noqa: B023
+            delivered.append(True)  # noqa: B023
+
+        before_write(world, number, deliver)
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+        memory(world).faults = Faults()
+        stream.deliver()
+        times += len(delivered)
+        waits = {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
+        assert waits == strangers
+        number += 1
+    assert times > len(strangers)
