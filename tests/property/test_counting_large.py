@@ -1,16 +1,19 @@
 """Counting where there is much of something: long periods, long chains, many values, buckets and line items."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from meterstone.pricing.price import TierMode
+from meterstone.store.dynamodb.table import WriteRefusedError
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from support.memory_table import Faults, Killed
+from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import World
 from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
@@ -187,5 +190,54 @@ def test_texts_of_control_characters_fit_a_detail() -> None:
     end = START + DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("users", Aggregation.COUNT_UNIQUE), FLAT)], end)
     usage = [call(f"e{number}", number, text="\x01" * 64) for number in range(1500)]
+    world.load("all", usage, end)
+    check(world, usage, (5, 500))
+
+
+WIDE = "\U0001f600"
+
+
+@pytest.fixture
+def _nothing_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where the table refuses an item: a fold that is refused goes on with halves, and hides it."""
+    transact = MemoryTable.transact
+
+    def checked(table: MemoryTable, actions: Sequence[Any]) -> None:
+        try:
+            transact(table, actions)
+        except WriteRefusedError as refused:
+            raise AssertionError(f"the table refuses {refused}") from refused
+
+    monkeypatch.setattr(MemoryTable, "transact", checked)
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+@pytest.mark.parametrize(
+    ("aggregation", "ident", "properties"),
+    [
+        pytest.param(Aggregation.LATEST, WIDE * 250, {}, id="ids of characters of four bytes"),
+        pytest.param(Aggregation.LATEST, '"' * 250, {}, id="ids that JSON writes with twice as many"),
+        pytest.param(Aggregation.COUNT_UNIQUE, "", {"text": "\x01" * 64}, id="texts with six times as many"),
+        pytest.param(Aggregation.SUM, "", {"value": Decimal("9" * 15 + "." + "9" * 14)}, id="long values"),
+    ],
+)
+def test_the_largest_events_fit_the_items_of_an_hour(
+    aggregation: Aggregation, ident: str, properties: dict[str, object]
+) -> None:
+    """Several items and transactions of them, of the longest ids and texts that an event may have."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("it", aggregation), FLAT)], end)
+    usage = [call(f"{ident}{number:05}", number, **({"value": 1} | properties)) for number in range(4600)]
+    world.load("all", usage, end)
+    check(world, usage, (5, 500))
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+def test_tallies_are_written_together_as_long_as_their_bytes_fit() -> None:
+    """Three meters keep the same 1,450 ids of 255 characters of four bytes: 1.5 MB each, where 4 MB fit."""
+    end = START + DAY
+    items = [(meter(f"m{number}", Aggregation.LATEST), FLAT) for number in range(3)]
+    world = world_of(BillingPeriod.MONTHLY, items, end)
+    usage = [call(f"{WIDE * 250}{number:05}", number, value=1) for number in range(1450)]
     world.load("all", usage, end)
     check(world, usage, (5, 500))
