@@ -446,3 +446,33 @@ def test_an_import_that_is_closed_again_after_another_one_counts_nothing_again(a
         assert closed is not None
         assert closed.counts.counted == 0
         check_small(world, (*usage, *other))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_import_logs_nothing_beside_a_rebuild_that_begins_with_it(number: int) -> None:
+    """A rebuild begins before one of the import's first two writes, and is killed as soon as it waits."""
+    world, stream = streaming(complete())
+    table = memory(world)
+    at, begun = table.writes + number, []
+
+    def begin_a_rebuild(write: int) -> bool:
+        if write == at:
+            # Its lease, and the next generation; the third write would renew the lease.
+            table.faults = Faults(before=table.writes + 3)
+            with suppress(BusyError, Killed):
+                rebuild(table, ORGANIZATION.id, stream.clock.around)
+            table.faults = Faults()
+            begun.append(refresh(world).account.next is not None)
+        return False
+
+    table.faults = Faults(unavailable=begin_a_rebuild)
+    with suppress(BusyError):
+        load(world, stream)
+    table.faults = Faults()
+    # Whoever comes second sees the other: the import the next generation, or the rebuild the import's record.
+    assert begun == [number == 0]
+    assert logged(world, usage_of()) == (() if number == 0 else usage_of())
+    stream.clock.now += WAIT
+    abandon(table, ORGANIZATION.id, stream.clock.around)
+    load(world, stream)
+    check(world, stream, usage_of())

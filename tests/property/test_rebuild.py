@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.events.unmatched import read_unmatched
@@ -18,14 +20,17 @@ from meterstone.store.operations.replay import replay
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.tally import Position
 from support.counting import check_analytics, describe, examples
 from support.memory_table import Faults, Killed
 from support.recovering import (
+    SECOND,
     WAIT,
     Clock,
     Stream,
     check,
     copy_of,
+    generations,
     half_imported,
     memory,
     refresh,
@@ -404,3 +409,72 @@ def test_what_the_stream_takes_over_while_a_rebuild_is_given_up_stays() -> None:
         assert waits == strangers
         number += 1
     assert times > len(strangers)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["delivered at once", "delivered after the swap"])
+def test_an_event_that_is_accepted_at_the_cut_counts_once(*, at_once: bool) -> None:
+    """One is accepted at the cut to the microsecond, one just before it and one just after."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    usage = list(scenario.usage)
+    stream.post(usage[3:])
+    stream.deliver()
+    posted: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        stream.clock.sleep(seconds)
+        after, now = refresh(world).account.next, stream.clock.now
+        if after is not None and now == after.cut:
+            for one, offset in zip(usage[:3], (-1, 0, 1), strict=True):
+                stream.clock.now = now + offset
+                stream.post([one])
+                posted.append(offset)
+            stream.clock.now = now
+            if at_once:
+                stream.deliver()
+
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, sleep)).swapped
+    assert posted == [-1, 0, 1]
+    stream.deliver(again=2)
+    check(world, stream, scenario)
+
+
+def test_an_event_that_was_accepted_by_a_clock_that_is_ahead_is_rebuilt() -> None:
+    """It was counted before the rebuild began, and accepted, by its own machine's clock, half a minute later."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    begin = stream.clock.now
+    stream.clock.now = begin + 30 * SECOND
+    stream.post(scenario.usage)
+    stream.clock.now = begin
+    stream.deliver()
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+    check(world, stream, scenario)
+
+
+def test_what_a_fold_still_writes_into_a_generation_while_it_is_deleted_is_deleted() -> None:
+    """The fold had read the profile before the generation was closed; what it writes to was deleted by then."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage[1:])
+    stream.deliver()
+    table = memory(world)
+    (subscription,) = scenario.subscriptions
+    late = EventToCount(Position("late", 1), scenario.usage[0].event, [subscription], stream.clock.now)
+    writes_since_it_is_named = 0
+
+    def fold_late(_: int) -> bool:
+        nonlocal writes_since_it_is_named
+        profile = table.items()[keys.organization(ORGANIZATION.id, "profile")]
+        writes_since_it_is_named += "gens_gone" in profile
+        if writes_since_it_is_named == 2:
+            faults, table.faults = table.faults, Faults()
+            Fold(table, ORGANIZATION.id, "1").fold([late], stream.clock.now)
+            table.faults = faults
+        return False
+
+    table.faults = Faults(unavailable=fold_late)
+    assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+    table.faults = Faults()
+    assert writes_since_it_is_named > 2
+    assert generations(table) == {"2"}

@@ -14,6 +14,7 @@ from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import KEPT, Replay, replay
@@ -449,3 +450,17 @@ def test_a_withdrawal_that_has_lost_its_lease_marks_nothing(number: int) -> None
     assert marked == ids[: number - 1]
     left = tuple(usage for usage in small().usage if usage.event.id not in marked)
     check(world, stream, replace(small(), batches=(Batch(small().end, left),)))
+
+
+@pytest.mark.parametrize("together", [40, 100, 2000])
+def test_a_replay_counts_hundreds_of_events(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    """They are read, numbered and counted so many together; a transaction gives a number to 99 at most."""
+    monkeypatch.setattr(replaying, "_COUNTED_TOGETHER", together)
+    month = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + 5 * DAY)
+    usage = [call(f"{number:04}", number * HOUR // 4, value=1) for number in range(230)]
+    scenario = replace(month.scenario, batches=(Batch(month.scenario.end, tuple(usage)),))
+    world, stream = prepared(scenario)
+    memory(world).most_actions = 0
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
+    assert memory(world).most_actions == min(together + 1, 100)
+    check_small(world, usage)
