@@ -17,6 +17,9 @@ from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import World
 from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
+#: A character of four bytes.
+WIDE = "\U0001f600"
+
 
 def test_a_late_event_republishes_years_in_steps() -> None:
     """Under a volume price one event changes every later day: 27 months in 4 views are 108 rollups."""
@@ -159,6 +162,10 @@ def test_a_log_of_wide_characters_fits_its_transactions() -> None:
     world = world_of(BillingPeriod.MONTHLY, [(meter("count", Aggregation.COUNT), FLAT)], end)
     usage = [call(f"e{number}", number, note="名" * 20_000) for number in range(100)]
     world.load("wide", usage, end)
+    # With ids of 1,000 bytes, each of them twice in an item, what fits is less.
+    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_300) for number in range(100)]
+    world.load("wide ids", long, end)
+    usage += long
     too_large = call("large", 0, note="名" * 22_000)
     report, refused = world.load_refusing("larger", [too_large], end)
     assert (report.counted, refused) == (0, [(1, "is larger than 65536 bytes")])
@@ -192,9 +199,6 @@ def test_texts_of_control_characters_fit_a_detail() -> None:
     usage = [call(f"e{number}", number, text="\x01" * 64) for number in range(1500)]
     world.load("all", usage, end)
     check(world, usage, (5, 500))
-
-
-WIDE = "\U0001f600"
 
 
 @pytest.fixture
@@ -241,3 +245,33 @@ def test_tallies_are_written_together_as_long_as_their_bytes_fit() -> None:
     usage = [call(f"{WIDE * 250}{number:05}", number, value=1) for number in range(1450)]
     world.load("all", usage, end)
     check(world, usage, (5, 500))
+
+
+@pytest.mark.parametrize("bucketed", range(7))
+def test_tallies_fill_a_transaction_to_its_last_action(bucketed: int) -> None:
+    """A SUM brings 6 actions and one with buckets 7: with some of both, every sum from 96 to 102 is met."""
+    end = START + DAY
+    items = [
+        (meter(f"b{number}", Aggregation.MAX, bucket_size=BucketSize.HOUR), FLAT)
+        for number in range(bucketed)
+    ]
+    items += [(meter(f"s{number:02}", Aggregation.SUM), FLAT) for number in range(17)]
+    world = world_of(BillingPeriod.MONTHLY, items, end)
+    usage = [call("e", HOUR, value=1)]
+    world.load("all", usage, end)
+    assert 95 <= table_of(world).most_actions <= 100
+    check(world, usage)
+
+
+@pytest.mark.parametrize("count", [13, 14, 20, 33])
+def test_values_that_were_seen_before_but_later_fit_a_transaction(count: int) -> None:
+    """Each needs a detail, its day, when it was first seen, its hours, and the day that it moves away from."""
+    end = START + 90 * DAY
+    world = world_of(
+        BillingPeriod.DAILY, [(meter("users", Aggregation.COUNT_UNIQUE, recurring=True), FLAT)], end
+    )
+    later = [call(f"later {number}", (45 + number) * DAY, text=f"user {number}") for number in range(count)]
+    world.load("later", later, end)
+    early = [call(f"early {number}", (1 + number) * DAY, text=f"user {number}") for number in range(count)]
+    world.load("early", early, end)
+    check(world, [*later, *early], (DAY, 3 * DAY + HOUR))

@@ -478,3 +478,26 @@ def test_what_a_fold_still_writes_into_a_generation_while_it_is_deleted_is_delet
     table.faults = Faults()
     assert writes_since_it_is_named > 2
     assert generations(table) == {"2"}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_rebuild_that_has_lost_its_lease_changes_nothing(number: int) -> None:
+    """It slept once for longer than its lease, and another rebuild ran from beginning to end meanwhile."""
+    scenario = small()
+    world, stream = half_imported(scenario)
+    naps = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal naps
+        stream.clock.sleep(seconds)
+        naps += 1
+        if naps == number + 1:
+            stream.clock.now += WAIT
+            assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+
+    with pytest.raises(BusyError, match="another command took over"):
+        rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, sleep))
+    assert naps == number + 1
+    check(world, stream, scenario)
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+    check(world, stream, scenario)

@@ -464,3 +464,45 @@ def test_a_replay_counts_hundreds_of_events(monkeypatch: pytest.MonkeyPatch, tog
     assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
     assert memory(world).most_actions == min(together + 1, 100)
     check_small(world, usage)
+
+
+def test_a_command_that_has_lost_its_lease_does_not_give_back_that_of_another() -> None:
+    world, stream = prepared(rich())
+    slow, other, third = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(3))
+    slow.take()
+    stream.clock.now += WAIT
+    other.take()
+    slow.release()
+    with pytest.raises(BusyError, match="a replay is running"):
+        third.take()
+    other.renew()
+    other.release()
+    third.take()
+
+
+def test_beside_an_import_that_was_stopped_nothing_is_withdrawn_that_is_to_be_rebuilt() -> None:
+    """The rebuild would be refused: the mark alone would leave the event counted."""
+    world, stream = half_imported(small())
+    table = memory(world)
+    table.faults = Faults(before=table.writes + 1)
+    with pytest.raises(Killed):
+        world.load("stopped", small().usage, stream.clock.now)
+    table.faults = Faults()
+    with pytest.raises(BusyError, match="the import of stopped is running, or was stopped"):
+        withdrawing(world, stream)
+    assert not [key for key, item in table.items().items() if "w" in item]
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24])
+def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int) -> None:
+    """The stream delivers the events some hours after they were accepted, just after they were withdrawn."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.clock.now += hours * HOUR
+    ids = [usage.event.id for usage in scenario.usage[:2]]
+    subject = scenario.usage[0].subject
+    report = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+    assert report.withdrawn == ids
+    stream.deliver()
+    check(world, stream, replace(scenario, batches=(Batch(scenario.end, scenario.usage[2:]),)))
