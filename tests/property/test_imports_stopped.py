@@ -15,7 +15,14 @@ from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.operations import imports
 from meterstone.store.operations.import_records import ImportRecord, Records
-from meterstone.store.operations.imports import Closed, ImportReport, Source, close_import
+from meterstone.store.operations.imports import (
+    Closed,
+    Importer,
+    ImportReport,
+    Source,
+    SourceLine,
+    close_import,
+)
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import Replay, replay
 from meterstone.store.operations.withdraw import withdraw
@@ -475,4 +482,27 @@ def test_an_import_logs_nothing_beside_a_rebuild_that_begins_with_it(number: int
     stream.clock.now += WAIT
     abandon(table, ORGANIZATION.id, stream.clock.around)
     load(world, stream)
+    check(world, stream, usage_of())
+
+
+def test_an_import_goes_on_with_the_catalogue_that_changes_between_its_batches() -> None:
+    """A batch has 4 events: those of the first that no line item is for wait, all others count."""
+    world, stream = streaming(incomplete())
+
+    def lines() -> Iterator[SourceLine]:
+        for line, each in enumerate(usage_of(), start=1):
+            if line == 5:
+                catch_up(world)
+            yield SourceLine(line, each.subject, each.event)
+
+    with batches_of(4):
+        importer = Importer(world.table, world.account)
+        report = importer.run(Source(FILE, digest(FILE)), lines(), stream.clock.now, lambda *_: None)
+    waits = {each.event.id for each in usage_of()[:4]} - MATCHED
+    assert waiting(world) == waits
+    assert (report.counted, report.unmatched) == (len(usage_of()) - len(waits), len(waits))
+    counted = tuple(each for each in usage_of() if each.event.id not in waits)
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, counted, stream.clock.now)
+    replay(world.table, ORGANIZATION.id, stream.clock)
     check(world, stream, usage_of())
