@@ -277,6 +277,9 @@ def test_closed_at_any_write_what_was_logged_counts_once() -> None:
             assert waiting(world) == {each.event.id for each in there} - MATCHED
             assert record(world) == closed.record
             assert (closed.record.open, closed.record.taken) == (False, len(there))
+            # What lies before the record's line was counted then, and is not looked at again.
+            found = closed.counts.counted + closed.counts.unmatched
+            assert found == len(there) - closed.record.line
             if last % 2:
                 assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
                 refresh(world)
