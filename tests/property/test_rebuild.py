@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.events.unmatched import read_unmatched
 from meterstone.store.operations import rebuild as rebuilding
@@ -500,4 +500,71 @@ def test_a_rebuild_that_has_lost_its_lease_changes_nothing(number: int) -> None:
     assert naps == number + 1
     check(world, stream, scenario)
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+    check(world, stream, scenario)
+
+
+def test_a_rebuild_holds_its_lease_while_it_waits() -> None:
+    """Each of its naps is longer than it meant, and another command tries to begin after each."""
+    world, stream = half_imported(small())
+    naps = 0
+
+    def oversleep(seconds: float) -> None:
+        nonlocal naps
+        naps += 1
+        stream.clock.sleep(seconds + 1)
+        with pytest.raises(BusyError, match="a rebuild is running"):
+            Lease(world.table, ORGANIZATION.id, "replay", stream.clock).take()
+
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, oversleep)).swapped
+    assert naps > 2
+    check(world, stream, small())
+
+
+@pytest.mark.parametrize("give_up", [True, False], ids=["given up", "compared alone"])
+def test_what_a_rebuild_saved_as_unmatched_waits_through_the_next_one(*, give_up: bool) -> None:
+    """The rebuild was swapped in before the stream delivered the events, so that the stream left its items."""
+    scenario = without(small(), "call")
+    world, stream = streaming(scenario)
+    stream.post(small().usage)
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    stream.deliver()
+    waits = {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
+    assert waits == {each.event.id for each in small().usage if each.event.name == "call"}
+    if give_up:
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+    else:
+        rebuild(world.table, ORGANIZATION.id, stream.clock.around, swap=False)
+    write(world, small())
+    world.scenario = small()
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(waits)
+    check(world, stream, small())
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["the first rebuild", "the second rebuild"])
+def test_a_late_event_counts_for_those_who_still_read_the_generation_before(before: int) -> None:
+    """The stream delivers it when the rebuild is swapped in, which has counted it from the log."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage[1:])
+    stream.deliver()
+    for _ in range(before):
+        assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    remembered = refresh(world).account
+    stream.clock.now += SECOND
+    stream.post(scenario.usage[:1])
+    answered = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal answered
+        if refresh(world).account.previous is not None and not answered:
+            stream.deliver()
+            for account in (world.account, remembered):
+                world.account = account
+                world.roll(stream.clock.now)
+                check_analytics(world, scenario.usage, stream.clock.now)
+                answered += 1
+        stream.clock.sleep(seconds)
+
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, sleep)).swapped
+    assert answered == 2
     check(world, stream, scenario)
