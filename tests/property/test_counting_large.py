@@ -163,7 +163,7 @@ def test_a_log_of_wide_characters_fits_its_transactions() -> None:
     usage = [call(f"e{number}", number, note="名" * 20_000) for number in range(100)]
     world.load("wide", usage, end)
     # With ids of 1,000 bytes, each of them twice in an item, what fits is less.
-    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_300) for number in range(100)]
+    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_440) for number in range(100)]
     world.load("wide ids", long, end)
     usage += long
     too_large = call("large", 0, note="名" * 22_000)
@@ -215,25 +215,29 @@ def _nothing_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryTable, "transact", checked)
 
 
+LONG = Decimal("9" * 15 + "." + "9" * 14)
+
+
 @pytest.mark.usefixtures("_nothing_refused")
 @pytest.mark.parametrize(
-    ("aggregation", "ident", "properties"),
+    ("aggregation", "ident", "text"),
     [
-        pytest.param(Aggregation.LATEST, WIDE * 250, {}, id="ids of characters of four bytes"),
-        pytest.param(Aggregation.LATEST, '"' * 250, {}, id="ids that JSON writes with twice as many"),
-        pytest.param(Aggregation.COUNT_UNIQUE, "", {"text": "\x01" * 64}, id="texts with six times as many"),
-        pytest.param(Aggregation.SUM, "", {"value": Decimal("9" * 15 + "." + "9" * 14)}, id="long values"),
+        pytest.param(Aggregation.LATEST, WIDE * 254, "", id="ids of characters of four bytes"),
+        pytest.param(Aggregation.LATEST, '"' * 254, "", id="ids that JSON writes with twice as many"),
+        pytest.param(Aggregation.COUNT_UNIQUE, "", "\x01" * 64, id="texts with six times as many"),
+        pytest.param(Aggregation.SUM, "", "", id="long values"),
     ],
 )
-def test_the_largest_events_fit_the_items_of_an_hour(
-    aggregation: Aggregation, ident: str, properties: dict[str, object]
-) -> None:
-    """Several items and transactions of them, of the longest ids and texts that an event may have."""
+def test_the_largest_events_fit_the_items_of_an_hour(aggregation: Aggregation, ident: str, text: str) -> None:
+    """Several items and transactions of them, of the longest ids, texts and values that an event may have."""
     end = START + DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("it", aggregation), FLAT)], end)
-    usage = [call(f"{ident}{number:05}", number, **({"value": 1} | properties)) for number in range(4600)]
+    usage = [
+        call(ident + chr(0x10000 + number), 9 * MINUTE + number, value=LONG, text=text)
+        for number in range(4600)
+    ]
     world.load("all", usage, end)
-    check(world, usage, (5, 500))
+    check(world, usage, (9 * MINUTE + 5, 9 * MINUTE + 500))
 
 
 @pytest.mark.usefixtures("_nothing_refused")
@@ -275,3 +279,60 @@ def test_values_that_were_seen_before_but_later_fit_a_transaction(count: int) ->
     early = [call(f"early {number}", (1 + number) * DAY, text=f"user {number}") for number in range(count)]
     world.load("early", early, end)
     check(world, [*later, *early], (DAY, 3 * DAY + HOUR))
+
+
+HOURLY = range(8 * 24)
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+@pytest.mark.parametrize(
+    ("aggregation", "recurring", "ident", "times"),
+    [
+        pytest.param(
+            Aggregation.LATEST,
+            False,
+            WIDE * 250,
+            [day * DAY for day in range(80)],
+            id="80 days of a long id each",
+        ),
+        pytest.param(
+            Aggregation.SUM,
+            True,
+            "",
+            [day * DAY + at for day in range(60) for at in range(30)],
+            id="60 busy days",
+        ),
+        pytest.param(
+            Aggregation.SUM,
+            False,
+            "",
+            [hour * HOUR + at for hour in HOURLY for at in range(9)],
+            id="192 hours",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            False,
+            "",
+            [hour * HOUR + at for hour in HOURLY for at in range(9)],
+            id="192 hours of a value",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            True,
+            "",
+            [day * DAY + hour * HOUR for day in range(60) for hour in (0, 6, 12, 18)],
+            id="60 days of a value",
+        ),
+    ],
+)
+def test_days_that_have_details_fit_a_transaction(
+    aggregation: Aggregation, ident: str, times: list[int], *, recurring: bool
+) -> None:
+    """A day or an hour of which the events do not fit beside the day's hours has an item more."""
+    end = START + 90 * DAY
+    period = BillingPeriod.DAILY if recurring else BillingPeriod.ANNUAL
+    world = world_of(period, [(meter("it", aggregation, recurring=recurring), FLAT)], end)
+    usage = [call(f"{ident}{number:04}", at, value=LONG, text="a") for number, at in enumerate(times)]
+    world.load("all", usage, end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + 5, 3 * DAY + HOUR))

@@ -522,12 +522,19 @@ def test_a_rebuild_holds_its_lease_while_it_waits() -> None:
 
 @pytest.mark.parametrize("give_up", [True, False], ids=["given up", "compared alone"])
 def test_what_a_rebuild_saved_as_unmatched_waits_through_the_next_one(*, give_up: bool) -> None:
-    """The rebuild was swapped in before the stream delivered the events, so that the stream left its items."""
+    """The stream delivers the events just after the rebuild was swapped in, and leaves its items alone."""
     scenario = without(small(), "call")
     world, stream = streaming(scenario)
     stream.post(small().usage)
-    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
-    stream.deliver()
+
+    def sleep(seconds: float) -> None:
+        if refresh(world).account.previous is not None:
+            stream.deliver()
+        stream.clock.sleep(seconds)
+
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, sleep)).swapped
+    assert stream.delivered == len(small().usage)
+    assert {each.generation for each in read_unmatched(world.table, ORGANIZATION.id)} == {"2"}
     waits = {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
     assert waits == {each.event.id for each in small().usage if each.event.name == "call"}
     if give_up:
@@ -568,3 +575,23 @@ def test_a_late_event_counts_for_those_who_still_read_the_generation_before(befo
     assert rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, sleep)).swapped
     assert answered == 2
     check(world, stream, scenario)
+
+
+def test_when_the_newest_event_came_in_is_known_after_a_rebuild() -> None:
+    """Answers say until when they have counted: of a rebuilt generation as of the one before."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    for usage in scenario.usage:
+        stream.post([usage])
+        stream.clock.now += SECOND
+    stream.deliver()
+    newest = stream.clock.now - SECOND
+
+    def counted_until() -> int:
+        refresh(world).table.cost.reset()
+        world.days()
+        return world.table.cost.accepted
+
+    assert counted_until() == newest
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    assert counted_until() == newest
