@@ -595,3 +595,23 @@ def test_when_the_newest_event_came_in_is_known_after_a_rebuild() -> None:
     assert counted_until() == newest
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
     assert counted_until() == newest
+
+
+def test_the_generations_are_compared_as_of_one_instant() -> None:
+    """Days pass while the log is counted: recurring values grow in both, though no event comes."""
+    scenario = small()
+    world, stream = half_imported(scenario)
+    table = memory(world)
+    begin = stream.clock.now
+
+    def let_days_pass(_: int) -> bool:
+        if "2" in generations(table) and stream.clock.now < begin + DAY:
+            stream.clock.now += 9 * DAY
+        return False
+
+    table.faults = Faults(unavailable=let_days_pass)
+    report = rebuild(table, ORGANIZATION.id, stream.clock.around)
+    table.faults = Faults()
+    assert stream.clock.now > begin + 9 * DAY
+    assert (report.differences, report.swapped) == ([], True)
+    check(world, stream, scenario)
