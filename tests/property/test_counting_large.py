@@ -163,7 +163,7 @@ def test_a_log_of_wide_characters_fits_its_transactions() -> None:
     usage = [call(f"e{number}", number, note="名" * 20_000) for number in range(100)]
     world.load("wide", usage, end)
     # With ids of 1,000 bytes, each of them twice in an item, what fits is less.
-    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_440) for number in range(100)]
+    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_755) for number in range(100)]
     world.load("wide ids", long, end)
     usage += long
     too_large = call("large", 0, note="名" * 22_000)
@@ -315,6 +315,13 @@ HOURLY = range(8 * 24)
             "",
             [hour * HOUR + at for hour in HOURLY for at in range(9)],
             id="192 hours of a value",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            False,
+            "",
+            [day * DAY for day in range(80)],
+            id="80 days of a value in a year",
         ),
         pytest.param(
             Aggregation.COUNT_UNIQUE,

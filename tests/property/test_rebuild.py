@@ -1,6 +1,6 @@
 """A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -40,7 +40,7 @@ from support.recovering import (
     without,
     write,
 )
-from support.scenario import ORGANIZATION, Batch, Scenario, World, scenarios
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
 from support.stored import rich
@@ -373,27 +373,30 @@ def test_a_generation_that_was_given_up_lends_its_name_to_no_other() -> None:
     assert late > 1, "at each write of the fold, into both generations"
 
 
+def stopped_at_its_comparison(scenario: Scenario, usage: Iterable[Usage]) -> tuple[World, Stream]:
+    """Log events that are not delivered, and kill a rebuild when it has counted them and saved the unmatched."""
+    world, stream = streaming(scenario)
+    stream.post(usage)
+
+    def stop(word: str) -> None:
+        if word == "comparing":
+            raise Killed
+
+    with pytest.raises(Killed):
+        rebuild(world.table, ORGANIZATION.id, Surroundings(stream.clock, stream.clock.sleep, stop))
+    assert {each.generation for each in read_unmatched(world.table, ORGANIZATION.id)} == {"2"}
+    stream.clock.now += WAIT
+    return world, stream
+
+
 def test_what_the_stream_takes_over_while_a_rebuild_is_given_up_stays() -> None:
     """The rebuild had saved unmatched events for its own generation; the stream saves the same ones for all."""
     scenario = without(small(), "call")
     strangers = {each.event.id for each in small().usage if each.event.name == "call"}
 
-    def stop_at_the_comparison(word: str) -> None:
-        if word == "comparing":
-            raise Killed
-
     number, times = 0, 0
     while times == number:
-        world, stream = streaming(scenario)
-        stream.post(small().usage)
-        with pytest.raises(Killed):
-            rebuild(
-                world.table,
-                ORGANIZATION.id,
-                Surroundings(stream.clock, stream.clock.sleep, stop_at_the_comparison),
-            )
-        assert {each.generation for each in read_unmatched(world.table, ORGANIZATION.id)} == {"2"}
-        stream.clock.now += WAIT
+        world, stream = stopped_at_its_comparison(scenario, small().usage)
         delivered: list[bool] = []
 
         def deliver() -> None:
@@ -616,3 +619,23 @@ def test_the_generations_are_compared_as_of_one_instant() -> None:
     assert (report.differences, report.swapped) == ([], True)
     world.scenario = replace(scenario, end=stream.clock.now)
     check(world, stream, scenario)
+
+
+def test_a_replay_leaves_alone_what_a_rebuild_saved_that_was_half_given_up() -> None:
+    """Giving it up is killed at each of its writes. The stream comes after the replay, and counts the events."""
+    number, killed = 0, True
+    while killed:
+        world, stream = stopped_at_its_comparison(without(small(), "call"), small().usage)
+        killed = kill_at(world, number, lambda: abandon(world.table, ORGANIZATION.id, stream.clock.around))  # noqa: B023
+        stream.clock.now += WAIT
+        assert list(list_unmatched(world.table, ORGANIZATION.id)) == []
+        write(world, small())
+        world.scenario = small()
+        with suppress(BusyError):
+            assert replay(world.table, ORGANIZATION.id, stream.clock).counted == 0
+        stream.deliver()
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+        assert replay(world.table, ORGANIZATION.id, stream.clock).counted == 0
+        check(world, stream, small())
+        number += 1
+    assert number > len(small().usage)
