@@ -26,6 +26,10 @@ ACCOUNT = Account(
         meter("b", "faxes", deleted_at=100),
         meter("c", "mails", 50),
         meter("d", "mails", 90),
+        meter("e", "pages"),
+        meter("f", "pages", 50),
+        meter("g", "texts", 90),
+        meter("h", "texts", 50),
     ),
 )
 
@@ -57,6 +61,8 @@ SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
         pytest.param(SUBSCRIPTION, "faxes", 100, ("code",), id="when the metric was deleted"),
         pytest.param(SUBSCRIPTION, "mails", 89, None, id="the later of two deleted metrics"),
         pytest.param(SUBSCRIPTION, "mails", 90, ("code",), id="after the later of two deleted metrics"),
+        pytest.param(SUBSCRIPTION, "texts", 89, None, id="the later of two deleted metrics, listed first"),
+        pytest.param(SUBSCRIPTION, "pages", 99, None, id="a metric that lasts, listed before a deleted one"),
         pytest.param(Subject.customer("x"), "x", 5, ("customer", "code"), id="both"),
     ],
 )
