@@ -506,3 +506,54 @@ def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int)
     assert report.withdrawn == ids
     stream.deliver()
     check(world, stream, replace(scenario, batches=(Batch(scenario.end, scenario.usage[2:]),)))
+
+
+def numbered_alone() -> tuple[World, Stream]:
+    """Kill a replay when it has given its numbers, and counted nothing."""
+    world, stream = prepared(small())
+    table = memory(world)
+    # Its lease, and the numbers.
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        replay(table, ORGANIZATION.id, stream.clock)
+    table.faults = Faults()
+    assert {each.number for each in list_unmatched(table, ORGANIZATION.id)} == set(range(1, 6))
+    stream.clock.now += WAIT
+    return world, stream
+
+
+def test_a_replay_that_has_lost_its_lease_counts_nothing_that_another_numbered() -> None:
+    world, stream = numbered_alone()
+    slow, other = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(2))
+    slow.take()
+    replaying = Replay(world.table, world.account, slow, stream.clock)
+    stream.clock.now += WAIT
+    other.take()
+    before = memory(world).items()
+    with pytest.raises(BusyError, match="another command took over"):
+        replaying.take_up()
+    assert memory(world).items() == before
+
+
+def test_what_was_withdrawn_when_it_had_its_number_is_not_counted() -> None:
+    """The withdrawal, too, is killed at each of its writes: the next replay leaves out what it has marked."""
+    number, killed = 0, True
+    while killed:
+        world, stream = numbered_alone()
+        table = memory(world)
+        usage = small().usage
+        subject, ids = usage[0].subject, [each.event.id for each in usage[:2]]
+        table.faults = Faults(before=table.writes + number)
+        try:
+            withdraw(table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+            killed = False
+        except Killed:
+            stream.clock.now += WAIT
+        table.faults = Faults()
+        log = [keys.event(ORGANIZATION.id, *each.subject, each.event.id) for each in usage]
+        left = [each for each, key in zip(usage, log, strict=True) if "w" not in table.items()[key]]
+        report = replay(table, ORGANIZATION.id, stream.clock)
+        assert report.counted == len(left)
+        check(world, stream, replace(small(), batches=(Batch(small().end, tuple(left)),)))
+        number += 1
+    assert number > 3
