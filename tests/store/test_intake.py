@@ -82,7 +82,9 @@ def test_a_target_that_is_known_is_not_looked_up_again(intake: Intake) -> None:
 
 def test_a_target_that_becomes_known_is_found(intake: Intake) -> None:
     late = Subject.customer("late")
-    assert intake.take_each(ACCOUNT, {0: arrival(late, "calls")}).unmatched == {0: ("customer",)}
+    for identity in ("t", "s"):
+        receipt = intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity=identity)})
+        assert receipt.unmatched == {0: ("customer",)}
     intake.table.put(key_item(keys.of_customer("o", "late", "s2")))
     assert intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity="u")}).unmatched == {}
 
