@@ -23,8 +23,8 @@ from meterstone_cli.dynamodb import DynamoDB
 from meterstone_cli.server import running
 from meterstone_cli.usage_files import UsageEvent, read_usage
 
-ROOT = Path(__file__).parents[1]
-SMALL = Path(__file__).parent / "small"
+ROOT = Path(__file__).parents[2]
+SMALL = Path(__file__).parents[1] / "small"
 
 
 @dataclass(frozen=True, slots=True)
