@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
@@ -26,6 +27,7 @@ from support.recovering import (
     small,
     stored,
     streaming,
+    without,
 )
 from support.scenario import ORGANIZATION, Batch, Scenario, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
@@ -229,3 +231,27 @@ def test_how_far_nothing_was_carried_is_no_difference(aggregation: Aggregation) 
     stream.clock.now = SMALL_START + 40 * DAY
     report = rebuild(world.table, ORGANIZATION.id, stream.clock.around)
     assert report.differences == []
+
+
+def test_what_the_stream_finds_unmatched_waits_though_the_rebuild_is_given_up() -> None:
+    """Wherever the rebuild was stopped: it may have put the event by for its own generation alone."""
+    scenario = without(small(), "call")
+    strangers = {usage.event.id for usage in small().usage if usage.event.name == "call"}
+    assert strangers
+    number, stopped = -1, True
+    while stopped:
+        number, stopped = number + 1, False
+        world, stream = streaming(scenario)
+        stream.post(small().usage)
+        table = memory(world)
+        table.faults = Faults(before=table.writes + number)
+        try:
+            rebuild(table, ORGANIZATION.id, stream.clock.around)
+        except Killed:
+            stopped = True
+        table.faults = Faults()
+        stream.deliver()
+        stream.clock.now += WAIT
+        abandon(table, ORGANIZATION.id, stream.clock.around)
+        assert {each.event.id for each in list_unmatched(table, ORGANIZATION.id)} == strangers, number
+    assert number > 20

@@ -572,3 +572,16 @@ def test_an_import_whose_clock_is_wrong_makes_no_tally_forget_its_shards(folding
     folding.world.load("file", [call("imported", value=2)], NOW + 3 * DAY)
     fold(folding, records)
     check_analytics(folding.world, (call("one"), call("imported", value=2)), NOW + 3 * DAY)
+
+
+def test_a_position_is_that_of_the_last_event_whichever_day_it_is_for(folding: Folding) -> None:
+    """A batch is counted day by day: the last one counted may not be the last one that came."""
+    usage = [
+        call("a", START + 3 * DAY),
+        call("b", START + 2 * DAY, value=10),
+        call("c", START + 3 * DAY + 1, value=100),
+    ]
+    records = records_of(folding, usage)
+    fold(folding, records)
+    fold(folding, records)
+    check_analytics(folding.world, tuple(usage), NOW)
