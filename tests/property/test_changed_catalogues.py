@@ -1,13 +1,15 @@
 """Catalogues that change when usage was counted: the clock goes by what they are now."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import pytest
 
+from meterstone.store.counting.reading import CatalogueChanged
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
@@ -23,7 +25,7 @@ from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
 from support.memory_table import Faults, Killed, MemoryTable
-from support.recovering import Clock, Stream, refresh, write
+from support.recovering import WAIT, Clock, Stream, refresh, write
 from support.scenario import ORGANIZATION, Usage, World, digest
 from support.small_world import FLAT, START, call, check, meter, table_of, world_of
 
@@ -293,9 +295,17 @@ def by_clock(world: World, usage: list[Usage]) -> Callable[[], object]:
     "way", [by_import, by_closing_an_import, by_stream, by_replay, by_clock], ids=lambda way: way.__name__
 )
 @pytest.mark.parametrize("aggregation", [Aggregation.SUM, Aggregation.WEIGHTED_SUM], ids=str)
-@pytest.mark.parametrize("counted", [True, False], ids=["counted before", "new"])
+@pytest.mark.parametrize(
+    ("counted", "contended"),
+    [(True, False), (False, False), (False, True)],
+    ids=["counted before", "new", "new, and contended"],
+)
 def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
-    way: Callable[[World, list[Usage]], Callable[[], object]], aggregation: Aggregation, *, counted: bool
+    way: Callable[[World, list[Usage]], Callable[[], object]],
+    aggregation: Aggregation,
+    *,
+    counted: bool,
+    contended: bool,
 ) -> None:
     """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before."""
     moment, changed = -1, True
@@ -315,6 +325,8 @@ def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
         run, table = way(world, usage), table_of(world)
         assert isinstance(table, Interrupted)
         table.interrupt(moment, partial(load, world, renewed))
+        conflicts = [contended]
+        table.faults = Faults(conflict=lambda _, left=conflicts: bool(left) and left.pop())  # type: ignore[misc]
         with suppress(BusyError, StoreUnavailableError):
             run()
         changed = table.do is None
@@ -360,3 +372,78 @@ def test_an_event_whose_line_item_goes_while_it_is_counted_is_counted_when_it_is
         replay(world.table, ORGANIZATION.id, Clock(NOW))
         check(world, usage)
     assert moment > 3
+
+
+LEVEL = meter("level", Aggregation.WEIGHTED_SUM)
+
+
+@pytest.mark.parametrize(
+    ("item", "terms"),
+    [
+        pytest.param({"start": START + 3 * DAY}, {}, id="begins later"),
+        pytest.param({"id": "another"}, {}, id="is another"),
+        pytest.param({"meter": replace(LEVEL, field="other")}, {}, id="counts another property"),
+        pytest.param({}, {"billing_period": BillingPeriod.WEEKLY}, id="is billed at other times"),
+        pytest.param({}, {"timezone": "Asia/Kolkata"}, id="has other days"),
+        pytest.param({"meter": replace(LEVEL, name="Level")}, {}, id="is called otherwise"),
+    ],
+)
+def test_events_are_matched_again_when_their_line_item_has_changed(
+    item: dict[str, Any], terms: dict[str, Any]
+) -> None:
+    """A catalogue is stored when they were matched and before they are counted."""
+    world = world_of(BillingPeriod.MONTHLY, [(LEVEL, FLAT)], NOW)
+    (subscription,) = world.scenario.subscriptions
+    (line_item,) = subscription.line_items
+    changed = replace(subscription, line_items=(replace(line_item, **item),), **terms)
+    usage = [call("a", 2 * DAY, value=41, other=7), call("b", 3 * DAY - HOUR, value=-5, other=3)]
+    table = table_of(world)
+    plainly, changes = table.batch_get, [changed]
+
+    def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        known = list(wanted)
+        if changes and any("#usage#" in key.pk for key in known):
+            load(world, changes.pop())
+        return plainly(known, consistent=consistent)
+
+    table.batch_get = batch_get  # type: ignore[method-assign]
+    with pytest.raises(CatalogueChanged):
+        world.load("all", usage, NOW)
+    assert not changes
+    world.load("all", usage, NOW)
+    check(world, usage)
+
+
+def test_a_replay_numbers_an_event_anew_whose_line_item_was_gone_meanwhile() -> None:
+    """It was stopped when it had numbered two. The later one counts first, and the tally is past both numbers."""
+    it = meter("sum", Aggregation.SUM)
+    usage = [call("a", DAY, value=1), call("b", 5 * DAY, value=10)]
+    stop = 0
+    while True:
+        world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], NOW)
+        (subscription,) = world.scenario.subscriptions
+        (item,) = subscription.line_items
+        by_replay(world, usage)
+        table, clock = table_of(world), Clock(NOW)
+        table.faults = Faults(after=table.writes + stop)
+        with suppress(Killed):
+            replay(table, ORGANIZATION.id, clock)
+        table.faults = Faults()
+        if has_usage(table, ORGANIZATION.id, "1", subscription.id):
+            break
+        stop += 1
+        clock.now += WAIT
+        load(world, replace(subscription, line_items=(replace(item, start=START + 3 * DAY),)))
+        profile = keys.organization(ORGANIZATION.id, "profile")
+        table.update(profile, "SET loading_at = :now", {":now": {"N": str(clock.now)}})
+        waiting = keys.unmatched(ORGANIZATION.id, *usage[0].subject, "a")
+        before = table.items()[waiting]
+        with pytest.raises(BusyError, match="the catalogue"):
+            replay(table, ORGANIZATION.id, clock)
+        assert table.items()[waiting] == before
+        write(world, world.scenario)
+        replay(table, ORGANIZATION.id, clock)
+        load(world, subscription)
+        replay(table, ORGANIZATION.id, clock)
+        check(world, usage)
+    assert stop >= 2
