@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterstone.store.catalogue.records import read_account
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.events.quarantine import list_unmatched
-from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -255,3 +256,26 @@ def test_what_the_stream_finds_unmatched_waits_though_the_rebuild_is_given_up() 
         abandon(table, ORGANIZATION.id, stream.clock.around)
         assert {each.event.id for each in list_unmatched(table, ORGANIZATION.id)} == strangers, number
     assert number > 20
+
+
+def test_who_still_reads_the_generation_before_sees_what_the_stream_delivers_late() -> None:
+    """The rebuild has counted it into the new generation alone, and accounts are remembered for a while."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.deliver(2)
+    clock, seen = stream.clock, 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal seen
+        account = read_account(world.table, ORGANIZATION.id)
+        if account is not None and account.previous is not None and not seen:
+            stream.deliver()
+            check_analytics(world, scenario.usage, clock.now)
+            seen += 1
+        clock.sleep(seconds)
+
+    assert world.account.generation == "1"
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(clock, sleep)).swapped
+    assert seen
+    check(world, stream, scenario)
