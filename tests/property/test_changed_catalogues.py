@@ -23,7 +23,7 @@ from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.subscription import LineItem, Subscription
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import WAIT, Clock, Stream, refresh, write
 from support.scenario import ORGANIZATION, Usage, World, digest
@@ -375,6 +375,10 @@ def test_an_event_whose_line_item_goes_while_it_is_counted_is_counted_when_it_is
 
 
 LEVEL = meter("level", Aggregation.WEIGHTED_SUM)
+FOLLOWED = (
+    LineItem("item level", FLAT, START, START + DAY, LEVEL),
+    LineItem("another", FLAT, START + DAY, None, LEVEL),
+)
 
 
 @pytest.mark.parametrize(
@@ -382,6 +386,7 @@ LEVEL = meter("level", Aggregation.WEIGHTED_SUM)
     [
         pytest.param({"start": START + 3 * DAY}, {}, id="begins later"),
         pytest.param({"id": "another"}, {}, id="is another"),
+        pytest.param({}, {"line_items": FOLLOWED}, id="ends, and another follows"),
         pytest.param({"meter": replace(LEVEL, field="other")}, {}, id="counts another property"),
         pytest.param({}, {"billing_period": BillingPeriod.WEEKLY}, id="is billed at other times"),
         pytest.param({}, {"timezone": "Asia/Kolkata"}, id="has other days"),
@@ -395,7 +400,7 @@ def test_events_are_matched_again_when_their_line_item_has_changed(
     world = world_of(BillingPeriod.MONTHLY, [(LEVEL, FLAT)], NOW)
     (subscription,) = world.scenario.subscriptions
     (line_item,) = subscription.line_items
-    changed = replace(subscription, line_items=(replace(line_item, **item),), **terms)
+    changed = replace(subscription, **({"line_items": (replace(line_item, **item),)} | terms))
     usage = [call("a", 2 * DAY, value=41, other=7), call("b", 3 * DAY - HOUR, value=-5, other=3)]
     table = table_of(world)
     plainly, changes = table.batch_get, [changed]
