@@ -394,7 +394,7 @@ FOLLOWED = (
     ],
 )
 def test_events_are_matched_again_when_their_line_item_has_changed(
-    item: dict[str, Any], terms: dict[str, Any]
+    item: dict[str, Any], terms: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A catalogue is stored when they were matched and before they are counted."""
     world = world_of(BillingPeriod.MONTHLY, [(LEVEL, FLAT)], NOW)
@@ -411,7 +411,7 @@ def test_events_are_matched_again_when_their_line_item_has_changed(
             load(world, changes.pop())
         return plainly(known, consistent=consistent)
 
-    table.batch_get = batch_get  # type: ignore[method-assign]
+    monkeypatch.setattr(table, "batch_get", batch_get)
     with pytest.raises(CatalogueChanged):
         world.load("all", usage, NOW)
     assert not changes

@@ -1,5 +1,6 @@
 """A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -8,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.catalogue.records import read_account
+from meterstone.store.counting.stream import rebuilt
+from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
+from meterstone.store.operations.replay import replay
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -29,6 +33,7 @@ from support.recovering import (
     stored,
     streaming,
     without,
+    write,
 )
 from support.scenario import ORGANIZATION, Batch, Scenario, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
@@ -279,3 +284,50 @@ def test_who_still_reads_the_generation_before_sees_what_the_stream_delivers_lat
     assert rebuild(world.table, ORGANIZATION.id, Surroundings(clock, sleep)).swapped
     assert seen
     check(world, stream, scenario)
+
+
+def test_what_a_rebuild_put_by_before_it_was_stopped_is_counted_when_the_stream_delivers_it() -> None:
+    """A line item is for it by then. What the rebuild made means nothing, and goes when it is given up."""
+    complete = small()
+    number, stopped = -1, True
+    while stopped:
+        number, stopped = number + 1, False
+        world, stream = streaming(without(complete, "call"))
+        stream.post(complete.usage)
+        table = memory(world)
+        table.faults = Faults(before=table.writes + number)
+        try:
+            rebuild(table, ORGANIZATION.id, stream.clock.around)
+        except Killed:
+            stopped = True
+        table.faults = Faults()
+        write(world, complete)
+        world.scenario = complete
+        stream.deliver()
+        stream.clock.now += WAIT
+        abandon(table, ORGANIZATION.id, stream.clock.around)
+        replay(table, ORGANIZATION.id, stream.clock)
+        check(world, stream, complete)
+    assert number > 20
+
+
+def test_a_tally_drops_the_positions_of_its_rebuild_when_the_stream_writes_it() -> None:
+    """The rebuild is over; what no shard delivers any more would stay in the head for ever."""
+    scenario = small()
+    world, stream = half_imported(scenario)
+
+    def shards() -> list[set[str]]:
+        return [
+            set(json.loads(item["pos"]["S"]))
+            for key, item in memory(world).items().items()
+            if key.pk.startswith(f"{ORGANIZATION.id}#2#usage#") and "pos" in item
+        ]
+
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    assert {rebuilt("2")} in shards()
+    last = scenario.usage[-1]
+    stream.post([replace(last, event=replace(last.event, id="one more"))])
+    stream.deliver()
+    written = [found for found in shards() if any(each.startswith(STREAM) for each in found)]
+    assert written
+    assert not any(rebuilt("2") in found for found in written)
