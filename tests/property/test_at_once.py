@@ -378,3 +378,41 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
     world.scenario = replace(KNOWN, subscriptions=(weekly,))
     check_analytics(world, tuple(usage), NOW)
+
+
+def test_an_event_that_is_not_put_by_comes_again() -> None:
+    """Somebody's line item is for it by the time that it would be put by."""
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+    before_once(it.table, "transact", puts_by, lambda: write(it.world, KNOWN))
+    assert it.deliver(shard, 0, 1, NOW) is None
+    it.world.scenario = KNOWN
+    it.deliver(shard, 0, 1, NOW)
+    check_analytics(it.world, usage, NOW)
+
+
+def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
+    """Its line item was to end before it. Stopped at any write, the batch comes again to one that lasts longer."""
+    (item,) = SUBSCRIPTION.line_items
+    short = replace(
+        KNOWN, subscriptions=(replace(SUBSCRIPTION, line_items=(replace(item, end=START + 2 * DAY),)),)
+    )
+    usage = (call("after it", START + 3 * DAY, value=10), call("counted"))
+    stop, stopped = -1, True
+    while stopped:
+        stop += 1
+        it = folding(short)
+        for each in usage:
+            it.post(each, NOW)
+        (shard,) = it.stream.shards
+        it.table.faults = Faults(before=it.table.writes + stop)
+        stopped = it.deliver(shard, 0, 2, NOW) is None
+        it.table.faults = Faults()
+        write(it.world, KNOWN)
+        it.world.scenario = KNOWN
+        it.deliver(shard, 0, 2, NOW)
+        replay(it.table, ORGANIZATION.id, Clock(NOW))
+        check_analytics(it.world, usage, NOW)
+    assert stop >= 2

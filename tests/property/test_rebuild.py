@@ -1,5 +1,6 @@
 """A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
 
+import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterstone.store.catalogue.records import read_account
 from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.stream import rebuilt
+from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.events.quarantine import list_unmatched
@@ -639,3 +643,97 @@ def test_a_replay_leaves_alone_what_a_rebuild_saved_that_was_half_given_up() -> 
         check(world, stream, small())
         number += 1
     assert number > len(small().usage)
+
+
+def test_what_the_stream_finds_unmatched_waits_though_the_rebuild_is_given_up() -> None:
+    """Wherever the rebuild was stopped: it may have put the event by for its own generation alone."""
+    scenario = without(small(), "call")
+    strangers = {usage.event.id for usage in small().usage if usage.event.name == "call"}
+    assert strangers
+    number, stopped = -1, True
+    while stopped:
+        number, stopped = number + 1, False
+        world, stream = streaming(scenario)
+        stream.post(small().usage)
+        table = memory(world)
+        table.faults = Faults(before=table.writes + number)
+        try:
+            rebuild(table, ORGANIZATION.id, stream.clock.around)
+        except Killed:
+            stopped = True
+        table.faults = Faults()
+        stream.deliver()
+        stream.clock.now += WAIT
+        abandon(table, ORGANIZATION.id, stream.clock.around)
+        assert {each.event.id for each in list_unmatched(table, ORGANIZATION.id)} == strangers, number
+    assert number > 20
+
+
+def test_who_still_reads_the_generation_before_sees_what_the_stream_delivers_late() -> None:
+    """The rebuild has counted it into the new generation alone, and accounts are remembered for a while."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.deliver(2)
+    clock, seen = stream.clock, 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal seen
+        account = read_account(world.table, ORGANIZATION.id)
+        if account is not None and account.previous is not None and not seen:
+            stream.deliver()
+            check_analytics(world, scenario.usage, clock.now)
+            seen += 1
+        clock.sleep(seconds)
+
+    assert world.account.generation == "1"
+    assert rebuild(world.table, ORGANIZATION.id, Surroundings(clock, sleep)).swapped
+    assert seen
+    check(world, stream, scenario)
+
+
+def test_what_a_rebuild_put_by_before_it_was_stopped_is_counted_when_the_stream_delivers_it() -> None:
+    """A line item is for it by then. What the rebuild made means nothing, and goes when it is given up."""
+    complete = small()
+    number, stopped = -1, True
+    while stopped:
+        number, stopped = number + 1, False
+        world, stream = streaming(without(complete, "call"))
+        stream.post(complete.usage)
+        table = memory(world)
+        table.faults = Faults(before=table.writes + number)
+        try:
+            rebuild(table, ORGANIZATION.id, stream.clock.around)
+        except Killed:
+            stopped = True
+        table.faults = Faults()
+        write(world, complete)
+        world.scenario = complete
+        stream.deliver()
+        stream.clock.now += WAIT
+        abandon(table, ORGANIZATION.id, stream.clock.around)
+        replay(table, ORGANIZATION.id, stream.clock)
+        check(world, stream, complete)
+    assert number > 20
+
+
+def test_a_tally_drops_the_positions_of_its_rebuild_when_the_stream_writes_it() -> None:
+    """The rebuild is over; what no shard delivers any more would stay in the head for ever."""
+    scenario = small()
+    world, stream = half_imported(scenario)
+
+    def shards() -> list[set[str]]:
+        return [
+            set(json.loads(item["pos"]["S"]))
+            for key, item in memory(world).items().items()
+            if key.pk.startswith(f"{ORGANIZATION.id}#2#usage#") and "pos" in item
+        ]
+
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    assert {rebuilt("2")} in shards()
+    last = scenario.usage[-1]
+    stream.post([replace(last, event=replace(last.event, id="one more"))])
+    stream.deliver()
+    written = [found for found in shards() if any(each.startswith(STREAM) for each in found)]
+    assert written
+    assert not any(rebuilt("2") in found for found in written)

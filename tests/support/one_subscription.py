@@ -13,8 +13,8 @@ from meterstone.usage.state import State
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import (
     Counted,
+    FineState,
     Head,
-    Parts,
     Position,
     Tally,
     TallyKey,
@@ -97,7 +97,7 @@ class CountedUsage:
         self._subscription = subscription
         self._now = now
         self._seen: dict[str, list[Observation]] = {}
-        self._counted: dict[TallyKey, tuple[Tally, Parts]] = {}
+        self._counted: dict[TallyKey, tuple[Tally, FineState]] = {}
         events = list(events)
         for item in subscription.line_items:
             span = subscription.counted(item)
@@ -149,7 +149,7 @@ class CountedUsage:
         firsts = self._of(charge_of(self._subscription, key))[1].firsts
         return {value: first for value in values if (first := firsts.get(value)) is not None}
 
-    def _of(self, charge: ChargePeriod) -> tuple[Tally, Parts]:
+    def _of(self, charge: ChargePeriod) -> tuple[Tally, FineState]:
         """Count what changes together with a charge, once."""
         key = tally_key(charge)
         if key not in self._counted:

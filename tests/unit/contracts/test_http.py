@@ -50,11 +50,11 @@ class Accounts:
         return Account() if api_key == KEY else None
 
 
-class OutOfReach(Exception):
+class OutOfReachError(Exception):
     """The store cannot be read."""
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """The store has nothing of that name."""
 
 
@@ -73,8 +73,8 @@ class PartialHour:
     def app(self) -> Application[Account]:
         """The application, made when it is first asked: its log goes to the output of then."""
         problems: dict[type[Exception], Problem] = {
-            OutOfReach: Problem.UNAVAILABLE,
-            Missing: Problem.NOT_FOUND,
+            OutOfReachError: Problem.UNAVAILABLE,
+            MissingError: Problem.NOT_FOUND,
         }
         app: Application[Account] = Application(lago, self.store, problems)
         app.route("GET", "/usage")(self.answer)
@@ -202,8 +202,8 @@ def test_unrouted(edge: PartialHour, method: str, path: str, status: int, allow:
 @pytest.mark.parametrize(
     ("failure", "status", "reason", "failures"),
     [
-        pytest.param(OutOfReach("the table"), 503, "the table", 1, id="out of reach"),
-        pytest.param(Missing("x"), 404, None, 0, id="missing"),
+        pytest.param(OutOfReachError("the table"), 503, "the table", 1, id="out of reach"),
+        pytest.param(MissingError("x"), 404, None, 0, id="missing"),
         pytest.param(RequestRefusedError(Reply(422, "{}")), 422, None, 0, id="refused"),
         pytest.param(KeyError("x"), 500, None, 1, id="a defect"),
     ],

@@ -11,7 +11,7 @@ from meterstone.pricing.money import plain, round_money
 from meterstone.pricing.price import Price
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.charge import ChargePeriod, Counter
-from meterstone.usage.measure import measure
+from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.statement import rated_items
 from meterstone.usage.subscription import Subscription
@@ -44,7 +44,7 @@ def measured_in(subscription: Subscription, events: Iterable[Event], window: str
     start, end = (at(bound) for bound in window.split())
     asked = Window(start, end)
     covered = plan_window(subscription, subscription.line_items[0], asked, at(now))
-    return measure(CountedUsage(subscription, events, at(now)), covered, asked, at(now))
+    return measure_line_item(CountedUsage(subscription, events, at(now)), covered, asked, at(now))
 
 
 def shown(cost: Cost) -> str:
@@ -218,7 +218,7 @@ def test_measure_counts_a_recurring_value_that_moves_while_it_is_read(
 
     covered = plan_window(subscription, subscription.line_items[0], window, at(LATER))
 
-    assert measure(reader, covered, window, at(LATER)).quantity == values
+    assert measure_line_item(reader, covered, window, at(LATER)).quantity == values
 
 
 def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
@@ -372,6 +372,8 @@ def test_measure_any_window_as_from_the_events_themselves(meter: Meter, now: str
         window = Window(start, end)
         found = {}
         for item in rated_items(subscription, window):
-            cost = measure(counted, plan_window(subscription, item, window, at(now)), window, at(now))
+            cost = measure_line_item(
+                counted, plan_window(subscription, item, window, at(now)), window, at(now)
+            )
             found[item.id] = Measured(cost.quantity, round_money(cost.amount, "usd"))
         assert found == oracle.measured(start, end, at(now)), window
