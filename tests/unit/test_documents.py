@@ -1,0 +1,158 @@
+"""That the documents are right about the tree: links lead somewhere, and what they name in the code is there."""
+
+import ast
+import re
+import tomllib
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from vectors.flexprice import Difference
+
+ROOT = Path(__file__).parents[2]
+#: Where a path in a document may start: at the top, among the tests, or in the layer's package.
+STARTS = (ROOT, ROOT / "tests", ROOT / "layers/meterstone/meterstone")
+
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_NAMED = re.compile(r"`([\w./…-]*?)::([\w.]+)`")
+_PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]+)*\.(?:py|md|toml|yaml|json|csv|txt)|(?:[\w.*-]+/)+)`")
+_HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+
+
+def _documents() -> list[Path]:
+    found = (path for path in ROOT.rglob("*.md") if path.is_file())
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
+    )
+
+
+DOCUMENTS = _documents()
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+#: The documents that are about the code.
+GUIDES = [
+    path
+    for path in DOCUMENTS
+    if path.parent in {ROOT, ROOT / "docs", ROOT / "docs/decisions"} and path.name != "CHANGELOG.md"
+]
+GUIDE_NAMES = [str(path.relative_to(ROOT)) for path in GUIDES]
+
+
+def _prose(path: Path) -> str:
+    return _FENCE.sub("", path.read_text())
+
+
+@cache
+def _anchors(path: Path) -> frozenset[str]:
+    """Give the anchors of a document's headings, as GitHub makes them."""
+    headings = (heading.replace("`", "").lower() for heading in _HEADING.findall(_prose(path)))
+    return frozenset(re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in headings)
+
+
+@cache
+def _names(path: Path) -> frozenset[str]:
+    """Give the names that a module defines: functions, classes, their methods and fields, constants."""
+    return frozenset(_defined(ast.parse(path.read_text()).body, ""))
+
+
+def _defined(body: list[ast.stmt], prefix: str) -> list[str]:
+    found = []
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name):
+                found.append(prefix + name)
+            case ast.ClassDef(name=name, body=inner):
+                found += [prefix + name, *_defined(inner, f"{prefix}{name}.")]
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found.append(prefix + name)
+            case _:
+                pass
+    return found
+
+
+def _named(text: str) -> list[tuple[str, str]]:
+    """List what a text names as `path::name`; `…` stands for the path before."""
+    found: list[tuple[str, str]] = []
+    path = ""
+    for given, name in _NAMED.findall(text):
+        path = path if given in {"…", ""} else given
+        found.append((path, name))
+    return found
+
+
+def _missing(text: str) -> list[str]:
+    """List what a text names as `path::name` and is not in the tree."""
+    missing = []
+    for path, name in _named(text):
+        files = [start / path for start in STARTS if (start / path).is_file()]
+        if not any(name in _names(file) for file in files):
+            missing.append(f"{path}::{name}")
+    return missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_links_lead_to_files_and_headings_that_are_there(document: Path) -> None:
+    broken = []
+    for link in _LINK.findall(_prose(document)):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        linked = (document.parent / path).resolve() if path else document
+        if not linked.exists() or (anchor and anchor not in _anchors(linked)):
+            broken.append(link)
+
+    assert not broken
+
+
+@pytest.mark.parametrize("document", GUIDES, ids=GUIDE_NAMES)
+def test_functions_and_tests_that_are_named_are_there(document: Path) -> None:
+    assert not _missing(_prose(document))
+
+
+@pytest.mark.parametrize("document", GUIDES, ids=GUIDE_NAMES)
+def test_paths_that_are_named_are_there(document: Path) -> None:
+    starts = (*STARTS, document.parent)
+    missing = [
+        path
+        for path in _PATH.findall(_prose(document))
+        if not any(True for start in starts for _ in start.glob(path.rstrip("/")))
+        and not any(True for start in STARTS[:1] for _ in start.glob(f"examples/*/catalogue/{path}"))
+    ]
+
+    assert not missing
+
+
+def test_what_is_missing_is_noticed() -> None:
+    text = "`store/counting/fold.py::Fold.fold`, `…::Fold.unfold`, `unit/test_gone.py::test_gone`"
+
+    assert _missing(text) == ["store/counting/fold.py::Fold.unfold", "unit/test_gone.py::test_gone"]
+
+
+def test_the_readme_fits_in_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_licence_is_apache_2_0_word_for_word() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["license"] == "Apache-2.0"
+    assert sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == (
+        "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+    )
+
+
+def test_the_notice_names_every_file_of_data_that_others_published() -> None:
+    notice = (ROOT / "NOTICE").read_text()
+    published = [*(ROOT / "examples/demo/usage").iterdir(), ROOT / "tests/vectors/flexprice.json"]
+    published += (ROOT / "tests/contract/facts").iterdir()
+
+    assert not [path for path in published if str(path.relative_to(ROOT)) not in notice]
+
+
+@pytest.mark.parametrize("difference", Difference)
+def test_every_difference_from_flexprice_that_tests_name_is_explained(difference: Difference) -> None:
+    assert f"\n| {difference} |" in (ROOT / "docs/differences.md").read_text()
