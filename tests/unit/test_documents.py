@@ -22,16 +22,14 @@ _PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]+)*\.(?:py|md|toml|yaml|json|csv|txt)|
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 
-def _documents() -> list[Path]:
-    found = (path for path in ROOT.rglob("*.md") if path.is_file())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
-    )
+@cache
+def _files() -> tuple[str, ...]:
+    """List all files of the tree, without what tools keep in hidden folders."""
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+    return tuple(sorted(str(path) for path in found if not any(part[0] == "." for part in path.parts)))
 
 
-DOCUMENTS = _documents()
+DOCUMENTS = [ROOT / name for name in _files() if name.endswith(".md")]
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 #: The documents that are about the code.
 GUIDES = [
@@ -115,12 +113,11 @@ def test_functions_and_tests_that_are_named_are_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", GUIDES, ids=GUIDE_NAMES)
 def test_paths_that_are_named_are_there(document: Path) -> None:
-    starts = (*STARTS, document.parent)
     missing = [
         path
         for path in _PATH.findall(_prose(document))
-        if not any(True for start in starts for _ in start.glob(path.rstrip("/")))
-        and not any(True for start in STARTS[:1] for _ in start.glob(f"examples/*/catalogue/{path}"))
+        if not any(f"/{each}".endswith(f"/{path}") for each in _files())
+        and not any(True for start in (*STARTS, document.parent) for _ in start.glob(path.rstrip("/")))
     ]
 
     assert not missing
@@ -156,3 +153,33 @@ def test_the_notice_names_every_file_of_data_that_others_published() -> None:
 @pytest.mark.parametrize("difference", Difference)
 def test_every_difference_from_flexprice_that_tests_name_is_explained(difference: Difference) -> None:
     assert f"\n| {difference} |" in (ROOT / "docs/differences.md").read_text()
+
+
+INVARIANTS = re.split(
+    r"\n\n(?=\*\*C\d+\.)", (ROOT / "docs/counting.md").read_text().partition("## An event's life")[0]
+)[1:]
+
+
+def test_invariants_are_numbered_in_order() -> None:
+    numbers = [re.findall(r"^\*\*C(\d+)\.", each) for each in INVARIANTS]
+
+    assert numbers == [[str(number + 1)] for number in range(len(INVARIANTS))]
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=[each[2:].partition(".")[0] for each in INVARIANTS])
+def test_an_invariant_names_what_enforces_it_and_what_shows_it(invariant: str) -> None:
+    _, _, named = invariant.partition("\n*Enforced by* ")
+    enforced, _, shown = named.partition("\n*Shown by* ")
+
+    assert all(path.startswith(("store/", "usage/")) for path, _ in _named(enforced))
+    assert all(name.startswith("test_") for _, name in _named(shown))
+    assert _named(enforced)
+    assert _named(shown)
+
+
+def test_the_glossary_defines_each_word_once_in_order() -> None:
+    rows = (ROOT / "docs/glossary.md").read_text().splitlines()
+    words = [row.split("|")[1].strip() for row in rows if row.startswith("| ")][1:]
+
+    assert words == sorted(words)
+    assert len(words) == len(set(words))
