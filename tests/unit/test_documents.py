@@ -183,3 +183,64 @@ def test_the_glossary_defines_each_word_once_in_order() -> None:
 
     assert words == sorted(words)
     assert len(words) == len(set(words))
+
+
+ROOMS = {
+    room: set(re.findall(r"`([\w/]+)`", allowed))
+    for room, allowed in re.findall(
+        r"^\| `([\w/]+)` \|[^|]*\|([^|]*)\|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
+}
+
+
+def _room(module: str) -> str:
+    """Name the room of a module such as `meterstone.store.events.log`."""
+    _, room, *inner = module.split(".")
+    folder = (ROOT / "layers/meterstone/meterstone/store" / inner[0]) if room == "store" and inner else None
+    return f"store/{inner[0]}" if folder is not None and folder.is_dir() else room
+
+
+def _imported(file: Path) -> set[str]:
+    """Name the rooms that a file imports from."""
+    modules: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.ImportFrom(module="meterstone", names=names):
+                modules += [f"meterstone.{each.name}" for each in names]
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("meterstone."):
+                modules += (
+                    [f"{module}.{each.name}" for each in names] if module == "meterstone.store" else [module]
+                )
+            case ast.Import(names=names):
+                modules += [each.name for each in names if each.name.startswith("meterstone.")]
+            case _:
+                pass
+    return {_room(module) for module in modules}
+
+
+def _files_of(room: str) -> list[Path]:
+    if room == "functions":
+        return sorted(ROOT.glob("functions/*/app.py"))
+    place = ROOT / "layers/meterstone/meterstone" / room
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def test_every_room_of_the_layer_is_described() -> None:
+    layer = ROOT / "layers/meterstone/meterstone"
+    files = (
+        file for file in layer.rglob("*.py") if file.name != "__init__.py" or file.parent.parent != layer
+    )
+    rooms = {
+        _room(".".join(("meterstone", *file.relative_to(layer).with_suffix("").parts))) for file in files
+    }
+
+    assert rooms - {"__init__"} == ROOMS.keys() - {"functions"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_those_that_the_document_allows(room: str) -> None:
+    files = _files_of(room)
+    imported = {(str(file.relative_to(ROOT)), other) for file in files for other in _imported(file)}
+
+    assert files
+    assert not {(file, other) for file, other in imported if other not in ROOMS[room] | {room}}
