@@ -168,8 +168,8 @@ def test_invariants_are_numbered_in_order() -> None:
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=[each[2:].partition(".")[0] for each in INVARIANTS])
 def test_an_invariant_names_what_enforces_it_and_what_shows_it(invariant: str) -> None:
-    _, _, named = invariant.partition("\n*Enforced by* ")
-    enforced, _, shown = named.partition("\n*Shown by* ")
+    _, _, named = invariant.partition("\n*Enforced by*")
+    enforced, _, shown = named.partition("\n*Shown by*")
 
     assert all(path.startswith(("store/", "usage/")) for path, _ in _named(enforced))
     assert all(name.startswith("test_") for _, name in _named(shown))
