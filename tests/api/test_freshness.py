@@ -58,6 +58,7 @@ def ask(folding: Folding, load: Callable[[str], Invoke], monkeypatch: pytest.Mon
     days = [zone("UTC").day_of(at) for at in (START, NOW + DAY)]
 
     def ask(which: str) -> str | None:
+        memory(folding.world).settle()
         if which == "usage":
             body = {
                 "subscription_id": "sub",
