@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import DAY
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import LineItem, Span, Subscription
 
 
@@ -116,7 +116,7 @@ def plan_window(subscription: Subscription, item: LineItem, window: Window, now:
     """
     counted = subscription.counted(item)
     until = latest_countable(now)
-    accrues = item.meter is not None and item.meter.aggregation is Aggregation.WEIGHTED_SUM
+    accrues = item.meter is not None and traits(item.meter).accrues
     ends = (window.end, counted.end, now if accrues else until)
     end = min(each for each in ends if each is not None)
     start = max(window.start, counted.start)

@@ -16,7 +16,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import FineParts, fine_parts
 from meterstone.usage.tally import Batch, Counted, FineState, Head, Tally, TallyKey, chain, identity, touched
 from meterstone.usage.window import latest_countable
 
@@ -118,7 +118,7 @@ class TallyReader:
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
-        if self._tally.meter.aggregation is Aggregation.COUNT_UNIQUE:
+        if fine_parts(self._tally.meter) is FineParts.VALUES:
             for counted in self._batch:
                 value, at = identity(counted.observation.text), counted.observation.at
                 earliest[value] = min(at, earliest.get(value, at))
