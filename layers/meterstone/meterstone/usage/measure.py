@@ -102,7 +102,7 @@ def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> St
     meter = _meter(covered.item)
     hours, edges = hours_and_partial_hours(covered, cut)
     known = parts.hours(cut.charge, cut.day)
-    state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
+    state = merge_all_states(meter, (known.get(hour) for hour in hours))
     for edge in edges:
         # An hour in which nothing was counted has no events to look for.
         if cut.charge.zone.hour_of(edge.start)[1] in known:
@@ -311,7 +311,7 @@ def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterato
 def _part_values(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> set[str]:
     hours, edges = hours_and_partial_hours(covered, cut)
     values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
-    mask = sum(1 << hour for hour in hours.hours)
+    mask = sum(1 << hour for hour in hours)
     found = {value for value, bits in values.items() if bits & mask}
     for edge in edges:
         bit = 1 << cut.charge.zone.hour_of(edge.start)[1]

@@ -16,8 +16,8 @@ read back by the meter that it belongs to, never by its looks: many kinds of sta
 | WEIGHTED_SUM | level, weighted by the time it is held | Σδ and Σδ·t | `["60","100380"]` |
 
 Of two events of one time, the one with the greater id is the latest. A COUNT_UNIQUE's value is seen for the first
-time in its billing period, of a recurring meter for the first time ever. In a WEIGHTED_SUM, δ is by how much an event
-changes the level, t its time in microseconds since the epoch.
+time in its billing period, of a recurring meter for the first time ever. In a WEIGHTED_SUM, δ is the change of the
+level by an event, t the event's time in microseconds since the epoch.
 
 A meter whose buckets are shorter than a day has those states by the bucket. Its days have states of another kind,
 the costs of their buckets: quantity and lines, stored as `["9",[["0",null,"9","0.25","0","2.25"]]]`.
