@@ -469,7 +469,6 @@ def test_the_months_of_a_window_unlike_flexprice(
 @pytest.mark.parametrize(
     ("size", "name", "count"),
     [
-        pytest.param(B.MINUTE, "America/New_York", 366 * 24 * 60, id="minutes"),
         pytest.param(B.FIFTEEN_MINUTES, "Australia/Lord_Howe", 366 * 24 * 4, id="quarters"),
         pytest.param(B.HOUR, "Australia/Lord_Howe", 366 * 24 + 1, id="hours, two of them halves"),
         pytest.param(B.THREE_HOURS, "America/New_York", 366 * 8, id="3 hours"),
@@ -482,6 +481,12 @@ def test_buckets_of_a_year(size: BucketSize, name: str, count: int) -> None:
     clock = zone(name)
     start, end = clock.day_start(day("2024-01-01")), clock.day_start(day("2025-01-01"))
     assert len(buckets_of(size, start, end, clock)) == count
+
+
+def test_the_minutes_of_a_month_whose_clock_is_put_forward() -> None:
+    clock = zone("America/New_York")
+    start, end = clock.day_start(day("2024-03-01")), clock.day_start(day("2024-04-01"))
+    assert len(buckets_of(B.MINUTE, start, end, clock)) == (31 * 24 - 1) * 60
 
 
 @pytest.mark.parametrize(
