@@ -13,7 +13,6 @@ from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO
 from meterstone.usage.aggregation import AGGREGATORS, BUCKET_COSTS
 from meterstone.usage.aggregation.base import (
-    Aggregator,
     DetailKeeps,
     FineParts,
     Json,
@@ -43,13 +42,14 @@ __all__ = [
     "quantity",
     "shorter_than_a_day",
     "state_of",
+    "stored_kind",
     "traits",
 ]
 
 
 def traits(meter: Meter) -> Traits:
     """Return what other code must know of the meter's aggregation."""
-    return _aggregator(meter).traits
+    return AGGREGATORS[meter.aggregation].traits
 
 
 def shorter_than_a_day(meter: Meter) -> bool:
@@ -63,7 +63,9 @@ def shorter_than_a_day(meter: Meter) -> bool:
 
 def fine_parts(meter: Meter) -> FineParts:
     """Return what is kept of a day of the meter, so that a part of the day can be answered."""
-    return FineParts.BUCKETS if shorter_than_a_day(meter) else traits(meter).fine_parts
+    if shorter_than_a_day(meter):
+        return FineParts.BUCKETS
+    return AGGREGATORS[meter.aggregation].traits.fine_parts
 
 
 def keeps_hours(meter: Meter) -> bool:
@@ -106,36 +108,32 @@ def quantity(meter: Meter, state: State | None) -> Decimal:
 
 def carry(meter: Meter, state: State | None) -> State | None:
     """Return what the next billing period of a recurring meter begins with, after this state."""
-    carried: State | None = None if state is None else _aggregator(meter).carry(state)
+    carried: State | None = None if state is None else AGGREGATORS[meter.aggregation].carry(state)
     return carried
+
+
+def stored_kind(meter: Meter) -> StateKind[Any]:
+    """Return the kind of the states that a meter's counters and hours hold: who writes many asks once."""
+    return BUCKET_COSTS if shorter_than_a_day(meter) else AGGREGATORS[meter.aggregation]
 
 
 def encode(meter: Meter, state: State) -> Json:
     """Return the JSON form of a state of this meter: of a day, of an hour, or of all before a billing period."""
-    return _stored_kind(meter).encode(state)
+    return stored_kind(meter).encode(state)
 
 
 def decode(meter: Meter, packed: Json) -> State:
     """Read back what `encode` returned. Raises ValueError for the form of another kind's state."""
-    state: State = _stored_kind(meter).decode(packed)
+    state: State = stored_kind(meter).decode(packed)
     return state
 
 
 def decode_all(meter: Meter, packed: str) -> dict[int, State]:
     """Read a JSON object of the meter's states by number, such as a counter's days."""
-    states: dict[int, State] = _stored_kind(meter).decode_all(packed)
+    states: dict[int, State] = stored_kind(meter).decode_all(packed)
     return states
-
-
-def _aggregator(meter: Meter) -> Aggregator[Any]:
-    return AGGREGATORS[meter.aggregation]
 
 
 def _kind_of(meter: Meter, state: State) -> StateKind[Any]:
     """Return the kind of a state in hand: days and buckets of one meter may be of two kinds."""
     return BUCKET_COSTS if isinstance(state, Cost) else AGGREGATORS[meter.aggregation]
-
-
-def _stored_kind(meter: Meter) -> StateKind[Any]:
-    """Return the kind of the states that a meter's counters and hours hold."""
-    return BUCKET_COSTS if shorter_than_a_day(meter) else AGGREGATORS[meter.aggregation]

@@ -33,7 +33,7 @@ from meterstone.store.dynamodb.table import Item, Row, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
 from meterstone.usage.meter import Meter, Observation
-from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, traits
+from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, stored_kind, traits
 from meterstone.usage.tally import Head, Tally, TallyKey, identity
 
 _encode = msgspec.json.Encoder().encode
@@ -71,11 +71,11 @@ def chunk_number(sk: str) -> int:
 
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     """Pack a counter into its chunks, by sort key. The first one is always there."""
-    meter, origin, size = charge.meter, first_day(charge), keys.CHUNK_DAYS
+    kind, origin, size = stored_kind(charge.meter), first_day(charge), keys.CHUNK_DAYS
     days: dict[int, dict[str, Json]] = {0: {}}
     for day in sorted(counter.days):
         chunk, number = divmod(day - origin, size)
-        days.setdefault(chunk, {})[str(number)] = encode(meter, counter.days[day])
+        days.setdefault(chunk, {})[str(number)] = kind.encode(counter.days[day])
     published: dict[int, dict[int, DayAmount]] = {}
     for day in sorted(counter.published):
         chunk, number = divmod(day - origin, size)
@@ -88,7 +88,7 @@ def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
         if chunk in published:
             item["p"] = {"S": _pack_published(published[chunk])}
         if chunk == 0 and counter.carry is not None:
-            item["c"] = {"S": _encode(encode(meter, counter.carry)).decode()}
+            item["c"] = {"S": _encode(encode(charge.meter, counter.carry)).decode()}
     return items
 
 
@@ -179,9 +179,9 @@ def unpack_tally_key(row: Row) -> TallyKey:
 
 def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
     """Pack the hours of a day, and its events that have no detail of their own."""
-    item: Item = {
-        "h": {"S": _encode({str(hour): encode(meter, hours[hour]) for hour in sorted(hours)}).decode()}
-    }
+    kind = stored_kind(meter)
+    states = {str(hour): kind.encode(hours[hour]) for hour in sorted(hours)}
+    item: Item = {"h": {"S": _encode(states).decode()}}
     return item | pack_detail(meter, utc_midnight(day), recent) if recent else item
 
 
