@@ -199,7 +199,9 @@ def test_what_a_recurring_meter_carries_into_the_next_period(
 
 # What is stored of a state.
 
-COST = Cost(Decimal("9.0"), (Line(Decimal(0), None, Decimal(9), Decimal("0.25"), Decimal(0), Decimal("2.25")),))
+COST = Cost(
+    Decimal("9.0"), (Line(Decimal(0), None, Decimal(9), Decimal("0.25"), Decimal(0), Decimal("2.25")),)
+)
 STORED = [
     *(
         pytest.param(AGGREGATORS[each], Decimal("8.50"), "8.5", id=each)
