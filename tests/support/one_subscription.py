@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
+from meterstone.usage.aggregation import observe
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
@@ -101,7 +102,7 @@ class CountedUsage:
         events = list(events)
         for item in subscription.line_items:
             span = subscription.counted(item)
-            seen = [item.meter.observe(event) for event in events] if item.meter is not None else []
+            seen = [observe(item.meter, event) for event in events] if item.meter is not None else []
             self._seen[item.id] = [
                 replaced(each) for each in seen if isinstance(each, Observation) and span.holds(each.at)
             ]

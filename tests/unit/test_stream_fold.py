@@ -337,11 +337,9 @@ class Consistent(MemoryTable):
         assert consistent
         return {key: row for key in keys if (row := super(Consistent, self).get(key)) is not None}
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         assert consistent, pk
-        return super().query(pk, low, high, consistent=consistent, reverse=reverse)
+        return super().query(pk, low, high, consistent=consistent)
 
 
 @pytest.mark.parametrize("subject", [Subject.subscription("ext a"), Subject.customer("cust a")])

@@ -169,7 +169,7 @@ def test_accrued_is_level_times_time_held(
     ],
 )
 def test_encode_is_read_back_by_decode(meter: Meter, state: State, packed: Json) -> None:
-    assert encode(state) == packed
+    assert encode(meter, state) == packed
     assert decode(meter, packed) == state
 
 

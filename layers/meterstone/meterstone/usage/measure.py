@@ -2,22 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from meterstone.pricing.cost import cost, cost_buckets
 from meterstone.pricing.lines import Cost, merge, merge_all
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import BucketSize, bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter
-from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import (
+    FineParts,
     State,
     accrued,
+    fine_parts,
     merge_all_states,
     merge_states,
     quantity,
-    shorter_than_a_day,
     state_of,
+    traits,
 )
 from meterstone.usage.subscription import LineItem
 from meterstone.usage.tally import TallyKey, tally_key
@@ -55,19 +57,23 @@ class UsageReader(Protocol):
 def measure_line_item(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Cost:
     """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
     item, meter = covered.item, _meter(covered.item)
-    if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
+    if meter.recurring and not traits(meter).accrues:
         return cost(item.price, quantity(meter, _restated(parts, covered, window, now)))
     if covered.empty:
         return cost(item.price, ZERO)
-    if shorter_than_a_day(meter):
-        return _short_buckets(parts, covered)
-    if meter.bucket_size is not None:
-        return cost_buckets(item.price, _coarse_buckets(parts, covered, meter.bucket_size))
-    if meter.aggregation is Aggregation.WEIGHTED_SUM:
-        return cost(item.price, _weighted(parts, covered, window, now))
-    if meter.aggregation is Aggregation.COUNT_UNIQUE:
-        return cost(item.price, _distinct(parts, covered))
-    return cost(item.price, quantity(meter, merge_all_states(meter, _states(parts, covered))))
+    match fine_parts(meter):
+        case FineParts.BUCKETS:
+            return _short_buckets(parts, covered)
+        case FineParts.VALUES:
+            return cost(item.price, _distinct(parts, covered))
+        case FineParts.HOURS:
+            if meter.bucket_size is not None:
+                return cost_buckets(item.price, _coarse_buckets(parts, covered, meter.bucket_size))
+            if traits(meter).accrues:
+                return cost(item.price, _weighted(parts, covered, window, now))
+            return cost(item.price, quantity(meter, merge_all_states(meter, _states(parts, covered))))
+        case never:
+            assert_never(never)
 
 
 def _meter(item: LineItem) -> Meter:
@@ -96,7 +102,7 @@ def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> St
     meter = _meter(covered.item)
     hours, edges = hours_and_partial_hours(covered, cut)
     known = parts.hours(cut.charge, cut.day)
-    state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
+    state = merge_all_states(meter, (known.get(hour) for hour in hours))
     for edge in edges:
         # An hour in which nothing was counted has no events to look for.
         if cut.charge.zone.hour_of(edge.start)[1] in known:
@@ -211,9 +217,13 @@ def _value_at(parts: UsageReader, covered: WindowPlan, at: int, now: int) -> Sta
         return parts.carried(charge)
     inside = plan_window(subscription, item, Window(charge.counted_span.start, at), now)
     meter = _meter(item)
-    if meter.aggregation is Aggregation.COUNT_UNIQUE:
-        return _ever_seen(parts, inside, charge)
-    return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+    match fine_parts(meter):
+        case FineParts.VALUES:
+            return _ever_seen(parts, inside, charge)
+        case FineParts.HOURS | FineParts.BUCKETS:
+            return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+        case never:
+            assert_never(never)
 
 
 def _ever_seen(parts: UsageReader, inside: WindowPlan, charge: ChargePeriod) -> State | None:
@@ -301,7 +311,7 @@ def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterato
 def _part_values(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> set[str]:
     hours, edges = hours_and_partial_hours(covered, cut)
     values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
-    mask = sum(1 << hour for hour in hours.hours)
+    mask = sum(1 << hour for hour in hours)
     found = {value for value, bits in values.items() if bits & mask}
     for edge in edges:
         bit = 1 << cut.charge.zone.hour_of(edge.start)[1]

@@ -22,6 +22,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.state import follows_clock
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 
 type RollupKey = Key
@@ -92,7 +93,7 @@ class TallyUpdate:
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
-        unwoken = tally.meter.follows_clock and not tally.head.version
+        unwoken = follows_clock(tally.meter) and not tally.head.version
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if shard.startswith(STREAM)}

@@ -191,14 +191,12 @@ class Table:
                 raise StoreUnavailableError("keys were left unprocessed")
         return found
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read the items of a partition whose sort keys lie in ``[low, high]``, page by page.
 
         Cost: the size of all of them together, 0.5 read units for each 4 KB.
         """
-        return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent, reverse=reverse)
+        return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent)
 
     def query_as[T](
         self,
@@ -209,7 +207,6 @@ class Table:
         high: str,
         *,
         consistent: bool = False,
-        reverse: bool = False,
     ) -> Iterator[T]:
         """Read like `query`, each item decoded as the page's type says."""
         request: dict[str, Any] = {
@@ -217,7 +214,6 @@ class Table:
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
             "ExpressionAttributeValues": {":pk": {"S": pk}, ":low": {"S": low}, ":high": {"S": high}},
             "ConsistentRead": consistent,
-            "ScanIndexForward": not reverse,
             "ReturnConsumedCapacity": "TOTAL",
         }
         while True:

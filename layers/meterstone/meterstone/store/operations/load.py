@@ -22,7 +22,8 @@ from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
-from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.meter import Meter
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
@@ -162,7 +163,7 @@ def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[st
             continue
         if item.meter.recurring:
             yield keys.chain(item.meter.id)
-        elif item.meter.aggregation is Aggregation.WEIGHTED_SUM and before.end != after.end:
+        elif traits(item.meter).accrues and before.end != after.end:
             period = after.cadence(item).period_at(min(ends) - 1)
             yield counter_key(ChargePeriod(after, item, period), 0)
 

@@ -41,7 +41,7 @@ from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -230,8 +230,7 @@ class Rebuild:
             kept = {
                 item.meter.id
                 for item in subscription.line_items
-                if item.meter is not None
-                and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
+                if item.meter is not None and follows_clock(item.meter)
             }
             pk = keys.usage(self._organization_id, generation, subscription.id)
             for prefix in ("C#", "R#") if kept else ():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import assert_never
 
 from meterstone.store.counting.packing import (
     chunks,
@@ -18,10 +19,10 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, StoreUnavailableError, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.meter import Meter, Observation
-from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
+from meterstone.usage.state import FineParts, State, fine_parts, keeps_hours
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import Head, TallyKey, chain
-from meterstone.usage.window import WindowPlan, latest_countable
+from meterstone.usage.window import PartialDay, WindowPlan, latest_countable
 
 _CHUNK_DIGITS = 5
 _ATTEMPTS = 5
@@ -60,10 +61,7 @@ class StoredUsageReader:
             starts.setdefault(code, []).extend(charge.period.start for charge in charges)
             self._asked.update(counter_key(charge, 0)[:-_CHUNK_DIGITS] for charge in charges)
             for cut in covered.cut:
-                if shorter_than_a_day(meter):
-                    wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
-                else:
-                    wanted.append(keys.hours(covered.item.id, cut.charge.period.start, cut.day))
+                wanted += _of_a_day(covered.item.id, fine_parts(meter), cut)
         for code, found in starts.items():
             low, high = keys.counters(code, min(found), max(found))
             for row in self._table.query(self._pk, low, high):
@@ -203,6 +201,19 @@ class StoredUsageReader:
         by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
         found = self._table.batch_get(by_key)
         self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
+
+
+def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
+    """Name the items of a day that is cut which are read by their keys; values are read by a range of days."""
+    match kept:
+        case FineParts.HOURS:
+            return [keys.hours(item_id, cut.charge.period.start, cut.day)]
+        case FineParts.BUCKETS:
+            return [keys.buckets(item_id, cut.charge.period.start, cut.day)]
+        case FineParts.VALUES:
+            return []
+        case _:
+            assert_never(kept)
 
 
 def _recent(row: Row | None) -> str:
