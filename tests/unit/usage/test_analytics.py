@@ -1,6 +1,5 @@
 """How days add up to the rows of the analytics."""
 
-import doctest
 from datetime import date
 from decimal import Decimal
 from random import Random
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.usage import analytics
 from meterstone.usage.analytics import AnswerTooLargeError, DayUsage, UsageRow, rows
 from meterstone.usage.calendar import Granularity
 
@@ -129,11 +127,6 @@ def test_as_many_rows_as_allowed_are_no_error() -> None:
     assert len(rows(DAYS, Granularity.DAILY, frozenset(), 4)) == 4
     with pytest.raises(AnswerTooLargeError):
         rows(DAYS, Granularity.DAILY, frozenset(), 3)
-
-
-def test_docstring_examples() -> None:
-    results = doctest.testmod(analytics)
-    assert (results.attempted, results.failed) == (2, 0)
 
 
 DAY_USAGES = st.builds(
