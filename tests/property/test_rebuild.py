@@ -36,10 +36,8 @@ from support.recovering import (
     copy_of,
     generations,
     half_imported,
-    memory,
     refresh,
     small,
-    stored,
     streaming,
     without,
     write,
@@ -47,7 +45,7 @@ from support.recovering import (
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
-from support.stored import rich
+from support.stored import memory, rich, stored
 
 
 @examples(40)
