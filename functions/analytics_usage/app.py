@@ -4,10 +4,11 @@ from meterstone import clock
 from meterstone.contracts import lago
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, Store, StoreUnavailableError
+from meterstone.store import Account, StoreUnavailableError
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.calendar import zone
 
-store = Store.from_environment()
+store = AnalyticsStore.from_environment()
 app = Application(lago, store, {StoreUnavailableError: Problem.UNAVAILABLE})
 
 

@@ -220,17 +220,35 @@ def test_a_bad_key_is_told_before_bad_parameters(load: Callable[[str], Any]) -> 
 
 def test_the_edge_and_the_contracts_do_without_pydantic() -> None:
     """It alone would take a fifth of a cold start."""
-    modules = ", ".join(
-        f"meterstone.contracts.{name}"
-        for name in ("http", "lago", "flexprice", "lago_events", "flexprice_events")
-    )
+    contracts = ("lago", "flexprice", "lago_events", "flexprice_events")
+    found = imported("meterstone.edge.application", *(f"meterstone.contracts.{name}" for name in contracts))
+    assert "aws_lambda_powertools.event_handler" in found
+    assert "pydantic" not in found
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        pytest.param(
+            "analytics", {"store.reading.window", "usage.measure", "usage.statement"}, id="analytics"
+        ),
+        pytest.param("window", {"store.reading.analytics", "usage.analytics"}, id="subscription usage"),
+    ],
+)
+def test_what_one_endpoint_reads_from_imports_nothing_of_the_other_s(room: str, others: set[str]) -> None:
+    """Each import is part of a cold start."""
+    found = imported(f"meterstone.store.reading.{room}")
+    assert "boto3" in found
+    assert not found & {f"meterstone.{other}" for other in others}
+
+
+def imported(*modules: str) -> set[str]:
+    """Import modules in a fresh interpreter, and give all that was imported by that."""
     found = subprocess.run(  # noqa: S603 - this interpreter, and code that stands here
-        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {', '.join(modules)}; print(*sys.modules)"],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    imported = found.stdout.split()
-    assert "meterstone.edge.application" in imported
-    assert "pydantic" not in imported
+    return set(found.stdout.split())

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 from meterstone.store.catalogue import api_keys
-from meterstone.store.counting import packing as counters
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb import packing as counters
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item
 from meterstone.store.events import log as event_log

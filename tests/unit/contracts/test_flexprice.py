@@ -320,7 +320,7 @@ def answer(
         for index, (price, quantity, amount) in enumerate(rows)
     ]
     settlement = commitment.apply(committed, charges, "usd")
-    statement = Statement(subscription(committed), window or Window(START, END), settlement, {})
+    statement = Statement(subscription(committed), window or Window(START, END), settlement, {}, 0)
     reply = flexprice.answer(statement)
     assert reply.status == 200
     decoded: dict[str, Any] = json.loads(reply.body, parse_int=str, parse_float=str)

@@ -136,7 +136,7 @@ def answer(statement: Statement) -> Reply:
             overage_amount=_optional(settlement.overage_amount),
             overage_factor=number(commitment.overage_factor),
         )
-    return Reply.of(200, reply)
+    return Reply.of(200, reply, counted_until=statement.counted_until)
 
 
 def refuse(problem: Problem) -> Reply:

@@ -30,7 +30,7 @@ from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import plain
 from meterstone.usage.analytics import (
     AnswerTooLargeError,
-    DayUsage,
+    CountedDays,
     UsageQuery,
     default_from_day,
     last_to_day,
@@ -158,14 +158,14 @@ def parse(request: Request, today: int) -> UsageQuery:
 
 
 def answer(
-    organization_id: str, query: UsageQuery, days: Iterable[DayUsage], deleted_codes: Container[str]
+    organization_id: str, query: UsageQuery, items: Iterable[CountedDays], deleted_codes: Container[str]
 ) -> Reply:
-    """Write the days of usage as the answer to a query.
+    """Write the days of usage, as stored items have them, as the answer to a query.
 
-    Raises `RequestRefusedError` (422) if it would be over 5 MB; the days are not read to their end then.
+    Raises `RequestRefusedError` (422) if it would be over 5 MB; the items are not read to their end then.
     """
     try:
-        found = rows(days, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
+        found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
     except AnswerTooLargeError:
         raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
     dates: dict[int, str] = {}
@@ -180,9 +180,9 @@ def answer(
             plain(row.units),
             row.deleted,
         )
-        for row in found
+        for row in found.rows
     ]
-    reply = Reply.of(200, {"usages": usages})
+    reply = Reply.of(200, {"usages": usages}, counted_until=found.counted_until)
     if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
         raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
     return reply

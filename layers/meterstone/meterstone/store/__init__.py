@@ -10,12 +10,10 @@ StoreError
 
 from meterstone.store.catalogue.records import Account, UnknownSubscriptionError
 from meterstone.store.dynamodb.table import ConflictError, StoreError, StoreUnavailableError
-from meterstone.store.reading.usage import Store
 
 __all__ = [
     "Account",
     "ConflictError",
-    "Store",
     "StoreError",
     "StoreUnavailableError",
     "UnknownSubscriptionError",

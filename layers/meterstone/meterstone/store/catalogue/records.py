@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import Item, Row, StoreError, Table, integer, key_item, text
+from meterstone.store.dynamodb.table import Item, ReadCost, Row, StoreError, Table, integer, key_item, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
@@ -97,6 +98,29 @@ class Accounts:
                 self._known.clear()
             self._known[key] = clock, account
         return account
+
+
+class AccountStore:
+    """A table that is opened by API keys: what every function that answers HTTP needs of it. One a thread."""
+
+    def __init__(self, table: Table) -> None:
+        """Look keys up in a table."""
+        self.table = table
+        self._accounts = Accounts(table)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        return cls(Table.from_environment())
+
+    @property
+    def cost(self) -> ReadCost:
+        """What was read since it was last reset."""
+        return self.table.cost
+
+    def account(self, api_key: str) -> Account | None:
+        """Return the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
+        return self._accounts.account(api_key)
 
 
 def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:

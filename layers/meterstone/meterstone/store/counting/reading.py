@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from meterstone.store.counting.packing import (
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
     unpack_buckets,
@@ -11,9 +14,6 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.counting.writing import PendingEvents, TallyUpdate
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Aggregation

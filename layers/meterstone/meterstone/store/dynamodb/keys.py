@@ -158,7 +158,18 @@ def usage(organization_id: str, generation: str, subscription_id: str) -> str:
 
 def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
     """Sort key of a counter's chunk of 62 days."""
-    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}#{chunk:05}"
+    return f"{counter_name(cadence, period_start, item_id)}#{chunk:05}"
+
+
+def counter_name(cadence: str, period_start: int, item_id: str) -> str:
+    """Return what the sort keys of all of a counter's chunks begin with."""
+    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}"
+
+
+def parse_counter(sk: str) -> tuple[str, int]:
+    """Read a counter's name, as `counter_name` makes it, and the number of a chunk back from a sort key."""
+    name, _, chunk = sk.rpartition("#")
+    return name, int(chunk)
 
 
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:

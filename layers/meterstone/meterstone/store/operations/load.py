@@ -14,9 +14,9 @@ from meterstone.store.catalogue.records import (
     read_subscriptions,
     subscription_items,
 )
-from meterstone.store.counting.packing import counter_key
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
