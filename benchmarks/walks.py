@@ -11,7 +11,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any
@@ -104,7 +104,10 @@ def walks() -> dict[str, Walk]:
             for label, (name, event) in requests.items()
         }
         posted = next(world.usage(1, 1, seed=1))
-        batch = {"Records": [_posted(table, Usage(posted.subject, posted.event))], "shardId": "shardId-1"}
+        batch = {
+            "Records": [_posted(table, Usage(posted.subject, replace(posted.event, id="posted")))],
+            "shardId": "shardId-1",
+        }
         found["fold of one event"] = walk(partial(loaded["fold_usage"].handler, batch, None))
         now = [world.NOW + MINUTE]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from meterstone.store.reading.analytics import ViewNotBuiltError
+
 FUNCTIONS = {
     "analytics_usage": ("GET", "/api/v1/analytics/usage", {"Authorization": "Bearer events-key"}, None),
     "subscription_usage": (
@@ -96,6 +98,21 @@ def test_an_outage_is_503_with_retry_after(
     status, body, headers = load(function)(event(function))
     assert (status, headers["Retry-After"]) == (503, "5")
     assert body in ({"status": 503, "error": "Service Unavailable"}, body | {"code": "service_unavailable"})
+
+
+def test_a_view_that_is_not_built_is_422_for_good_and_the_log_says_which(
+    load: Callable[[str], Any], store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.failure = ViewNotBuiltError("PCY")
+    status, body, headers = load("analytics_usage")(event("analytics_usage"))
+    assert (status, body["code"], body["error_details"]) == (
+        422,
+        "view_not_built",
+        {"base": ["view_not_built"]},
+    )
+    assert "Retry-After" not in headers
+    (line,) = log_lines(capsys)
+    assert line["reason"] == "the live generation has no view PCY: rebuild the organization"
 
 
 @each_function

@@ -466,6 +466,7 @@ def test_an_inactive_commitment_is_none() -> None:
         (Problem.NOT_FOUND, 404, "not_found"),
         (Problem.UNKNOWN_ROUTE, 404, "not_found"),
         (Problem.WRONG_METHOD, 405, "invalid_operation"),
+        (Problem.NOT_BUILT, 400, "invalid_operation"),
         (Problem.UNAVAILABLE, 503, "service_unavailable"),
         (Problem.INTERNAL, 500, "internal_error"),
     ],

@@ -343,6 +343,20 @@ def test_an_answer_of_long_codes_is_refused_by_its_bytes(letter: str) -> None:
         answer(codes(5_100_000 // row), frozenset())
 
 
+def test_what_only_a_rebuild_can_answer_is_unprocessable() -> None:
+    reply = lago.refuse(Problem.NOT_BUILT)
+    assert (reply.status, json.loads(reply.body), reply.headers) == (
+        422,
+        {
+            "status": 422,
+            "error": "Unprocessable Entity",
+            "code": "view_not_built",
+            "error_details": {"base": ["view_not_built"]},
+        },
+        {},
+    )
+
+
 @pytest.mark.parametrize(
     ("problem", "status", "error"),
     [

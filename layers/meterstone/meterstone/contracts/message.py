@@ -29,6 +29,8 @@ class Problem(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_ROUTE = "unknown_route"
     WRONG_METHOD = "wrong_method"
+    #: What is stored lacks what would answer, until it is rebuilt: asking again does not help, nor does waiting.
+    NOT_BUILT = "not_built"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 

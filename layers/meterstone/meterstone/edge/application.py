@@ -155,7 +155,7 @@ class Application[A: KeyOwner]:
 
     def _failed(self, error: Exception) -> Response[str]:
         problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
-        if problem is Problem.UNAVAILABLE:
+        if problem in (Problem.UNAVAILABLE, Problem.NOT_BUILT):
             self._seen["reason"] = str(error)
         return _response(self._speaking.refuse(problem))
 

@@ -56,6 +56,8 @@ class Account:
     previous: Generation | None = None
     #: When its writer was last heard of, if the catalogue is being written, or was not to its end.
     loading_at: int | None = None
+    #: The views of the rollups that the live generation has.
+    views: tuple[str, ...] = keys.FIRST_VIEWS
 
     def unsettled(self, now: int) -> bool:
         """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
@@ -140,6 +142,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         _generation(profile, "next"),
         _generation(profile, "prev"),
         integer(profile, "loading_at") if "loading_at" in profile else None,
+        keys.parse_views(text(profile, "views")),
     )
 
 

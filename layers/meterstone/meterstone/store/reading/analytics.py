@@ -19,11 +19,20 @@ from meterstone.store.catalogue.records import (
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import counter_name, first_day, published
-from meterstone.store.dynamodb.table import Page, integer, page_decoder, text
+from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
 from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
+
+
+class ViewNotBuiltError(StoreError):
+    """The live generation lacks the view of the rollups that would answer: until a rebuild, it has no past."""
+
+    def __init__(self, view: str) -> None:
+        """Name the view."""
+        super().__init__(f"the live generation has no view {view}: rebuild the organization")
+        self.view = view
 
 
 class AnalyticsStore(AccountStore):
@@ -34,6 +43,9 @@ class AnalyticsStore(AccountStore):
 
         Cost: of an organization, the months of one view, whatever the number of events or subscriptions; of a
         customer or a subscription, the counters of its billing periods.
+
+        Raises `ViewNotBuiltError` when it is read, if the view of the rollups that answers was added to the code
+        after the live generation was begun.
         """
         if query.external_subscription_id is None and query.external_customer_id is None:
             return self._rollups(account, query)
@@ -42,6 +54,8 @@ class AnalyticsStore(AccountStore):
     def _rollups(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
+        if view not in account.views:
+            raise ViewNotBuiltError(view)
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
         low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
