@@ -69,11 +69,6 @@ def counter_key(charge: ChargePeriod, chunk: int) -> str:
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
-def counter_name(charge: ChargePeriod) -> str:
-    """Return what the sort keys of all chunks of a charge's counter begin with; see `keys.parse_counter`."""
-    return keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id)
-
-
 def chunk_number(sk: str) -> int:
     """Read the number of a chunk back from its sort key."""
     return int(sk.rpartition("#")[2])

@@ -18,7 +18,7 @@ from meterstone.store.catalogue.records import (
     subscriptions_of_customer,
 )
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.packing import counter_name, first_day, published
+from meterstone.store.dynamodb.packing import first_day, published
 from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
 from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
@@ -93,7 +93,7 @@ class AnalyticsStore(AccountStore):
                 continue
             pk = keys.usage(organization_id, account.generation, subscription.id)
             charges = {
-                counter_name(charge): charge
+                keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id): charge
                 for charge in _charges(subscription, query)
                 if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
             }

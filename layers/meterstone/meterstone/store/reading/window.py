@@ -12,7 +12,6 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
-    counter_name,
     unpack_buckets,
     unpack_counter,
     unpack_detail,
@@ -131,7 +130,9 @@ class StoredUsageReader:
         where = charge.item.id, charge.period.start
         name = self._names.get(where)
         if name is None:
-            name = self._names[where] = counter_name(charge)
+            name = self._names[where] = keys.counter_name(
+                charge.cadence_code, charge.period.start, charge.item.id
+            )
         return name
 
     def carried(self, charge: ChargePeriod) -> State | None:
