@@ -163,26 +163,36 @@ class TurnOfTheMonth:
 RECURRING = [meter for meter in RICH.meters if meter.recurring]
 
 
-@pytest.fixture(params=RECURRING, ids=[each.id for each in RECURRING])
-def turned(
-    request: pytest.FixtureRequest, load: Callable[[str], Invoke], monkeypatch: pytest.MonkeyPatch
-) -> TurnOfTheMonth:
+def monthly(meter: Meter, end: str) -> Folding:
+    """Give a world of one line item on a recurring meter, billed by the month in UTC."""
     (subscription,) = RICH.subscriptions
-    item = next(item for item in subscription.line_items if item.meter == request.param)
-    monthly = replace(
+    item = next(item for item in subscription.line_items if item.meter == meter)
+    billed = replace(
         subscription,
         timezone="UTC",
         billing_period=BillingPeriod.MONTHLY,
         billing_cycle=BillingCycle.CALENDAR,
         line_items=(replace(item, end=None, price=replace(item.price, billing_period=None)),),
     )
-    at, now = (parse_instant(f"2024-{text}:00Z") for text in ("01-31T23:50", "02-01T00:10"))
-    folding = Folding(World(Scenario((request.param,), (monthly,), (), now)), Stream(Random(5)))  # noqa: S311
-    usage = next(each for each in RICH.usage if each.event.name == request.param.event_name)
-    folding.post(replace(usage, event=replace(usage.event, at=at)), at + SECOND)
+    return Folding(World(Scenario((meter,), (billed,), (), parse_instant(end))), Stream(Random(5)))  # noqa: S311
+
+
+def fold(folding: Folding, usage: Usage, accepted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Post an event, and fold it a second later."""
+    folding.post(usage, accepted)
     (shard,) = folding.stream.shards
-    monkeypatch.setattr(clock, "now", lambda: at + 2 * SECOND)
-    fold_usage(folding, monkeypatch).handler({"Records": shard.records, "shardId": shard.id}, None)
+    monkeypatch.setattr(clock, "now", lambda: accepted + SECOND)
+    fold_usage(folding, monkeypatch).handler({"Records": shard.records[-1:], "shardId": shard.id}, None)
+
+
+@pytest.fixture(params=RECURRING, ids=[each.id for each in RECURRING])
+def turned(
+    request: pytest.FixtureRequest, load: Callable[[str], Invoke], monkeypatch: pytest.MonkeyPatch
+) -> TurnOfTheMonth:
+    at, now = parse_instant("2024-01-31T23:50:00Z"), parse_instant("2024-02-01T00:10:00Z")
+    folding = monthly(request.param, "2024-02-01T00:10:00Z")
+    usage = RICH.usage[0]
+    fold(folding, replace(usage, event=replace(usage.event, at=at)), at + SECOND, monkeypatch)
     monkeypatch.setattr(clock, "now", lambda: now)
     return TurnOfTheMonth(
         request.param, lambda start: asking(folding, load, parse_instant(start), now), at + SECOND
@@ -206,3 +216,20 @@ def test_a_value_that_is_carried_into_a_new_month_says_until_when_it_was_counted
     # A level accrues with the clock: the rollups learn of its days when they are over, at the hourly turn.
     unpublished = which == "organization" and turned.meter.aggregation is Aggregation.WEIGHTED_SUM
     assert turned.ask_since(start)(which) == (None if unpublished else format_instant(turned.accepted))
+
+
+def test_an_event_that_changes_nothing_is_counted_all_the_same(
+    load: Callable[[str], Invoke], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late event repeats a value of January: of the chain, its head alone is written."""
+    (meter,) = (each for each in RECURRING if each.aggregation is Aggregation.COUNT_UNIQUE)
+    folding, usage = monthly(meter, "2024-03-01T00:10:00Z"), RICH.usage[0]
+    late = parse_instant("2024-02-29T23:50:00Z")
+    for ident, accepted in (("a", parse_instant("2024-01-20T00:00:00Z")), ("b", late)):
+        at = parse_instant("2024-01-20T00:00:00Z")
+        fold(folding, replace(usage, event=replace(usage.event, id=ident, at=at)), accepted, monkeypatch)
+        folding.world.roll(parse_instant("2024-02-02T00:00:00Z"))
+    now = parse_instant("2024-03-01T00:10:00Z")
+    monkeypatch.setattr(clock, "now", lambda: now)
+    ask = asking(folding, load, parse_instant("2024-03-01T00:00:00Z"), now)
+    assert ask("usage") == format_instant(late)
