@@ -12,6 +12,7 @@ from meterstone import clock
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
 from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
+from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
 from meterstone.store.events.quarantine import list_poison, list_unmatched
@@ -56,6 +57,8 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except BusyError as error:
         raise BackendBusyError(str(error)) from error
+    except CatalogueChangedError as error:
+        raise BackendBusyError(f"{error}: run this again") from error
     except StoreUnavailableError as error:
         # That there are no credentials, or which address does not answer, is said by the client alone.
         reason = error.__cause__ if isinstance(error.__cause__, BotoCoreError) else error

@@ -65,6 +65,7 @@ def asking(folding: Folding, load: Callable[[str], Invoke], start: int, end: int
     days = [zone("UTC").day_of(at) for at in (start, end + DAY)]
 
     def ask(which: str) -> str | None:
+        memory(folding.world).settle()
         if which == "usage":
             body = {
                 "subscription_id": "sub",
@@ -216,20 +217,3 @@ def test_a_value_that_is_carried_into_a_new_month_says_until_when_it_was_counted
     # A level accrues with the clock: the rollups learn of its days when they are over, at the hourly turn.
     unpublished = which == "organization" and turned.meter.aggregation is Aggregation.WEIGHTED_SUM
     assert turned.ask_since(start)(which) == (None if unpublished else format_instant(turned.accepted))
-
-
-def test_an_event_that_changes_nothing_is_counted_all_the_same(
-    load: Callable[[str], Invoke], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A late event repeats a value of January: of the chain, its head alone is written."""
-    (meter,) = (each for each in RECURRING if each.aggregation is Aggregation.COUNT_UNIQUE)
-    folding, usage = monthly(meter, "2024-03-01T00:10:00Z"), RICH.usage[0]
-    late = parse_instant("2024-02-29T23:50:00Z")
-    for ident, accepted in (("a", parse_instant("2024-01-20T00:00:00Z")), ("b", late)):
-        at = parse_instant("2024-01-20T00:00:00Z")
-        fold(folding, replace(usage, event=replace(usage.event, id=ident, at=at)), accepted, monkeypatch)
-        folding.world.roll(parse_instant("2024-02-02T00:00:00Z"))
-    now = parse_instant("2024-03-01T00:10:00Z")
-    monkeypatch.setattr(clock, "now", lambda: now)
-    ask = asking(folding, load, parse_instant("2024-03-01T00:00:00Z"), now)
-    assert ask("usage") == format_instant(late)

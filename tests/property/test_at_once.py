@@ -32,6 +32,7 @@ from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock, write
 from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
+from support.stale_table import StaleTable
 from support.stream import Folding, Stream
 
 START = parse_instant("2024-03-01T00:00:00Z")
@@ -68,6 +69,12 @@ def before_once(table: MemoryTable, name: str, when: Callable[..., bool], do: Ca
         return plain(*arguments, **more)
 
     setattr(table, name, interrupted)
+
+
+def stand_still(table: MemoryTable) -> None:
+    """Let no read that is not consistent see what comes."""
+    assert isinstance(table, StaleTable)
+    table.stand_still()
 
 
 def puts_by(actions: Any) -> bool:
@@ -228,6 +235,7 @@ def test_a_customers_event_counts_by_one_catalogue() -> None:
     it = folding(NEITHER)
     it.post(CUSTOMERS[0], NOW)
     (shard,) = it.stream.shards
+    stand_still(it.table)
     second = keys.subscription(ORGANIZATION.id, "b")
     before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
     assert it.deliver(shard, 0, 1, NOW) is None
@@ -251,6 +259,7 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str) -> None:
 
     one = replace(BOTH, subscriptions=(TWO[0], NEITHER.subscriptions[1]))
     write(it.world, one)
+    stand_still(it.table)
     second = keys.subscription(ORGANIZATION.id, "b")
     before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
     with pytest.raises(BusyError, match="the catalogue has changed meanwhile"):
@@ -325,7 +334,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.roll(START + 70 * DAY)
         backend = DynamoDB(it.table)
         backend.write_catalogue(replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
-        before = read_account(it.table, ORGANIZATION.id)
+        before = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert before is not None
         it.table.faults = Faults(before=it.table.writes + number)
         changed = replace(CATALOGUE, meters=(seats,), subscriptions=(lasting,))
@@ -345,7 +354,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.scenario = Scenario((seats,), (lasting,), (), later)
         it.world.roll(later)
         check_analytics(it.world, usage, later)
-        after = read_account(it.table, ORGANIZATION.id)
+        after = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert after is not None
         versions.append(after.version - before.version)
         if not killed:
@@ -369,3 +378,41 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
     world.scenario = replace(KNOWN, subscriptions=(weekly,))
     check_analytics(world, tuple(usage), NOW)
+
+
+def test_an_event_that_is_not_put_by_comes_again() -> None:
+    """Somebody's line item is for it by the time that it would be put by."""
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+    before_once(it.table, "transact", puts_by, lambda: write(it.world, KNOWN))
+    assert it.deliver(shard, 0, 1, NOW) is None
+    it.world.scenario = KNOWN
+    it.deliver(shard, 0, 1, NOW)
+    check_analytics(it.world, usage, NOW)
+
+
+def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
+    """Its line item was to end before it. Stopped at any write, the batch comes again to one that lasts longer."""
+    (item,) = SUBSCRIPTION.line_items
+    short = replace(
+        KNOWN, subscriptions=(replace(SUBSCRIPTION, line_items=(replace(item, end=START + 2 * DAY),)),)
+    )
+    usage = (call("after it", START + 3 * DAY, value=10), call("counted"))
+    stop, stopped = -1, True
+    while stopped:
+        stop += 1
+        it = folding(short)
+        for each in usage:
+            it.post(each, NOW)
+        (shard,) = it.stream.shards
+        it.table.faults = Faults(before=it.table.writes + stop)
+        stopped = it.deliver(shard, 0, 2, NOW) is None
+        it.table.faults = Faults()
+        write(it.world, KNOWN)
+        it.world.scenario = KNOWN
+        it.deliver(shard, 0, 2, NOW)
+        replay(it.table, ORGANIZATION.id, Clock(NOW))
+        check_analytics(it.world, usage, NOW)
+    assert stop >= 2

@@ -1,5 +1,6 @@
 """Counting where it is easily wrong: one case each, small enough to be worked out by hand."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -7,6 +8,8 @@ import pytest
 
 from meterstone.store.counting.writing import TallyUpdate
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
@@ -211,3 +214,41 @@ def test_a_billing_period_may_last_until_the_end_of_time(cycle: BillingCycle) ->
     usage = [call("a", DAY, value=4)]
     world.load("all", usage, end)
     check(world, usage, (HOUR, DAY + 1))
+
+
+def test_another_writes_when_a_head_was_read_and_its_hours_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read after the head may be newer than it: the version says so only if it is the head's."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    end = START + 3 * DAY
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
+    usage = [call("a", HOUR, value=1), call("b", 2 * HOUR, value=10), call("c", 3 * HOUR, value=100)]
+    world.load("zero", usage[:1], end)
+    others = [usage[2]]
+    plainly = table_of(world).batch_get
+
+    def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        found = plainly(known := list(wanted), consistent=consistent)
+        while others and any(key.sk.startswith("H#") for key in known):
+            world.load("other", [others.pop()], end)
+        return found
+
+    monkeypatch.setattr(table_of(world), "batch_get", batch_get)
+    world.load("first", usage[1:2], end)
+    assert not others
+    check(world, usage)
+
+
+def test_a_value_leaves_the_only_day_of_its_chunk() -> None:
+    """Seen earlier by late events, it is gone from there, and so is the chunk's item."""
+    it = meter("users", Aggregation.COUNT_UNIQUE)
+    world = world_of(BillingPeriod.ANNUAL, [(it, FLAT)], START + 200 * DAY)
+    usage = [
+        call("a", 100 * DAY, text="a"),
+        call("a before", 5 * DAY, text="a"),
+        call("b", 150 * DAY, text="b"),
+        call("b before", 6 * DAY, text="b"),
+        call("c", 100 * DAY, text="c"),
+    ]
+    for number, each in enumerate(usage):
+        world.load(each.event.id, [each], world.scenario.end)
+        check(world, usage[: number + 1])

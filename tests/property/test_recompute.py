@@ -24,10 +24,11 @@ from meterstone_cli import loading
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.dynamodb import DynamoDB
 from support.counting import answers, check_analytics, check_window, right_answers
-from support.memory_table import Faults, Killed, MemoryTable
+from support.memory_table import Faults, Killed
 from support.oracle import Oracle
 from support.recovering import SECOND, WAIT, Clock, Stream, generations
 from support.scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
+from support.stale_table import StaleTable
 
 START = parse_instant("2026-01-01T00:00:00Z")
 NOW = START + 34 * DAY + 5 * HOUR
@@ -116,7 +117,7 @@ class Forgetful:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fives: int = 5) -> None:
         self.before = folder(path / "before", METERS, SUBSCRIPTION)
         self.after = folder(path / "after", METERS + FORGOTTEN, SUBSCRIPTION + NEW.lstrip("\n"))
-        self.table = MemoryTable(page_items=7)
+        self.table = StaleTable(page_items=7)
         self.clock = Clock(NOW)
         self.stream = Stream(self.table, self.clock)
         self.usage = usage(seed, fives)
@@ -142,12 +143,12 @@ class Forgetful:
         return self.load(self.after, "--recompute")
 
     def account(self) -> Account:
-        account = read_account(self.table, ORGANIZATION.id)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
         assert account is not None
         return account
 
     def subscription(self) -> Subscription:
-        return read_subscription(self.table, ORGANIZATION.id, "s")
+        return read_subscription(self.table, ORGANIZATION.id, "s", consistent=True)
 
     def post(self, count: int = 1) -> None:
         """Have some more events come in."""
@@ -314,6 +315,7 @@ def test_no_answer_is_wrong_while_all_is_counted_again(
     it.check_all()
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begun() -> Forgetful:
         it = Forgetful(tmp_path, monkeypatch, 3, fives=2)
@@ -366,7 +368,7 @@ def test_an_open_import_is_in_the_way_before_anything_is_written(forgetful: Forg
 
 def test_a_first_catalogue_may_be_loaded_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Forgetful(tmp_path, monkeypatch, 1)
-    it.table = MemoryTable()
+    it.table = StaleTable()
     result = it.recompute()
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (
         0,

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
-from meterstone.store.operations.replay import KEPT, replay
+from meterstone.store.operations.replay import KEPT, Replay, replay
 from meterstone.store.operations.withdraw import WithdrawReport, withdraw
 from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, HOUR
@@ -42,6 +44,7 @@ from support.recovering import (
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
+from support.small_world import check as check_small
 from support.stored import rich
 
 
@@ -110,6 +113,7 @@ def prepared(scenario: Scenario) -> tuple[World, Stream]:
     return world, stream
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_a_replay_runs_again() -> None:
     scenario = rich()
     world, stream = prepared(scenario)
@@ -372,3 +376,185 @@ def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_aw
     refresh(world)
     world.roll(clock.now)
     check_analytics(world, (usage[1],), clock.now)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["at once", "after a stop"])
+def test_a_replay_counts_events_in_the_order_of_their_numbers(*, stopped: bool) -> None:
+    """Of one tally it needs two transactions for 90 days. A replay that is stopped has given numbers alone."""
+    year = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + 300 * DAY)
+    usage = [call(f"{number * 7919 % 1000:04}", number * DAY, value=1) for number in range(90)]
+    scenario = replace(year.scenario, batches=(Batch(year.scenario.end, tuple(usage)),))
+    world, stream = prepared(scenario)
+    if stopped:
+        table = memory(world)
+        table.faults = Faults(before=table.writes + 2)
+        with pytest.raises(Killed):
+            replay(table, ORGANIZATION.id, stream.clock)
+        table.faults = Faults()
+        stream.clock.now += WAIT
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
+    check_small(world, usage)
+
+
+@pytest.mark.parametrize("hours", [0, 11, 12, 13, 23, 24])
+def test_a_replay_keeps_what_it_counted_as_long_as_the_stream_may_come_with_it(hours: int) -> None:
+    """Another replay runs some hours later; then the stream, which keeps records for a day, delivers all again."""
+    scenario = rich()
+    world, stream = prepared(scenario)
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(scenario.usage)
+    stream.clock.now += hours * HOUR
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == 0
+    stream.delivered = 0
+    stream.deliver()
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, scenario.usage, stream.clock.now)
+
+
+def test_a_replay_that_has_lost_its_lease_gives_no_number() -> None:
+    """It slept for longer than its lease, and another command has taken it."""
+    scenario = rich()
+    world, stream = prepared(scenario)
+    slow, other = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(2))
+    slow.take()
+    replaying = Replay(world.table, world.account, slow, stream.clock)
+    stream.clock.now += WAIT
+    other.take()
+    before = memory(world).items()
+    with pytest.raises(BusyError, match="another command took over"):
+        replaying.count_new()
+    assert memory(world).items() == before
+    other.release()
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(scenario.usage)
+    check_analytics(refresh(world), scenario.usage, stream.clock.now)
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_a_withdrawal_that_has_lost_its_lease_marks_nothing(number: int) -> None:
+    """It slept before one of its marks, while another command rebuilt the organization from beginning to end."""
+    world, stream = half_imported(small())
+    table = memory(world)
+    at = table.writes + number
+
+    def rebuild_meanwhile(write: int) -> bool:
+        if write == at:
+            table.faults = Faults()
+            stream.clock.now += WAIT
+            assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+        return False
+
+    table.faults = Faults(unavailable=rebuild_meanwhile)
+    ids = [usage.event.id for usage in small().usage[:3]]
+    with pytest.raises(BusyError, match="another command took over"):
+        withdraw(table, ORGANIZATION.id, FAX.subject, ids, stream.clock.around)
+    marked = [each for each in ids if "w" in table.items()[keys.event(ORGANIZATION.id, *FAX.subject, each)]]
+    # The rebuild has left out what was marked before the lease was lost.
+    assert marked == ids[: number - 1]
+    left = tuple(usage for usage in small().usage if usage.event.id not in marked)
+    check(world, stream, replace(small(), batches=(Batch(small().end, left),)))
+
+
+@pytest.mark.parametrize("together", [40, 100, 2000])
+def test_a_replay_counts_hundreds_of_events(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    """They are read, numbered and counted so many together; a transaction gives a number to 99 at most."""
+    monkeypatch.setattr(replaying, "_COUNTED_TOGETHER", together)
+    month = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + 5 * DAY)
+    usage = [call(f"{number:04}", number * HOUR // 4, value=1) for number in range(230)]
+    scenario = replace(month.scenario, batches=(Batch(month.scenario.end, tuple(usage)),))
+    world, stream = prepared(scenario)
+    memory(world).most_actions = 0
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
+    assert memory(world).most_actions == min(together + 1, 100)
+    check_small(world, usage)
+
+
+def test_a_command_that_has_lost_its_lease_does_not_give_back_that_of_another() -> None:
+    world, stream = prepared(rich())
+    slow, other, third = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(3))
+    slow.take()
+    stream.clock.now += WAIT
+    other.take()
+    slow.release()
+    with pytest.raises(BusyError, match="a replay is running"):
+        third.take()
+    other.renew()
+    other.release()
+    third.take()
+
+
+def test_beside_an_import_that_was_stopped_nothing_is_withdrawn_that_is_to_be_rebuilt() -> None:
+    """The rebuild would be refused: the mark alone would leave the event counted."""
+    world, stream = half_imported(small())
+    table = memory(world)
+    table.faults = Faults(before=table.writes + 1)
+    with pytest.raises(Killed):
+        world.load("stopped", small().usage, stream.clock.now)
+    table.faults = Faults()
+    with pytest.raises(BusyError, match="the import of stopped is running, or was stopped"):
+        withdrawing(world, stream)
+    assert not [key for key, item in table.items().items() if "w" in item]
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24])
+def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int) -> None:
+    """The stream delivers the events some hours after they were accepted, just after they were withdrawn."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.clock.now += hours * HOUR
+    ids = [usage.event.id for usage in scenario.usage[:2]]
+    subject = scenario.usage[0].subject
+    report = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+    assert report.withdrawn == ids
+    stream.deliver()
+    check(world, stream, replace(scenario, batches=(Batch(scenario.end, scenario.usage[2:]),)))
+
+
+def numbered_alone() -> tuple[World, Stream]:
+    """Kill a replay when it has given its numbers, and counted nothing."""
+    world, stream = prepared(small())
+    table = memory(world)
+    # Its lease, and the numbers.
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        replay(table, ORGANIZATION.id, stream.clock)
+    table.faults = Faults()
+    assert {each.number for each in list_unmatched(table, ORGANIZATION.id)} == set(range(1, 6))
+    stream.clock.now += WAIT
+    return world, stream
+
+
+def test_a_replay_that_has_lost_its_lease_counts_nothing_that_another_numbered() -> None:
+    world, stream = numbered_alone()
+    slow, other = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(2))
+    slow.take()
+    replaying = Replay(world.table, world.account, slow, stream.clock)
+    stream.clock.now += WAIT
+    other.take()
+    before = memory(world).items()
+    with pytest.raises(BusyError, match="another command took over"):
+        replaying.take_up()
+    assert memory(world).items() == before
+
+
+def test_what_was_withdrawn_when_it_had_its_number_is_not_counted() -> None:
+    """The withdrawal, too, is killed at each of its writes: the next replay leaves out what it has marked."""
+    number, killed = 0, True
+    while killed:
+        world, stream = numbered_alone()
+        table = memory(world)
+        usage = small().usage
+        subject, ids = usage[0].subject, [each.event.id for each in usage[:2]]
+        table.faults = Faults(before=table.writes + number)
+        try:
+            withdraw(table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+            killed = False
+        except Killed:
+            stream.clock.now += WAIT
+        table.faults = Faults()
+        log = [keys.event(ORGANIZATION.id, *each.subject, each.event.id) for each in usage]
+        left = [each for each, key in zip(usage, log, strict=True) if "w" not in table.items()[key]]
+        report = replay(table, ORGANIZATION.id, stream.clock)
+        assert report.counted == len(left)
+        check(world, stream, replace(small(), batches=(Batch(small().end, tuple(left)),)))
+        number += 1
+    assert number > 3

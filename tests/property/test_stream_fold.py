@@ -144,6 +144,7 @@ def through(folding: Folding, faults: Faults) -> Folding:
     return folding
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_the_batch_comes_again_to_the_same_items() -> None:
     scenario = rich()
     straight = posted(scenario)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from meterstone.store.events.log import Outcome, Subject
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE
@@ -83,6 +85,7 @@ def test_many_events_are_counted_to_the_last_digit(seed: int, events: int) -> No
     assert stored(folding.table)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_run_again() -> None:
     """The same deliveries, stops and conflicts, to the last write."""
 
@@ -192,6 +195,7 @@ def fold_hot(faults: Callable[[Folding], Faults]) -> Folding:
     return folding
 
 
+@pytest.mark.slow
 def test_a_hot_subscription_is_counted_in_pieces_wherever_it_stops() -> None:
     """Some of a batch's events are counted when it stops, others not, and days are half published."""
     straight = fold_hot(lambda _: Faults())

@@ -195,7 +195,6 @@ def test_an_undated_event_is_not_what_a_file_says(log: EventLog) -> None:
     assert posted.outcome is CONFLICT
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize("together", [0, 1], ids=["each", "all or none"])
 def test_of_several_writers_at_once_one_logs_an_event(engine: Table, together: int) -> None:
     organization = f"o-{uuid4()}"
@@ -231,7 +230,6 @@ def failing(error: Exception) -> Call:
     return fail
 
 
-@pytest.mark.engine
 def test_a_put_whose_answer_was_lost_knows_its_own_item(engine: Table) -> None:
     log = EventLog(engine, f"o-{uuid4()}")
     with mock.patch.object(engine.client, "put_item", repeating(engine.client.put_item)):
@@ -247,7 +245,6 @@ def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": ""}}, "PutItem")
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize(
     "error",
     [
@@ -269,7 +266,6 @@ def test_what_is_not_stored_is_never_called_new(engine: Table, error: Exception)
     assert logged(log, A, B) == [None, None]
 
 
-@pytest.mark.engine
 def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
     log = EventLog(engine, f"o-{uuid4()}")
     put, errors = engine.client.put_item, [client_error("TransactionConflictException")] * 3
@@ -283,7 +279,6 @@ def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
         assert log.append_each({0: A}) == {0: NEW}
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize(
     ("code", "raised"), [("ValidationException", WriteRefusedError), ("AccessDeniedException", ClientError)]
 )

@@ -53,7 +53,6 @@ class Stopping(Table):
         return written
 
 
-@pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.parametrize("done", [False, True], ids=["killed before", "answer lost after"])
 def test_a_fold_that_is_stopped_at_any_write_counts_once(engine: Table, *, done: bool) -> None:

@@ -26,6 +26,10 @@ ACCOUNT = Account(
         meter("b", "faxes", deleted_at=100),
         meter("c", "mails", 50),
         meter("d", "mails", 90),
+        meter("e", "pages"),
+        meter("f", "pages", 50),
+        meter("g", "texts", 90),
+        meter("h", "texts", 50),
     ),
 )
 
@@ -57,6 +61,8 @@ SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
         pytest.param(SUBSCRIPTION, "faxes", 100, ("code",), id="when the metric was deleted"),
         pytest.param(SUBSCRIPTION, "mails", 89, None, id="the later of two deleted metrics"),
         pytest.param(SUBSCRIPTION, "mails", 90, ("code",), id="after the later of two deleted metrics"),
+        pytest.param(SUBSCRIPTION, "texts", 89, None, id="the later of two deleted metrics, listed first"),
+        pytest.param(SUBSCRIPTION, "pages", 99, None, id="a metric that lasts, listed before a deleted one"),
         pytest.param(Subject.customer("x"), "x", 5, ("customer", "code"), id="both"),
     ],
 )
@@ -76,7 +82,9 @@ def test_a_target_that_is_known_is_not_looked_up_again(intake: Intake) -> None:
 
 def test_a_target_that_becomes_known_is_found(intake: Intake) -> None:
     late = Subject.customer("late")
-    assert intake.take_each(ACCOUNT, {0: arrival(late, "calls")}).unmatched == {0: ("customer",)}
+    for identity in ("t", "s"):
+        receipt = intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity=identity)})
+        assert receipt.unmatched == {0: ("customer",)}
     intake.table.put(key_item(keys.of_customer("o", "late", "s2")))
     assert intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity="u")}).unmatched == {}
 

@@ -17,7 +17,6 @@ from unittest import mock
 from uuid import uuid4
 
 import boto3
-import pytest
 
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.table import ConflictError, StoreUnavailableError, Table
@@ -177,7 +176,6 @@ def post(log: EventLog, several: list[Usage], before: list[Usage], now: int, ran
     )
 
 
-@pytest.mark.engine
 @long_run(1000, 10_000)
 def test_a_long_run_is_counted_to_the_last_digit(engine: Table, seed: int, events: int) -> None:
     random = Random(seed)  # noqa: S311 - nothing secret

@@ -184,6 +184,21 @@ def test_an_attribute_is_set_and_the_rest_stays(table: Table, pk: str) -> None:
     assert values(table.get(key, consistent=True)) == {"pk": pk, "sk": "profile", "doc": "two", "gen": "2"}
 
 
+def test_an_update_whose_condition_fails_says_so_and_changes_nothing(table: Table, pk: str) -> None:
+    key = Key(pk, "profile")
+
+    def take(who: str, condition: str) -> bool:
+        return table.update(key, "SET lease_by = :me", {":me": {"S": who}}, condition=condition)
+
+    assert take("one", "attribute_exists(pk)") is False
+    assert table.get(key, consistent=True) is None
+    assert take("one", "attribute_not_exists(pk)") is True
+    assert take("other", "attribute_not_exists(lease_by)") is False
+    assert take("other", "lease_by = :me") is False
+    assert take("one", "lease_by = :me") is True
+    assert values(table.get(key, consistent=True)) == {"pk": pk, "sk": "profile", "lease_by": "one"}
+
+
 def test_what_is_due_is_listed_by_its_time(table: Table, pk: str) -> None:
     def item(name: str, at: str | None) -> Item:
         due: Item = {} if at is None else {"due_pk": {"S": pk}, "due_at": {"S": at}}
@@ -207,7 +222,6 @@ def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> N
         table.transact([action])
 
 
-@pytest.mark.engine
 def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Table, pk: str) -> None:
     """Its `before-parse` event is not documented: without it, botocore's own answer is converted."""
     other = Table.from_environment()
@@ -238,7 +252,6 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
     assert read(engine) == read(other)
 
 
-@pytest.mark.engine
 def test_the_service_tells_the_time(engine: Table) -> None:
     before, told, after = clock.now(), engine.service_time(), clock.now()
     assert told is not None, "nothing refuses a wrong clock otherwise"

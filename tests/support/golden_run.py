@@ -79,6 +79,7 @@ class Run:
     table: Watched
     folder: Path
     now: int = NOW
+    organization: str = ORGANIZATION
     key: str = ""
     transcript: list[Json] = field(default_factory=list)
     answers: dict[str, Json] = field(default_factory=dict)
@@ -175,7 +176,7 @@ class Run:
         """
         shards: dict[str, list[Json]] = {}
         for key, item in self.table.items().items():
-            if "acc" in item and f"{ORGANIZATION}#events#" in key.pk and key not in self.delivered:
+            if "acc" in item and f"{self.organization}#events#" in key.pk and key not in self.delivered:
                 self.delivered.add(key)
                 # That it is withdrawn came later.
                 image = {name: value for name, value in item.items() if name != "w"}

@@ -65,7 +65,8 @@ def long_run(usual: int, deep: int) -> pytest.MarkDecorator:
     """Give a test the seed of its run, and its number of events: ``deep`` in the profile of that name."""
     seed = int(os.environ.get("METERSTONE_SEED", SEED))
     events = int(os.environ.get("METERSTONE_EVENTS", deep if SCALE > 1 else usual))
-    return pytest.mark.parametrize(("seed", "events"), [pytest.param(seed, events, marks=pytest.mark.long)])
+    marks = (pytest.mark.long, pytest.mark.slow)
+    return pytest.mark.parametrize(("seed", "events"), [pytest.param(seed, events, marks=marks)])
 
 
 def subscription(number: int, random: Random) -> Subscription:

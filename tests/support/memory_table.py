@@ -10,7 +10,7 @@ service; the rest is the store's own error. Figures are those of the developer g
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -118,7 +118,7 @@ class MemoryTable(Table):
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
         """Read one item."""
         _check_key(key)
-        item = self._items.get(key.pk, {}).get(key.sk)
+        item = self._seen(key.pk, consistent=consistent).get(key.sk)
         self._read_items(item is not None)
         return None if item is None else _row(item)
 
@@ -135,7 +135,7 @@ class MemoryTable(Table):
         self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
     ) -> Iterator[Row]:
         """Read a range of a partition, page by page: what is written between two pages is seen."""
-        for page in self._pages(pk, low, high, reverse=reverse):
+        for page in self._pages(pk, low, high, consistent=consistent, reverse=reverse):
             yield from (_row(item) for item in page)
 
     def query_as(
@@ -150,7 +150,7 @@ class MemoryTable(Table):
         reverse: bool = False,
     ) -> Iterator[Any]:
         """Read like `query`, decoded from the JSON of the service."""
-        for page in self._pages(pk, low, high, reverse=reverse):
+        for page in self._pages(pk, low, high, consistent=consistent, reverse=reverse):
             answer = {"Items": page, "Count": len(page), "ScannedCount": len(page)}
             yield from decoder.decode(msgspec.json.encode(answer)).Items
 
@@ -212,7 +212,7 @@ class MemoryTable(Table):
 
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
         """Tell whether a partition has any item."""
-        return bool(self._items.get(pk)), 0.5
+        return bool(self._seen(pk, consistent=consistent)), 0.5
 
     def service_time(self) -> int | None:
         """Tell no time: each test has its own."""
@@ -274,23 +274,35 @@ class MemoryTable(Table):
             case _:
                 raise InvalidRequestError(verb)
 
-    def _pages(self, pk: str, low: str, high: str, *, reverse: bool) -> Iterator[list[Item]]:
+    def settle(self) -> None:
+        """Let a moment pass, until every read sees all that was written: here every read does at any time."""
+
+    def _seen(self, pk: str, *, consistent: bool) -> Mapping[str, Item]:
+        """Give the items of a partition as one read sees them."""
+        return self._items.get(pk, {})
+
+    def _pages(
+        self, pk: str, low: str, high: str, *, consistent: bool, reverse: bool
+    ) -> Iterator[list[Item]]:
         _check_key(Key(pk, low))
         _check_key(Key(pk, high))
         first, last = low.encode(), high.encode()
         if first > last:
             raise InvalidRequestError("BETWEEN wants its lower bound first")
         while True:
-            order = self._order.get(pk)
+            items = self._seen(pk, consistent=consistent)
+            order = self._order.get(pk) if items is self._items.get(pk) else None
             if order is None:
-                order = self._order[pk] = sorted((sk.encode(), sk) for sk in self._items.get(pk, {}))
+                order = sorted((sk.encode(), sk) for sk in items)
+                if items is self._items.get(pk):
+                    self._order[pk] = order
             begin = bisect_left(order, first, key=lambda entry: entry[0])
             end = bisect_right(order, last, key=lambda entry: entry[0])
             entries = order[begin:end]
             page = entries[-self._page_items :][::-1] if reverse else entries[: self._page_items]
             self._read_items(len(page))
             # An item is replaced, never changed: what is given is what stood there.
-            yield [self._items[pk][sk] for _, sk in page]
+            yield [items[sk] for _, sk in page]
             if len(page) == len(entries):
                 return
             if reverse:

@@ -20,6 +20,7 @@ from meterstone.usage.instant import DAY, MINUTE, parse_instant
 from support.counting import check_analytics
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
+from support.stale_table import StaleTable
 from support.stored import rich
 
 SECOND = 1_000_000
@@ -79,14 +80,14 @@ class Stream:
 
 def streaming(scenario: Scenario, table: Table | None = None) -> tuple[World, Stream]:
     """Give a world in which nothing happened yet, its clock at the end of the scenario."""
-    world = World(scenario, MemoryTable(page_items=7) if table is None else table)
+    world = World(scenario, StaleTable(page_items=7) if table is None else table)
     now = max(scenario.end, *(usage.event.at for usage in scenario.usage))
     return world, Stream(world.table, Clock(now))
 
 
 def refresh(world: World) -> World:
     """Read the account again."""
-    account = read_account(world.table, ORGANIZATION.id)
+    account = read_account(world.table, ORGANIZATION.id, consistent=True)
     assert account is not None
     world.account = account
     return world

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -31,6 +32,7 @@ from meterstone.usage.subscription import Dated, LineItem, Organization, Subscri
 from meterstone.usage.window import Window
 from support.memory_table import MemoryTable
 from support.oracle import Day, Oracle
+from support.stale_table import StaleTable
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 AHEAD = 5 * MINUTE
@@ -90,7 +92,7 @@ class World:
 
     def __init__(self, scenario: Scenario, table: Table | None = None) -> None:
         self.scenario = scenario
-        self.table = MemoryTable(page_items=7) if table is None else table
+        self.table = StaleTable(page_items=7) if table is None else table
         write_catalogue(self.table, ORGANIZATION, scenario.meters, scenario.subscriptions, ())
         self.account = _account(self.table)
 
@@ -118,13 +120,13 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(lambda each: read_subscription(self.table, ORGANIZATION.id, each), now)
+        return fold.roll(partial(read_subscription, self.table, ORGANIZATION.id, consistent=True), now)
 
     def statement(
         self, subscription: Subscription, window: Window, now: int, account: Account | None = None
     ) -> Statement:
         """Measure and price a subscription's usage over a window, as the function does."""
-        reader = WindowStore(self.table).reader(account or self.account, subscription, now)
+        reader = WindowStore(self.settled).reader(account or self.account, subscription, now)
         return rate(measure(subscription, window, reader, now))
 
     def usage(
@@ -133,10 +135,21 @@ class World:
         """Give what each line item of a subscription measured over a window, and what that costs."""
         return self.statement(subscription, window, now, account).lines
 
+    @property
+    def settled(self) -> Table:
+        """The table, asked when a moment has passed since the last write."""
+        if isinstance(self.table, MemoryTable):
+            self.table.settle()
+        return self.table
+
     def days(self, **filters: object) -> DayTotals:
         """Ask the analytics for every day, added up by day, currency and meter's code."""
-        query = replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
-        return totals(listed(AnalyticsStore(self.table).daily_usage(self.account, query)))
+        items = AnalyticsStore(self.settled).daily_usage(self.account, self.query(**filters))
+        return totals(listed(items))
+
+    def query(self, **filters: object) -> UsageQuery:
+        """Give the query that asks the analytics for every day."""
+        return replace(UsageQuery(Granularity.DAILY, *self.range()), **filters)  # type: ignore[arg-type]
 
     def range(self) -> tuple[int, int]:
         """Give the days of the whole scenario."""
@@ -245,7 +258,7 @@ def filters(draw: st.DrawFn, world: World) -> Filters:
 
 
 def _account(table: Table) -> Account:
-    account = read_account(table, ORGANIZATION.id)
+    account = read_account(table, ORGANIZATION.id, consistent=True)
     assert account is not None
     return account
 

@@ -2,8 +2,8 @@
 
 What is there is `tests/small`, whose README has the figures. Behind the URL run the functions as they ship and a
 DynamoDB engine, by default ministack in a process of its own. The environment can say otherwise:
-`AWS_ENDPOINT_URL_DYNAMODB` names an engine that runs already, `METERSTONE_API_URL` an API that was deployed over
-the table `TABLE_NAME`.
+`AWS_ENDPOINT_URL_DYNAMODB` names an engine that runs already, `METERSTONE_ENGINE` the virtual environment that has
+ministack, `METERSTONE_API_URL` an API that was deployed over the table `TABLE_NAME`.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from meterstone_cli.usage_files import UsageEvent, read_usage
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parents[1] / "small"
+ENGINE = Path(os.environ.get("METERSTONE_ENGINE", ROOT / ".venvs/engine"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def database() -> Iterator[Table]:
         variables = {"TABLE_NAME": os.environ.get("TABLE_NAME", f"meterstone-{uuid4().hex[:12]}")}
         if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
             state = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-            url = cleanup.enter_context(engine.running(ROOT / ".venvs/engine", state, engine.free_port()))
+            url = cleanup.enter_context(engine.running(ENGINE, state, engine.free_port()))
             variables |= engine.environment_of_clients(url)
         cleanup.enter_context(mock.patch.dict(os.environ, variables))
         yield Table.from_environment()

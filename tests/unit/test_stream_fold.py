@@ -572,3 +572,30 @@ def test_an_import_whose_clock_is_wrong_makes_no_tally_forget_its_shards(folding
     folding.world.load("file", [call("imported", value=2)], NOW + 3 * DAY)
     fold(folding, records)
     check_analytics(folding.world, (call("one"), call("imported", value=2)), NOW + 3 * DAY)
+
+
+def test_a_position_is_that_of_the_last_event_whichever_day_it_is_for(folding: Folding) -> None:
+    """A batch is counted day by day: the last one counted may not be the last one that came."""
+    usage = [
+        call("a", START + 3 * DAY),
+        call("b", START + 2 * DAY, value=10),
+        call("c", START + 3 * DAY + 1, value=100),
+    ]
+    records = records_of(folding, usage)
+    fold(folding, records)
+    fold(folding, records)
+    check_analytics(folding.world, tuple(usage), NOW)
+
+
+def test_a_batch_tells_when_its_newest_event_came_in() -> None:
+    """Two subscriptions share the rollups, which are written once."""
+    items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}") for name in "ab"]
+    both = tuple(subscription(name, item) for name, item in zip("ab", items, strict=True))
+    folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
+    records = records_of(folding, [call("new", ext="ext a")], NOW - MINUTE)
+    records += records_of(folding, [call("old", ext="ext b")], NOW - HOUR)
+    fold(folding, records)
+    query = UsageQuery(Granularity.DAILY, *folding.world.range())
+    found = list(AnalyticsStore(folding.table).daily_usage(folding.world.account, query))
+    assert sum(each.units for item in found for each in item.days) == 2
+    assert max(item.counted_until for item in found) == NOW - MINUTE

@@ -100,6 +100,18 @@ def test_a_condition_comes_before_what_is_refused(table: Table, answers: Stubber
         table.transact([ACTION, ACTION])
 
 
+def test_an_update_tells_whether_its_condition_held(table: Table, answers: Stubber) -> None:
+    """A lease that another holds is not taken, and a generation under another catalogue not swapped in."""
+
+    def update() -> bool:
+        return table.update(KEY, "SET a = :a", {":a": {"N": "1"}}, condition="attribute_exists(pk)")
+
+    answers.add_client_error("update_item", "ConditionalCheckFailedException")
+    assert update() is False
+    answers.add_response("update_item", {})
+    assert update() is True
+
+
 def test_what_is_wrong_with_the_set_up_is_not_blamed_on_the_data(table: Table, answers: Stubber) -> None:
     """Nothing may be set aside for it: the batch must come again when it is mended."""
     for code in ("AccessDeniedException", "ResourceNotFoundException", "UnrecognizedClientException"):

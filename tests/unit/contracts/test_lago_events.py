@@ -1,8 +1,10 @@
 """Lago's events, field by field; `tests/api` has the answers."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -189,6 +191,19 @@ def test_the_same_event_has_the_same_ids_and_no_other_has() -> None:
     ]
     assert len({first[0], *(other[0] for other in others)}) == 5
     assert len({first[1], others[0][1], others[2][1], others[3][1]}) == 4
+
+
+def test_answer_event_keeps_its_ids_and_is_cut_to_the_second_and_the_millisecond() -> None:
+    """Clients keep these ids: they are made of the names in this order, for ever."""
+    space = uuid5(NAMESPACE_URL, "meterstone:lago")
+    arrival = replace(parse(), accepted=parse_instant("2024-03-01T12:00:01.999999Z"))
+    reply = lago_events.answer_event("o", arrival, Receipt({0: Outcome.NEW}))
+    event = json.loads(reply.body)["event"]
+
+    assert event["lago_id"] == str(uuid5(space, f'["o", "event", "s", "{arrival.event.id}"]'))
+    assert event["lago_subscription_id"] == str(uuid5(space, '["o", "subscription", "s"]'))
+    assert event["created_at"] == "2024-03-01T12:00:01Z"
+    assert len(event["timestamp"]) == len("2024-03-01T12:00:01.999Z")
 
 
 def parse_batch(events: object) -> dict[int, Arrival]:

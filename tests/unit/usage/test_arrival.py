@@ -73,6 +73,9 @@ def test_properties(text: str, read: dict[str, Any] | None) -> None:
         pytest.param('{"n": NaN}', "NaN is not a number", id="NaN"),
         pytest.param('{"n": Infinity}', "Infinity is not a number", id="Infinity"),
         pytest.param('{"n": 1, "n": 1}', "the key 'n' is repeated", id="repeated key"),
+        pytest.param(
+            '{"a": 1, "n": 1, "n": 2}', "the key 'n' is repeated", id="a repeated key behind another"
+        ),
         pytest.param('{"a": {"n": 1, "n": 1}}', "the key 'n' is repeated", id="repeated key inside"),
         pytest.param(r'{"n": "\ud83d"}', "holds half of a surrogate pair", id="half"),
         pytest.param(r'{"a": [{"\ude00": 1}]}', "holds half of a surrogate pair", id="half in a key"),

@@ -97,6 +97,14 @@ def test_text_is_refused(text: str) -> None:
         parse_instant(text)
 
 
+def test_text_has_64_characters_at_most() -> None:
+    digits = 64 - len("2024-03-13T00:00:00.Z")
+
+    assert parse_instant(f"2024-03-13T00:00:00.{'0' * digits}Z") == MARCH_13
+    with pytest.raises(InvalidInstantError):
+        parse_instant(f"2024-03-13T00:00:00.{'0' * (digits + 1)}Z")
+
+
 @pytest.mark.parametrize(
     ("instant", "text"),
     [

@@ -95,6 +95,11 @@ class Meter:
     bucket_size: BucketSize | None = None
     deleted_at: int | None = None
 
+    @property
+    def follows_clock(self) -> bool:
+        """Whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
+        return self.recurring or self.aggregation is Aggregation.WEIGHTED_SUM
+
     def observe(self, event: Event) -> Observation | Uncounted | None:
         """Tell what the event means to this meter: None when it is none of its events."""
         if event.name != self.event_name or not passes(self.filters, event.properties):

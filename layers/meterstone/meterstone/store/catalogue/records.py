@@ -161,6 +161,11 @@ def read_subscription(
     row = table.get(keys.subscription(organization_id, subscription_id), consistent=consistent)
     if row is None:
         raise UnknownSubscriptionError(subscription_id)
+    return unpack_subscription(row)
+
+
+def unpack_subscription(row: Row) -> Subscription:
+    """Read a subscription from its item."""
     return _SUBSCRIPTION.decode(text(row, "doc"))
 
 
@@ -170,7 +175,7 @@ def read_subscriptions(
     """Read subscriptions by id, those that do not exist left out. Cost: 1 get each, in batches."""
     wanted = [keys.subscription(organization_id, each) for each in ids]
     rows = table.batch_get(wanted, consistent=consistent)
-    return [_SUBSCRIPTION.decode(text(rows[key], "doc")) for key in wanted if key in rows]
+    return [unpack_subscription(rows[key]) for key in wanted if key in rows]
 
 
 def subscriptions_of_customer(

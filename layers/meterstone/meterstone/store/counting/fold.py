@@ -181,6 +181,7 @@ class Fold:
     ) -> None:
         """Write what fits together in one transaction, and the rest tally by tally."""
         alone: list[TallyKey] = []
+        made: list[TallyKey] = []
         together: list[tuple[TallyKey, TallyTransaction]] = []
         for opened in self._open(works, batches, now):
             try:
@@ -199,8 +200,13 @@ class Fold:
                 self._write([change for _, change in pack])
             except (ConflictError, WriteRefusedError):
                 alone += [key for key, _ in pack]
+            else:
+                made += [key for key, change in pack if change.unwoken]
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
+        if made:
+            # Whoever stored another subscription before they were there could not wake them.
+            self._fold_wave({key: works[key] for key in made}, {key: [] for key in made}, now, report)
 
     def _finish(
         self, key: TallyKey, work: PendingEvents, batch: list[Counted], now: int, report: FoldReport
@@ -220,7 +226,7 @@ class Fold:
             except WriteRefusedError as refused:
                 self._finish_halves(key, work, opened.batch, now, report, refused)
                 return
-            if not change.stale:
+            if not (change.stale or change.unwoken):
                 return
             # Counted: what is left is to publish, from where the head says.
             batch = []

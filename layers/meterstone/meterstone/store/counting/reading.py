@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from meterstone.store.catalogue.records import unpack_subscription
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -14,13 +15,30 @@ from meterstone.store.dynamodb.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.dynamodb.table import Item, Row, Table, integer
+from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Aggregation
-from meterstone.usage.tally import Batch, Counted, FineState, Head, Tally, TallyKey, chain, identity, touched
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import (
+    Batch,
+    Counted,
+    FineState,
+    Head,
+    Tally,
+    TallyKey,
+    chain,
+    charge_of,
+    identity,
+    tally_key,
+    touched,
+)
 from meterstone.usage.window import latest_countable
 
 _CHARGES_AT_ONCE = 120
+
+
+class CatalogueChangedError(StoreUnavailableError):
+    """Events were matched by a catalogue that another has replaced: they must be matched again."""
 
 
 def read_tallies(
@@ -34,7 +52,10 @@ def read_tallies(
     """Read tallies and the parts that the batches touch, consistently, in two or three rounds of batch reads.
 
     Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
-    head that is read last could vouch for parts that were read before the change.
+    head that is read last could vouch for parts that were read before the change. That goes for the subscription
+    of a tally that follows the clock, too: whoever stores another one raises the version afterwards.
+
+    Raises `CatalogueChangedError` if events of a batch belong elsewhere by the subscription as it is now.
     """
     unread = [
         TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
@@ -43,8 +64,17 @@ def read_tallies(
     heads = table.batch_get((each.head_key for each in unread), consistent=True)
     for each in unread:
         each.take_head(heads.get(each.head_key), batches[each.key])
-    firsts = table.batch_get((key for each in unread for key in each.first_keys()), consistent=True)
+    renewable = {
+        each.key.subscription_id: keys.subscription(organization_id, each.key.subscription_id)
+        for each in unread
+        if each.follows_clock
+    }
+    wanted = [key for each in unread for key in each.first_keys()]
+    firsts = table.batch_get((*wanted, *renewable.values()), consistent=True)
+    current = {name: unpack_subscription(firsts[key]) for name, key in renewable.items() if key in firsts}
     for each in unread:
+        if each.follows_clock and each.key.subscription_id in current:
+            each.take_subscription(current[each.key.subscription_id])
         each.find(firsts, now)
     others = (key for each in unread for key in each.other_keys())
     rows = table.batch_get(others, consistent=True) | firsts | heads
@@ -73,6 +103,42 @@ class TallyReader:
         self._head_row = row
         self._tally.head = unpack_head(row)
         self._batch = self._tally.head.unseen(batch)
+
+    @property
+    def follows_clock(self) -> bool:
+        """Whether it must go by the subscription as it is now (see `Meter.follows_clock`)."""
+        return self._charge.meter.follows_clock
+
+    def take_subscription(self, current: Subscription) -> None:
+        """Go by the subscription as it was read after the head.
+
+        Raises `CatalogueChangedError`: see `read_tallies`.
+        """
+        before = self._charge
+        if current == before.subscription:
+            return
+        try:
+            after = charge_of(current, self.key)
+        except StopIteration:
+            after = None
+        if after is not None and self._still_counts(before, after):
+            self._charge, self._tally.meter = after, after.meter
+        elif self._batch:
+            raise CatalogueChangedError("the catalogue has changed meanwhile")
+
+    def _still_counts(self, before: ChargePeriod, after: ChargePeriod) -> bool:
+        """Tell whether the tally is the same by the subscription as it is now, and holds the batch's events."""
+        one, other = ((tally_key(each), each.cadence_code, each.zone) for each in (before, after))
+        if one != other:
+            return False
+        if not self._batch:
+            return True
+        spans = [
+            after.subscription.counted(item)
+            for item in after.subscription.line_items
+            if item.meter == before.meter and self.key.item_id in (None, item.id)
+        ]
+        return all(any(span.holds(counted.observation.at) for span in spans) for counted in self._batch)
 
     def first_keys(self) -> Iterator[Key]:
         """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""

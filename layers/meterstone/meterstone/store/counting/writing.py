@@ -45,7 +45,11 @@ class PendingEvents:
 
 @dataclass(slots=True)
 class TallyTransaction:
-    """What one transaction does to one tally. ``stale``: more is to follow."""
+    """What one transaction does to one tally.
+
+    ``stale``: more is to follow. ``unwoken``: it makes a tally that follows the clock. A load that has just
+    stored another subscription could not wake it, so the tally is to be opened again.
+    """
 
     #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
     LARGEST: ClassVar[int] = 3_000_000
@@ -56,6 +60,7 @@ class TallyTransaction:
     size: int
     #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
     accepted: int = 0
+    unwoken: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class TallyUpdate:
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
+        unwoken = tally.meter.follows_clock and not tally.head.version
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if shard.startswith(STREAM)}
@@ -113,7 +119,8 @@ class TallyUpdate:
         # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
         # shared, may know of a newer one.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
-        return TallyTransaction(actions, plan.rollups, stale, size, tally.head.accepted if brings_news else 0)
+        accepted = tally.head.accepted if brings_news else 0
+        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""
@@ -183,7 +190,7 @@ class TallyUpdate:
         head = pack_head(self.organization_id, self.generation, tally, due)
         items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
         changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
-        if not self.batch and changed.keys() <= {head_key} and not self._head_moved(head):
+        if not self.batch and changed.keys() <= {head_key} and not self._head_moved(items[head_key]):
             return None
         version = tally.head.version
         tally.head.version += 1
@@ -215,10 +222,10 @@ class TallyUpdate:
             elif self.tally.head.accepted:
                 item["acc"] = {"N": str(self.tally.head.accepted)}
 
-    def _head_moved(self, head: Item) -> bool:
-        """Tell whether the head differs in more than the time through which it was published."""
+    def _head_moved(self, item: Item) -> bool:
+        """Tell whether the head's item differs in more than the time through which it was published."""
         stored = self.stored.get(self.head_key, {})
-        return any(stored.get(name) != head.get(name) for name in (head.keys() | _HEAD) - {"th", "v"})
+        return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 
     def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
         prefix = counter_key(charge, 0)[:-5]
@@ -255,7 +262,6 @@ class TallyUpdate:
         return key_item(Key(self.pk, sk))
 
 
-_HEAD = frozenset({"pos", "mov", "acc", "st", "f", "l", "due_pk", "due_at"})
 _BODY = ("d", "p", "c")
 
 

@@ -239,5 +239,15 @@ def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observa
 
 
 def item_bytes(item: Item) -> int:
-    """Give the bytes of an item's names and values, roughly: in our own text nearly every character is one."""
-    return sum([len(name) + len(value) for name, typed in item.items() for value in typed.values()])
+    """Return the bytes of an item's names and values, a number's as those of its text.
+
+    >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
+    7
+    """
+    return sum(
+        [
+            len(name) + (len(value) if value.isascii() else len(value.encode()))
+            for name, typed in item.items()
+            for value in typed.values()
+        ]
+    )

@@ -90,7 +90,17 @@ class Replay:
             elif each.waiting(live) and each.number is not None:
                 numbered.append(each)
         self._table.delete_all(gone)
-        self._count(self._without_withdrawn(numbered))
+        expected: list[UnmatchedEvent] = []
+        others: list[UnmatchedEvent] = []
+        for each in self._without_withdrawn(numbered):
+            found = self._fold.expects(each.event, self._owning(each))
+            (expected if found else others).append(each)
+        if others:
+            self._subjects.agree_or_busy(self._account)
+        for each in others:
+            # By a changed catalogue it waits again, and for another number: a tally may have gone past this one.
+            self._table.put({name: value for name, value in item_of(each.row).items() if name != "num"})
+        self._count(expected)
 
     def count_new(self) -> None:
         """Give numbers to what a line item is for now, and count it."""

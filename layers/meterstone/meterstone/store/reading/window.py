@@ -99,6 +99,10 @@ class StoredUsageReader:
         if name not in self._asked:
             self._read_counter(charge, name)
         rows_of = self._counters.get(name)
+        if rows_of and 0 not in rows_of:
+            # Its first chunk, which has what is carried, was written before the others, or with them.
+            self._read_counter(charge, name, consistent=True)
+            rows_of = self._counters.get(name)
         return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
 
     def read_again(self, charge: ChargePeriod) -> None:
@@ -139,18 +143,28 @@ class StoredUsageReader:
         """Read the state of a recurring meter before a charge begins.
 
         It stands in the charge's own counter, or, where the clock has not brought the chain so far yet, it is
-        what the chain's last charge closed with.
+        what the chain's last charge closed with. Until when it has counted is said by that charge's counter: the
+        head may have been read when it had counted more than the counter.
         """
         if (counter := self.counter(charge)) is not None:
             return counter.carry
         head = unpack_head(self._row(keys.chain(charge.meter.id)))
         if head.first is None or head.last is None or charge.counted_span.start < head.first:
             return None
-        # All that the chain has counted is carried.
-        self.counted_until = max(self.counted_until, head.accepted)
         last = chain(self._subscription, charge.meter.id, head.last, head.last)
-        closing = self.counter(last[-1]) if last else None
+        if not last:
+            return None
+        if charge.counted_span.start <= last[-1].counted_span.start:
+            # When the head was read, the chain had come so far; when the counter was, it had not.
+            counter = self._counter_as_it_is(charge)
+            return None if counter is None else counter.carry
+        closing = self.counter(last[-1]) or self._counter_as_it_is(last[-1])
         return None if closing is None else closing.closing(charge.meter)
+
+    def _counter_as_it_is(self, charge: ChargePeriod) -> Counter | None:
+        """Read a counter consistently that was not found, of a chain whose head says that it is there."""
+        self._read_counter(charge, self._name(charge), consistent=True)
+        return self.counter(charge)
 
     def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
         """Read the hours of a day."""
