@@ -390,7 +390,7 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
     folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    found = list(AnalyticsStore(folding.table).daily_usage(folding.world.account, query))
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
     assert sum(each.units for item in found for each in item.days) == 3
     assert max(item.counted_until for item in found) == NOW - MINUTE
 
@@ -596,6 +596,6 @@ def test_a_batch_tells_when_its_newest_event_came_in() -> None:
     records += records_of(folding, [call("old", ext="ext b")], NOW - HOUR)
     fold(folding, records)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    found = list(AnalyticsStore(folding.table).daily_usage(folding.world.account, query))
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
     assert sum(each.units for item in found for each in item.days) == 2
     assert max(item.counted_until for item in found) == NOW - MINUTE
