@@ -1,6 +1,6 @@
 """One subscription, its meters and prices, and its usage counted in memory: for tests that need no table."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -27,6 +27,7 @@ from meterstone.usage.tally import (
     tally_key,
     touched,
 )
+from meterstone.usage.window import WindowPlan
 
 
 def at(text: str) -> int:
@@ -106,6 +107,14 @@ class CountedUsage:
             self._seen[item.id] = [
                 replaced(each) for each in seen if isinstance(each, Observation) and span.holds(each.at)
             ]
+
+    @property
+    def counted_until(self) -> int:
+        """Its events came in at no time that is known."""
+        return 0
+
+    def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
+        """Nothing is read: all is counted already."""
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         tally, _ = self._of(charge)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
-from meterstone.store.counting.packing import item_bytes, pack_hours
 from meterstone.store.dynamodb.keys import CHUNK_DAYS
+from meterstone.store.dynamodb.packing import item_bytes, pack_hours
 from meterstone.store.dynamodb.table import Item
 from meterstone.usage.calendar import Zone
 from meterstone.usage.charge import ChargePeriod

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from meterstone.store.catalogue.records import unpack_subscription
-from meterstone.store.counting.packing import (
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
     unpack_buckets,
@@ -12,9 +15,6 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.counting.writing import PendingEvents, TallyUpdate
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.state import FineParts, fine_parts, follows_clock

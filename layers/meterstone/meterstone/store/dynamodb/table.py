@@ -105,12 +105,9 @@ class _Batch(msgspec.Struct, gc=False):
 
 
 class ReadCost:
-    """What was read since the last reset: items, and the read units that the service reported.
+    """What was read since the last reset: items, and the read units that the service reported."""
 
-    ``accepted`` is when the newest event came in that is counted in what was read; 0 if that is not known.
-    """
-
-    __slots__ = ("accepted", "items", "read_units")
+    __slots__ = ("items", "read_units")
 
     def __init__(self) -> None:
         """Start at nothing."""
@@ -119,7 +116,6 @@ class ReadCost:
     def reset(self) -> None:
         """Start again at nothing."""
         self.items = 0
-        self.accepted = 0
         self.read_units = 0.0
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from meterstone.pricing.lines import Cost, Line
-from meterstone.store.counting.packing import (
+from meterstone.store.dynamodb.packing import (
     pack_buckets,
     pack_counter,
     pack_detail,
