@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 export SAM_CLI_TELEMETRY := 0
 # Where our own code is; not for the SAM command line, which has its own.
-CODE := PYTHONPATH=cli:layers/pricing
+CODE := PYTHONPATH=cli:layers/meterstone
 
 DEV := .venv
 RUNTIME := .venvs/runtime
@@ -26,7 +26,7 @@ $(SAM)/.installed: requirements/sam.txt
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environments
 environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Make every environment (the other targets make what they need)
@@ -35,19 +35,36 @@ environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
 	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
 
+# Rooms that compute from values alone, and their laws.
+PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
+
+.PHONY: check
+check: lint ## Lint, then test what needs no table: pricing, usage and contracts, with their laws (half a minute)
+	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
+
 .PHONY: test
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
+
+# None is found, so that a test that needs an engine without its marker fails here.
+.PHONY: test-without-engine
+test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine" $(ARGS)
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
 	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
 
+.PHONY: mutate
+mutate: $(DEV)/.installed ## Change the code in small ways and say which changes no test notices (ARGS="--help" shows its options)
+	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
+
 .PHONY: lint
-lint: $(DEV)/.installed ## Check style, formatting and types
+lint: $(DEV)/.installed ## Check style, formatting, types, and that no room imports one above it
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
+	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)
@@ -85,7 +102,7 @@ LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil s
 
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
-	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/pricing/requirements.in --output-file layers/pricing/requirements.txt
+	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/meterstone/requirements.in --output-file layers/meterstone/requirements.txt
 	@for name in runtime dev engine sam; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from meterstone.store.admin import create_table
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
 from meterstone_cli import engine
 
 ROOT = Path(__file__).parents[1]

@@ -12,20 +12,20 @@ from typing import Any
 
 from benchmarks import world
 
-from memory_table import MemoryTable
 from meterstone.pricing.money import ZERO, plain
-from meterstone.store import keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.api_keys import create_key
-from meterstone.store.catalogue import Account, read_account
-from meterstone.store.event_log import Target
-from meterstone.store.fold import Fold, Logged
-from meterstone.store.imports import Given
-from meterstone.store.keys import Key
-from meterstone.store.table import Item, Table, key_item
-from meterstone.usage.ledger import Position
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.catalogue.records import Account, read_account
+from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Table, key_item
+from meterstone.store.events.log import Subject
+from meterstone.store.operations.imports import SourceLine
+from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Position
+from support.memory_table import MemoryTable
 
 _EVENTS_AT_ONCE = 10_000
 
@@ -97,7 +97,10 @@ def fill_memory(
     owners = {subscription.external_id: (subscription,) for subscription in subscriptions}
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         fold.fold(
-            [Logged(Position("bench", one.line), one.event, owners[one.target.external_id]) for one in batch],
+            [
+                EventToCount(Position("bench", one.line), one.event, owners[one.subject.external_id])
+                for one in batch
+            ],
             world.NOW,
         )
     memory.settle()
@@ -122,13 +125,13 @@ def given(
     events: int,
     meters: tuple[Meter, ...] = world.METERS,
     start: int = world.START,
-) -> Iterator[Given]:
+) -> Iterator[SourceLine]:
     """Give events subscription by subscription: the order changes no counter, and is quicker to fold."""
     each = events // len(subscriptions)
     for place, subscription in enumerate(subscriptions):
-        target = Target.subscription(subscription.external_id)
+        subject = Subject.subscription(subscription.external_id)
         for one in world.usage(each, 1, start, meters, seed=place):
-            yield one._replace(line=place * each + one.line, target=target)
+            yield one._replace(line=place * each + one.line, subject=subject)
 
 
 def _items(memory: MemoryTable, asked: frozenset[str]) -> Iterator[Item]:

@@ -14,14 +14,14 @@ from benchmarks.filling import catalogue
 from benchmarks.loader import peak_mib
 from benchmarks.posting import SHARD, records
 
-from memory_table import MemoryTable
-from meterstone.store import keys
-from meterstone.store.keys import Key
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Item, Row, key_item
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, Row, key_item
 from meterstone.usage.arrival import content
 from meterstone.usage.instant import HOUR
 from meterstone.usage.meter import Event, Property
+from support.memory_table import MemoryTable
 
 _BUDGET, _BUDGET_MIB = 30_000.0, 256.0
 _BATCH, _LARGEST, _LARGEST_BYTES = 1000, 10_000, 6 * 1024 * 1024
@@ -45,11 +45,9 @@ class TimedTable(MemoryTable):
         wanted = list(keys)
         return self._timed(lambda: self._read_each(wanted, consistent=consistent))
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read a range."""
-        inner = super().query(pk, low, high, consistent=consistent, reverse=reverse)
+        inner = super().query(pk, low, high, consistent=consistent)
         return iter(self._timed(lambda: list(inner)))
 
     def transact(self, actions: Sequence[Any]) -> None:
@@ -110,7 +108,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         ],
         limits=[
             "each event: reading its record, finding its line item, merging the states of its hour and day",
-            "few events for each ledger: reading, pricing, packing and publishing it, once for all its events",
+            "few events for each tally: reading, pricing, packing and publishing it, once for all its events",
         ],
     )
 
@@ -127,7 +125,7 @@ def _per_second(batch: int, many: int, rounds: int, *, same: bool) -> float:
         if report.counted != batch:
             raise RuntimeError(f"{report.counted} events were counted")
         rates.append(batch / own)
-    # The first two meet new ledgers, and caches that are empty.
+    # The first two meet new tallies, and caches that are empty.
     return statistics.median(rates[2:])
 
 

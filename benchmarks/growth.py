@@ -14,10 +14,10 @@ from benchmarks.filling import catalogue
 from benchmarks.fold import batch_of
 from benchmarks.write_units import WeighedTable
 
-from memory_table import MemoryTable
-from meterstone.store.keys import Key
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Conflict, Row
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import ConflictError, Row
+from support.memory_table import MemoryTable
 
 _BATCH = 1000
 _FOLDS = 16
@@ -65,8 +65,8 @@ class SharedTable(WeighedTable):
         with self._turn:
             try:
                 super().transact(actions)
-            except Conflict:
-                self.conflicts["a ledger that had changed since it was read"] += 1
+            except ConflictError:
+                self.conflicts["a tally that had changed since it was read"] += 1
                 raise
             finally:
                 self._held -= wanted
@@ -81,13 +81,13 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         "growth",
         figures,
         notes=[
-            f"hot subscription: all events on one ledger, batches of {_BATCH:,}, the last batch beside the second",
+            f"hot subscription: all events on one tally, batches of {_BATCH:,}, the last batch beside the second",
             f"wide: one event each on {wide:,} subscriptions, in batches of {_BATCH:,}, from one organization",
             f"hot organization: {_FOLDS} shards at once, in threads on one table in memory, 50 subscriptions",
             "write units are of the fold alone: the event's own is one more",
         ],
         limits=[
-            "hot subscription: one ledger, one transaction at a time; one detail for each batch and hour",
+            "hot subscription: one tally, one transaction at a time; one detail for each batch and hour",
             "wide: two items for each event, and a share of the rollups of a transaction of at most 100 actions",
             "hot organization: the rollups of one writer: shards that share it wait for each other's transactions",
         ],
@@ -201,4 +201,4 @@ def _key(action: Any) -> Key:
 
 def _kind(met: set[Key]) -> str:
     rollup = any("#rollup#" in key.pk for key in met)
-    return "another transaction on a rollup" if rollup else "another transaction on a ledger"
+    return "another transaction on a rollup" if rollup else "another transaction on a tally"

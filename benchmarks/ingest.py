@@ -21,7 +21,7 @@ from benchmarks.filling import catalogue
 from benchmarks.handlers import Nowhere
 from benchmarks.posting import Posted, properties
 
-from meterstone.store.api_keys import create_key
+from meterstone.store.catalogue.api_keys import create_key
 from meterstone_cli.follower import following
 from meterstone_cli.server import running
 

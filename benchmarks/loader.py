@@ -13,9 +13,9 @@ from benchmarks import engine, world
 from benchmarks.figures import Figure, Part
 from benchmarks.filling import account, catalogue
 
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given, Importer, Source
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.events.log import Subject
+from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.usage.instant import format_instant
 from meterstone_cli.usage_files import UsageEvent, read_usage, sha256
 
@@ -46,7 +46,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         limits=[
             "into the engine: its transactions, on the same cores, a conditional put for each event among them",
             "into memory: folding, and the table's own checks of every item that is written",
-            "events come in order of time, so that each batch of 5,000 touches nearly every ledger of the month",
+            "events come in order of time, so that each batch of 5,000 touches nearly every tally of the month",
         ],
     )
 
@@ -57,7 +57,7 @@ def _write(file: Path, events: int) -> None:
             row = {
                 "transaction_id": given.event.id,
                 "code": given.event.name,
-                "external_subscription_id": given.target.external_id,
+                "external_subscription_id": given.subject.external_id,
                 "timestamp": format_instant(given.event.at),
                 "properties": {name: int(str(value)) for name, value in given.event.properties.items()},
             }
@@ -109,16 +109,16 @@ def _table(where: str) -> Table:
     if where == _ENGINE:
         return Table.from_environment()
     # Only here: what the tests need is not to count as the loader's memory.
-    from memory_table import MemoryTable  # noqa: PLC0415
+    from support.memory_table import MemoryTable  # noqa: PLC0415
 
     return MemoryTable()
 
 
-def _given(file: Path) -> Iterator[Given]:
+def _given(file: Path) -> Iterator[SourceLine]:
     for line, row in read_usage(file, world.NOW):
         if not isinstance(row, UsageEvent) or row.subscription is None:
             raise RuntimeError(f"line {line} is no event")
-        yield Given(line, Target.subscription(row.subscription), row.event)
+        yield SourceLine(line, Subject.subscription(row.subscription), row.event)
 
 
 def _refuse(line: int, _: object, reason: str) -> None:

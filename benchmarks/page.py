@@ -20,16 +20,16 @@ from benchmarks import world
 from benchmarks.figures import Figure, Part, cpu_ms
 from benchmarks.sizes import item_size
 
-from meterstone.store import keys
-from meterstone.store.catalogue import Account
-from meterstone.store.counters import counter_key, pack_counter, pack_head, published, unpack_counter
-from meterstone.store.keys import Key
-from meterstone.store.reads import Store
-from meterstone.store.table import Item, Table, key_item, text
+from meterstone.store.catalogue.records import Account
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import counter_key, pack_counter, pack_head, published, unpack_counter
+from meterstone.store.dynamodb.table import Item, Table, key_item, text
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
-from meterstone.usage.ledger import Head, Ledger, ledger_key
+from meterstone.usage.tally import Head, Tally, tally_key
 from meterstone_cli import engine
 
 _PAGE = 1024 * 1024
@@ -73,7 +73,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
             ],
         )
     with _table(rollups) as (table, transport):
-        store, account = Store(table), Account(world.ORGANIZATION, _GENERATION, world.METERS)
+        store, account = AnalyticsStore(table), Account(world.ORGANIZATION, _GENERATION, world.METERS)
 
         def none() -> None:
             for _ in store.daily_usage(Account(world.ORGANIZATION, _GENERATION, ()), _ALL_DAYS):
@@ -150,8 +150,8 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
                 units = Decimal(random.randrange(1000, 10_000_000))
                 counter.days[day] = (units, 17) if charge.meter.aggregation == "AVG" else units
                 counter.published[day] = DayAmount(units, random.randrange(10, 100_000))
-            ledger = Ledger(
-                ledger_key(charge),
+            tally = Tally(
+                tally_key(charge),
                 charge.meter,
                 Head(3, {"i0123456789abcdef": 4711}, {}, world.NOW),
                 [charge],
@@ -160,7 +160,7 @@ def _counters() -> tuple[list[ChargePeriod], list[Item]]:
             pk = keys.usage(world.ORGANIZATION.id, _GENERATION, subscription.id)
             for sk, body in pack_counter(charge, counter).items():
                 packed = (
-                    key_item(Key(pk, sk)) | body | pack_head(world.ORGANIZATION.id, _GENERATION, ledger, None)
+                    key_item(Key(pk, sk)) | body | pack_head(world.ORGANIZATION.id, _GENERATION, tally, None)
                 )
                 size += item_size(packed)
                 if size > _PAGE:

@@ -12,16 +12,16 @@ from benchmarks.engine import ROOT
 from benchmarks.filling import catalogue
 from benchmarks.handlers import Nowhere, load
 
-from memory_table import MemoryTable
 from meterstone import clock
-from meterstone.store.api_keys import create_key
-from meterstone.store.intake import Intake
-from meterstone.store.keys import Key
-from meterstone.store.stream import StreamFold, StreamReport
-from meterstone.store.table import Item, key_item
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.counting.stream import StreamFold, StreamReport
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, key_item
+from meterstone.store.events.ingest import Intake
 from meterstone.usage.instant import SECOND, format_instant
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
+from support.memory_table import MemoryTable
 
 type Posted = dict[str, Any]
 

@@ -17,7 +17,7 @@ from benchmarks.sizes import Attributes, get_units, item_size, query_units
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
 
 _OPERATIONS = ("Query", "GetItem", "BatchGetItem")
 

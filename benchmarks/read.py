@@ -10,9 +10,9 @@ from benchmarks.figures import Figure, Part
 from benchmarks.filling import account, catalogue, fill, given
 from benchmarks.handlers import Event, Functions
 
-from meterstone.store.api_keys import create_key
-from meterstone.store.imports import Importer, Source
-from meterstone.store.table import Table
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.imports import Importer, Source
 from meterstone.usage.subscription import Subscription
 
 #: Events and subscriptions. 10,000 of each would be an event a subscription.

@@ -11,8 +11,8 @@ from random import Random
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode, TransformQuantity
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given
+from meterstone.store.events.log import Subject
+from meterstone.store.operations.imports import SourceLine
 from meterstone.usage.instant import SECOND
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
@@ -103,7 +103,7 @@ def subscription(
 
 def usage(
     events: int, subscriptions: int, start: int = START, meters: tuple[Meter, ...] = METERS, seed: int = 0
-) -> Iterator[Given]:
+) -> Iterator[SourceLine]:
     """Give events spread evenly over the time, the subscriptions and the meters, in order of time."""
     random = Random(seed)  # noqa: S311 - the same usage in every run
     step = (NOW - start) // events
@@ -111,8 +111,8 @@ def usage(
         meter = meters[(number // subscriptions + seed) % len(meters)]
         at = start + number * step + random.randrange(step)
         properties = {} if meter.field is None else {meter.field: Decimal(random.randrange(1, 5000))}
-        yield Given(
+        yield SourceLine(
             number + 1,
-            Target.subscription(f"external_{number % subscriptions:05}"),
+            Subject.subscription(f"external_{number % subscriptions:05}"),
             Event(f"event-{number:09}", meter.event_name, at, properties),
         )

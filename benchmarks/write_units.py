@@ -10,8 +10,8 @@ from benchmarks.figures import Figure, Part
 from benchmarks.posting import StreamedTable, WayIn
 from benchmarks.sizes import index_units, put_units
 
-from meterstone.store.keys import Key
-from meterstone.store.table import Item
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item
 from meterstone.usage.instant import DAY, HOUR, SECOND
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
@@ -186,7 +186,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001, ARG001 - every part is called ali
             for name, units, _ in cases
         ],
         limits=[
-            "bulk: the event's own put, which is 1; then two items of each ledger, twice each in a transaction",
+            "bulk: the event's own put, which is 1; then two items of each tally, twice each in a transaction",
             "lone: the rollups of each view, two units each, which a batch shares among its events",
         ],
     )

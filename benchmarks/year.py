@@ -6,7 +6,7 @@ from benchmarks import engine, handlers, world
 from benchmarks.figures import Part
 from benchmarks.filling import fill
 
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
 

@@ -13,11 +13,11 @@ from typer.core import TyperGroup
 from meterstone import clock
 from meterstone.usage.instant import format_instant
 from meterstone_cli import engine, local, recovering
-from meterstone_cli.backend import Backend, BackendBusy, BackendUnavailable, demand_catalogue
+from meterstone_cli.backend import Backend, BackendBusyError, BackendUnavailableError, demand_catalogue
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
-from meterstone_cli.problem import Refused
+from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
 from meterstone_cli.server import HOST, PORT, ServerError, serve
 
@@ -39,14 +39,14 @@ class _Edge(TyperGroup):
         ctx.obj = open_backend
         try:
             return super().invoke(ctx)
-        except Refused as error:
+        except InputRefusedError as error:
             for problem in error.problems:
                 say(str(problem))
             raise typer.Exit(REFUSED) from error
-        except (BackendBusy, engine.EngineError, ServerError) as error:
+        except (BackendBusyError, engine.EngineError, ServerError) as error:
             say(str(error))
             raise typer.Exit(REFUSED) from error
-        except BackendUnavailable as error:
+        except BackendUnavailableError as error:
             say(str(error))
             raise typer.Exit(UNAVAILABLE) from error
         except OSError as error:
@@ -90,14 +90,14 @@ def open_backend(name: str) -> Backend:
     # Not at the top: `catalogue check` and `--help` need no AWS client, which takes a quarter of a second.
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    from meterstone.store.table import Table  # noqa: PLC0415
+    from meterstone.store.dynamodb.table import Table  # noqa: PLC0415
     from meterstone_cli.dynamodb import DynamoDB  # noqa: PLC0415
 
     os.environ["TABLE_NAME"] = name
     try:
         return DynamoDB(Table.from_environment())
     except BotoCoreError as error:
-        raise BackendUnavailable(f"{error} {_WHERE_FROM}") from error
+        raise BackendUnavailableError(f"{error} {_WHERE_FROM}") from error
 
 
 @app.command()
@@ -260,7 +260,7 @@ def _recompute(backend: Backend, organization_id: str) -> None:
     try:
         recovering.tell_replayed(backend.replay(organization_id))
         recovering.tell_rebuilt(backend.rebuild(organization_id, say, swap=True))
-    except (BackendBusy, BackendUnavailable, KeyboardInterrupt):
+    except (BackendBusyError, BackendUnavailableError, KeyboardInterrupt):
         say(
             "the catalogue is loaded, but not all is counted by it: "
             "run `load --recompute` again, or `replay` and then `rebuild`, because of"

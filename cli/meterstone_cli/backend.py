@@ -14,7 +14,7 @@ from meterstone_cli.usage_files import UsageEvent
 type Refuse = Callable[[int, UsageEvent, str], None]
 
 
-class BackendUnavailable(Exception):  # noqa: N818 - it says what the store is
+class BackendUnavailableError(Exception):
     """The store does not answer, or the table is not there; the message is one line for a person."""
 
 
@@ -92,7 +92,7 @@ class KeyRecord:
     revoked_at: int | None = None
 
 
-class BackendBusy(Exception):  # noqa: N818 - it says what the organization is
+class BackendBusyError(Exception):
     """Something else must be done first, or be over; the message is one line for a person."""
 
 
@@ -152,7 +152,7 @@ type Tell = Callable[[str], None]
 
 
 class Backend(Protocol):
-    """A store of catalogues, usage and keys. Every method raises `BackendUnavailable`."""
+    """A store of catalogues, usage and keys. Every method raises `BackendUnavailableError`."""
 
     def create_table(self) -> bool:
         """Make the table; False if it is there already."""
@@ -197,7 +197,7 @@ class Backend(Protocol):
     def close_import(self, organization_id: str, source: tuple[str, str]) -> ClosedImport | None:
         """Count what an import has logged, and be done with it; None if it was read to its end.
 
-        Raises `BackendBusy`. May be stopped at any point and done again.
+        Raises `BackendBusyError`. May be stopped at any point and done again.
         """
 
     def create_key(self, organization_id: str, name: str) -> NewKey:
@@ -216,27 +216,30 @@ class Backend(Protocol):
         """List the stream's records that could not be read, and those of events that the table would not take."""
 
     def replay(self, organization_id: str) -> Replayed:
-        """Count the events that a line item is for by now. Raises `BackendBusy`."""
+        """Count the events that a line item is for by now. Raises `BackendBusyError`."""
 
     def make_way(self, organization_id: str, tell: Tell) -> None:
         """See that a replay and a rebuild can be run; a rebuild that was stopped is given up.
 
-        Raises `BackendBusy`. Of an organization without a catalogue, nothing is in the way.
+        Raises `BackendBusyError`. Of an organization without a catalogue, nothing is in the way.
         """
 
     def rebuild(self, organization_id: str, tell: Tell, *, swap: bool) -> Rebuilt:
-        """Count all events anew, compare, and swap if it is wanted. Raises `BackendBusy`."""
+        """Count all events anew, compare, and swap if it is wanted. Raises `BackendBusyError`."""
 
     def abandon_rebuild(self, organization_id: str, tell: Tell) -> None:
-        """Give up a rebuild that was stopped. Raises `BackendBusy`."""
+        """Give up a rebuild that was stopped. Raises `BackendBusyError`."""
 
     def withdraw(
         self, organization_id: str, whose: tuple[str, str], ids: Sequence[str], tell: Tell, *, rebuild: bool
     ) -> Withdrawn:
-        """Withdraw events of `whose`: `s` or `c`, and a subscription's or customer's id. Raises `BackendBusy`."""
+        """Withdraw events of `whose`: `s` or `c`, and a subscription's or customer's id.
+
+        Raises `BackendBusyError`.
+        """
 
 
 def demand_catalogue(backend: Backend, organization_id: str) -> None:
-    """Raise `BackendBusy` if the organization has no catalogue: its id may be mistyped."""
+    """Raise `BackendBusyError` if the organization has no catalogue: its id may be mistyped."""
     if not backend.has_catalogue(organization_id):
-        raise BackendBusy(f"the organization {organization_id} has no catalogue: load one first")
+        raise BackendBusyError(f"the organization {organization_id} has no catalogue: load one first")

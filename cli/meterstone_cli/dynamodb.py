@@ -10,22 +10,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
 from meterstone.pricing.price import Price
-from meterstone.store import admin, api_keys, import_records
-from meterstone.store.catalogue import Account, read_account, read_subscriptions
-from meterstone.store.import_records import Records
-from meterstone.store.imports import Given, Importer, Source, close_import
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
-from meterstone.store.recovery import list_poison, list_unmatched
-from meterstone.store.replay import replay
-from meterstone.store.table import Refused, StoreUnavailable, Table
-from meterstone.store.withdraw import withdraw
-from meterstone.usage.arrival import Target
+from meterstone.store.catalogue import api_keys
+from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
+from meterstone.store.counting.reading import CatalogueChangedError
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
+from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.operations import import_records
+from meterstone.store.operations import load as admin
+from meterstone.store.operations.import_records import Records
+from meterstone.store.operations.imports import Importer, Source, SourceLine, close_import
+from meterstone.store.operations.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.store.operations.withdraw import withdraw
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import SECOND
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
-    BackendBusy,
-    BackendUnavailable,
+    BackendBusyError,
+    BackendUnavailableError,
     ClosedImport,
     ImportRecord,
     ImportReport,
@@ -52,22 +55,24 @@ def _one_line_errors() -> Iterator[None]:
     """Turn what the table's service says into one line for a person."""
     try:
         yield
-    except Busy as error:
-        raise BackendBusy(str(error)) from error
-    except StoreUnavailable as error:
+    except BusyError as error:
+        raise BackendBusyError(str(error)) from error
+    except CatalogueChangedError as error:
+        raise BackendBusyError(f"{error}: run this again") from error
+    except StoreUnavailableError as error:
         # That there are no credentials, or which address does not answer, is said by the client alone.
         reason = error.__cause__ if isinstance(error.__cause__, BotoCoreError) else error
-        raise BackendUnavailable(f"the table does not answer: {reason}") from error
-    except Refused as error:
-        raise BackendUnavailable(f"the table would not take it: {error}") from error
+        raise BackendUnavailableError(f"the table does not answer: {reason}") from error
+    except WriteRefusedError as error:
+        raise BackendUnavailableError(f"the table would not take it: {error}") from error
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            raise BackendUnavailable(
+            raise BackendUnavailableError(
                 "there is no table of that name here: say which with --table or TABLE_NAME, or `table create` it"
             ) from error
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailableError(str(error)) from error
     except BotoCoreError as error:
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailableError(str(error)) from error
 
 
 class DynamoDB:
@@ -120,7 +125,9 @@ class DynamoDB:
         account = read_account(self.table, catalogue.organization.id, consistent=True)
         if account is not None and account.next is not None:
             # It does not come back to the events that it has counted by the catalogue as it was.
-            raise BackendBusy("a rebuild is running, or was stopped: load when it is through, or given up")
+            raise BackendBusyError(
+                "a rebuild is running, or was stopped: load when it is through, or given up"
+            )
         entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
         entries += [("plan", plan.code, plan) for plan in catalogue.plans]
         entries += [("price", price.id, price) for price in catalogue.prices]
@@ -137,10 +144,10 @@ class DynamoDB:
     @_one_line_errors()
     def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> set[str]:
         """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
-        targets = {each.id: _targets(each) for each in subscriptions}
-        asked = {target for several in targets.values() for target in several}
+        subjects = {each.id: _subjects(each) for each in subscriptions}
+        asked = {subject for several in subjects.values() for subject in several}
         logged = admin.have_events(self.table, organization_id, asked)
-        return {each for each, several in targets.items() if not logged.isdisjoint(several)}
+        return {each for each, several in subjects.items() if not logged.isdisjoint(several)}
 
     @_one_line_errors()
     def import_events(
@@ -157,11 +164,11 @@ class DynamoDB:
         importer = Importer(self.table, self._account(organization_id))
         refused = 0
 
-        def refused_one(line: int, given: Given, reason: str) -> None:
+        def refused_one(line: int, given: SourceLine, reason: str) -> None:
             nonlocal refused
             refused += 1
-            external_id = given.target.external_id
-            by_subscription = given.target.kind == "s"
+            external_id = given.subject.external_id
+            by_subscription = given.subject.kind == "s"
             event = UsageEvent(
                 external_id if by_subscription else None,
                 None if by_subscription else external_id,
@@ -220,8 +227,8 @@ class DynamoDB:
         return [
             UnmatchedEvent(
                 each.event.id,
-                each.target.external_id if each.target.kind == "s" else None,
-                each.target.external_id if each.target.kind == "c" else None,
+                each.subject.external_id if each.subject.kind == "s" else None,
+                each.subject.external_id if each.subject.kind == "c" else None,
                 each.event.name,
                 each.event.at,
                 each.since,
@@ -270,7 +277,7 @@ class DynamoDB:
         """Withdraw events of `whose`: `s` or `c`, and the subscription's or customer's id."""
         self._refuse_a_wrong_clock()
         around = self._telling(tell)
-        report = withdraw(self.table, organization_id, Target(*whose), ids, around, rebuild=rebuild)
+        report = withdraw(self.table, organization_id, Subject(*whose), ids, around, rebuild=rebuild)
         rebuilt = None if report.rebuilt is None else _rebuilt(report.rebuilt)
         return Withdrawn(report.withdrawn, report.before, report.unknown, rebuilt)
 
@@ -278,7 +285,7 @@ class DynamoDB:
         return replace(self._around, progress=tell)
 
     def _refuse_a_wrong_clock(self) -> None:
-        """Raise `BackendBusy` unless this machine's clock is the table's, which those of the functions follow.
+        """Raise `BackendBusyError` unless this machine's clock is the table's.
 
         Which events a rebuild counts, and which days have begun, is told by the time of day.
         """
@@ -289,14 +296,16 @@ class DynamoDB:
         ahead = before - (served + SECOND) if before > served + SECOND else min(after - served, 0)
         if abs(ahead) > _CLOCKS_DIFFER:
             which = "ahead of" if ahead > 0 else "behind"
-            raise BackendBusy(
+            raise BackendBusyError(
                 f"this machine's clock is {abs(ahead) // SECOND} seconds {which} the table's: set it right first"
             )
 
     def _account(self, organization_id: str) -> Account:
         account = read_account(self.table, organization_id, consistent=True)
         if account is None:
-            raise BackendUnavailable(f"the organization {organization_id} has no catalogue: load one first")
+            raise BackendUnavailableError(
+                f"the organization {organization_id} has no catalogue: load one first"
+            )
         return account
 
 
@@ -309,8 +318,8 @@ def _import(record: import_records.ImportRecord) -> ImportRecord:
     return ImportRecord(source, record.at, record.taken, ImportState.CLOSED)
 
 
-def _targets(subscription: Subscription) -> tuple[Target, Target]:
-    return Target.subscription(subscription.external_id), Target.customer(subscription.customer_id)
+def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:
+    return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:
@@ -324,9 +333,9 @@ def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -
     return tuple(decoder.decode(found[name]) for name in sorted(found))
 
 
-def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[Given]:
+def _given(events: Iterable[tuple[int, UsageEvent]]) -> Iterator[SourceLine]:
     for line, event in events:
         if event.subscription is not None:
-            yield Given(line, Target.subscription(event.subscription), event.event)
+            yield SourceLine(line, Subject.subscription(event.subscription), event.event)
         elif event.customer is not None:
-            yield Given(line, Target.customer(event.customer), event.event)
+            yield SourceLine(line, Subject.customer(event.customer), event.event)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from meterstone_cli.function import Function, FunctionFailed
+from meterstone_cli.function import Function, FunctionFailedError
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _BATCH: Final = 1000
 _PAUSE: Final = 0.1
 _PAUSE_AFTER_FAILURE: Final = 1.0
 _ROLL_EVERY: Final = 3600.0
-#: As the template's: a batch may touch very many ledgers.
+#: As the template's: a batch may touch very many tallies.
 _TIMEOUT: Final = 120.0
 
 
@@ -98,7 +98,7 @@ class _Follower:
     def _try(self, function: Function, event: dict[str, Any]) -> bool:
         try:
             function.invoke(event)
-        except FunctionFailed:
+        except FunctionFailedError:
             log.exception("%s failed and is called again", function.name)
             return False
         return True

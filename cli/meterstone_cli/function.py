@@ -24,11 +24,11 @@ _HANDLER: Final = "handler"
 _serial: Final = itertools.count(1)
 
 
-class FunctionFailed(Exception):  # noqa: N818 - the name says what happened
+class FunctionFailedError(Exception):
     """The handler raised (its exception is the cause), or took too long."""
 
 
-class FunctionBusy(Exception):  # noqa: N818
+class FunctionBusyError(Exception):
     """Calls before this one kept the function from being called in time."""
 
 
@@ -90,9 +90,9 @@ class Function:
         self._environment: _Environment | None = _Environment(name, source)
 
     def invoke(self, event: dict[str, Any], request_id: str | None = None) -> object:
-        """Give what the handler returns for an event; raises `FunctionFailed` or `FunctionBusy`."""
+        """Give what the handler returns for an event; raises `FunctionFailedError` or `FunctionBusyError`."""
         if not self._turn.acquire(timeout=self._patience):
-            raise FunctionBusy(f"{self.name} was busy for {self._patience:g} s")
+            raise FunctionBusyError(f"{self.name} was busy for {self._patience:g} s")
         try:
             if self._environment is None:
                 self._environment = _Environment(self.name, self._source)
@@ -105,9 +105,9 @@ class Function:
             except TimeoutError:
                 self._environment.abandon()
                 self._environment = None
-                raise FunctionFailed(f"{self.name} took more than {self._timeout:g} s") from None
+                raise FunctionFailedError(f"{self.name} took more than {self._timeout:g} s") from None
             if error is not None:
-                raise FunctionFailed(f"{self.name} raised {type(error).__name__}") from error
+                raise FunctionFailedError(f"{self.name} raised {type(error).__name__}") from error
             return answer.result()
         finally:
             self._turn.release()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from meterstone_cli.function import Function, FunctionBusy, FunctionFailed
+from meterstone_cli.function import Function, FunctionBusyError, FunctionFailedError
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ _FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "tran
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """An HTTP request as it came in. `target` is path and query, still encoded."""
 
     method: str
@@ -72,7 +72,7 @@ class Response:
     body: bytes
 
 
-class MalformedResponse(Exception):  # noqa: N818 - it reads as what the answer is
+class MalformedResponseError(Exception):
     """What a handler returned is no proxy response."""
 
 
@@ -96,7 +96,7 @@ class Invocable(Protocol):
     """What a gateway calls."""
 
     def invoke(self, event: dict[str, Any], request_id: str) -> object:
-        """Give what the handler returns for an event; raise `FunctionFailed` or `FunctionBusy`."""
+        """Give what the handler returns for an event; raise `FunctionFailedError` or `FunctionBusyError`."""
 
 
 class Gateway:
@@ -108,13 +108,13 @@ class Gateway:
         self._functions = functions
         self._clock = clock
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: HttpRequest) -> Response:
         """Answer one request. Never raises: whatever goes wrong in a function is a 5xx."""
         request_id = str(uuid.uuid4())
         answer = self._answer(request, request_id)
         return Response(answer.status, (*answer.headers, ("x-amzn-RequestId", request_id)), answer.body)
 
-    def _answer(self, request: Request, request_id: str) -> Response:
+    def _answer(self, request: HttpRequest, request_id: str) -> Response:
         line = len(request.method) + len(request.target)
         if (
             line + sum(len(value) for _, value in request.headers) > HEADER_LIMIT
@@ -132,11 +132,11 @@ class Gateway:
             return gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             return http_response(function.invoke(event, request_id))
-        except FunctionBusy:
+        except FunctionBusyError:
             return gateway_response(HTTPStatus.GATEWAY_TIMEOUT)
-        except FunctionFailed:
+        except FunctionFailedError:
             log.exception("%s %s failed", request.method, path)
-        except MalformedResponse as error:
+        except MalformedResponseError as error:
             log.warning("%s %s: the handler answered no proxy response: %s", request.method, path, error)
         return gateway_response(HTTPStatus.BAD_GATEWAY)
 
@@ -147,7 +147,7 @@ def load(folder: Path, routes: Mapping[str, str] = ROUTES) -> dict[str, Function
     return {path: functions[name] for path, name in routes.items()}
 
 
-def proxy_event(request: Request, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
+def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
     """Give the event (payload format 1.0) that a REST API's Lambda proxy integration makes of a request.
 
     The query is decoded once, `+` being a space; bytes that are no UTF-8 become U+FFFD, in the body too. Of a
@@ -212,22 +212,22 @@ def proxy_event(request: Request, resource: str, request_id: str, now: datetime)
 
 
 def http_response(answer: object) -> Response:
-    """Give the HTTP response that a REST API makes of a handler's answer; raises `MalformedResponse`.
+    """Give the HTTP response that a REST API makes of a handler's answer; raises `MalformedResponseError`.
 
     A header in both mappings is sent with all its different values. Without a content type it is JSON.
     """
     if not isinstance(answer, dict):
-        raise MalformedResponse(f"a {type(answer).__name__}")
+        raise MalformedResponseError(f"a {type(answer).__name__}")
     status, body = answer.get("statusCode"), answer.get("body")
     if not isinstance(status, int) or not HTTPStatus.OK <= status < 600:  # noqa: PLR2004 - the last HTTP status
-        raise MalformedResponse(f"statusCode is {status!r}")
+        raise MalformedResponseError(f"statusCode is {status!r}")
     if body is not None and not isinstance(body, str):
-        raise MalformedResponse(f"body is a {type(body).__name__}")
+        raise MalformedResponseError(f"body is a {type(body).__name__}")
     headers = _answered_headers(answer)
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(_JSON)
     if len(body or "") > PAYLOAD_LIMIT // 6 and _size(answer) > PAYLOAD_LIMIT:
-        raise MalformedResponse("over 6 MB")
+        raise MalformedResponseError("over 6 MB")
     return Response(status, tuple(headers), _answered_body(body or "", encoded=answer.get("isBase64Encoded")))
 
 
@@ -236,17 +236,17 @@ def _answered_headers(answer: Mapping[str, object]) -> list[tuple[str, str]]:
         {} if answer.get(key) is None else answer[key] for key in ("headers", "multiValueHeaders")
     )
     if not isinstance(single, dict) or not isinstance(multiple, dict):
-        raise MalformedResponse("headers are no mapping")
+        raise MalformedResponseError("headers are no mapping")
     headers: list[tuple[str, str]] = []
     for name, values in [*multiple.items(), *((name, [value]) for name, value in single.items())]:
         if not isinstance(values, list):
-            raise MalformedResponse(f"header {name!r} has no list of values")
+            raise MalformedResponseError(f"header {name!r} has no list of values")
         for value in values:
             if not isinstance(value, str | int | float):
-                raise MalformedResponse(f"header {name!r} is a {type(value).__name__}")
+                raise MalformedResponseError(f"header {name!r} is a {type(value).__name__}")
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if not (name + text).isprintable() or not (name + text).isascii():
-                raise MalformedResponse(f"header {name!r} holds characters that no header may")
+                raise MalformedResponseError(f"header {name!r} holds characters that no header may")
             if name.lower() not in _FRAMING and (name, text) not in headers:
                 headers.append((name, text))
     return headers
@@ -258,7 +258,7 @@ def _answered_body(body: str, *, encoded: object) -> bytes:
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
-        raise MalformedResponse("body is no base64") from error
+        raise MalformedResponseError("body is no base64") from error
 
 
 def _collected(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -7,9 +7,17 @@ from pathlib import Path
 from meterstone_cli.backend import Backend, ImportReport
 from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
 from meterstone_cli.demo import sources
-from meterstone_cli.problem import Problem, Refused
+from meterstone_cli.problem import InputProblem, InputRefusedError
 from meterstone_cli.progress import follow, say
-from meterstone_cli.usage_files import Aside, BadRow, UnreadableUsage, UsageEvent, read_usage, row_of, sha256
+from meterstone_cli.usage_files import (
+    Aside,
+    BadRow,
+    UnreadableUsageError,
+    UsageEvent,
+    read_usage,
+    row_of,
+    sha256,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +30,13 @@ class FileReport:
 
 
 def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool = False) -> Changes:
-    """Store a folder's catalogue, if anything in it is new. Raises `Refused` before anything is written.
+    """Store a folder's catalogue, if anything in it is new. Raises `InputRefusedError` before anything is written.
 
     Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
     those of usage that was counted by the old one while the new one was being written: a rebuild mends them.
 
     To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
-    `BackendBusy` before anything is written if these cannot be run.
+    `BackendBusyError` before anything is written if these cannot be run.
     """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
@@ -45,7 +53,7 @@ def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool 
 
     changes = compared()
     if refused := list(_refused(changes, recompute=recompute)):
-        raise Refused(refused)
+        raise InputRefusedError(refused)
     if recompute:
         backend.make_way(organization_id, say)
         changes = replace(changes, problems=(), beginnings=_with_events(backend, organization_id, changes))
@@ -64,7 +72,7 @@ def import_file(
 ) -> FileReport:
     """Count a file's events, putting every row aside that is not one or that the store does not take.
 
-    Raises `Refused` if the file cannot be read, or not to its end: what comes before that is counted.
+    Raises `InputRefusedError` if the file cannot be read, or not to its end: what comes before that is counted.
     """
     aside_path = _free((aside_folder or path.parent) / f"{path.name}.aside.jsonl")
     with Aside(aside_path) as aside:
@@ -78,8 +86,8 @@ def import_file(
             report = backend.import_events(
                 organization_id, source, _good(rows, aside), now=now, refuse=refuse
             )
-        except UnreadableUsage as error:
-            raise Refused([Problem(str(path), "", str(error))]) from error
+        except UnreadableUsageError as error:
+            raise InputRefusedError([InputProblem(str(path), "", str(error))]) from error
     return FileReport(report, aside.count, aside_path if aside.count else None)
 
 
@@ -93,7 +101,7 @@ def load_demo(backend: Backend, folder: Path, ends: int, now: int) -> Iterator[t
         yield source.name, backend.import_events(organization_id, identity, events, now=now, refuse=_refuse)
 
 
-def _refused(changes: Changes, *, recompute: bool) -> Iterator[Problem]:
+def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:
     for problem in changes.problems:
         if problem not in changes.recomputable:
             yield problem
@@ -109,7 +117,7 @@ def _with_events(backend: Backend, organization_id: str, changes: Changes) -> tu
 
 
 def _refuse(line: int, usage: UsageEvent, reason: str) -> None:
-    raise Refused([Problem(f"event {usage.event.id}", f"line {line}", reason)])
+    raise InputRefusedError([InputProblem(f"event {usage.event.id}", f"line {line}", reason)])
 
 
 def _good(rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside) -> Iterator[tuple[int, UsageEvent]]:

@@ -15,7 +15,7 @@ from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.follower import following
 from meterstone_cli.loading import load_demo
-from meterstone_cli.problem import Refused
+from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
 from meterstone_cli.server import HOST, serve
 
@@ -42,7 +42,7 @@ def serve_demo(
     """Start the engine of a virtual environment, load the demo unless it is there, and serve until told to stop.
 
     Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
-    `BackendUnavailable`, and `KeyboardInterrupt` if it is told to end before it serves.
+    `BackendUnavailableError`, and `KeyboardInterrupt` if it is told to end before it serves.
     """
     for port in ports:
         engine.check_port(port)
@@ -59,7 +59,7 @@ def serve_demo(
         kept = _Kept(state / _KEPT, backend)
         try:
             load(backend, kept.ends)
-        except Refused:
+        except InputRefusedError:
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
         with following(FUNCTIONS, _TABLE):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 _LONGEST_PART = 500
 
 
-class Problem(NamedTuple):
+class InputProblem(NamedTuple):
     """One reason to refuse a file."""
 
     #: The file as the person would name it.
@@ -26,9 +26,9 @@ def _shown(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in cut)
 
 
-class Refused(Exception):  # noqa: N818 - it says what became of the input
+class InputRefusedError(Exception):
     """Input that is not taken, with every reason at once."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = tuple(problems)
+    def __init__(self, problems: Iterable[InputProblem]) -> None:
+        self.problems: Sequence[InputProblem] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
-from meterstone_cli.gateway import BODY_LIMIT, Gateway, Request, Response, gateway_response, load
+from meterstone_cli.gateway import BODY_LIMIT, Gateway, HttpRequest, Response, gateway_response, load
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +37,19 @@ class ServerError(Exception):
     """The server cannot start; the text is one line for a person."""
 
 
-class PortTaken(ServerError):  # noqa: N818 - the name says what is wrong
+class PortTakenError(ServerError):
     """Something listens on the port already."""
 
 
-class NotLoopback(ServerError):  # noqa: N818
+class NotLoopbackError(ServerError):
     """The address can be reached from other machines."""
 
 
-class _BadRequest(Exception):  # noqa: N818 - never leaves this module
+class _BadRequestError(Exception):
     """The body is not framed as HTTP asks."""
 
 
-class _BodyTooLarge(Exception):  # noqa: N818
+class _BodyTooLargeError(Exception):
     """The body has more bytes than are taken."""
 
 
@@ -92,7 +92,7 @@ def running(functions: Path | Gateway, host: str = HOST, port: int = 0) -> Itera
 def _listening(host: str, port: int) -> "_Server":
     address = ipaddress.ip_address(HOST if host == "localhost" else _address(host))
     if not address.is_loopback:
-        raise NotLoopback(f"{host} is no loopback address: other machines could reach it")
+        raise NotLoopbackError(f"{host} is no loopback address: other machines could reach it")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
     try:
         return _Server(family, (str(address), port))
@@ -100,7 +100,7 @@ def _listening(host: str, port: int) -> "_Server":
         raise ServerError(f"there is no port {port}: ports are 0 to 65535") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
+            raise PortTakenError(
                 f"port {port} of {address} is taken: stop what listens there or choose another port"
             ) from error
         raise ServerError(f"cannot listen on port {port} of {address}: {error.strerror}") from error
@@ -110,7 +110,7 @@ def _address(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        raise NotLoopback(f"{host!r} is no IP address") from None
+        raise NotLoopbackError(f"{host!r} is no IP address") from None
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -199,10 +199,10 @@ class _Connection(BaseHTTPRequestHandler):
         with self.server.answering():
             try:
                 body = self._body()
-            except _BadRequest:
+            except _BadRequestError:
                 self.close_connection = True
                 self._send(gateway_response(HTTPStatus.BAD_REQUEST))
-            except _BodyTooLarge:
+            except _BodyTooLargeError:
                 self.close_connection = True
                 self._send(gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
             else:
@@ -213,7 +213,9 @@ class _Connection(BaseHTTPRequestHandler):
                     else "/" + self.path.partition("://")[2].partition("/")[2]
                 )
                 source = str(self.client_address[0])
-                self._send(self.server.gateway.handle(Request(self.command, target, headers, body, source)))
+                self._send(
+                    self.server.gateway.handle(HttpRequest(self.command, target, headers, body, source))
+                )
             self.wfile.flush()
 
     def handle_expect_100(self) -> bool:
@@ -227,13 +229,13 @@ class _Connection(BaseHTTPRequestHandler):
         coding = self.headers.get("Transfer-Encoding")
         if coding is not None:
             if coding.strip().lower() != "chunked" or lengths:
-                raise _BadRequest
+                raise _BadRequestError
             return self._collect(self._chunks())
         if not lengths:
             return b""
         length = lengths.pop()
         if lengths or not (length.isascii() and length.isdigit() and len(length) <= len(str(1 << 62))):
-            raise _BadRequest
+            raise _BadRequestError
         return self._collect(self._pieces(int(length)))
 
     def _collect(self, pieces: Iterator[bytes]) -> bytes:
@@ -248,14 +250,14 @@ class _Connection(BaseHTTPRequestHandler):
             else:
                 kept.clear()
         if size > BODY_LIMIT:
-            raise _BodyTooLarge
+            raise _BodyTooLargeError
         return b"".join(kept)
 
     def _pieces(self, length: int) -> Iterator[bytes]:
         while length:
             piece = self.rfile.read(min(length, _CHUNK))
             if not piece:
-                raise _BadRequest
+                raise _BadRequestError
             length -= len(piece)
             yield piece
 
@@ -263,14 +265,14 @@ class _Connection(BaseHTTPRequestHandler):
         while size := self._chunk_size():
             yield from self._pieces(size)
             if self.rfile.readline(_CHUNK).strip():
-                raise _BadRequest
+                raise _BadRequestError
         while self.rfile.readline(_CHUNK).strip():
             pass  # trailers
 
     def _chunk_size(self) -> int:
         digits = self.rfile.readline(_CHUNK).partition(b";")[0].strip()
         if not digits or len(digits) > 16 or set(digits) - set(b"0123456789abcdefABCDEF"):  # noqa: PLR2004 - 64 bits
-            raise _BadRequest
+            raise _BadRequestError
         return int(digits, 16)
 
     def _send(self, response: Response) -> None:

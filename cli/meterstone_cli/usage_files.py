@@ -29,10 +29,10 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from meterstone.pricing.errors import NotANumber, NumberOutOfRange
+from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
 from meterstone.usage.arrival import (
     AHEAD,
-    Inadmissible,
+    InadmissibleError,
     check_text,
     checked_properties,
     decode,
@@ -40,7 +40,7 @@ from meterstone.usage.arrival import (
     instant_of_seconds,
 )
 from meterstone.usage.identifier import checked_id
-from meterstone.usage.instant import SECOND, InvalidInstant, parse_instant
+from meterstone.usage.instant import SECOND, InvalidInstantError, parse_instant
 from meterstone.usage.meter import Event, Properties, Property
 
 #: The longest row, in bytes: with its keys an event must fit an item of the table.
@@ -81,14 +81,15 @@ class BadRow:
     header: str | None = None
 
 
-class UnreadableUsage(ValueError):  # noqa: N818 - it says what the file is
+class UnreadableUsageError(ValueError):
     """The file cannot be read, or not to its end; the message says why."""
 
 
 def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
     """Read a file's rows in order, each with its line number, counted from 1; empty lines are no rows.
 
-    Memory does not grow with the file. Raises `UnreadableUsage`: at once if not even the first row can be read,
+    Memory does not grow with the file. Raises `UnreadableUsageError`: at once if not even the first row can be
+    read,
     so that nothing is begun with such a file, and else at the point where reading fails.
     """
     rows = _read_csv(path, now) if _kind(path) == "csv" else _read_json(path, now)
@@ -97,12 +98,12 @@ def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
 
 
 def sha256(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsage`."""
+    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsageError`."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UnreadableUsage(f"cannot be read: {error.strerror}") from error
+        raise UnreadableUsageError(f"cannot be read: {error.strerror}") from error
 
 
 class Aside(AbstractContextManager["Aside"]):
@@ -168,7 +169,7 @@ def _kind(path: Path) -> str:
         return "jsonl"
     if suffixes and suffixes[-1] in _CSV_SUFFIXES:
         return "csv"
-    raise UnreadableUsage("is neither .csv nor .jsonl, plain or with .gz")
+    raise UnreadableUsageError("is neither .csv nor .jsonl, plain or with .gz")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
@@ -193,9 +194,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
                 except UnicodeDecodeError as error:
                     yield line, BadRow(f"is not UTF-8 (byte {error.start})", _text(raw))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnreadableUsage(f"breaks off after line {line}: {error}") from error
+        raise UnreadableUsageError(f"breaks off after line {line}: {error}") from error
     except OSError as error:
-        raise UnreadableUsage(f"cannot be read: {error.strerror or error}") from error
+        raise UnreadableUsageError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -224,7 +225,7 @@ def _read_json(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
             continue
         try:
             yield line, _json_event(row, now + AHEAD)
-        except Inadmissible as error:
+        except InadmissibleError as error:
             yield line, BadRow(str(error), row)
 
 
@@ -241,7 +242,7 @@ def _json_event(row: str, latest: int) -> UsageEvent:
 def _parse(row: str) -> dict[str, Any]:
     fields = decode(row)
     if type(fields) is not dict:
-        raise Inadmissible("must be an object")
+        raise InadmissibleError("must be an object")
     return fields
 
 
@@ -251,7 +252,7 @@ def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]
     for line, row in _lines(path):
         if isinstance(row, BadRow):
             if columns is None:
-                raise UnreadableUsage(f"its header row {row.reason}")
+                raise UnreadableUsageError(f"its header row {row.reason}")
             yield line, BadRow(row.reason, row.row, header)
             continue
         try:
@@ -259,9 +260,9 @@ def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]
                 columns, header = _Columns(_cells(row)), row
             else:
                 yield line, columns.event(_cells(row), now + AHEAD)
-        except Inadmissible as error:
+        except InadmissibleError as error:
             if columns is None:
-                raise UnreadableUsage(f"its header row {error}") from error
+                raise UnreadableUsageError(f"its header row {error}") from error
             yield line, BadRow(str(error), row, header)
 
 
@@ -269,7 +270,7 @@ def _cells(row: str) -> list[str]:
     try:
         return next(csv.reader((row,), strict=True))
     except csv.Error as error:
-        raise Inadmissible(f"is not one line of CSV: {error}") from error
+        raise InadmissibleError(f"is not one line of CSV: {error}") from error
 
 
 class _Columns:
@@ -279,7 +280,7 @@ class _Columns:
         names = [name.strip() for name in names]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise Inadmissible(f"repeats the column {min(repeated)!r}")
+            raise InadmissibleError(f"repeats the column {min(repeated)!r}")
         for choice in (
             _NAMES["id"],
             _NAMES["name"],
@@ -287,7 +288,7 @@ class _Columns:
             (*_NAMES["subscription"], *_NAMES["customer"]),
         ):
             if not set(choice) & set(names):
-                raise Inadmissible(f"has no column {' or '.join(choice)}")
+                raise InadmissibleError(f"has no column {' or '.join(choice)}")
         self._count = len(names)
         self._fields = [(index, name) for index, name in enumerate(names) if name in _KNOWN]
         marked = [
@@ -297,9 +298,9 @@ class _Columns:
         self._properties = marked or others
 
     def event(self, cells: Sequence[str], latest: int) -> UsageEvent:
-        """Read a row of cells. Raises `Inadmissible`."""
+        """Read a row of cells. Raises `InadmissibleError`."""
         if len(cells) != self._count:
-            raise Inadmissible(f"has {len(cells)} cells, the header row has {self._count}")
+            raise InadmissibleError(f"has {len(cells)} cells, the header row has {self._count}")
         fields: dict[str, object] = {name: cells[index] for index, name in self._fields if cells[index]}
         properties: Properties = {name: cells[index] for index, name in self._properties if cells[index]}
         return _event(fields, properties, latest)
@@ -308,18 +309,18 @@ class _Columns:
 def _event(fields: Mapping[str, object], properties: Properties, latest: int) -> UsageEvent:
     subscription, customer = _id(fields, "subscription"), _id(fields, "customer")
     if subscription is None and customer is None:
-        raise Inadmissible("has neither external_subscription_id nor external_customer_id")
+        raise InadmissibleError("has neither external_subscription_id nor external_customer_id")
     identity = _id(fields, "id")
     if identity is None:
-        raise Inadmissible(
+        raise InadmissibleError(
             "has no transaction_id (or event_id), without which a repeat could not be told from a new event"
         )
     name = _id(fields, "name")
     if name is None:
-        raise Inadmissible("has no code (or event_name)")
+        raise InadmissibleError("has no code (or event_name)")
     at = _timestamp(fields.get("timestamp"))
     if at > latest:
-        raise Inadmissible("its timestamp is more than 5 minutes ahead of the clock")
+        raise InadmissibleError("its timestamp is more than 5 minutes ahead of the clock")
     return UsageEvent(subscription, customer, Event(identity, name, at, properties))
 
 
@@ -330,28 +331,28 @@ def _id(fields: Mapping[str, object], what: str) -> str | None:
         if value is None:
             continue
         if type(value) is not str:
-            raise Inadmissible(f"{name} must be text")
+            raise InadmissibleError(f"{name} must be text")
         try:
             checked_id(value)
         except ValueError as error:
-            raise Inadmissible(f"{name} {error}") from error
+            raise InadmissibleError(f"{name} {error}") from error
         if found is not None and found != value:
-            raise Inadmissible(f"{' and '.join(_NAMES[what])} differ")
+            raise InadmissibleError(f"{' and '.join(_NAMES[what])} differ")
         found = value
     return found
 
 
 def _timestamp(value: object) -> int:
     if value is None:
-        raise Inadmissible("has no timestamp")
+        raise InadmissibleError("has no timestamp")
     try:
         return instant_of_seconds(value)
-    except NotANumber:
+    except NotANumberError:
         if not isinstance(value, str):
-            raise Inadmissible("timestamp must be RFC 3339 or a number of seconds") from None
-    except (Inadmissible, NumberOutOfRange) as error:
-        raise Inadmissible(f"timestamp: {error}") from error
+            raise InadmissibleError("timestamp must be RFC 3339 or a number of seconds") from None
+    except (InadmissibleError, NumberOutOfRangeError) as error:
+        raise InadmissibleError(f"timestamp: {error}") from error
     try:
         return parse_instant(value)
-    except InvalidInstant as error:
-        raise Inadmissible(f"timestamp: {error}") from error
+    except InvalidInstantError as error:
+        raise InadmissibleError(f"timestamp: {error}") from error

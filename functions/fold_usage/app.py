@@ -11,8 +11,8 @@ from aws_lambda_powertools.logging import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Table
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.table import Table
 
 logger = Logger(service="fold-usage")
 
@@ -51,7 +51,7 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
     for reason in report.poison:
         logger.error("a record was set aside", extra={"reason": reason})
     for reason in report.unpublished:
-        logger.error("the rollups would not take what a ledger comes to", extra={"reason": reason})
+        logger.error("the rollups would not take what a tally comes to", extra={"reason": reason})
     # A batch of a tumbling window that is answered without a state counts as failed.
     return {"state": {}}
 

@@ -4,14 +4,14 @@ from collections import Counter
 
 from meterstone import clock
 from meterstone.contracts import flexprice_events, lago_events
-from meterstone.contracts.http import Application
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.store import Account, StoreUnavailable
-from meterstone.store.intake import Intake
+from meterstone.edge.application import Application
+from meterstone.store import Account, StoreUnavailableError
+from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Outcome, Receipt
 
 store = Intake.from_environment()
-app = Application(lago_events, store, {StoreUnavailable: Problem.UNAVAILABLE})
+app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABLE})
 
 
 @app.route("POST", "/api/v1/events")

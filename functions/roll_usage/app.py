@@ -6,16 +6,16 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.store.catalogue import list_organizations, read_account, read_subscription
-from meterstone.store.fold import Fold
-from meterstone.store.table import Refused, Table
+from meterstone.store.catalogue.records import list_organizations, read_account, read_subscription
+from meterstone.store.counting.fold import Fold
+from meterstone.store.dynamodb.table import Table, WriteRefusedError
 
 logger = Logger(service="roll-usage")
 table = Table.from_environment()
 
 
 def handler(_event: dict[str, Any], _: object) -> None:
-    """Publish what is due in every organization. Raises `Refused` at the end: see `Fold.roll`."""
+    """Publish what is due in every organization. Raises `WriteRefusedError` at the end: see `Fold.roll`."""
     now, refused = clock.now(), []
     for organization_id in list_organizations(table):
         account = read_account(table, organization_id, consistent=True)
@@ -24,9 +24,9 @@ def handler(_event: dict[str, Any], _: object) -> None:
         fold = Fold(table, organization_id, account.generation)
         try:
             rolled = fold.roll(partial(read_subscription, table, organization_id, consistent=True), now)
-        except Refused as error:
+        except WriteRefusedError as error:
             refused.append(f"{organization_id}: {error}")
         else:
             logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})
     if refused:
-        raise Refused("; ".join(refused))
+        raise WriteRefusedError("; ".join(refused))

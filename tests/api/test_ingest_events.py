@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from meterstone import clock
-from meterstone.store import keys
-from meterstone.store.table import key_item
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.table import key_item
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone.usage.meter import Aggregation, Meter
 

@@ -8,7 +8,7 @@ import pytest
 from flexprice import Flexprice, models
 from flexprice.models import errors
 
-from stack import Stack
+from support.stack import Stack
 
 FEBRUARY = {"start_time": datetime(2024, 2, 1, tzinfo=UTC), "end_time": datetime(2024, 3, 1, tzinfo=UTC)}
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)

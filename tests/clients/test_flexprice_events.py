@@ -11,7 +11,7 @@ import pytest
 from flexprice import Flexprice
 from flexprice.models import errors
 
-from stack import Stack
+from support.stack import Stack
 
 
 @pytest.fixture

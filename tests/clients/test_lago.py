@@ -8,7 +8,7 @@ import pytest
 from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
 
-from stack import Stack
+from support.stack import Stack
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -11,7 +11,7 @@ from lago_python_client.models.event import BatchEvent, Event
 
 from meterstone import clock
 from meterstone.usage.instant import MINUTE, parse_instant
-from stack import Stack
+from support.stack import Stack
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -20,7 +20,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from stack import Stack
+from support.stack import Stack
 
 type Case = schemathesis.Case[Any]
 type Check = Callable[[Case], None]

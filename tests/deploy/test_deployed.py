@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from stack import Stack
+from support.stack import Stack
 
 pytestmark = pytest.mark.deploy
 

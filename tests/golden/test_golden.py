@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from golden_run import Run, environment_variables, help_texts, running, template_names
-from golden_story import after, before, reads
+from support.golden_run import Run, environment_variables, help_texts, running, template_names
+from support.golden_story import after, before, reads
 
 HERE = Path(__file__).parent
 WRITES = os.environ.get("METERSTONE_GOLDEN") == "write"

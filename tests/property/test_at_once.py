@@ -8,31 +8,32 @@ from typing import Any
 
 import pytest
 
-from counting import check_analytics, check_window
-from memory_table import Faults, Killed, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
-from meterstone.store import keys
-from meterstone.store.catalogue import read_account
-from meterstone.store.import_records import Source
-from meterstone.store.imports import Given, Importer
-from meterstone.store.keys import Key
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import rebuild
-from meterstone.store.replay import replay
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import StoreUnavailable
-from meterstone.usage.arrival import Target
+from meterstone.store.catalogue.records import read_account
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.operations.import_records import Source
+from meterstone.store.operations.imports import Importer, SourceLine
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
-from meterstone_cli.backend import BackendBusy
+from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.dynamodb import DynamoDB
-from recovering import Clock, write
-from scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window
+from support.memory_table import Faults, Killed, MemoryTable
+from support.recovering import Clock, write
+from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
+from support.stale_table import StaleTable
+from support.stream import Folding, Stream
 
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY
@@ -47,7 +48,7 @@ UNKNOWN = replace(KNOWN, subscriptions=())
 
 
 def call(ident: str, at: int = START + DAY, value: int | Decimal = 1) -> Usage:
-    return Usage(Target.subscription("ext a"), Event(ident, "call", at, {"value": value}))
+    return Usage(Subject.subscription("ext a"), Event(ident, "call", at, {"value": value}))
 
 
 CATALOGUE = Catalogue(ORGANIZATION, (), (), (SUM,), (PRICE,), (SUBSCRIPTION,))
@@ -68,6 +69,12 @@ def before_once(table: MemoryTable, name: str, when: Callable[..., bool], do: Ca
         return plain(*arguments, **more)
 
     setattr(table, name, interrupted)
+
+
+def stand_still(table: MemoryTable) -> None:
+    """Let no read that is not consistent see what comes."""
+    assert isinstance(table, StaleTable)
+    table.stand_still()
 
 
 def puts_by(actions: Any) -> bool:
@@ -175,7 +182,7 @@ def test_nothing_is_put_by_while_the_catalogue_is_being_written(monkeypatch: pyt
     with pytest.raises(Killed):
         write(it.world, KNOWN)
     it.table.faults = Faults()
-    with pytest.raises(StoreUnavailable, match="is being written"):
+    with pytest.raises(StoreUnavailableError, match="is being written"):
         StreamFold(it.table).fold(shard.records, shard.id, NOW + MINUTE)
     later = StreamFold(it.table).fold(shard.records, shard.id, NOW + 10 * MINUTE)
     assert later.unmatched == 1, "a load that was stopped does not hold the stream up for ever"
@@ -220,7 +227,7 @@ TWO = tuple(
 )
 BOTH = replace(KNOWN, subscriptions=TWO)
 NEITHER = replace(KNOWN, subscriptions=tuple(replace(each, line_items=()) for each in TWO))
-CUSTOMERS = (replace(call("e"), target=Target.customer("c")),)
+CUSTOMERS = (replace(call("e"), subject=Subject.customer("c")),)
 
 
 def test_a_customers_event_counts_by_one_catalogue() -> None:
@@ -228,6 +235,7 @@ def test_a_customers_event_counts_by_one_catalogue() -> None:
     it = folding(NEITHER)
     it.post(CUSTOMERS[0], NOW)
     (shard,) = it.stream.shards
+    stand_still(it.table)
     second = keys.subscription(ORGANIZATION.id, "b")
     before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
     assert it.deliver(shard, 0, 1, NOW) is None
@@ -251,9 +259,10 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str) -> None:
 
     one = replace(BOTH, subscriptions=(TWO[0], NEITHER.subscriptions[1]))
     write(it.world, one)
+    stand_still(it.table)
     second = keys.subscription(ORGANIZATION.id, "b")
     before_once(it.table, "get", lambda key, **_: key == second, lambda: write(it.world, BOTH))
-    with pytest.raises(Busy, match="the catalogue has changed meanwhile"):
+    with pytest.raises(BusyError, match="the catalogue has changed meanwhile"):
         run()
     it.world.scenario = BOTH
     run()
@@ -269,7 +278,7 @@ def test_no_catalogue_is_loaded_while_a_rebuild_counts_by_the_one_before() -> No
     def load(_: str) -> None:
         try:
             DynamoDB(it.table).write_catalogue(changed)
-        except BackendBusy as error:
+        except BackendBusyError as error:
             refused.append(str(error))
 
     rebuild(it.table, ORGANIZATION.id, replace(clock_of_rebuild.around, progress=load))
@@ -284,7 +293,7 @@ def test_no_command_counts_by_half_a_catalogue() -> None:
     with pytest.raises(Killed):
         write(it.world, BOTH)
     it.table.faults = Faults()
-    with pytest.raises(Busy, match="was not to its end: load it again first"):
+    with pytest.raises(BusyError, match="was not to its end: load it again first"):
         it.world.load("file", CUSTOMERS, NOW)
     write(it.world, BOTH)
     it.world.scenario = BOTH
@@ -325,7 +334,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.roll(START + 70 * DAY)
         backend = DynamoDB(it.table)
         backend.write_catalogue(replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
-        before = read_account(it.table, ORGANIZATION.id)
+        before = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert before is not None
         it.table.faults = Faults(before=it.table.writes + number)
         changed = replace(CATALOGUE, meters=(seats,), subscriptions=(lasting,))
@@ -345,7 +354,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.world.scenario = Scenario((seats,), (lasting,), (), later)
         it.world.roll(later)
         check_analytics(it.world, usage, later)
-        after = read_account(it.table, ORGANIZATION.id)
+        after = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert after is not None
         versions.append(after.version - before.version)
         if not killed:
@@ -359,13 +368,51 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     weekly = replace(SUBSCRIPTION, billing_period=BillingPeriod.WEEKLY)
     usage = [call("e"), call("f")]
 
-    def lines() -> Iterator[Given]:
+    def lines() -> Iterator[SourceLine]:
         # A batch has 5000 lines: what stands in the first has the import look the subscription up.
         for line in range(1, 5001):
-            yield Given(line, usage[0].target, replace(usage[0].event, at=START - DAY))
+            yield SourceLine(line, usage[0].subject, replace(usage[0].event, at=START - DAY))
         DynamoDB(world.table).write_catalogue(replace(CATALOGUE, subscriptions=(weekly,)))
-        yield from (Given(line, each.target, each.event) for line, each in enumerate(usage, 5001))
+        yield from (SourceLine(line, each.subject, each.event) for line, each in enumerate(usage, 5001))
 
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
     world.scenario = replace(KNOWN, subscriptions=(weekly,))
     check_analytics(world, tuple(usage), NOW)
+
+
+def test_an_event_that_is_not_put_by_comes_again() -> None:
+    """Somebody's line item is for it by the time that it would be put by."""
+    it = folding(UNKNOWN)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+    before_once(it.table, "transact", puts_by, lambda: write(it.world, KNOWN))
+    assert it.deliver(shard, 0, 1, NOW) is None
+    it.world.scenario = KNOWN
+    it.deliver(shard, 0, 1, NOW)
+    check_analytics(it.world, usage, NOW)
+
+
+def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
+    """Its line item was to end before it. Stopped at any write, the batch comes again to one that lasts longer."""
+    (item,) = SUBSCRIPTION.line_items
+    short = replace(
+        KNOWN, subscriptions=(replace(SUBSCRIPTION, line_items=(replace(item, end=START + 2 * DAY),)),)
+    )
+    usage = (call("after it", START + 3 * DAY, value=10), call("counted"))
+    stop, stopped = -1, True
+    while stopped:
+        stop += 1
+        it = folding(short)
+        for each in usage:
+            it.post(each, NOW)
+        (shard,) = it.stream.shards
+        it.table.faults = Faults(before=it.table.writes + stop)
+        stopped = it.deliver(shard, 0, 2, NOW) is None
+        it.table.faults = Faults()
+        write(it.world, KNOWN)
+        it.world.scenario = KNOWN
+        it.deliver(shard, 0, 2, NOW)
+        replay(it.table, ORGANIZATION.id, Clock(NOW))
+        check_analytics(it.world, usage, NOW)
+    assert stop >= 2

@@ -1,23 +1,34 @@
 """Catalogues that change when usage was counted: the clock goes by what they are now."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import pytest
 
-from memory_table import Faults, MemoryTable
-from meterstone.store import keys
-from meterstone.store.keys import Key
-from meterstone.store.rebuild import rebuild
-from meterstone.store.table import Item, Row
+from meterstone.store.counting.reading import CatalogueChangedError
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError
+from meterstone.store.operations.import_records import Source
+from meterstone.store.operations.imports import close_import
+from meterstone.store.operations.load import has_usage
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from meterstone.usage.subscription import Subscription
-from recovering import Clock, refresh, write
-from scenario import ORGANIZATION, World
-from small_world import FLAT, START, call, check, meter, table_of, world_of
+from meterstone.usage.subscription import LineItem, Subscription
+from support.memory_table import Faults, Killed, MemoryTable
+from support.recovering import WAIT, Clock, Stream, refresh, write
+from support.scenario import ORGANIZATION, Usage, World, digest
+from support.small_world import FLAT, START, call, check, meter, table_of, world_of
+from support.stale_table import StaleTable
 
 NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 
@@ -109,6 +120,8 @@ def test_a_rebuild_goes_by_a_catalogue_that_changes_meanwhile(
             usage.append(call("b", 3 * DAY, value=-40))
         world.load("all", usage, NOW)
         table, clock = table_of(world), Clock(NOW)
+        assert isinstance(table, StaleTable)
+        table.stand_still()
         changed = False
 
         def change(
@@ -206,3 +219,239 @@ def test_the_clock_goes_by_the_catalogue_as_it_is() -> None:
     table.get = plainly  # type: ignore[method-assign]
     roll_daily(world, END)
     check(world, usage)
+
+
+class Interrupted(MemoryTable):
+    """Lets something happen just before it is asked for the next thing, or for one after that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.do: Callable[[], object] | None = None
+        self.wait = 0
+
+    def interrupt(self, after: int, do: Callable[[], object]) -> None:
+        """Do something before the access of this number from now, the next one being 0."""
+        self.wait, self.do = after, do
+
+    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
+        self._accessed()
+        return super().get(key, consistent=consistent)
+
+    def _pages(self, pk: str, low: str, high: str, *, consistent: bool) -> Iterator[list[Item]]:
+        for page in super()._pages(pk, low, high, consistent=consistent):
+            yield page
+            self._accessed()
+
+    def _fault(self, *, versioned: bool = False) -> None:
+        self._accessed()
+        super()._fault(versioned=versioned)
+
+    def _accessed(self) -> None:
+        self.wait -= 1
+        if self.wait < 0 and self.do is not None:
+            do, self.do = self.do, None
+            do()
+
+
+def by_import(world: World, usage: list[Usage]) -> Callable[[], object]:
+    """Give what counts the events now; so do the ways below."""
+    return lambda: world.load("second", usage, NOW)
+
+
+def by_closing_an_import(world: World, usage: list[Usage]) -> Callable[[], object]:
+    """Stop an import when its events are in the log and not counted."""
+    table = table_of(world)
+    table.faults = Faults(after=table.writes + 1)
+    with pytest.raises(Killed):
+        world.load("second", usage, NOW)
+    table.faults = Faults()
+    return lambda: close_import(table, ORGANIZATION.id, Source("second", digest("second")), NOW)
+
+
+def by_stream(world: World, usage: list[Usage]) -> Callable[[], object]:
+    """Log the events."""
+    stream = Stream(world.table, Clock(NOW))
+    stream.post(usage)
+    return stream.deliver
+
+
+def by_replay(world: World, usage: list[Usage]) -> Callable[[], object]:
+    """Deliver the events before the subscription has a line item."""
+    (subscription,) = world.scenario.subscriptions
+    known = world.scenario
+    load(world, replace(subscription, line_items=()))
+    stream = Stream(world.table, Clock(NOW))
+    stream.post(usage)
+    stream.deliver()
+    write(world, known)
+    world.scenario = known
+    return lambda: replay(world.table, ORGANIZATION.id, Clock(NOW))
+
+
+def by_clock(world: World, usage: list[Usage]) -> Callable[[], object]:
+    """Count the events when their first day is not over."""
+    world.load("second", usage, START + DAY // 2)
+    return lambda: world.roll(NOW)
+
+
+@pytest.mark.parametrize(
+    "way", [by_import, by_closing_an_import, by_stream, by_replay, by_clock], ids=lambda way: way.__name__
+)
+@pytest.mark.parametrize("aggregation", [Aggregation.SUM, Aggregation.WEIGHTED_SUM], ids=str)
+@pytest.mark.parametrize(
+    ("counted", "contended"),
+    [(True, False), (False, False), (False, True)],
+    ids=["counted before", "new", "new, and contended"],
+)
+def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
+    way: Callable[[World, list[Usage]], Callable[[], object]],
+    aggregation: Aggregation,
+    *,
+    counted: bool,
+    contended: bool,
+) -> None:
+    """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before."""
+    moment, changed = -1, True
+    while changed:
+        moment += 1
+        it = meter("it", aggregation, recurring=aggregation is Aggregation.SUM)
+        period = BillingPeriod.WEEKLY if it.recurring else BillingPeriod.MONTHLY
+        world = world_of(period, [(it, FLAT)], END)
+        (renewed,) = world.scenario.subscriptions
+        world = World(world.scenario, Interrupted())
+        load(world, replace(renewed, end=CHANGE))
+        before = [call("a", HOUR, value=4)] if counted else []
+        # A level is back at 0, so that the clock alone does not come to it any more.
+        back = -41 - 4 * counted if aggregation is Aggregation.WEIGHTED_SUM else -5
+        usage = [call("b", 2 * HOUR, value=41), call("c", 3 * HOUR, value=back)]
+        world.load("first", before, START + DAY // 2)
+        run, table = way(world, usage), table_of(world)
+        assert isinstance(table, Interrupted)
+        table.interrupt(moment, partial(load, world, renewed))
+        conflicts = [contended]
+        table.faults = Faults(conflict=lambda _, left=conflicts: bool(left) and left.pop())  # type: ignore[misc]
+        with suppress(BusyError, StoreUnavailableError):
+            run()
+        changed = table.do is None
+        table.do = None
+        load(world, renewed)
+        run()
+        roll_daily(world, END)
+        check(world, [*before, *usage], (0, 31 * DAY))
+    assert moment > 3
+
+
+@pytest.mark.parametrize(
+    "way", [by_import, by_closing_an_import, by_stream, by_replay], ids=lambda way: way.__name__
+)
+def test_an_event_whose_line_item_goes_while_it_is_counted_is_counted_when_it_is_back(
+    way: Callable[[World, list[Usage]], Callable[[], object]],
+) -> None:
+    """Of a subscription of which nothing is counted yet, a catalogue may take any line item."""
+    moment, changed = -1, True
+    while changed:
+        moment += 1
+        it = meter("seats", Aggregation.SUM, recurring=True)
+        world = world_of(BillingPeriod.WEEKLY, [(it, FLAT)], NOW)
+        known = world.scenario
+        (subscription,) = known.subscriptions
+        world = World(known, Interrupted())
+        usage = [call("a", 2 * HOUR, value=41), call("b", 3 * HOUR, value=-5)]
+        run, table = way(world, usage), table_of(world)
+        assert isinstance(table, Interrupted)
+
+        def take(world: World = world, subscription: Subscription = subscription) -> None:
+            if not has_usage(world.table, ORGANIZATION.id, "1", subscription.id):
+                load(world, replace(subscription, line_items=()))
+
+        table.interrupt(moment, take)
+        try:
+            run()
+        except (BusyError, StoreUnavailableError):
+            run()
+        changed = table.do is None
+        table.do = None
+        load(world, subscription)
+        replay(world.table, ORGANIZATION.id, Clock(NOW))
+        check(world, usage)
+    assert moment > 3
+
+
+LEVEL = meter("level", Aggregation.WEIGHTED_SUM)
+FOLLOWED = (
+    LineItem("item level", FLAT, START, START + DAY, LEVEL),
+    LineItem("another", FLAT, START + DAY, None, LEVEL),
+)
+
+
+@pytest.mark.parametrize(
+    ("item", "terms"),
+    [
+        pytest.param({"start": START + 3 * DAY}, {}, id="begins later"),
+        pytest.param({"id": "another"}, {}, id="is another"),
+        pytest.param({}, {"line_items": FOLLOWED}, id="ends, and another follows"),
+        pytest.param({"meter": replace(LEVEL, field="other")}, {}, id="counts another property"),
+        pytest.param({}, {"billing_period": BillingPeriod.WEEKLY}, id="is billed at other times"),
+        pytest.param({}, {"timezone": "Asia/Kolkata"}, id="has other days"),
+        pytest.param({"meter": replace(LEVEL, name="Level")}, {}, id="is called otherwise"),
+    ],
+)
+def test_events_are_matched_again_when_their_line_item_has_changed(
+    item: dict[str, Any], terms: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A catalogue is stored when they were matched and before they are counted."""
+    world = world_of(BillingPeriod.MONTHLY, [(LEVEL, FLAT)], NOW)
+    (subscription,) = world.scenario.subscriptions
+    (line_item,) = subscription.line_items
+    changed = replace(subscription, **({"line_items": (replace(line_item, **item),)} | terms))
+    usage = [call("a", 2 * DAY, value=41, other=7), call("b", 3 * DAY - HOUR, value=-5, other=3)]
+    table = table_of(world)
+    plainly, changes = table.batch_get, [changed]
+
+    def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        known = list(wanted)
+        if changes and any("#usage#" in key.pk for key in known):
+            load(world, changes.pop())
+        return plainly(known, consistent=consistent)
+
+    monkeypatch.setattr(table, "batch_get", batch_get)
+    with pytest.raises(CatalogueChangedError):
+        world.load("all", usage, NOW)
+    assert not changes
+    world.load("all", usage, NOW)
+    check(world, usage)
+
+
+def test_a_replay_numbers_an_event_anew_whose_line_item_was_gone_meanwhile() -> None:
+    """It was stopped when it had numbered two. The later one counts first, and the tally is past both numbers."""
+    it = meter("sum", Aggregation.SUM)
+    usage = [call("a", DAY, value=1), call("b", 5 * DAY, value=10)]
+    stop = 0
+    while True:
+        world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], NOW)
+        (subscription,) = world.scenario.subscriptions
+        (item,) = subscription.line_items
+        by_replay(world, usage)
+        table, clock = table_of(world), Clock(NOW)
+        table.faults = Faults(after=table.writes + stop)
+        with suppress(Killed):
+            replay(table, ORGANIZATION.id, clock)
+        table.faults = Faults()
+        if has_usage(table, ORGANIZATION.id, "1", subscription.id):
+            break
+        stop += 1
+        clock.now += WAIT
+        load(world, replace(subscription, line_items=(replace(item, start=START + 3 * DAY),)))
+        profile = keys.organization(ORGANIZATION.id, "profile")
+        table.update(profile, "SET loading_at = :now", {":now": {"N": str(clock.now)}})
+        waiting = keys.unmatched(ORGANIZATION.id, *usage[0].subject, "a")
+        before = table.items()[waiting]
+        with pytest.raises(BusyError, match="the catalogue"):
+            replay(table, ORGANIZATION.id, clock)
+        assert table.items()[waiting] == before
+        write(world, world.scenario)
+        replay(table, ORGANIZATION.id, clock)
+        load(world, subscription)
+        replay(table, ORGANIZATION.id, clock)
+        check(world, usage)
+    assert stop >= 2

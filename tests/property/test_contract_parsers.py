@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.flexprice import UsageRequest
-from meterstone.contracts.message import LONGEST_ID, Refused, Reply, Request
+from meterstone.contracts.message import LONGEST_ID, Reply, Request, RequestRefusedError
 from meterstone.pricing.currency import is_currency
 from meterstone.usage.analytics import UsageQuery, last_to_day
 from meterstone.usage.calendar import FIRST_DAY, LAST_DAY, Granularity
@@ -53,7 +53,7 @@ def post(body: str, *, is_base64: bool = False) -> Request:
 def read_or_reply[Read](parse: Callable[[], Read]) -> Read | Reply:
     try:
         return parse()
-    except Refused as refused:
+    except RequestRefusedError as refused:
         return refused.reply
 
 

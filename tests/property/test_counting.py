@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, check_periods, check_window, describe, examples
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, expected, filters, oracles, scenarios, windows
+from support.counting import check_analytics, check_periods, check_window, describe, examples
+from support.scenario import Scenario, Usage, World, expected, filters, oracles, scenarios, windows
 
 
 @examples(60)

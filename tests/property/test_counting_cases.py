@@ -1,21 +1,24 @@
 """Counting where it is easily wrong: one case each, small enough to be worked out by hand."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from counting import check_analytics, check_window
-from memory_table import Faults, Killed
-from meterstone.store import keys
-from meterstone.store.ledgers import Opened
+from meterstone.store.counting.writing import TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, key_instant
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.window import Window
-from scenario import ORGANIZATION, World, oracles
-from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.counting import check_analytics, check_window
+from support.memory_table import Faults, Killed
+from support.scenario import ORGANIZATION, World, oracles
+from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
 FIRST = zone("America/Chicago").day_of(START)
 
@@ -41,9 +44,7 @@ def test_a_bucket_that_two_periods_share_is_one_in_a_window_and_two_in_the_analy
     usage = [call("before", DAY - MINUTE, value=70), call("after", DAY + MINUTE, value=60)]
     world.load("all", usage, end)
     # 130 in one bucket cost 0.777 each, 70 and 60 in two cost 2 each.
-    (cost,) = world.store.window_usage(
-        world.account, world.scenario.subscriptions[0], Window(START, end), end
-    ).values()
+    (cost,) = world.usage(world.scenario.subscriptions[0], Window(START, end), end).values()
     assert (cost.quantity, cost.amount) == (Decimal(130), Decimal("101.010"))
     assert world.days() == {(FIRST + 1, "usd", "sum"): (Decimal(130), 26_000)}
     check(world, usage, (HOUR, DAY + 30 * MINUTE), (DAY - 2 * MINUTE, 2 * DAY), (DAY - 30, DAY + 2 * MINUTE))
@@ -59,7 +60,7 @@ def test_a_recurring_value_is_not_restated_in_periods_to_come(ahead: int) -> Non
 
     def quantity(start: int, end: int) -> Decimal:
         (subscription,) = world.scenario.subscriptions
-        (cost,) = world.store.window_usage(world.account, subscription, Window(start, end), now).values()
+        (cost,) = world.usage(subscription, Window(start, end), now).values()
         return cost.quantity
 
     assert quantity(START, START + DAY) == 4
@@ -95,21 +96,21 @@ def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_w
     assert stops > 7
 
 
-def test_two_writers_of_one_ledger_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_writers_of_one_tally_do_not_lose_each_others_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one writes after the first has read, and before it writes."""
     end = START + DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
     usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
     world.load("zero", usage[:1], end)
     others = [usage[2]]
-    change = Opened.change
+    change = TallyUpdate.change
 
-    def interrupted(opened: Opened, now: int, writer: int, forget: frozenset[str]) -> object:
+    def interrupted(opened: TallyUpdate, now: int, writer: int, forget: frozenset[str]) -> object:
         while others:
             world.load("other", [others.pop()], end)
         return change(opened, now, writer, forget)
 
-    monkeypatch.setattr(Opened, "change", interrupted)
+    monkeypatch.setattr(TallyUpdate, "change", interrupted)
     world.load("first", usage[1:2], end)
     check(world, usage, (1, 2))
     assert world.days() == {(FIRST, "usd", "sum"): (Decimal(111), 2775)}
@@ -128,9 +129,9 @@ def test_a_line_item_to_come_has_no_recurring_value_yet() -> None:
     world.load("all", usage, now)
     (subscription,) = world.scenario.subscriptions
     window = Window(START, START + 7 * DAY)
-    early = world.store.window_usage(world.account, subscription, window, now)
+    early = world.usage(subscription, window, now)
     assert {name: cost.quantity for name, cost in early.items()} == {first.id: 4, "second": 0}
-    later = world.store.window_usage(world.account, subscription, window, cut)
+    later = world.usage(subscription, window, cut)
     assert {name: cost.quantity for name, cost in later.items()} == {first.id: 4, "second": 4}
 
 
@@ -213,3 +214,41 @@ def test_a_billing_period_may_last_until_the_end_of_time(cycle: BillingCycle) ->
     usage = [call("a", DAY, value=4)]
     world.load("all", usage, end)
     check(world, usage, (HOUR, DAY + 1))
+
+
+def test_another_writes_when_a_head_was_read_and_its_hours_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read after the head may be newer than it: the version says so only if it is the head's."""
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    end = START + 3 * DAY
+    world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
+    usage = [call("a", HOUR, value=1), call("b", 2 * HOUR, value=10), call("c", 3 * HOUR, value=100)]
+    world.load("zero", usage[:1], end)
+    others = [usage[2]]
+    plainly = table_of(world).batch_get
+
+    def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        found = plainly(known := list(wanted), consistent=consistent)
+        while others and any(key.sk.startswith("H#") for key in known):
+            world.load("other", [others.pop()], end)
+        return found
+
+    monkeypatch.setattr(table_of(world), "batch_get", batch_get)
+    world.load("first", usage[1:2], end)
+    assert not others
+    check(world, usage)
+
+
+def test_a_value_leaves_the_only_day_of_its_chunk() -> None:
+    """Seen earlier by late events, it is gone from there, and so is the chunk's item."""
+    it = meter("users", Aggregation.COUNT_UNIQUE)
+    world = world_of(BillingPeriod.ANNUAL, [(it, FLAT)], START + 200 * DAY)
+    usage = [
+        call("a", 100 * DAY, text="a"),
+        call("a before", 5 * DAY, text="a"),
+        call("b", 150 * DAY, text="b"),
+        call("b before", 6 * DAY, text="b"),
+        call("c", 100 * DAY, text="c"),
+    ]
+    for number, each in enumerate(usage):
+        world.load(each.event.id, [each], world.scenario.end)
+        check(world, usage[: number + 1])

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, describe, examples
-from memory_table import Faults, Killed, MemoryTable
-from meterstone.store.imports import ImportReport
-from meterstone.store.table import StoreUnavailable
-from scenario import Batch, Scenario, World, scenarios
-from stored import memory, rich, stored
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.operations.imports import ImportReport
+from meterstone.usage.instant import DAY, HOUR
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingPeriod
+from support.counting import check_analytics, describe, examples
+from support.memory_table import Faults, Killed, MemoryTable
+from support.scenario import Batch, Scenario, World, scenarios
+from support.small_world import FLAT, START, call, check, meter, world_of
+from support.stored import memory, rich, stored
 
 
 def importing(world: World, batches: tuple[Batch, ...], faults: Faults) -> None:
@@ -24,7 +28,7 @@ def importing(world: World, batches: tuple[Batch, ...], faults: Faults) -> None:
         try:
             world.run(batches)
             world.roll(world.scenario.end)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             world.table.faults = replace(faults, before=None, after=None)
         else:
             world.table.faults = Faults()
@@ -197,3 +201,62 @@ def test_a_line_that_was_refused_before_the_stop_counts_after_it(*, late: bool) 
     report, refused = world.load_refusing("file", usage, scenario.end)
     assert (refused, report.resumed_after) == ([], 0)
     check_analytics(world, usage, scenario.end)
+
+
+def test_a_tally_that_others_change_every_time_is_counted_later() -> None:
+    """Whoever meets a conflict at each attempt says so, and may not take its events for counted."""
+    world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], START + DAY)
+    usage = [call("a", 0, value=1)]
+    memory(world).faults = Faults(conflict=lambda _: True)
+    with pytest.raises(StoreUnavailableError, match="contended"):
+        world.load("all", usage, START + DAY)
+    memory(world).faults = Faults()
+    assert world.days() == {}
+    world.load("all", usage, START + DAY)
+    check(world, usage)
+
+
+def test_the_clock_goes_on_from_where_it_was_stopped() -> None:
+    """200 daily periods are restated in several transactions; the next tick comes at the same time."""
+    end = START + 200 * DAY
+    it = meter("seats", Aggregation.SUM, recurring=True)
+    usage = [call("a", HOUR, value=4)]
+    stop, killed = -1, True
+    while killed:
+        stop, killed = stop + 1, False
+        world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
+        world.load("all", usage, START + 2 * HOUR)
+        table = memory(world)
+        table.faults = Faults(after=table.writes + stop)
+        try:
+            world.roll(end)
+        except Killed:
+            killed = True
+        table.faults = Faults()
+        world.roll(end)
+        check_analytics(world, tuple(usage), end)
+    assert stop > 2
+
+
+def test_a_late_event_does_not_hide_what_is_still_to_be_published() -> None:
+    """An import is stopped half published, 130 periods on. A value that was seen before changes none of them."""
+    end = START + 300 * DAY
+    it = meter("users", Aggregation.COUNT_UNIQUE, recurring=True)
+    first, half, late = call("a", 0, text="x"), call("b", 130 * DAY, text="y"), call("c", 5 * DAY, text="x")
+    stop, killed = -1, True
+    while killed:
+        stop, killed = stop + 1, False
+        world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
+        world.load("first", [first], end)
+        table = memory(world)
+        table.faults = Faults(after=table.writes + stop)
+        try:
+            world.load("half", [half], end)
+        except Killed:
+            killed = True
+        table.faults = Faults()
+        world.load("late", [late], end)
+        world.load("half", [half], end)
+        world.roll(end)
+        check_analytics(world, (first, half, late), end)
+    assert stop > 4

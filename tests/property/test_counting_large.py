@@ -1,18 +1,24 @@
 """Counting where there is much of something: long periods, long chains, many values, buckets and line items."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from memory_table import Faults, Killed
 from meterstone.pricing.price import TierMode
+from meterstone.store.dynamodb.table import WriteRefusedError
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
-from scenario import World
-from small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.memory_table import Faults, Killed, MemoryTable
+from support.scenario import World
+from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+
+#: A character of four bytes.
+WIDE = "\U0001f600"
 
 
 def test_a_late_event_republishes_years_in_steps() -> None:
@@ -156,6 +162,10 @@ def test_a_log_of_wide_characters_fits_its_transactions() -> None:
     world = world_of(BillingPeriod.MONTHLY, [(meter("count", Aggregation.COUNT), FLAT)], end)
     usage = [call(f"e{number}", number, note="名" * 20_000) for number in range(100)]
     world.load("wide", usage, end)
+    # With ids of 1,000 bytes, each of them twice in an item, what fits is less.
+    long = [call(f"{WIDE * 250}{number:05}", number, note="名" * 13_755) for number in range(100)]
+    world.load("wide ids", long, end)
+    usage += long
     too_large = call("large", 0, note="名" * 22_000)
     report, refused = world.load_refusing("larger", [too_large], end)
     assert (report.counted, refused) == (0, [(1, "is larger than 65536 bytes")])
@@ -189,3 +199,147 @@ def test_texts_of_control_characters_fit_a_detail() -> None:
     usage = [call(f"e{number}", number, text="\x01" * 64) for number in range(1500)]
     world.load("all", usage, end)
     check(world, usage, (5, 500))
+
+
+@pytest.fixture
+def _nothing_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where the table refuses an item: a fold that is refused goes on with halves, and hides it."""
+    transact = MemoryTable.transact
+
+    def checked(table: MemoryTable, actions: Sequence[Any]) -> None:
+        try:
+            transact(table, actions)
+        except WriteRefusedError as refused:
+            raise AssertionError(f"the table refuses {refused}") from refused
+
+    monkeypatch.setattr(MemoryTable, "transact", checked)
+
+
+LONG = Decimal("9" * 15 + "." + "9" * 14)
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+@pytest.mark.parametrize(
+    ("aggregation", "ident", "text"),
+    [
+        pytest.param(Aggregation.LATEST, WIDE * 254, "", id="ids of characters of four bytes"),
+        pytest.param(Aggregation.LATEST, '"' * 254, "", id="ids that JSON writes with twice as many"),
+        pytest.param(Aggregation.COUNT_UNIQUE, "", "\x01" * 64, id="texts with six times as many"),
+        pytest.param(Aggregation.SUM, "", "", id="long values"),
+    ],
+)
+def test_the_largest_events_fit_the_items_of_an_hour(aggregation: Aggregation, ident: str, text: str) -> None:
+    """Several items and transactions of them, of the longest ids, texts and values that an event may have."""
+    end = START + DAY
+    world = world_of(BillingPeriod.MONTHLY, [(meter("it", aggregation), FLAT)], end)
+    usage = [
+        call(ident + chr(0x10000 + number), 9 * MINUTE + number, value=LONG, text=text)
+        for number in range(4600)
+    ]
+    world.load("all", usage, end)
+    check(world, usage, (9 * MINUTE + 5, 9 * MINUTE + 500))
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+def test_tallies_are_written_together_as_long_as_their_bytes_fit() -> None:
+    """Three meters keep the same 1,450 ids of 255 characters of four bytes: 1.5 MB each, where 4 MB fit."""
+    end = START + DAY
+    items = [(meter(f"m{number}", Aggregation.LATEST), FLAT) for number in range(3)]
+    world = world_of(BillingPeriod.MONTHLY, items, end)
+    usage = [call(f"{WIDE * 250}{number:05}", number, value=1) for number in range(1450)]
+    world.load("all", usage, end)
+    check(world, usage, (5, 500))
+
+
+@pytest.mark.parametrize("bucketed", range(7))
+def test_tallies_fill_a_transaction_to_its_last_action(bucketed: int) -> None:
+    """A SUM brings 6 actions and one with buckets 7: with some of both, every sum from 96 to 102 is met."""
+    end = START + DAY
+    items = [
+        (meter(f"b{number}", Aggregation.MAX, bucket_size=BucketSize.HOUR), FLAT)
+        for number in range(bucketed)
+    ]
+    items += [(meter(f"s{number:02}", Aggregation.SUM), FLAT) for number in range(17)]
+    world = world_of(BillingPeriod.MONTHLY, items, end)
+    usage = [call("e", HOUR, value=1)]
+    world.load("all", usage, end)
+    assert 95 <= table_of(world).most_actions <= 100
+    check(world, usage)
+
+
+@pytest.mark.parametrize("count", [13, 14, 20, 33])
+def test_values_that_were_seen_before_but_later_fit_a_transaction(count: int) -> None:
+    """Each needs a detail, its day, when it was first seen, its hours, and the day that it moves away from."""
+    end = START + 90 * DAY
+    world = world_of(
+        BillingPeriod.DAILY, [(meter("users", Aggregation.COUNT_UNIQUE, recurring=True), FLAT)], end
+    )
+    later = [call(f"later {number}", (45 + number) * DAY, text=f"user {number}") for number in range(count)]
+    world.load("later", later, end)
+    early = [call(f"early {number}", (1 + number) * DAY, text=f"user {number}") for number in range(count)]
+    world.load("early", early, end)
+    check(world, [*later, *early], (DAY, 3 * DAY + HOUR))
+
+
+HOURLY = range(8 * 24)
+
+
+@pytest.mark.usefixtures("_nothing_refused")
+@pytest.mark.parametrize(
+    ("aggregation", "recurring", "ident", "times"),
+    [
+        pytest.param(
+            Aggregation.LATEST,
+            False,
+            WIDE * 250,
+            [day * DAY for day in range(80)],
+            id="80 days of a long id each",
+        ),
+        pytest.param(
+            Aggregation.SUM,
+            True,
+            "",
+            [day * DAY + at for day in range(60) for at in range(30)],
+            id="60 busy days",
+        ),
+        pytest.param(
+            Aggregation.SUM,
+            False,
+            "",
+            [hour * HOUR + at for hour in HOURLY for at in range(9)],
+            id="192 hours",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            False,
+            "",
+            [hour * HOUR + at for hour in HOURLY for at in range(9)],
+            id="192 hours of a value",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            False,
+            "",
+            [day * DAY for day in range(80)],
+            id="80 days of a value in a year",
+        ),
+        pytest.param(
+            Aggregation.COUNT_UNIQUE,
+            True,
+            "",
+            [day * DAY + hour * HOUR for day in range(60) for hour in (0, 6, 12, 18)],
+            id="60 days of a value",
+        ),
+    ],
+)
+def test_days_that_have_details_fit_a_transaction(
+    aggregation: Aggregation, ident: str, times: list[int], *, recurring: bool
+) -> None:
+    """A day or an hour of which the events do not fit beside the day's hours has an item more."""
+    end = START + 90 * DAY
+    period = BillingPeriod.DAILY if recurring else BillingPeriod.ANNUAL
+    world = world_of(period, [(meter("it", aggregation, recurring=recurring), FLAT)], end)
+    usage = [call(f"{ident}{number:04}", at, value=LONG, text="a") for number, at in enumerate(times)]
+    world.load("all", usage, end)
+    assert table_of(world).most_actions <= 100
+    check(world, usage, (DAY + 5, 3 * DAY + HOUR))

@@ -7,19 +7,24 @@ from types import ModuleType
 
 import pytest
 
-from memory_table import MemoryTable
-from meterstone.store import api_keys, counters, event_log, history, keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.keys import Key
-from meterstone.store.replay import replay
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Item
-from meterstone.store.withdraw import withdraw
-from meterstone.usage.arrival import Target
+from meterstone.store.catalogue import api_keys
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb import packing as counters
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item
+from meterstone.store.events import log as event_log
+from meterstone.store.events import unmatched as history
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.store.operations.withdraw import withdraw
+from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
-from recovering import streaming
-from scenario import ORGANIZATION, Usage
-from stored import START, rich
+from support.memory_table import MemoryTable
+from support.recovering import streaming
+from support.scenario import ORGANIZATION, Usage
+from support.stored import START, rich
 
 _KEY = {"pk", "sk"}
 _DAYS = {f"{letter}{day:02}" for letter in "ua" for day in range(1, 32)}
@@ -93,7 +98,7 @@ def seen() -> dict[str, set[str]]:
     api_keys.revoke_key(table, key_id, clock.now)
     write_catalogue(table, ORGANIZATION, scenario.meters, scenario.subscriptions, [("plan", "p", {})])
     world.load("file", scenario.usage[:6], scenario.end)
-    stranger = Usage(Target.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
+    stranger = Usage(Subject.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
     stream.post([*scenario.usage[6:], stranger])
     stream.deliver()
     unreadable = {"eventName": "INSERT", "dynamodb": {"NewImage": {"e": {}, "acc": {}}}}
@@ -102,7 +107,11 @@ def seen() -> dict[str, set[str]]:
     other = replace(subscription, id="other", external_id="other")
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
     replay(table, ORGANIZATION.id, clock)
-    withdraw(table, ORGANIZATION.id, Target.subscription("ext"), ["e1", "e7"], clock.around)
+    withdraw(table, ORGANIZATION.id, Subject.subscription("ext"), ["e1", "e7"], clock.around)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(keys.VIEWS, "PCY", ("plan", "country", "customer_type"))
+        rebuild(table, ORGANIZATION.id, clock.around)
+    keys.rollups.cache_clear()
     return dict(table.seen)
 
 

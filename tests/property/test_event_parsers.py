@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memory_table import MemoryTable
 from meterstone.contracts import flexprice_events, lago_events
-from meterstone.contracts.message import Refused, Reply, Request
-from meterstone.store.event_log import EventLog
+from meterstone.contracts.message import Reply, Request, RequestRefusedError
+from meterstone.store.events.log import EventLog
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Arrival, Outcome, Receipt
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import ZERO_TIME, parse_instant
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2024-03-01T12:00:00Z")
 
@@ -116,7 +116,7 @@ def check_flexprice(reply: Reply) -> None:
 def test_lago_event(body: object) -> None:
     try:
         arrival = lago_events.parse_event(post(body), NOW)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         check_lago(refused.reply, batch=False)
         return
     check_stored({0: arrival})
@@ -129,7 +129,7 @@ def test_lago_event(body: object) -> None:
 def test_lago_batch(body: object) -> None:
     try:
         arrivals = lago_events.parse_batch(post(body), NOW)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         check_lago(refused.reply, batch=True)
         return
     check_stored(arrivals)
@@ -145,7 +145,7 @@ def test_lago_batch(body: object) -> None:
 def test_flexprice_event(body: object) -> None:
     try:
         arrival = flexprice_events.parse_event(post(body), NOW)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         check_flexprice(refused.reply)
         return
     check_stored({0: arrival})
@@ -155,7 +155,7 @@ def test_flexprice_event(body: object) -> None:
 def test_flexprice_bulk(body: Any) -> None:
     try:
         bulk = flexprice_events.parse_bulk(post(body), NOW)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         check_flexprice(refused.reply)
         return
     assert bulk.arrivals.keys() | bulk.rejected.keys() == set(range(len(body["events"])))
@@ -177,10 +177,10 @@ def test_any_text(text: str) -> None:
     for parse in (lago_events.parse_event, lago_events.parse_batch):
         try:
             parse(raw(text), NOW)
-        except Refused as refused:
+        except RequestRefusedError as refused:
             check_lago(refused.reply, batch=parse is lago_events.parse_batch)
     for parse_flexprice in (flexprice_events.parse_event, flexprice_events.parse_bulk):
         try:
             parse_flexprice(raw(text), NOW)
-        except Refused as refused:
+        except RequestRefusedError as refused:
             check_flexprice(refused.reply)

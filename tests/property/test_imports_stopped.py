@@ -10,19 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, describe, examples
-from memory_table import Faults, Killed
-from meterstone.store import imports, keys
-from meterstone.store.import_records import ImportRecord, Records
-from meterstone.store.imports import Closed, ImportReport, Source, close_import
-from meterstone.store.lease import Busy, leased
-from meterstone.store.rebuild import abandon, rebuild
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.replay import Replay, replay
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.lease import BusyError, leased
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations import imports
+from meterstone.store.operations.import_records import ImportRecord, Records
+from meterstone.store.operations.imports import (
+    Closed,
+    Importer,
+    ImportReport,
+    Source,
+    SourceLine,
+    close_import,
+)
+from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.store.operations.replay import Replay, replay
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.instant import DAY, HOUR
-from recovering import WAIT, Stream, copy_of, memory, refresh, stored, streaming, without, write
-from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
-from stored import START, rich
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingPeriod
+from support.counting import check_analytics, describe, examples
+from support.memory_table import Faults, Killed
+from support.recovering import WAIT, Clock, Stream, copy_of, refresh, streaming, without, write
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
+from support.small_world import FLAT, call, meter, world_of
+from support.small_world import START as SMALL_START
+from support.small_world import check as check_small
+from support.stored import START, memory, rich, stored
 
 type Steps = tuple[str, ...]
 
@@ -102,7 +116,7 @@ def waiting(world: World) -> set[str]:
 def logged(world: World, usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
     """Give those that are in the log, by a plain look at each."""
     there = memory(world).items()
-    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.target, each.event.id) in there)
+    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.subject, each.event.id) in there)
 
 
 def record(world: World, name: str = FILE) -> ImportRecord:
@@ -162,7 +176,7 @@ def take(step: str, world: World, stream: Stream, number: int) -> None:
                 stream.clock.now += WAIT
             table.faults = Faults()
         case "another":
-            # It drops from the ledgers that it writes what the shards of settled runs had come to.
+            # It drops from the tallies that it writes what the shards of settled runs had come to.
             load(world, stream, (late(number),), f"another {number}")
         case "rebuild":
             assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
@@ -237,7 +251,7 @@ def test_closed_at_any_write_what_was_logged_counts_once() -> None:
         while last < closings:
             world, stream = streaming(incomplete())
             killed(load, world, stream, number)
-            with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+            with pytest.raises(BusyError, match="the import of file is running, or was stopped"):
                 rebuild(world.table, ORGANIZATION.id, stream.clock.around)
             if last < 0:
                 closings = writes_of(close, copied(world), stream)
@@ -252,6 +266,9 @@ def test_closed_at_any_write_what_was_logged_counts_once() -> None:
             assert waiting(world) == {each.event.id for each in there} - MATCHED
             assert record(world) == closed.record
             assert (closed.record.open, closed.record.taken) == (False, len(there))
+            # What lies before the record's line was counted then, and is not looked at again.
+            found = closed.counts.counted + closed.counts.unmatched
+            assert found == len(there) - closed.record.line
             if last % 2:
                 assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
                 refresh(world)
@@ -287,7 +304,7 @@ def test_an_import_that_was_taken_for_dead_logs_and_puts_by_nothing_more(steps: 
             return False
 
         table.faults = Faults(unavailable=interrupt)
-        with pytest.raises(Busy, match="another run of the import of file has begun"):
+        with pytest.raises(BusyError, match="another run of the import of file has begun"):
             load(world, stream)
         assert not record(world).open
         catch_up(world)
@@ -313,7 +330,7 @@ def test_a_replay_that_began_before_an_import_leaves_it_what_it_may_ask_for(befo
             killed(load, world, stream, number)
             catch_up(world)
             # The catalogue is not the one that it began with: it says so where it would count something.
-            with suppress(Busy):
+            with suppress(BusyError):
                 replaying.take_up()
                 replaying.count_new()
         load(world, stream)
@@ -362,7 +379,7 @@ def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: 
                         rebuild(table, ORGANIZATION.id, stream.clock.around)
                     case _:
                         world.load_refusing("other", scenario.usage[::2], stream.clock.now)
-            except (Killed, Busy):
+            except (Killed, BusyError):
                 table.faults = Faults()
                 stream.clock.now += WAIT
         table.faults = Faults()
@@ -376,3 +393,108 @@ def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: 
     refresh(world).roll(stream.clock.now)
     check_analytics(world, scenario.usage, stream.clock.now)
     assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
+
+
+def stopped(usage: tuple[Usage, ...], length: int, transactions: int) -> tuple[World, Stream]:
+    """Import a file into a SUM that is billed by the year, killed when some transactions of events are logged."""
+    year = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + length)
+    world, stream = year, Stream(year.table, Clock(year.scenario.end))
+    table = memory(world)
+    # The import's record is the first write.
+    table.faults = Faults(before=table.writes + 1 + transactions)
+    with pytest.raises(Killed):
+        world.load(FILE, usage, stream.clock.now)
+    table.faults = Faults()
+    return world, stream
+
+
+def test_a_closed_import_counts_its_events_in_the_order_of_their_lines() -> None:
+    """Three slices of one tally, read from the log by their ids, in which the lines stand in no order."""
+    usage = tuple(call(f"{number * 7919 % 1000:04}", number * DAY, value=1) for number in range(200))
+    world, stream = stopped(usage, 300 * DAY, 3)
+    there = logged(world, usage)
+    assert there == usage
+    closed = close(world, stream)
+    assert closed is not None
+    assert (closed.counts.counted, closed.record.taken) == (200, 200)
+    check_small(world, usage)
+
+
+def test_what_was_withdrawn_from_a_stopped_import_is_not_counted_when_it_is_closed() -> None:
+    usage = (call("a", 0, value=1), call("b", HOUR, value=10), call("c", 2 * HOUR, value=100))
+    world, stream = stopped(usage, DAY, 1)
+    around = stream.clock.around
+    report = withdraw(world.table, ORGANIZATION.id, usage[1].subject, ["b"], around, rebuild=False)
+    assert report.withdrawn == ["b"]
+    closed = close(world, stream)
+    assert closed is not None
+    assert (closed.counts.counted, closed.record.taken) == (2, 3)
+    check_small(world, (usage[0], usage[2]))
+
+
+@pytest.mark.parametrize("again", [1, 2], ids=["once more", "twice more"])
+def test_an_import_that_is_closed_again_after_another_one_counts_nothing_again(again: int) -> None:
+    """The other import drops from the tally the positions of the closed one: only its record tells by then."""
+    usage = (call("a", 0, value=1), call("b", HOUR, value=10))
+    world, stream = stopped(usage, DAY, 1)
+    close(world, stream)
+    other = (call("c", 2 * HOUR, value=100),)
+    world.load("other", other, stream.clock.now)
+    for _ in range(again):
+        closed = close(world, stream)
+        assert closed is not None
+        assert closed.counts.counted == 0
+        check_small(world, (*usage, *other))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_import_logs_nothing_beside_a_rebuild_that_begins_with_it(number: int) -> None:
+    """A rebuild begins before one of the import's first two writes, and is killed as soon as it waits."""
+    world, stream = streaming(complete())
+    table = memory(world)
+    at, begun = table.writes + number, []
+
+    def begin_a_rebuild(write: int) -> bool:
+        if write == at:
+            # Its lease, and the next generation; the third write would renew the lease.
+            table.faults = Faults(before=table.writes + 3)
+            with suppress(BusyError, Killed):
+                rebuild(table, ORGANIZATION.id, stream.clock.around)
+            table.faults = Faults()
+            begun.append(refresh(world).account.next is not None)
+        return False
+
+    table.faults = Faults(unavailable=begin_a_rebuild)
+    with suppress(BusyError):
+        load(world, stream)
+    table.faults = Faults()
+    # Whoever comes second sees the other: the import the next generation, or the rebuild the import's record.
+    assert begun == [number == 0]
+    assert logged(world, usage_of()) == (() if number == 0 else usage_of())
+    stream.clock.now += WAIT
+    abandon(table, ORGANIZATION.id, stream.clock.around)
+    load(world, stream)
+    check(world, stream, usage_of())
+
+
+def test_an_import_goes_on_with_the_catalogue_that_changes_between_its_batches() -> None:
+    """A batch has 4 events: those of the first that no line item is for wait, all others count."""
+    world, stream = streaming(incomplete())
+
+    def lines() -> Iterator[SourceLine]:
+        for line, each in enumerate(usage_of(), start=1):
+            if line == 5:
+                catch_up(world)
+            yield SourceLine(line, each.subject, each.event)
+
+    with batches_of(4):
+        importer = Importer(world.table, world.account)
+        report = importer.run(Source(FILE, digest(FILE)), lines(), stream.clock.now, lambda *_: None)
+    waits = {each.event.id for each in usage_of()[:4]} - MATCHED
+    assert waiting(world) == waits
+    assert (report.counted, report.unmatched) == (len(usage_of()) - len(waits), len(waits))
+    counted = tuple(each for each in usage_of() if each.event.id not in waits)
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, counted, stream.clock.now)
+    replay(world.table, ORGANIZATION.id, stream.clock)
+    check(world, stream, usage_of())

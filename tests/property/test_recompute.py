@@ -10,13 +10,11 @@ from random import Random
 import pytest
 from typer.testing import CliRunner, Result
 
-from counting import answers, check_analytics, check_window, right_answers
-from memory_table import Faults, Killed, MemoryTable
 from meterstone.pricing.money import round_money
-from meterstone.store.catalogue import Account, read_account, read_subscription
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.table import StoreUnavailable
-from meterstone.usage.arrival import Target
+from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import LineItem, Subscription
@@ -25,13 +23,16 @@ from meterstone_cli import __main__ as program
 from meterstone_cli import loading
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.dynamodb import DynamoDB
-from oracle import Oracle
-from recovering import SECOND, WAIT, Clock, Stream, generations
-from scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
+from support.counting import answers, check_analytics, check_window, right_answers
+from support.memory_table import Faults, Killed
+from support.oracle import Oracle
+from support.recovering import SECOND, WAIT, Clock, Stream, generations
+from support.scenario import ORGANIZATION, DayTotals, Scenario, Usage, World, oracles
+from support.stale_table import StaleTable
 
 START = parse_instant("2026-01-01T00:00:00Z")
 NOW = START + 34 * DAY + 5 * HOUR
-TARGET = Target.subscription("s")
+SUBJECT = Subject.subscription("s")
 
 METERS = """
 - {id: calls, code: calls, event_name: call, aggregation: SUM, field: n}
@@ -106,7 +107,7 @@ def usage(seed: int, fives: int) -> list[Usage]:
     for number, name in enumerate(names):
         properties = {"n": 2**number, "kind": random.choice(["long", "short"])}
         at = START + random.randrange(NOW - START)
-        found.append(Usage(TARGET, Event(f"e{number}", name, at, properties)))
+        found.append(Usage(SUBJECT, Event(f"e{number}", name, at, properties)))
     return found
 
 
@@ -116,7 +117,7 @@ class Forgetful:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fives: int = 5) -> None:
         self.before = folder(path / "before", METERS, SUBSCRIPTION)
         self.after = folder(path / "after", METERS + FORGOTTEN, SUBSCRIPTION + NEW.lstrip("\n"))
-        self.table = MemoryTable(page_items=7)
+        self.table = StaleTable(page_items=7)
         self.clock = Clock(NOW)
         self.stream = Stream(self.table, self.clock)
         self.usage = usage(seed, fives)
@@ -142,12 +143,12 @@ class Forgetful:
         return self.load(self.after, "--recompute")
 
     def account(self) -> Account:
-        account = read_account(self.table, ORGANIZATION.id)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
         assert account is not None
         return account
 
     def subscription(self) -> Subscription:
-        return read_subscription(self.table, ORGANIZATION.id, "s")
+        return read_subscription(self.table, ORGANIZATION.id, "s", consistent=True)
 
     def post(self, count: int = 1) -> None:
         """Have some more events come in."""
@@ -159,7 +160,7 @@ class Forgetful:
         while self.stream.delivered < len(self.stream.records):
             try:
                 self.stream.deliver(self.stream.delivered + 1)
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 return
             if len(self.subscription().line_items) > len(KNOWN) and self.account().loading_at is None:
                 self.since.add(self.stream.usage[self.stream.delivered - 1].event.id)
@@ -179,8 +180,7 @@ class Forgetful:
         subscription = self.subscription()
         whole = Window(START, now)
         quantities = {
-            name: cost.quantity
-            for name, cost in self.world.store.window_usage(account, subscription, whole, now).items()
+            name: cost.quantity for name, cost in self.world.usage(subscription, whole, now, account).items()
         }
         everything = self.stream.usage[: self.stream.delivered]
         known = {meter.code for meter in account.meters}
@@ -202,7 +202,7 @@ class Forgetful:
         for view, days in answers(self.world).items():
             assert days == {key: worth for key, worth in wanted[view].items() if key[2] in known}, view
         for window in WINDOWS:
-            rows = self.world.store.window_usage(account, subscription, window, now)
+            rows = self.world.usage(subscription, window, now, account)
             assert {
                 name: (cost.quantity, round_money(cost.amount, "usd")) for name, cost in rows.items()
             } == {
@@ -315,6 +315,7 @@ def test_no_answer_is_wrong_while_all_is_counted_again(
     it.check_all()
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begun() -> Forgetful:
         it = Forgetful(tmp_path, monkeypatch, 3, fives=2)
@@ -367,7 +368,7 @@ def test_an_open_import_is_in_the_way_before_anything_is_written(forgetful: Forg
 
 def test_a_first_catalogue_may_be_loaded_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Forgetful(tmp_path, monkeypatch, 1)
-    it.table = MemoryTable()
+    it.table = StaleTable()
     result = it.recompute()
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (
         0,

@@ -9,40 +9,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import answers, check_analytics, check_window, describe, examples, right_answers
-from memory_table import Faults, Killed
-from meterstone.store.event_log import EventLog, Outcome
-from meterstone.store.imports import Source, close_import
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import Surroundings, abandon, rebuild
-from meterstone.store.recovery import list_unmatched
-from meterstone.store.replay import KEPT, replay
-from meterstone.store.table import Refused, Table
-from meterstone.store.withdraw import WithdrawReport, withdraw
-from meterstone.usage.arrival import Arrival, Target
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.lease import BusyError, Lease
+from meterstone.store.dynamodb.table import Table, WriteRefusedError
+from meterstone.store.events.log import EventLog, Outcome
+from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.operations import replay as replaying
+from meterstone.store.operations.imports import Source, close_import
+from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
+from meterstone.store.operations.replay import KEPT, Replay, replay
+from meterstone.store.operations.withdraw import WithdrawReport, withdraw
+from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from recovering import (
+from support.counting import answers, check_analytics, check_window, describe, examples, right_answers
+from support.memory_table import Faults, Killed
+from support.recovering import (
     SECOND,
     WAIT,
     Clock,
     Stream,
     check,
     half_imported,
-    memory,
     refresh,
     small,
-    stored,
     streaming,
     without,
     write,
 )
-from scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
-from small_world import FLAT, call, meter, world_of
-from small_world import START as SMALL_START
-from stored import rich
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
+from support.small_world import FLAT, call, meter, world_of
+from support.small_world import START as SMALL_START
+from support.small_world import check as check_small
+from support.stored import memory, rich, stored
 
 
 def incomplete(scenario: Scenario, random: Random) -> Scenario:
@@ -56,8 +57,8 @@ def incomplete(scenario: Scenario, random: Random) -> Scenario:
     return without(replace(scenario, subscriptions=tuple(kept)), left_out)
 
 
-def waiting(world: World) -> set[tuple[Target, str]]:
-    return {(each.target, each.event.id) for each in list_unmatched(world.table, ORGANIZATION.id)}
+def waiting(world: World) -> set[tuple[Subject, str]]:
+    return {(each.subject, each.event.id) for each in list_unmatched(world.table, ORGANIZATION.id)}
 
 
 @examples(60)
@@ -110,6 +111,7 @@ def prepared(scenario: Scenario) -> tuple[World, Stream]:
     return world, stream
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_a_replay_runs_again() -> None:
     scenario = rich()
     world, stream = prepared(scenario)
@@ -162,13 +164,13 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
     stream.deliver(random.randint(0, len(stream.records)))
     chosen = [usage for usage in scenario.usage if random.random() < 0.4] or [scenario.usage[0]]
     later = random.random() < 0.3
-    for target in {usage.target for usage in chosen}:
-        ids = [usage.event.id for usage in chosen if usage.target == target]
+    for subject in {usage.subject for usage in chosen}:
+        ids = [usage.event.id for usage in chosen if usage.subject == subject]
         report = withdraw(
-            world.table, ORGANIZATION.id, target, [*ids, "unknown"], stream.clock.around, rebuild=not later
+            world.table, ORGANIZATION.id, subject, [*ids, "unknown"], stream.clock.around, rebuild=not later
         )
         assert (report.withdrawn, report.before, report.unknown) == (ids, [], ["unknown"])
-        again = withdraw(world.table, ORGANIZATION.id, target, ids, stream.clock.around, rebuild=False)
+        again = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
         assert (again.withdrawn, again.before, again.rebuilt) == ([], ids, None)
     if later:
         stream.deliver()
@@ -184,7 +186,7 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
     for oracle in oracles(scenario, left):
         check_window(world, oracle, Window(oracle.subscription.start, now), now)
     for usage in chosen:
-        arrival = Arrival.of(usage.target, usage.event, now, {}, dated=True)
+        arrival = Arrival.of(usage.subject, usage.event, now, {}, dated=True)
         assert EventLog(world.table, ORGANIZATION.id).append_each({0: arrival}) == {0: Outcome.CONFLICT}
 
 
@@ -194,9 +196,9 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     scenario = rich()
     world, stream = streaming(replace(scenario, subscriptions=()))
     stream.post(scenario.usage)
-    (target,) = {usage.target for usage in scenario.usage}
+    (subject,) = {usage.subject for usage in scenario.usage}
     ids = [usage.event.id for usage in scenario.usage[:3]]
-    withdraw(world.table, ORGANIZATION.id, target, ids, stream.clock.around, rebuild=swap)
+    withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=swap)
     write(world, scenario)
     world.scenario = scenario
     stream.deliver()
@@ -206,7 +208,7 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     check_analytics(world, scenario.usage[3:], stream.clock.now)
 
 
-FAX = Usage(Target.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
+FAX = Usage(Subject.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
 GONE = [small().usage[1].event.id, small().usage[3].event.id, "fax"]
 LATE = replace(small().usage[2], event=replace(small().usage[2].event, id="late"))
 
@@ -216,12 +218,12 @@ def to_withdraw_from() -> tuple[World, Stream]:
     world, stream = half_imported(small())
     stream.post([FAX])
     stream.deliver()
-    assert waiting(world) == {(FAX.target, "fax")}
+    assert waiting(world) == {(FAX.subject, "fax")}
     return world, stream
 
 
 def withdrawing(world: World, stream: Stream) -> WithdrawReport:
-    return withdraw(world.table, ORGANIZATION.id, FAX.target, GONE, stream.clock.around)
+    return withdraw(world.table, ORGANIZATION.id, FAX.subject, GONE, stream.clock.around)
 
 
 class Onlooker:
@@ -301,7 +303,7 @@ def test_killed_at_any_write_a_withdrawal_runs_again() -> None:
         onlooker.ask()
         stream.deliver(again=9)
         if number:
-            with pytest.raises(Busy, match="a withdraw is running, or was stopped: try again after"):
+            with pytest.raises(BusyError, match="a withdraw is running, or was stopped: try again after"):
                 withdrawing(world, stream)
         stream.clock.now += WAIT
         if number % 3 == 0:
@@ -319,7 +321,7 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
     world, stream = prepared(rich())
     before = memory(world).items()
     report = withdraw(
-        world.table, ORGANIZATION.id, Target.subscription("ext"), ["no", "no"], stream.clock.around
+        world.table, ORGANIZATION.id, Subject.subscription("ext"), ["no", "no"], stream.clock.around
     )
     assert (report.withdrawn, report.unknown, report.rebuilt) == ([], ["no"], None)
     assert memory(world).items() == before
@@ -331,7 +333,7 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
         pytest.param(lambda table, around: replay(table, "nobody", around.clock), id="replay"),
         pytest.param(lambda table, around: rebuild(table, "nobody", around), id="rebuild"),
         pytest.param(
-            lambda table, around: withdraw(table, "nobody", Target.customer("a"), ["e"], around),
+            lambda table, around: withdraw(table, "nobody", Subject.customer("a"), ["e"], around),
             id="withdraw",
         ),
     ],
@@ -339,36 +341,218 @@ def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
 def test_an_unknown_organization_is_said_to_be_unknown(command: Callable[[Table, Surroundings], Any]) -> None:
     world, stream = prepared(rich())
     before = memory(world).items()
-    with pytest.raises(Busy, match="the organization nobody has no catalogue"):
+    with pytest.raises(BusyError, match="the organization nobody has no catalogue"):
         command(world.table, stream.clock.around)
     assert memory(world).items() == before
 
 
-def test_a_ledger_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_away(
+def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock has made it too large. An import says so and is through, and what is at fault can be withdrawn."""
-    monkeypatch.setattr("memory_table.DIGITS", 18)
+    monkeypatch.setattr("support.memory_table.DIGITS", 18)
     level = meter("level", Aggregation.WEIGHTED_SUM)
     world = world_of(BillingPeriod.MONTHLY, [(level, FLAT)], SMALL_START + 5 * DAY)
     clock = Clock(world.scenario.end)
     usage = [call("bad", DAY, value=100_000), call("good", 4 * DAY, value=31)]
     world.load("first", usage[:1], SMALL_START + DAY)
     refused = "sub, meter level: a number of more than 18 digits"
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         world.load("second", usage[1:], clock.now)
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         world.load("second", usage[1:], clock.now)
     table, begun = memory(world), memory(world).writes
     table.faults = Faults(before=begun + 1)
     with pytest.raises(Killed):
         world.load("third", [], clock.now)
     table.faults = Faults()
-    with pytest.raises(Refused, match=refused):
+    with pytest.raises(WriteRefusedError, match=refused):
         close_import(table, ORGANIZATION.id, Source("third", digest("third")), clock.now)
-    report = withdraw(table, ORGANIZATION.id, usage[0].target, ["bad"], clock.around)
+    report = withdraw(table, ORGANIZATION.id, usage[0].subject, ["bad"], clock.around)
     assert report.rebuilt is not None
     assert report.rebuilt.swapped
     refresh(world)
     world.roll(clock.now)
     check_analytics(world, (usage[1],), clock.now)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["at once", "after a stop"])
+def test_a_replay_counts_events_in_the_order_of_their_numbers(*, stopped: bool) -> None:
+    """Of one tally it needs two transactions for 90 days. A replay that is stopped has given numbers alone."""
+    year = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + 300 * DAY)
+    usage = [call(f"{number * 7919 % 1000:04}", number * DAY, value=1) for number in range(90)]
+    scenario = replace(year.scenario, batches=(Batch(year.scenario.end, tuple(usage)),))
+    world, stream = prepared(scenario)
+    if stopped:
+        table = memory(world)
+        table.faults = Faults(before=table.writes + 2)
+        with pytest.raises(Killed):
+            replay(table, ORGANIZATION.id, stream.clock)
+        table.faults = Faults()
+        stream.clock.now += WAIT
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
+    check_small(world, usage)
+
+
+@pytest.mark.parametrize("hours", [0, 11, 12, 13, 23, 24])
+def test_a_replay_keeps_what_it_counted_as_long_as_the_stream_may_come_with_it(hours: int) -> None:
+    """Another replay runs some hours later; then the stream, which keeps records for a day, delivers all again."""
+    scenario = rich()
+    world, stream = prepared(scenario)
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(scenario.usage)
+    stream.clock.now += hours * HOUR
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == 0
+    stream.delivered = 0
+    stream.deliver()
+    refresh(world).roll(stream.clock.now)
+    check_analytics(world, scenario.usage, stream.clock.now)
+
+
+def test_a_replay_that_has_lost_its_lease_gives_no_number() -> None:
+    """It slept for longer than its lease, and another command has taken it."""
+    scenario = rich()
+    world, stream = prepared(scenario)
+    slow, other = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(2))
+    slow.take()
+    replaying = Replay(world.table, world.account, slow, stream.clock)
+    stream.clock.now += WAIT
+    other.take()
+    before = memory(world).items()
+    with pytest.raises(BusyError, match="another command took over"):
+        replaying.count_new()
+    assert memory(world).items() == before
+    other.release()
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(scenario.usage)
+    check_analytics(refresh(world), scenario.usage, stream.clock.now)
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_a_withdrawal_that_has_lost_its_lease_marks_nothing(number: int) -> None:
+    """It slept before one of its marks, while another command rebuilt the organization from beginning to end."""
+    world, stream = half_imported(small())
+    table = memory(world)
+    at = table.writes + number
+
+    def rebuild_meanwhile(write: int) -> bool:
+        if write == at:
+            table.faults = Faults()
+            stream.clock.now += WAIT
+            assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
+        return False
+
+    table.faults = Faults(unavailable=rebuild_meanwhile)
+    ids = [usage.event.id for usage in small().usage[:3]]
+    with pytest.raises(BusyError, match="another command took over"):
+        withdraw(table, ORGANIZATION.id, FAX.subject, ids, stream.clock.around)
+    marked = [each for each in ids if "w" in table.items()[keys.event(ORGANIZATION.id, *FAX.subject, each)]]
+    # The rebuild has left out what was marked before the lease was lost.
+    assert marked == ids[: number - 1]
+    left = tuple(usage for usage in small().usage if usage.event.id not in marked)
+    check(world, stream, replace(small(), batches=(Batch(small().end, left),)))
+
+
+@pytest.mark.parametrize("together", [40, 100, 2000])
+def test_a_replay_counts_hundreds_of_events(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    """They are read, numbered and counted so many together; a transaction gives a number to 99 at most."""
+    monkeypatch.setattr(replaying, "_COUNTED_TOGETHER", together)
+    month = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + 5 * DAY)
+    usage = [call(f"{number:04}", number * HOUR // 4, value=1) for number in range(230)]
+    scenario = replace(month.scenario, batches=(Batch(month.scenario.end, tuple(usage)),))
+    world, stream = prepared(scenario)
+    memory(world).most_actions = 0
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == len(usage)
+    assert memory(world).most_actions == min(together + 1, 100)
+    check_small(world, usage)
+
+
+def test_a_command_that_has_lost_its_lease_does_not_give_back_that_of_another() -> None:
+    world, stream = prepared(rich())
+    slow, other, third = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(3))
+    slow.take()
+    stream.clock.now += WAIT
+    other.take()
+    slow.release()
+    with pytest.raises(BusyError, match="a replay is running"):
+        third.take()
+    other.renew()
+    other.release()
+    third.take()
+
+
+def test_beside_an_import_that_was_stopped_nothing_is_withdrawn_that_is_to_be_rebuilt() -> None:
+    """The rebuild would be refused: the mark alone would leave the event counted."""
+    world, stream = half_imported(small())
+    table = memory(world)
+    table.faults = Faults(before=table.writes + 1)
+    with pytest.raises(Killed):
+        world.load("stopped", small().usage, stream.clock.now)
+    table.faults = Faults()
+    with pytest.raises(BusyError, match="the import of stopped is running, or was stopped"):
+        withdrawing(world, stream)
+    assert not [key for key, item in table.items().items() if "w" in item]
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24])
+def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int) -> None:
+    """The stream delivers the events some hours after they were accepted, just after they were withdrawn."""
+    scenario = small()
+    world, stream = streaming(scenario)
+    stream.post(scenario.usage)
+    stream.clock.now += hours * HOUR
+    ids = [usage.event.id for usage in scenario.usage[:2]]
+    subject = scenario.usage[0].subject
+    report = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+    assert report.withdrawn == ids
+    stream.deliver()
+    check(world, stream, replace(scenario, batches=(Batch(scenario.end, scenario.usage[2:]),)))
+
+
+def numbered_alone() -> tuple[World, Stream]:
+    """Kill a replay when it has given its numbers, and counted nothing."""
+    world, stream = prepared(small())
+    table = memory(world)
+    # Its lease, and the numbers.
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        replay(table, ORGANIZATION.id, stream.clock)
+    table.faults = Faults()
+    assert {each.number for each in list_unmatched(table, ORGANIZATION.id)} == set(range(1, 6))
+    stream.clock.now += WAIT
+    return world, stream
+
+
+def test_a_replay_that_has_lost_its_lease_counts_nothing_that_another_numbered() -> None:
+    world, stream = numbered_alone()
+    slow, other = (Lease(world.table, ORGANIZATION.id, "replay", stream.clock) for _ in range(2))
+    slow.take()
+    replaying = Replay(world.table, world.account, slow, stream.clock)
+    stream.clock.now += WAIT
+    other.take()
+    before = memory(world).items()
+    with pytest.raises(BusyError, match="another command took over"):
+        replaying.take_up()
+    assert memory(world).items() == before
+
+
+def test_what_was_withdrawn_when_it_had_its_number_is_not_counted() -> None:
+    """The withdrawal, too, is killed at each of its writes: the next replay leaves out what it has marked."""
+    number, killed = 0, True
+    while killed:
+        world, stream = numbered_alone()
+        table = memory(world)
+        usage = small().usage
+        subject, ids = usage[0].subject, [each.event.id for each in usage[:2]]
+        table.faults = Faults(before=table.writes + number)
+        try:
+            withdraw(table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+            killed = False
+        except Killed:
+            stream.clock.now += WAIT
+        table.faults = Faults()
+        log = [keys.event(ORGANIZATION.id, *each.subject, each.event.id) for each in usage]
+        left = [each for each, key in zip(usage, log, strict=True) if "w" not in table.items()[key]]
+        report = replay(table, ORGANIZATION.id, stream.clock)
+        assert report.counted == len(left)
+        check(world, stream, replace(small(), batches=(Batch(small().end, tuple(left)),)))
+        number += 1
+    assert number > 3

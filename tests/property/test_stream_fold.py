@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counting import check_analytics, check_window, describe, examples
-from memory_table import Faults, Killed, MemoryTable
-from meterstone.store.event_log import Outcome
-from meterstone.store.table import StoreUnavailable
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.events.log import Outcome
 from meterstone.usage.instant import HOUR
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles, scenarios, windows
-from stored import memory, rich, stored
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window, describe, examples
+from support.memory_table import Faults, Killed, MemoryTable
+from support.scenario import Scenario, Usage, World, oracles, scenarios, windows
+from support.stored import memory, rich, stored
+from support.stream import Folding, Stream
 
 
 def importing(folding: Folding, name: str, usage: list[Usage], now: int) -> None:
@@ -23,7 +23,7 @@ def importing(folding: Folding, name: str, usage: list[Usage], now: int) -> None
     for _ in range(100):
         try:
             folding.world.load(name, usage, now)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             folding.table.faults = replace(folding.table.faults, before=None, after=None)
         else:
             return
@@ -35,7 +35,7 @@ def rolling(folding: Folding, now: int) -> None:
     for _ in range(100):
         try:
             folding.world.roll(now)
-        except (Killed, StoreUnavailable):
+        except (Killed, StoreUnavailableError):
             folding.table.faults = replace(folding.table.faults, before=None, after=None)
         else:
             return
@@ -144,6 +144,7 @@ def through(folding: Folding, faults: Faults) -> Folding:
     return folding
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_the_batch_comes_again_to_the_same_items() -> None:
     scenario = rich()
     straight = posted(scenario)

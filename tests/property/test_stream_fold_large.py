@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
-from counting import check_analytics, check_window
-from long_run import END, METERS, START, coming, long_run, subscription
-from memory_table import Faults
-from meterstone.store.event_log import Outcome, Target
+import pytest
+
+from meterstone.store.events.log import Outcome, Subject
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles
-from small_world import FALLING, FLAT, call, check, meter, world_of
-from small_world import START as OPENED
-from stored import memory, stored
-from stream import Folding, Stream
+from support.counting import check_analytics, check_window
+from support.long_run import END, METERS, START, coming, long_run, subscription
+from support.memory_table import Faults
+from support.scenario import Scenario, Usage, World, oracles
+from support.small_world import FALLING, FLAT, call, check, meter, world_of
+from support.small_world import START as OPENED
+from support.stored import memory, stored
+from support.stream import Folding, Stream
 
 BATCH = 400
 
@@ -83,6 +85,7 @@ def test_many_events_are_counted_to_the_last_digit(seed: int, events: int) -> No
     assert stored(folding.table)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_run_again() -> None:
     """The same deliveries, stops and conflicts, to the last write."""
 
@@ -122,7 +125,7 @@ def test_many_values_are_told_apart(seed: int, events: int) -> None:
             assert folding.post(each, now) is Outcome.NEW
         folding.table.cost.reset()
         folding.drain(now, BATCH)
-        # Of the ledgers, and of what was known of these very values.
+        # Of the tallies, and of what was known of these very values.
         assert folding.table.cost.items < 2 * len(several) + 40
         at_once(folding, random, now)
         world.roll(now)
@@ -152,14 +155,14 @@ def expected_values(world: World, usage: Iterable[Usage]) -> Counter[str]:
 
 
 def hot() -> tuple[Scenario, tuple[Usage, ...]]:
-    """Give one subscription with so much usage that no ledger's part of a batch fits one transaction."""
+    """Give one subscription with so much usage that no tally's part of a batch fits one transaction."""
     random = Random(3)  # noqa: S311 - nothing secret
     chosen = replace(subscription(0, random), billing_period=BillingPeriod.ANNUAL, start=START - 300 * DAY)
     items = tuple(replace(item, start=chosen.start) for item in chosen.line_items if item.meter in HOT)
     scenario = Scenario(HOT, (replace(chosen, line_items=items),), (), END)
     usage = tuple(
         Usage(
-            Target.subscription(chosen.external_id),
+            Subject.subscription(chosen.external_id),
             Event(
                 f"e{number}",
                 random.choice(HOT).event_name,
@@ -192,6 +195,7 @@ def fold_hot(faults: Callable[[Folding], Faults]) -> Folding:
     return folding
 
 
+@pytest.mark.slow
 def test_a_hot_subscription_is_counted_in_pieces_wherever_it_stops() -> None:
     """Some of a batch's events are counted when it stops, others not, and days are half published."""
     straight = fold_hot(lambda _: Faults())

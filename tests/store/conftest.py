@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from memory_table import MemoryTable
-from meterstone.store.admin import create_table
-from meterstone.store.table import Table
-from stack import database
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
+from support.memory_table import MemoryTable
+from support.stack import database
 
 
 @pytest.fixture(scope="session")

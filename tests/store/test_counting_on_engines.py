@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-import scenario as scenarios
-from counting import check_analytics, check_window
-from meterstone.store.table import Table
+from meterstone.store.dynamodb.table import Table
 from meterstone.usage.subscription import Organization
 from meterstone.usage.window import Window
-from scenario import World, make, oracles
+from support import scenario as scenarios
+from support.counting import check_analytics, check_window
+from support.scenario import World, make, oracles
 
 
 @pytest.mark.parametrize("seed", [3, 10, 17, 24])

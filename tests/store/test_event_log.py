@@ -9,18 +9,18 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from memory_table import MemoryTable
-from meterstone.store import StoreUnavailable
-from meterstone.store.admin import have_events
-from meterstone.store.event_log import Entry, EventLog
-from meterstone.store.import_records import ImportRecord, Source
-from meterstone.store.lease import Busy
-from meterstone.store.table import Conflict, Refused, Table, key_item
-from meterstone.usage.arrival import Arrival, Outcome, Target
-from meterstone.usage.ledger import Position
+from meterstone.store import StoreUnavailableError
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import ConflictError, Table, WriteRefusedError, key_item
+from meterstone.store.events.log import EventLog, ImportedEvent
+from meterstone.store.operations.import_records import ImportRecord, Source
+from meterstone.store.operations.load import have_events
+from meterstone.usage.arrival import Arrival, Outcome, Subject
 from meterstone.usage.meter import Event
+from meterstone.usage.tally import Position
 from meterstone_cli.dynamodb import DynamoDB
-from stack import database
+from support.memory_table import MemoryTable
+from support.stack import database
 
 NEW, DUPLICATE, CONFLICT = Outcome.NEW, Outcome.DUPLICATE, Outcome.CONFLICT
 
@@ -44,9 +44,11 @@ def log(table: Table) -> EventLog:
     return EventLog(table, f"o-{uuid4()}")
 
 
-def arrival(identity: str, *, says: int = 0, target: str = "t", at: int | None = 5, now: int = 10) -> Arrival:
+def arrival(
+    identity: str, *, says: int = 0, subject: str = "t", at: int | None = 5, now: int = 10
+) -> Arrival:
     event = Event(identity, "calls", now if at is None else at, {"n": says})
-    return Arrival.of(Target.customer(target), event, now, {}, dated=at is not None)
+    return Arrival.of(Subject.customer(subject), event, now, {}, dated=at is not None)
 
 
 def numbered(*arrivals: Arrival) -> dict[int, Arrival]:
@@ -72,7 +74,7 @@ OTHER_A = arrival("a", says=1)
         pytest.param([A], [arrival("a", now=20)], {0: DUPLICATE}, id="duplicate, later"),
         pytest.param([arrival("a", at=None)], [arrival("a", at=None, now=99)], {0: DUPLICATE}, id="undated"),
         pytest.param([arrival("a", at=None)], [arrival("a", at=10)], {0: CONFLICT}, id="undated, then dated"),
-        pytest.param([A], [arrival("a", target="u")], {0: NEW}, id="another customer"),
+        pytest.param([A], [arrival("a", subject="u")], {0: NEW}, id="another customer"),
         pytest.param([B], [A, B, C], {0: NEW, 1: DUPLICATE, 2: NEW}, id="one of three"),
         pytest.param([], [A, A], {0: NEW, 1: DUPLICATE}, id="twice"),
         pytest.param([], [A, OTHER_A], {0: NEW, 1: CONFLICT}, id="twice, otherwise"),
@@ -145,8 +147,8 @@ def test_a_withdrawn_id_is_not_free_again(log: EventLog, together: int) -> None:
 
 
 def test_an_imported_event_that_is_posted_is_a_duplicate_and_the_other_way_round(log: EventLog) -> None:
-    def entry(each: Arrival) -> Entry:
-        return Entry(Position("i1", 7), each.target, each.event)
+    def entry(each: Arrival) -> ImportedEvent:
+        return ImportedEvent(Position("i1", 7), each.subject, each.event)
 
     (imported,) = log.append([entry(A)])
     assert (imported.outcome, imported.position) == (NEW, Position("i1", 7))
@@ -163,33 +165,36 @@ def test_nothing_is_logged_when_the_guard_does_not_hold(table: Table) -> None:
     record = ImportRecord(Source("file", "ab" * 32), 0, run=1)
     record = record.write(table, organization)
     log = EventLog(table, organization, record.guard(table, organization))
-    entries = [Entry(Position("i1", number), each.target, each.event) for number, each in enumerate((A, B))]
+    entries = [
+        ImportedEvent(Position("i1", number), each.subject, each.event) for number, each in enumerate((A, B))
+    ]
     assert [each.outcome for each in log.append(entries[:1])] == [NEW]
     assert [each.outcome for each in log.append(entries)] == [DUPLICATE, NEW]
     record._replace(run=2).write(table, organization)
-    with pytest.raises(Busy, match="another run of the import of file has begun"):
+    with pytest.raises(BusyError, match="another run of the import of file has begun"):
         record._replace(line=9).write(table, organization)
-    later = Entry(Position("i1", 2), C.target, C.event)
+    later = ImportedEvent(Position("i1", 2), C.subject, C.event)
     for several in ([later], [*entries, later], entries):
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             log.append(several)
     assert logged(log, C) == [None]
 
 
 def test_targets_that_have_events_are_told_apart(log: EventLog, table: Table) -> None:
-    log.append_each({0: A, 1: arrival("b", target="u")})
-    asked = [Target.customer("t"), Target.customer("u"), Target.customer("v"), Target.subscription("t")]
+    log.append_each({0: A, 1: arrival("b", subject="u")})
+    asked = [Subject.customer("t"), Subject.customer("u"), Subject.customer("v"), Subject.subscription("t")]
     assert have_events(table, log._organization_id, asked) == set(asked[:2])
     assert have_events(table, log._organization_id, []) == set()
 
 
 def test_an_undated_event_is_not_what_a_file_says(log: EventLog) -> None:
     log.append_each({0: arrival("a", at=None)})
-    (posted,) = log.append([Entry(Position("i1", 1), Target.customer("t"), arrival("a", at=10).event)])
+    (posted,) = log.append(
+        [ImportedEvent(Position("i1", 1), Subject.customer("t"), arrival("a", at=10).event)]
+    )
     assert posted.outcome is CONFLICT
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize("together", [0, 1], ids=["each", "all or none"])
 def test_of_several_writers_at_once_one_logs_an_event(engine: Table, together: int) -> None:
     organization = f"o-{uuid4()}"
@@ -225,7 +230,6 @@ def failing(error: Exception) -> Call:
     return fail
 
 
-@pytest.mark.engine
 def test_a_put_whose_answer_was_lost_knows_its_own_item(engine: Table) -> None:
     log = EventLog(engine, f"o-{uuid4()}")
     with mock.patch.object(engine.client, "put_item", repeating(engine.client.put_item)):
@@ -241,7 +245,6 @@ def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": ""}}, "PutItem")
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize(
     "error",
     [
@@ -257,13 +260,12 @@ def test_what_is_not_stored_is_never_called_new(engine: Table, error: Exception)
     log = EventLog(engine, f"o-{uuid4()}")
     with (
         mock.patch.object(engine.client, "put_item", failing(error)),
-        pytest.raises(StoreUnavailable),
+        pytest.raises(StoreUnavailableError),
     ):
         log.append_each({0: A, 1: B})
     assert logged(log, A, B) == [None, None]
 
 
-@pytest.mark.engine
 def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
     log = EventLog(engine, f"o-{uuid4()}")
     put, errors = engine.client.put_item, [client_error("TransactionConflictException")] * 3
@@ -277,9 +279,8 @@ def test_a_put_waits_for_a_transaction_on_its_item(engine: Table) -> None:
         assert log.append_each({0: A}) == {0: NEW}
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize(
-    ("code", "raised"), [("ValidationException", Refused), ("AccessDeniedException", ClientError)]
+    ("code", "raised"), [("ValidationException", WriteRefusedError), ("AccessDeniedException", ClientError)]
 )
 def test_a_fault_of_ours_is_no_outage(engine: Table, code: str, raised: type[Exception]) -> None:
     """Asked again it would not help: it is not answered with 503."""

@@ -7,15 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-import recovering
-import scenario as scenarios
-from counting import check_analytics
-from memory_table import Killed
-from meterstone.store.keys import Key
-from meterstone.store.table import Item, StoreUnavailable, Table
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Item, StoreUnavailableError, Table
 from meterstone.usage.subscription import Organization
-from recovering import streaming
-from stored import rich
+from support import recovering
+from support import scenario as scenarios
+from support.counting import check_analytics
+from support.memory_table import Killed
+from support.recovering import streaming
+from support.stored import rich
 
 
 class Stopping(Table):
@@ -49,11 +49,10 @@ class Stopping(Table):
             raise Killed
         written = write()
         if number == self.at:
-            raise StoreUnavailable("its answer was lost")
+            raise StoreUnavailableError("its answer was lost")
         return written
 
 
-@pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.parametrize("done", [False, True], ids=["killed before", "answer lost after"])
 def test_a_fold_that_is_stopped_at_any_write_counts_once(engine: Table, *, done: bool) -> None:
@@ -71,7 +70,7 @@ def test_a_fold_that_is_stopped_at_any_write_counts_once(engine: Table, *, done:
             table.stop(stops, done=done)
             try:
                 stream.deliver()
-            except (Killed, StoreUnavailable):
+            except (Killed, StoreUnavailableError):
                 stops += 1
             else:
                 stopped = False

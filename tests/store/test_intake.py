@@ -2,14 +2,14 @@
 
 import pytest
 
-from memory_table import MemoryTable
-from meterstone.store import keys
-from meterstone.store.catalogue import Account
-from meterstone.store.intake import Intake
-from meterstone.store.table import key_item
-from meterstone.usage.arrival import Arrival, Outcome, Target
+from meterstone.store.catalogue.records import Account
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.table import key_item
+from meterstone.store.events.ingest import Intake
+from meterstone.usage.arrival import Arrival, Outcome, Subject
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.subscription import Organization
+from support.memory_table import MemoryTable
 
 ORGANIZATION = Organization("o", "O", "UTC")
 
@@ -26,6 +26,10 @@ ACCOUNT = Account(
         meter("b", "faxes", deleted_at=100),
         meter("c", "mails", 50),
         meter("d", "mails", 90),
+        meter("e", "pages"),
+        meter("f", "pages", 50),
+        meter("g", "texts", 90),
+        meter("h", "texts", 50),
     ),
 )
 
@@ -38,32 +42,34 @@ def intake() -> Intake:
     return Intake(table)
 
 
-def arrival(target: Target, name: str, at: int = 5, identity: str = "t") -> Arrival:
-    return Arrival.of(target, Event(identity, name, at, {}), 1000, {}, dated=True)
+def arrival(subject: Subject, name: str, at: int = 5, identity: str = "t") -> Arrival:
+    return Arrival.of(subject, Event(identity, name, at, {}), 1000, {}, dated=True)
 
 
-SUBSCRIPTION, CUSTOMER = Target.subscription("sub"), Target.customer("cus")
+SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
 
 
 @pytest.mark.parametrize(
-    ("target", "name", "at", "unmatched"),
+    ("subject", "name", "at", "unmatched"),
     [
         pytest.param(SUBSCRIPTION, "calls", 5, None, id="subscription"),
         pytest.param(CUSTOMER, "calls", 5, None, id="customer"),
-        pytest.param(Target.subscription("cus"), "calls", 5, ("subscription",), id="a customer's id"),
-        pytest.param(Target.customer("sub"), "calls", 5, ("customer",), id="a subscription's id"),
+        pytest.param(Subject.subscription("cus"), "calls", 5, ("subscription",), id="a customer's id"),
+        pytest.param(Subject.customer("sub"), "calls", 5, ("customer",), id="a subscription's id"),
         pytest.param(SUBSCRIPTION, "Calls", 5, ("code",), id="another case of the name"),
         pytest.param(SUBSCRIPTION, "faxes", 99, None, id="before the metric was deleted"),
         pytest.param(SUBSCRIPTION, "faxes", 100, ("code",), id="when the metric was deleted"),
         pytest.param(SUBSCRIPTION, "mails", 89, None, id="the later of two deleted metrics"),
         pytest.param(SUBSCRIPTION, "mails", 90, ("code",), id="after the later of two deleted metrics"),
-        pytest.param(Target.customer("x"), "x", 5, ("customer", "code"), id="both"),
+        pytest.param(SUBSCRIPTION, "texts", 89, None, id="the later of two deleted metrics, listed first"),
+        pytest.param(SUBSCRIPTION, "pages", 99, None, id="a metric that lasts, listed before a deleted one"),
+        pytest.param(Subject.customer("x"), "x", 5, ("customer", "code"), id="both"),
     ],
 )
 def test_unmatched(
-    intake: Intake, target: Target, name: str, at: int, unmatched: tuple[str, ...] | None
+    intake: Intake, subject: Subject, name: str, at: int, unmatched: tuple[str, ...] | None
 ) -> None:
-    receipt = intake.take_each(ACCOUNT, {3: arrival(target, name, at)})
+    receipt = intake.take_each(ACCOUNT, {3: arrival(subject, name, at)})
     assert receipt.outcomes == {3: Outcome.NEW}
     assert receipt.unmatched == ({} if unmatched is None else {3: unmatched})
 
@@ -75,8 +81,10 @@ def test_a_target_that_is_known_is_not_looked_up_again(intake: Intake) -> None:
 
 
 def test_a_target_that_becomes_known_is_found(intake: Intake) -> None:
-    late = Target.customer("late")
-    assert intake.take_each(ACCOUNT, {0: arrival(late, "calls")}).unmatched == {0: ("customer",)}
+    late = Subject.customer("late")
+    for identity in ("t", "s"):
+        receipt = intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity=identity)})
+        assert receipt.unmatched == {0: ("customer",)}
     intake.table.put(key_item(keys.of_customer("o", "late", "s2")))
     assert intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity="u")}).unmatched == {}
 

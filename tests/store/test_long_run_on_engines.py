@@ -17,19 +17,18 @@ from unittest import mock
 from uuid import uuid4
 
 import boto3
-import pytest
 
-import scenario as scenarios
-from counting import check_analytics, check_window
-from long_run import END, METERS, START, coming, long_run, subscription
-from meterstone.store.event_log import EventLog, Outcome
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Conflict, StoreUnavailable, Table
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.table import ConflictError, StoreUnavailableError, Table
+from meterstone.store.events.log import EventLog, Outcome
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.subscription import Organization
 from meterstone.usage.window import Window
-from scenario import Scenario, Usage, World, oracles
+from support import scenario as scenarios
+from support.counting import check_analytics, check_window
+from support.long_run import END, METERS, START, coming, long_run, subscription
+from support.scenario import Scenario, Usage, World, oracles
 
 #: Parts of the stream that are folded at once, and functions that fold each of them at once.
 PARTS, COPIES = 3, 2
@@ -46,12 +45,12 @@ class Unsteady(Table):
     def transact(self, actions: Any) -> None:
         try:
             super().transact(actions)
-        except Conflict:
+        except ConflictError:
             self.conflicts += 1
             raise
         if self.random.random() < 0.05:
             self.lost += 1
-            raise StoreUnavailable("injected, after the write")
+            raise StoreUnavailableError("injected, after the write")
 
 
 @dataclass(slots=True)
@@ -159,7 +158,7 @@ class Folds:
             for _ in range(100):
                 try:
                     report = self.folds[part.name, copy].fold(part.records[begin:end], part.name, now)
-                except StoreUnavailable:
+                except StoreUnavailableError:
                     continue
                 assert (report.events, report.poison, report.unmatched) == (end - begin, [], 0)
                 break
@@ -170,14 +169,13 @@ class Folds:
 def post(log: EventLog, several: list[Usage], before: list[Usage], now: int, random: Random) -> None:
     """Let events come in, and others come in again."""
     again = [random.choice(before) for _ in range(len(several) // 20)] if before else []
-    arrivals = [Arrival.of(usage.target, usage.event, now, {}, dated=True) for usage in [*several, *again]]
+    arrivals = [Arrival.of(usage.subject, usage.event, now, {}, dated=True) for usage in [*several, *again]]
     outcomes = log.append_each(dict(enumerate(arrivals)))
     assert [outcomes[place] for place in range(len(arrivals))] == (
         [Outcome.NEW] * len(several) + [Outcome.DUPLICATE] * len(again)
     )
 
 
-@pytest.mark.engine
 @long_run(1000, 10_000)
 def test_a_long_run_is_counted_to_the_last_digit(engine: Table, seed: int, events: int) -> None:
     random = Random(seed)  # noqa: S311 - nothing secret

@@ -7,23 +7,23 @@ from uuid import uuid4
 
 import pytest
 
-import recovering
-import scenario as scenarios
-from counting import check_analytics
-from memory_table import Killed
-from meterstone.store import imports
-from meterstone.store.import_run import Counts, ImportRun
-from meterstone.store.imports import Source, close_import
-from meterstone.store.lease import Busy
-from meterstone.store.rebuild import rebuild
-from meterstone.store.recovery import list_poison, list_unmatched
-from meterstone.store.replay import replay
-from meterstone.store.stream import StreamFold
-from meterstone.store.table import Table
-from meterstone.store.withdraw import withdraw
+from meterstone.store.counting.stream import StreamFold
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.operations import imports
+from meterstone.store.operations.import_run import Counts, ImportRun
+from meterstone.store.operations.imports import Source, close_import
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.subscription import Organization
-from recovering import refresh, streaming, write
-from scenario import make
+from support import recovering
+from support import scenario as scenarios
+from support.counting import check_analytics
+from support.memory_table import Killed
+from support.recovering import refresh, streaming, write
+from support.scenario import make
 
 
 def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> None:
@@ -48,7 +48,7 @@ def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> 
         check_analytics(world, scenario.usage, stream.clock.now)
         assert rebuild(table, organization.id, stream.clock.around, swap=False).differences == []
         gone = scenario.usage[3]
-        report = withdraw(table, organization.id, gone.target, [gone.event.id, "no"], stream.clock.around)
+        report = withdraw(table, organization.id, gone.subject, [gone.event.id, "no"], stream.clock.around)
         assert (report.withdrawn, report.unknown) == ([gone.event.id], ["no"])
         refresh(world).roll(stream.clock.now)
         left = tuple(usage for usage in scenario.usage if usage != gone)
@@ -79,7 +79,7 @@ def test_an_import_that_was_stopped_is_closed_and_goes_on(table: Table) -> None:
         count = mock.patch.object(ImportRun, "count", side_effect=[Counts(), Killed])
         with count, pytest.raises(Killed):
             world.load("file", scenario.usage, now)
-        with pytest.raises(Busy, match="the import of file is running, or was stopped"):
+        with pytest.raises(BusyError, match="the import of file is running, or was stopped"):
             rebuild(table, organization.id, stream.clock.around)
         closed = close_import(table, organization.id, source, now)
         assert closed is not None

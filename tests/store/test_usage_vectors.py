@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
-from memory_table import MemoryTable
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.admin import write_catalogue
-from meterstone.store.catalogue import read_account
-from meterstone.store.event_log import Target
-from meterstone.store.imports import Given, Importer, Source
-from meterstone.store.reads import Store
+from meterstone.store.catalogue.records import read_account
+from meterstone.store.events.log import Subject
+from meterstone.store.operations.imports import Importer, Source, SourceLine
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.reading.window import WindowStore
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.measure import measure
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.statement import Statement, rate
 from meterstone.usage.subscription import LineItem, Organization, Subscription
 from meterstone.usage.window import window_for
+from support.memory_table import MemoryTable
 from vectors.flexprice import Difference, section
 
 NOW = parse_instant("2026-01-20T12:00:00Z")
@@ -127,7 +128,9 @@ def _statement(case: dict[str, Any]) -> Statement:
     account = read_account(table, ORGANIZATION.id)
     assert account is not None
     now = max(NOW, JANUARY[1] + DAY) if "rows" in case else NOW
-    given = [Given(line, Target.subscription("ext"), event) for line, event in enumerate(_events(case), 1)]
+    given = [
+        SourceLine(line, Subject.subscription("ext"), event) for line, event in enumerate(_events(case), 1)
+    ]
     report = Importer(table, account).run(Source("events", "0" * 64), given, now, _refuse)
     assert report.counted + report.unmatched == len(given)
 
@@ -135,10 +138,10 @@ def _statement(case: dict[str, Any]) -> Statement:
     if "rows" in case:
         asked = {"start_time": JANUARY[0], "end_time": JANUARY[1]}
     window = window_for(subscription, asked.get("start_time"), asked.get("end_time"), lifetime=False, now=now)
-    return rate(subscription, window, Store(table).window_usage(account, subscription, window, now))
+    return rate(measure(subscription, window, WindowStore(table).reader(account, subscription, now), now))
 
 
-def _refuse(line: int, _: Given, reason: str) -> None:
+def _refuse(line: int, _: SourceLine, reason: str) -> None:
     pytest.fail(f"line {line}: {reason}")
 
 

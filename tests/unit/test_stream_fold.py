@@ -13,26 +13,27 @@ from typing import Any
 
 import pytest
 
-from counting import check_analytics
-from memory_table import Faults, MemoryTable
 from meterstone.pricing.price import BillingModel, Price
-from meterstone.store import keys
-from meterstone.store.admin import write_catalogue
-from meterstone.store.event_log import Target
-from meterstone.store.fold import WRITERS
-from meterstone.store.keys import Key
-from meterstone.store.ledgers import Change, Opened
-from meterstone.store.stream import StreamFold, StreamReport, shard_name
-from meterstone.store.table import Refused, Row, Table
+from meterstone.store.counting.fold import WRITERS
+from meterstone.store.counting.stream import StreamFold, StreamReport, shard_name
+from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
+from meterstone.store.events.log import Subject
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
-from scenario import ORGANIZATION, Scenario, Usage, World
-from stored import memory
-from stream import Folding, Record, Stream, record
+from support.counting import check_analytics
+from support.memory_table import Faults, MemoryTable
+from support.scenario import ORGANIZATION, Scenario, Usage, World
+from support.stored import memory
+from support.stream import Folding, Record, Stream, record
 
 ROOT = Path(__file__).parents[2]
 START = parse_instant("2024-03-01T00:00:00Z")
@@ -56,7 +57,7 @@ SCENARIO = Scenario((CALLS,), (SUBSCRIPTION,), (), NOW)
 def call(ident: str, at: int = START + 2 * DAY, name: str = "call", ext: str = "ext a", **more: Any) -> Usage:
     """Give an event of the subscription's."""
     properties: Properties = {"value": 1} | more
-    return Usage(Target.subscription(ext), Event(ident, name, at, properties))
+    return Usage(Subject.subscription(ext), Event(ident, name, at, properties))
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def without_number(made: Record) -> None:
         pytest.param(spoil("at", {"N": "1.5"}), "ValueError", id="time is no whole number"),
         pytest.param(spoil("at", {"N": "9" * 30}), "ValueError: the time", id="time out of range"),
         pytest.param(spoil("acc", {"N": ""}), "ValueError", id="acceptance is no number"),
-        pytest.param(spoil("k", {"S": "z"}), "ValueError: the kind", id="unknown kind of target"),
+        pytest.param(spoil("k", {"S": "z"}), "ValueError: the kind", id="unknown kind of subject"),
         pytest.param(without_number, "KeyError: 'SequenceNumber'", id="without sequence number"),
     ],
 )
@@ -185,7 +186,7 @@ def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding)
     [
         pytest.param(call("x", ext="nobody"), id="unknown subscription"),
         pytest.param(
-            Usage(Target.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
+            Usage(Subject.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
             id="unknown customer",
         ),
         pytest.param(call("x", name="other"), id="unknown code"),
@@ -201,7 +202,7 @@ def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -
     report = fold(folding, records, now)
     assert (report.events, report.counted, report.unmatched, report.poison) == (3, 2, 1, [])
     ((sk, item),) = partition(folding.table, UNMATCHED).items()
-    kind, external_id = stranger.target
+    kind, external_id = stranger.subject
     assert Key(UNMATCHED, sk) == keys.unmatched(ORGANIZATION.id, kind, external_id, "x")
     image = records[1]["dynamodb"]["NewImage"]
     kept = {name: value for name, value in image.items() if name not in {"pk", "sk"}}
@@ -337,17 +338,15 @@ class Consistent(MemoryTable):
         assert consistent
         return {key: row for key in keys if (row := super(Consistent, self).get(key)) is not None}
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         assert consistent, pk
-        return super().query(pk, low, high, consistent=consistent, reverse=reverse)
+        return super().query(pk, low, high, consistent=consistent)
 
 
-@pytest.mark.parametrize("target", [Target.subscription("ext a"), Target.customer("cust a")])
-def test_what_decides_a_count_is_read_consistently(target: Target) -> None:
+@pytest.mark.parametrize("subject", [Subject.subscription("ext a"), Subject.customer("cust a")])
+def test_what_decides_a_count_is_read_consistently(subject: Subject) -> None:
     """A stale answer would stay in memory under the new catalogue's version."""
-    usage = replace(call("one"), target=target)
+    usage = replace(call("one"), subject=subject)
     folding = Folding(World(SCENARIO), Stream(Random(5)))  # noqa: S311 - nothing secret
     records = records_of(folding, [usage])
     table = Consistent()
@@ -367,7 +366,7 @@ class Reading(MemoryTable):
         return super().get(key, consistent=consistent)
 
 
-def test_a_ledger_is_read_once(folding: Folding) -> None:
+def test_a_tally_is_read_once(folding: Folding) -> None:
     """A plain one is a month and the day's hours: its head stands in the month's item."""
     table = Reading()
     write_catalogue(table, ORGANIZATION, SCENARIO.meters, SCENARIO.subscriptions, ())
@@ -389,10 +388,9 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
     folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    store = folding.world.store
-    store.cost.reset()
-    assert sum(each.units for each in store.daily_usage(folding.world.account, query)) == 3
-    assert store.cost.accepted == NOW - MINUTE
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    assert sum(each.units for item in found for each in item.days) == 3
+    assert max(item.counted_until for item in found) == NOW - MINUTE
 
 
 def function(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -454,13 +452,13 @@ TOO_LONG = Decimal("123456789012.123456789")
 @pytest.fixture
 def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a number of the table have 18 digits: 38 are only reached by many events of the largest numbers."""
-    monkeypatch.setattr("memory_table.DIGITS", 18)
+    monkeypatch.setattr("support.memory_table.DIGITS", 18)
 
 
 @pytest.mark.usefixtures("short_numbers")
 @pytest.mark.parametrize("place", [0, 3, 6], ids=["first", "in the midst", "last"])
 def test_what_the_table_would_not_take_is_set_aside_and_the_rest_counts(place: int) -> None:
-    """Halved until it is found: each of the others counts, before it and after it, those of other ledgers too."""
+    """Halved until it is found: each of the others counts, before it and after it, those of other tallies too."""
     both = tuple(subscription(name, replace(SUBSCRIPTION.line_items[0], id=f"item {name}")) for name in "ab")
     folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
     usage = [call(f"e{number}", ext=f"ext {'ab'[number % 2]}", value=number) for number in range(6)]
@@ -500,13 +498,13 @@ def test_what_the_table_would_not_take_is_kept_before_its_position_is_passed() -
 def test_a_number_that_cannot_be_exact_is_set_aside_too(
     folding: Folding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def change(opened: Opened, *arguments: Any) -> Change | None:
+    def change(opened: TallyUpdate, *arguments: Any) -> TallyTransaction | None:
         if any(counted.observation.id == "bad" for counted in opened.batch):
             raise Inexact
         return plainly(opened, *arguments)
 
-    plainly = Opened.change
-    monkeypatch.setattr(Opened, "change", change)
+    plainly = TallyUpdate.change
+    monkeypatch.setattr(TallyUpdate, "change", change)
     usage = [call("a"), call("bad", value=9), call("b", value=2)]
     report = fold(folding, records_of(folding, usage))
     assert report.poison == ["meter calls: the table would not take it: a number is out of range: Inexact"]
@@ -514,7 +512,7 @@ def test_a_number_that_cannot_be_exact_is_set_aside_too(
 
 
 @pytest.mark.usefixtures("short_numbers")
-def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
+def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a level comes to by the clock alone is no event's: nothing is set aside, and it is told of."""
@@ -529,7 +527,9 @@ def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
     fold(folding, records_of(folding, usage), START + DAY)
     roll_usage = function("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
-    with pytest.raises(Refused, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"):
+    with pytest.raises(
+        WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"
+    ):
         roll_usage.handler({}, None)
     worth = {name: folding.world.days(external_subscription_id=f"ext {name}") for name in names}
     day = (parse_day(START + DAY), "usd", "level")
@@ -538,14 +538,14 @@ def test_a_ledger_that_cannot_be_published_does_not_keep_the_clock_from_others(
 
 
 @pytest.mark.parametrize(
-    ("target", "corrected"),
+    ("subject", "corrected"),
     [
-        pytest.param(Target.subscription("ext a"), {"external_id": "ext c"}, id="external id"),
-        pytest.param(Target.customer("cust a"), {"customer_id": "cust c"}, id="customer"),
+        pytest.param(Subject.subscription("ext a"), {"external_id": "ext c"}, id="external id"),
+        pytest.param(Subject.customer("cust a"), {"customer_id": "cust c"}, id="customer"),
     ],
 )
 def test_a_subscription_is_found_by_what_it_is_called_now(
-    folding: Folding, target: Target, corrected: dict[str, Any]
+    folding: Folding, subject: Subject, corrected: dict[str, Any]
 ) -> None:
     """While nothing is counted, a catalogue may give it another name, and the old one to another subscription."""
     other = replace(
@@ -558,15 +558,42 @@ def test_a_subscription_is_found_by_what_it_is_called_now(
         both = (both[0], replace(other, external_id="ext b"))
     write_catalogue(folding.table, ORGANIZATION, (CALLS,), both, ())
     folding.world.scenario = replace(SCENARIO, subscriptions=both)
-    usage = replace(call("one"), target=target)
+    usage = replace(call("one"), subject=subject)
     assert fold(folding, records_of(folding, [usage])).counted == 1
     check_analytics(folding.world, (usage,), NOW)
 
 
-def test_an_import_whose_clock_is_wrong_makes_no_ledger_forget_its_shards(folding: Folding) -> None:
+def test_an_import_whose_clock_is_wrong_makes_no_tally_forget_its_shards(folding: Folding) -> None:
     """It runs on a person's machine, and what the stream delivers again is to be known all the same."""
     records = records_of(folding, [call("one")])
     fold(folding, records)
     folding.world.load("file", [call("imported", value=2)], NOW + 3 * DAY)
     fold(folding, records)
     check_analytics(folding.world, (call("one"), call("imported", value=2)), NOW + 3 * DAY)
+
+
+def test_a_position_is_that_of_the_last_event_whichever_day_it_is_for(folding: Folding) -> None:
+    """A batch is counted day by day: the last one counted may not be the last one that came."""
+    usage = [
+        call("a", START + 3 * DAY),
+        call("b", START + 2 * DAY, value=10),
+        call("c", START + 3 * DAY + 1, value=100),
+    ]
+    records = records_of(folding, usage)
+    fold(folding, records)
+    fold(folding, records)
+    check_analytics(folding.world, tuple(usage), NOW)
+
+
+def test_a_batch_tells_when_its_newest_event_came_in() -> None:
+    """Two subscriptions share the rollups, which are written once."""
+    items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}") for name in "ab"]
+    both = tuple(subscription(name, item) for name, item in zip("ab", items, strict=True))
+    folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
+    records = records_of(folding, [call("new", ext="ext a")], NOW - MINUTE)
+    records += records_of(folding, [call("old", ext="ext b")], NOW - HOUR)
+    fold(folding, records)
+    query = UsageQuery(Granularity.DAILY, *folding.world.range())
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    assert sum(each.units for item in found for each in item.days) == 2
+    assert max(item.counted_until for item in found) == NOW - MINUTE

@@ -9,8 +9,14 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import Stubber
 
-from meterstone.store.keys import Key
-from meterstone.store.table import Conflict, Refused, StoreUnavailable, Table, key_item
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import (
+    ConflictError,
+    StoreUnavailableError,
+    Table,
+    WriteRefusedError,
+    key_item,
+)
 
 KEY = Key("p", "s")
 ACTION = {"Put": {"TableName": "t", "Item": key_item(KEY)}}
@@ -62,7 +68,7 @@ def test_a_transaction_that_met_another_or_a_limit_is_tried_again(
 def test_a_transaction_is_not_tried_for_ever(table: Table, answers: Stubber) -> None:
     for _ in range(12):
         cancelled(answers, {"Code": "TransactionConflict"})
-    with pytest.raises(StoreUnavailable, match="contended or throttled"):
+    with pytest.raises(StoreUnavailableError, match="contended or throttled"):
         table.transact([ACTION])
 
 
@@ -70,28 +76,40 @@ def test_a_condition_that_fails_tells_what_stands_in_the_way(table: Table, answe
     """It does even where another action of the transaction met a conflict that would pass."""
     item = key_item(KEY) | {"v": {"N": "3"}}
     cancelled(answers, {"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed", "Item": item})
-    with pytest.raises(Conflict) as conflict:
+    with pytest.raises(ConflictError) as conflict:
         table.transact([ACTION, ACTION])
     assert conflict.value.found == {1: item}
 
 
 def test_what_the_table_will_never_take_is_refused(table: Table, answers: Stubber) -> None:
     cancelled(answers, {"Code": "None"}, {"Code": "ValidationError", "Message": "Number overflow."})
-    with pytest.raises(Refused, match=r"Number overflow\."):
+    with pytest.raises(WriteRefusedError, match=r"Number overflow\."):
         table.transact([ACTION, ACTION])
     answers.add_client_error("transact_write_items", "ValidationException", "Item size has exceeded")
-    with pytest.raises(Refused, match="Item size has exceeded"):
+    with pytest.raises(WriteRefusedError, match="Item size has exceeded"):
         table.transact([ACTION])
     answers.add_client_error("put_item", "ValidationException", "Item size has exceeded")
-    with pytest.raises(Refused, match="Item size has exceeded"):
+    with pytest.raises(WriteRefusedError, match="Item size has exceeded"):
         table.put(key_item(KEY))
 
 
 def test_a_condition_comes_before_what_is_refused(table: Table, answers: Stubber) -> None:
     """What was worked out from an old version says nothing of what the new one would take."""
     cancelled(answers, {"Code": "ConditionalCheckFailed"}, {"Code": "ValidationError", "Message": "overflow"})
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         table.transact([ACTION, ACTION])
+
+
+def test_an_update_tells_whether_its_condition_held(table: Table, answers: Stubber) -> None:
+    """A lease that another holds is not taken, and a generation under another catalogue not swapped in."""
+
+    def update() -> bool:
+        return table.update(KEY, "SET a = :a", {":a": {"N": "1"}}, condition="attribute_exists(pk)")
+
+    answers.add_client_error("update_item", "ConditionalCheckFailedException")
+    assert update() is False
+    answers.add_response("update_item", {})
+    assert update() is True
 
 
 def test_what_is_wrong_with_the_set_up_is_not_blamed_on_the_data(table: Table, answers: Stubber) -> None:
@@ -107,10 +125,10 @@ def test_a_service_that_is_throttled_or_down_is_unavailable(
     table: Table, answers: Stubber, code: str
 ) -> None:
     answers.add_client_error("transact_write_items", code)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         table.transact([ACTION])
     answers.add_client_error("get_item", code)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         table.get(KEY)
 
 
@@ -121,7 +139,7 @@ def test_no_answer_is_unavailable_whether_or_not_it_was_written(
         raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
 
     monkeypatch.setattr(table.client, "transact_write_items", time_out)
-    with pytest.raises(StoreUnavailable, match="did not answer"):
+    with pytest.raises(StoreUnavailableError, match="did not answer"):
         table.transact([ACTION])
 
 
@@ -156,10 +174,10 @@ def test_what_is_left_every_time_is_unavailable(table: Table, answers: Stubber) 
     item = key_item(KEY)
     for _ in range(12):
         answers.add_response("batch_get_item", {"UnprocessedKeys": {"t": {"Keys": [item]}}})
-    with pytest.raises(StoreUnavailable, match="keys were left"):
+    with pytest.raises(StoreUnavailableError, match="keys were left"):
         table.batch_get([KEY])
     for _ in range(12):
         left = {"t": [{"PutRequest": {"Item": item}}]}
         answers.add_response("batch_write_item", {"UnprocessedItems": left})
-    with pytest.raises(StoreUnavailable, match="items were left"):
+    with pytest.raises(StoreUnavailableError, match="items were left"):
         table.put_all([item])

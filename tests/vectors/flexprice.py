@@ -10,7 +10,7 @@ Case = dict[str, Any]
 
 
 class Difference(StrEnum):
-    """Why a case is answered otherwise than Flexprice answers it. The README explains each."""
+    """Why a case is answered otherwise than Flexprice answers it. `docs/differences.md` explains each."""
 
     TOTALS = "totals are sums of rows"
     SYMBOLS = "symbols on split rows"

@@ -13,8 +13,9 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME
-from meterstone.usage.meter import Aggregation, Filter, Meter
+from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
@@ -31,7 +32,7 @@ from meterstone_cli.catalogue.models import (
     SubscriptionRecord,
     TransformRecord,
 )
-from meterstone_cli.problem import Problem
+from meterstone_cli.problem import InputProblem
 
 #: What a price is computed with; all other fields of its record are carried as details.
 _COMPUTED = {
@@ -40,7 +41,7 @@ _COMPUTED = {
 }
 
 
-class Entry(NamedTuple):
+class CatalogueEntry(NamedTuple):
     """One record of a file; `record` is None if it cannot be read by itself."""
 
     kind: str
@@ -57,12 +58,12 @@ class Entry(NamedTuple):
         written = self.raw.get("code" if self.kind == "plans" else "id")
         return written if isinstance(written, str) else ""
 
-    def problem(self, path: str, reason: str) -> Problem:
+    def problem(self, path: str, reason: str) -> InputProblem:
         """Make a problem of this record."""
-        return Problem(self.file, f"{self.path}.{path}" if path else self.path, reason)
+        return InputProblem(self.file, f"{self.path}.{path}" if path else self.path, reason)
 
 
-def assemble(entries: Sequence[Entry], problems: list[Problem]) -> Catalogue | None:
+def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) -> Catalogue | None:
     """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization."""
     assembly = _Assembly(problems)
     for entry in entries:
@@ -78,18 +79,18 @@ def assemble(entries: Sequence[Entry], problems: list[Problem]) -> Catalogue | N
 
 @dataclass(slots=True)
 class _Assembly:
-    problems: list[Problem]
-    written: dict[tuple[str, str], Entry] = field(default_factory=dict)
-    line_items: dict[str, tuple[Entry, str]] = field(default_factory=dict)
+    problems: list[InputProblem]
+    written: dict[tuple[str, str], CatalogueEntry] = field(default_factory=dict)
+    line_items: dict[str, tuple[CatalogueEntry, str]] = field(default_factory=dict)
     organization: Organization | None = None
     customers: dict[str, Customer] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    spans: list[tuple[str, int, int, Entry]] = field(default_factory=list)
+    spans: list[tuple[str, int, int, CatalogueEntry]] = field(default_factory=list)
 
-    def register(self, entry: Entry) -> None:
+    def register(self, entry: CatalogueEntry) -> None:
         """Note the id, also of a record that cannot be read: others may refer to it."""
         if entry.kind == "organization" or not entry.key:
             return
@@ -99,7 +100,7 @@ class _Assembly:
             where = first.path if first.file == entry.file else f"{first.path} of {first.file}"
             self.problems.append(entry.problem(name, f"{entry.key!r} is the {name} of {where} already"))
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: CatalogueEntry) -> None:
         """Make the value of a record that can be read."""
         match entry.record:
             case OrganizationRecord() as record:
@@ -138,7 +139,7 @@ class _Assembly:
 
     def check_external_ids(self) -> None:
         """Refuse one external id at the same time for two subscriptions: events could not be told apart."""
-        last: dict[str, tuple[int, Entry]] = {}
+        last: dict[str, tuple[int, CatalogueEntry]] = {}
         for external_id, start, end, entry in sorted(self.spans, key=lambda each: each[:2]):
             before = last.get(external_id)
             if before is not None and start < before[0]:
@@ -152,20 +153,20 @@ class _Assembly:
             if before is None or end > before[0]:
                 last[external_id] = end, entry
 
-    def _known(self, entry: Entry, path: str, kind: str, key: str) -> bool:
+    def _known(self, entry: CatalogueEntry, path: str, kind: str, key: str) -> bool:
         if (kind, key) in self.written:
             return True
         self.problems.append(entry.problem(path, f"there is no {kind.removesuffix('s')} {key!r}"))
         return False
 
-    def _add_price(self, entry: Entry, record: PriceRecord) -> None:
+    def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
         price = _price(record)
         self.problems += [entry.problem(found.path, found.message) for found in check(price)]
         if record.meter_id is not None:
             self._known(entry, "meter_id", "meters", record.meter_id)
         self.prices[record.id] = price
 
-    def _add_subscription(self, entry: Entry, record: SubscriptionRecord) -> None:
+    def _add_subscription(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
         self._known(entry, "customer", "customers", record.customer)
         for index, fact in enumerate(record.plan):
             written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
@@ -194,7 +195,7 @@ class _Assembly:
         )
         self.spans.append((external_id, record.start, _end(record.end), entry))
 
-    def _line_items(self, entry: Entry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:
+    def _line_items(self, entry: CatalogueEntry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:
         items = []
         last: dict[str, tuple[int, int]] = {}
         for index, record in sorted(
@@ -217,7 +218,7 @@ class _Assembly:
         return tuple(item for _, item in sorted(items, key=lambda each: each[0]))
 
     def _line_item(
-        self, entry: Entry, path: str, subscription: SubscriptionRecord, record: LineItemRecord
+        self, entry: CatalogueEntry, path: str, subscription: SubscriptionRecord, record: LineItemRecord
     ) -> LineItem | None:
         identity = record.id or f"{subscription.id}.{record.price}"
         self._claim_line_item(entry, path, identity)
@@ -235,7 +236,7 @@ class _Assembly:
         self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
         return LineItem(identity, price, start, record.end, meter)
 
-    def _claim_line_item(self, entry: Entry, path: str, identity: str) -> None:
+    def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
         if len(identity) > LONGEST_ID:
             reason = f"would have {len(identity)} characters: give it an id"
             self.problems.append(entry.problem(f"{path}.id", reason))
@@ -250,10 +251,10 @@ def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None
     if price.currency != subscription.currency:
         currencies = price.currency.upper(), subscription.currency.upper()
         yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
-    if meter is None or meter.aggregation is not Aggregation.WEIGHTED_SUM:
+    if meter is None or not traits(meter).accrues:
         return
     if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
-        yield f"a ONETIME period has no length to divide the WEIGHTED_SUM of meter {meter.id!r} by"
+        yield f"a ONETIME period has no length to divide the {meter.aggregation} of meter {meter.id!r} by"
 
 
 def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:

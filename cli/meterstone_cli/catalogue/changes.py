@@ -6,13 +6,13 @@ meaning of usage that was counted is refused; what only adds, renames, or takes 
 What is taken may still begin in the past: a line item of a subscription of which nothing is counted. Its events
 may have come already, and may count by another line item or subscription: which these are is told.
 
-A new line item that begins in the past changes nothing that was counted, if its ledgers are its own: until all is
+A new line item that begins in the past changes nothing that was counted, if its tallies are its own: until all is
 counted again, answers lack some of its events, and are right in all else. So a recompute takes it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription, in_force
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.folder import Places
-from meterstone_cli.problem import Problem
+from meterstone_cli.problem import InputProblem
 
 type Kept = Customer | Plan | Meter | Price | Subscription
 
@@ -31,16 +31,24 @@ _IMMUTABLE = "prices are immutable: end the line item and add one with a new pri
 _COUNTED = "usage has been counted"
 _CHAINED = "not even --recompute takes it, for another line item has the same recurring meter"
 
-_PRICE_FIELDS = (
-    *("currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
-    *("transform_quantity", "billing_period", "billing_period_count"),
-)
-_METER_FIELDS = (
-    *("code", "aggregation", "event_name", "field", "multiplier", "filters", "recurring", "bucket_size"),
-)
-_SUBSCRIPTION_FIELDS = (
-    *("external_id", "customer_id", "currency", "timezone", "start"),
-    *("billing_period", "billing_period_count", "billing_cycle", "anchor", "commitment"),
+
+def _fields(record: type[Kept] | type[LineItem], *, free: Iterable[str]) -> tuple[str, ...]:
+    """Name the fields of a record that may not change once they mean something, in their order.
+
+    These are all but the free ones, so that a field which is added to a record cannot change until it is said to
+    be free. A free field may change, or has a rule of its own below.
+    """
+    names = [field.name for field in fields(record)]
+    if unknown := set(free).difference(names):
+        raise TypeError(f"{record.__name__} has no field {', '.join(sorted(unknown))}")
+    return tuple(name for name in names if name not in free)
+
+
+_PRICE_FIELDS = _fields(Price, free=("id", "details"))
+_METER_FIELDS = _fields(Meter, free=("id", "name", "deleted_at"))
+#: Country and customer type are the customer's, and are compared there.
+_SUBSCRIPTION_FIELDS = _fields(
+    Subscription, free=("id", "end", "plan", "country", "customer_type", "line_items")
 )
 
 
@@ -62,8 +70,8 @@ class Changes:
 
     added: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
-    problems: Sequence[Problem] = ()
-    recomputable: Sequence[Problem] = ()
+    problems: Sequence[InputProblem] = ()
+    recomputable: Sequence[InputProblem] = ()
     beginnings: Sequence[Beginning] = ()
 
     @property

@@ -51,27 +51,27 @@ _DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
-class Unreadable(ValueError):  # noqa: N818 - it says what the file is
+class UnreadableFileError(ValueError):
     """The file is not such a document; the message says where and why."""
 
 
 def read_document(path: Path) -> Value:
-    """Read one file. Raises `Unreadable`."""
+    """Read one file. Raises `UnreadableFileError`."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise Unreadable(
+            raise UnreadableFileError(
                 f"is larger than {MOST_BYTES // 1024 // 1024} MiB: split it into a folder of files"
             )
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"is not UTF-8 (byte {error.start})") from error
+        raise UnreadableFileError(f"is not UTF-8 (byte {error.start})") from error
     except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror}") from error
+        raise UnreadableFileError(f"cannot be read: {error.strerror}") from error
     return parse_json(text) if path.suffix == ".json" else parse_yaml(text)
 
 
 def parse_json(text: str) -> Value:
-    """Read a JSON text. Raises `Unreadable`."""
+    """Read a JSON text. Raises `UnreadableFileError`."""
     try:
         value: Value = json.loads(
             text,
@@ -81,26 +81,26 @@ def parse_json(text: str) -> Value:
             object_pairs_hook=_object,
         )
     except json.JSONDecodeError as error:
-        raise Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+        raise UnreadableFileError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError:
-        raise Unreadable("is nested too deeply") from None
+        raise UnreadableFileError("is nested too deeply") from None
     _check_depth(value, DEEPEST)
     return value
 
 
 def parse_yaml(text: str) -> Value:
-    """Read a YAML text of one document. Raises `Unreadable`."""
+    """Read a YAML text of one document. Raises `UnreadableFileError`."""
     try:
         return _Composer(YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise Unreadable(f"{where}{error.problem or error.context}") from error
+        raise UnreadableFileError(f"{where}{error.problem or error.context}") from error
     except (YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, Unreadable):
+        if isinstance(error, UnreadableFileError):
             raise
         reason = str(error) or type(error).__name__
-        raise Unreadable(f"is not YAML: {reason.splitlines()[0]}") from error
+        raise UnreadableFileError(f"is not YAML: {reason.splitlines()[0]}") from error
 
 
 class _Composer:
@@ -181,7 +181,7 @@ class _Composer:
         if _INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text):
             try:
                 return _number(text)
-            except Unreadable as error:
+            except UnreadableFileError as error:
                 self._refuse(event, str(error))
         if _NOT_FINITE.fullmatch(text) or _OTHER_BASE.fullmatch(text):
             self._refuse(event, f"{_shown(text)} is not a number of the form -12.5")
@@ -194,26 +194,26 @@ class _Composer:
 
     def _refuse(self, event: Event, reason: str) -> NoReturn:
         mark = event.start_mark
-        raise Unreadable(f"line {mark.line + 1}, column {mark.column + 1}: {reason}")
+        raise UnreadableFileError(f"line {mark.line + 1}, column {mark.column + 1}: {reason}")
 
 
 def _number(text: str) -> int | Decimal:
     if len(text) > MOST_DIGITS:
-        raise Unreadable(f"the number {_shown(text)} has too many digits")
+        raise UnreadableFileError(f"the number {_shown(text)} has too many digits")
     if _INTEGER.fullmatch(text):
         value: int | Decimal = int(text)
     else:
         try:
             value = Decimal(text)
         except InvalidOperation:
-            raise Unreadable(f"the number {_shown(text)} is out of range") from None
+            raise UnreadableFileError(f"the number {_shown(text)} is out of range") from None
     if not value and text.startswith("-"):
-        raise Unreadable(f"{text} is a negative zero: write 0")
+        raise UnreadableFileError(f"{text} is a negative zero: write 0")
     return value
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise Unreadable(f"{text} is not a number of the form -12.5")
+    raise UnreadableFileError(f"{text} is not a number of the form -12.5")
 
 
 def _object(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
@@ -221,7 +221,7 @@ def _object(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     if len(entries) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise Unreadable(f"the key {_shown(repeated)} is repeated")
+        raise UnreadableFileError(f"the key {_shown(repeated)} is repeated")
     return entries
 
 
@@ -229,7 +229,7 @@ def _check_depth(value: Value, depth: int) -> None:
     if not isinstance(value, list | dict):
         return
     if not depth:
-        raise Unreadable(f"is nested more than {DEEPEST} levels deep")
+        raise UnreadableFileError(f"is nested more than {DEEPEST} levels deep")
     for inner in value.values() if isinstance(value, dict) else value:
         _check_depth(inner, depth - 1)
 

@@ -11,7 +11,7 @@ One file per kind, or a folder per kind with any number of files, in YAML (`.yam
     subscriptions.yaml
 
 Files of other types are left alone. The whole folder is read and checked before anything is done with it:
-`read_catalogue` gives the catalogue, or raises `Refused` with every problem of every file.
+`read_catalogue` gives the catalogue, or raises `InputRefusedError` with every problem of every file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from meterstone_cli.catalogue.assembly import Entry, assemble
+from meterstone_cli.catalogue.assembly import CatalogueEntry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
-from meterstone_cli.catalogue.document import SUFFIXES, Unreadable, Value, read_document
+from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
 from meterstone_cli.catalogue.models import (
     CustomerRecord,
     MeterRecord,
@@ -32,7 +32,7 @@ from meterstone_cli.catalogue.models import (
     Record,
     SubscriptionRecord,
 )
-from meterstone_cli.problem import Problem, Refused
+from meterstone_cli.problem import InputProblem, InputRefusedError
 
 KINDS: Mapping[str, type[Record]] = {
     "organization": OrganizationRecord,
@@ -64,22 +64,22 @@ class Places:
 
     found: Mapping[tuple[str, str], tuple[str, str]]
 
-    def problem(self, kind: str, key: str, path: str, reason: str) -> Problem:
+    def problem(self, kind: str, key: str, path: str, reason: str) -> InputProblem:
         """Make a problem of a record; one that the folder does not hold is named by its kind and id."""
         file, record = self.found.get((kind, key), ("", f"{kind} {key!r}"))
-        return Problem(file, f"{record}.{path}" if path else record, reason)
+        return InputProblem(file, f"{record}.{path}" if path else record, reason)
 
 
 def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
-    """Read and check a folder. Raises `Refused` with everything that is wrong in it."""
-    problems: list[Problem] = []
-    entries: list[Entry] = []
+    """Read and check a folder. Raises `InputRefusedError` with everything that is wrong in it."""
+    problems: list[InputProblem] = []
+    entries: list[CatalogueEntry] = []
     for kind, file in _files(folder, problems):
         name = str(file.relative_to(folder))
         try:
             document = read_document(file)
-        except Unreadable as error:
-            problems.append(Problem(name, "", str(error)))
+        except UnreadableFileError as error:
+            problems.append(InputProblem(name, "", str(error)))
             continue
         entries += _records(kind, name, document, problems)
     catalogue = assemble(entries, problems)
@@ -87,14 +87,14 @@ def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
         hidden = len(problems) - MOST_PROBLEMS
         shown = problems[:MOST_PROBLEMS]
         if hidden > 0:
-            shown.append(Problem("", "", f"and {hidden} more"))
-        raise Refused(shown)
+            shown.append(InputProblem("", "", f"and {hidden} more"))
+        raise InputRefusedError(shown)
     return catalogue, Places({(entry.kind, entry.key): (entry.file, entry.path) for entry in entries})
 
 
-def _files(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, problems: list[InputProblem]) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
-        problems.append(Problem(str(folder), "", "is not a folder"))
+        problems.append(InputProblem(str(folder), "", "is not a folder"))
         return
     kinds: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     for path in sorted(folder.iterdir()):
@@ -107,21 +107,23 @@ def _files(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
             if path.stem in kinds:
                 kinds[path.stem].append(path)
             else:
-                problems.append(Problem(path.name, "", f"is none of a catalogue's files: {', '.join(KINDS)}"))
+                problems.append(
+                    InputProblem(path.name, "", f"is none of a catalogue's files: {', '.join(KINDS)}")
+                )
     for kind, paths in kinds.items():
         yield from ((kind, path) for path in paths)
     organization = kinds["organization"]
     if not organization:
         problems.append(
-            Problem("organization.yaml", "", "is missing: a catalogue belongs to one organization")
+            InputProblem("organization.yaml", "", "is missing: a catalogue belongs to one organization")
         )
     problems += [
-        Problem(str(path.relative_to(folder)), "", "is a second organization: a catalogue has one")
+        InputProblem(str(path.relative_to(folder)), "", "is a second organization: a catalogue has one")
         for path in organization[1:]
     ]
 
 
-def _records(kind: str, file: str, document: Value, problems: list[Problem]) -> Iterator[Entry]:
+def _records(kind: str, file: str, document: Value, problems: list[InputProblem]) -> Iterator[CatalogueEntry]:
     if kind == "organization":
         yield _record(kind, file, kind, document, problems)
     elif document is None:
@@ -130,17 +132,19 @@ def _records(kind: str, file: str, document: Value, problems: list[Problem]) -> 
         for index, raw in enumerate(document):
             yield _record(kind, file, f"{kind}[{index}]", raw, problems)
     else:
-        problems.append(Problem(file, kind, "must be a list"))
+        problems.append(InputProblem(file, kind, "must be a list"))
 
 
-def _record(kind: str, file: str, path: str, raw: Value, problems: list[Problem]) -> Entry:
+def _record(kind: str, file: str, path: str, raw: Value, problems: list[InputProblem]) -> CatalogueEntry:
     try:
-        return Entry(kind, file, path, raw, KINDS[kind].model_validate(raw))
+        return CatalogueEntry(kind, file, path, raw, KINDS[kind].model_validate(raw))
     except ValidationError as error:
         for found in error.errors(include_url=False, include_input=False):
             inner = _path(raw, found["loc"], missing=found["type"] in {"missing", "extra_forbidden"})
-            problems.append(Problem(file, path + inner, _reason(found["type"], found["loc"], found["msg"])))
-        return Entry(kind, file, path, raw, None)
+            problems.append(
+                InputProblem(file, path + inner, _reason(found["type"], found["loc"], found["msg"]))
+            )
+        return CatalogueEntry(kind, file, path, raw, None)
 
 
 def _reason(code: str, location: Sequence[int | str], message: str) -> str:

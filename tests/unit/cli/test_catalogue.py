@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
+from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.problem import Refused
+from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.usage_files import UsageEvent, read_usage
 
 SECOND = 1_000_000
@@ -63,7 +64,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def problems(folder: Path) -> list[str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputRefusedError) as refused:
         read_catalogue(folder)
     return [str(problem) for problem in refused.value.problems]
 
@@ -399,4 +400,4 @@ def test_the_small_example_has_an_event_for_each_of_its_meters() -> None:
         assert (each.subscription or each.customer) in (subscription.external_id, subscription.customer_id)
         assert subscription.span.holds(each.event.at)
         for meter in catalogue.meters:
-            assert isinstance(meter.observe(each.event), Observation)
+            assert isinstance(observe(meter, each.event), Observation)

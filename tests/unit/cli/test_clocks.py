@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from memory_table import MemoryTable
 from meterstone.usage.instant import SECOND, parse_instant
-from meterstone_cli.backend import BackendBusy
+from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.dynamodb import DynamoDB
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-11-22T12:00:00.25Z")
 COMMANDS: list[Callable[[DynamoDB], object]] = [
@@ -41,7 +41,7 @@ def test_a_wrong_clock_is_refused(
     monkeypatch: pytest.MonkeyPatch, command: Callable[[DynamoDB], object], off: int, told: str
 ) -> None:
     it = backend(monkeypatch, off)
-    with pytest.raises(BackendBusy, match=told):
+    with pytest.raises(BackendBusyError, match=told):
         command(it)
     assert not it.table.items()  # type: ignore[attr-defined]
 

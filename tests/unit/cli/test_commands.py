@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
-from meterstone_cli.backend import BackendBusy, BackendUnavailable
+from meterstone_cli.backend import BackendBusyError, BackendUnavailableError
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.usage_files import UsageEvent
+from support.fake_backend import FakeBackend
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
@@ -228,7 +228,7 @@ def test_what_stands_in_a_recomputes_way_is_said_before_anything_is_written(
     backend: FakeBackend, forgotten: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: object) -> None:
-        raise BackendBusy("the import of f is running")
+        raise BackendBusyError("the import of f is running")
 
     monkeypatch.setattr(backend, "make_way", busy)
     result = run("load", forgotten, "--recompute")
@@ -243,8 +243,12 @@ def test_what_stands_in_a_recomputes_way_is_said_before_anything_is_written(
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
-        (BackendBusy("a withdraw is running"), program.REFUSED, "a withdraw is running"),
-        (BackendUnavailable("the table does not answer"), program.UNAVAILABLE, "the table does not answer"),
+        (BackendBusyError("a withdraw is running"), program.REFUSED, "a withdraw is running"),
+        (
+            BackendUnavailableError("the table does not answer"),
+            program.UNAVAILABLE,
+            "the table does not answer",
+        ),
         (KeyboardInterrupt(), program.INTERRUPTED, "Interrupted"),
     ],
     ids=["busy", "unavailable", "interrupted"],

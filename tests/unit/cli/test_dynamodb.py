@@ -6,8 +6,8 @@ from botocore.client import BaseClient
 from botocore.exceptions import NoCredentialsError
 from botocore.stub import Stubber
 
-from meterstone.store.table import Table
-from meterstone_cli.backend import BackendUnavailable
+from meterstone.store.dynamodb.table import Table
+from meterstone_cli.backend import BackendUnavailableError
 from meterstone_cli.dynamodb import DynamoDB
 
 
@@ -21,7 +21,9 @@ def client() -> BaseClient:
 def test_that_there_is_no_such_table_is_said_with_what_to_do(client: BaseClient) -> None:
     with Stubber(client) as stubber:
         stubber.add_client_error("query", "ResourceNotFoundException", "Requested resource not found")
-        with pytest.raises(BackendUnavailable, match=r"^there is no table of that name here: .* TABLE_NAME"):
+        with pytest.raises(
+            BackendUnavailableError, match=r"^there is no table of that name here: .* TABLE_NAME"
+        ):
             DynamoDB(Table(client, "t")).list_keys()  # type: ignore[arg-type]
 
 
@@ -31,6 +33,6 @@ def test_why_the_table_cannot_be_asked_is_said(client: BaseClient, monkeypatch: 
 
     monkeypatch.setattr(client, "query", refuse)
     with pytest.raises(
-        BackendUnavailable, match=r"^the table does not answer: Unable to locate credentials$"
+        BackendUnavailableError, match=r"^the table does not answer: Unable to locate credentials$"
     ):
         DynamoDB(Table(client, "t")).list_keys()  # type: ignore[arg-type]

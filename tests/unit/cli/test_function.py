@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from meterstone_cli.function import Function, FunctionBusy, FunctionFailed
+from meterstone_cli.function import Function, FunctionBusyError, FunctionFailedError
 
 type Make = Callable[..., Function]
 
@@ -89,7 +89,7 @@ def test_a_failure_is_told_and_forgotten(make: Make, statement: str, error: str)
                 {statement}
             return "fine"
     """)
-    with pytest.raises(FunctionFailed, match=error):
+    with pytest.raises(FunctionFailedError, match=error):
         function.invoke({"fail": True})
     assert function.invoke({}) == "fine"
 
@@ -108,7 +108,7 @@ def test_a_call_that_takes_too_long_is_given_up_and_the_next_finds_a_new_environ
         timeout=0.2,
     )
     assert [function.invoke({}), function.invoke({})] == [1, 2]
-    with pytest.raises(FunctionFailed, match=r"more than 0\.2 s"):
+    with pytest.raises(FunctionFailedError, match=r"more than 0\.2 s"):
         function.invoke({"sleep": 1})
     assert function.invoke({}) == 1
 
@@ -118,7 +118,7 @@ def test_who_waits_too_long_is_told(make: Make) -> None:
     first = threading.Thread(target=function.invoke, args=({},))
     first.start()
     time.sleep(0.1)
-    with pytest.raises(FunctionBusy):
+    with pytest.raises(FunctionBusyError):
         function.invoke({})
     first.join()
 

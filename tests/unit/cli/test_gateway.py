@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from meterstone_cli.function import FunctionBusy, FunctionFailed
+from meterstone_cli.function import FunctionBusyError, FunctionFailedError
 from meterstone_cli.gateway import (
     BODY_LIMIT,
     HEADER_LIMIT,
     PAYLOAD_LIMIT,
     ROUTES,
     Gateway,
-    MalformedResponse,
-    Request,
+    HttpRequest,
+    MalformedResponseError,
     gateway_response,
     http_response,
     proxy_event,
@@ -44,11 +44,11 @@ class Recorder:
 
 
 def event_of(target: str = "/things", **request: Any) -> dict[str, Any]:
-    return proxy_event(Request(request.pop("method", "GET"), target, **request), "/things", "r-1", NOW)
+    return proxy_event(HttpRequest(request.pop("method", "GET"), target, **request), "/things", "r-1", NOW)
 
 
 def answered(answer: object) -> int:
-    return Gateway({"/things": Recorder(answer)}).handle(Request("GET", "/things")).status
+    return Gateway({"/things": Recorder(answer)}).handle(HttpRequest("GET", "/things")).status
 
 
 @pytest.mark.parametrize(
@@ -151,30 +151,32 @@ def test_event_is_json_and_has_the_keys_of_payload_1_0() -> None:
 )
 def test_routes(method: str, target: str, status: int) -> None:
     things = Recorder()
-    assert Gateway({"/things": things}).handle(Request(method, target)).status == status
+    assert Gateway({"/things": things}).handle(HttpRequest(method, target)).status == status
     assert len(things.events) == (status == 200)
 
 
 def test_a_slash_at_the_end_stays_in_the_path() -> None:
     things = Recorder()
-    Gateway({"/things": things}).handle(Request("GET", "/things/"))
+    Gateway({"/things": things}).handle(HttpRequest("GET", "/things/"))
     assert (things.events[0]["resource"], things.events[0]["path"]) == ("/things", "/things/")
 
 
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param(Request("POST", "/things", body=b"x" * 1_000_000), 200, id="1-MB"),
-        pytest.param(Request("POST", "/things", body=b"x" * PAYLOAD_LIMIT), 413, id="lambda-payload"),
-        pytest.param(Request("POST", "/things", body=b"\0" * (PAYLOAD_LIMIT // 6 + 1)), 413, id="escaped"),
-        pytest.param(Request("POST", "/things", body=b"x" * (BODY_LIMIT + 1)), 413, id="gateway-payload"),
-        pytest.param(Request("GET", "/things?a=" + "x" * (HEADER_LIMIT - 13)), 200, id="long-line"),
-        pytest.param(Request("GET", "/things?a=" + "x" * (HEADER_LIMIT - 12)), 413, id="longer-line"),
-        pytest.param(Request("GET", "/things", [("A", "x" * HEADER_LIMIT)]), 413, id="long-header"),
-        pytest.param(Request("GET", "/things", [("A", "x")] * HEADER_LIMIT), 413, id="many-headers"),
+        pytest.param(HttpRequest("POST", "/things", body=b"x" * 1_000_000), 200, id="1-MB"),
+        pytest.param(HttpRequest("POST", "/things", body=b"x" * PAYLOAD_LIMIT), 413, id="lambda-payload"),
+        pytest.param(
+            HttpRequest("POST", "/things", body=b"\0" * (PAYLOAD_LIMIT // 6 + 1)), 413, id="escaped"
+        ),
+        pytest.param(HttpRequest("POST", "/things", body=b"x" * (BODY_LIMIT + 1)), 413, id="gateway-payload"),
+        pytest.param(HttpRequest("GET", "/things?a=" + "x" * (HEADER_LIMIT - 13)), 200, id="long-line"),
+        pytest.param(HttpRequest("GET", "/things?a=" + "x" * (HEADER_LIMIT - 12)), 413, id="longer-line"),
+        pytest.param(HttpRequest("GET", "/things", [("A", "x" * HEADER_LIMIT)]), 413, id="long-header"),
+        pytest.param(HttpRequest("GET", "/things", [("A", "x")] * HEADER_LIMIT), 413, id="many-headers"),
     ],
 )
-def test_limits(request_: Request, status: int) -> None:
+def test_limits(request_: HttpRequest, status: int) -> None:
     assert Gateway({"/things": Recorder()}).handle(request_).status == status
 
 
@@ -182,8 +184,8 @@ def test_limits(request_: Request, status: int) -> None:
     ("answer", "status"),
     [
         pytest.param({"statusCode": 204}, 204, id="no-body"),
-        pytest.param(FunctionFailed("it raised"), 502, id="failed"),
-        pytest.param(FunctionBusy("all the time"), 504, id="busy"),
+        pytest.param(FunctionFailedError("it raised"), 502, id="failed"),
+        pytest.param(FunctionBusyError("all the time"), 504, id="busy"),
         pytest.param("text", 502, id="text"),
         pytest.param([], 502, id="list"),
         pytest.param({"statusCode": "200"}, 502, id="status-text"),
@@ -243,7 +245,7 @@ def test_answered_body() -> None:
 
 
 def test_what_is_wrong_with_an_answer_is_said() -> None:
-    with pytest.raises(MalformedResponse, match="body is a dict"):
+    with pytest.raises(MalformedResponseError, match="body is a dict"):
         http_response({"statusCode": 200, "body": {}})
 
 
@@ -251,7 +253,8 @@ def test_every_response_has_its_request_id() -> None:
     things = Recorder()
     gateway = Gateway({"/things": things})
     sent = [
-        dict(gateway.handle(Request("GET", path)).headers)["x-amzn-RequestId"] for path in ("/things", "/")
+        dict(gateway.handle(HttpRequest("GET", path)).headers)["x-amzn-RequestId"]
+        for path in ("/things", "/")
     ]
     assert sent[0] == things.events[0]["requestContext"]["requestId"]
     assert sent[0] != sent[1]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fake_backend import FakeBackend
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone_cli import demo, engine, local
 from meterstone_cli.backend import Backend
-from meterstone_cli.problem import Refused
+from meterstone_cli.problem import InputRefusedError
+from support.fake_backend import FakeBackend
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 
@@ -132,7 +132,7 @@ def test_another_versions_demo_says_what_to_do(machine: Machine, capsys: pytest.
     (organization_id, catalogue) = machine.backend.catalogues.popitem()
     other = type(catalogue)(catalogue.organization, plans=(type(catalogue.plans[0])("old"),))
     machine.backend.catalogues[organization_id] = other
-    with pytest.raises(Refused, match="plans 'old': is stored and cannot be removed"):
+    with pytest.raises(InputRefusedError, match="plans 'old': is stored and cannot be removed"):
         machine.start()
     assert "`--fresh` loads it anew" in capsys.readouterr().err
 

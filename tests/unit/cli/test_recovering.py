@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner, Result
 
-from fake_backend import FakeBackend
 from meterstone.usage.instant import parse_instant
 from meterstone_cli import __main__ as program
 from meterstone_cli.backend import ClosedImport, ImportRecord, ImportState, PoisonRecord, UnmatchedEvent
+from support.fake_backend import FakeBackend
 
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
 AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:00:01.5Z")
@@ -116,7 +116,7 @@ def test_what_cannot_be_closed(backend: FakeBackend, which: str, said: list[str]
 
 
 def test_records_set_aside_are_listed_with_the_reason(backend: FakeBackend) -> None:
-    backend.set_aside = [PoisonRecord("abc", "KeyError: 'id'", SINCE, '{"x": 1}')]
+    backend.quarantine = [PoisonRecord("abc", "KeyError: 'id'", SINCE, '{"x": 1}')]
     plain = CliRunner().invoke(program.app, ["poison"])
     assert plain.stdout == "abc\t2026-03-01T12:00:01.5Z\tKeyError: 'id'\n"
     as_json = CliRunner().invoke(program.app, ["poison", "--json"])

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from meterstone_cli.gateway import Gateway
-from meterstone_cli.server import NotLoopback, PortTaken, ServerError, running
+from meterstone_cli.server import NotLoopbackError, PortTakenError, ServerError, running
 
 ROOT = Path(__file__).parents[3]
 MEGABYTE = 1024 * 1024
@@ -32,7 +32,7 @@ class Echo:
         query = event["queryStringParameters"] or {}
         time.sleep(float(query.get("sleep", "0")))
         if "raise" in query:
-            raise RuntimeError("not a FunctionFailed: a defect of the gateway's caller")
+            raise RuntimeError("not a FunctionFailedError: a defect of the gateway's caller")
         body = {**event, "body": None, "bytes": len(event["body"] or "")}
         return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}
 
@@ -205,7 +205,7 @@ def test_a_taken_port_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(PortTaken, match=f"^port {port} of 127.0.0.1 is taken[^\n]*$"),
+            pytest.raises(PortTakenError, match=f"^port {port} of 127.0.0.1 is taken[^\n]*$"),
             running(Gateway({}), port=port),
         ):
             pass
@@ -214,7 +214,7 @@ def test_a_taken_port_is_one_line() -> None:
 def test_a_taken_port_is_found_before_anything_is_loaded(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(PortTaken),
+        pytest.raises(PortTakenError),
         running(tmp_path / "nothing-here", port=taken.getsockname()[1]),
     ):
         pass
@@ -222,7 +222,7 @@ def test_a_taken_port_is_found_before_anything_is_loaded(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com", ""])  # noqa: S104 - refused
 def test_only_loopback(host: str) -> None:
-    with pytest.raises(NotLoopback), running(Gateway({}), host):
+    with pytest.raises(NotLoopbackError), running(Gateway({}), host):
         pass
 
 

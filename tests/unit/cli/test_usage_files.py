@@ -16,7 +16,7 @@ from meterstone_cli.usage_files import (
     LONGEST_ROW,
     Aside,
     BadRow,
-    UnreadableUsage,
+    UnreadableUsageError,
     UsageEvent,
     read_usage,
     row_of,
@@ -192,7 +192,7 @@ def test_bad_csv_rows(tmp_path: Path, row: str, reason: str) -> None:
     ],
 )
 def test_bad_headers(tmp_path: Path, header: str, reason: str) -> None:
-    with pytest.raises(UnreadableUsage) as unreadable:
+    with pytest.raises(UnreadableUsageError) as unreadable:
         rows(tmp_path / "u.csv", header)
     assert str(unreadable.value).startswith(reason)
 
@@ -207,20 +207,20 @@ def test_a_file_that_breaks_off_gives_its_rows_first(tmp_path: Path) -> None:
     path = tmp_path / "u.jsonl.gz"
     path.write_bytes(gzip.compress(content)[:-500])
     found: list[object] = []
-    with pytest.raises(UnreadableUsage, match="breaks off after line"):
+    with pytest.raises(UnreadableUsageError, match="breaks off after line"):
         found.extend(read_usage(path, NOW))
     assert found
 
 
 @pytest.mark.parametrize("name", ["u.txt", "u", "u.gz", "u.json"])
 def test_other_files_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnreadableUsage, match=r"is neither .csv nor .jsonl"):
+    with pytest.raises(UnreadableUsageError, match=r"is neither .csv nor .jsonl"):
         rows(tmp_path / name, "")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for reading in (lambda: list(read_usage(tmp_path / "u.csv", NOW)), lambda: sha256(tmp_path / "u.csv")):
-        with pytest.raises(UnreadableUsage, match="cannot be read: No such file"):
+        with pytest.raises(UnreadableUsageError, match="cannot be read: No such file"):
             reading()
 
 

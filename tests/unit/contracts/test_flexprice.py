@@ -10,7 +10,7 @@ import pytest
 
 from meterstone.contracts import flexprice
 from meterstone.contracts.flexprice import UsageRequest
-from meterstone.contracts.message import Problem, Refused, Request
+from meterstone.contracts.message import Problem, Request, RequestRefusedError
 from meterstone.pricing import commitment
 from meterstone.pricing.commitment import Charge, Commitment
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
@@ -44,7 +44,7 @@ def parse(**fields: Any) -> UsageRequest:
 
 
 def refused(body: str | None, *, is_base64: bool = False) -> dict[str, Any]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         flexprice.parse(request(body, is_base64=is_base64))
     answer: dict[str, Any] = json.loads(caught.value.reply.body)
     assert answer["http_status_code"] == caught.value.reply.status
@@ -239,7 +239,8 @@ def test_no_subscription_has_an_id_that_long(length: int) -> None:
         pytest.param({"x-api-key": ""}, None, id="empty"),
         pytest.param({"x-api-key": "k 1"}, None, id="a space in it"),
         pytest.param({"x-api-key": "ключ"}, None, id="not ASCII"),
-        pytest.param({"x-api-key": "k" * 513}, None, id="huge"),
+        pytest.param({"x-api-key": "k" * 512}, "k" * 512, id="512 characters"),
+        pytest.param({"x-api-key": "k" * 513}, None, id="513 characters"),
         pytest.param({"Authorization": "Bearer k-1"}, None, id="the other contract's header"),
     ],
 )
@@ -320,7 +321,7 @@ def answer(
         for index, (price, quantity, amount) in enumerate(rows)
     ]
     settlement = commitment.apply(committed, charges, "usd")
-    statement = Statement(subscription(committed), window or Window(START, END), settlement, {})
+    statement = Statement(subscription(committed), window or Window(START, END), settlement, {}, 0)
     reply = flexprice.answer(statement)
     assert reply.status == 200
     decoded: dict[str, Any] = json.loads(reply.body, parse_int=str, parse_float=str)
@@ -466,6 +467,7 @@ def test_an_inactive_commitment_is_none() -> None:
         (Problem.NOT_FOUND, 404, "not_found"),
         (Problem.UNKNOWN_ROUTE, 404, "not_found"),
         (Problem.WRONG_METHOD, 405, "invalid_operation"),
+        (Problem.NOT_BUILT, 400, "invalid_operation"),
         (Problem.UNAVAILABLE, 503, "service_unavailable"),
         (Problem.INTERNAL, 500, "internal_error"),
     ],

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from meterstone.contracts import flexprice_events
-from meterstone.contracts.message import Problem, Refused, Request
-from meterstone.usage.arrival import Arrival, Target
+from meterstone.contracts.flexprice_events import Bulk
+from meterstone.contracts.message import Problem, Request, RequestRefusedError
+from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.instant import parse_instant
 
 NOW = parse_instant("2024-03-01T12:00:00.000001Z")
@@ -23,7 +24,7 @@ def parse(**fields: Any) -> Arrival:
 
 
 def details(**fields: Any) -> dict[str, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         parse(**fields)
     assert caught.value.reply.status == 400
     body = json.loads(caught.value.reply.body)
@@ -99,7 +100,15 @@ def test_ids_that_are_made_up_differ() -> None:
     assert len({flexprice_events.made_id() for _ in range(100)}) == 100
 
 
-@pytest.mark.parametrize(("source", "kept"), [(None, {}), ("", {}), ("api", {"source": "api"})])
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        pytest.param(None, {}, id="none"),
+        pytest.param("", {}, id="empty"),
+        pytest.param("api", {"source": "api"}, id="a name"),
+        pytest.param("x" * 1000, {"source": "x" * 1000}, id="1000 characters"),
+    ],
+)
 def test_the_source_is_kept(source: object, kept: dict[str, str]) -> None:
     assert parse(source=source).notes == kept
 
@@ -110,7 +119,7 @@ def test_what_is_no_source(source: object) -> None:
 
 
 def test_whose_event_it_is() -> None:
-    assert parse(customer_id="other").target == Target.customer("c")
+    assert parse(customer_id="other").subject == Subject.customer("c")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +127,7 @@ def test_whose_event_it_is() -> None:
 )
 def test_bodies_that_are_none(body: str | None) -> None:
     for parse_body in (flexprice_events.parse_event, flexprice_events.parse_bulk):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RequestRefusedError) as caught:
             parse_body(request(body), NOW)
         answer = json.loads(caught.value.reply.body)
         assert (caught.value.reply.status, answer["code"]) == (400, "validation_error")
@@ -137,7 +146,7 @@ def test_bodies_that_are_none(body: str | None) -> None:
     ],
 )
 def test_bulks_that_are_none(events: object, fields: set[str]) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         flexprice_events.parse_bulk(request(json.dumps({"events": events})), NOW)
     assert json.loads(caught.value.reply.body)["details"].keys() == fields
 
@@ -161,3 +170,88 @@ def test_problems(problem: Problem) -> None:
     body = json.loads(reply.body)
     assert body == {"error": "Unauthorized"} or body["http_status_code"] == reply.status
     assert ("Retry-After" in reply.headers) is (problem is Problem.UNAVAILABLE)
+
+
+NEW, DUPLICATE, CONFLICT = Outcome.NEW, Outcome.DUPLICATE, Outcome.CONFLICT
+ARRIVAL = parse()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unmatched", "status", "called"),
+    [
+        pytest.param(NEW, (), 202, "accepted", id="new"),
+        pytest.param(NEW, ("code",), 202, "accepted", id="new, but nothing counts it"),
+        pytest.param(DUPLICATE, (), 202, "duplicate", id="known"),
+        pytest.param(CONFLICT, (), 409, "already_exists", id="known as another"),
+    ],
+)
+def test_answer_event(outcome: Outcome, unmatched: tuple[str, ...], status: int, called: str) -> None:
+    receipt = Receipt({0: outcome}, {0: unmatched} if unmatched else {})
+    reply = flexprice_events.answer_event(ARRIVAL, receipt)
+    body = json.loads(reply.body)
+
+    assert reply.status == status
+    assert body["code" if status == 409 else "status"] == called
+    assert body.get("event_id") == (None if status == 409 else "e")
+    assert reply.headers.get("x-meterstone-unmatched") == ("0=code" if unmatched else None)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "rejected", "made", "answer"),
+    [
+        pytest.param(
+            {0: NEW, 1: NEW},
+            {},
+            {},
+            {"message": "Events accepted for processing", "accepted": "2", "0": "accepted", "1": "accepted"},
+            id="all accepted",
+        ),
+        pytest.param(
+            {0: NEW, 1: NEW},
+            {},
+            {1: "made"},
+            {
+                "message": "Events accepted for processing",
+                "accepted": "2",
+                "0": "accepted",
+                "1": "accepted",
+                "1.event_id": "made",
+            },
+            id="an id is made up",
+        ),
+        pytest.param(
+            {3: CONFLICT, 0: NEW, 1: DUPLICATE},
+            {2: "event_name is required"},
+            {},
+            {
+                "message": "Events: 1 accepted, 1 duplicate, 1 conflict, 1 rejected",
+                "accepted": "1",
+                "duplicate": "1",
+                "conflict": "1",
+                "rejected": "1",
+                "0": "accepted",
+                "1": "duplicate",
+                "2": "rejected",
+                "2.reason": "event_name is required",
+                "3": "conflict",
+            },
+            id="one of each",
+        ),
+        pytest.param(
+            {0: DUPLICATE, 1: DUPLICATE},
+            {},
+            {},
+            {"message": "Events: 2 duplicate", "duplicate": "2", "0": "duplicate", "1": "duplicate"},
+            id="what there is none of is not in the message",
+        ),
+    ],
+)
+def test_answer_bulk(
+    outcomes: dict[int, Outcome], rejected: dict[int, str], made: dict[int, str], answer: dict[str, str]
+) -> None:
+    bulk = Bulk(dict.fromkeys(outcomes, ARRIVAL), rejected, made)
+    reply = flexprice_events.answer_bulk(bulk, Receipt(outcomes))
+    counts = dict.fromkeys(("accepted", "duplicate", "conflict", "rejected"), "0")
+
+    assert reply.status == 202
+    assert json.loads(reply.body) == counts | answer

@@ -1,14 +1,16 @@
 """Lago's events, field by field; `tests/api` has the answers."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
 from meterstone.contracts import lago_events
-from meterstone.contracts.message import Refused, Request
-from meterstone.usage.arrival import Arrival, Outcome, Receipt, Target
+from meterstone.contracts.message import Request, RequestRefusedError
+from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.instant import parse_instant
 
 NOW = parse_instant("2024-03-01T12:00:00.000001Z")
@@ -24,7 +26,7 @@ def parse(**fields: Any) -> Arrival:
 
 
 def refused(body: str | None, *, is_base64: bool = False) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         lago_events.parse_event(request(body, is_base64=is_base64), NOW)
     return caught.value.reply.status, json.loads(caught.value.reply.body)
 
@@ -133,7 +135,7 @@ def test_what_is_no_amount(value: object) -> None:
 
 
 def test_whose_event_it_is() -> None:
-    assert parse(external_customer_id="c").target == Target.subscription("s")
+    assert parse(external_customer_id="c").subject == Subject.subscription("s")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,19 @@ def test_the_same_event_has_the_same_ids_and_no_other_has() -> None:
     assert len({first[1], others[0][1], others[2][1], others[3][1]}) == 4
 
 
+def test_answer_event_keeps_its_ids_and_is_cut_to_the_second_and_the_millisecond() -> None:
+    """Clients keep these ids: they are made of the names in this order, for ever."""
+    space = uuid5(NAMESPACE_URL, "meterstone:lago")
+    arrival = replace(parse(), accepted=parse_instant("2024-03-01T12:00:01.999999Z"))
+    reply = lago_events.answer_event("o", arrival, Receipt({0: Outcome.NEW}))
+    event = json.loads(reply.body)["event"]
+
+    assert event["lago_id"] == str(uuid5(space, f'["o", "event", "s", "{arrival.event.id}"]'))
+    assert event["lago_subscription_id"] == str(uuid5(space, '["o", "subscription", "s"]'))
+    assert event["created_at"] == "2024-03-01T12:00:01Z"
+    assert len(event["timestamp"]) == len("2024-03-01T12:00:01.999Z")
+
+
 def parse_batch(events: object) -> dict[int, Arrival]:
     return lago_events.parse_batch(request(json.dumps({"events": events})), NOW)
 
@@ -216,7 +231,7 @@ def parse_batch(events: object) -> dict[int, Arrival]:
     ],
 )
 def test_batches_that_are_none(events: object, answer: object) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         parse_batch(events)
     assert caught.value.reply.status == 422
     assert json.loads(caught.value.reply.body)["error_details"] == answer

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from meterstone.pricing.commitment import Charge, ChargeRow, Commitment, CommitmentSplit, Settlement, apply
-from meterstone.pricing.errors import UnknownCurrency
+from meterstone.pricing.errors import UnknownCurrencyError
 from meterstone.pricing.money import plain
 from meterstone.pricing.price import BillingModel, Price
 
@@ -312,5 +312,5 @@ def test_rows_have_the_currency_s_decimals(split: CommitmentSplit) -> None:
 
 @pytest.mark.parametrize("split", CommitmentSplit)
 def test_an_unknown_currency_cannot_be_split(split: CommitmentSplit) -> None:
-    with pytest.raises(UnknownCurrency):
+    with pytest.raises(UnknownCurrencyError):
         settle(split, "1", "2", ("4", "4.00", "1"), currency="xyz")

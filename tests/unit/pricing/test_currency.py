@@ -2,7 +2,7 @@ import iso4217
 import pytest
 
 from meterstone.pricing.currency import is_currency, precision, symbol
-from meterstone.pricing.errors import UnknownCurrency
+from meterstone.pricing.errors import UnknownCurrencyError
 from meterstone.pricing.iso4217 import CURRENT, WITHDRAWN
 
 # The Currency enum of Lago's API.
@@ -72,7 +72,7 @@ def test_precision(code: str, decimals: int) -> None:
 def test_what_is_no_currency(code: str) -> None:
     assert not is_currency(code)
     assert symbol(code) == ""
-    with pytest.raises(UnknownCurrency) as raised:
+    with pytest.raises(UnknownCurrencyError) as raised:
         precision(code)
     assert len(str(raised.value)) < 100
 

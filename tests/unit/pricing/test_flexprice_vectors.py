@@ -12,7 +12,7 @@ from meterstone.pricing.cost import cost, cost_buckets
 from meterstone.pricing.currency import symbol
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import display_amount, plain, price_display_amount, round_money
-from meterstone.pricing.price import Price, Problem, check
+from meterstone.pricing.price import Price, PriceProblem, check
 from vectors.flexprice import Case, Difference, section
 
 PRICE_COST = section("price_cost")
@@ -178,7 +178,7 @@ def test_a_price_in_another_currency_is_refused() -> None:
     (case,) = [case for case in COMMITMENT if Difference.ONE_CURRENCY in DIFFERENCES.get(case["name"], {})]
 
     assert check(price(case["charges"][0]), currency=case["currency"]) == [
-        Problem("currency", "must be that of the subscription, usd")
+        PriceProblem("currency", "must be that of the subscription, usd")
     ]
 
 

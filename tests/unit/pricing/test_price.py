@@ -9,8 +9,8 @@ import pytest
 from meterstone.pricing.price import (
     BillingModel,
     Price,
+    PriceProblem,
     PriceType,
-    Problem,
     RoundType,
     Tier,
     TierMode,
@@ -142,7 +142,7 @@ def test_a_catalogue_may_hold(price: Price) -> None:
     ],
 )
 def test_a_catalogue_refuses(price: Price, problems: list[tuple[str, str]]) -> None:
-    assert check(price) == [Problem(path, message) for path, message in problems]
+    assert check(price) == [PriceProblem(path, message) for path, message in problems]
 
 
 def test_json_is_read_as_it_stands() -> None:

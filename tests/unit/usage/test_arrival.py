@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from meterstone.pricing.errors import NotANumber
+from meterstone.pricing.errors import NotANumberError
 from meterstone.usage.arrival import (
     AHEAD,
     DEEPEST,
     LARGEST_EVENT,
     Arrival,
-    Inadmissible,
-    Target,
-    TooFarAhead,
+    InadmissibleError,
+    Subject,
+    TooFarAheadError,
     checked_properties,
     content,
     decode,
@@ -25,7 +25,7 @@ from meterstone.usage.identifier import checked_id
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Event
 
-CUSTOMER = Target.customer("c")
+CUSTOMER = Subject.customer("c")
 
 
 def properties_of(text: str) -> dict[str, Any]:
@@ -73,6 +73,9 @@ def test_properties(text: str, read: dict[str, Any] | None) -> None:
         pytest.param('{"n": NaN}', "NaN is not a number", id="NaN"),
         pytest.param('{"n": Infinity}', "Infinity is not a number", id="Infinity"),
         pytest.param('{"n": 1, "n": 1}', "the key 'n' is repeated", id="repeated key"),
+        pytest.param(
+            '{"a": 1, "n": 1, "n": 2}', "the key 'n' is repeated", id="a repeated key behind another"
+        ),
         pytest.param('{"a": {"n": 1, "n": 1}}', "the key 'n' is repeated", id="repeated key inside"),
         pytest.param(r'{"n": "\ud83d"}', "holds half of a surrogate pair", id="half"),
         pytest.param(r'{"a": [{"\ude00": 1}]}', "holds half of a surrogate pair", id="half in a key"),
@@ -83,13 +86,13 @@ def test_properties(text: str, read: dict[str, Any] | None) -> None:
     ],
 )
 def test_what_is_not_let_in(text: str, reason: str) -> None:
-    with pytest.raises(Inadmissible) as refused:
+    with pytest.raises(InadmissibleError) as refused:
         properties_of(text)
     assert str(refused.value).startswith(reason)
 
 
 def test_a_number_of_a_million_digits_is_not_read() -> None:
-    with pytest.raises(Inadmissible, match="1000000 digits"):
+    with pytest.raises(InadmissibleError, match="1000000 digits"):
         properties_of('{"n": ' + "9" * 1_000_000 + "}")
 
 
@@ -113,7 +116,7 @@ def test_seconds(value: object, instant: int) -> None:
     "value", ["", "1e9", " 1", "0x10", "٣", "2024-01-01", True, None, [], {}, 1.5, 253_402_300_800, -(10**14)]
 )
 def test_what_is_no_seconds(value: object) -> None:
-    with pytest.raises((Inadmissible, NotANumber)):
+    with pytest.raises((InadmissibleError, NotANumberError)):
         instant_of_seconds(value)
 
 
@@ -138,14 +141,14 @@ def test_the_largest_event(letter: str) -> None:
     most = (LARGEST_EVENT - around) // size
     fits = Arrival.of(CUSTOMER, Event("i", "n", 0, {"a": letter * most}), 0, {}, dated=True)
     assert len(fits.content.encode()) <= LARGEST_EVENT
-    with pytest.raises(Inadmissible, match="65536 bytes"):
+    with pytest.raises(InadmissibleError, match="65536 bytes"):
         Arrival.of(CUSTOMER, Event("i", "n", 0, {"a": letter * (most + 1)}), 0, {}, dated=True)
 
 
 def test_how_far_ahead_an_event_may_lie() -> None:
     event = Event("i", "n", AHEAD, {})
     assert Arrival.of(CUSTOMER, event, 0, {}, dated=True).event is event
-    with pytest.raises(TooFarAhead):
+    with pytest.raises(TooFarAheadError):
         Arrival.of(CUSTOMER, event, -1, {}, dated=True)
 
 

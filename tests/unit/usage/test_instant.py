@@ -8,7 +8,7 @@ from meterstone.usage.instant import (
     HOUR,
     SECOND,
     ZERO_TIME,
-    InvalidInstant,
+    InvalidInstantError,
     format_instant,
     key_instant,
     parse_instant,
@@ -93,8 +93,16 @@ def test_text_is_an_instant(text: str, instant: int) -> None:
     ],
 )
 def test_text_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInstant):
+    with pytest.raises(InvalidInstantError):
         parse_instant(text)
+
+
+def test_text_has_64_characters_at_most() -> None:
+    digits = 64 - len("2024-03-13T00:00:00.Z")
+
+    assert parse_instant(f"2024-03-13T00:00:00.{'0' * digits}Z") == MARCH_13
+    with pytest.raises(InvalidInstantError):
+        parse_instant(f"2024-03-13T00:00:00.{'0' * (digits + 1)}Z")
 
 
 @pytest.mark.parametrize(
@@ -144,5 +152,5 @@ def test_no_key_outside_time(instant: int) -> None:
     ids=["no fraction", "an offset", "seven digits", "no such day"],
 )
 def test_key_is_read_strictly(text: str) -> None:
-    with pytest.raises(InvalidInstant):
+    with pytest.raises(InvalidInstantError):
         parse_key_instant(text)

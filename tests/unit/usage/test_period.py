@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from meterstone.usage.calendar import UnknownZone
+from meterstone.usage.calendar import UnknownZoneError
 from meterstone.usage.instant import DAY, END_OF_TIME, ZERO_TIME, format_instant, parse_instant
 from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence, Period
 
@@ -365,7 +365,7 @@ def test_a_span_ends_after_its_start() -> None:
 
 
 def test_a_cadence_knows_its_zone() -> None:
-    with pytest.raises(UnknownZone):
+    with pytest.raises(UnknownZoneError):
         cadence("MONTHLY", 1, "calendar", "2024-01-15T00:00:00Z", zone="Mars/Olympus")
 
 

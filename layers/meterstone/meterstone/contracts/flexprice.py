@@ -1,0 +1,321 @@
+"""Flexprice's `POST /v1/subscriptions/usage` on the wire: the request's body, the answer, and errors.
+
+What the API's description leaves open is settled so:
+
+- `null` is the same as an absent field, also for `lifetime_usage`: clients write either.
+- A key that stands twice in an object, `NaN`, an unpaired surrogate in the id, and a body over 64 KiB are 400
+  `validation_error`. So are reversed bounds, also beside `lifetime_usage`: the request contradicts itself.
+- An id over 255 characters is 404 `not_found`: no subscription can have it, so that it answers like any other
+  that does not exist (Flexprice has no 422).
+- A wrong method is 405 `invalid_operation`, the enum's nearest.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Never, assert_never
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from meterstone.contracts.message import (
+    LONGEST_ID,
+    RETRY_AFTER,
+    Problem,
+    Reply,
+    Request,
+    RequestRefusedError,
+    is_text,
+    number,
+    possible_key,
+)
+from meterstone.pricing.commitment import ChargeRow
+from meterstone.pricing.money import display_amount, plain, price_display_amount
+from meterstone.pricing.price import Price
+from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
+from meterstone.usage.statement import Statement
+from meterstone.usage.subscription import LineItem, Subscription
+
+LONGEST_BODY: Final = 65_536
+"""Characters. A request has four short fields; more would only cost the time to read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRequest:
+    """Whose usage is asked for, and over which window.
+
+    Bounds are instants in microseconds since the epoch, None for the default; `lifetime` overrides both.
+    """
+
+    subscription_id: str
+    start: int | None = None
+    end: int | None = None
+    lifetime: bool = False
+
+
+class UsageCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the answer: Flexprice's `SubscriptionUsageByMetersResponse`."""
+
+    subscription_line_item_id: str
+    meter_id: str
+    meter_display_name: str
+    currency: str
+    quantity: Raw
+    amount: Raw
+    display_amount: str
+    filter_values: dict[str, list[str]]
+    price: dict[str, Any]
+    is_overage: bool
+    overage_factor: Raw | UnsetType = UNSET
+
+
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer: Flexprice's `GetUsageBySubscriptionResponse`."""
+
+    amount: Raw
+    display_amount: str
+    currency: str
+    start_time: str
+    end_time: str
+    charges: list[UsageCharge]
+    has_overage: bool
+    commitment_amount: Raw | UnsetType = UNSET
+    commitment_utilized: Raw | UnsetType = UNSET
+    overage_amount: Raw | UnsetType = UNSET
+    overage_factor: Raw | UnsetType = UNSET
+
+
+def api_key(request: Request) -> str | None:
+    """Give the key of the header `x-api-key`."""
+    return possible_key(request.header("x-api-key") or "")
+
+
+def parse(request: Request) -> UsageRequest:
+    """Read the body; fields that are not the contract's are ignored.
+
+    Raises `RequestRefusedError`: 400 that names every bad field at once, or 404 for an id that no subscription
+    can have.
+    """
+    fields = _object(request)
+    faults: dict[str, str] = {}
+    subscription_id = _subscription_id(fields.get("subscription_id"), faults)
+    start = _instant("start_time", fields, faults)
+    end = _instant("end_time", fields, faults)
+    lifetime = fields.get("lifetime_usage")
+    if not isinstance(lifetime, bool | None):
+        faults["lifetime_usage"] = "must be true or false"
+    if start is not None and end is not None and end < start:
+        faults["end_time"] = "must not be before start_time"
+    if faults:
+        _refuse_fields(faults)
+    if len(subscription_id) > LONGEST_ID:
+        raise RequestRefusedError(refuse(Problem.NOT_FOUND))
+    return UsageRequest(subscription_id, start, end, lifetime is True)
+
+
+def answer(statement: Statement) -> Reply:
+    """Write what a subscription's usage comes to."""
+    subscription, settlement, window = statement.subscription, statement.settlement, statement.window
+    currency = subscription.currency
+    reply = UsageAnswer(
+        amount=number(settlement.amount),
+        display_amount=display_amount(settlement.amount, currency),
+        currency=currency,
+        start_time=format_instant(window.start),
+        end_time=format_instant(window.end),
+        charges=[_charge(row, subscription) for row in settlement.rows],
+        has_overage=settlement.has_overage,
+    )
+    commitment = subscription.commitment
+    if commitment is not None and commitment.active:
+        reply = msgspec.structs.replace(
+            reply,
+            commitment_amount=number(commitment.amount),
+            commitment_utilized=_optional(settlement.commitment_utilized),
+            overage_amount=_optional(settlement.overage_amount),
+            overage_factor=number(commitment.overage_factor),
+        )
+    return Reply.of(200, reply, counted_until=statement.counted_until)
+
+
+def refuse(problem: Problem) -> Reply:
+    """Say why there is no answer: `{"code", "message", "http_status_code"}`, or `{"error"}` for a bad key."""
+    match problem:
+        case Problem.UNAUTHORIZED:
+            return Reply.of(401, {"error": "Unauthorized"})
+        case Problem.NOT_FOUND:
+            return error(404, "not_found", "There is no such subscription.")
+        case Problem.UNKNOWN_ROUTE:
+            return error(404, "not_found", "There is nothing at this path.")
+        case Problem.WRONG_METHOD:
+            return error(405, "invalid_operation", "This path does not take that method.")
+        case Problem.NOT_BUILT:
+            # What Flexprice answers to what the present state does not allow.
+            return error(400, "invalid_operation", "This cannot be answered before the usage is rebuilt.")
+        case Problem.UNAVAILABLE:
+            return error(
+                503,
+                "service_unavailable",
+                "The usage cannot be read right now. Try again.",
+                headers=RETRY_AFTER,
+            )
+        case Problem.INTERNAL:
+            return error(500, "internal_error", "Something went wrong on our side.")
+        case _:
+            assert_never(problem)
+
+
+def error(
+    status: int,
+    code: str,
+    message: str,
+    details: Mapping[str, Mapping[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Write an error as Flexprice does: `details` has, for each field at fault, what is wrong with it."""
+    body: dict[str, object] = {"code": code, "message": message, "http_status_code": status}
+    if details:
+        body["details"] = details
+    return Reply.of(status, body, headers)
+
+
+def _refuse_fields(faults: Mapping[str, str]) -> Never:
+    message = "; ".join(f"{name} {reason}" for name, reason in faults.items())
+    details = {name: {"reason": reason} for name, reason in faults.items()}
+    raise RequestRefusedError(error(400, "validation_error", f"Invalid request: {message}.", details))
+
+
+def _refuse_body(reason: str) -> Never:
+    raise RequestRefusedError(error(400, "validation_error", f"Invalid request: the body {reason}."))
+
+
+def _object(request: Request) -> dict[str, Any]:
+    """Decode the body."""
+    if len(request.raw_body) > LONGEST_BODY:
+        _refuse_body(f"is longer than {LONGEST_BODY} characters")
+    try:
+        text = request.body()
+        decoded = json.loads(
+            text,
+            object_pairs_hook=_distinct,
+            parse_int=_Number,
+            parse_float=_Number,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError):
+        _refuse_body("is not valid JSON")
+    if not isinstance(decoded, dict):
+        _refuse_body("is not a JSON object")
+    return decoded
+
+
+class _Number:
+    """A JSON number, of whatever value: no field of the request is one."""
+
+    def __init__(self, text: str) -> None:
+        """Keep nothing: reading a number of 60,000 digits would take long."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return found
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _subscription_id(value: object, faults: dict[str, str]) -> str:
+    if value is None or value == "":
+        faults["subscription_id"] = "is required"
+    elif not isinstance(value, str):
+        faults["subscription_id"] = "must be a string"
+    elif not is_text(value):
+        faults["subscription_id"] = "must be text without control characters"
+    else:
+        return value
+    return ""
+
+
+def _instant(name: str, fields: Mapping[str, Any], faults: dict[str, str]) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            instant = parse_instant(value)
+        except InvalidInstantError:
+            pass
+        else:
+            return None if instant == ZERO_TIME else instant
+    faults[name] = "must be an RFC 3339 date and time"
+    return None
+
+
+def _charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
+    item = row.source.key
+    meter = item.meter
+    return UsageCharge(
+        subscription_line_item_id=item.id,
+        meter_id=meter.id if meter else item.price.meter_id,
+        meter_display_name=meter.name if meter else "",
+        currency=subscription.currency,
+        quantity=number(row.quantity),
+        amount=number(row.amount),
+        display_amount=display_amount(row.amount, subscription.currency),
+        filter_values={each.key: list(each.values) for each in meter.filters} if meter else {},
+        price=_price(item.price, subscription),
+        is_overage=row.is_overage,
+        overage_factor=_optional(row.overage_factor),
+    )
+
+
+def _price(price: Price, subscription: Subscription) -> dict[str, Any]:
+    """Write the whole price object; money in it is text."""
+    # What every price here is, unless the catalogue says otherwise.
+    written: dict[str, Any] = {
+        "billing_cadence": "RECURRING",
+        "invoice_cadence": "ARREAR",
+        "price_unit_type": "FIAT",
+        "status": "published",
+    }
+    # Of the descriptive fields the contract allows null for min_quantity alone.
+    written |= {
+        name: value for name, value in price.details.items() if value is not None or name == "min_quantity"
+    }
+    follows = price.billing_period is None
+    written |= {
+        "id": price.id,
+        "type": price.type,
+        "amount": plain(price.amount),
+        "display_amount": price_display_amount(price.amount, price.currency),
+        "currency": price.currency,
+        "billing_model": price.billing_model,
+        "billing_period": subscription.billing_period if follows else price.billing_period,
+        "billing_period_count": subscription.billing_period_count if follows else price.billing_period_count,
+        "meter_id": price.meter_id,
+    }
+    if price.tier_mode is not None:
+        written["tier_mode"] = price.tier_mode
+    if price.tiers:
+        written["tiers"] = [
+            {
+                "up_to": tier.up_to,
+                "unit_amount": plain(tier.unit_amount),
+                "flat_amount": plain(tier.flat_amount),
+            }
+            for tier in price.tiers
+        ]
+    if price.transform_quantity is not None:
+        written["transform_quantity"] = {
+            "divide_by": price.transform_quantity.divide_by,
+            "round": price.transform_quantity.round,
+        }
+    return written
+
+
+def _optional(value: Decimal | None) -> Raw | UnsetType:
+    return UNSET if value is None else number(value)

@@ -1,0 +1,305 @@
+"""Lago's `GET /api/v1/analytics/usage` on the wire: query parameters, the answer, and errors.
+
+What the API's description leaves open is settled so:
+
+- A parameter given more than once, also with the same value, and a list such as `currency[]=USD` are refused:
+  a filter that is silently dropped would answer with more usage than was asked for.
+- An empty value is refused for the same reason.
+- Error codes are Lago's (its `config/locales/en.yml`) where it has one for the case; `answer_is_too_large` and
+  `view_not_built` are our own.
+"""
+
+import re
+from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import date
+from typing import Final, assert_never
+
+import msgspec
+
+from meterstone.contracts.message import (
+    LONGEST_ID,
+    RETRY_AFTER,
+    Problem,
+    Reply,
+    Request,
+    RequestRefusedError,
+    is_text,
+    possible_key,
+)
+from meterstone.pricing.currency import is_currency
+from meterstone.pricing.money import plain
+from meterstone.usage.analytics import (
+    AnswerTooLargeError,
+    CountedDays,
+    UsageQuery,
+    default_from_day,
+    last_to_day,
+    rows,
+)
+from meterstone.usage.calendar import Granularity
+
+LARGEST_ANSWER: Final = 5_000_000
+"""Bytes of a body at most: Lambda itself refuses answers over 6 MB."""
+
+INVALID: Final = "value_is_invalid"
+MISSING: Final = "value_is_mandatory"
+TOO_LONG: Final = "value_is_too_long"
+INVALID_DATE: Final = "invalid_date"
+INVALID_RANGE: Final = "invalid_date_range"
+OUT_OF_RANGE: Final = "value_is_out_of_range"
+INVALID_COUNTRY: Final = "not_a_valid_country_code"
+ANSWER_TOO_LARGE: Final = "answer_is_too_large"
+VIEW_NOT_BUILT: Final = "view_not_built"
+
+PARAMETERS: Final = (
+    "time_granularity",
+    "currency",
+    "from_date",
+    "to_date",
+    "customer_type",
+    "external_customer_id",
+    "customer_country",
+    "external_subscription_id",
+    "is_billable_metric_recurring",
+    "plan_code",
+    "billable_metric_code",
+)
+
+CUSTOMER_TYPES: Final = frozenset({"individual", "company"})
+
+_COUNTRIES: Final = (
+    "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT "
+    "BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH "
+    "ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT "
+    "HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS "
+    "LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI "
+    "NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG "
+    "SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG "
+    "UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW"
+)
+
+COUNTRIES: Final = frozenset(_COUNTRIES.split())
+"""ISO 3166-1 alpha-2, as Lago's API lists it."""
+
+_BOOLEANS: Final = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class UsageObject(msgspec.Struct, frozen=True, gc=False):
+    """A row on the wire. The official Python client needs all eight fields, none of them null."""
+
+    organization_id: str
+    start_of_period_dt: str
+    end_of_period_dt: str
+    #: Upper case.
+    amount_currency: str
+    #: In the currency's smallest unit.
+    amount_cents: int
+    billable_metric_code: str
+    #: Plain decimal text; negative where usage fell.
+    units: str
+    is_billable_metric_deleted: bool
+
+
+class _ValueFaultError(ValueError):
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def api_key(request: Request) -> str | None:
+    """Give the key of `Authorization: Bearer KEY`; the scheme's case does not matter."""
+    match (request.header("authorization") or "").split():
+        case [scheme, key] if scheme.lower() == "bearer":
+            return possible_key(key)
+        case _:
+            return None
+
+
+def parse(request: Request, today: int) -> UsageQuery:
+    """Read the query parameters. `today` is the organization's present day, the default of `to_date`.
+
+    Unknown parameters are ignored. Raises `RequestRefusedError` (422) that names every bad parameter at once.
+    """
+    faults = _repeated(request.parameters)
+
+    def read[Value](name: str, reader: Callable[[str], Value]) -> Value | None:
+        if name in faults or name not in request.parameters:
+            return None
+        try:
+            return reader(request.parameters[name][0])
+        except _ValueFaultError as fault:
+            faults[name] = fault.code
+            return None
+
+    granularity = read("time_granularity", _granularity) or Granularity.DAILY
+    from_day, to_day = read("from_date", _day), read("to_date", _day)
+    last = today if to_day is None else to_day
+    query = UsageQuery(
+        granularity,
+        default_from_day(granularity, last) if from_day is None else from_day,
+        last,
+        currency=read("currency", _currency),
+        customer_type=read("customer_type", _customer_type),
+        external_customer_id=read("external_customer_id", _id),
+        customer_country=read("customer_country", _country),
+        external_subscription_id=read("external_subscription_id", _id),
+        recurring=read("is_billable_metric_recurring", _boolean),
+        plan_code=read("plan_code", _id),
+        metric_code=read("billable_metric_code", _id),
+    )
+    if not faults.keys() & {"time_granularity", "from_date", "to_date"}:
+        if query.from_day > query.to_day:
+            faults["from_date"] = INVALID_RANGE
+        elif query.to_day > last_to_day(granularity, query.from_day):
+            faults["from_date"] = OUT_OF_RANGE
+    if faults:
+        raise RequestRefusedError(_validation_errors(faults))
+    return query
+
+
+def answer(
+    organization_id: str, query: UsageQuery, items: Iterable[CountedDays], deleted_codes: Container[str]
+) -> Reply:
+    """Write the days of usage, as stored items have them, as the answer to a query.
+
+    Raises `RequestRefusedError` (422) if it would be over 5 MB; the items are not read to their end then.
+    """
+    try:
+        found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
+    except AnswerTooLargeError:
+        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
+    dates: dict[int, str] = {}
+    usages = [
+        UsageObject(
+            organization_id,
+            _iso(row.start_day, dates),
+            _iso(row.end_day, dates),
+            row.currency.upper(),
+            row.amount_cents,
+            row.metric_code,
+            plain(row.units),
+            row.deleted,
+        )
+        for row in found.rows
+    ]
+    reply = Reply.of(200, {"usages": usages}, counted_until=found.counted_until)
+    if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
+        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
+    return reply
+
+
+def refuse(problem: Problem) -> Reply:
+    """Say why there is no answer: `{"status", "error"}`, in the shape of a 422 also a code and details.
+
+    `NOT_BUILT` is a 422: the parameters fit, but this combination of filters has no answer. A 503 would have
+    clients ask again, in vain until somebody runs a rebuild. What concerns no one parameter, Rails calls `base`.
+    """
+    match problem:
+        case Problem.UNAUTHORIZED:
+            return _error(401, "Unauthorized")
+        case Problem.NOT_FOUND | Problem.UNKNOWN_ROUTE:
+            return _error(404, "Not Found")
+        case Problem.WRONG_METHOD:
+            return _error(405, "Method Not Allowed")
+        case Problem.NOT_BUILT:
+            return _unprocessable(VIEW_NOT_BUILT, {"base": [VIEW_NOT_BUILT]})
+        case Problem.UNAVAILABLE:
+            return _error(503, "Service Unavailable", RETRY_AFTER)
+        case Problem.INTERNAL:
+            return _error(500, "Internal Server Error")
+        case _:
+            assert_never(problem)
+
+
+def _error(status: int, error: str, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply.of(status, {"status": status, "error": error}, headers)
+
+
+def _validation_errors(faults: Mapping[str, str]) -> Reply:
+    return _unprocessable(
+        "validation_errors", {name: [faults[name]] for name in PARAMETERS if name in faults}
+    )
+
+
+def _unprocessable(code: str, details: Mapping[str, list[str]]) -> Reply:
+    return Reply.of(
+        422, {"status": 422, "error": "Unprocessable Entity", "code": code, "error_details": details}
+    )
+
+
+def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    faults = {}
+    for given, values in parameters.items():
+        name, bracket, _ = given.partition("[")
+        if name in PARAMETERS and (bracket or len(values) > 1):
+            faults[name] = INVALID
+    return faults
+
+
+def _granularity(text: str) -> Granularity:
+    if _given(text) not in Granularity:
+        raise _ValueFaultError(INVALID)
+    return Granularity(text)
+
+
+def _day(text: str) -> int:
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text).toordinal()
+    except ValueError:
+        pass  # No such day, and no year 0.
+    raise _ValueFaultError(INVALID_DATE)
+
+
+def _currency(text: str) -> str:
+    if not is_currency(_given(text)):
+        raise _ValueFaultError(INVALID)
+    return text.lower()
+
+
+def _customer_type(text: str) -> str:
+    if _given(text) not in CUSTOMER_TYPES:
+        raise _ValueFaultError(INVALID)
+    return text
+
+
+def _country(text: str) -> str:
+    # Beyond ASCII, upper() would make our letters out of others.
+    if not _given(text).isascii() or text.upper() not in COUNTRIES:
+        raise _ValueFaultError(INVALID_COUNTRY)
+    return text.upper()
+
+
+def _boolean(text: str) -> bool:
+    if _given(text) not in _BOOLEANS:
+        raise _ValueFaultError(INVALID)
+    return _BOOLEANS[text]
+
+
+def _id(text: str) -> str:
+    if len(_given(text)) > LONGEST_ID:
+        raise _ValueFaultError(TOO_LONG)
+    if not is_text(text):
+        raise _ValueFaultError(INVALID)
+    return text
+
+
+def _given(text: str) -> str:
+    if not text:
+        raise _ValueFaultError(MISSING)
+    return text
+
+
+def _iso(day: int, known: dict[int, str]) -> str:
+    text = known.get(day)
+    if text is None:
+        text = known[day] = date.fromordinal(day).isoformat()
+    return text
+
+
+_SMALLEST_ROW: Final = len(
+    msgspec.json.encode(
+        UsageObject("-" * 36, "0001-01-01", "0001-01-01", "USD", 0, "c", "1", is_billable_metric_deleted=True)
+    )
+)

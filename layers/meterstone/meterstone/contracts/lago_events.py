@@ -1,0 +1,253 @@
+"""Lago's `POST /api/v1/events` and `POST /api/v1/events/batch` on the wire: events in, the answer, and errors.
+
+What Lago's API description leaves open is settled so:
+
+- `timestamp` is seconds since the Unix epoch, as a number or its decimal text, exact to the microsecond. Null or
+  absent is now; anything else, RFC 3339 too, is `invalid_format`, as in Lago's `Events::CreateBatchService`.
+- A transaction id that was used before is `value_already_exist` if the event says the same, as Lago answers it,
+  and `conflict`, a code of our own, if it says anything else, or was withdrawn.
+- A batch is logged all or none. Its errors are keyed by the event's place, from "0".
+- Bodies that are no JSON, that repeat a key, or have no `event` are 400.
+- A timestamp more than 5 minutes ahead is `value_is_out_of_range`; properties that hold what no property may
+  (a number of more than 15 and 15 digits, half a surrogate pair) `value_is_invalid`.
+- Lago's own ids are UUIDs made of the organization's and the event's, the same on every answer. As in Lago's own
+  answer the customer is not known yet when an event is taken in.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import msgspec
+
+from meterstone.contracts import lago
+from meterstone.contracts.events import read_object, unmatched_headers
+from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.pricing.errors import NumberError
+from meterstone.pricing.money import number, plain
+from meterstone.usage.arrival import (
+    Arrival,
+    InadmissibleError,
+    Outcome,
+    Receipt,
+    Subject,
+    TooFarAheadError,
+    checked_properties,
+    instant_of_seconds,
+)
+from meterstone.usage.identifier import LONGEST_ID, checked_id
+from meterstone.usage.instant import SECOND, key_instant
+from meterstone.usage.meter import Event, Property
+
+MOST_EVENTS: Final = 100
+"""Events of a batch, as in Lago."""
+
+LARGEST_BATCH: Final = 3_000_000
+"""Bytes of a batch's events together: they are stored all at once, and the store takes 4 MB so."""
+
+INVALID_FORMAT: Final = "invalid_format"
+ALREADY_EXISTS: Final = "value_already_exist"
+CONFLICT: Final = "conflict"
+NO_EVENTS: Final = "no_events"
+TOO_MANY_EVENTS: Final = "too_many_events"
+
+_AMOUNT: Final = "precise_total_amount_cents"
+_SPACE: Final = uuid5(NAMESPACE_URL, "meterstone:lago")
+_properties = msgspec.json.Encoder(decimal_format="number").encode
+
+type Faults = dict[str, list[str]]
+
+api_key = lago.api_key
+
+
+class EventObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An event in the answer: Lago's `EventObject`."""
+
+    lago_id: UUID
+    transaction_id: str
+    lago_customer_id: None = None
+    code: str
+    #: To the millisecond.
+    timestamp: str
+    precise_total_amount_cents: str | None
+    properties: msgspec.Raw
+    lago_subscription_id: UUID
+    external_subscription_id: str
+    #: To the second.
+    created_at: str
+
+
+class _EventFaultError(ValueError):
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(f"faults of {', '.join(faults)}")
+        self.faults = faults
+
+
+def parse_event(request: Request, now: int) -> Arrival:
+    """Read the body of one event.
+
+    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field at once.
+    """
+    body, escaped = read_object(request, _bad_request)
+    event = body.get("event")
+    if not isinstance(event, dict) or not event:
+        # Rails calls a parameter missing that is empty, too.
+        raise RequestRefusedError(_bad_request("param is missing or the value is empty: event"))
+    try:
+        return _arrival(event, now, escaped=escaped)
+    except _EventFaultError as error:
+        raise RequestRefusedError(_unprocessable(error.faults)) from error
+
+
+def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
+    """Read the body of a batch: its events by their places.
+
+    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field of every event at
+    once.
+    """
+    body, escaped = read_object(request, _bad_request)
+    events = body.get("events")
+    if events is None or events == []:
+        raise RequestRefusedError(_unprocessable({"events": [NO_EVENTS]}))
+    if not isinstance(events, list):
+        raise RequestRefusedError(_unprocessable({"events": [lago.INVALID]}))
+    if len(events) > MOST_EVENTS:
+        raise RequestRefusedError(_unprocessable({"events": [TOO_MANY_EVENTS]}))
+    arrivals: dict[int, Arrival] = {}
+    faults: dict[str, Faults] = {}
+    for place, event in enumerate(events):
+        try:
+            arrivals[place] = _arrival(event, now, escaped=escaped)
+        except _EventFaultError as error:
+            faults[str(place)] = error.faults
+    if faults:
+        raise RequestRefusedError(_unprocessable(faults))
+    if sum(len(arrival.content.encode()) for arrival in arrivals.values()) > LARGEST_BATCH:
+        raise RequestRefusedError(_unprocessable({"events": [lago.TOO_LONG]}))
+    return arrivals
+
+
+def answer_event(organization_id: str, arrival: Arrival, receipt: Receipt) -> Reply:
+    """Answer with the event, or say what its transaction id was used for before."""
+    fault = _FAULTS.get(receipt.outcomes[0])
+    if fault is not None:
+        return _unprocessable({"transaction_id": [fault]})
+    written = {"event": _written(organization_id, arrival)}
+    return Reply.of(200, written, unmatched_headers(receipt))
+
+
+def answer_batch(organization_id: str, arrivals: Mapping[int, Arrival], receipt: Receipt) -> Reply:
+    """Answer with the events, or say of each that stood in the way what its transaction id was used for."""
+    faults = {
+        str(place): {"transaction_id": [_FAULTS[outcome]]}
+        for place, outcome in sorted(receipt.outcomes.items())
+        if outcome in _FAULTS
+    }
+    if faults:
+        return _unprocessable(faults)
+    written = [_written(organization_id, arrival) for arrival in arrivals.values()]
+    return Reply.of(200, {"events": written}, unmatched_headers(receipt))
+
+
+def refuse(problem: Problem) -> Reply:
+    """Say why there is no answer: `{"status", "error"}`."""
+    return lago.refuse(problem)
+
+
+_FAULTS: Final = {Outcome.DUPLICATE: ALREADY_EXISTS, Outcome.CONFLICT: CONFLICT}
+
+
+def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
+    if not isinstance(fields, dict):
+        raise _EventFaultError({"event": [lago.INVALID]})
+    faults: Faults = {}
+    transaction_id = _id("transaction_id", fields, faults)
+    code = _id("code", fields, faults)
+    subscription = _id("external_subscription_id", fields, faults)
+    at = _timestamp(fields.get("timestamp"), faults)
+    notes = _notes(fields.get(_AMOUNT), faults)
+    properties: dict[str, Property] = {}
+    try:
+        properties = checked_properties(fields.get("properties"), escaped=escaped)
+    except InadmissibleError:
+        faults["properties"] = [lago.INVALID]
+    if not faults:
+        event = Event(transaction_id, code, now if at is None else at, properties)
+        try:
+            return Arrival.of(Subject.subscription(subscription), event, now, notes, dated=at is not None)
+        except TooFarAheadError:
+            faults["timestamp"] = [lago.OUT_OF_RANGE]
+        except InadmissibleError:
+            faults["properties"] = [lago.TOO_LONG]
+    raise _EventFaultError(faults)
+
+
+def _id(name: str, fields: Mapping[str, Any], faults: Faults) -> str:
+    value = fields.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        faults[name] = [lago.MISSING]
+    elif not isinstance(value, str):
+        faults[name] = [lago.INVALID]
+    elif len(value) > LONGEST_ID:
+        faults[name] = [lago.TOO_LONG]
+    else:
+        try:
+            return checked_id(value)
+        except ValueError:
+            faults[name] = [lago.INVALID]
+    return ""
+
+
+def _timestamp(value: object, faults: Faults) -> int | None:
+    if value is not None:
+        try:
+            return instant_of_seconds(value)
+        except (InadmissibleError, NumberError):
+            faults["timestamp"] = [INVALID_FORMAT]
+    return None
+
+
+def _notes(value: object, faults: Faults) -> dict[str, str]:
+    if value is not None:
+        try:
+            return {_AMOUNT: plain(number(value))}
+        except NumberError:
+            faults[_AMOUNT] = [lago.INVALID]
+    return {}
+
+
+def _written(organization_id: str, arrival: Arrival) -> EventObject:
+    event, subscription_id = arrival.event, arrival.subject.external_id
+    return EventObject(
+        lago_id=_uuid(organization_id, "event", subscription_id, event.id),
+        transaction_id=event.id,
+        code=event.name,
+        timestamp=key_instant(event.at)[:-4] + "Z",
+        precise_total_amount_cents=arrival.notes.get(_AMOUNT),
+        properties=msgspec.Raw(_properties(event.properties)),
+        lago_subscription_id=_uuid(organization_id, "subscription", subscription_id),
+        external_subscription_id=subscription_id,
+        created_at=key_instant(arrival.accepted - arrival.accepted % SECOND)[:-8] + "Z",
+    )
+
+
+def _uuid(*names: str) -> UUID:
+    """Give the UUID of something by its names; as JSON no two lists of names are the same text."""
+    return uuid5(_SPACE, json.dumps(names))
+
+
+def _bad_request(reason: str) -> Reply:
+    return Reply.of(400, {"status": 400, "error": f"BadRequest: {reason}"})
+
+
+def _unprocessable(details: Mapping[str, Sequence[str] | Faults]) -> Reply:
+    return Reply.of(
+        422,
+        {
+            "status": 422,
+            "error": "Unprocessable Entity",
+            "code": "validation_errors",
+            "error_details": details,
+        },
+    )

@@ -1,0 +1,219 @@
+"""The edge of every function: routes, keys, the log line, and what becomes of exceptions.
+
+A request has one log line, which carries its metrics too (CloudWatch's embedded metric format). It never has
+a key, a query, a body or a customer's name in it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from aws_lambda_powertools.event_handler import content_types
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+
+from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
+from meterstone.usage.instant import format_instant
+from meterstone.usage.subscription import Organization
+
+_NAMESPACE: Final = "Meterstone"
+#: Bears the time at which the newest event came in that is counted in an answer.
+_FRESHNESS: Final = "X-Meterstone-Counted-Until"
+_SERVICE: Final = "meterstone"
+_SERVER_ERRORS: Final = 500
+
+type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+type Answer[A] = Callable[[A, Request], Reply]
+
+
+class KeyOwner(Protocol):
+    """Whose key a request bears."""
+
+    @property
+    def organization(self) -> Organization:
+        """The one organization whose data the key opens."""
+
+
+class RequestCost(Protocol):
+    """What was read for a request."""
+
+    @property
+    def items(self) -> int:
+        """Items of the table."""
+
+    @property
+    def read_units(self) -> float:
+        """What they cost, by the table's rules."""
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+
+
+class Accounts[A: KeyOwner](Protocol):
+    """What the edge needs of a store."""
+
+    @property
+    def cost(self) -> RequestCost:
+        """What was read since the last reset."""
+
+    def account(self, api_key: str, /) -> A | None:
+        """Look a key up; None if it is unknown or revoked."""
+
+
+class Application[A: KeyOwner]:
+    """One function: its routes, each answered in the shapes of a contract.
+
+    `contract` is that of every route that names no other, and of paths that are none. `problems` says which of
+    the store's exceptions is which problem; each contract writes a problem in its own way. It answers one request
+    at a time, as Lambda asks; others in the same process may answer theirs meanwhile.
+    """
+
+    def __init__(
+        self, contract: Contract, store: Accounts[A], problems: Mapping[type[Exception], Problem]
+    ) -> None:
+        self._contract = self._speaking = contract
+        self._store = store
+        self._problems = problems
+        self._methods: dict[str, list[str]] = {}
+        self._contracts: dict[str, Contract] = {}
+        self._resolver = APIGatewayRestResolver()
+        self._resolver.not_found(self._unrouted)
+        self._resolver.exception_handler(RequestRefusedError)(self._refused)
+        self._resolver.exception_handler(list(problems))(self._failed)
+        # Where in this file the one line is written says nothing.
+        self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
+        self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
+        self._cold = True
+        self._seen: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self.handler: Handler = _traced(self._handle)
+
+    def route(
+        self, method: str, path: str, contract: Contract | None = None
+    ) -> Callable[[Answer[A]], Answer[A]]:
+        """Register what answers a method and path, once the request's key has been found to be good.
+
+        All methods of a path speak one contract.
+        """
+        spoken = self._contracts.setdefault(path, contract or self._contract)
+
+        def register(answer: Answer[A]) -> Answer[A]:
+            @self._resolver.route(path, method=[method])
+            def endpoint() -> Response[str]:
+                self._seen["route"] = f"{method} {path}"
+                request = Request.of(self._resolver.current_event.raw_event)
+                key = spoken.api_key(request)
+                account = self._store.account(key) if key else None
+                if account is None:
+                    return _response(spoken.refuse(Problem.UNAUTHORIZED))
+                self._seen["organization"] = account.organization.id
+                return _response(answer(account, request))
+
+            self._methods.setdefault(path, []).append(method)
+            return answer
+
+        return register
+
+    def count(self, **numbers: int) -> None:
+        """Add to metrics of the request that is being answered, named as they shall be called."""
+        for name, value in numbers.items():
+            self._counts[name] = self._counts.get(name, 0) + value
+
+    def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        started = perf_counter()
+        self._store.cost.reset()
+        self._seen = {"route": "unknown", "organization": "unknown"}
+        self._counts = {}
+        self._speaking = self._contract
+        failure: Exception | None = None
+        try:
+            self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
+            # Powertools keeps the event in an attribute of the class. Two functions that are served in one process
+            # would answer each other's requests; an attribute of the instance is found first.
+            self._resolver.current_event = APIGatewayProxyEvent(event)
+            reply = self._resolver.resolve(event, context)
+        except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
+            failure = error
+            reply = _proxy_reply(self._speaking.refuse(Problem.INTERNAL))
+        self._log(event, context, reply["statusCode"], perf_counter() - started, failure)
+        return reply
+
+    def _unrouted(self, _: Exception) -> Response[str]:
+        event = self._resolver.current_event
+        methods = self._methods.get(event.path.rstrip("/"))
+        if methods is None:
+            return _response(self._speaking.refuse(Problem.UNKNOWN_ROUTE))
+        reply = self._speaking.refuse(Problem.WRONG_METHOD)
+        body = "" if event.http_method.upper() == "HEAD" else reply.body
+        return _response(Reply(reply.status, body, {"Allow": ", ".join(methods)}))
+
+    def _refused(self, refused: RequestRefusedError) -> Response[str]:
+        return _response(refused.reply)
+
+    def _failed(self, error: Exception) -> Response[str]:
+        problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
+        if problem in (Problem.UNAVAILABLE, Problem.NOT_BUILT):
+            self._seen["reason"] = str(error)
+        return _response(self._speaking.refuse(problem))
+
+    def _log(
+        self, event: Mapping[str, Any], context: Any, status: int, seconds: float, failure: Exception | None
+    ) -> None:
+        cost, milliseconds = self._store.cost, round(seconds * 1000, 3)
+        self._metrics.add_dimension("route", self._seen["route"])
+        self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
+        self._metrics.add_metric("ItemsRead", MetricUnit.Count, cost.items)
+        self._metrics.add_metric("ReadUnits", MetricUnit.Count, cost.read_units)
+        self._metrics.add_metric("Failures", MetricUnit.Count, int(status >= _SERVER_ERRORS))
+        for name, value in self._counts.items():
+            self._metrics.add_metric(name, MetricUnit.Count, value)
+        fields = {
+            **self._metrics.serialize_metric_set(),
+            **self._seen,
+            "status": status,
+            "items": cost.items,
+            "read_units": cost.read_units,
+            "milliseconds": milliseconds,
+            "request_id": (event.get("requestContext") or {}).get("requestId"),
+            "function_request_id": getattr(context, "aws_request_id", None),
+            "cold_start": self._cold,
+        }
+        self._metrics.clear_metrics()
+        self._cold = False
+        if failure is None:
+            self._logger.info("request", extra=fields)
+        else:
+            self._logger.error("request failed", exc_info=failure, extra=fields)
+
+
+def _traced(handler: Handler) -> Handler:
+    """Trace the handler if the environment says in so many words that tracing is not disabled."""
+    if os.environ.get("POWERTOOLS_TRACE_DISABLED") != "false":
+        return handler
+    # Imported only here: it takes as long as making the DynamoDB client.
+    from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415
+
+    traced: Handler = Tracer(patch_modules=["botocore"]).capture_lambda_handler(
+        handler, capture_response=False
+    )
+    return traced
+
+
+def _response(reply: Reply) -> Response[str]:
+    headers = dict(reply.headers)
+    if reply.counted_until:
+        headers[_FRESHNESS] = format_instant(reply.counted_until)
+    return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=headers)
+
+
+def _proxy_reply(reply: Reply) -> dict[str, Any]:
+    headers = {"Content-Type": content_types.APPLICATION_JSON, **reply.headers}
+    return {
+        "statusCode": reply.status,
+        "body": reply.body,
+        "isBase64Encoded": False,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+    }

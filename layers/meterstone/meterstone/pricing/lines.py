@@ -1,0 +1,76 @@
+"""What a quantity costs, as lines: an amount is never a bare number, so that any amount can be explained."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from meterstone.pricing.money import ZERO, add
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one tier, or the packages, or the flat fee charge.
+
+    `subtotal` is always quantity * unit_amount + flat_amount, unrounded, in the price's currency.
+    """
+
+    #: The units this line speaks of lie above `from_` and up to `to`, inclusive; None is unbounded.
+    from_: Decimal
+    to: Decimal | None
+    #: Units in this line; of a PACKAGE price, packages.
+    quantity: Decimal
+    #: The amount per unit; of a PACKAGE price, per package.
+    unit_amount: Decimal
+    #: What is due for entering the tier, summed over as many costs as were merged.
+    flat_amount: Decimal
+    subtotal: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a quantity costs. The quantity is what was measured, also where nothing is charged for it."""
+
+    quantity: Decimal
+    #: In order of `from_`, at most one for each tier; none where nothing is charged, such as at quantity 0.
+    lines: tuple[Line, ...]
+
+    @property
+    def amount(self) -> Decimal:
+        """The sum of the lines, unrounded."""
+        amount = ZERO
+        for line in self.lines:
+            amount = add(amount, line.subtotal)
+        return amount
+
+
+_NOTHING = (ZERO, ZERO, ZERO)
+
+
+def merge(a: Cost, b: Cost) -> Cost:
+    """Add two costs up, line by line."""
+    return merge_all((a, b))
+
+
+def merge_all(costs: Iterable[Cost]) -> Cost:
+    """Add costs up; lines of the same tier and unit amount become one. Neither order nor grouping matters."""
+    quantity = ZERO
+    tiers: dict[tuple[Decimal, Decimal | None, Decimal], tuple[Decimal, Decimal, Decimal]] = {}
+    for cost in costs:
+        quantity = add(quantity, cost.quantity)
+        for line in cost.lines:
+            tier = (line.from_, line.to, line.unit_amount)
+            units, flat, subtotal = tiers.get(tier, _NOTHING)
+            tiers[tier] = (
+                add(units, line.quantity),
+                add(flat, line.flat_amount),
+                add(subtotal, line.subtotal),
+            )
+    lines = [
+        Line(from_, to, units, unit_amount, flat, subtotal)
+        for (from_, to, unit_amount), (units, flat, subtotal) in tiers.items()
+    ]
+    return Cost(quantity, tuple(sorted(lines, key=_position)))
+
+
+def _position(line: Line) -> tuple[Decimal, bool, Decimal, Decimal]:
+    return (line.from_, line.to is None, line.to or ZERO, line.unit_amount)

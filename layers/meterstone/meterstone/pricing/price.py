@@ -1,0 +1,168 @@
+"""A price as the catalogue has it, and what makes a catalogue refuse it.
+
+Fields and their names are those of Flexprice's price object, so that a price goes to the wire as it stands.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+from meterstone.pricing.currency import is_currency
+from meterstone.pricing.errors import NumberError
+from meterstone.pricing.money import ZERO, number
+
+type Scalar = str | int | bool | None
+type Detail = Scalar | dict[str, Scalar] | list[dict[str, Scalar]]
+
+
+class BillingModel(StrEnum):
+    """How a quantity becomes an amount."""
+
+    FLAT_FEE = "FLAT_FEE"
+    PACKAGE = "PACKAGE"
+    TIERED = "TIERED"
+
+
+class TierMode(StrEnum):
+    """Whether one tier prices the whole quantity (VOLUME), or each tier the part within its bounds (SLAB)."""
+
+    VOLUME = "VOLUME"
+    SLAB = "SLAB"
+
+
+class RoundType(StrEnum):
+    """What becomes of a package that is only partly used."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class PriceType(StrEnum):
+    """What a price is for: metered usage, or a fixed charge, which no usage answer shows."""
+
+    USAGE = "USAGE"
+    FIXED = "FIXED"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One tier of a TIERED price."""
+
+    #: The last quantity in this tier, inclusive; None on the last tier.
+    up_to: int | None
+    unit_amount: Decimal
+    #: Due once when the tier is entered.
+    flat_amount: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class TransformQuantity:
+    """How a PACKAGE price turns units into packages."""
+
+    #: Units in a package.
+    divide_by: int
+    round: RoundType = RoundType.UP
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a meter's usage costs. Amounts are in the currency's main unit: 12.5 dollars, not cents."""
+
+    id: str
+    #: ISO 4217, lower case.
+    currency: str
+    billing_model: BillingModel
+    #: Per unit for FLAT_FEE, per package for PACKAGE; TIERED does not use it.
+    amount: Decimal = ZERO
+    type: PriceType = PriceType.USAGE
+    meter_id: str = ""
+    tier_mode: TierMode | None = None
+    tiers: tuple[Tier, ...] = ()
+    transform_quantity: TransformQuantity | None = None
+    #: None follows the subscription's billing period.
+    billing_period: str | None = None
+    billing_period_count: int = 1
+    #: The descriptive rest of Flexprice's price object (display_name, metadata), carried untouched.
+    details: Mapping[str, Detail] = field(default_factory=dict, hash=False)
+
+
+class PriceProblem(NamedTuple):
+    """One reason to refuse a price."""
+
+    #: Where in the price, such as `tiers[1].up_to`.
+    path: str
+    message: str
+
+
+def check(price: Price, *, currency: str | None = None) -> list[PriceProblem]:
+    """Say everything that is wrong with a price, all at once; nothing if a catalogue may hold it.
+
+    `currency` is that of the subscription which the price is for, in any case, if it is known.
+    """
+    problems = [*_amount_problems("amount", price.amount), *_tier_problems(price), *_package_problems(price)]
+    if not is_currency(price.currency):
+        problems.append(PriceProblem("currency", "is not an ISO 4217 currency"))
+    elif price.currency != price.currency.lower():
+        problems.append(PriceProblem("currency", "must be lower case"))
+    elif currency is not None and price.currency != currency.lower():
+        problems.append(PriceProblem("currency", f"must be that of the subscription, {currency.lower()}"))
+    if price.billing_period_count < 1:
+        problems.append(PriceProblem("billing_period_count", "must be at least 1"))
+    return problems
+
+
+#: A bucketed meter's counter keeps a line for each tier and day, and a counter's item holds 400 KB.
+_MOST_TIERS = 50
+
+
+def _tier_problems(price: Price) -> Iterator[PriceProblem]:
+    if len(price.tiers) > _MOST_TIERS:
+        yield PriceProblem("tiers", f"must be at most {_MOST_TIERS}")
+    if price.billing_model is BillingModel.TIERED:
+        if price.tier_mode is None:
+            yield PriceProblem("tier_mode", "is required for a TIERED price")
+        if not price.tiers:
+            yield PriceProblem("tiers", "is required for a TIERED price")
+    for index, tier in enumerate(price.tiers):
+        path = f"tiers[{index}]"
+        yield from _amount_problems(f"{path}.unit_amount", tier.unit_amount)
+        yield from _amount_problems(f"{path}.flat_amount", tier.flat_amount)
+        yield from _bound_problems(f"{path}.up_to", tier.up_to, last=index == len(price.tiers) - 1)
+    for index, (before, tier) in enumerate(pairwise(price.tiers), start=1):
+        if before.up_to is not None and tier.up_to is not None and tier.up_to <= before.up_to:
+            yield PriceProblem(f"tiers[{index}].up_to", f"must be above the tier before, {before.up_to}")
+
+
+def _bound_problems(path: str, up_to: int | None, *, last: bool) -> Iterator[PriceProblem]:
+    if last:
+        if up_to is not None:
+            yield PriceProblem(path, "must be null: the last tier is unbounded")
+    elif up_to is None:
+        yield PriceProblem(path, "must not be null: only the last tier is unbounded")
+    else:
+        yield from _count_problems(path, up_to)
+
+
+def _package_problems(price: Price) -> Iterator[PriceProblem]:
+    if price.transform_quantity is not None:
+        yield from _count_problems("transform_quantity.divide_by", price.transform_quantity.divide_by)
+    elif price.billing_model is BillingModel.PACKAGE:
+        yield PriceProblem("transform_quantity", "is required for a PACKAGE price")
+
+
+def _count_problems(path: str, count: int) -> Iterator[PriceProblem]:
+    if count < 1:
+        yield PriceProblem(path, "must be at least 1")
+    else:
+        yield from _amount_problems(path, count)
+
+
+def _amount_problems(path: str, amount: Decimal | int) -> Iterator[PriceProblem]:
+    try:
+        if number(amount) < 0:
+            yield PriceProblem(path, "must not be negative")
+    except NumberError as error:
+        yield PriceProblem(path, str(error))

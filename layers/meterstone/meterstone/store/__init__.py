@@ -1,0 +1,22 @@
+"""The store: DynamoDB alone knows of this room, and it knows nothing of prices.
+
+StoreError
+├── StoreUnavailableError      the table could not be reached or is throttled; the same call may succeed later
+│   └── CatalogueChangedError  another catalogue was stored while events were counted; they must be matched again
+├── ConflictError              a condition of a transaction did not hold; nothing was written
+├── WriteRefusedError          the table will not take it, however often it is asked
+├── BusyError                  something else must be done first, or be over; for those who run commands
+├── UnknownSubscriptionError   the organization has no such subscription
+└── ViewNotBuiltError          only a rebuild can bring what was asked for
+"""
+
+from meterstone.store.catalogue.records import Account, UnknownSubscriptionError
+from meterstone.store.dynamodb.table import ConflictError, StoreError, StoreUnavailableError
+
+__all__ = [
+    "Account",
+    "ConflictError",
+    "StoreError",
+    "StoreUnavailableError",
+    "UnknownSubscriptionError",
+]

@@ -1,0 +1,1 @@
+"""What the catalogue says: organizations, subscriptions, whose event it is, API keys."""

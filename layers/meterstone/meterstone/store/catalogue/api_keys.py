@@ -1,0 +1,69 @@
+"""API keys, as whoever administers them makes, lists and revokes them; `catalogue.Accounts` looks them up."""
+
+import secrets
+from dataclasses import dataclass
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST
+from meterstone.store.dynamodb.table import Item, Row, Table, integer, key_item, text
+
+_KEY_BYTES = 32
+_ID_BYTES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of an API key; the key itself is shown once and stored nowhere."""
+
+    id: str
+    organization_id: str
+    name: str
+    created_at: int
+    revoked_at: int | None = None
+
+
+def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
+    """Make an API key; give the key, which cannot be had again, and its id."""
+    key, key_id = "mst_" + secrets.token_urlsafe(_KEY_BYTES), secrets.token_hex(_ID_BYTES)
+    found = keys.api_key(key)
+    shared: Item = {
+        "org": {"S": organization_id},
+        "id": {"S": key_id},
+        "name": {"S": name},
+        "created_at": {"N": str(now)},
+    }
+    listing = key_item(keys.key_listing(key_id)) | {"digest": {"S": keys.digest_of(found)}}
+    put = {"TableName": table.name, "ConditionExpression": "attribute_not_exists(pk)"}
+    table.transact([{"Put": put | {"Item": item | shared}} for item in (key_item(found), listing)])
+    return key, key_id
+
+
+def list_keys(table: Table) -> list[ApiKey]:
+    """List all API keys, oldest first, those that were revoked among them."""
+    rows = table.query(keys.key_listing("").pk, FIRST, LAST, consistent=True)
+    return sorted((_api_key(row) for row in rows), key=lambda each: (each.created_at, each.id))
+
+
+def revoke_key(table: Table, key_id: str, now: int) -> bool:
+    """Revoke an API key, which stays listed; False if there is none of that id.
+
+    It is refused at once by whoever does not remember it, and by all after `catalogue.REMEMBERED` seconds.
+    """
+    listing = keys.key_listing(key_id)
+    row = table.get(listing, consistent=True)
+    if row is None:
+        return False
+    if "revoked_at" not in row:
+        change = {
+            "TableName": table.name,
+            "UpdateExpression": "SET revoked_at = :now",
+            "ExpressionAttributeValues": {":now": {"N": str(now)}},
+        }
+        both = (listing, keys.api_key_by_digest(text(row, "digest")))
+        table.transact([{"Update": change | {"Key": key_item(key)}} for key in both])
+    return True
+
+
+def _api_key(row: Row) -> ApiKey:
+    revoked = integer(row, "revoked_at") if "revoked_at" in row else None
+    return ApiKey(text(row, "id"), text(row, "org"), text(row, "name"), integer(row, "created_at"), revoked)

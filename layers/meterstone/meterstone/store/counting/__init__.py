@@ -1,0 +1,1 @@
+"""Counting: tallies packed, read, written; the fold and the stream."""

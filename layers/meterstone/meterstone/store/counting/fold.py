@@ -1,0 +1,328 @@
+"""Folding events into counters, and publishing what they are worth to the rollups: exactly once.
+
+One transaction counts a batch of one tally's events, remembers their positions, and adds to the rollups what
+the tally's days are worth now less what they were worth as last published. Delivered again, the events are
+below the remembered positions and change nothing; killed between two transactions, nothing is half done.
+
+What does not fit a transaction of 100 actions is counted first and published in steps: the tally's head says
+from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
+
+What the table would not take, however often it came, is halved until it is one event; that is set aside, and the
+others count.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import batched, islice
+from typing import NamedTuple
+
+from meterstone.pricing.money import plain
+from meterstone.store.counting.limits import events_that_fit
+from meterstone.store.counting.reading import read_tallies
+from meterstone.store.counting.writing import (
+    PendingEvents,
+    RollupChange,
+    RollupKey,
+    TallyTransaction,
+    TallyUpdate,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.packing import unpack_tally_key
+from meterstone.store.dynamodb.table import (
+    ACTIONS,
+    Action,
+    ConflictError,
+    StoreUnavailableError,
+    Table,
+    WriteRefusedError,
+    text,
+)
+from meterstone.usage.charge import add_amounts
+from meterstone.usage.instant import key_instant
+from meterstone.usage.matching import Matching
+from meterstone.usage.meter import Event, Uncounted
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
+
+WRITERS = 4
+"""Items that a rollup is spread over, so that as many concurrent folds add to it without conflict."""
+
+_LEDGERS_AT_ONCE = 100
+_ATTEMPTS = 20
+
+
+class EventToCount(NamedTuple):
+    """An event as it stands in the log, with the subscriptions that it is for."""
+
+    position: Position
+    event: Event
+    subscriptions: Sequence[Subscription]
+    #: When it came in over HTTP; 0 if it was imported.
+    accepted: int = 0
+
+
+@dataclass(slots=True)
+class FoldReport:
+    """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
+
+    An event that no line item's meter is for stands among the ``uncounted`` too, and one that the table would not
+    take. ``unpublished`` names tallies of which the rollups would not take what they come to.
+    """
+
+    counted: int = 0
+    uncounted: list[tuple[Position, str]] = field(default_factory=list)
+    unpublished: list[str] = field(default_factory=list)
+
+
+class Fold:
+    """Folds events of one organization into its counters and rollups."""
+
+    def __init__(
+        self,
+        table: Table,
+        organization_id: str,
+        generation: str,
+        *,
+        writer: int = 0,
+        matching: Matching | None = None,
+    ) -> None:
+        """Write to a generation of an organization's counters.
+
+        ``writer`` names the items of the rollups that are added to. Readers add up those of all writers: with
+        one each, concurrent folds of a busy organization do not stand in each other's way. ``matching`` may know
+        the subscriptions from before.
+        """
+        self.table = table
+        self.organization_id = organization_id
+        self.generation = generation
+        self.writer = writer
+        #: Shards that will deliver nothing any more: tallies drop their positions when next written.
+        self.forget: frozenset[str] = frozenset()
+        #: Told of an event that the table would not take, and why, before the position moves past it.
+        self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
+        self._matching = matching or Matching()
+
+    def fold(self, events: Iterable[EventToCount], now: int) -> FoldReport:
+        """Count events, in the order of their positions within each shard, and publish what they bring."""
+        report = FoldReport()
+        works: dict[TallyKey, PendingEvents] = {}
+        for position, event, subscriptions, accepted in events:
+            reasons: list[str] = []
+            counted = False
+            for subscription in subscriptions:
+                for charge, key, seen in self._matching.matches(event, subscription):
+                    if isinstance(seen, Uncounted):
+                        reasons.append(f"meter {charge.meter.code}: {seen.reason}")
+                        continue
+                    counted = True
+                    work = works.get(key)
+                    if work is None:
+                        work = works[key] = PendingEvents(charge)
+                    work.events.append(Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
+            report.counted += counted
+            if not counted and not reasons:
+                reasons.append("no meter of a line item counts it")
+            if reasons:
+                report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
+        self._fold_all(works, now, report)
+        return report
+
+    def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
+        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
+        return self._matching.expects(event, subscriptions)
+
+    def roll(
+        self,
+        subscription_of: Callable[[str], Subscription],
+        now: int,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        """Publish what the clock has brought by ``now``; tell how many tallies that changed.
+
+        Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
+        shows each day that has ended, and what was left half published is finished. Doing it twice changes
+        nothing. Raises `WriteRefusedError`, when everything else is done, if the rollups would not take something.
+        """
+        rolled, report = 0, FoldReport()
+        partition = keys.due(self.organization_id, self.generation)
+        # Once through is enough: a tally that was brought up to now is due later.
+        for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
+            rows = self.table.batch_get(found, consistent=True)
+            works: dict[TallyKey, PendingEvents] = {}
+            for row in rows.values():
+                # The index may lag behind the item.
+                if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
+                    key = unpack_tally_key(row)
+                    works[key] = PendingEvents(charge_of(subscription_of(key.subscription_id), key))
+            self._fold_all(works, now, report)
+            rolled += len(works)
+            progress(rolled)
+        if report.unpublished:
+            raise WriteRefusedError("; ".join(report.unpublished))
+        return rolled
+
+    def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
+        waiting = dict(works)
+        while waiting:
+            wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
+            batches = {key: events_that_fit(work.charge, work.events) for key, work in wave.items()}
+            self._fold_wave(wave, batches, now, report)
+            for key, work in wave.items():
+                work.events = work.events[len(batches[key]) :]
+                if not work.events:
+                    del waiting[key]
+
+    def _fold_wave(
+        self,
+        works: Mapping[TallyKey, PendingEvents],
+        batches: Mapping[TallyKey, list[Counted]],
+        now: int,
+        report: FoldReport,
+    ) -> None:
+        """Write what fits together in one transaction, and the rest tally by tally."""
+        alone: list[TallyKey] = []
+        made: list[TallyKey] = []
+        together: list[tuple[TallyKey, TallyTransaction]] = []
+        for opened in self._open(works, batches, now):
+            try:
+                change = self._change(opened, now)
+            except WriteRefusedError:
+                alone.append(opened.tally.key)
+                continue
+            if change is None:
+                continue
+            if change.stale:
+                alone.append(opened.tally.key)
+            else:
+                together.append((opened.tally.key, change))
+        for pack in _packs(together):
+            try:
+                self._write([change for _, change in pack])
+            except (ConflictError, WriteRefusedError):
+                alone += [key for key, _ in pack]
+            else:
+                made += [key for key, change in pack if change.unwoken]
+        for key in alone:
+            self._finish(key, works[key], batches[key], now, report)
+        if made:
+            # Whoever stored another subscription before they were there could not wake them.
+            self._fold_wave({key: works[key] for key in made}, {key: [] for key in made}, now, report)
+
+    def _finish(
+        self, key: TallyKey, work: PendingEvents, batch: list[Counted], now: int, report: FoldReport
+    ) -> None:
+        """Bring one tally up to date, in as many transactions as it takes, whoever else writes to it."""
+        conflicts = 0
+        while conflicts < _ATTEMPTS:
+            (opened,) = self._open({key: work}, {key: batch}, now)
+            try:
+                change = self._change(opened, now)
+                if change is None:
+                    return
+                self._write([change])
+            except ConflictError:
+                conflicts += 1
+                continue
+            except WriteRefusedError as refused:
+                self._finish_halves(key, work, opened.batch, now, report, refused)
+                return
+            if not (change.stale or change.unwoken):
+                return
+            # Counted: what is left is to publish, from where the head says.
+            batch = []
+        raise StoreUnavailableError("a tally is contended")
+
+    def _finish_halves(
+        self,
+        key: TallyKey,
+        work: PendingEvents,
+        batch: list[Counted],
+        now: int,
+        report: FoldReport,
+        refused: WriteRefusedError,
+    ) -> None:
+        """Find the events that a tally cannot take, set them aside, and count the others."""
+        match batch:
+            case []:
+                report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
+            case [counted]:
+                reason = f"meter {work.charge.meter.code}: the table would not take it: {refused}"
+                self.quarantine(counted.position, reason)
+                report.uncounted.append((counted.position, reason))
+            case _:
+                middle = len(batch) // 2
+                self._finish(key, work, batch[:middle], now, report)
+                self._finish(key, work, batch[middle:], now, report)
+
+    def _change(self, opened: TallyUpdate, now: int) -> TallyTransaction | None:
+        try:
+            return opened.change(now, self.writer, self.forget)
+        except ArithmeticError as error:
+            # Of more digits than are ever lost: no later attempt would come to another end.
+            raise WriteRefusedError(f"a number is out of range: {type(error).__name__}") from error
+
+    def _open(
+        self, works: Mapping[TallyKey, PendingEvents], batches: Mapping[TallyKey, list[Counted]], now: int
+    ) -> list[TallyUpdate]:
+        return read_tallies(self.table, self.organization_id, self.generation, works, batches, now)
+
+    def _write(self, changes: Sequence[TallyTransaction]) -> None:
+        rollups: dict[RollupKey, RollupChange] = {}
+        for change in changes:
+            for key, days in change.rollups.items():
+                into = rollups.setdefault(key, {})
+                for day, worth in days.items():
+                    into[day] = add_amounts(into[day], worth) if day in into else worth
+        actions = [action for change in changes for action in change.actions]
+        accepted = max(change.accepted for change in changes)
+        additions = (_addition(self.table.name, key, days, accepted) for key, days in rollups.items())
+        actions += [action for action in additions if action is not None]
+        self.table.transact(actions)
+
+
+def _packs(
+    changes: Iterable[tuple[TallyKey, TallyTransaction]],
+) -> Iterator[list[tuple[TallyKey, TallyTransaction]]]:
+    """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
+    pack: list[tuple[TallyKey, TallyTransaction]] = []
+    actions, size = 0, 0
+    rollups: set[RollupKey] = set()
+    for key, change in changes:
+        new = change.rollups.keys() - rollups
+        needed = actions + len(change.actions) + len(rollups) + len(new)
+        if pack and (needed > ACTIONS or size + change.size > TallyTransaction.LARGEST):
+            yield pack
+            pack, actions, size, rollups, new = [], 0, 0, set(), set(change.rollups)
+        pack.append((key, change))
+        actions += len(change.actions)
+        size += change.size
+        rollups |= new
+    if pack:
+        yield pack
+
+
+def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
+    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
+
+    ``accepted``, if any, is when the newest event behind it came in.
+    """
+    terms: list[str] = []
+    values: dict[str, dict[str, str]] = {}
+    for number in sorted(days):
+        units, cents = days[number]
+        for name, value in ((f"u{number:02}", plain(units)), (f"a{number:02}", str(cents))):
+            if value != "0":
+                terms.append(f"{name} :{name}")
+                values[f":{name}"] = {"N": value}
+    if not terms:
+        return None
+    if accepted:
+        values[":acc"] = {"N": str(accepted)}
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
+            "UpdateExpression": ("SET acc = :acc ADD " if accepted else "ADD ") + ", ".join(terms),
+            "ExpressionAttributeValues": values,
+        }
+    }

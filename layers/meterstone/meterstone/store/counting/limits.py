@@ -1,0 +1,226 @@
+"""How many events one transaction can count, and how their details are packed."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, assert_never
+
+from meterstone.store.dynamodb.keys import CHUNK_DAYS
+from meterstone.store.dynamodb.packing import item_bytes, pack_hours
+from meterstone.store.dynamodb.table import Item
+from meterstone.usage.calendar import Zone
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.period import BillingPeriod
+from meterstone.usage.state import DetailKeeps, FineParts, fine_parts, keeps_hours, traits
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Batch, Counted, FineState, Position, Tally, identity
+
+#: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
+_ACTIONS = 66
+#: The most items that one event can need: a detail, a counter's chunk, and three of a value.
+_ITEMS_OF_AN_EVENT = 5
+#: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
+_EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
+_EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
+#: A COUNT_UNIQUE keeps texts of up to 64 characters, of which JSON writes a control character as six.
+_EVENTS_WITH_TEXTS_IN_A_DETAIL = 800
+_SHORT_PERIODS = (BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY)
+_HOURS_APART = 4
+#: Bytes of a day's hours and the events beside them: with its key, the item is one write unit, of 1 KB.
+_BESIDE_HOURS = 760
+_EVENTS_OF_A_DAY = 200
+
+type DetailKey = tuple[str, int, str]
+#: A line item and its billing period's start, or None where there is but one charge; and the day.
+type _DayOfCharge = tuple[tuple[str, int] | None, int]
+
+
+class Details(NamedTuple):
+    """Events to be packed together, under the position of the first that came with this batch."""
+
+    position: Position
+    events: list[Observation]
+
+
+class PackedFineState(NamedTuple):
+    """The hours of the days that a batch touches, packed as items, and the details beside them."""
+
+    hours: dict[tuple[str, int, int], Item]
+    #: Two billing periods may share a day, and so a key: the positions tell their details apart.
+    details: list[tuple[DetailKey, Details]]
+
+
+def events_in_a_detail(meter: Meter) -> int:
+    """Give how many of a meter's events one item may hold."""
+    match traits(meter).detail_keeps:
+        case DetailKeeps.NOTHING:
+            return _EVENTS_IN_A_DETAIL
+        case DetailKeeps.ID:
+            return _EVENTS_WITH_IDS_IN_A_DETAIL
+        case DetailKeeps.TEXT:
+            return _EVENTS_WITH_TEXTS_IN_A_DETAIL
+        case never:
+            assert_never(never)
+
+
+def events_in_a_transaction(meter: Meter) -> int:
+    """Return how many of a meter's events one transaction may count at most."""
+    match traits(meter).detail_keeps:
+        case DetailKeeps.NOTHING | DetailKeeps.TEXT:
+            return _EVENTS
+        case DetailKeeps.ID:
+            return _EVENTS_WITH_IDS
+        case never:
+            assert_never(never)
+
+
+def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
+    """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
+    if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
+        return list(events)
+    meter = charge.meter
+    keeps_values = fine_parts(meter) is FineParts.VALUES
+    most = events_in_a_transaction(meter)
+    in_a_detail = events_in_a_detail(meter)
+    # A value that was seen before, but later, is taken from the day that it was first seen on.
+    items_of_a_value = 3 if _has_many_chunks(charge.subscription, meter) else 2
+    charge_at = _charges_of_a_chain(charge.subscription, meter)
+    days: dict[_DayOfCharge, _Day] = defaultdict(_Day)
+    parts: set[_DayOfCharge] = set()
+    values: set[tuple[_DayOfCharge, str]] = set()
+    stretches: set[int] = set()
+    details = 0
+    for number, counted in enumerate(events[:most]):
+        seen, day = counted.observation, counted.day
+        part = (charge_at(seen.at), day) if meter.recurring else (None, day)
+        parts.add(part)
+        # The details of a COUNT_UNIQUE do not tell apart the billing periods that share a day.
+        details += days[(None, day) if keeps_values else part].grow(counted.hour, in_a_detail)
+        if keeps_values:
+            values.add((part, identity(seen.text)))
+        # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
+        stretches.add(day // CHUNK_DAYS)
+        chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
+        needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
+        if needed > _ACTIONS and number:
+            return list(events[:number])
+    return list(events[:most])
+
+
+@dataclass(slots=True)
+class _Day:
+    """How many events a day has, in which of its hours, and how many detail items they need."""
+
+    events: int = 0
+    hours: set[int] = field(default_factory=set)
+    items: int = 0
+
+    def grow(self, hour: int, in_a_detail: int) -> int:
+        """Take one more event; tell by how many items that is more, or fewer."""
+        before = self.items
+        self.events += 1
+        self.hours.add(hour)
+        self.items = _items_of_a_day(self.events, len(self.hours), in_a_detail)
+        return self.items - before
+
+
+def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PackedFineState:
+    """Pack the hours of the days, few events beside them; say what else is to be put into details.
+
+    The hours' item is written anyway. When it is full, what it has is put away together with what comes.
+    """
+    if not keeps_hours(tally.meter):
+        return PackedFineState({}, list(by_detail(tally, batch).items()))
+    clock = tally.charges[0].zone
+    found = PackedFineState({}, [])
+    for (index, day), events in days.items():
+        charge = tally.charges[index]
+        where = charge.item.id, charge.period.start, day
+        hours = parts.hours[where]
+        together = parts.recent[where] + [counted.observation for counted in events]
+        if len(together) > _EVENTS_OF_A_DAY:
+            found.hours[where] = pack_hours(tally.meter, day, hours, parts.recent[where])
+            found.details.extend(by_detail(tally, events).items())
+            continue
+        packed = pack_hours(tally.meter, day, hours, together)
+        if item_bytes(packed) > _BESIDE_HOURS:
+            packed = pack_hours(tally.meter, day, hours, [])
+            key = _stretch(clock, charge, day, together)
+            found.details.append((key, Details(events[0].position, together)))
+        found.hours[where] = packed
+    return found
+
+
+def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Observation]) -> DetailKey:
+    """Name the hour that holds events of a day, or the day where there are several."""
+    hours = {clock.hour_of(seen.at)[1] for seen in events}
+    if len(hours) == 1:
+        return charge.item.id, clock.hour_bounds(day, hours.pop())[0], "hour"
+    return charge.item.id, clock.day_start(day), "day"
+
+
+def by_detail(tally: Tally, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
+    """Sort events to the detail items that hold them: by line item, start, and length of the time they span.
+
+    Events that come as they happen are packed by the hour, so that the part of an hour is quick to read. A
+    loader brings days at once: where a day has few events over many hours, one item holds them all.
+    """
+    days: dict[tuple[str, int], list[Counted]] = {}
+    for counted in batch:
+        item = tally.charges[tally.index_at(counted.observation.at)].item
+        days.setdefault((item.id, counted.day), []).append(counted)
+    clock = tally.charges[0].zone
+    found: dict[DetailKey, Details] = {}
+    for (item_id, day), events in days.items():
+        hours: dict[int, Details] = {}
+        for counted in events:
+            details = hours.get(counted.hour)
+            if details is None:
+                details = hours[counted.hour] = Details(counted.position, [])
+            details.events.append(counted.observation)
+        if _is_sparse(len(events), len(hours)):
+            together = Details(events[0].position, [counted.observation for counted in events])
+            found[item_id, clock.day_start(day), "day"] = together
+        else:
+            found |= {
+                (item_id, clock.hour_bounds(day, hour)[0], "hour"): details for hour, details in hours.items()
+            }
+    return found
+
+
+def _is_sparse(events: int, hours: int) -> bool:
+    return hours >= _HOURS_APART and events <= _EVENTS_OF_A_DAY
+
+
+def _items_of_a_day(events: int, hours: int, in_a_detail: int) -> int:
+    return 1 if _is_sparse(events, hours) else hours + events // in_a_detail
+
+
+def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
+    """Tell whether a tally of the meter may have several counters, or one of several chunks."""
+    cadences = [
+        subscription.cadence(item)
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id == meter.id
+    ]
+    return meter.recurring or any(
+        cadence.count > 1 or cadence.period not in _SHORT_PERIODS for cadence in cadences
+    )
+
+
+def _charges_of_a_chain(subscription: Subscription, meter: Meter) -> Callable[[int], tuple[str, int] | None]:
+    """Find charges of a recurring meter by an instant: of a day that they share, each has items of its own."""
+    items = [
+        (item.id, subscription.counted(item), subscription.cadence(item))
+        for item in subscription.line_items
+        if item.meter is not None and item.meter.id == meter.id
+    ]
+
+    def find(at: int) -> tuple[str, int] | None:
+        return next(
+            ((name, cadence.period_at(at).start) for name, counted, cadence in items if counted.holds(at)),
+            None,
+        )
+
+    return find

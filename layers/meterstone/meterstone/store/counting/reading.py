@@ -1,0 +1,256 @@
+"""Opening tallies for writing: what is read of them, in two rounds of batch reads, heads before their parts."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from meterstone.store.catalogue.records import unpack_subscription
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
+    chunks,
+    counter_key,
+    unpack_buckets,
+    unpack_counter,
+    unpack_head,
+    unpack_hours,
+    unpack_recent,
+)
+from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.state import FineParts, fine_parts, follows_clock
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import (
+    Batch,
+    Counted,
+    FineState,
+    Head,
+    Tally,
+    TallyKey,
+    chain,
+    charge_of,
+    identity,
+    tally_key,
+    touched,
+)
+from meterstone.usage.window import latest_countable
+
+_CHARGES_AT_ONCE = 120
+
+
+class CatalogueChangedError(StoreUnavailableError):
+    """Events were matched by a catalogue that another has replaced: they must be matched again."""
+
+
+def read_tallies(
+    table: Table,
+    organization_id: str,
+    generation: str,
+    works: Mapping[TallyKey, PendingEvents],
+    batches: Mapping[TallyKey, Sequence[Counted]],
+    now: int,
+) -> list[TallyUpdate]:
+    """Read tallies and the parts that the batches touch, consistently, in two or three rounds of batch reads.
+
+    Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
+    head that is read last could vouch for parts that were read before the change. That goes for the subscription
+    of a tally that follows the clock, too: whoever stores another one raises the version afterwards.
+
+    Raises `CatalogueChangedError` if events of a batch belong elsewhere by the subscription as it is now.
+    """
+    unread = [
+        TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
+        for key, work in works.items()
+    ]
+    heads = table.batch_get((each.head_key for each in unread), consistent=True)
+    for each in unread:
+        each.take_head(heads.get(each.head_key), batches[each.key])
+    renewable = {
+        each.key.subscription_id: keys.subscription(organization_id, each.key.subscription_id)
+        for each in unread
+        if each.follows_clock
+    }
+    wanted = [key for each in unread for key in each.first_keys()]
+    firsts = table.batch_get((*wanted, *renewable.values()), consistent=True)
+    current = {name: unpack_subscription(firsts[key]) for name, key in renewable.items() if key in firsts}
+    for each in unread:
+        if each.follows_clock and each.key.subscription_id in current:
+            each.take_subscription(current[each.key.subscription_id])
+        each.find(firsts, now)
+    others = (key for each in unread for key in each.other_keys())
+    rows = table.batch_get(others, consistent=True) | firsts | heads
+    return [each.opened(table.name, organization_id, generation, rows) for each in unread]
+
+
+class TallyReader:
+    """A tally of which the head is known, and what else is to be read of it."""
+
+    def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
+        self.key = key
+        self.head_key = Key(pk, keys.chain(key.meter_id) if key.item_id is None else counter_key(charge, 0))
+        self._pk = pk
+        self._charge = charge
+        self._batch: list[Counted] = []
+        self._days: Batch = {}
+        self._head_row: Row | None = None
+        self._tally = Tally(key, charge.meter, Head(), [], [])
+        self._parts = FineState()
+        self._moved: tuple[int, ...] = ()
+        self._bodies: list[list[str]] = []
+        self._more = False
+
+    def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
+        """Take the head as it was read, and of a batch of events those that the tally has not counted."""
+        self._head_row = row
+        self._tally.head = unpack_head(row)
+        self._batch = self._tally.head.unseen(batch)
+
+    @property
+    def follows_clock(self) -> bool:
+        """Whether it must go by the subscription as it is now (see `state.follows_clock`)."""
+        return follows_clock(self._charge.meter)
+
+    def take_subscription(self, current: Subscription) -> None:
+        """Go by the subscription as it was read after the head.
+
+        Raises `CatalogueChangedError`: see `read_tallies`.
+        """
+        before = self._charge
+        if current == before.subscription:
+            return
+        try:
+            after = charge_of(current, self.key)
+        except StopIteration:
+            after = None
+        if after is not None and self._still_counts(before, after):
+            self._charge, self._tally.meter = after, after.meter
+        elif self._batch:
+            raise CatalogueChangedError("the catalogue has changed meanwhile")
+
+    def _still_counts(self, before: ChargePeriod, after: ChargePeriod) -> bool:
+        """Tell whether the tally is the same by the subscription as it is now, and holds the batch's events."""
+        one, other = ((tally_key(each), each.cadence_code, each.zone) for each in (before, after))
+        if one != other:
+            return False
+        if not self._batch:
+            return True
+        spans = [
+            after.subscription.counted(item)
+            for item in after.subscription.line_items
+            if item.meter == before.meter and self.key.item_id in (None, item.id)
+        ]
+        return all(any(span.holds(counted.observation.at) for span in spans) for counted in self._batch)
+
+    def first_keys(self) -> Iterator[Key]:
+        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
+        scope = keys.first_scope(self.key)
+        return (Key(self._pk, scope + keys.part(value)) for value in self._earliest())
+
+    def find(self, firsts: Mapping[Key, Row], now: int) -> None:
+        """Find the charges that matter, and the parts that the batch touches."""
+        tally, head = self._tally, self._tally.head
+        found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
+        seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
+        self._moved = tuple({first for at, first in seen_first if at < first})
+        times = [counted.observation.at for counted in self._batch]
+        # A clock that is a little behind another writer's must not miss what that one wrote, nor may a value
+        # that was first seen ahead of time be taken from another charge than the one that has it. A charge that
+        # the chain has ahead of time carries what the ones before it come to.
+        until = max(now, head.through, head.last or now, *times, *self._moved)
+        if self.key.item_id is not None:
+            tally.charges = [self._charge]
+        else:
+            since = min([at for at in (self._open_since(), head.stale_from) if at is not None] + times)
+            charges = chain(self._charge.subscription, self.key.meter_id, since, max(until, since))
+            latest = max((*times, *self._moved), default=since)
+            most = max(sum(charge.counted_span.start <= latest for charge in charges), _CHARGES_AT_ONCE)
+            tally.charges, self._more = charges[:most], len(charges) > most
+        self._days = tally.by_day(self._batch)
+        self._parts = touched(tally, self._days)
+        self._bodies = [
+            [counter_key(charge, n) for n in range(chunks(charge, latest_countable(until)))]
+            for charge in tally.charges
+        ]
+
+    def _open_since(self) -> int | None:
+        """Give an instant in the first charge that the clock may still change; None for a new chain.
+
+        That is the last one, or, where an event came ahead of time, the one that the clock had reached.
+        """
+        head = self._tally.head
+        return (
+            None if head.first is None or head.last is None else max(head.first, min(head.last, head.through))
+        )
+
+    def _earliest(self) -> dict[str, int]:
+        """Give the earliest sight of each value in the batch."""
+        earliest: dict[str, int] = {}
+        if fine_parts(self._tally.meter) is FineParts.VALUES:
+            for counted in self._batch:
+                value, at = identity(counted.observation.text), counted.observation.at
+                earliest[value] = min(at, earliest.get(value, at))
+        return earliest
+
+    def other_keys(self) -> Iterator[Key]:
+        """Name what else is to be read. A plain tally's head is a chunk of its counter, and was."""
+        bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
+        return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
+
+    def opened(
+        self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]
+    ) -> TallyUpdate:
+        """Put together what was read."""
+
+        def row_of(sk: str) -> Row | None:
+            return rows.get(Key(self._pk, sk))
+
+        tally, stored = self._tally, dict[str, Item]()
+        for charge, body in zip(tally.charges, self._bodies, strict=True):
+            found = {n: row for n, sk in enumerate(body) if (row := row_of(sk)) is not None}
+            tally.counters.append(unpack_counter(charge, found))
+            stored |= {body[n]: _attributes(row) for n, row in found.items()}
+        if self._head_row is not None and self.head_key.sk not in stored:
+            stored[self.head_key.sk] = _attributes(self._head_row)
+        _fill(self._parts, tally, row_of)
+        return TallyUpdate(
+            table,
+            organization_id,
+            generation,
+            self._pk,
+            self.head_key.sk,
+            tally,
+            self._parts,
+            self._batch,
+            self._days,
+            stored,
+            more=self._more,
+            moved=self._moved,
+        )
+
+
+def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:
+    yield from (keys.hours(*day) for day in parts.hours)
+    yield from (keys.buckets(tally.key.item_id or "", start, day) for start, day in parts.buckets)
+    yield from (keys.value(*seen) for seen in parts.values)
+
+
+def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
+    for day_of in parts.hours:
+        row = row_of(keys.hours(*day_of))
+        parts.hours[day_of] = unpack_hours(tally.meter, row)
+        parts.recent[day_of] = list(unpack_recent(tally.meter, day_of[2], row))
+    for start, day in parts.buckets:
+        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.item_id or "", start, day)))
+    for value in parts.firsts:
+        row = row_of(keys.first_scope(tally.key) + keys.part(value))
+        parts.firsts[value] = None if row is None else integer(row, "a")
+    for seen in parts.values:
+        row = row_of(keys.value(*seen))
+        parts.values[seen] = 0 if row is None else integer(row, "h")
+
+
+def _attributes(row: Row) -> Item:
+    return {
+        name: {"S": value.S} if value.S is not None else {"N": value.N or "0"}
+        for name, value in row.items()
+        if name not in ("pk", "sk")
+    }

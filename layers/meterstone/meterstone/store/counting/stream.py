@@ -1,0 +1,264 @@
+"""Folding the table's stream: each event that came in over HTTP is counted once, whatever is delivered again.
+
+The stream hands over every change of the table, in order within a shard, at least once. Taken are events that are
+new to the log and have no position of their own (those of an import have: it folds them itself). An event's
+position is its sequence number within its shard.
+
+Before a batch's events are counted, what cannot be is set aside: a record that cannot be read, with the reason,
+and an event that nobody's line item is for yet, to be counted when the catalogue has caught up. An event that the
+table would not take turns out while counting: its record is set aside before its position is passed. All are put
+under keys made of the record itself, so that the same batch again changes nothing. An event that was put by is not
+counted from here any more, whatever the catalogue has by the time that it is delivered again.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, NamedTuple, NoReturn
+
+from meterstone.store.catalogue.records import Account, Generation, read_account
+from meterstone.store.catalogue.subjects import Subjects
+from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
+from meterstone.store.counting.writing import STREAM
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    StoreUnavailableError,
+    Table,
+    key_item,
+)
+from meterstone.store.events.log import put_together
+from meterstone.store.events.unmatched import unmatched_event_of
+from meterstone.usage.arrival import Subject
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.matching import Matching
+from meterstone.usage.meter import Event
+from meterstone.usage.tally import Position
+
+_SHARD_DIGITS = 8
+#: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
+_UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What became of a batch of records; of those that were set aside, why (see also `FoldReport`)."""
+
+    events: int = 0
+    counted: int = 0
+    unmatched: int = 0
+    uncounted: int = 0
+    poison: list[str] = field(default_factory=list)
+    unpublished: list[str] = field(default_factory=list)
+
+
+class _Arrived(NamedTuple):
+    """An event as the stream delivers it."""
+
+    position: Position
+    organization_id: str
+    subject: Subject
+    event: Event
+    accepted: int
+    image: Item
+    record: Mapping[str, Any]
+
+
+class StreamFold:
+    """Folds batches of stream records into counters and rollups."""
+
+    def __init__(self, table: Table, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Fold into a table; ``tell`` is given each record that is set aside, with the reason, as JSON text."""
+        self._table = table
+        self._tell = tell
+        self._subjects = Subjects(table)
+        self._matching = Matching()
+
+    def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
+        """Count a batch's events, in order. Raises `StoreUnavailableError`: the batch is to be delivered again."""
+        report = StreamReport()
+        arrived: dict[str, list[_Arrived]] = {}
+        name = shard_name(shard)
+        for record in records:
+            image = _new_event(record)
+            if image is None:
+                continue
+            report.events += 1
+            try:
+                found = _read(record, image, name)
+            except _UNREADABLE as error:
+                self._quarantine(record, f"{type(error).__name__}: {error}", now, report)
+            else:
+                arrived.setdefault(found.organization_id, []).append(found)
+        for organization_id, events in arrived.items():
+            self._fold(organization_id, events, now, report)
+        return report
+
+    def _fold(self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport) -> None:
+        account = read_account(self._table, organization_id, consistent=True)
+        if account is None:
+            # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
+            self._keep(organization_id, None, events, report)
+            return
+        writer = int(events[0].position.shard[1:], 16) % WRITERS
+        folding = self._folding(organization_id, account.generation, writer)
+        records = {each.position: each.record for each in events}
+        folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
+        # The rebuild is over: its shard delivers nothing any more.
+        folding.forget = frozenset({rebuilt(account.generation)})
+        logged: list[tuple[Subject, EventToCount]] = []
+        unmatched: list[_Arrived] = []
+        known = self._known(account, events)
+        for each in events:
+            owning = self._subjects.owning(account, each.subject, each.event)
+            if not folding.expects(each.event, owning):
+                unmatched.append(each)
+            elif not known or self._key(each) not in known:
+                logged.append((each.subject, EventToCount(each.position, each.event, owning, each.accepted)))
+        if account.unsettled(now) or not self._subjects.agree(account):
+            raise StoreUnavailableError("the catalogue is being written")
+        if unmatched:
+            self._keep(organization_id, account, unmatched, report)
+        folded = folding.fold(self._of(account, account.live, logged), now)
+        report.counted += folded.counted
+        report.uncounted += len(folded.uncounted)
+        report.unpublished += folded.unpublished
+        if account.previous is not None:
+            # Whoever remembers the account reads it for a moment more.
+            before = self._folding(organization_id, account.previous.name, writer)
+            before.fold(self._of(account, account.previous, logged), now)
+        if account.next is not None:
+            after = self._folding(organization_id, account.next.name, writer)
+            after.fold([each for _, each in logged if each.accepted > account.next.cut], now)
+
+    def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
+        return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
+
+    def _of(
+        self, account: Account, generation: Generation, logged: Sequence[tuple[Subject, EventToCount]]
+    ) -> list[EventToCount]:
+        """Leave out what the rebuild that made a generation has counted, or put by.
+
+        That is what was accepted up to its cut, of the subjects that the catalogue had by then.
+        """
+        old = {subject for subject, each in logged if each.accepted <= generation.cut}
+        marks = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
+        scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
+        return [each for subject, each in logged if each.accepted > generation.cut or subject not in scanned]
+
+    def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
+        """Name the events that were put by when they were delivered before: they are `replay`'s to count.
+
+        Cost: 1 read unit, and 1 for each event while anything is put by.
+        """
+        organization_id = account.organization.id
+        if not self._table.has_any(keys.unmatched(organization_id, "", "", "").pk, consistent=True)[0]:
+            return set()
+        found = self._table.batch_get(map(self._key, events), consistent=True)
+        return {key for key, row in found.items() if not unmatched_event_of(row).void(account.generation)}
+
+    @staticmethod
+    def _key(each: _Arrived) -> Key:
+        return keys.unmatched(each.organization_id, *each.subject, each.event.id)
+
+    def _keep(
+        self,
+        organization_id: str,
+        account: Account | None,
+        events: Sequence[_Arrived],
+        report: StreamReport,
+    ) -> None:
+        """Put events by that nobody's line item is for, unless they are: they may have been counted since.
+
+        Only as long as the catalogue is the one that was read: by another, a second function on the same batch
+        could have counted them. Raises `StoreUnavailableError` if it is not.
+        """
+        items = [
+            each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
+        ]
+        try:
+            found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
+        except ConflictError as error:
+            raise StoreUnavailableError("the catalogue has changed") from error
+        for place, item in found.items():
+            if account is not None and "gen" in item and int(item["gen"]["S"]) > int(account.generation):
+                # A rebuild that is not through put it by for itself: now it is for all.
+                self._table.put(items[place])
+        report.unmatched += len(events)
+
+    def _unchanged(self, organization_id: str, account: Account | None) -> Action:
+        """Give the action that lets a transaction happen as long as the catalogue is the one that was read."""
+        check: Action = {
+            "TableName": self._table.name,
+            "Key": key_item(keys.organization(organization_id, "profile")),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if account is None:
+            return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
+        version = {":version": {"N": str(account.version)}}
+        check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
+        return {"ConditionCheck": check}
+
+    def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
+        content = json.dumps(record, default=str, sort_keys=True)
+        item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
+        item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
+        self._table.put(item)
+        self._tell(json.dumps({"reason": reason, "record": record}, default=str))
+        report.poison.append(reason)
+
+
+def rebuilt(generation: str) -> str:
+    """Name the shard as which a rebuild counts the log into a generation."""
+    return "r" + generation
+
+
+def shard_name(shard: str) -> str:
+    """Shorten a shard's id: tallies keep it while it delivers.
+
+    >>> shard_name("shardId-00000001605549423000-7b1c0e1f")
+    's2901a0b1'
+    """
+    return STREAM + sha256(shard.encode()).hexdigest()[:_SHARD_DIGITS]
+
+
+def _new_event(record: Mapping[str, Any]) -> Item | None:
+    """Give the image of a record that brings a new event to be counted."""
+    image: Item = record.get("dynamodb", {}).get("NewImage") or {}
+    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or "put_at" in image:
+        return None
+    return image
+
+
+def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
+    """Read an event. Raises one of `_UNREADABLE` for whatever counting could not go on with."""
+    name, _, properties = _decode(image["e"]["S"])
+    event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
+    subject = Subject(image["k"]["S"], image["x"]["S"])
+    if not isinstance(name, str) or not isinstance(properties, dict):
+        raise TypeError("the content is not a name, a time and properties")
+    if not ZERO_TIME <= event.at < END_OF_TIME:
+        raise ValueError("the time lies outside the years 1 to 9999")
+    if subject.kind not in ("s", "c"):
+        raise ValueError(f"the kind of subject is {subject.kind!r}")
+    return _Arrived(
+        Position(shard, int(record["dynamodb"]["SequenceNumber"])),
+        image["org"]["S"],
+        subject,
+        event,
+        int(image["acc"]["N"]),
+        image,
+        record,
+    )
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+_decode: Callable[[str], Any] = json.JSONDecoder(parse_float=Decimal, parse_constant=_constant).decode

@@ -1,0 +1,295 @@
+"""Tallies in hand, as they were read, and the one transaction that changes each."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import batched
+from typing import ClassVar
+
+from meterstone.pricing.money import ZERO, subtract
+from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
+    chunk_number,
+    chunk_of,
+    counter_key,
+    item_bytes,
+    pack_buckets,
+    pack_counter,
+    pack_detail,
+    pack_head,
+)
+from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
+from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.state import follows_clock
+from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
+
+type RollupKey = Key
+type RollupChange = dict[int, DayAmount]
+
+_NOTHING = DayAmount(ZERO, 0)
+#: What the names of shards of the table's stream begin with: they end by themselves.
+STREAM = "s"
+
+
+@dataclass(slots=True)
+class PendingEvents:
+    """What is to be done to one tally: events to count, in the order of their positions; maybe none.
+
+    ``charge`` is that of a plain tally; of a chain, any one of its charges.
+    """
+
+    charge: ChargePeriod
+    events: list[Counted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TallyTransaction:
+    """What one transaction does to one tally.
+
+    ``stale``: more is to follow. ``unwoken``: it makes a tally that follows the clock. A load that has just
+    stored another subscription could not wake it, so the tally is to be opened again.
+    """
+
+    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
+    LARGEST: ClassVar[int] = 3_000_000
+
+    actions: list[Action]
+    rollups: dict[RollupKey, RollupChange]
+    stale: bool
+    size: int
+    #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
+    accepted: int = 0
+    unwoken: bool = False
+
+
+@dataclass(slots=True)
+class TallyUpdate:
+    """A tally as read from the table, with the batch of events that it has not counted yet."""
+
+    table: str
+    organization_id: str
+    generation: str
+    #: Where all of it is.
+    pk: str
+    head_key: str
+    tally: Tally
+    parts: FineState
+    batch: list[Counted]
+    #: The same by the charge and the day that hold them.
+    days: Batch
+    #: The counters' chunks and the head as they are stored, by sort key.
+    stored: dict[str, Item]
+    #: Whether the chain goes on beyond the charges that were read.
+    more: bool = False
+    #: When values of a COUNT_UNIQUE had been first seen that the batch saw before: they move away from there.
+    moved: tuple[int, ...] = ()
+
+    def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> TallyTransaction | None:
+        """Count the batch and publish what fits one transaction; None if nothing is to be done.
+
+        The positions of shards in ``forget`` are dropped.
+        """
+        tally = self.tally
+        unfinished = tally.head.stale_from is not None
+        unwoken = follows_clock(tally.meter) and not tally.head.version
+        if self.batch:
+            shards = {counted.position.shard for counted in self.batch}
+            ends = {shard for shard in shards if shard.startswith(STREAM)}
+            # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
+            tally.head.forget(forget, now if ends else 0)
+            tally.head.moved |= dict.fromkeys(ends, now)
+        count(tally, self.parts, self.days)
+        series, due = restate(tally, now)
+        fine = list(self._finer_parts())
+        plan = TransactionBudget(ACTIONS - 1 - len(fine), self._touched())
+        left = self._publish(series, plan, writer)
+        if left is None and self.more:
+            left = len(tally.charges)
+        # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
+        tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].counted_span.start
+        if tally.meter.recurring:
+            self._extend_chain(plan)
+        items = self._changed(plan.chunks, due)
+        if items is None:
+            return None
+        actions = [self._put(sk, item) for sk, item in fine] + items
+        size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
+        stale = tally.head.stale_from is not None
+        # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
+        # shared, may know of a newer one.
+        brings_news = unfinished or any(counted.accepted for counted in self.batch)
+        accepted = tally.head.accepted if brings_news else 0
+        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
+
+    def _touched(self) -> set[tuple[int, int]]:
+        """Name the counters' chunks that the batch changes: they must be written."""
+        charges = self.tally.charges
+        touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
+        for at in self.moved:
+            index = self.tally.index_at(at)
+            touched.add((index, chunk_of(charges[index], charges[index].zone.day_of(at))))
+        return touched
+
+    def _publish(
+        self, series: Sequence[Mapping[int, DayAmount]], plan: "TransactionBudget", writer: int
+    ) -> int | None:
+        """Publish month by month as long as the plan has room; give the number of the first charge left over."""
+        for index, (charge, counter) in enumerate(zip(self.tally.charges, self.tally.counters, strict=True)):
+            # A new counter, or one whose carried value moved: that is in its first chunk.
+            if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
+                return index
+            worth = series[index]
+            months: dict[str, RollupChange] = {}
+            for day in sorted(worth.keys() | counter.published.keys()):
+                now, before = worth.get(day, _NOTHING), counter.published.get(day, _NOTHING)
+                if now != before:
+                    change = DayAmount(subtract(now.units, before.units), now.cents - before.cents)
+                    months.setdefault(keys.month_of(day), {})[day] = change
+            for month, days in months.items():
+                rollups = self._rollups(charge, month, writer)
+                if not plan.take({(index, chunk_of(charge, day)) for day in days}, rollups):
+                    return index
+                for day, change in days.items():
+                    for key in rollups:
+                        plan.add(key, date.fromordinal(day).day, change)
+                    if day in worth:
+                        counter.published[day] = worth[day]
+                    else:
+                        del counter.published[day]
+        return None
+
+    def _moved(self, index: int) -> bool:
+        """Tell whether a charge's counter differs from what is stored."""
+        packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
+        return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
+
+    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> tuple[RollupKey, ...]:
+        name = charge.subscription.currency, charge.meter.id
+        return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
+
+    def _extend_chain(self, plan: "TransactionBudget") -> None:
+        head = self.tally.head
+        for index, _ in plan.chunks:
+            start = self.tally.charges[index].counted_span.start
+            head.first = start if head.first is None else min(head.first, start)
+            head.last = start if head.last is None else max(head.last, start)
+
+    def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
+        """Give the actions that write the head and the counters that differ from what is stored."""
+        tally = self.tally
+        items: dict[str, Item] = {}
+        for index in {index for index, _ in written}:
+            packed = pack_counter(tally.charges[index], tally.counters[index])
+            items |= packed
+            if tally.meter.recurring:
+                self._tell_accepted(index, packed, written)
+            for sk in self._chunk_keys(tally.charges[index]) - packed.keys():
+                items[sk] = {}
+        head_key = self.head_key
+        head = pack_head(self.organization_id, self.generation, tally, due)
+        items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
+        changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
+        if not self.batch and changed.keys() <= {head_key} and not self._head_moved(items[head_key]):
+            return None
+        version = tally.head.version
+        tally.head.version += 1
+        head["v"] = {"N": str(tally.head.version)}
+        changed[head_key] = items[head_key] | head
+        condition: Action = (
+            {
+                "ConditionExpression": "v = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(version)}},
+            }
+            if version
+            else {"ConditionExpression": "attribute_not_exists(pk)"}
+        )
+        return [
+            self._put(sk, item, condition if sk == head_key else {}) if item else self._delete(sk)
+            for sk, item in changed.items()
+        ]
+
+    def _tell_accepted(
+        self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
+    ) -> None:
+        """Say in a chain's counters, too, when the newest event came in: who reads them does not read the head.
+
+        Of chunks that are not written anyway, it stays as it is.
+        """
+        for sk, item in packed.items():
+            if (index, chunk_number(sk)) not in written:
+                item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
+            elif self.tally.head.accepted:
+                item["acc"] = {"N": str(self.tally.head.accepted)}
+
+    def _head_moved(self, item: Item) -> bool:
+        """Tell whether the head's item differs in more than the time through which it was published."""
+        stored = self.stored.get(self.head_key, {})
+        return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
+
+    def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
+        prefix = counter_key(charge, 0)[:-5]
+        return {sk for sk in self.stored if sk.startswith(prefix)}
+
+    def _finer_parts(self) -> Iterator[tuple[str, Item]]:
+        """Pack the finer parts that the batch changes."""
+        if not self.batch:
+            return
+        tally, parts = self.tally, self.parts
+        hours, details = pack_fine_state(tally, parts, self.batch, self.days)
+        for (item_id, start, length), (position, events) in details:
+            for piece, some in enumerate(batched(events, events_in_a_detail(tally.meter), strict=False)):
+                sk = keys.detail(item_id, start, length, *position, piece)
+                yield sk, pack_detail(tally.meter, start, some)
+        for where, packed in hours.items():
+            yield keys.hours(*where), packed
+        for (start, day), buckets in parts.buckets.items():
+            yield keys.buckets(tally.key.item_id or "", start, day), pack_buckets(buckets)
+        for value, first in parts.firsts.items():
+            yield keys.first_scope(tally.key) + keys.part(value), {"a": {"N": str(first)}}
+        for seen, hours_seen in parts.values.items():
+            yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
+
+    def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
+        return {
+            "Put": {"TableName": self.table, "Item": self._key(sk) | item, **(condition or {})},
+        }
+
+    def _delete(self, sk: str) -> Action:
+        return {"Delete": {"TableName": self.table, "Key": self._key(sk)}}
+
+    def _key(self, sk: str) -> Item:
+        return key_item(Key(self.pk, sk))
+
+
+_BODY = ("d", "p", "c")
+
+
+class TransactionBudget:
+    """What a transaction has room for: the counters' chunks that it writes, and the rollups it adds to."""
+
+    def __init__(self, room: int, chunks: Iterable[tuple[int, int]]) -> None:
+        self.chunks = set(chunks)
+        self.rollups: dict[RollupKey, RollupChange] = {}
+        self._room = room - len(self.chunks)
+
+    def take(self, chunks: set[tuple[int, int]], rollups: Iterable[RollupKey]) -> bool:
+        """Take chunks and rollups into the plan, if there is room for all of them."""
+        further = [key for key in rollups if key not in self.rollups]
+        needed = len(further) + len(chunks - self.chunks)
+        if needed > self._room:
+            return False
+        self._room -= needed
+        self.chunks |= chunks
+        self.rollups.update((key, {}) for key in further)
+        return True
+
+    def add(self, key: RollupKey, number: int, change: DayAmount) -> None:
+        """Add what a day of the month brings to a rollup; two charges may fall on one day."""
+        days = self.rollups[key]
+        days[number] = add_amounts(days[number], change) if number in days else change
+
+
+def _body(item: Item) -> Item:
+    return {name: item[name] for name in _BODY if name in item}

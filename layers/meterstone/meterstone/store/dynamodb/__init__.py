@@ -1,0 +1,1 @@
+"""DynamoDB itself: the table, its keys, leases."""

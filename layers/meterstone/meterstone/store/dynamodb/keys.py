@@ -1,0 +1,362 @@
+"""The table: every item's key, what it holds, and the access patterns that read it.
+
+One table, keys `pk` and `sk`, both text. Parts of a key are joined by `#`; a `#` inside an id is escaped, and an
+id of more than 64 bytes is replaced by its hash, so that no id can reach into another item. `<org>` is the
+organization's id and `<g>` its generation, which a rebuild swaps.
+
+| item | pk | sk | read by | read units (eventually consistent, by size s in KB) |
+|---|---|---|---|---|
+| API key | `key#<sha-256>` | `key` | get, once in 30 s | 0.5 |
+| key listing | `keys` | `<key id>` | query, by the command line alone | s/8 |
+| organization | `<org>#organization` | `profile`, `meters` | query, once in 30 s | s/8 |
+| catalogue | `<org>#catalogue` | `<kind>#<id>` | query, by the loader alone | s/8 |
+| subscription | `<org>#subscription#<id>` | `document` | get | s/8 |
+| … of a customer | `<org>#customer#<external id>` | `<subscription id>` | query | s/8 |
+| … by external id | `<org>#external#<external id>` | `<subscription id>` | query | s/8 |
+| counter | `<org>#<g>#usage#<subscription>` | `C#<cadence>#<period start>#<line item>#<chunk>` | query of a cadence's range | s/8 |
+| chain | the same | `R#<meter>` | get | 0.5 |
+| hours | the same | `H#<line item>#<period start>#<day>` | batch get | 0.5 each |
+| buckets | the same | `B#<line item>#<period start>#<day>` | batch get | 0.5 each |
+| detail | the same | `E#<line item>#<hour or day start>#<length>#<shard>#<number>` | query of an hour, consistent | s/4 |
+| first seen | the same | `F#<line item or meter>#<period start>#<value>` | batch get; query | 0.5 each; s/8 |
+| values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
+| rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
+| event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
+| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
+| poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
+| organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
+| import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
+
+Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
+change the tally.
+
+What stands in an item beside its key, instants in microseconds since 1970 unless it is said:
+
+| item | attribute | holds |
+|---|---|---|
+| API key, key listing | `org`, `id`, `name`, `created_at` | whose it is; its id and name; when it was made |
+| | `revoked_at` | when it was revoked; absent while it is good |
+| key listing | `digest` | the key's SHA-256, under which its item is found |
+| `profile` | `doc` | the organization, as JSON |
+| | `ver` | goes up when a catalogue begins to be written, and when it is written |
+| | `loading_at` | when that was last going on, if it is not through; else absent |
+| | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
+| | `views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
+| | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
+| | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
+| | `gen_last` | the highest generation that a rebuild has begun: none is used again |
+| | `gens_gone` | generations that are being deleted, parted by commas |
+| | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |
+| | `replayed` | the last number that `replay` has given to an event |
+| `meters` | `doc` | all meters, as JSON; its `ver` is not read |
+| catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
+| subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
+| … of a customer, by external id | `id` | the subscription's id |
+| counter, chain, hours, buckets, detail, first seen, values | | see `counters` |
+| rollup | `u01` … `u31`, `a01` … `a31` | of each day of the month, units and minor units of the currency |
+| | `acc` | when the newest event came in over HTTP that is counted in it |
+| event | | see `event_log` |
+| unmatched | | the event's, and those that `history` names |
+| poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
+| import | `name` | what people call the source |
+| | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |
+| | `run`, `closed` | the number of its last run, and of the one that closed it, or 0 |
+| | `line`, `taken` | up to which line all is counted; the last line that closing it found in the log |
+| | `v` | version |
+
+The other items, `scanned` and the organization listing, are their keys.
+"""
+
+from datetime import date
+from functools import lru_cache
+from hashlib import sha256
+from typing import NamedTuple
+
+from meterstone.usage.charge import Dimensions
+from meterstone.usage.instant import key_instant
+from meterstone.usage.tally import TallyKey
+
+CHUNK_DAYS = 62
+
+VIEWS: dict[str, tuple[str, ...]] = {"T": (), "P": ("plan",), "C": ("country",), "PC": ("plan", "country")}
+"""The views of the rollups, by name: by which of the `Dimensions` each is divided.
+
+They stand in such an order that a question is answered by the last view whose dimensions it all filters on. A
+generation has the views that there were when it was begun, and its organization's profile names them: one that is
+added here is filled from then on in the live generation, but answers only when a rebuild has filled it for the time
+before, too.
+"""
+
+FIRST_VIEWS = ("T", "P", "C", "PC")
+"""The views of a generation whose profile names none."""
+
+FIRST, LAST = " ", "\U0010ffff" * 17
+"""Bounds of all sort keys of a partition: an id that a key holds as it is has at most 64 bytes."""
+
+_LONGEST_PART = 64
+#: Keys are made of the same few ids and dates, again and again: those of late are not worked out anew.
+_REMEMBERED = 4096
+
+
+class Key(NamedTuple):
+    """The key of one item."""
+
+    pk: str
+    sk: str
+
+
+@lru_cache(_REMEMBERED)
+def part(text: str) -> str:
+    """Give an id as a part of a key: short, and without the separator.
+
+    >>> part("a#b"), part("é"), len(part("x" * 255))
+    ('a%23b', 'é', 65)
+    """
+    escaped = text.replace("%", "%25").replace("#", "%23")
+    if escaped and len(escaped.encode()) <= _LONGEST_PART and not escaped.startswith("~"):
+        return escaped
+    return "~" + sha256(text.encode()).hexdigest()
+
+
+def api_key(key: str) -> Key:
+    """Key of an API key's item: the key itself is stored nowhere."""
+    return Key("key#" + sha256(key.encode("utf-8", "surrogatepass")).hexdigest(), "key")
+
+
+def api_key_by_digest(digest: str) -> Key:
+    """Key of an API key's item, by the key's SHA-256."""
+    return Key(f"key#{digest}", "key")
+
+
+def digest_of(key: Key) -> str:
+    """Give the SHA-256 that an API key's item is found by."""
+    return key.pk.removeprefix("key#")
+
+
+def key_listing(key_id: str) -> Key:
+    """Key of an API key's entry in the list of all."""
+    return Key("keys", part(key_id))
+
+
+def organization(organization_id: str, sort: str) -> Key:
+    """Key of an organization's ``profile`` or ``meters``."""
+    return Key(f"{organization_id}#organization", sort)
+
+
+def catalogue(organization_id: str, kind: str, name: str) -> Key:
+    """Key of a catalogue entry of a kind."""
+    return Key(f"{organization_id}#catalogue", f"{kind}#{part(name)}")
+
+
+def subscription(organization_id: str, subscription_id: str) -> Key:
+    """Key of a subscription's document."""
+    return Key(f"{organization_id}#subscription#{part(subscription_id)}", "document")
+
+
+def of_customer(organization_id: str, customer_id: str, subscription_id: str = "") -> Key:
+    """Key of the mention of a subscription under its customer."""
+    return Key(f"{organization_id}#customer#{part(customer_id)}", part(subscription_id))
+
+
+def by_external_id(organization_id: str, external_id: str, subscription_id: str = "") -> Key:
+    """Key of the mention of a subscription under its external id."""
+    return Key(f"{organization_id}#external#{part(external_id)}", part(subscription_id))
+
+
+def usage(organization_id: str, generation: str, subscription_id: str) -> str:
+    """Partition of all that was counted of a subscription."""
+    return f"{organization_id}#{generation}#usage#{part(subscription_id)}"
+
+
+def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
+    """Sort key of a counter's chunk of 62 days."""
+    return f"{counter_name(cadence, period_start, item_id)}#{chunk:05}"
+
+
+def counter_name(cadence: str, period_start: int, item_id: str) -> str:
+    """Return what the sort keys of all of a counter's chunks begin with."""
+    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}"
+
+
+def parse_counter(sk: str) -> tuple[str, int]:
+    """Read a counter's name, as `counter_name` makes it, and the number of a chunk back from a sort key."""
+    name, _, chunk = sk.rpartition("#")
+    return name, int(chunk)
+
+
+def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
+    """Range of sort keys that holds a cadence's counters from one period to another, both included."""
+    # "$" is the character after "#": whatever the line item is called, its key lies below.
+    return f"C#{cadence}#{key_instant(first_start)}#", f"C#{cadence}#{key_instant(last_start)}$"
+
+
+def chain(meter_id: str) -> str:
+    """Sort key of the head of a recurring meter's chain."""
+    return f"R#{part(meter_id)}"
+
+
+def hours(item_id: str, period_start: int, day: int) -> str:
+    """Sort key of a line item's hours on a day, of one billing period.
+
+    Two periods may share a day, and each has a tally of its own: no item belongs to two tallies.
+    """
+    return f"H#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
+
+
+def buckets(item_id: str, period_start: int, day: int) -> str:
+    """Sort key of a line item's buckets on a day, of one billing period."""
+    return f"B#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
+
+
+def detail(item_id: str, start: int, length: str, shard: str, number: int, piece: int) -> str:
+    """Sort key of the events that one fold counted in one hour, or one day (see ``length``)."""
+    return f"{details(item_id, start, length)}{shard}#{number:020}#{piece:03}"
+
+
+def details(item_id: str, start: int, length: str) -> str:
+    """Prefix of the sort keys of all events of an hour, or of a day, that one line item counts."""
+    return f"E#{part(item_id)}#{key_instant(start)}#{length}#"
+
+
+def first_scope(key: TallyKey) -> str:
+    """Prefix of the sort keys under which a tally remembers when each value was first seen."""
+    if key.item_id is None:
+        return f"F#{part(key.meter_id)}#-#"
+    return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"
+
+
+def value(item_id: str, period_start: int, day: int, text: str) -> str:
+    """Sort key of a value that a line item saw on a day, of one billing period."""
+    return f"{values(item_id, day)}{key_instant(period_start)}#{part(text)}"
+
+
+def values(item_id: str, day: int) -> str:
+    """Prefix of the sort keys of the values that a line item saw on a day, of all billing periods."""
+    return f"U#{part(item_id)}#{_day(day)}#"
+
+
+@lru_cache(_REMEMBERED)
+def rollups(
+    organization_id: str,
+    generation: str,
+    dimensions: Dimensions,
+    month: str,
+    name: tuple[str, str],
+    writer: int,
+) -> tuple[Key, ...]:
+    """Keys of the rollups, in all views, that a charge's month is added to; ``name``: currency and meter."""
+    sk = rollup(month, *name, dimensions.customer_type, writer)
+    return tuple(
+        Key(rollup_partition(organization_id, generation, view, values_), sk)
+        for view, values_ in views(dimensions)
+    )
+
+
+def rollup_partition(organization_id: str, generation: str, view: str, values_: tuple[str, ...]) -> str:
+    """Partition of a view for given values of its dimensions."""
+    return "#".join([organization_id, generation, "rollup", view, *(part(value) for value in values_)])
+
+
+def rollup(month: str, currency: str, meter_id: str, customer_type: str | None, writer: int) -> str:
+    """Sort key of a metric's month of one type of customers, or of those without one, as one writer added it up."""
+    return f"{month}#{currency}#{part(meter_id)}#{type_part(customer_type)}#{writer}"
+
+
+def type_part(customer_type: str | None) -> str:
+    """Give a type of customers as a part of a rollup's sort key; no part of another id is empty."""
+    return "" if customer_type is None else part(customer_type)
+
+
+def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
+    """List the views that a charge belongs to, with its values.
+
+    A charge without a value of a dimension is in no view of it: a filter on that dimension never finds it. The
+    type of customers, of which there are two, is in the sort key instead: half as many views are written.
+    """
+    found: list[tuple[str, tuple[str, ...]]] = []
+    value_of: dict[str, str | None] = dimensions._asdict()
+    for name, divided_by in VIEWS.items():
+        values_ = tuple(each for each in map(value_of.get, divided_by) if each is not None)
+        if len(values_) == len(divided_by):
+            found.append((name, values_))
+    return found
+
+
+def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
+    """Name the view that answers a filter on dimensions: one that is None is not filtered on."""
+    return views(dimensions)[-1]
+
+
+def views_text() -> str:
+    """Return how a profile names the views that there are now; empty where there is no need to name them.
+
+    >>> views_text()
+    ''
+    """
+    return "" if tuple(VIEWS) == FIRST_VIEWS else ",".join(VIEWS)
+
+
+def parse_views(text: str) -> tuple[str, ...]:
+    """Read the views of a generation back from its profile.
+
+    >>> parse_views("T,P"), parse_views("")
+    (('T', 'P'), ('T', 'P', 'C', 'PC'))
+    """
+    return tuple(text.split(",")) if text else FIRST_VIEWS
+
+
+def event(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event in the log: of a subscription (``s``) or of a customer (``c``)."""
+    return Key(f"{organization_id}#events#{kind}#{part(external_id)}", part(transaction_id))
+
+
+def unmatched(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event that nobody's line item was for when it was to be counted."""
+    return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#{part(transaction_id)}")
+
+
+def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
+    """Partition and prefix of the sort keys of one subject's events that were put by."""
+    return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
+
+
+def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
+    """Key of the mark that the rebuild which made a generation has been through a subject's log."""
+    return Key(f"{organization_id}#{generation}#scanned", f"{kind}#{part(external_id)}")
+
+
+def poison(digest: str) -> Key:
+    """Key of a stream record that was set aside, by its content's SHA-256."""
+    return Key("poison", digest)
+
+
+def listed(organization_id: str) -> Key:
+    """Key of an organization's entry in the list of all."""
+    return Key("organizations", organization_id)
+
+
+def imported(organization_id: str, digest: str) -> Key:
+    """Key of the record of an import, by its content's SHA-256."""
+    return Key(f"{organization_id}#imports", digest)
+
+
+def due(organization_id: str, generation: str) -> str:
+    """Partition of the index ``due``."""
+    return f"{organization_id}#{generation}#due"
+
+
+@lru_cache(_REMEMBERED)
+def month_of(day: int) -> str:
+    """Give the month of a day as keys have it, such as `2024-03`."""
+    return date.fromordinal(day).isoformat()[:7]
+
+
+def parse_day(text: str) -> int:
+    """Read a day back from a key."""
+    return date.fromisoformat(text).toordinal()
+
+
+@lru_cache(_REMEMBERED)
+def _day(day: int) -> str:
+    return date.fromordinal(day).isoformat()

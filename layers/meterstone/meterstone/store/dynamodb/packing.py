@@ -1,0 +1,256 @@
+"""How tallies are packed into items: a day, an hour or a bucket is a few characters of one item's text.
+
+| attribute | of | holds |
+|---|---|---|
+| `d` | counter | the state of each day, by its number from the billing period's first |
+| `p` | counter | what days are worth as published: units and minor units, runs of days after `@` and a number |
+| `c` | counter, first chunk | the state carried into the period, of a recurring meter |
+| `v`, `pos`, `th`, `st` | tally's head | version, positions by shard, published through, stale from |
+| `mov`, `acc` | tally's head | when positions last moved; when the newest event counted came in |
+| `acc` | counter, of a recurring meter | the same as in the head, when it was last written |
+| `f`, `l` | chain's head | starts of the first and the last billing period |
+| `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
+| `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
+| `h` | hours; values | the state of each hour; a bit for each hour |
+| `b` | buckets | the value of each bucket, by its start |
+| `a` | first seen | the instant |
+| `e` | detail; hours | events: microseconds from the start, value, and id (LATEST) or text (COUNT_UNIQUE) |
+
+A detail's events are numbered from its key's start, those beside a day's hours from the day's start in UTC.
+
+A plain tally's head is its counter's first chunk, so that a month is one item.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, assert_never
+
+import msgspec
+
+from meterstone.pricing.money import plain
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.table import Item, Row, integer, text
+from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
+from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, stored_kind, traits
+from meterstone.usage.tally import Head, Tally, TallyKey, identity
+
+_encode = msgspec.json.Encoder().encode
+_STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
+_POSITIONS = msgspec.json.Decoder(dict[str, int])
+_VALUES = msgspec.json.Decoder(dict[str, Decimal])
+_EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
+
+
+def first_day(charge: ChargePeriod) -> int:
+    """Give the day from which a counter numbers its days: that of the billing period's start."""
+    return charge.origin
+
+
+def chunks(charge: ChargePeriod, until: int) -> int:
+    """Count the chunks that a counter may have by an instant."""
+    end = until if charge.counted_span.end is None else min(until, charge.counted_span.end - 1)
+    return max(charge.zone.day_of(end) - first_day(charge), 0) // keys.CHUNK_DAYS + 1
+
+
+def chunk_of(charge: ChargePeriod, day: int) -> int:
+    """Give the number of the chunk that holds a day."""
+    return (day - first_day(charge)) // keys.CHUNK_DAYS
+
+
+def counter_key(charge: ChargePeriod, chunk: int) -> str:
+    """Give the sort key of a chunk of a charge's counter."""
+    return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
+
+
+def chunk_number(sk: str) -> int:
+    """Read the number of a chunk back from its sort key."""
+    return int(sk.rpartition("#")[2])
+
+
+def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
+    """Pack a counter into its chunks, by sort key. The first one is always there."""
+    kind, origin, size = stored_kind(charge.meter), first_day(charge), keys.CHUNK_DAYS
+    days: dict[int, dict[str, Json]] = {0: {}}
+    for day in sorted(counter.days):
+        chunk, number = divmod(day - origin, size)
+        days.setdefault(chunk, {})[str(number)] = kind.encode(counter.days[day])
+    published: dict[int, dict[int, DayAmount]] = {}
+    for day in sorted(counter.published):
+        chunk, number = divmod(day - origin, size)
+        published.setdefault(chunk, {})[number] = counter.published[day]
+    items: dict[str, Item] = {}
+    for chunk in sorted(days.keys() | published.keys()):
+        item = items[counter_key(charge, chunk)] = {}
+        if chunk in days:
+            item["d"] = {"S": _encode(days[chunk]).decode()}
+        if chunk in published:
+            item["p"] = {"S": _pack_published(published[chunk])}
+        if chunk == 0 and counter.carry is not None:
+            item["c"] = {"S": _encode(encode(charge.meter, counter.carry)).decode()}
+    return items
+
+
+def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_published: bool = True) -> Counter:
+    """Read a counter from its chunks, by their number; what it is worth as published only where it is wanted."""
+    meter, origin = charge.meter, first_day(charge)
+    counter = Counter()
+    for chunk, row in rows.items():
+        base = origin + chunk * keys.CHUNK_DAYS
+        if packed := text(row, "d"):
+            counter.days |= {base + number: state for number, state in decode_all(meter, packed).items()}
+        if as_published:
+            counter.published.update(published(row, base))
+        if carried := text(row, "c"):
+            counter.carry = decode(meter, _STATE.decode(carried))
+    return counter
+
+
+def published(row: Row, base: int) -> Iterator[tuple[int, DayAmount]]:
+    """Give what a chunk's days are worth as published; ``base`` is the chunk's first day."""
+    day = base
+    words = iter(text(row, "p").split())
+    for word in words:
+        if word[0] == "@":
+            day = base + int(word[1:])
+        else:
+            yield day, DayAmount(Decimal(word), int(next(words)))
+            day += 1
+
+
+def _pack_published(days: Mapping[int, DayAmount]) -> str:
+    words: list[str] = []
+    for number, worth in days.items():
+        if number - 1 not in days:
+            words.append(f"@{number}")
+        words += (plain(worth.units), str(worth.cents))
+    return " ".join(words)
+
+
+def pack_head(organization_id: str, generation: str, tally: Tally, due: int | None) -> Item:
+    """Pack a tally's head."""
+    head, key = tally.head, tally.key
+    item: Item = {
+        "v": {"N": str(head.version)},
+        "pos": {"S": _encode(head.positions).decode()},
+        "th": {"N": str(head.through)},
+        "s": {"S": key.subscription_id},
+        "m": {"S": key.meter_id},
+        "b": {"N": str(key.period_start)},
+    }
+    if head.moved:
+        item["mov"] = {"S": _encode(head.moved).decode()}
+    if head.accepted:
+        item["acc"] = {"N": str(head.accepted)}
+    if key.item_id is not None:
+        item["i"] = {"S": key.item_id}
+    if head.stale_from is not None:
+        item["st"] = {"S": key_instant(head.stale_from)}
+        due = head.through
+    if head.first is not None and head.last is not None:
+        item |= {"f": {"N": str(head.first)}, "l": {"N": str(head.last)}}
+    if due is not None:
+        item |= {"due_pk": {"S": keys.due(organization_id, generation)}, "due_at": {"S": key_instant(due)}}
+    return item
+
+
+def unpack_head(row: Row | None) -> Head:
+    """Read a tally's head; a new one where nothing is stored."""
+    if row is None:
+        return Head()
+    stale = text(row, "st")
+    return Head(
+        version=integer(row, "v"),
+        positions=_POSITIONS.decode(text(row, "pos") or "{}"),
+        moved=_POSITIONS.decode(text(row, "mov") or "{}"),
+        accepted=integer(row, "acc"),
+        through=integer(row, "th"),
+        stale_from=parse_key_instant(stale) if stale else None,
+        first=integer(row, "f") if "f" in row else None,
+        last=integer(row, "l") if "l" in row else None,
+    )
+
+
+def unpack_tally_key(row: Row) -> TallyKey:
+    """Read which tally a head belongs to."""
+    return TallyKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
+
+
+def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
+    """Pack the hours of a day, and its events that have no detail of their own."""
+    kind = stored_kind(meter)
+    states = {str(hour): kind.encode(hours[hour]) for hour in sorted(hours)}
+    item: Item = {"h": {"S": _encode(states).decode()}}
+    return item | pack_detail(meter, utc_midnight(day), recent) if recent else item
+
+
+def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
+    """Read the hours of a day."""
+    return {} if row is None else decode_all(meter, text(row, "h"))
+
+
+def unpack_recent(meter: Meter, day: int, row: Row | None) -> Iterator[Observation]:
+    """Read the events that stand beside the hours of a day."""
+    return unpack_detail(meter, utc_midnight(day), row)
+
+
+def pack_buckets(buckets: Mapping[int, Decimal]) -> Item:
+    """Pack the buckets of a day."""
+    return {"b": {"S": _encode({str(start): plain(buckets[start]) for start in sorted(buckets)}).decode()}}
+
+
+def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
+    """Read the buckets of a day, by their starts."""
+    if row is None:
+        return {}
+    return {int(start): value for start, value in _VALUES.decode(text(row, "b")).items()}
+
+
+def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
+    """Pack events, as offsets from ``start``."""
+    keeps = traits(meter).detail_keeps
+    packed = [(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events]
+    return {"e": {"S": _encode(packed).decode()}}
+
+
+def _kept(keeps: DetailKeeps, seen: Observation) -> str:
+    match keeps:
+        case DetailKeeps.NOTHING:
+            return ""
+        case DetailKeeps.ID:
+            return seen.id
+        case DetailKeeps.TEXT:
+            return keys.part(identity(seen.text))
+        case _:
+            assert_never(keeps)
+
+
+def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
+    """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
+    if row is None or "e" not in row:
+        return
+    keeps = traits(meter).detail_keeps
+    for offset, value, more in _EVENTS.decode(text(row, "e")):
+        match keeps:
+            case DetailKeeps.NOTHING | DetailKeeps.ID:
+                yield Observation(start + offset, more, value)
+            case DetailKeeps.TEXT:
+                yield Observation(start + offset, "", value, more)
+            case _:
+                assert_never(keeps)
+
+
+def item_bytes(item: Item) -> int:
+    """Return the bytes of an item's names and values, a number's as those of its text.
+
+    >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
+    7
+    """
+    return sum(
+        [
+            len(name) + (len(value) if value.isascii() else len(value.encode()))
+            for name, typed in item.items()
+            for value in typed.values()
+        ]
+    )

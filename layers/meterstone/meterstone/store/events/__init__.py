@@ -1,0 +1,1 @@
+"""Events on their way in: the log, the unmatched, the quarantined."""

@@ -1,0 +1,286 @@
+"""The event log: every event once, for ever, under its transaction id.
+
+An event is put under the condition that its transaction id is new to its subscription or customer. So a repeat
+is recognised whenever it comes, and nothing is counted that is not in the log. An item holds
+
+| attribute | of every event | imported | over HTTP |
+|---|---|---|---|
+| `id` | transaction id | | |
+| `e` | content: name, time (null if the client gave none) and properties | | |
+| `w` | when it was withdrawn, if it was: the id is not free again | | |
+| `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
+| `acc`, `at` | | | when it was accepted, and its time, in microseconds |
+| `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
+| `by` | | | a mark of the call that put it, by which a put knows its own item when its answer was lost |
+| `n` | | | what the client said beside the event, if anything |
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import NamedTuple
+
+import msgspec
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Item, Table, key_item
+from meterstone.usage.arrival import Arrival, Outcome, Subject, content
+from meterstone.usage.meter import Event
+from meterstone.usage.tally import Position
+
+__all__ = [
+    "IN_FLIGHT",
+    "MOST_TOGETHER",
+    "AppendResult",
+    "EventLog",
+    "ImportedEvent",
+    "Outcome",
+    "Subject",
+    "at_once",
+]
+
+MOST_TOGETHER = ACTIONS
+"""Events that can be logged all or none."""
+
+IN_FLIGHT = 10
+"""Puts under way at once: the connections that the client keeps."""
+
+_BYTES = 2_000_000
+_MARK = 4
+_BESIDE_A_GUARD = MOST_TOGETHER - 1
+
+
+class ImportedEvent(NamedTuple):
+    """An event to be logged."""
+
+    position: Position
+    subject: Subject
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """What became of an entry; of one that stood there already, the position under which it was logged.
+
+    One that came over HTTP has no position in the log.
+    """
+
+    outcome: Outcome
+    position: Position | None
+
+
+class EventLog:
+    """The event log of one organization."""
+
+    def __init__(self, table: Table, organization_id: str, guard: Action | None = None) -> None:
+        """Log to a table; `append` does so as long as the condition of ``guard``, if any, holds."""
+        self._table = table
+        self._organization_id = organization_id
+        self._guard = guard
+
+    def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
+        """Log events that are new; tell of each whether it was, in the same order.
+
+        When it returns, every new event is stored. Cost: 2 write units for each event and KB of it, and for the
+        guard of each 99. Raises `ConflictError` when the guard does not hold.
+        """
+        result: list[AppendResult | None] = [None] * len(entries)
+        first: dict[Key, int] = {}
+        waiting: list[int] = []
+        contents = [content(entry.event) for entry in entries]
+        for place, entry in enumerate(entries):
+            known = first.setdefault(self._key(entry), place)
+            if known == place:
+                waiting.append(place)
+            else:
+                same = contents[known] == contents[place]
+                outcome = Outcome.DUPLICATE if same else Outcome.CONFLICT
+                result[place] = AppendResult(outcome, entries[known].position)
+        items = ((place, self._item(entries[place], contents[place])) for place in waiting)
+        found = put_together(self._table, items, self._guard)
+        for place in waiting:
+            if place in found:
+                result[place] = AppendResult(_outcome(found[place], contents[place]), _position(found[place]))
+            else:
+                result[place] = AppendResult(Outcome.NEW, entries[place].position)
+        return [each for each in result if each is not None]
+
+    def append_all_or_none(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        """Log up to 100 arrivals if all of them are new; tell of each, by its place, that it is.
+
+        If any is not, nothing is logged, and only those that stand in the way are told of. When it returns with
+        every one new, every one is stored. Cost: 2 write units for each event and KB of it.
+        """
+        first, repeats = self._told_apart(arrivals)
+        if repeats:
+            # A transaction takes no item twice. What else stands in the way is looked up, to be told at once.
+            found = self._table.batch_get(
+                (self._arrival_key(arrivals[place]) for place in first), consistent=True
+            )
+            items = {
+                place: {name: {"S": value.S or ""} for name, value in row.items()}
+                for place in first
+                if (row := found.get(self._arrival_key(arrivals[place])))
+            }
+            return {place: _outcome(item, arrivals[place].content) for place, item in items.items()} | repeats
+        places, mark = list(arrivals), token_hex(_MARK)
+        try:
+            self._table.transact(
+                [put_action(self._table, self._arrival_item(arrivals[place], mark)) for place in places]
+            )
+        except ConflictError as conflict:
+            if not conflict.found:
+                raise
+            met = {places[number]: item for number, item in conflict.found.items()}
+            if len(met) < len(arrivals) or any(_mark(item) != mark for item in met.values()):
+                return {place: _outcome(item, arrivals[place].content) for place, item in met.items()}
+        return dict.fromkeys(places, Outcome.NEW)
+
+    def append_each(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        """Log arrivals, each for itself; tell of each, by its place, whether it was new.
+
+        When it returns, every one is in the log. Raises `StoreUnavailableError` when any could not be put;
+        others may
+        be in the log then, and are duplicates when they come again. Cost: 1 write unit for each event and KB of
+        it, also of one that is not new.
+        """
+        first, repeats = self._told_apart(arrivals)
+        result = self._put_each(first, arrivals)
+        # Compared with what is stored, which need not be what stood first in this request.
+        return result | self._put_each(repeats, arrivals)
+
+    def _put_each(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        mark = token_hex(_MARK)
+
+        def put(place: int) -> Outcome:
+            arrival = arrivals[place]
+            found = self._table.put_new(self._arrival_item(arrival, mark))
+            if found is None or _mark(found) == mark:
+                return Outcome.NEW
+            return _outcome(found, arrival.content)
+
+        wanted = list(places)
+        return dict(zip(wanted, at_once(put, wanted), strict=True))
+
+    def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
+        """Give the places that are the first with their transaction id, and what the others are to those."""
+        first: dict[Key, int] = {}
+        repeats: dict[int, Outcome] = {}
+        for place, arrival in arrivals.items():
+            known = first.setdefault(self._arrival_key(arrival), place)
+            if known != place:
+                same = arrivals[known].content == arrival.content
+                repeats[place] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+        return list(first.values()), repeats
+
+    def _key(self, entry: ImportedEvent) -> Key:
+        kind, external_id = entry.subject
+        return keys.event(self._organization_id, kind, external_id, entry.event.id)
+
+    def _arrival_key(self, arrival: Arrival) -> Key:
+        kind, external_id = arrival.subject
+        return keys.event(self._organization_id, kind, external_id, arrival.event.id)
+
+    def _arrival_item(self, arrival: Arrival, mark: str) -> Item:
+        kind, external_id = arrival.subject
+        item: Item = key_item(self._arrival_key(arrival)) | {
+            "id": {"S": arrival.event.id},
+            "e": {"S": arrival.content},
+            "acc": {"N": str(arrival.accepted)},
+            "at": {"N": str(arrival.event.at)},
+            "org": {"S": self._organization_id},
+            "k": {"S": kind},
+            "x": {"S": external_id},
+            "by": {"S": mark},
+        }
+        if arrival.notes:
+            item["n"] = {"S": msgspec.json.encode(arrival.notes).decode()}
+        return item
+
+    def item(self, entry: ImportedEvent) -> Item:
+        """Give an imported event as it is logged."""
+        return self._item(entry, content(entry.event))
+
+    def _item(self, entry: ImportedEvent, text: str) -> Item:
+        return key_item(self._key(entry)) | {
+            "id": {"S": entry.event.id},
+            "e": {"S": text},
+            "shard": {"S": entry.position.shard},
+            "seq": {"N": str(entry.position.number)},
+        }
+
+
+def put_together(
+    table: Table, items: Iterable[tuple[int, Item]], guard: Action | None = None
+) -> dict[int, Item]:
+    """Put events that are not there, in as few transactions as hold them; give the others as they stand, by place.
+
+    Each transaction has the ``guard``, if there is one. Raises `ConflictError` when its condition does not hold.
+    """
+    guards = [] if guard is None else [guard]
+    stand: dict[int, Item] = {}
+    for batch in _batches(items):
+        left = batch
+        while left:
+            try:
+                table.transact([*(put_action(table, item) for _, item in left), *guards])
+            except ConflictError as conflict:
+                if not conflict.found or len(left) in conflict.found:
+                    raise
+                stand |= {left[number][0]: item for number, item in conflict.found.items()}
+                left = [each for each in left if each[0] not in stand]
+            else:
+                break
+    return stand
+
+
+def put_action(table: Table, item: Item) -> Action:
+    """Give the action that puts an item if there is none."""
+    return {
+        "Put": {
+            "TableName": table.name,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
+    """Do something with each of some things, several at once. The first failure ends it, and is raised."""
+    if len(things) == 1:
+        return [do(things[0])]
+    if not things:
+        return []
+    with ThreadPoolExecutor(min(IN_FLIGHT, len(things))) as pool:
+        return list(pool.map(do, things))
+
+
+def _outcome(item: Item, text: str) -> Outcome:
+    """Compare what is logged under a transaction id with what comes under it again."""
+    return Outcome.DUPLICATE if item["e"]["S"] == text and "w" not in item else Outcome.CONFLICT
+
+
+def _mark(item: Item) -> str | None:
+    """Give the mark of the call that put an item; that call's put may come twice, when its answer was lost."""
+    return item["by"]["S"] if "by" in item else None
+
+
+def _position(item: Item) -> Position | None:
+    return Position(item["shard"]["S"], int(item["seq"]["N"])) if "shard" in item else None
+
+
+def _batches(items: Iterable[tuple[int, Item]]) -> Iterator[list[tuple[int, Item]]]:
+    batch: list[tuple[int, Item]] = []
+    size = 0
+    for place, item in items:
+        further = len(item["e"]["S"].encode())
+        if batch and (len(batch) == _BESIDE_A_GUARD or size + further > _BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((place, item))
+        size += further
+    if batch:
+        yield batch

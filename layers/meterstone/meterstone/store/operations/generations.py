@@ -1,0 +1,156 @@
+"""What a generation holds: compared with another one's, and deleted.
+
+Compared is what answers are made of: counters, hours, buckets and values by subscription, and the rollups, added
+up over their writers. How it came to be is not: versions, positions, and how events are grouped in details.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import batched, product
+from typing import NamedTuple
+
+from meterstone.pricing.money import ZERO, add, plain
+from meterstone.store.catalogue.records import read_subscriptions
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import Row, Table, text
+from meterstone.usage.arrival import Subject
+from meterstone.usage.charge import Dimensions
+from meterstone.usage.subscription import Dated, Subscription
+
+_SUBSCRIPTIONS_AT_ONCE = 100
+
+#: Kinds of items, by the first part of their sort keys, and the attributes that answers are made of.
+_COMPARED = {"B": ("b",), "C": ("c", "d", "p"), "F": ("a",), "H": ("h",), "U": ("h",)}
+#: What brings nothing to any answer; how far a recurring value, or a level, of 0 was carried is among that.
+_NOTHING = frozenset({"", "{}", "[]", '"0"', '["0","0"]'})
+
+
+class Difference(NamedTuple):
+    """What one place of the two generations holds; empty for nothing."""
+
+    place: str
+    attribute: str
+    live: str
+    rebuilt: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view of the rollups with the values of its dimensions."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+type Place = str | View
+type _Held = dict[tuple[str, str], str]
+
+
+class Generations:
+    """The generations of one organization, as far as its catalogue says what they may hold."""
+
+    def __init__(self, table: Table, organization_id: str) -> None:
+        """Read from a table."""
+        self._table = table
+        self._organization_id = organization_id
+
+    def subscriptions(self) -> Iterator[Subscription]:
+        """Read all subscriptions of the catalogue."""
+        pk = keys.catalogue(self._organization_id, "", "").pk
+        rows = self._table.query_prefix(pk, "subscription#", consistent=True)
+        for some in batched((text(row, "id") for row in rows), _SUBSCRIPTIONS_AT_ONCE, strict=False):
+            yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
+
+    def subjects(self) -> list[Subject]:
+        """Name everybody whose events may count."""
+        subjects: dict[Subject, None] = {}
+        for subscription in self.subscriptions():
+            subjects[Subject.subscription(subscription.external_id)] = None
+            subjects[Subject.customer(subscription.customer_id)] = None
+        return list(subjects)
+
+    def places(self) -> Iterator[Place]:
+        """Name the subscriptions that may have counters, then the views that may have rollups."""
+        views: dict[View, None] = {}
+        for subscription in self.subscriptions():
+            yield subscription.id
+            for dimensions in product(
+                _values(subscription.plan), _values(subscription.country), _values(subscription.customer_type)
+            ):
+                views.update((View(*view), None) for view in keys.views(Dimensions(*dimensions)))
+        yield from views
+
+    def differences(self, live: str, rebuilt: str, places: Iterable[Place]) -> dict[Place, list[Difference]]:
+        """Compare two generations place by place; those that are alike are left out."""
+        found: dict[Place, list[Difference]] = {}
+        for place in places:
+            one, other = self._held(live, place), self._held(rebuilt, place)
+            different = [
+                Difference(
+                    _shown(place, sk), attribute, one.get((sk, attribute), ""), other.get((sk, attribute), "")
+                )
+                for sk, attribute in sorted(one.keys() | other.keys())
+                if one.get((sk, attribute)) != other.get((sk, attribute))
+            ]
+            if different:
+                found[place] = different
+        return found
+
+    def delete(self, generation: str, progress: Callable[[], None]) -> int:
+        """Delete all that a generation holds; tell how many items that was."""
+        deleted = 0
+        partitions = (self._partition(generation, place) for place in self.places())
+        for pk in (*partitions, keys.scanned(self._organization_id, generation, "", "").pk):
+            rows = self._table.query(pk, FIRST, LAST, consistent=True)
+            for some in batched(rows, 500, strict=False):
+                self._table.delete_all(Key(text(row, "pk"), text(row, "sk")) for row in some)
+                deleted += len(some)
+                progress()
+        return deleted
+
+    def _partition(self, generation: str, place: Place) -> str:
+        if isinstance(place, View):
+            return keys.rollup_partition(self._organization_id, generation, place.name, place.values)
+        return keys.usage(self._organization_id, generation, place)
+
+    def _held(self, generation: str, place: Place) -> _Held:
+        rows = self._table.query(self._partition(generation, place), FIRST, LAST, consistent=True)
+        return _rolled_up(rows) if isinstance(place, View) else _counted(rows)
+
+
+def _counted(rows: Iterable[Row]) -> _Held:
+    return {
+        (sk, attribute): held
+        for row in rows
+        for sk in (text(row, "sk"),)
+        for attribute in _COMPARED.get(sk.partition("#")[0], ())
+        if (held := _text(row, attribute)) not in _NOTHING
+    }
+
+
+def _rolled_up(rows: Iterable[Row]) -> _Held:
+    """Add rollups up over their writers."""
+    sums: dict[tuple[str, str], Decimal] = {}
+    for row in rows:
+        sk = text(row, "sk").rpartition("#")[0]
+        for attribute, value in row.items():
+            if attribute[0] in "ua" and attribute[1:].isdigit() and value.N is not None:
+                sums[sk, attribute] = add(sums.get((sk, attribute), ZERO), Decimal(value.N))
+    return {key: plain(total) for key, total in sums.items() if total}
+
+
+def _text(row: Row, attribute: str) -> str:
+    value = row.get(attribute)
+    return "" if value is None else value.S or value.N or ""
+
+
+def _values(facts: Iterable[Dated]) -> set[str | None]:
+    return {None, *(fact.value for fact in facts)}
+
+
+def _shown(place: Place, sk: str) -> str:
+    if isinstance(place, View):
+        return " ".join((f"rollup {place.name}", *place.values, sk))
+    return f"subscription {place} {sk}"

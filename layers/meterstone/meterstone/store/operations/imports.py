@@ -1,0 +1,192 @@
+"""Importing usage: events into the log, from the log into the counters, each once however often it is stopped.
+
+Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
+position is its line. A batch is logged, then put by or folded, then the import's record moves past it. Run again
+after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again,
+under the positions of the run that logged them: those that were counted are at or below what the tallies remember.
+What an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
+
+An import whose file is lost is closed: what it has logged beyond its record is counted from the log, in the same
+way. Should the file be found, it goes on after the record's line: what was logged by then is a duplicate.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
+from typing import NamedTuple
+
+from meterstone.store.catalogue.records import Account
+from meterstone.store.counting.fold import Fold
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.events.log import AppendResult, ImportedEvent
+from meterstone.store.events.unmatched import read_log
+from meterstone.store.operations.generations import Generations
+from meterstone.store.operations.import_records import ImportRecord, Source, stream_of
+from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll
+from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
+from meterstone.usage.meter import Event
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Position
+
+__all__ = ["Closed", "ImportReport", "Importer", "Source", "SourceLine", "close_import"]
+
+_BATCH = 5000
+
+
+class SourceLine(NamedTuple):
+    """A line of a source: its number, whose event it is, and the event."""
+
+    line: int
+    subject: Subject
+    event: Event
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of a source's events.
+
+    ``counted`` events are new, and a line item is for them. ``uncounted`` says by line which meters could not use
+    one of them, and why. ``unmatched`` are new, too, and put by, for no line item is for them yet. ``duplicates``
+    were logged before with the same content. ``resumed_after`` is the line up to which an earlier run had come;
+    ``finished_before`` tells that the whole source had been imported, so that it was not read again: only what
+    the clock has brought since was published.
+    """
+
+    counted: int = 0
+    unmatched: int = 0
+    duplicates: int = 0
+    uncounted: list[tuple[int, str]] = field(default_factory=list)
+    resumed_after: int = 0
+    finished_before: bool = False
+
+
+class Importer:
+    """Imports usage of one organization."""
+
+    def __init__(self, table: Table, account: Account) -> None:
+        """Write to a table, into the account's live generation."""
+        self._table = table
+        self._account = account
+
+    def run(
+        self,
+        source: Source,
+        given: Iterable[SourceLine],
+        now: int,
+        refuse: Callable[[int, SourceLine, str], None],
+    ) -> ImportReport:
+        """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
+
+        Raises `BusyError` while a rebuild runs, and when another run of the same import begins meanwhile.
+        """
+        organization_id = self._account.organization.id
+        run = ImportRun.begin(self._table, organization_id, source, now)
+        if run is None:
+            roll(self._table, Fold(self._table, organization_id, self._account.generation), now)
+            return ImportReport(finished_before=True)
+        report = ImportReport(resumed_after=run.record.line)
+        new = (each for each in given if each.line > report.resumed_after)
+        for batch in batched(new, _BATCH, strict=False):
+            run.look_again()
+            for each, reason in _import(run, batch, now, report):
+                refuse(each.line, each, reason)
+            run.move(run.record._replace(line=batch[-1].line))
+        # First it is through: no import waits for a tally that the rollups would not take.
+        run.move(run.record._replace(done=True))
+        run.roll()
+        return report
+
+
+class Closed(NamedTuple):
+    """What became of an import that was closed: its record, and the events that it had logged beyond it."""
+
+    record: ImportRecord
+    counts: Counts
+
+
+def close_import(table: Table, organization_id: str, source: Source, now: int) -> Closed | None:
+    """Count what an import has logged and not counted, and be done with it; None if it was read to its end.
+
+    Raises `BusyError` while a rebuild runs. Stopped, it is done again. Cost: reads the whole log.
+    """
+    run = ImportRun.begin(table, organization_id, source, now)
+    if run is None:
+        return None
+    stream = stream_of(run.record.shard)
+    taken: list[AcceptedEvent] = []
+    last = run.record.line
+    for subject in Generations(table, organization_id).subjects():
+        for held in read_log(table, organization_id, subject):
+            at = held.position
+            if at is None or stream_of(at.shard) != stream or run.records.settled(at.shard):
+                continue
+            last = max(last, at.number)
+            # What is withdrawn counts nowhere; what lies before the record's line is counted.
+            if at.number > run.record.line and not held.withdrawn:
+                owning = [each for each in run.subscriptions(subject) if each.span.holds(held.event.at)]
+                taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), owning, before=True))
+    counts = run.count(sorted(taken, key=lambda each: each.entry.position))
+    run.move(run.record._replace(closed=run.record.run, taken=last))
+    run.roll()
+    return Closed(run.record, counts)
+
+
+def _import(
+    run: ImportRun, batch: Sequence[SourceLine], now: int, report: ImportReport
+) -> list[tuple[SourceLine, str]]:
+    """Log and count a batch; give what was refused, and why."""
+    refused: list[tuple[SourceLine, str]] = []
+    let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
+    for each in batch:
+        held = run.subscriptions(each.subject)
+        owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
+        reason = _refusal(each, held, owning, now)
+        if reason is None:
+            position = Position(run.record.shard, each.line)
+            let_in.append((each, ImportedEvent(position, each.subject, each.event), owning))
+        else:
+            refused.append((each, reason))
+    taken: list[AcceptedEvent] = []
+    outcomes = run.append([entry for _, entry, _ in let_in])
+    for (each, entry, owning), appended in zip(let_in, outcomes, strict=True):
+        found = _found(run, entry, appended)
+        if isinstance(found, str):
+            refused.append((each, found))
+        elif found is None:
+            report.duplicates += 1
+        else:
+            before = appended.outcome is not Outcome.NEW
+            taken.append(AcceptedEvent(entry._replace(position=found), owning, before))
+    counts = run.count(taken)
+    report.counted += counts.counted
+    report.unmatched += counts.unmatched
+    report.uncounted += counts.uncounted
+    return refused
+
+
+def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Position | str | None:
+    """Give the position under which this run is to count an event; a reason to refuse it; None for a duplicate."""
+    at = appended.position
+    if appended.outcome is Outcome.CONFLICT:
+        return "another event has this transaction id"
+    if at is None or run.records.settled(at.shard):
+        return None  # It came over HTTP, and is counted from there, or an import was through with it.
+    if stream_of(at.shard) == stream_of(entry.position.shard):
+        return at if at.number == entry.position.number else None
+    owner = run.records.owner(at.shard)
+    return None if owner is None else f"belongs to an import that was stopped: run {owner.source.name} again"
+
+
+def _refusal(
+    given: SourceLine, held: Sequence[Subscription], owning: Sequence[Subscription], now: int
+) -> str | None:
+    if not held:
+        kind = "subscription" if given.subject.kind == "s" else "subscription of the customer"
+        return f"there is no {kind} {given.subject.external_id!r}"
+    if not owning:
+        return "the subscription does not hold this time"
+    if given.event.at > now + AHEAD:
+        return "lies more than 5 minutes ahead"
+    if too_large(content(given.event)):
+        return f"is larger than {LARGEST_EVENT} bytes"
+    return None

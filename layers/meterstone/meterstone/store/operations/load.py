@@ -1,0 +1,199 @@
+"""What an administrator does to the table: make it, fill it with a catalogue, and look what stands in the way."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched
+
+from botocore.exceptions import ClientError
+
+from meterstone import clock
+from meterstone.store.catalogue.records import (
+    Account,
+    encode_document,
+    organization_items,
+    read_account,
+    read_subscriptions,
+    subscription_items,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.packing import counter_key
+from meterstone.store.dynamodb.table import Item, Table, key_item, text
+from meterstone.store.events.log import at_once
+from meterstone.usage.arrival import Subject
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.meter import Meter
+from meterstone.usage.state import traits
+from meterstone.usage.subscription import Organization, Subscription
+
+_ITEMS_BETWEEN_WORDS = 500
+
+
+def create_table(table: Table) -> bool:
+    """Make the table as the template does, for an engine that has no templates; False if it is there."""
+    try:
+        table.client.create_table(
+            TableName=table.name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "due_pk", "due_at")
+            ],
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "due",
+                    "KeySchema": [
+                        {"AttributeName": "due_pk", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUseException":
+            raise
+        return False
+    table.client.get_waiter("table_exists").wait(
+        TableName=table.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    return True
+
+
+def write_catalogue(
+    table: Table,
+    organization: Organization,
+    meters: Sequence[Meter],
+    subscriptions: Iterable[Subscription],
+    entries: Iterable[tuple[str, str, object]],
+) -> None:
+    """Store a catalogue that was checked: the same one again changes nothing.
+
+    ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
+    written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it.
+    """
+    written = list(subscriptions)
+    before = read_account(table, organization.id, consistent=True)
+    changed = [] if before is None else _changed(table, before, written)
+    # The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
+    # whoever acts under the version that it read must not have read one part before and another after.
+    _say_that_it_is_written(table, organization.id, " ADD ver :one", {":one": {"N": "1"}})
+
+    def items() -> Iterator[Item]:
+        for kind, name, value in entries:
+            document = {"id": {"S": name}, "doc": {"S": encode_document(value)}}
+            yield key_item(keys.catalogue(organization.id, kind, name)) | document
+        for subscription in written:
+            yield from subscription_items(organization.id, subscription)
+            mention = keys.catalogue(organization.id, "subscription", subscription.id)
+            yield key_item(mention) | {"id": {"S": subscription.id}}
+
+    for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
+        table.put_all(some)
+        _say_that_it_is_written(table, organization.id)
+    table.put(key_item(keys.listed(organization.id)))
+    _wake(table, organization.id, changed)
+    profile = keys.organization(organization.id, "profile")
+    for key, document in organization_items(organization, meters):
+        # The generation is not the catalogue's to change. The profile comes last, when all is there.
+        values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
+        named = ""
+        if before is None and key == profile and (views := keys.views_text()):
+            # The first generation of an organization that is new has every view from its beginning.
+            named, values[":views"] = ", views = :views", {"S": views}
+        table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
+
+
+def _say_that_it_is_written(
+    table: Table, organization_id: str, more: str = "", values: Item | None = None
+) -> None:
+    """Tell whoever reads the profile that the catalogue is being written now; of a new one, nobody does."""
+    table.update(
+        keys.organization(organization_id, "profile"),
+        "SET loading_at = :now" + more,
+        {":now": {"N": str(clock.now())}} | (values or {}),
+        condition="attribute_exists(pk)",
+    )
+
+
+def _changed(
+    table: Table, before: Account, written: Sequence[Subscription]
+) -> list[tuple[Subscription, Subscription]]:
+    """Give the subscriptions that differ from what is stored, as before and after."""
+    stored = read_subscriptions(table, before.organization.id, (each.id for each in written), consistent=True)
+    known = {each.id: each for each in stored}
+    pairs = [(known[each.id], each) for each in written if each.id in known]
+    # What differed before a load that was stopped is not known any more.
+    return [(old, new) for old, new in pairs if before.loading_at is not None or old != new]
+
+
+def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
+    """Have the clock look anew at tallies of subscriptions that were changed: given as before and after.
+
+    When the clock alone changes a tally next was worked out from the spans and line items that there were. Its
+    version goes up, so that a fold which has read it before does not write that back.
+    """
+    account = read_account(table, organization_id, consistent=True)
+    if account is None:
+        return
+    generations = [each for each in (account.live, account.next, account.previous) if each is not None]
+    for before, after in changed:
+        for sk in sorted(set(_kept_by_the_clock(before, after))):
+            for generation in generations:
+                wake_tally(table, organization_id, generation.name, after.id, sk)
+
+
+def wake_tally(table: Table, organization_id: str, generation: str, subscription_id: str, sk: str) -> None:
+    """Have the clock look anew at the tally whose head has a sort key, if there is one."""
+    table.update(
+        Key(keys.usage(organization_id, generation, subscription_id), sk),
+        "SET due_pk = :due, due_at = :at ADD v :one",
+        {
+            ":due": {"S": keys.due(organization_id, generation)},
+            ":at": {"S": key_instant(ZERO_TIME)},
+            ":one": {"N": "1"},
+        },
+        condition="attribute_exists(v)",
+    )
+
+
+def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[str]:
+    """Name the heads of chains, and of WEIGHTED_SUMs whose billing period has another length now."""
+    ends = [each.end for each in (before, after) if each.end is not None]
+    for item in after.line_items:
+        if item.meter is None:
+            continue
+        if item.meter.recurring:
+            yield keys.chain(item.meter.id)
+        elif traits(item.meter).accrues and before.end != after.end:
+            period = after.cadence(item).period_at(min(ends) - 1)
+            yield counter_key(ChargePeriod(after, item, period), 0)
+
+
+def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:
+    """Read a catalogue's documents as JSON text, by kind and id; of subscriptions, their ids alone."""
+    found: dict[str, dict[str, str]] = {}
+    pk = keys.catalogue(organization_id, "", "").pk
+    for row in table.query(pk, FIRST, LAST, consistent=True):
+        kind = text(row, "sk").split("#")[0]
+        found.setdefault(kind, {})[text(row, "id")] = text(row, "doc")
+    return found
+
+
+def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
+    """Tell whether anything was counted for a subscription."""
+    pk = keys.usage(organization_id, generation, subscription_id)
+    return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
+
+
+def have_events(table: Table, organization_id: str, subjects: Iterable[Subject]) -> set[Subject]:
+    """Pick the subjects of which any event is logged. Cost: 0.5 read units each, or 1."""
+    wanted = list(subjects)
+    found = at_once(
+        lambda subject: table.has_any(keys.event(organization_id, *subject, "").pk, consistent=True)[0],
+        wanted,
+    )
+    return {subject for subject, logged in zip(wanted, found, strict=True) if logged}

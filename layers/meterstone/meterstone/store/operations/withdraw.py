@@ -1,0 +1,111 @@
+"""Withdrawing events: they stay in the log, marked, and are counted nowhere any more."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item
+from meterstone.store.events.unmatched import item_of
+from meterstone.store.operations.import_records import refuse_open_imports
+from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
+from meterstone.store.operations.replay import KEPT
+from meterstone.usage.arrival import Subject
+
+
+@dataclass(slots=True)
+class WithdrawReport:
+    """What became of the ids: marked now, marked before, or not in the log. ``rebuilt``: what that changed."""
+
+    withdrawn: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    rebuilt: RebuildReport | None = None
+
+
+def withdraw(
+    table: Table,
+    organization_id: str,
+    subject: Subject,
+    ids: Sequence[str],
+    around: Surroundings,
+    *,
+    rebuild: bool = True,
+) -> WithdrawReport:
+    """Withdraw events of a subscription or a customer by their transaction ids. Raises `BusyError`.
+
+    Their effect goes by the rebuild, this one or a later one: it leaves marked events out, and an event is never
+    counted into a rebuilt generation that was accepted before it. An event that was put by is not replayed. If no
+    id is known, nothing is done.
+    """
+    with leased(table, organization_id, "withdraw", around.clock) as lease:
+        if rebuild:
+            refuse_open_imports(table, organization_id)
+        report = _mark(table, organization_id, subject, ids, lease, around.clock())
+        if rebuild and (report.withdrawn or report.before):
+            report.rebuilt = Rebuild(table, organization_id, lease, around).run()
+        return report
+
+
+def _mark(
+    table: Table, organization_id: str, subject: Subject, ids: Sequence[str], lease: Lease, now: int
+) -> WithdrawReport:
+    report = WithdrawReport()
+    logged = {each: keys.event(organization_id, *subject, each) for each in dict.fromkeys(ids)}
+    rows = table.batch_get(logged.values(), consistent=True)
+    for each, key in logged.items():
+        if key not in rows:
+            report.unknown.append(each)
+        elif "w" in rows[key]:
+            report.before.append(each)
+        else:
+            mark: Action = {
+                "TableName": table.name,
+                "Key": key_item(key),
+                "UpdateExpression": "SET w = :now",
+                "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(w)",
+                "ExpressionAttributeValues": {":now": {"N": str(now)}},
+            }
+            try:
+                table.transact([lease.action(), {"Update": mark}])
+            except ConflictError as error:
+                raise BusyError(
+                    "another command took over: look what it does, and run this one again"
+                ) from error
+            report.withdrawn.append(each)
+    _keep_from_the_stream(table, organization_id, subject, [*report.withdrawn, *report.before], rows, now)
+    return report
+
+
+def _keep_from_the_stream(
+    table: Table,
+    organization_id: str,
+    subject: Subject,
+    ids: Sequence[str],
+    logged: Mapping[Key, Row],
+    now: int,
+) -> None:
+    """Have withdrawn events stand among those that were put by and are done.
+
+    They are listed no longer, and the stream, which may deliver them only later, finds that they are not its to
+    count. The replay looks at the log too, should the fold put one by only now.
+    """
+    put_by = table.batch_get(
+        (keys.unmatched(organization_id, *subject, each) for each in ids), consistent=True
+    )
+    items: list[Item] = []
+    for each in ids:
+        key = keys.unmatched(organization_id, *subject, each)
+        row = put_by.get(key)
+        if row is None:
+            row = logged[keys.event(organization_id, *subject, each)]
+            accepted = integer(row, "acc")
+            if accepted < now - KEPT:  # Imported, or delivered long ago.
+                continue
+            items.append(
+                item_of(row) | key_item(key) | {"put_at": {"N": str(accepted)}, "done": {"N": str(now)}}
+            )
+        elif "done" not in row:
+            items.append(item_of(row) | {"done": {"N": str(now)}})
+    table.put_all(items)

@@ -1,0 +1,190 @@
+"""What the analytics are read from: what days are worth as published, and until when they have counted.
+
+An organization's days are read from the rollups, those of a customer or a subscription from its counters.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from meterstone.pricing.money import ZERO
+from meterstone.store.catalogue.records import (
+    Account,
+    AccountStore,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.packing import first_day, published
+from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
+from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
+from meterstone.usage.charge import ChargePeriod, Dimensions
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Subscription
+
+
+class ViewNotBuiltError(StoreError):
+    """The live generation lacks the view of the rollups that would answer: until a rebuild, it has no past."""
+
+    def __init__(self, view: str) -> None:
+        """Name the view."""
+        super().__init__(f"the live generation has no view {view}: rebuild the organization")
+        self.view = view
+
+
+class AnalyticsStore(AccountStore):
+    """What the analytics are read from. One for each thread."""
+
+    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+        """Return each day's usage that passes all filters, unmerged, in no particular order, item by item.
+
+        Cost: of an organization, the months of one view, whatever the number of events or subscriptions; of a
+        customer or a subscription, the counters of its billing periods.
+
+        Raises `ViewNotBuiltError` when it is read, if the view of the rollups that answers was added to the code
+        after the live generation was begun.
+        """
+        if query.external_subscription_id is None and query.external_customer_id is None:
+            return self._rollups(account, query)
+        return self._counters(account, query)
+
+    def _rollups(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+        meters = _wanted_meters(account, query)
+        view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
+        if view not in account.views:
+            raise ViewNotBuiltError(view)
+        pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
+        wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
+        low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
+        for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
+            month, currency, meter_part, type_part, _ = item.sk.S.split("#")
+            meter = meters.get(meter_part)
+            if (
+                meter is None
+                or query.currency not in {None, currency}
+                or wanted_type not in {None, type_part}
+            ):
+                continue
+            first = date.fromisoformat(month + "-01").toordinal()
+            begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
+            days = []
+            for units_name, cents_name, number in _DAYS[begin : end + 1]:
+                units, cents = getattr(item, units_name), getattr(item, cents_name)
+                if units is not None or cents is not None:
+                    days.append(
+                        DayUsage(
+                            first + number,
+                            currency,
+                            meter.code,
+                            ZERO if units is None else Decimal(units.N),
+                            0 if cents is None else cents.N,
+                        )
+                    )
+            yield CountedDays(0 if item.acc is None else item.acc.N, days)
+
+    def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+        meters = _wanted_meters(account, query)
+        organization_id = account.organization.id
+        for subscription in self._subscriptions(organization_id, query):
+            if query.currency not in (None, subscription.currency):
+                continue
+            pk = keys.usage(organization_id, account.generation, subscription.id)
+            charges = {
+                keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id): charge
+                for charge in _charges(subscription, query)
+                if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
+            }
+            for low, high in _ranges(charges.values()):
+                for row in self.table.query(pk, low, high):
+                    name, chunk = keys.parse_counter(text(row, "sk"))
+                    charge = charges.get(name)
+                    if charge is None:
+                        continue
+                    days = [
+                        DayUsage(day, subscription.currency, charge.meter.code, worth.units, worth.cents)
+                        for day, worth in published(row, first_day(charge) + chunk * keys.CHUNK_DAYS)
+                        if query.from_day <= day <= query.to_day
+                    ]
+                    yield CountedDays(integer(row, "acc"), days)
+
+    def _subscriptions(self, organization_id: str, query: UsageQuery) -> list[Subscription]:
+        if query.external_subscription_id is None:
+            return subscriptions_of_customer(self.table, organization_id, query.external_customer_id or "")
+        found = subscriptions_by_external_id(self.table, organization_id, query.external_subscription_id)
+        return [each for each in found if query.external_customer_id in (None, each.customer_id)]
+
+
+def _wanted_meters(account: Account, query: UsageQuery) -> dict[str, Meter]:
+    """Give the meters that pass the filters on metrics, by their part of a key."""
+    return {
+        keys.part(meter.id): meter
+        for meter in account.meters
+        if query.metric_code in (None, meter.code) and query.recurring in (None, meter.recurring)
+    }
+
+
+def _passes(query: UsageQuery, dimensions: Dimensions) -> bool:
+    return (
+        query.plan_code in (None, dimensions.plan)
+        and query.customer_country in (None, dimensions.country)
+        and query.customer_type in (None, dimensions.customer_type)
+    )
+
+
+def _charges(subscription: Subscription, query: UsageQuery) -> Iterator[ChargePeriod]:
+    """Give the charges whose billing periods meet the query's days."""
+    for item in subscription.line_items:
+        counted = subscription.counted(item)
+        if item.meter is None:
+            continue
+        cadence = subscription.cadence(item)
+        clock = ChargePeriod(subscription, item, cadence.period_at(counted.start)).zone
+        start = max(clock.day_start(query.from_day), counted.start)
+        end = clock.day_start(query.to_day + 1)
+        end = end if counted.end is None else min(end, counted.end)
+        for period in cadence.periods(start, end):
+            yield ChargePeriod(subscription, item, period)
+
+
+def _ranges(charges: Iterable[ChargePeriod]) -> list[tuple[str, str]]:
+    """Give the range of sort keys of each cadence's counters."""
+    starts: dict[str, list[int]] = {}
+    for charge in charges:
+        starts.setdefault(charge.cadence_code, []).append(charge.period.start)
+    return [keys.counters(code, min(found), max(found)) for code, found in starts.items()]
+
+
+class _Text(msgspec.Struct, gc=False):
+    S: str
+
+
+class _Units(msgspec.Struct, gc=False):
+    #: Text until its day is wanted: a Decimal takes three times as long to make.
+    N: str
+
+
+class _Cents(msgspec.Struct, gc=False):
+    #: Read from text, as numbers come: the decoder is a lax one.
+    N: int
+
+
+#: For each day of a month the names of its attributes, units and amount, and its number from 0.
+_DAYS = [(f"u{number + 1:02}", f"a{number + 1:02}", number) for number in range(31)]
+
+Rollup: Any = msgspec.defstruct(
+    "Rollup",
+    [
+        ("sk", _Text),
+        ("acc", _Cents | None, None),
+        *(
+            (name, kind | None, None)
+            for units, cents, _ in _DAYS
+            for name, kind in ((units, _Units), (cents, _Cents))
+        ),
+    ],
+    gc=False,
+)
+_ROLLUPS = page_decoder(Page[Rollup], strict=False)

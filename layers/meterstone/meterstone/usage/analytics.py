@@ -1,0 +1,184 @@
+"""Usage by calendar bucket, currency and metric: what is asked, and how days add up to its rows."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple, assert_never
+
+import msgspec
+
+from meterstone.pricing.money import add
+from meterstone.usage.calendar import (
+    FIRST_DAY,
+    LAST_DAY,
+    Granularity,
+    granularity_bounds,
+    month_of,
+    month_start,
+    week_start,
+)
+
+
+class AnswerTooLargeError(Exception):
+    """The usage asked for makes more rows than an answer may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What is asked: the days from `from_day` to `to_day`, inclusive, of the usage that passes every filter.
+
+    Days are date ordinals. A filter that is None lets everything pass. `currency` is lower case,
+    `customer_country` upper case.
+    """
+
+    granularity: Granularity
+    from_day: int
+    to_day: int
+    currency: str | None = None
+    customer_type: str | None = None
+    external_customer_id: str | None = None
+    customer_country: str | None = None
+    external_subscription_id: str | None = None
+    recurring: bool | None = None
+    plan_code: str | None = None
+    metric_code: str | None = None
+
+
+class DayUsage(msgspec.Struct, frozen=True, gc=False):
+    """What one metric's usage on one day came to; several of the same day, currency and code add up.
+
+    No tuple: a year of a large organization has tens of thousands, which would take a third longer to list.
+    `currency` is lower case; `amount_cents` is in its smallest unit.
+    """
+
+    day: int
+    currency: str
+    metric_code: str
+    units: Decimal
+    amount_cents: int
+
+
+class CountedDays(NamedTuple):
+    """Some days of usage, as one stored item has them.
+
+    `counted_until` is when the newest event came in that the item has counted, in microseconds since the epoch; 0
+    if that is not known, as where all of them were imported.
+    """
+
+    counted_until: int
+    days: Iterable[DayUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """A metric's usage in one calendar bucket, from `start_day` to `end_day`, inclusive, in one currency.
+
+    `deleted` is true if no live metric has the code.
+    """
+
+    start_day: int
+    end_day: int
+    currency: str
+    metric_code: str
+    units: Decimal
+    amount_cents: int
+    deleted: bool
+
+
+class UsageRows(NamedTuple):
+    """The rows of an answer, and when the newest event came in that is counted in them (see `CountedDays`)."""
+
+    rows: list[UsageRow]
+    counted_until: int
+
+
+def default_from_day(granularity: Granularity, to_day: int) -> int:
+    """Give the first day asked for when none is named.
+
+    It is 30 days, 12 weeks, 12 months or 5 years before the last one, moved back to the start of its bucket.
+
+    >>> date.fromordinal(default_from_day(Granularity.MONTHLY, date(2023, 11, 30).toordinal())).isoformat()
+    '2022-11-01'
+    """
+    match granularity:
+        case Granularity.DAILY:
+            return max(to_day - 30, FIRST_DAY)
+        case Granularity.WEEKLY:
+            return week_start(max(to_day - 12 * 7, FIRST_DAY))
+        case Granularity.MONTHLY:
+            return month_start(month_of(to_day) - 12)
+        case Granularity.YEARLY:
+            return month_start((month_of(to_day) // 12 - 5) * 12)
+        case _:
+            assert_never(granularity)
+
+
+def last_to_day(granularity: Granularity, from_day: int) -> int:
+    """Give the last day that may be asked for together with a first one.
+
+    The days asked for, the first and the last included, are at most 400 for daily buckets, 3 years for weekly
+    ones, 10 for monthly and 30 for yearly ones.
+
+    >>> date.fromordinal(last_to_day(Granularity.WEEKLY, date(2020, 1, 1).toordinal())).isoformat()
+    '2022-12-31'
+    """
+    match granularity:
+        case Granularity.DAILY:
+            return from_day + 400 - 1
+        case Granularity.WEEKLY:
+            return _years_after(from_day, 3) - 1
+        case Granularity.MONTHLY:
+            return _years_after(from_day, 10) - 1
+        case Granularity.YEARLY:
+            return _years_after(from_day, 30) - 1
+        case _:
+            assert_never(granularity)
+
+
+def rows(
+    items: Iterable[CountedDays], granularity: Granularity, deleted_codes: Container[str], most_rows: int
+) -> UsageRows:
+    """Add days up to one row per bucket, currency and code, ordered so; rows of nothing are left out.
+
+    Raises `AnswerTooLargeError` as soon as there are more than `most_rows`, before the rest of the days is read.
+    """
+    sums: dict[tuple[int, str, str], tuple[Decimal, int]] = {}
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    latest = 0
+    for counted_until, days in items:
+        latest = max(latest, counted_until)
+        for usage in days:
+            if not usage.units and not usage.amount_cents:
+                continue
+            start = starts.get(usage.day)
+            if start is None:
+                start, end = granularity_bounds(granularity, usage.day)
+                starts[usage.day], ends[start] = start, end
+            row = (start, usage.currency, usage.metric_code)
+            known = sums.get(row)
+            if known is None:
+                if len(sums) == most_rows:
+                    raise AnswerTooLargeError(f"more than {most_rows} rows")
+                sums[row] = (usage.units, usage.amount_cents)
+            else:
+                sums[row] = (add(known[0], usage.units), known[1] + usage.amount_cents)
+    found = [
+        UsageRow(start, ends[start], currency, code, units, amount_cents, code in deleted_codes)
+        for (start, currency, code), (units, amount_cents) in sorted(sums.items())
+        if units or amount_cents
+    ]
+    return UsageRows(found, latest)
+
+
+def _years_after(day: int, years: int) -> int:
+    """Give the same day of a later year, 1 March for a 29 February that it lacks, within the calendar."""
+    shown = date.fromordinal(day)
+    year = shown.year + years
+    if year > date.max.year:
+        return LAST_DAY + 1
+    try:
+        return shown.replace(year=year).toordinal()
+    except ValueError:
+        return date(year, 3, 1).toordinal()

@@ -1,0 +1,207 @@
+"""One charge over one billing period: its counter, and the days that the period's amount falls on.
+
+A price always applies to the whole billing period so far. What day *d* brings is the period priced to the end
+of *d* less the period priced to the end of the day before, each rounded once to the currency's smallest unit:
+so days add up to the period's charge to the cent, under every price.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+from meterstone.pricing.cost import cost
+from meterstone.pricing.lines import Cost
+from meterstone.pricing.money import ZERO, add, minor_units, subtract
+from meterstone.usage.calendar import BucketSize, Zone, bucket_bounds, zone
+from meterstone.usage.meter import Meter
+from meterstone.usage.period import Period
+from meterstone.usage.state import State, accrued, carry, merge_all_states, merge_states, quantity, traits
+from meterstone.usage.subscription import LineItem, Span, Subscription, in_force
+
+_COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
+
+
+class Dimensions(NamedTuple):
+    """By what the analytics can tell a charge apart: as in force at the start of its billing period."""
+
+    plan: str | None
+    country: str | None
+    customer_type: str | None
+
+
+class DayAmount(NamedTuple):
+    """What one day brought: units, and the amount in the currency's smallest unit. Either may be negative."""
+
+    units: Decimal
+    cents: int
+
+
+def add_amounts(one: DayAmount, other: DayAmount) -> DayAmount:
+    """Add what two charges, or two writes, bring to one day."""
+    return DayAmount(add(one.units, other.units), one.cents + other.cents)
+
+
+class ChargePeriod:
+    """One usage line item over one billing period of its cadence, and where in it events count."""
+
+    def __init__(self, subscription: Subscription, item: LineItem, period: Period) -> None:
+        """Take a line item that has a meter, and one of its billing periods, which its counted span meets."""
+        counted = subscription.counted(item)
+        ends = [end for end in (counted.end, period.end) if end is not None]
+        self.subscription = subscription
+        self.item = item
+        self.period = period
+        self.counted_span = Span(max(counted.start, period.start), min(ends) if ends else None)
+
+    @cached_property
+    def meter(self) -> Meter:
+        """The meter that is charged."""
+        if self.item.meter is None:
+            raise TypeError(f"line item {self.item.id} has no meter")
+        return self.item.meter
+
+    @cached_property
+    def zone(self) -> Zone:
+        """The zone of the charge's days."""
+        return zone(self.subscription.timezone)
+
+    @cached_property
+    def cadence_code(self) -> str:
+        """A short text for keys: by how much the charge is billed at a time."""
+        return self.subscription.cadence(self.item).code
+
+    @cached_property
+    def origin(self) -> int:
+        """The day that holds the billing period's start."""
+        return self.zone.day_of(self.period.start)
+
+    @cached_property
+    def first_day(self) -> int:
+        """The day on which the charge begins; a recurring value is restated on it."""
+        return self.zone.day_of(self.counted_span.start)
+
+    @cached_property
+    def dimensions(self) -> Dimensions:
+        """The plan, country and customer type in force at the billing period's start."""
+        subscription, at = self.subscription, self.period.start
+        return Dimensions(
+            in_force(subscription.plan, at),
+            in_force(subscription.country, at),
+            in_force(subscription.customer_type, at),
+        )
+
+    @property
+    def length(self) -> int:
+        """The billing period's length in microseconds; 0 if it never ends."""
+        return 0 if self.period.end is None else self.period.end - self.period.start
+
+
+@dataclass(slots=True)
+class Counter:
+    """What was counted of one charge over one billing period.
+
+    ``days`` has the state of each local day, ``published`` what each day is worth as the rollups have it.
+    ``carry`` is the state before the period, of a recurring meter.
+    """
+
+    days: dict[int, State] = field(default_factory=dict)
+    published: dict[int, DayAmount] = field(default_factory=dict)
+    carry: State | None = None
+
+    def closing(self, meter: Meter) -> State | None:
+        """Give the state at the period's end, as the next period of a recurring meter carries it."""
+        return carry(meter, merge_all_states(meter, chain((self.carry,), self.days.values())))
+
+
+class Series(NamedTuple):
+    """A charge's days so far, those that bring nothing left out, and when the clock alone will change them."""
+
+    days: dict[int, DayAmount]
+    due: int | None
+
+
+def day_series(charge: ChargePeriod, counter: Counter, now: int) -> Series:
+    """Attribute a charge to the days that have begun; of a WEIGHTED_SUM, to those that have ended.
+
+    A billing period that begins within a day brings nothing before it has begun, even where an event of it came
+    ahead of time: what is published depends on the clock and on the events, never on what came first.
+    A WEIGHTED_SUM grows with the clock, so that its day is known only when it is over.
+    """
+    if traits(charge.meter).accrues:
+        running = _accruing(charge, counter)
+    elif charge.meter.bucket_size in _COARSE_BUCKETS:
+        running = _bucketed(charge, counter)
+    else:
+        running = _running(charge, counter)
+    days: dict[int, DayAmount] = {}
+    units, cents = ZERO, 0
+    for known_from, day, total, amount in running:
+        if known_from > now:
+            return Series(days, known_from)
+        total_cents = minor_units(amount, charge.subscription.currency)
+        if total != units or total_cents != cents:
+            days[day] = DayAmount(subtract(total, units), total_cents - cents)
+            units, cents = total, total_cents
+    return Series(days, None)
+
+
+class _ToDate(NamedTuple):
+    """A period's quantity and unrounded amount to the end of a day, and the instant from which it is known."""
+
+    known_from: int
+    day: int
+    quantity: Decimal
+    amount: Decimal
+
+
+def _running(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
+    meter, price, clock, begin = charge.meter, charge.item.price, charge.zone, charge.counted_span.start
+    state = counter.carry
+    days = set(counter.days)
+    if meter.recurring and state is not None:
+        days.add(charge.first_day)
+    for day in sorted(days):
+        state = merge_states(meter, state, counter.days.get(day))
+        amount = state.amount if isinstance(state, Cost) else cost(price, quantity(meter, state)).amount
+        yield _ToDate(max(clock.day_start(day), begin), day, quantity(meter, state), amount)
+
+
+def _bucketed(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
+    meter, price, clock, size = charge.meter, charge.item.price, charge.zone, charge.meter.bucket_size
+    if size is None:
+        raise TypeError(f"meter {meter.id} has no buckets")
+    closed_quantity = closed_amount = open_quantity = open_amount = ZERO
+    end: int | None = None
+    state: State | None = None
+    for day in sorted(counter.days):
+        start = clock.day_start(day)
+        if end is None or start >= end:
+            closed_quantity = add(closed_quantity, open_quantity)
+            closed_amount = add(closed_amount, open_amount)
+            end, state = bucket_bounds(size, start, clock)[1], None
+        state = merge_states(meter, state, counter.days[day])
+        open_quantity = quantity(meter, state)
+        open_amount = cost(price, open_quantity).amount
+        known_from = max(start, charge.counted_span.start)
+        yield _ToDate(known_from, day, add(closed_quantity, open_quantity), add(closed_amount, open_amount))
+
+
+def _accruing(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
+    meter, price, clock, counted_span = charge.meter, charge.item.price, charge.zone, charge.counted_span
+    carried = quantity(meter, counter.carry)
+    state: State | None = None
+    last = max(counter.days, default=charge.first_day - 1)
+    day = charge.first_day if carried else min(counter.days, default=charge.first_day)
+    level = carried
+    # A level of 0 for good accrues no more; the day on which it fell still shows what it was before.
+    while (level or day <= last) and (counted_span.end is None or clock.day_start(day) < counted_span.end):
+        state = merge_states(meter, state, counter.days.get(day))
+        level = add(carried, quantity(meter, state))
+        end = clock.day_start(day + 1)
+        end = end if counted_span.end is None else min(end, counted_span.end)
+        total = accrued(state, carried, counted_span.start, end, charge.length)
+        yield _ToDate(end, day, total, cost(price, total).amount)
+        day += 1

@@ -1,0 +1,99 @@
+"""Which charges an event belongs to. What was found of a subscription is remembered, from batch to batch."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from meterstone.usage.aggregation import observe
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.meter import Event, Meter, Observation, Uncounted
+from meterstone.usage.subscription import LineItem, Subscription
+from meterstone.usage.tally import TallyKey, tally_key
+
+#: Each takes 1 to 3 KB.
+_MOST_SUBSCRIPTIONS = 10_000
+
+
+class Match(NamedTuple):
+    """A charge that an event belongs to, its tally, and what the event means to the charge's meter."""
+
+    charge: ChargePeriod
+    key: TallyKey
+    seen: Observation | Uncounted
+
+
+class Matching:
+    """Finds the charges of subscriptions that events belong to."""
+
+    def __init__(self) -> None:
+        """Know of no subscription yet."""
+        self._known: dict[str, _Metered] = {}
+
+    def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
+        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
+        for subscription in subscriptions:
+            for each in self._metered(subscription).items(event.name):
+                if each.counted.holds(event.at):
+                    return True
+        return False
+
+    def matches(self, event: Event, subscription: Subscription) -> Iterator[Match]:
+        """Give the charges of a subscription whose meters have to do with an event."""
+        for each in self._metered(subscription).items(event.name):
+            if each.counted.holds(event.at) and (seen := observe(each.meter, event)) is not None:
+                charge = each.charge
+                if charge is None or not charge.counted_span.holds(event.at):
+                    charge = each.turn_to(event.at)
+                yield Match(charge, each.key, seen)
+
+    def _metered(self, subscription: Subscription) -> "_Metered":
+        known = self._known.get(subscription.id)
+        if known is not None and known.subscription is subscription:
+            return known
+        if known is None or known.subscription != subscription:
+            if len(self._known) >= _MOST_SUBSCRIPTIONS:
+                self._known.clear()
+            known = self._known[subscription.id] = _Metered(subscription)
+        return known
+
+
+class _Metered:
+    """The line items of a subscription that have a meter, by the name of its events."""
+
+    __slots__ = ("_items", "subscription")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self._items: dict[str, list[_MeteredItem]] = {}
+
+    def items(self, name: str) -> "list[_MeteredItem]":
+        found = self._items.get(name)
+        if found is None:
+            found = [
+                _MeteredItem(self.subscription, item, item.meter)
+                for item in self.subscription.line_items
+                if item.meter is not None and item.meter.event_name == name
+            ]
+            # Names that no meter has are as many as clients send.
+            if found:
+                self._items[name] = found
+        return found
+
+
+class _MeteredItem:
+    """A line item with a meter, and the charge of it that was found last."""
+
+    __slots__ = ("_cadence", "_item", "_subscription", "charge", "counted", "key", "meter")
+
+    def __init__(self, subscription: Subscription, item: LineItem, meter: Meter) -> None:
+        self.meter = meter
+        self.counted = subscription.counted(item)
+        self.charge: ChargePeriod | None = None
+        self.key = TallyKey("", "", None, 0)
+        self._subscription = subscription
+        self._item = item
+        self._cadence = subscription.cadence(item)
+
+    def turn_to(self, at: int) -> ChargePeriod:
+        charge = self.charge = ChargePeriod(self._subscription, self._item, self._cadence.period_at(at))
+        self.key = tally_key(charge)
+        return charge

@@ -1,0 +1,225 @@
+"""Billing periods: how a subscription's span is divided into stretches that are billed one by one.
+
+Every boundary is computed from the origin (the calendar unit that holds the start, or the anchor) and its
+number, never from the boundary before it: 31 January is followed by 28 February, and that by 31 March.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import total_ordering
+from typing import Self, assert_never
+
+from meterstone.usage.calendar import (
+    EPOCH_DAY,
+    FIRST_DAY,
+    LAST_DAY,
+    Zone,
+    month_of,
+    month_start,
+    week_start,
+    zone,
+)
+from meterstone.usage.instant import DAY, END_OF_TIME, ZERO_TIME
+
+
+class BillingPeriod(StrEnum):
+    """The unit of which `Cadence.count` make one billing period. The values are Flexprice's."""
+
+    DAILY = "DAILY"
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    QUARTERLY = "QUARTERLY"
+    HALF_YEARLY = "HALF_YEARLY"
+    ANNUAL = "ANNUAL"
+    ONETIME = "ONETIME"
+
+
+class BillingCycle(StrEnum):
+    """Whether periods begin with the calendar's units or on the anniversaries of the anchor."""
+
+    CALENDAR = "calendar"
+    ANNIVERSARY = "anniversary"
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time `[start, end)`, in instants; without an end it never ends. Ordered by start, end."""
+
+    start: int
+    end: int | None
+
+    def __contains__(self, instant: int) -> bool:
+        """Tell whether the period holds an instant."""
+        return self.start <= instant and (self.end is None or instant < self.end)
+
+    def __lt__(self, other: "Period") -> bool:
+        """Compare by start, then end; no end is later than any."""
+        return (self.start, self.end is None, self.end or 0) < (
+            other.start,
+            other.end is None,
+            other.end or 0,
+        )
+
+
+class _Memory:
+    """The last period found, kept outside the dataclass's fields: it is no part of the value, nor stored."""
+
+    __slots__ = ("_last",)
+    _last: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence(_Memory):
+    """How often a subscription or a price is billed, over a subscription's span `[start, end)`.
+
+    With the calendar cycle, periods of `count` units run from the unit that holds `start`: days, weeks from
+    Monday, months, quarters from January, April, July and October, half years from January and July, years.
+    With the anniversary cycle they begin when the clock of the time zone `zone` shows the anchor's time of
+    day, on the anchor's day; in a shorter month on its last day. The anchor may lie before or after the
+    start. A time that the clock skips moves forward by the gap; of one that it shows twice, the first counts.
+    The first period begins at `start` and the last ends at `end`, however short that makes them.
+
+    Raises `ValueError` if `count` is below 1 or `end` before `start`, and `UnknownZoneError`.
+    """
+
+    period: BillingPeriod
+    count: int
+    cycle: BillingCycle
+    anchor: int
+    zone: str
+    start: int
+    end: int | None
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot."""
+        if self.count < 1:
+            raise ValueError("a billing period has at least one unit")
+        if self.end is not None and self.end < self.start:
+            raise ValueError("the end lies before the start")
+        zone(self.zone)
+        object.__setattr__(self, "_last", Period(self.start, self.start))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """Copy and pickle through the constructor, which makes the memory."""
+        fields = (self.period, self.count, self.cycle, self.anchor, self.zone, self.start, self.end)
+        return type(self), fields
+
+    @property
+    def code(self) -> str:
+        """A short text for keys: the unit and the count, `MONTHLY.1`."""
+        return f"{self.period}.{self.count}"
+
+    def period_at(self, instant: int) -> Period:
+        """Give the billing period that holds an instant, cut to the span.
+
+        Before the start that is the first period; at the end or after it, the last. Remembers the last period
+        found: events come in order.
+        """
+        last = self._last
+        if last.start <= instant and (last.end is None or instant < last.end):
+            return last
+        found = self._find(instant)
+        object.__setattr__(self, "_last", found)
+        return found
+
+    def next(self, period: Period) -> Period | None:
+        """Give the billing period after one of this cadence, or None after the last."""
+        last = END_OF_TIME if self.end is None else self.end
+        if period.end is None or period.end >= last:
+            return None
+        return self.period_at(period.end)
+
+    def periods(self, from_: int, to: int) -> Iterator[Period]:
+        """Give all billing periods that meet `[from_, to)`, in order."""
+        begin = max(from_, self.start)
+        end = to if self.end is None else min(to, self.end)
+        period = self.period_at(begin) if begin < end else None
+        while period is not None:
+            yield period
+            # One that begins where the search ends is not looked up, so that the last one found is remembered.
+            beyond = period.end is None or period.end >= end
+            period = None if beyond else self.next(period)
+
+    def _find(self, instant: int) -> Period:
+        if self.period is BillingPeriod.ONETIME or self.start == self.end:
+            return Period(self.start, self.end)
+        last = END_OF_TIME if self.end is None else self.end
+        inside = min(max(instant, self.start), last - 1)
+        match self.cycle:
+            case BillingCycle.CALENDAR:
+                start, end = self._calendar_bounds(inside)
+            case BillingCycle.ANNIVERSARY:
+                start, end = self._anniversary_bounds(inside)
+            case _:
+                assert_never(self.cycle)
+        return Period(max(start, self.start), min(end, last))
+
+    def _calendar_bounds(self, instant: int) -> tuple[int, int]:
+        clock = zone(self.zone)
+        day, first = clock.day_of(instant), clock.day_of(self.start)
+        days, months = self._step()
+        if days:
+            origin = first if self.period is BillingPeriod.DAILY else week_start(first)
+            start = origin + (day - origin) // days * days
+            return clock.day_start(start), clock.day_start(start + days)
+        unit = months // self.count
+        origin = month_of(first) // unit * unit
+        start = origin + (month_of(day) - origin) // months * months
+        return clock.day_start(month_start(start)), clock.day_start(month_start(start + months))
+
+    def _anniversary_bounds(self, instant: int) -> tuple[int, int]:
+        clock = zone(self.zone)
+        anchor = clock.wall(self.anchor)
+        days, months = self._step()
+        if days:
+            number = (clock.wall(instant) - anchor) // (days * DAY)
+        else:
+            number = (_month_of_wall(clock.wall(instant)) - _month_of_wall(anchor)) // months
+        # The estimate ignores the time of day, short months and changes of clocks: it is off by one at most.
+        while self._anniversary(clock, anchor, number) > instant:
+            number -= 1
+        while (end := self._anniversary(clock, anchor, number + 1)) <= instant:
+            number += 1
+        return self._anniversary(clock, anchor, number), end
+
+    def _anniversary(self, clock: Zone, anchor: int, number: int) -> int:
+        days, months = self._step()
+        if days:
+            return clock.at_wall(anchor + number * days * DAY)
+        month = _month_of_wall(anchor) + number * months
+        first, after = month_start(month), month_start(month + 1)
+        if first == after:  # beyond the years 1 to 9999
+            return ZERO_TIME if first == FIRST_DAY else END_OF_TIME
+        day = min(first + date.fromordinal(_day_of_wall(anchor)).day, after) - 1
+        return clock.at_wall((day - EPOCH_DAY) * DAY + anchor % DAY)
+
+    def _step(self) -> tuple[int, int]:
+        """Give the length of a period in days and in months; one of the two is 0."""
+        match self.period:
+            case BillingPeriod.DAILY:
+                return self.count, 0
+            case BillingPeriod.WEEKLY:
+                return 7 * self.count, 0
+            case BillingPeriod.MONTHLY:
+                return 0, self.count
+            case BillingPeriod.QUARTERLY:
+                return 0, 3 * self.count
+            case BillingPeriod.HALF_YEARLY:
+                return 0, 6 * self.count
+            case BillingPeriod.ANNUAL:
+                return 0, 12 * self.count
+            case BillingPeriod.ONETIME:
+                raise ValueError("a one-time period is not divided")
+            case _:
+                assert_never(self.period)
+
+
+def _day_of_wall(wall: int) -> int:
+    return min(max(wall // DAY + EPOCH_DAY, FIRST_DAY), LAST_DAY)
+
+
+def _month_of_wall(wall: int) -> int:
+    return month_of(_day_of_wall(wall))

@@ -1,0 +1,145 @@
+"""States of a meter: what its events of a stretch of time come to, merged, told as a quantity, stored.
+
+Each function takes the meter, and does what the meter's aggregation says (see `meterstone.usage.aggregation`). The
+state of a day of a meter whose buckets are shorter than a day is a `Cost`; the state of one bucket is its
+aggregation's.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from meterstone.pricing.lines import Cost
+from meterstone.pricing.money import ZERO
+from meterstone.usage.aggregation import AGGREGATORS, BUCKET_COSTS
+from meterstone.usage.aggregation.base import (
+    DetailKeeps,
+    FineParts,
+    Json,
+    State,
+    StateKind,
+    Traits,
+)
+from meterstone.usage.aggregation.weighted_sum import accrued
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.meter import Meter, Observation
+
+__all__ = [
+    "DetailKeeps",
+    "FineParts",
+    "Json",
+    "State",
+    "accrued",
+    "carry",
+    "decode",
+    "decode_all",
+    "encode",
+    "fine_parts",
+    "follows_clock",
+    "keeps_hours",
+    "merge_all_states",
+    "merge_into",
+    "merge_states",
+    "quantity",
+    "shorter_than_a_day",
+    "state_of",
+    "stored_kind",
+    "traits",
+]
+
+
+def traits(meter: Meter) -> Traits:
+    """Return what other code must know of the meter's aggregation."""
+    return AGGREGATORS[meter.aggregation].traits
+
+
+def follows_clock(meter: Meter) -> bool:
+    """Tell whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
+    return meter.recurring or traits(meter).accrues
+
+
+def shorter_than_a_day(meter: Meter) -> bool:
+    """Tell whether the meter is costed by buckets of which a day holds several."""
+    return meter.bucket_size is not None and meter.bucket_size not in (
+        BucketSize.DAY,
+        BucketSize.WEEK,
+        BucketSize.MONTH,
+    )
+
+
+def fine_parts(meter: Meter) -> FineParts:
+    """Return what is kept of a day of the meter, so that a part of the day can be answered."""
+    if shorter_than_a_day(meter):
+        return FineParts.BUCKETS
+    return AGGREGATORS[meter.aggregation].traits.fine_parts
+
+
+def keeps_hours(meter: Meter) -> bool:
+    """Tell whether a meter's days are kept by the hour, not by value nor by bucket."""
+    return fine_parts(meter) is FineParts.HOURS
+
+
+def state_of(meter: Meter, observation: Observation) -> State:
+    """Return the state of one event. For COUNT_UNIQUE it is that of a value seen for the first time."""
+    state: State = AGGREGATORS[meter.aggregation].state_of(observation)
+    return state
+
+
+def merge_states(meter: Meter, one: State | None, other: State | None) -> State | None:
+    """Return the state of both parts together."""
+    return one if other is None else merge_into(meter, one, other)
+
+
+def merge_into(meter: Meter, one: State | None, other: State) -> State:
+    """Return the state of both parts together, where the second is not nothing."""
+    if one is None:
+        return other
+    merged: State = _kind_of(meter, other).merge(one, other)
+    return merged
+
+
+def merge_all_states(meter: Meter, states: Iterable[State | None]) -> State | None:
+    """Return the state of all parts together."""
+    merged: State | None = None
+    for state in states:
+        if state is not None:
+            merged = merge_into(meter, merged, state)
+    return merged
+
+
+def quantity(meter: Meter, state: State | None) -> Decimal:
+    """Return the quantity that a state stands for; of a WEIGHTED_SUM, its level (see `accrued`)."""
+    return ZERO if state is None else _kind_of(meter, state).quantity(state, meter)
+
+
+def carry(meter: Meter, state: State | None) -> State | None:
+    """Return what the next billing period of a recurring meter begins with, after this state."""
+    carried: State | None = None if state is None else AGGREGATORS[meter.aggregation].carry(state)
+    return carried
+
+
+def stored_kind(meter: Meter) -> StateKind[Any]:
+    """Return the kind of the states that a meter's counters and hours hold: who writes many asks once."""
+    return BUCKET_COSTS if shorter_than_a_day(meter) else AGGREGATORS[meter.aggregation]
+
+
+def encode(meter: Meter, state: State) -> Json:
+    """Return the JSON form of a state of this meter: of a day, of an hour, or of all before a billing period."""
+    return stored_kind(meter).encode(state)
+
+
+def decode(meter: Meter, packed: Json) -> State:
+    """Read back what `encode` returned. Raises ValueError for the form of another kind's state."""
+    state: State = stored_kind(meter).decode(packed)
+    return state
+
+
+def decode_all(meter: Meter, packed: str) -> dict[int, State]:
+    """Read a JSON object of the meter's states by number, such as a counter's days."""
+    states: dict[int, State] = stored_kind(meter).decode_all(packed)
+    return states
+
+
+def _kind_of(meter: Meter, state: State) -> StateKind[Any]:
+    """Return the kind of a state in hand: days and buckets of one meter may be of two kinds."""
+    return BUCKET_COSTS if isinstance(state, Cost) else AGGREGATORS[meter.aggregation]

@@ -1,0 +1,149 @@
+"""A subscription with all that counting and pricing it needs: line items, meters, prices, dated facts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from meterstone.pricing.commitment import Commitment
+from meterstone.pricing.price import Price
+from meterstone.usage.meter import Meter
+from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
+
+_CADENCES_REMEMBERED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A fact that holds from an instant on (None: from the beginning), until the next one."""
+
+    value: str
+    since: int | None = None
+
+
+def in_force(facts: Sequence[Dated], at: int) -> str | None:
+    """Give the fact in force at an instant, None when none is yet; facts are ordered by ``since``."""
+    value = None
+    for fact in facts:
+        if fact.since is not None and fact.since > at:
+            break
+        value = fact.value
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open span of instants, ``end`` None when it has none."""
+
+    start: int
+    end: int | None
+
+    def holds(self, at: int) -> bool:
+        """Tell whether the instant lies in the span."""
+        return self.start <= at and (self.end is None or at < self.end)
+
+    def meets(self, start: int, end: int | None) -> bool:
+        """Tell whether the span lies at [start, end), which may be empty; an empty span lies nowhere."""
+        if self.end is not None and self.end <= max(start, self.start):
+            return False
+        return end is None or self.start < end
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    """One price of a subscription over a span of time. FIXED prices have no meter."""
+
+    id: str
+    price: Price
+    start: int
+    end: int | None = None
+    meter: Meter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who subscribes. ``id`` is the external id; country and type are dated."""
+
+    id: str
+    name: str = ""
+    timezone: str | None = None
+    country: tuple[Dated, ...] = ()
+    customer_type: tuple[Dated, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a customer has agreed to.
+
+    ``customer_id`` is the customer's external id; ``country`` and ``customer_type`` are the customer's dated
+    facts and ``timezone`` the zone of its days (the customer's, else the organization's, else UTC), carried
+    here so that one read answers. ``currency`` is lower case. Instants are microseconds since the epoch.
+    """
+
+    id: str
+    external_id: str
+    customer_id: str
+    currency: str
+    timezone: str
+    start: int
+    end: int | None
+    billing_period: BillingPeriod
+    billing_period_count: int
+    billing_cycle: BillingCycle
+    anchor: int
+    plan: tuple[Dated, ...]
+    country: tuple[Dated, ...] = ()
+    customer_type: tuple[Dated, ...] = ()
+    commitment: Commitment | None = None
+    line_items: tuple[LineItem, ...] = ()
+
+    @property
+    def span(self) -> Span:
+        """The subscription's own span: nothing counts outside it."""
+        return Span(self.start, self.end)
+
+    def cadence(self, item: LineItem | None = None) -> Cadence:
+        """Give the billing periods of the subscription, or of a line item whose price has its own."""
+        period, count = self.billing_period, self.billing_period_count
+        if item is not None and item.price.billing_period is not None:
+            period, count = BillingPeriod(item.price.billing_period), item.price.billing_period_count
+        return _cadence(period, count, self.billing_cycle, self.anchor, self.timezone, self.start, self.end)
+
+    def shown(self, item: LineItem) -> Span:
+        """Give the span in which a line item has rows: its own, inside the subscription's."""
+        return _intersection(self.span, Span(item.start, item.end))
+
+    def counted(self, item: LineItem) -> Span:
+        """Give the span in which events count for a line item: as shown, until its meter is deleted."""
+        shown = self.shown(item)
+        if item.meter is None or item.meter.deleted_at is None:
+            return shown
+        return _intersection(shown, Span(shown.start, max(item.meter.deleted_at, shown.start)))
+
+
+@lru_cache(_CADENCES_REMEMBERED)
+def _cadence(
+    period: BillingPeriod,
+    count: int,
+    cycle: BillingCycle,
+    anchor: int,
+    zone: str,
+    start: int,
+    end: int | None,
+) -> Cadence:
+    """Make a cadence once for all line items that are billed alike: it remembers the period found last."""
+    return Cadence(period, count, cycle, anchor, zone, start, end)
+
+
+def _intersection(one: Span, other: Span) -> Span:
+    ends = [span.end for span in (one, other) if span.end is not None]
+    start = max(one.start, other.start)
+    return Span(start, max(min(ends), start) if ends else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """Whose usage it is. ``id`` is a UUID; ``timezone`` decides what "today" is by default."""
+
+    id: str
+    name: str = ""
+    timezone: str = "UTC"

@@ -1,0 +1,178 @@
+"""Windows: which one a request asks for, and which stored parts make up a line item's share of it.
+
+Whole days come from counters, the hours of a day that the window cuts from the day's hours, the part of an hour
+from the events themselves. The parts never overlap, so that every event in the window counts once.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.instant import DAY
+from meterstone.usage.state import traits
+from meterstone.usage.subscription import LineItem, Span, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open window of instants, in microseconds since the epoch."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """The window's length in microseconds."""
+        return self.end - self.start
+
+
+def window_for(
+    subscription: Subscription, start: int | None, end: int | None, *, lifetime: bool, now: int
+) -> Window:
+    """Give the window that a request asks for.
+
+    ``lifetime`` is from the subscription's start until now. A bound that is not given is that of the current
+    billing period; where it would lie on the wrong side of the one that is given, it is that of the billing
+    period which holds the given one.
+    """
+    if lifetime:
+        return Window(subscription.start, max(now, subscription.start))
+    if start is not None and end is not None:
+        return Window(start, end)
+    cadence = subscription.cadence()
+    current = cadence.period_at(now)
+    if start is not None:
+        default = current.end
+        if default is not None and default <= start:
+            default = cadence.period_at(start).end
+        return Window(start, max(start, now if default is None else default))
+    if end is not None:
+        default = current.start
+        if default > end:
+            default = cadence.period_at(end).start
+        return Window(min(default, end), end)
+    return Window(current.start, max(current.start, now if current.end is None else current.end))
+
+
+class Days(NamedTuple):
+    """Whole days of a charge's counter, both included."""
+
+    charge: ChargePeriod
+    first: int
+    last: int
+
+
+class PartialHour(NamedTuple):
+    """A part of one hour, or of one bucket."""
+
+    day: int
+    start: int
+    end: int
+
+
+class PartialDay(NamedTuple):
+    """A day of a charge of which only the part ``[start, end)`` lies in the window."""
+
+    charge: ChargePeriod
+    day: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """The part ``[start, end)`` of a window in which a line item counts, as days, and days that are cut."""
+
+    subscription: Subscription
+    item: LineItem
+    start: int
+    end: int
+    days: tuple[Days, ...]
+    cut: tuple[PartialDay, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the line item counts nothing in the window."""
+        return self.start >= self.end
+
+
+def latest_countable(now: int) -> int:
+    """Give an instant beyond which nothing has been counted: events lie 5 minutes ahead at most."""
+    return now + DAY
+
+
+def plan_window(subscription: Subscription, item: LineItem, window: Window, now: int) -> WindowPlan:
+    """Divide a line item's share of a window into the parts that are stored.
+
+    A WEIGHTED_SUM accrues until now, so that its share ends there at the latest.
+    """
+    counted = subscription.counted(item)
+    until = latest_countable(now)
+    accrues = item.meter is not None and traits(item.meter).accrues
+    ends = (window.end, counted.end, now if accrues else until)
+    end = min(each for each in ends if each is not None)
+    start = max(window.start, counted.start)
+    days: list[Days] = []
+    cut: list[PartialDay] = []
+    if start < end:
+        for period in subscription.cadence(item).periods(start, end):
+            charge = ChargePeriod(subscription, item, period)
+            counted_span = charge.counted_span
+            part = Span(
+                max(start, counted_span.start),
+                end if counted_span.end is None else min(end, counted_span.end),
+            )
+            _divide(
+                charge, part, min(until, until if counted_span.end is None else counted_span.end), days, cut
+            )
+    return WindowPlan(subscription, item, start, max(start, end), tuple(days), tuple(cut))
+
+
+def _divide(
+    charge: ChargePeriod, part: Span, counted_end: int, days: list[Days], cut: list[PartialDay]
+) -> None:
+    """Divide a part of one charge's counted_span, which ends at ``counted_end`` as far as anything was counted."""
+    clock, begin, end = charge.zone, part.start, part.end
+    if end is None:
+        raise TypeError("a part of a window ends")
+    first, last = clock.day_of(begin), clock.day_of(end - 1)
+    if begin == charge.counted_span.start and end == counted_end:
+        days.append(Days(charge, first, last))
+        return
+    first_is_cut = begin > max(clock.day_start(first), charge.counted_span.start)
+    last_is_cut = end < min(clock.day_start(last + 1), counted_end)
+    if first == last:
+        if first_is_cut or last_is_cut:
+            cut.append(PartialDay(charge, first, begin, end))
+        else:
+            days.append(Days(charge, first, last))
+        return
+    if first_is_cut:
+        cut.append(PartialDay(charge, first, begin, clock.day_start(first + 1)))
+    if last_is_cut:
+        cut.append(PartialDay(charge, last, clock.day_start(last), end))
+    inner = Days(charge, first + first_is_cut, last - last_is_cut)
+    if inner.first <= inner.last:
+        days.append(inner)
+
+
+def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[list[int], list[PartialHour]]:
+    """Divide a day that is cut into whole hours and parts of hours.
+
+    An hour is whole if all that the line item can count in it lies in the part: its hours do not know the
+    billing periods that they belong to.
+    """
+    clock = cut.charge.zone
+    counted = cover_.subscription.counted(cover_.item)
+    whole: list[int] = []
+    edges: list[PartialHour] = []
+    _, first = clock.hour_of(cut.start)
+    _, last = clock.hour_of(cut.end - 1)
+    for hour in range(first, last + 1):
+        start, end = clock.hour_bounds(cut.day, hour)
+        countable_end = end if counted.end is None else min(end, counted.end)
+        if cut.start <= max(start, counted.start) and countable_end <= cut.end:
+            whole.append(hour)
+        else:
+            edges.append(PartialHour(cut.day, max(start, cut.start), min(end, cut.end)))
+    return whole, edges

@@ -1,0 +1,98 @@
+"""The whole of Meterstone as a client meets it: a base URL, keys, and what is known to be there.
+
+What is there is `tests/small`, whose README has the figures. Behind the URL run the functions as they ship and a
+DynamoDB engine, by default ministack in a process of its own. The environment can say otherwise:
+`AWS_ENDPOINT_URL_DYNAMODB` names an engine that runs already, `METERSTONE_ENGINE` the virtual environment that has
+ministack, `METERSTONE_API_URL` an API that was deployed over the table `TABLE_NAME`.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+from uuid import uuid4
+
+from meterstone import clock
+from meterstone.store.dynamodb.table import Table
+from meterstone_cli import engine
+from meterstone_cli.catalogue.folder import read_catalogue
+from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.server import running
+from meterstone_cli.usage_files import UsageEvent, read_usage
+
+ROOT = Path(__file__).parents[2]
+SMALL = Path(__file__).parents[1] / "small"
+ENGINE = Path(os.environ.get("METERSTONE_ENGINE", ROOT / ".venvs/engine"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running Meterstone with `tests/small` in it. Each key is good for both contracts."""
+
+    base_url: str
+    key: str
+    revoked_key: str
+    #: The key of an organization that has a subscription of its own, and no usage.
+    other_key: str
+    other_subscription_id: str = "sub_stranger"
+    organization_id: str = "0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01"
+    subscription_id: str = "sub_acme"
+    #: A subscription that has no usage.
+    quiet_subscription_id: str = "sub_shy"
+
+
+@contextlib.contextmanager
+def database() -> Iterator[Table]:
+    """Give a table of an engine, made for as long as the block lasts; the environment names both."""
+    with contextlib.ExitStack() as cleanup:
+        variables = {"TABLE_NAME": os.environ.get("TABLE_NAME", f"meterstone-{uuid4().hex[:12]}")}
+        if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
+            state = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+            url = cleanup.enter_context(engine.running(ENGINE, state, engine.free_port()))
+            variables |= engine.environment_of_clients(url)
+        cleanup.enter_context(mock.patch.dict(os.environ, variables))
+        yield Table.from_environment()
+
+
+@contextlib.contextmanager
+def stack() -> Iterator[Stack]:
+    """Run Meterstone on a loopback port as long as the block lasts."""
+    with database() as table, contextlib.ExitStack() as cleanup:
+        key, revoked_key, other_key = fill(DynamoDB(table))
+        url = os.environ.get("METERSTONE_API_URL")
+        if url is None:
+            url = cleanup.enter_context(running(ROOT / "functions"))
+        yield Stack(url, key, revoked_key, other_key)
+
+
+def fill(backend: DynamoDB) -> tuple[str, str, str]:
+    """Load both organizations and the usage; give a key, a revoked one, and the other organization's."""
+    backend.create_table()
+    catalogue, _ = read_catalogue(SMALL / "catalogue")
+    other, _ = read_catalogue(SMALL / "other")
+    backend.write_catalogue(catalogue)
+    backend.write_catalogue(other)
+    rows = [
+        (line, row)
+        for line, row in read_usage(SMALL / "usage.csv", clock.now())
+        if isinstance(row, UsageEvent)
+    ]
+    refused: list[str] = []
+    backend.import_events(
+        catalogue.organization.id,
+        ("usage.csv", uuid4().hex),
+        rows,
+        now=clock.now(),
+        refuse=lambda line, _, reason: refused.append(f"line {line}: {reason}"),
+    )
+    assert not refused
+    revoked = backend.create_key(catalogue.organization.id, "revoked")
+    assert backend.revoke_key(revoked.id)
+    return (
+        backend.create_key(catalogue.organization.id, "clients").key,
+        revoked.key,
+        backend.create_key(other.organization.id, "other").key,
+    )

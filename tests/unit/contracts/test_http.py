@@ -1,0 +1,265 @@
+"""The edge: keys, routes, what becomes of exceptions, and the log line. `tests/api` has the functions' own."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import perf_counter, sleep
+from typing import Any
+
+import pytest
+
+from meterstone.contracts import flexprice, lago
+from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.edge.application import Application
+from meterstone.usage.subscription import Organization
+
+ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10")
+KEY = "good-key"
+
+
+@dataclass(frozen=True)
+class Account:
+    organization: Organization = ORGANIZATION
+
+
+@dataclass
+class Cost:
+    items: int = 0
+    read_units: float = 0
+
+    def reset(self) -> None:
+        self.items, self.read_units = 0, 0
+
+
+@dataclass
+class Accounts:
+    """Knows one key; looking it up reads 3 items at 1.5 units."""
+
+    cost: Cost = field(default_factory=Cost)
+    asked: list[str] = field(default_factory=list)
+
+    def account(self, api_key: str, /) -> Account | None:
+        self.asked.append(api_key)
+        self.cost.items += 3
+        self.cost.read_units += 1.5
+        return Account() if api_key == KEY else None
+
+
+class OutOfReachError(Exception):
+    """The store cannot be read."""
+
+
+class MissingError(Exception):
+    """The store has nothing of that name."""
+
+
+@dataclass
+class PartialHour:
+    """An application of four routes, and what it answers."""
+
+    capsys: pytest.CaptureFixture[str]
+    store: Accounts = field(default_factory=Accounts)
+    #: How long an answer takes, in seconds.
+    takes: float = 0
+    #: When the newest event came in that is counted in the answer.
+    counted_until: int = 0
+
+    failure: Exception | None = None
+
+    @cached_property
+    def app(self) -> Application[Account]:
+        """The application, made when it is first asked: its log goes to the output of then."""
+        problems: dict[type[Exception], Problem] = {
+            OutOfReachError: Problem.UNAVAILABLE,
+            MissingError: Problem.NOT_FOUND,
+        }
+        app: Application[Account] = Application(lago, self.store, problems)
+        app.route("GET", "/usage")(self.answer)
+        app.route("POST", "/usage")(self.answer)
+        app.route("POST", "/flex", flexprice)(self.answer)
+        app.route("GET", "/flex")(self.answer)
+        return app
+
+    def answer(self, account: Account, request: Request) -> Reply:
+        sleep(self.takes)
+        if self.failure is not None:
+            raise self.failure
+        self.app.count(Answers=1)
+        self.app.count(Answers=2, Others=5)
+        body = {"organization": account.organization.id, "path": request.path}
+        return Reply.of(201, body, {"X-Own": "1"}, self.counted_until)
+
+    def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Give the status, the body and the headers, whose names are in lower case."""
+        reply = self.app.handler(
+            {
+                "httpMethod": method,
+                "path": path,
+                "headers": headers,
+                "queryStringParameters": None,
+                "body": None,
+                "requestContext": {"requestId": "r-1", "stage": "prod", "path": path},
+            },
+            None,
+        )
+        assert reply["isBase64Encoded"] is False
+        headers = {name.lower(): values[0] for name, values in reply["multiValueHeaders"].items()}
+        assert headers["content-type"] == "application/json"
+        return reply["statusCode"], json.loads(reply["body"] or "null"), headers
+
+    def logged(self) -> dict[str, Any]:
+        (line,) = self.capsys.readouterr().out.splitlines()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+LAGO_KEY = {"Authorization": f"Bearer {KEY}"}
+FLEX_KEY = {"x-api-key": KEY}
+
+
+@pytest.fixture
+def edge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> PartialHour:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "edge")
+    # A logger of this name would go on writing to an earlier test's output.
+    logging.Logger.manager.loggerDict.pop("edge", None)
+    return PartialHour(capsys)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "route"),
+    [
+        pytest.param("GET", "/usage", LAGO_KEY, "GET /usage", id="a route"),
+        pytest.param("POST", "/usage", LAGO_KEY, "POST /usage", id="another method"),
+        pytest.param("GET", "/usage/", LAGO_KEY, "GET /usage", id="a slash behind it"),
+        pytest.param("POST", "/flex", FLEX_KEY, "POST /flex", id="a contract of its own"),
+        pytest.param("GET", "/flex", FLEX_KEY, "GET /flex", id="the contract is the path's"),
+    ],
+)
+def test_a_good_key_is_answered(
+    edge: PartialHour, method: str, path: str, headers: dict[str, str], route: str
+) -> None:
+    status, body, found = edge.ask(method, path, **headers)
+    line = edge.logged()
+
+    assert (status, body) == (201, {"organization": ORGANIZATION.id, "path": path})
+    assert found["x-own"] == "1"
+    assert (line["route"], line["organization"], line["status"]) == (route, ORGANIZATION.id, 201)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "asked", "body"),
+    [
+        pytest.param("/usage", {}, [], {"status": 401, "error": "Unauthorized"}, id="none"),
+        pytest.param(
+            "/usage",
+            {"Authorization": "Bearer bad"},
+            ["bad"],
+            {"status": 401, "error": "Unauthorized"},
+            id="unknown",
+        ),
+        pytest.param(
+            "/usage", FLEX_KEY, [], {"status": 401, "error": "Unauthorized"}, id="the other contract's"
+        ),
+        pytest.param(
+            "/flex", {"x-api-key": "bad"}, ["bad"], {"error": "Unauthorized"}, id="in the path's contract"
+        ),
+    ],
+)
+def test_a_bad_key_is_refused_in_the_path_s_contract(
+    edge: PartialHour, path: str, headers: dict[str, str], asked: list[str], body: object
+) -> None:
+    assert edge.ask("POST", path, **headers)[:2] == (401, body)
+    assert edge.store.asked == asked
+    assert edge.logged()["organization"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        pytest.param("GET", "/nothing", 404, None, id="no such path"),
+        pytest.param("GET", "/", 404, None, id="the root"),
+        pytest.param("PUT", "/usage", 405, "GET, POST", id="no such method"),
+        pytest.param("PUT", "/usage/", 405, "GET, POST", id="no such method, a slash behind it"),
+        pytest.param("DELETE", "/flex", 405, "POST, GET", id="of another contract"),
+        pytest.param("HEAD", "/usage", 405, "GET, POST", id="HEAD has no body"),
+    ],
+)
+def test_unrouted(edge: PartialHour, method: str, path: str, status: int, allow: str | None) -> None:
+    found, body, headers = edge.ask(method, path, **LAGO_KEY)
+
+    assert found == status
+    assert headers.get("allow") == allow
+    if method == "HEAD":
+        assert body is None
+    else:
+        assert body.get("status" if path != "/flex" else "http_status_code") == status
+    assert edge.logged()["route"] == "unknown"
+    assert edge.store.asked == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "reason", "failures"),
+    [
+        pytest.param(OutOfReachError("the table"), 503, "the table", 1, id="out of reach"),
+        pytest.param(MissingError("x"), 404, None, 0, id="missing"),
+        pytest.param(RequestRefusedError(Reply(422, "{}")), 422, None, 0, id="refused"),
+        pytest.param(KeyError("x"), 500, None, 1, id="a defect"),
+    ],
+)
+@pytest.mark.parametrize(("path", "headers"), [("/usage", LAGO_KEY), ("/flex", FLEX_KEY)])
+def test_failures(
+    edge: PartialHour,
+    path: str,
+    headers: dict[str, str],
+    failure: Exception,
+    status: int,
+    reason: str | None,
+    failures: int,
+) -> None:
+    edge.failure = failure
+    found, body, answered = edge.ask("POST", path, **headers)
+    line = edge.logged()
+
+    assert found == line["status"] == status
+    assert line.get("reason") == reason
+    assert line["Failures"] == [failures]
+    assert line["message"] == ("request failed" if status == 500 else "request")
+    assert ("retry-after" in answered) is (status == 503)
+    if status != 422:
+        assert ("http_status_code" in body) is (path == "/flex")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "shown"), [(0, None), (1, "1970-01-01T00:00:00.000001Z"), (10**6, "1970-01-01T00:00:01Z")]
+)
+def test_an_answer_says_until_when_it_counts(edge: PartialHour, accepted: int, shown: str | None) -> None:
+    edge.counted_until = accepted
+
+    assert edge.ask("GET", "/usage", **LAGO_KEY)[2].get("x-meterstone-counted-until") == shown
+
+
+def test_the_log_line_has_what_was_read_and_counted_for_one_request(edge: PartialHour) -> None:
+    for cold in (True, False):
+        edge.ask("GET", "/usage", **LAGO_KEY)
+        line = edge.logged()
+
+        assert (line["items"], line["read_units"]) == (3, 1.5)
+        assert (line["ItemsRead"], line["ReadUnits"]) == ([3], [1.5])
+        assert (line["Answers"], line["Others"], line["Failures"]) == ([3], [5], [0])
+        assert (line["request_id"], line["cold_start"], line["level"]) == ("r-1", cold, "INFO")
+        assert KEY not in json.dumps(line)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.03])
+def test_the_log_line_has_the_latency_in_milliseconds(edge: PartialHour, seconds: float) -> None:
+    edge.takes = seconds
+    started = perf_counter()
+    edge.ask("GET", "/usage", **LAGO_KEY)
+    most = (perf_counter() - started) * 1000
+    line = edge.logged()
+
+    assert seconds * 1000 <= line["milliseconds"] <= most
+    assert line["milliseconds"] > 0
+    assert line["Latency"] == [line["milliseconds"]]
+    assert line["milliseconds"] == round(line["milliseconds"], 3)

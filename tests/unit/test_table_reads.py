@@ -1,0 +1,100 @@
+"""What the table asks of the service when it reads: consistently if it is told so, and not otherwise."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Page, Row, Table, key_item, page_decoder
+
+KEY = Key("p", "s")
+ITEM = key_item(KEY)
+
+
+@pytest.fixture
+def table() -> Table:
+    client = boto3.client(
+        "dynamodb", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    return Table(client, "t")
+
+
+@pytest.fixture
+def answers(table: Table) -> Iterator[Stubber]:
+    """Give what answers in place of the service, in order; all of it must be asked for."""
+    with Stubber(table.client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_an_item_is_read_as_consistently_as_it_is_asked_for(
+    table: Table, answers: Stubber, *, consistent: bool
+) -> None:
+    asked = {"TableName": "t", "Key": ITEM, "ConsistentRead": consistent, "ReturnConsumedCapacity": "TOTAL"}
+    answers.add_response("get_item", {"Item": ITEM}, asked)
+    assert table.get(KEY, consistent=consistent) is not None
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_a_batch_is_read_as_consistently_as_it_is_asked_for(
+    table: Table, answers: Stubber, *, consistent: bool
+) -> None:
+    wanted = {"t": {"Keys": [ITEM], "ConsistentRead": consistent}}
+    answers.add_response(
+        "batch_get_item",
+        {"Responses": {"t": [ITEM]}},
+        {"RequestItems": wanted, "ReturnConsumedCapacity": "TOTAL"},
+    )
+    assert set(table.batch_get([KEY], consistent=consistent)) == {KEY}
+
+
+def queried(table: Table, *, consistent: bool) -> list[Any]:
+    return list(table.query("p", "a", "z", consistent=consistent))
+
+
+def queried_by_prefix(table: Table, *, consistent: bool) -> list[Any]:
+    return list(table.query_prefix("p", "s#", consistent=consistent))
+
+
+def queried_as(table: Table, *, consistent: bool) -> list[Any]:
+    page = Page[Row]
+    return list(table.query_as(page_decoder(page), page, "p", "a", "z", consistent=consistent))
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("read", [queried, queried_by_prefix, queried_as])
+def test_every_page_is_read_as_consistently_as_it_is_asked_for(
+    table: Table, answers: Stubber, read: Callable[..., list[Any]], *, consistent: bool
+) -> None:
+    asked = {
+        "TableName": "t",
+        "KeyConditionExpression": ANY,
+        "ExpressionAttributeValues": ANY,
+        "ConsistentRead": consistent,
+        "ScanIndexForward": True,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    answers.add_response("query", {"Items": [ITEM], "LastEvaluatedKey": ITEM}, asked)
+    answers.add_response("query", {"Items": [ITEM]}, asked | {"ExclusiveStartKey": ITEM})
+    assert len(read(table, consistent=consistent)) == 2
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_whether_there_is_anything_is_read_as_consistently_as_it_is_asked_for(
+    table: Table, answers: Stubber, *, consistent: bool
+) -> None:
+    asked = {
+        "TableName": "t",
+        "KeyConditionExpression": ANY,
+        "ExpressionAttributeValues": ANY,
+        "Limit": 1,
+        "ConsistentRead": consistent,
+        "ProjectionExpression": ANY,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    answers.add_response("query", {"Items": [{"pk": ITEM["pk"]}]}, asked)
+    assert table.has_any("p", consistent=consistent)[0]
