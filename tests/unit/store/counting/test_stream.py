@@ -35,7 +35,7 @@ from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stored import memory
 from support.stream import Folding, Record, Stream, record
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY
 CALLS = Meter("calls", "calls", "", Aggregation.SUM, "call", "value")
