@@ -11,7 +11,7 @@ What the table would not take, however often it came, is halved until it is one 
 others count.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import NamedTuple
@@ -29,7 +29,6 @@ from meterstone.store.counting.writing import (
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import (
-    ACTIONS,
     Action,
     ConflictError,
     StoreUnavailableError,
@@ -37,6 +36,7 @@ from meterstone.store.dynamodb.table import (
     WriteRefusedError,
     text,
 )
+from meterstone.store.dynamodb.transaction import Needs, packed
 from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
@@ -195,7 +195,7 @@ class Fold:
                 alone.append(opened.tally.key)
             else:
                 together.append((opened.tally.key, change))
-        for pack in _packs(together):
+        for pack in packed(together, _needs):
             try:
                 self._write([change for _, change in pack])
             except (ConflictError, WriteRefusedError):
@@ -280,25 +280,10 @@ class Fold:
         self.table.transact(actions)
 
 
-def _packs(
-    changes: Iterable[tuple[TallyKey, TallyTransaction]],
-) -> Iterator[list[tuple[TallyKey, TallyTransaction]]]:
-    """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
-    pack: list[tuple[TallyKey, TallyTransaction]] = []
-    actions, size = 0, 0
-    rollups: set[RollupKey] = set()
-    for key, change in changes:
-        new = change.rollups.keys() - rollups
-        needed = actions + len(change.actions) + len(rollups) + len(new)
-        if pack and (needed > ACTIONS or size + change.size > TallyTransaction.LARGEST):
-            yield pack
-            pack, actions, size, rollups, new = [], 0, 0, set(), set(change.rollups)
-        pack.append((key, change))
-        actions += len(change.actions)
-        size += change.size
-        rollups |= new
-    if pack:
-        yield pack
+def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
+    """Tell what a tally's change takes of a transaction; several may add to the same rollups."""
+    _, change = keyed
+    return Needs(len(change.actions), change.size, change.rollups.keys())
 
 
 def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:

@@ -236,18 +236,3 @@ def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observa
     unique = meter.aggregation is Aggregation.COUNT_UNIQUE
     for offset, value, more in _EVENTS.decode(text(row, "e")):
         yield Observation(start + offset, "" if unique else more, value, more if unique else "")
-
-
-def item_bytes(item: Item) -> int:
-    """Return the bytes of an item's names and values, a number's as those of its text.
-
-    >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
-    7
-    """
-    return sum(
-        [
-            len(name) + (len(value) if value.isascii() else len(value.encode()))
-            for name, typed in item.items()
-            for value in typed.values()
-        ]
-    )

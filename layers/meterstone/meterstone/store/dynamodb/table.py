@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 type Item = dict[str, dict[str, str]]
 type Action = dict[str, Any]
 
-ACTIONS = 100
-"""The most actions of a transaction."""
-
-_KEYS_IN_A_BATCH = 100
 _UNAVAILABLE = frozenset(
     {
         "InternalServerError",
@@ -168,7 +165,7 @@ class Table:
         Cost: 0.5 read units for each item and 4 KB of it.
         """
         found: dict[Key, Row] = {}
-        for some in batched(dict.fromkeys(keys), _KEYS_IN_A_BATCH, strict=False):
+        for some in batched(dict.fromkeys(keys), READ_TOGETHER, strict=False):
             wanted: dict[str, Any] = {
                 self.name: {"Keys": [key_item(key) for key in some], "ConsistentRead": consistent}
             }
@@ -323,12 +320,12 @@ class Table:
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, 25 a call, each for itself, whatever stands under their keys."""
-        for some in batched(items, 25, strict=False):
+        for some in batched(items, WRITTEN_TOGETHER, strict=False):
             self._write_batch([{"PutRequest": {"Item": item}} for item in some])
 
     def delete_all(self, keys: Iterable[Key]) -> None:
         """Remove many items, 25 a call, each for itself, whether or not they are there."""
-        for some in batched(keys, 25, strict=False):
+        for some in batched(keys, WRITTEN_TOGETHER, strict=False):
             self._write_batch([{"DeleteRequest": {"Key": key_item(key)}} for key in some])
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:

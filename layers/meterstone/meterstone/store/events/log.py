@@ -15,7 +15,7 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 | `n` | | | what the client said beside the event, if anything |
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from secrets import token_hex
@@ -25,14 +25,14 @@ import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.transaction import MOST_CONTENT, Needs, TransactionBudget, packed
 from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
 __all__ = [
     "IN_FLIGHT",
-    "MOST_TOGETHER",
     "AppendResult",
     "EventLog",
     "ImportedEvent",
@@ -41,15 +41,10 @@ __all__ = [
     "at_once",
 ]
 
-MOST_TOGETHER = ACTIONS
-"""Events that can be logged all or none."""
-
 IN_FLIGHT = 10
 """Puts under way at once: the connections that the client keeps."""
 
-_BYTES = 2_000_000
 _MARK = 4
-_BESIDE_A_GUARD = MOST_TOGETHER - 1
 
 
 class ImportedEvent(NamedTuple):
@@ -221,7 +216,7 @@ def put_together(
     """
     guards = [] if guard is None else [guard]
     stand: dict[int, Item] = {}
-    for batch in _batches(items):
+    for batch in packed(items, _content_of, _beside_a_guard):
         left = batch
         while left:
             try:
@@ -272,15 +267,10 @@ def _position(item: Item) -> Position | None:
     return Position(item["shard"]["S"], int(item["seq"]["N"])) if "shard" in item else None
 
 
-def _batches(items: Iterable[tuple[int, Item]]) -> Iterator[list[tuple[int, Item]]]:
-    batch: list[tuple[int, Item]] = []
-    size = 0
-    for place, item in items:
-        further = len(item["e"]["S"].encode())
-        if batch and (len(batch) == _BESIDE_A_GUARD or size + further > _BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append((place, item))
-        size += further
-    if batch:
-        yield batch
+def _beside_a_guard() -> TransactionBudget:
+    return TransactionBudget(MOST_CONTENT, beside=1)
+
+
+def _content_of(placed: tuple[int, Item]) -> Needs:
+    _, item = placed
+    return Needs(1, len(item["e"]["S"].encode()))

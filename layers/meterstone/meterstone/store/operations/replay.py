@@ -19,7 +19,8 @@ from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Table, integer, key_item
+from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item
+from meterstone.store.dynamodb.transaction import MOST_ACTIONS
 from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
@@ -32,7 +33,7 @@ KEPT = 48 * HOUR
 """How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
 
 #: Beside the lease's own action.
-_NUMBERED_TOGETHER = ACTIONS - 1
+_NUMBERED_TOGETHER = MOST_ACTIONS - 1
 _COUNTED_TOGETHER = 2000
 
 
