@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, NoReturn
 from meterstone.store.catalogue.records import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
-from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
@@ -33,6 +32,7 @@ from meterstone.store.dynamodb.table import (
     key_item,
 )
 from meterstone.store.events.log import put_together
+from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
 from meterstone.store.events.unmatched import unmatched_event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
@@ -40,7 +40,6 @@ from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
-_SHARD_DIGITS = 8
 #: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
@@ -83,7 +82,7 @@ class StreamFold:
         """Count a batch's events, in order. Raises `StoreUnavailableError`: the batch is to be delivered again."""
         report = StreamReport()
         arrived: dict[str, list[_Arrived]] = {}
-        name = shard_name(shard)
+        name = stream_shard(shard)
         for record in records:
             image = _new_event(record)
             if image is None:
@@ -105,12 +104,12 @@ class StreamFold:
             # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
             self._keep(organization_id, None, events, report)
             return
-        writer = int(events[0].position.shard[1:], 16) % WRITERS
+        writer = part_of(events[0].position.shard, WRITERS)
         folding = self._folding(organization_id, account.generation, writer)
         records = {each.position: each.record for each in events}
         folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
-        folding.forget = frozenset({rebuilt(account.generation)})
+        folding.forget = frozenset({rebuild_shard(account.generation)})
         logged: list[tuple[Subject, EventToCount]] = []
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
@@ -211,20 +210,6 @@ class StreamFold:
         self._table.put(item)
         self._tell(json.dumps({"reason": reason, "record": record}, default=str))
         report.poison.append(reason)
-
-
-def rebuilt(generation: str) -> str:
-    """Name the shard as which a rebuild counts the log into a generation."""
-    return "r" + generation
-
-
-def shard_name(shard: str) -> str:
-    """Shorten a shard's id: tallies keep it while it delivers.
-
-    >>> shard_name("shardId-00000001605549423000-7b1c0e1f")
-    's2901a0b1'
-    """
-    return STREAM + sha256(shard.encode()).hexdigest()[:_SHARD_DIGITS]
 
 
 def _new_event(record: Mapping[str, Any]) -> Item | None:

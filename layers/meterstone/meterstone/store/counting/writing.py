@@ -20,6 +20,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Action, Item, key_item
 from meterstone.store.dynamodb.transaction import TransactionBudget, item_bytes
+from meterstone.store.events.positions import ends_by_itself
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 
@@ -27,8 +28,6 @@ type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
 
 _NOTHING = DayAmount(ZERO, 0)
-#: What the names of shards of the table's stream begin with: they end by themselves.
-STREAM = "s"
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ class TallyUpdate:
         unwoken = tally.meter.follows_clock and not tally.head.version
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
-            ends = {shard for shard in shards if shard.startswith(STREAM)}
+            ends = {shard for shard in shards if ends_by_itself(shard)}
             # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
             tally.head.forget(forget, now if ends else 0)
             tally.head.moved |= dict.fromkeys(ends, now)

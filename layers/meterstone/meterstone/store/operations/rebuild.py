@@ -20,7 +20,6 @@ from meterstone import clock as wall
 from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
-from meterstone.store.counting.stream import rebuilt
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
@@ -34,6 +33,7 @@ from meterstone.store.dynamodb.table import (
     key_item,
     text,
 )
+from meterstone.store.events.positions import rebuild_shard
 from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
@@ -198,7 +198,7 @@ class Rebuild:
             owning = self._subjects.owning(account, subject, held.event)
             if folding.expects(held.event, owning):
                 self._number += 1
-                position = Position(rebuilt(after.name), self._number)
+                position = Position(rebuild_shard(after.name), self._number)
                 yield EventToCount(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.

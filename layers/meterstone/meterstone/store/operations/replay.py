@@ -21,13 +21,12 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item
 from meterstone.store.dynamodb.transaction import MOST_ACTIONS
+from meterstone.store.events.positions import REPLAYS
 from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
-
-SHARD = "p"
 
 KEPT = 48 * HOUR
 """How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
@@ -163,7 +162,7 @@ class Replay:
         ordered = sorted(numbered, key=lambda each: each.number or 0)
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
             self._lease.renew()
-            by_position = {Position(SHARD, each.number or 0): each for each in some}
+            by_position = {Position(REPLAYS, each.number or 0): each for each in some}
             logged = [
                 EventToCount(position, each.event, self._owning(each), each.accepted)
                 for position, each in by_position.items()
