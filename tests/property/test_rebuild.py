@@ -15,8 +15,7 @@ from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.events.positions import ends_by_itself, rebuild_shard
-from meterstone.store.events.quarantine import list_unmatched
-from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.events.unmatched import list_unmatched, read_unmatched
 from meterstone.store.operations import rebuild as rebuilding
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import replay

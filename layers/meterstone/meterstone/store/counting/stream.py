@@ -15,7 +15,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
 from meterstone.store.catalogue.records import Account, Generation, read_account
@@ -33,7 +32,14 @@ from meterstone.store.dynamodb.table import (
 )
 from meterstone.store.events.log import put_together
 from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
-from meterstone.store.events.unmatched import unmatched_event_of
+from meterstone.store.events.quarantine import Poison
+from meterstone.store.events.unmatched import (
+    generation_of,
+    is_unmatched,
+    is_void,
+    unmatched_event_of,
+    unmatched_item,
+)
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
@@ -177,16 +183,14 @@ class StreamFold:
         Only as long as the catalogue is the one that was read: by another, a second function on the same batch
         could have counted them. Raises `StoreUnavailableError` if it is not.
         """
-        items = [
-            each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
-        ]
+        items = [unmatched_item(organization_id, each.subject, each.image, each.accepted) for each in events]
         try:
             found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
         except ConflictError as error:
             raise StoreUnavailableError("the catalogue has changed") from error
         for place, item in found.items():
-            if account is not None and "gen" in item and int(item["gen"]["S"]) > int(account.generation):
-                # A rebuild that is not through put it by for itself: now it is for all.
+            if account is not None and is_void(generation_of(item), account.generation):
+                # An unfinished rebuild saved this event as unmatched for its own generation only: save it for all.
                 self._table.put(items[place])
         report.unmatched += len(events)
 
@@ -204,10 +208,7 @@ class StreamFold:
         return {"ConditionCheck": check}
 
     def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
-        content = json.dumps(record, default=str, sort_keys=True)
-        item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
-        item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
-        self._table.put(item)
+        self._table.put(Poison.of(record, reason, now).item())
         self._tell(json.dumps({"reason": reason, "record": record}, default=str))
         report.poison.append(reason)
 
@@ -215,7 +216,7 @@ class StreamFold:
 def _new_event(record: Mapping[str, Any]) -> Item | None:
     """Give the image of a record that brings a new event to be counted."""
     image: Item = record.get("dynamodb", {}).get("NewImage") or {}
-    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or "put_at" in image:
+    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or is_unmatched(image):
         return None
     return image
 

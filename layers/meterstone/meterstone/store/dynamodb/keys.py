@@ -52,11 +52,11 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
 | subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
 | … of a customer, by external id | `id` | the subscription's id |
-| counter, chain, hours, buckets, detail, first seen, values | | see `counters` |
+| counter, chain, hours, buckets, detail, first seen, values | | see `counting.packing` |
 | rollup | `u01` … `u31`, `a01` … `a31` | of each day of the month, units and minor units of the currency |
 | | `acc` | when the newest event came in over HTTP that is counted in it |
-| event | | see `event_log` |
-| unmatched | | the event's, and those that `history` names |
+| event | | see `events.log` |
+| unmatched | | the event's, and those that `unmatched` names |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |

@@ -425,6 +425,13 @@ def key_item(key: Key) -> Item:
     return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 
+def item_of(row: Row) -> Item:
+    """Return a row as it is written."""
+    return {
+        name: {"S": value.S} if value.S is not None else {"N": value.N or "0"} for name, value in row.items()
+    }
+
+
 def text(row: Row, name: str) -> str:
     """Read an attribute that is text; empty where there is none."""
     attribute = row.get(name)

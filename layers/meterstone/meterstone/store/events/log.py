@@ -15,17 +15,29 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 | `n` | | | what the client said beside the event, if anything |
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Action, ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    Row,
+    Table,
+    integer,
+    item_of,
+    key_item,
+    text,
+)
 from meterstone.store.dynamodb.transaction import MOST_CONTENT, Needs, TransactionBudget, packed
 from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
@@ -64,6 +76,20 @@ class AppendResult:
 
     outcome: Outcome
     position: Position | None
+
+
+class LoggedEvent(NamedTuple):
+    """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
+
+    ``row`` is its item.
+    """
+
+    subject: Subject
+    event: Event
+    accepted: int
+    position: Position | None
+    withdrawn: bool
+    row: Row
 
 
 class EventLog:
@@ -115,7 +141,7 @@ class EventLog:
                 (self._arrival_key(arrivals[place]) for place in first), consistent=True
             )
             items = {
-                place: {name: {"S": value.S or ""} for name, value in row.items()}
+                place: item_of(row)
                 for place in first
                 if (row := found.get(self._arrival_key(arrivals[place])))
             }
@@ -205,6 +231,20 @@ class EventLog:
             "shard": {"S": entry.position.shard},
             "seq": {"N": str(entry.position.number)},
         }
+
+
+def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
+    """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
+    pk = keys.event(organization_id, *subject, "").pk
+    for row in table.query(pk, FIRST, LAST, consistent=True):
+        position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
+        yield LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
+
+
+def event_of(row: Row) -> Event:
+    """Read a logged event. One that the client did not date has the time at which it was accepted."""
+    name, at, properties = json.loads(text(row, "e"), parse_float=Decimal)
+    return Event(text(row, "id"), name, integer(row, "at") if "at" in row else at, properties)
 
 
 def put_together(

@@ -16,9 +16,9 @@ from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.table import ConflictError, Item, Table
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
-from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
+from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
@@ -140,9 +140,7 @@ class ImportRun:
             raise self.record.taken_over() from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
-        kind, external_id = entry.subject
-        whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
-        return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}
+        return unmatched_item(self._organization_id, entry.subject, self._log.item(entry), self._now)
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)

@@ -18,9 +18,8 @@ from typing import NamedTuple
 from meterstone.store.catalogue.records import Account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.log import AppendResult, ImportedEvent
+from meterstone.store.events.log import AppendResult, ImportedEvent, read_log
 from meterstone.store.events.positions import ImportShard
-from meterstone.store.events.unmatched import read_log
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll

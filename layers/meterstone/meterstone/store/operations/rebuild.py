@@ -30,11 +30,13 @@ from meterstone.store.dynamodb.table import (
     Table,
     WriteRefusedError,
     integer,
+    item_of,
     key_item,
     text,
 )
+from meterstone.store.events.log import LoggedEvent, read_log
 from meterstone.store.events.positions import rebuild_shard
-from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.load import wake_tally
@@ -205,13 +207,11 @@ class Rebuild:
                 self._keep_unmatched(held, after)
 
     def _keep_unmatched(self, held: LoggedEvent, after: Generation) -> None:
-        kind, external_id = held.subject
         since = held.accepted or self._around.clock()
-        item = item_of(held.row) | key_item(
-            keys.unmatched(self._organization_id, kind, external_id, held.event.id)
+        logged = item_of(held.row)
+        self._table.put_new(
+            unmatched_item(self._organization_id, held.subject, logged, since, generation=after.name)
         )
-        item |= {"k": {"S": kind}, "x": {"S": external_id}}
-        self._table.put_new(item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}})
 
     def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
         self._lease.renew()

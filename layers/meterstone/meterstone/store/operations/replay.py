@@ -22,7 +22,7 @@ from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item
 from meterstone.store.dynamodb.transaction import MOST_ACTIONS
 from meterstone.store.events.positions import REPLAYS
-from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Subscription
@@ -99,7 +99,7 @@ class Replay:
             self._subjects.agree_or_busy(self._account)
         for each in others:
             # By a changed catalogue it waits again, and for another number: a tally may have gone past this one.
-            self._table.put({name: value for name, value in item_of(each.row).items() if name != "num"})
+            self._table.put(each.item_without_number())
         self._count(expected)
 
     def count_new(self) -> None:
@@ -184,11 +184,7 @@ class Replay:
             else:
                 old.append(each.key)
         self._table.delete_all(old)
-        done = {"done": {"N": str(now)}}
-        self._table.put_all(
-            item_of(each.row) | done | ({} if each.number is None else {"num": {"N": str(each.number)}})
-            for each in kept
-        )
+        self._table.put_all(each.item_when_done(now) for each in kept)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
         """Tell whether the stream, or the import that logged an event, may still come with it."""
