@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject
@@ -115,7 +114,7 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(partial(read_subscription, self.table, ORGANIZATION.id, consistent=True), now)
+        return fold.roll(now)
 
     @property
     def store(self) -> Store:

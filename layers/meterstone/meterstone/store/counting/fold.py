@@ -17,6 +17,7 @@ from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
+from meterstone.store.catalogue.records import read_subscription
 from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.packing import unpack_tally_key
 from meterstone.store.counting.reading import read_tallies
@@ -131,13 +132,10 @@ class Fold:
         """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
         return self._matching.expects(event, subscriptions)
 
-    def roll(
-        self,
-        subscription_of: Callable[[str], Subscription],
-        now: int,
-        progress: Callable[[int], None] = lambda _: None,
-    ) -> int:
-        """Publish what the clock has brought by ``now``; tell how many tallies that changed.
+    def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Publish what the clock has brought to the organization by ``now``; return how many tallies were due.
+
+        ``progress`` is told after each hundred of them how many it has been.
 
         Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
@@ -153,13 +151,16 @@ class Fold:
                 # The index may lag behind the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
                     key = unpack_tally_key(row)
-                    works[key] = PendingEvents(charge_of(subscription_of(key.subscription_id), key))
+                    works[key] = PendingEvents(charge_of(self._subscription(key.subscription_id), key))
             self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
         if report.unpublished:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
+
+    def _subscription(self, subscription_id: str) -> Subscription:
+        return read_subscription(self.table, self.organization_id, subscription_id, consistent=True)
 
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)

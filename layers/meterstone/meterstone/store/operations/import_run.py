@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
@@ -125,7 +125,7 @@ class ImportRun:
 
     def roll(self) -> None:
         """Publish what the clock has brought."""
-        roll(self._table, self._fold, self._now)
+        self._fold.roll(self._now)
 
     def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
         """Give the events that were put by before. Cost: 1 read unit for each event."""
@@ -144,15 +144,6 @@ class ImportRun:
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)
-
-
-def roll(table: Table, fold: Fold, now: int) -> None:
-    """Publish what the clock has brought to an organization."""
-
-    def subscription_of(subscription_id: str) -> Subscription:
-        return read_subscription(table, fold.organization_id, subscription_id, consistent=True)
-
-    fold.roll(subscription_of, now)
 
 
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:

@@ -22,7 +22,7 @@ from meterstone.store.events.log import AppendResult, ImportedEvent, read_log
 from meterstone.store.events.positions import ImportShard
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import ImportRecord, Source
-from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll
+from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
@@ -82,7 +82,7 @@ class Importer:
         organization_id = self._account.organization.id
         run = ImportRun.begin(self._table, organization_id, source, now)
         if run is None:
-            roll(self._table, Fold(self._table, organization_id, self._account.generation), now)
+            Fold(self._table, organization_id, self._account.generation).roll(now)
             return ImportReport(finished_before=True)
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)

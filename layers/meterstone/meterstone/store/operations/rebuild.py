@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from meterstone import clock as wall
-from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
@@ -39,12 +40,9 @@ from meterstone.store.events.positions import rebuild_shard
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
 from meterstone.store.operations.generations import Difference, Generations, Place
 from meterstone.store.operations.import_records import refuse_open_imports
-from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
-from meterstone.usage.meter import Aggregation
-from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 SETTLES = MINUTE
@@ -218,27 +216,12 @@ class Rebuild:
         return folding.fold(logged, self._around.clock()).counted
 
     def _roll(self, generation: str, now: int) -> None:
-        def subscription_of(subscription_id: str) -> Subscription:
-            return read_subscription(self._table, self._organization_id, subscription_id, consistent=True)
-
-        folding = Fold(self._table, self._organization_id, generation)
-        folding.roll(subscription_of, now, lambda _: self._lease.renew())
+        Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
 
     def _wake(self, generation: str) -> None:
         """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
         for subscription in self._renewing(self._generations.subscriptions()):
-            kept = {
-                item.meter.id
-                for item in subscription.line_items
-                if item.meter is not None
-                and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
-            }
-            pk = keys.usage(self._organization_id, generation, subscription.id)
-            for prefix in ("C#", "R#") if kept else ():
-                for row in self._table.query_prefix(pk, prefix, consistent=True):
-                    if "v" in row and text(row, "m") in kept:
-                        sk = text(row, "sk")
-                        wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
+            wake_subscription(self._table, self._organization_id, generation, subscription)
 
     def _compare(self, live: str, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
