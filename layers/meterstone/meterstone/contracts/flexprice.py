@@ -20,19 +20,18 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from meterstone.contracts.message import (
-    LONGEST_ID,
     RETRY_AFTER,
     Problem,
     Reply,
     Request,
     RequestRefusedError,
-    is_text,
     number,
     possible_key,
 )
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
+from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
