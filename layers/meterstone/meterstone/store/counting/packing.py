@@ -69,11 +69,6 @@ def counter_key(charge: ChargePeriod, chunk: int) -> str:
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
-def chunk_number(sk: str) -> int:
-    """Read the number of a chunk back from its sort key."""
-    return int(sk.rpartition("#")[2])
-
-
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     """Pack a counter into its chunks, by sort key. The first one is always there."""
     origin, size = first_day(charge), keys.CHUNK_DAYS

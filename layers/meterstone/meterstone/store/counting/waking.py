@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from meterstone.store.catalogue.records import read_account
 from meterstone.store.counting.packing import counter_key
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
@@ -42,8 +42,8 @@ def wake_subscription(
         if item.meter is not None and item.meter.follows_clock
     }
     pk = keys.usage(organization_id, generation, subscription.id)
-    for prefix in ("C#", "R#") if kept else ():
-        for row in table.query_prefix(pk, prefix, consistent=True):
+    for kind in (Kind.COUNTER, Kind.CHAIN) if kept else ():
+        for row in table.query_prefix(pk, keys.usage_kind(kind), consistent=True):
             if "v" in row and text(row, "m") in kept:
                 wake_tally(table, organization_id, generation, subscription.id, text(row, "sk"))
 

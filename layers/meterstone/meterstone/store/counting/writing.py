@@ -8,9 +8,7 @@ from itertools import batched
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
 from meterstone.store.counting.packing import (
-    chunk_number,
     chunk_of,
-    counter_key,
     pack_buckets,
     pack_counter,
     pack_detail,
@@ -212,7 +210,7 @@ class TallyUpdate:
         Of chunks that are not written anyway, it stays as it is.
         """
         for sk, item in packed.items():
-            if (index, chunk_number(sk)) not in written:
+            if (index, keys.parse_counter(sk).chunk) not in written:
                 item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
             elif self.tally.head.accepted:
                 item["acc"] = {"N": str(self.tally.head.accepted)}
@@ -223,7 +221,7 @@ class TallyUpdate:
         return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 
     def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
-        prefix = counter_key(charge, 0)[:-5]
+        prefix = keys.counter_chunks(charge.cadence_code, charge.period.start, charge.item.id)
         return {sk for sk in self.stored if sk.startswith(prefix)}
 
     def _finer_parts(self) -> Iterator[tuple[str, Item]]:
@@ -241,7 +239,7 @@ class TallyUpdate:
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(tally.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
-            yield keys.first_scope(tally.key) + keys.part(value), {"a": {"N": str(first)}}
+            yield keys.first_seen(tally.key, keys.part(value)), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
 

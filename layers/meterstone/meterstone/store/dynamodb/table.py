@@ -18,7 +18,7 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import Key, range_of
 from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
@@ -227,7 +227,7 @@ class Table:
 
     def query_prefix(self, pk: str, prefix: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read the items of a partition whose sort keys begin with a prefix that ends in ``#``."""
-        return self.query(pk, prefix, prefix[:-1] + "$", consistent=consistent)
+        return self.query(pk, *range_of(prefix), consistent=consistent)
 
     def due(self, partition: str, until: str) -> list[Key]:
         """List the keys in the index ``due`` whose time has come, earliest first."""

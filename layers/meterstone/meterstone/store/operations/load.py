@@ -16,7 +16,7 @@ from meterstone.store.catalogue.records import (
 )
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST
+from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
@@ -127,7 +127,7 @@ def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]
     found: dict[str, dict[str, str]] = {}
     pk = keys.catalogue(organization_id, "", "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
-        kind = text(row, "sk").split("#")[0]
+        kind = keys.parse_catalogue_kind(text(row, "sk"))
         found.setdefault(kind, {})[text(row, "id")] = text(row, "doc")
     return found
 
@@ -135,7 +135,9 @@ def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]
 def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
     """Tell whether anything was counted for a subscription."""
     pk = keys.usage(organization_id, generation, subscription_id)
-    return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
+    return (
+        next(iter(table.query_prefix(pk, keys.usage_kind(Kind.COUNTER), consistent=True)), None) is not None
+    )
 
 
 def have_events(table: Table, organization_id: str, subjects: Iterable[Subject]) -> set[Subject]:
