@@ -74,7 +74,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
-from meterstone.usage.instant import key_instant, parse_key_instant
+from meterstone.usage.instant import key_instant
 from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
@@ -114,11 +114,14 @@ class CounterKey(NamedTuple):
 
 
 class ValueKey(NamedTuple):
-    """The sort key of a value of a day, read back; line item and value as parts of a key (see `part`)."""
+    """The sort key of a value of a day, read back.
+
+    Line item and value are parts of a key (see `part`), the billing period's start is as `key_instant` prints it.
+    """
 
     item: str
     day: int
-    period_start: int
+    period_start: str
     value: str
 
 
@@ -309,7 +312,7 @@ def values_of_days(item_id: str, first: int, last: int) -> tuple[str, str]:
 def parse_value(sk: str) -> ValueKey:
     """Read the sort key of a value of a day back."""
     _, item, day, period_start, value_part = sk.split("#")
-    return ValueKey(item, parse_day(day), parse_key_instant(period_start), value_part)
+    return ValueKey(item, parse_day(day), period_start, value_part)
 
 
 @lru_cache(_REMEMBERED)

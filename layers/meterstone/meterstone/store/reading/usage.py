@@ -16,7 +16,7 @@ from meterstone.store.catalogue.records import (
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
-from meterstone.store.counting.packing import counter_key, first_day, published
+from meterstone.store.counting.packing import first_day, published
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Page, ReadCost, Table, integer, page_decoder, text
 from meterstone.store.reading.window import StoredUsageReader
@@ -83,9 +83,9 @@ class Store:
         view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
-        low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
+        low, high = keys.months(query.from_day, query.to_day)
         for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
-            month, currency, meter_part, type_part, _ = item.sk.S.split("#")
+            month, currency, meter_part, type_part, _ = keys.parse_rollup(item.sk.S)
             meter = meters.get(meter_part)
             if (
                 meter is None
@@ -116,18 +116,18 @@ class Store:
                 continue
             pk = keys.usage(organization_id, account.generation, subscription.id)
             charges = {
-                counter_key(charge, 0)[:-5]: charge
+                keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id): charge
                 for charge in _charges(subscription, query)
                 if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
             }
             for low, high in _ranges(charges.values()):
                 for row in self.table.query(pk, low, high):
-                    sk = text(row, "sk")
-                    charge = charges.get(sk[:-5])
+                    name, chunk = keys.parse_counter(text(row, "sk"))
+                    charge = charges.get(name)
                     if charge is None:
                         continue
                     self.cost.accepted = max(self.cost.accepted, integer(row, "acc"))
-                    for day, worth in published(row, first_day(charge) + int(sk[-5:]) * keys.CHUNK_DAYS):
+                    for day, worth in published(row, first_day(charge) + chunk * keys.CHUNK_DAYS):
                         if query.from_day <= day <= query.to_day:
                             yield DayUsage(
                                 day, subscription.currency, charge.meter.code, worth.units, worth.cents

@@ -23,7 +23,6 @@ from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import Head, TallyKey, chain
 from meterstone.usage.window import WindowPlan, latest_countable
 
-_CHUNK_DIGITS = 5
 _ATTEMPTS = 5
 
 
@@ -58,7 +57,7 @@ class StoredUsageReader:
                 # The value at the end needs the last period alone, from its start.
                 charges = [max(charges, key=lambda charge: charge.period.start)]
             starts.setdefault(code, []).extend(charge.period.start for charge in charges)
-            self._asked.update(counter_key(charge, 0)[:-_CHUNK_DIGITS] for charge in charges)
+            self._asked.update(map(_name, charges))
             for cut in covered.cut:
                 if shorter_than_a_day(meter):
                     wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
@@ -67,8 +66,7 @@ class StoredUsageReader:
         for code, found in starts.items():
             low, high = keys.counters(code, min(found), max(found))
             for row in self._table.query(self._pk, low, high):
-                sk = text(row, "sk")
-                name, chunk = sk[:-_CHUNK_DIGITS], int(sk[-_CHUNK_DIGITS:])
+                name, chunk = keys.parse_counter(text(row, "sk"))
                 self._asked.add(name)
                 self._counters.setdefault(name, {})[chunk] = row
                 self._table.cost.accepted = max(self._table.cost.accepted, integer(row, "acc"))
@@ -76,7 +74,7 @@ class StoredUsageReader:
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter."""
-        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        name = _name(charge)
         if name not in self._asked:
             self._read_counter(charge, name)
         rows_of = self._counters.get(name)
@@ -91,7 +89,7 @@ class StoredUsageReader:
 
         Raises `StoreUnavailableError` if that is done too often: the fold goes on changing it.
         """
-        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        name = _name(charge)
         self._again[name] = self._again.get(name, 0) + 1
         if self._again[name] > _ATTEMPTS:
             raise StoreUnavailableError("values are being moved")
@@ -126,7 +124,7 @@ class StoredUsageReader:
 
     def _counter_as_it_is(self, charge: ChargePeriod) -> Counter | None:
         """Read a counter consistently that was not found, of a chain whose head says that it is there."""
-        self._read_counter(charge, counter_key(charge, 0)[:-_CHUNK_DIGITS], consistent=True)
+        self._read_counter(charge, _name(charge), consistent=True)
         return self.counter(charge)
 
     def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
@@ -178,18 +176,18 @@ class StoredUsageReader:
         known = self._values.get((item.id, first, last))
         if known is None:
             known = self._values[item.id, first, last] = {}
-            low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
+            low, high = keys.values_of_days(item.id, first, last)
             for row in self._table.query(self._pk, low, high):
-                _, _, day, _, value = text(row, "sk").split("#")
-                seen = known.setdefault(keys.parse_day(day), {})
+                _, day, _, value = keys.parse_value(text(row, "sk"))
+                seen = known.setdefault(day, {})
                 seen[value] = seen.get(value, 0) | integer(row, "h")
         return known
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, as it is now."""
-        scope = keys.first_scope(key)
-        found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
-        return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
+        wanted = (Key(self._pk, keys.first_seen(key, value)) for value in values)
+        found = self._table.batch_get(wanted, consistent=True)
+        return {keys.parse_first_seen(row_key.sk): integer(row, "a") for row_key, row in found.items()}
 
     def _head(self, meter: Meter) -> Head:
         return unpack_head(self._row(keys.chain(meter.id)))
@@ -208,3 +206,7 @@ class StoredUsageReader:
 def _recent(row: Row | None) -> str:
     """Give the events beside a day's hours as they are stored."""
     return "" if row is None else text(row, "e")
+
+
+def _name(charge: ChargePeriod) -> str:
+    return keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id)
