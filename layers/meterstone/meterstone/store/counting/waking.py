@@ -8,13 +8,13 @@ old time back.
 from collections.abc import Iterable, Iterator
 
 from meterstone.store.catalogue.records import read_account
-from meterstone.store.counting.packing import counter_key
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key, Kind
+from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import follows_clock, traits
 from meterstone.usage.subscription import Subscription
 
 
@@ -39,7 +39,7 @@ def wake_subscription(
     kept = {
         item.meter.id
         for item in subscription.line_items
-        if item.meter is not None and item.meter.follows_clock
+        if item.meter is not None and follows_clock(item.meter)
     }
     pk = keys.usage(organization_id, generation, subscription.id)
     for kind in (Kind.COUNTER, Kind.CHAIN) if kept else ():
@@ -70,6 +70,6 @@ def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[st
             continue
         if item.meter.recurring:
             yield keys.chain(item.meter.id)
-        elif item.meter.aggregation is Aggregation.WEIGHTED_SUM and before.end != after.end:
+        elif traits(item.meter).accrues and before.end != after.end:
             period = after.cadence(item).period_at(min(ends) - 1)
             yield counter_key(ChargePeriod(after, item, period), 0)

@@ -93,10 +93,15 @@ def write_catalogue(
         _say_that_it_is_written(table, organization.id)
     table.put(key_item(keys.listed(organization.id)))
     wake_changed(table, organization.id, changed)
+    profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
-        table.update(key, "SET doc = :doc REMOVE loading_at ADD ver :one", values)
+        named = ""
+        if before is None and key == profile and (views := keys.views_text()):
+            # The first generation of an organization that is new has every view from its beginning.
+            named, values[":views"] = ", views = :views", {"S": views}
+        table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
 
 
 def _say_that_it_is_written(

@@ -38,7 +38,7 @@ from meterstone.store.dynamodb.table import (
 from meterstone.store.events.log import LoggedEvent, read_log
 from meterstone.store.events.positions import rebuild_shard
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
-from meterstone.store.operations.generations import Difference, Generations, Place
+from meterstone.store.operations.generations import Difference, Generations, Place, View
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
@@ -107,7 +107,7 @@ class Rebuild:
                 # What the live rollups would not take is no reason to keep them.
                 self._roll(account.generation, now)
             self._roll(after.name, now)
-            report.differences = self._compare(account.generation, after.name)
+            report.differences = self._compare(account, after.name)
             if not swap:
                 break
             # It fails when the catalogue has changed, which may have brought subjects that were not counted.
@@ -223,11 +223,20 @@ class Rebuild:
         for subscription in self._renewing(self._generations.subscriptions()):
             wake_subscription(self._table, self._organization_id, generation, subscription)
 
-    def _compare(self, live: str, after: str) -> list[Difference]:
-        """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
+    def _compare(self, account: Account, after: str) -> list[Difference]:
+        """Compare the generations. What is being counted just then may differ for a moment: looked at again.
+
+        A view that the live generation lacks is not compared: it has only what came since the view was added.
+        """
         self._around.progress("comparing")
+        live = account.generation
+        places = (
+            place
+            for place in self._generations.places()
+            if not isinstance(place, View) or place.name in account.views
+        )
         found: dict[Place, list[Difference]] = self._generations.differences(
-            live, after, self._renewing(self._generations.places())
+            live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
             if not found:
@@ -243,17 +252,23 @@ class Rebuild:
             yield place
 
     def _swap(self, account: Account, after: Generation) -> bool:
-        """Make the next generation the live one, unless the catalogue has changed."""
+        """Make the next generation, with its views, the live one, unless the catalogue has changed."""
+        values: Item = {
+            ":gen": {"S": after.name},
+            ":cut": {"N": str(after.cut)},
+            ":prev": {"S": account.generation},
+            ":prev_cut": {"N": str(account.cut)},
+            ":version": {"N": str(account.version)},
+        }
+        named, unnamed = "", ", views"
+        if views := keys.views_text():
+            named, unnamed = ", views = :views", ""
+            values[":views"] = {"S": views}
         try:
             self._lease.change(
-                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut REMOVE gen_next, cut_next",
-                {
-                    ":gen": {"S": after.name},
-                    ":cut": {"N": str(after.cut)},
-                    ":prev": {"S": account.generation},
-                    ":prev_cut": {"N": str(account.cut)},
-                    ":version": {"N": str(account.version)},
-                },
+                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut{named} "
+                f"REMOVE gen_next, cut_next{unnamed}",
+                values,
                 condition="ver = :version AND gen_next = :gen",
             )
         except BusyError:
