@@ -19,12 +19,17 @@ Resources:
       Events:
         Get: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /hello, Method: GET}}
         Any: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /hello, Method: ANY}}
+        Wrong: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /of-one-method, Method: GET}}
         Other: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /hello/again, Method: ANY}}
   Follower:
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: functions/follower/
       Events: {Stream: {Type: DynamoDB, Properties: {Stream: !GetAtt Table.StreamArn}}}
+  Machine:
+    Type: AWS::Serverless::StateMachine
+    Properties:
+      Events: {Any: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /machine, Method: ANY}}}
   Alone: {Type: AWS::Serverless::Function, Properties: {CodeUri: functions/alone/}}
 """
 
