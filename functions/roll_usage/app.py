@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.store.catalogue.records import list_organizations, read_account
+from meterstone.store.catalogue.accounts import list_organizations, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 

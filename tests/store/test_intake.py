@@ -2,7 +2,7 @@
 
 import pytest
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import key_item
 from meterstone.store.events.ingest import Intake

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.catalogue.records import Account, read_account
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject

@@ -17,7 +17,7 @@ from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
-from meterstone.store.catalogue.records import read_subscription
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (

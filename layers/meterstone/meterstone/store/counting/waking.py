@@ -7,7 +7,7 @@ old time back.
 
 from collections.abc import Iterable, Iterator
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.packing import counter_key

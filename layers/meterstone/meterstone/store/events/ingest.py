@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from meterstone.store.catalogue.records import Account, AccountStore
+from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, at_once

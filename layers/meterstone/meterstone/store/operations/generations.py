@@ -11,7 +11,7 @@ from itertools import batched, product
 from typing import NamedTuple
 
 from meterstone.pricing.money import ZERO, add, plain
-from meterstone.store.catalogue.records import read_subscriptions
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Row, Table, text

@@ -6,14 +6,9 @@ from itertools import batched
 from botocore.exceptions import ClientError
 
 from meterstone import clock
-from meterstone.store.catalogue.records import (
-    Account,
-    encode_document,
-    organization_items,
-    read_account,
-    read_subscriptions,
-    subscription_items,
-)
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Kind

@@ -11,12 +11,8 @@ from typing import Any
 import msgspec
 
 from meterstone.pricing.money import ZERO
-from meterstone.store.catalogue.records import (
-    Account,
-    AccountStore,
-    subscriptions_by_external_id,
-    subscriptions_of_customer,
-)
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
 from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
