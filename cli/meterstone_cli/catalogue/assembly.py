@@ -72,6 +72,7 @@ def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) ->
         for entry in entries:
             if entry.kind == kind and entry.record is not None:
                 assembly.add(entry)
+    assembly.check_codes()
     assembly.check_external_ids()
     return assembly.catalogue()
 
@@ -135,6 +136,17 @@ class _Assembly:
             tuple(self.prices[key] for key in sorted(self.prices)),
             tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
         )
+
+    def check_codes(self) -> None:
+        """Refuse a code that is another meter's event name, unless it is the meter's own, too.
+
+        A meter counts events of its code beside those of its event name: the other one's would be for both.
+        """
+        others = {meter.event_name: meter.id for meter in reversed(self.meters.values())}
+        for meter in self.meters.values():
+            if meter.code != meter.event_name and meter.code in others:
+                reason = f"{meter.code!r} is the event_name of meter {others[meter.code]!r}, but not of this one"
+                self.problems.append(self.written["meters", meter.id].problem("code", reason))
 
     def check_external_ids(self) -> None:
         """Refuse one external id at the same time for two subscriptions: events could not be told apart."""

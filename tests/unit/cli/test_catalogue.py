@@ -230,6 +230,16 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         ),
         (
             "meters__x",
+            "- {id: x, code: request, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'request' is the event_name of meter 'tokens', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: api_calls, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'api_calls' is the event_name of meter 'calls', but not of this one",
+        ),
+        (
+            "meters__x",
             "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
             (
                 "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; "

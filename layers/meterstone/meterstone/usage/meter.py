@@ -96,13 +96,18 @@ class Meter:
     deleted_at: int | None = None
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names of the meter's events: its event name, and its code, which is what Lago's clients send."""
+        return frozenset((self.event_name, self.code))
+
+    @property
     def follows_clock(self) -> bool:
         """Whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
         return self.recurring or self.aggregation is Aggregation.WEIGHTED_SUM
 
     def observe(self, event: Event) -> Observation | Uncounted | None:
         """Tell what the event means to this meter: None when it is none of its events."""
-        if event.name != self.event_name or not passes(self.filters, event.properties):
+        if event.name not in (self.event_name, self.code) or not passes(self.filters, event.properties):
             return None
         match self.aggregation:
             case Aggregation.COUNT:
