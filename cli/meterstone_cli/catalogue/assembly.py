@@ -4,7 +4,7 @@ References, ids that stand twice, spans that overlap, prices that do not fit the
 reported, and what could not be read itself is not reported again by those that refer to it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
@@ -13,8 +13,7 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME
-from meterstone.usage.meter import Aggregation, Filter, Meter
-from meterstone.usage.period import BillingPeriod
+from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
@@ -145,7 +144,9 @@ class _Assembly:
         others = {meter.event_name: meter.id for meter in reversed(self.meters.values())}
         for meter in self.meters.values():
             if meter.code != meter.event_name and meter.code in others:
-                reason = f"{meter.code!r} is the event_name of meter {others[meter.code]!r}, but not of this one"
+                reason = (
+                    f"{meter.code!r} is the event_name of meter {others[meter.code]!r}, but not of this one"
+                )
                 self.problems.append(self.written["meters", meter.id].problem("code", reason))
 
     def check_external_ids(self) -> None:
@@ -243,8 +244,10 @@ class _Assembly:
         if price is None:
             return None
         meter = self.meters.get(price.meter_id)
-        misfits = _misfits(subscription, price, meter)
-        self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
+        if price.currency != subscription.currency:
+            currencies = price.currency.upper(), subscription.currency.upper()
+            reason = f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
+            self.problems.append(entry.problem(f"{path}.price", reason))
         return LineItem(identity, price, start, record.end, meter)
 
     def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
@@ -256,16 +259,6 @@ class _Assembly:
             self.problems.append(
                 entry.problem(f"{path}.id", f"{identity!r} is the id of {other.path}.{where} already")
             )
-
-
-def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None) -> Iterable[str]:
-    if price.currency != subscription.currency:
-        currencies = price.currency.upper(), subscription.currency.upper()
-        yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
-    if meter is None or meter.aggregation is not Aggregation.WEIGHTED_SUM:
-        return
-    if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
-        yield f"a ONETIME period has no length to divide the WEIGHTED_SUM of meter {meter.id!r} by"
 
 
 def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:

@@ -228,7 +228,7 @@ class Rebuild:
         """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
         for subscription in self._renewing(self._generations.subscriptions()):
             kept = {
-                item.meter.id
+                item.meter.id: item.meter
                 for item in subscription.line_items
                 if item.meter is not None
                 and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
@@ -236,9 +236,10 @@ class Rebuild:
             pk = keys.usage(self._organization_id, generation, subscription.id)
             for prefix in ("C#", "R#") if kept else ():
                 for row in self._table.query_prefix(pk, prefix, consistent=True):
-                    if "v" in row and text(row, "m") in kept:
+                    meter = kept.get(text(row, "m"))
+                    if "v" in row and meter is not None:
                         sk = text(row, "sk")
-                        wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
+                        wake_tally(self._table, self._organization_id, generation, subscription, meter, sk)
 
     def _compare(self, live: str, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
