@@ -14,6 +14,7 @@ from meterstone.usage.instant import DAY, parse_instant
 from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod, Period
+from meterstone.usage.statement import price_measured
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window, plan_window
 from support.counting import examples
@@ -91,7 +92,8 @@ def test_a_cut_period_s_row_is_its_days_and_its_share_of_the_whole_period(
         counter = usage.counter(charge)
         days = {} if counter is None else day_series(charge, counter, LATER).days
         window = Window(period.start, period.end)
-        cost = measure_line_item(usage, plan_window(subscription, item, window, LATER), window, LATER)
+        plan = plan_window(subscription, item, window, LATER)
+        cost = price_measured(item.price, measure_line_item(usage, plan, window, LATER))
 
         assert cost.quantity == sum((day.units for day in days.values()), Decimal(0))
         assert minor_units(cost.amount, "usd") == sum(day.cents for day in days.values())

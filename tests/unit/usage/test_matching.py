@@ -2,6 +2,7 @@
 
 import pytest
 
+from meterstone.usage.aggregation import observe
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
 from support.one_subscription import at, item_of, subscription_of
@@ -29,7 +30,7 @@ def test_a_meter_counts_events_of_its_event_name_and_of_its_code(
     subscription = subscription_of(item_of(meter))
     matching = Matching()
 
-    assert isinstance(meter.observe(event), Observation) is counts
+    assert isinstance(observe(meter, event), Observation) is counts
     assert [match.charge.meter for match in matching.matches(event, subscription)] == [meter] * counts
     assert matching.expects(event, [subscription]) is counts
 

@@ -4,13 +4,13 @@ from decimal import Decimal
 
 import pytest
 
-from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import minor_units, plain
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.usage.charge import ChargePeriod, day_series
 from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.statement import price_measured
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.window import Window, plan_window, window_for
 from support.one_subscription import CountedUsage, at, calls, item_of, meter_of, subscription_of
@@ -63,7 +63,8 @@ def row(subscription: Subscription, window: Window, now: str = LATER) -> str:
     """Measure a window."""
     item = subscription.line_items[0]
     covered = plan_window(subscription, item, window, at(now))
-    cost: Cost = measure_line_item(usage(subscription, now), covered, window, at(now))
+    measured = measure_line_item(usage(subscription, now), covered, window, at(now))
+    cost = price_measured(item.price, measured)
     return f"{plain(cost.quantity.quantize(Decimal('0.0001')))} for {minor_units(cost.amount, 'usd')}"
 
 

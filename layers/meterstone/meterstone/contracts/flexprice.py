@@ -137,7 +137,7 @@ def answer(statement: Statement) -> Reply:
             commitment_utilized=_optional(settlement.commitment_utilized),
             overage_amount=_optional(settlement.overage_amount),
         )
-    return Reply.of(200, reply)
+    return Reply.of(200, reply, counted_until=statement.counted_until)
 
 
 def refuse(problem: Problem) -> Reply:
@@ -151,6 +151,9 @@ def refuse(problem: Problem) -> Reply:
             return error(404, "not_found", "There is nothing at this path.")
         case Problem.WRONG_METHOD:
             return error(405, "invalid_operation", "This path does not take that method.")
+        case Problem.NOT_BUILT:
+            # What Flexprice answers to what the present state does not allow.
+            return error(400, "invalid_operation", "This cannot be answered before the usage is rebuilt.")
         case Problem.UNAVAILABLE:
             return error(
                 503,
