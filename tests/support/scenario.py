@@ -445,7 +445,7 @@ def _usage(random: Random, subscription: Subscription, number: int, times: Seque
     subject = Subject.subscription(subscription.external_id)
     if random.random() < 0.2:
         subject = Subject.customer(subscription.customer_id)
-    name = random.choice(["call", "call", "call", "other"])
+    name = random.choice(["call", "call", "call", "other", "code0"])
     return Usage(subject, Event(f"e{number}", name, at, properties))
 
 
