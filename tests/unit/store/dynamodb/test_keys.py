@@ -14,7 +14,7 @@ from meterstone.store.dynamodb.keys import Kind, RollupKey, ValueKey, part
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME, key_instant
 from meterstone.usage.tally import TallyKey
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 OWNER = ROOT / "layers/meterstone/meterstone/store/dynamodb/keys.py"
 MODULES = [
     path
