@@ -15,7 +15,8 @@ from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import World
-from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.small_world import FALLING, FLAT, START, call, check, meter, world_of
+from support.stored import memory
 
 #: A character of four bytes.
 WIDE = "\U0001f600"
@@ -29,19 +30,19 @@ def test_a_late_event_republishes_years_in_steps() -> None:
     world.load("years", usage, end)
     check(world, usage, (DAY + 5, 380 * DAY))
     late = [call("late", 2 * DAY + HOUR, value=150), call("later", 767 * DAY, value=-2)]
-    first = table_of(world).writes
-    copy = table_of(world).copy()
+    first = memory(world).writes
+    copy = memory(world).copy()
     world.load("late", late, end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, [*usage, *late])
-    writes = table_of(world).writes - first
+    writes = memory(world).writes - first
     assert writes >= 5, "in two steps at least, among remembering and logging"
     for stop in range(writes):
         world.table = copy.copy()
-        table_of(world).faults = Faults(after=stop)
+        memory(world).faults = Faults(after=stop)
         with pytest.raises(Killed):
             world.load("late", late, end)
-        table_of(world).faults = Faults()
+        memory(world).faults = Faults()
         world.load("late", late, end)
         assert world.days() == world.days(external_subscription_id="ext")
         assert world.days(plan_code="basic", customer_country="DE") == world.days(
@@ -69,7 +70,7 @@ def test_a_recurring_value_is_restated_daily_for_three_years(aggregation: Aggreg
         call("late d", 1000 * DAY, value=5, text="d"),
         call("late a", 4 * DAY + 1, value=-2, text="a"),
     ]
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     for event in late:
         world.load(event.event.id, [event], end)
         usage.append(event)
@@ -86,7 +87,7 @@ def test_thousands_of_values_are_told_apart() -> None:
         for number in range(5200)
     ]
     world.load("all", usage, end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, usage, (DAY + HOUR + 3, 3 * DAY + 20 * MINUTE), (20 * DAY, 36 * DAY))
 
 
@@ -103,7 +104,7 @@ def test_many_buckets_are_costed_one_by_one(size: BucketSize) -> None:
     ]
     world.load("all", usage[100:], end)
     world.load("late", usage[:100], end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, usage, (DAY + 30, 7 * DAY + HOUR + 31_000_000), (2 * HOUR + 1, 2 * HOUR + MINUTE + 5))
 
 
@@ -113,7 +114,7 @@ def test_one_event_counts_for_fifty_line_items() -> None:
     world = world_of(BillingPeriod.WEEKLY, items, end)
     usage = [call(f"e{number}", number * 17 * HOUR, value=number) for number in range(25)]
     world.load("all", usage, end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, usage, (DAY + 5, 9 * DAY + 9))
 
 
@@ -188,7 +189,7 @@ def test_days_that_two_periods_of_a_chain_share_fit_a_transaction() -> None:
         for number in range(40)
     ]
     world.load("all", usage, end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, usage, (DAY + HOUR + 3, 3 * DAY + 20 * MINUTE))
 
 
@@ -263,7 +264,7 @@ def test_tallies_fill_a_transaction_to_its_last_action(bucketed: int) -> None:
     world = world_of(BillingPeriod.MONTHLY, items, end)
     usage = [call("e", HOUR, value=1)]
     world.load("all", usage, end)
-    assert 95 <= table_of(world).most_actions <= 100
+    assert 95 <= memory(world).most_actions <= 100
     check(world, usage)
 
 
@@ -341,5 +342,5 @@ def test_days_that_have_details_fit_a_transaction(
     world = world_of(period, [(meter("it", aggregation, recurring=recurring), FLAT)], end)
     usage = [call(f"{ident}{number:04}", at, value=LONG, text="a") for number, at in enumerate(times)]
     world.load("all", usage, end)
-    assert table_of(world).most_actions <= 100
+    assert memory(world).most_actions <= 100
     check(world, usage, (DAY + 5, 3 * DAY + HOUR))
