@@ -143,7 +143,7 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
         "meters.yaml: meters[0]: COUNT has no field",
         "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
         "meters.yaml: meters[2]: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
-        "prices.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         "subscriptions.yaml: subscriptions[0].start: no such day",
         "customers.yaml: customers[1].id: 'c1' is the id of customers[0] already",
         "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
@@ -195,7 +195,7 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "prices__x",
             f"- {{id: x, currency: nok, billing_model: FLAT_FEE, amount: {'9' * 39}, meter_id: calls}}",
-            "prices/x.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+            "prices/x.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         ),
         (
             "prices__x",

@@ -25,7 +25,7 @@ from meterstone.contracts import lago
 from meterstone.contracts.events import read_object, unmatched_headers
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.pricing.errors import NumberError
-from meterstone.pricing.money import number, plain
+from meterstone.pricing.money import exact_number, plain
 from meterstone.usage.arrival import (
     Arrival,
     InadmissibleError,
@@ -211,7 +211,7 @@ def _timestamp(value: object, faults: Faults) -> int | None:
 def _notes(value: object, faults: Faults) -> dict[str, str]:
     if value is not None:
         try:
-            return {_AMOUNT: plain(number(value))}
+            return {_AMOUNT: plain(exact_number(value))}
         except NumberError:
             faults[_AMOUNT] = [lago.INVALID]
     return {}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
-from meterstone.pricing.money import multiply, number, plain
+from meterstone.pricing.money import multiply, plain, reading
 from meterstone.usage.calendar import BucketSize
 
 type Property = str | int | bool | Decimal | list[Property] | dict[str, Property] | None
@@ -59,7 +59,8 @@ class Event:
 class Observation(NamedTuple):
     """What one event means to one meter. A tuple, as there are many: it is made in a third of the time.
 
-    ``value`` is the field's number; for COUNT it is 1, for COUNT_UNIQUE 0 with the distinct ``text``.
+    ``value`` is the field's number, of at most 18 decimals; for COUNT it is 1, for COUNT_UNIQUE 0 with the
+    distinct ``text``.
     """
 
     at: int
@@ -124,10 +125,10 @@ class Meter:
                 if found is None or isinstance(found, bool | list | dict):
                     return Uncounted(f"property {self.field!r} is absent or not a number")
                 try:
-                    value = number(found)
+                    value = reading(found)
                     if self.aggregation is Aggregation.SUM_WITH_MULTIPLIER:
-                        # A product of 60 digits would not be a quantity, and no number that the table can hold.
-                        number(multiply(value, self.multiplier))
+                        # A product of 36 integer digits is no quantity, and no number that the table holds.
+                        reading(multiply(value, self.multiplier))
                     return Observation(event.at, event.id, value)
                 except (NotANumberError, NumberOutOfRangeError) as error:
                     return Uncounted(f"property {self.field!r}: {error}")

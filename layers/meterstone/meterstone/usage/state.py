@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import assert_never, cast
 
 from meterstone.pricing.lines import Cost, Line, merge
-from meterstone.pricing.money import ZERO, add, multiply, plain, quotient, subtract
+from meterstone.pricing.money import ZERO, add, multiply, plain, quotient, rounded_quantity, subtract
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Aggregation, Meter, Observation
 
@@ -100,7 +100,10 @@ def merge_all_states(meter: Meter, states: Iterable[State | None]) -> State | No
 
 
 def quantity(meter: Meter, state: State | None) -> Decimal:
-    """Give the quantity that a state stands for; of a WEIGHTED_SUM, its level (see `accrued`)."""
+    """Give the quantity that a state stands for; of a WEIGHTED_SUM, its level (see `accrued`).
+
+    A SUM_WITH_MULTIPLIER's product is rounded to 18 decimals here, and nowhere else.
+    """
     if state is None:
         return ZERO
     if isinstance(state, Cost):
@@ -109,7 +112,7 @@ def quantity(meter: Meter, state: State | None) -> Decimal:
         case Aggregation.COUNT | Aggregation.SUM | Aggregation.MAX | Aggregation.COUNT_UNIQUE:
             return cast("Decimal", state)
         case Aggregation.SUM_WITH_MULTIPLIER:
-            return multiply(cast("Decimal", state), meter.multiplier)
+            return rounded_quantity(multiply(cast("Decimal", state), meter.multiplier))
         case Aggregation.LATEST:
             return cast("Latest", state)[2]
         case Aggregation.AVG:

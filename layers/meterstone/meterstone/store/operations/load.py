@@ -23,6 +23,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
 from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
@@ -98,7 +99,11 @@ def write_catalogue(
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
-        table.update(key, "SET doc = :doc REMOVE loading_at ADD ver :one", values)
+        rules = ""
+        if before is None and key.sk == "profile":
+            # Nothing was counted yet: all of it will be by these.
+            rules, values[":rules"] = ", rules = :rules", {"N": str(RULES)}
+        table.update(key, f"SET doc = :doc{rules} REMOVE loading_at ADD ver :one", values)
 
 
 def _say_that_it_is_written(

@@ -42,6 +42,7 @@ from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Aggregation
+from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -263,13 +264,15 @@ class Rebuild:
         """Make the next generation the live one, unless the catalogue has changed."""
         try:
             self._lease.change(
-                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut REMOVE gen_next, cut_next",
+                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, rules = :rules"
+                " REMOVE gen_next, cut_next",
                 {
                     ":gen": {"S": after.name},
                     ":cut": {"N": str(after.cut)},
                     ":prev": {"S": account.generation},
                     ":prev_cut": {"N": str(account.cut)},
                     ":version": {"N": str(account.version)},
+                    ":rules": {"N": str(RULES)},
                 },
                 condition="ver = :version AND gen_next = :gen",
             )
