@@ -1,8 +1,8 @@
 """That nothing which is seen from outside, or stored, has changed: every byte is compared with files kept here.
 
 Stored tables outlast the code. What stands in `table-rules-1.jsonl` was written by the code as it was; it must be
-read and gone on with by the code as it is. A wanted change is made by `METERSTONE_GOLDEN=write pytest tests/golden`,
-and then reviewed as the difference of these files.
+read and gone on with by the code as it is. A wanted change is made by `METERSTONE_GOLDEN=write pytest
+tests/golden`, and then reviewed as the difference of these files.
 """
 
 import difflib

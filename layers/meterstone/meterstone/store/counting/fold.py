@@ -275,7 +275,7 @@ class Fold:
                     into[day] = add_amounts(into[day], worth) if day in into else worth
         actions = [action for change in changes for action in change.actions]
         accepted = max(change.accepted for change in changes)
-        additions = (_addition(self.table.name, key, days, accepted) for key, days in rollups.items())
+        additions = (addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
         self.table.transact(actions)
 
@@ -301,7 +301,7 @@ def _packs(
         yield pack
 
 
-def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
+def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
     """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
 
     Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps.

@@ -44,7 +44,7 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
-| | `rules` | by which rules the live generation was counted (absent: `1`); see `rules` in `usage` |
+| | `counted_by` | by which rules the live generation was counted (absent: `1`); see `rules` in `usage` |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |

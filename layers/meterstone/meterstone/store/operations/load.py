@@ -102,7 +102,7 @@ def write_catalogue(
         rules = ""
         if before is None and key.sk == "profile":
             # Nothing was counted yet: all of it will be by these.
-            rules, values[":rules"] = ", rules = :rules", {"N": str(RULES)}
+            rules, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
         table.update(key, f"SET doc = :doc{rules} REMOVE loading_at ADD ver :one", values)
 
 

@@ -264,7 +264,7 @@ class Rebuild:
         """Make the next generation the live one, unless the catalogue has changed."""
         try:
             self._lease.change(
-                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, rules = :rules"
+                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, counted_by = :rules"
                 " REMOVE gen_next, cut_next",
                 {
                     ":gen": {"S": after.name},
