@@ -84,6 +84,11 @@ def test_what_is_no_time(timestamp: object) -> None:
     assert details(timestamp=timestamp) == {"timestamp": ["invalid_format"]}
 
 
+@pytest.mark.parametrize("timestamp", [1_709_290_800_000, "1709290800000.5"])
+def test_milliseconds_are_called_so(timestamp: object) -> None:
+    assert details(timestamp=timestamp) == {"timestamp": ["invalid_format", "in_milliseconds"]}
+
+
 @pytest.mark.parametrize("timestamp", ["1e400", "1e15", "1" * 101])
 def test_what_is_no_time_as_a_number(timestamp: str) -> None:
     body = json.dumps({"event": FIELDS | {"timestamp": 7}}).replace("7", timestamp)

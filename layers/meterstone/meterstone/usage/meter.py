@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
-from meterstone.pricing.money import multiply, plain, reading
+from meterstone.pricing.money import QUANTITY_DIGITS, multiply, plain, reading
 from meterstone.usage.calendar import BucketSize
 
 type Property = str | int | bool | Decimal | list[Property] | dict[str, Property] | None
@@ -126,12 +126,17 @@ class Meter:
                     return Uncounted(f"property {self.field!r} is absent or not a number")
                 try:
                     value = reading(found)
-                    if self.aggregation is Aggregation.SUM_WITH_MULTIPLIER:
-                        # A product of 36 integer digits is no quantity, and no number that the table holds.
-                        reading(multiply(value, self.multiplier))
-                    return Observation(event.at, event.id, value)
                 except (NotANumberError, NumberOutOfRangeError) as error:
                     return Uncounted(f"property {self.field!r}: {error}")
+                if (
+                    self.aggregation is Aggregation.SUM_WITH_MULTIPLIER
+                    and multiply(value, self.multiplier).adjusted() >= QUANTITY_DIGITS
+                ):
+                    # A product of 36 integer digits is no quantity, and no number that the table holds.
+                    return Uncounted(
+                        f"property {self.field!r}: its product has more than {QUANTITY_DIGITS} integer digits"
+                    )
+                return Observation(event.at, event.id, value)
         assert_never(self.aggregation)
 
 
