@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.pricing.currency import is_currency
-from meterstone.pricing.money import QUANTITY_DIGITS, number, plain
+from meterstone.pricing.money import LARGEST_EXPONENT, QUANTITY_DIGITS, number, plain
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.identifier import checked_id, refuse_control
@@ -80,6 +80,9 @@ def _currency(code: str) -> str:
 
 
 def _filter_value(value: Any) -> str:
+    if isinstance(value, Decimal) and abs(value.adjusted()) > LARGEST_EXPONENT:
+        # No event has such a number; written out, it could have millions of digits.
+        raise ValueError(f"the exponent of a number is at most {LARGEST_EXPONENT}")
     text = None if isinstance(value, list | dict) else property_text(value)
     if text is None:
         raise ValueError("must be text, a number or true or false")

@@ -230,6 +230,16 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         ),
         (
             "meters__x",
+            "- {id: x, code: x, aggregation: COUNT, filters: {a: [1e100, 1e101]}}",
+            "meters/x.yaml: meters[0].filters.a[1]: the exponent of a number is at most 100",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, field: n, multiplier: 1e18}",
+            "meters/x.yaml: meters[0].multiplier: a number has at most 18 integer and 18 decimal digits",
+        ),
+        (
+            "meters__x",
             "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
             (
                 "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; "

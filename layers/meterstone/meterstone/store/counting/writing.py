@@ -51,7 +51,8 @@ class TallyTransaction:
     stored another subscription could not wake it, so the tally is to be opened again.
     """
 
-    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
+    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here. Rollups come on top: a
+    #: hundred at most, of at most 4 KB with their key and three numbers of 28 digits for each of 31 days.
     LARGEST: ClassVar[int] = 3_000_000
 
     actions: list[Action]
