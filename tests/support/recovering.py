@@ -21,7 +21,7 @@ from support.counting import check_analytics
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.stale_table import StaleTable
-from support.stored import rich
+from support.stored import rich, rolled_up
 
 SECOND = 1_000_000
 #: What outlasts a lease.
@@ -135,15 +135,12 @@ def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
             into = sums[name.rpartition("#")[0]]
             for each, value in item.items():
                 if each != "acc":
-                    into[each] = _plus(into.get(each, "0"), value["N"])
+                    counted, worth = rolled_up(each, value["N"])
+                    into[counted] = plain(add(Decimal(into.get(counted, "0")), worth))
     found |= {name: {each: v for each, v in item.items() if v != "0"} for name, item in sums.items()}
     return {name: item for name, item in found.items() if item} | {
         name: sorted(events) for name, events in details.items()
     }
-
-
-def _plus(one: str, other: str) -> str:
-    return plain(add(Decimal(one), Decimal(other)))
 
 
 def generations(table: MemoryTable) -> set[str]:

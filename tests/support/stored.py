@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from meterstone.pricing.money import add, whole
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
 from meterstone.store.events.log import Subject
 from meterstone.usage.calendar import BucketSize
@@ -56,12 +57,24 @@ def stored(table: MemoryTable) -> dict[str, Any]:
             carries_nothing = kept.get("c") in _NOTHING and kept.keys() <= {"c", "d"}
             found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
         elif "#rollup#" in key.pk:
+            into = rollups[name.rpartition("#")[0]]
             for day in item.keys() - {"acc"}:
-                rollups[name.rpartition("#")[0]][day] += Decimal(item[day]["N"])
+                counted, worth = rolled_up(day, item[day]["N"])
+                into[counted] = add(into[counted], worth)
     found |= {name: {day: worth for day, worth in days.items() if worth} for name, days in rollups.items()}
     return {name: item for name, item in found.items() if item} | {
         name: sorted(events) for name, events in details.items()
     }
+
+
+def rolled_up(attribute: str, number: str) -> tuple[str, Decimal]:
+    """Give what a rollup's attribute is of, and what it adds: fractions of units are units.
+
+    How units are parted depends on what came first: 1.5 is 1 and a half, or none and three halves.
+    """
+    if attribute[0] == "f":
+        return "u" + attribute[1:], whole(0, Decimal(number))
+    return attribute, Decimal(number)
 
 
 def rich() -> Scenario:
