@@ -4,10 +4,14 @@ Without --sample, the changes are those named in `tests/mutations/*.json`, of al
 means all in it). With --sample, changes are drawn from the syntax of the files given: the same ones for a seed.
 `tests/mutations/rooms.toml` says which room a file belongs to, and which tests a room's changes are run against.
 
-Each change is made in a private copy of the tree. A room's tests must pass there unchanged first. A change is
-noticed if they fail, or take so long that they hang. The exit status is 1 if a room notices fewer than it must
+Each change is made in a private copy of the tree, and tested there by processes of its own: first by the tests
+nearest to its file, then, if these pass, by the others of its room. The tests must pass unchanged first. A change
+is noticed if they fail, or take so long that they hang. The exit status is 1 if a room notices fewer than it must
 (--least), and 2 if nothing could be measured: a named change that no longer fits its file, or tests that fail
 unchanged.
+
+--refit mends the named changes whose text was only folded differently since, lists those that do not fit any
+more, and tests nothing.
 """
 
 import argparse
@@ -22,16 +26,18 @@ import tempfile
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from os import environ
 from pathlib import Path
 from queue import SimpleQueue
+from random import Random
 from typing import Any, Final
 
-from mutants import Mutant, StaleError, read_named, sample
+from mutants import Mutant, StaleError, read_named, refit, sample
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMED: Final = "tests/mutations"
@@ -80,6 +86,8 @@ class Room:
     tests: tuple[str, ...]
     #: Which of those tests run: pytest's -m.
     select: str
+    #: By source file: the tests that its changes are run against first, where the file's name does not say them.
+    nearest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Outcome(StrEnum):
@@ -114,11 +122,22 @@ def read_rooms(path: Path) -> list[Room]:
     document = tomllib.loads(path.read_text())
     select = document.pop("select")
     rooms = [
-        Room(name, tuple(room["sources"]), tuple(room["tests"]), room.get("select", select))
+        Room(
+            name,
+            tuple(room["sources"]),
+            tuple(room["tests"]),
+            room.get("select", select),
+            {file: tuple(tests) for file, tests in room.get("nearest", {}).items()},
+        )
         for name, room in document.items()
     ]
     root = path.parents[2]
-    missing = [each for room in rooms for each in (*room.sources, *room.tests) if not (root / each).exists()]
+    missing = [
+        each
+        for room in rooms
+        for each in (*room.sources, *room.tests, *room.nearest, *chain(*room.nearest.values()))
+        if not (root / each).exists()
+    ]
     if missing:
         raise MeasureError(f"{path} names what is not there: {', '.join(missing)}")
     return rooms
@@ -137,15 +156,21 @@ def room_of(file: str, rooms: Iterable[Room]) -> Room:
     return max(found, key=lambda each: each[0])[1]
 
 
-def tests_of(room: Room, file: str, root: Path) -> list[str]:
-    """Return a room's test files, nearest first: those that bear the file's name, then in the room's order."""
-    named = [
+def tests_of(room: Room, file: str, root: Path) -> list[tuple[str, ...]]:
+    """Return the test files that a change of a file is run against, one tuple after the other.
+
+    First come the nearest: those that the room names for the file, or else those that bear the file's name. Then
+    come the others of the room, in its order.
+    """
+    every = [
         found.relative_to(root).as_posix()
         for test in room.tests
         for found in (sorted((root / test).rglob("test_*.py")) if (root / test).is_dir() else [root / test])
     ]
-    stem = Path(file).stem
-    return sorted(dict.fromkeys(named), key=lambda test: not Path(test).stem.startswith(f"test_{stem}"))
+    prefix = f"test_{Path(file).stem}"
+    nearest = room.nearest.get(file) or [test for test in every if Path(test).stem.startswith(prefix)]
+    others = [test for test in dict.fromkeys(every) if test not in nearest]
+    return [each for each in (tuple(dict.fromkeys(nearest)), tuple(others)) if each]
 
 
 class Copy:
@@ -156,12 +181,13 @@ class Copy:
         if (root / ".venvs").exists():
             (folder / ".venvs").symlink_to((root / ".venvs").resolve())
         self.root = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, tests: Sequence[str], select: str, timeout: float | None = None) -> Run:
         """Run tests of the copy, up to the first that fails."""
         started = time.monotonic()
         with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own tests
+            process = self._process = subprocess.Popen(  # noqa: S603 - our own tests
                 [sys.executable, "-m", "pytest", *_PYTEST, "-m", select, *tests],
                 cwd=self.root,
                 env={**environ, "HYPOTHESIS_PROFILE": "first-failure"},
@@ -187,6 +213,11 @@ class Copy:
         first = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE)
         noticed_by = first[1] if first and status == _PYTEST_FAILED else f"pytest ended with status {status}"
         return Run(Outcome.FAILED, seconds, noticed_by, said)
+
+    def stop(self) -> None:
+        """End a run that another thread waits for."""
+        if self._process is not None:
+            _end(self._process)
 
     def test(self, mutant: Mutant, tests: Sequence[str], select: str, timeout: float) -> Run:
         """Run tests with a mutant in place, and put the file back."""
@@ -217,30 +248,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 class Measurement:
     """Copies of the tree, workers on them, and a line for each mutant as it ends."""
 
-    def __init__(self, root: Path, folder: Path, jobs: int) -> None:
+    def __init__(self, root: Path, folder: Path, jobs: int, *, nearest: bool = False) -> None:
         self._root = root
         self._jobs = jobs
+        self._nearest = nearest
+        self._all = [Copy(root, folder / str(number)) for number in range(jobs)]
         self._copies: SimpleQueue[Copy] = SimpleQueue()
-        for number in range(jobs):
-            self._copies.put(Copy(root, folder / str(number)))
+        for copy in self._all:
+            self._copies.put(copy)
+        #: How long tests take unchanged, in seconds.
+        self._unchanged: dict[tuple[tuple[str, ...], str], float] = {}
 
-    def unchanged(self, rooms: Sequence[Room]) -> dict[str, float]:
-        """Run each room's tests unchanged; returns their seconds. Raises `MeasureError` if one fails."""
-        print(f"Unchanged: {', '.join(room.name for room in rooms)}", flush=True)
-        with ThreadPoolExecutor(self._jobs) as workers:
-            runs = list(workers.map(self._unchanged, rooms))
-        for room, run in zip(rooms, runs, strict=True):
-            if run.outcome is not Outcome.SURVIVED:
-                raise MeasureError(f"tests of {room.name} fail without any change:\n{run.output}")
-            print(f"  {room.name}: passes in {run.seconds:.0f} s", flush=True)
-        return {room.name: run.seconds for room, run in zip(rooms, runs, strict=True)}
-
-    def mutants(self, given: Sequence[tuple[Room, Mutant]], seconds: dict[str, float]) -> list[Result]:
-        """Test every mutant; the results are in the order given."""
+    def mutants(self, given: Sequence[tuple[Room, Mutant]]) -> list[Result]:
+        """Test every mutant; the results are in the order given. Raises `MeasureError` if tests fail unchanged."""
         results = {}
         with ThreadPoolExecutor(self._jobs) as workers:
             tasks = {
-                workers.submit(self._tested, room, mutant, seconds[room.name]): index
+                workers.submit(self._tested, room, mutant): index
                 for index, (room, mutant) in enumerate(given)
             }
             try:
@@ -249,24 +273,40 @@ class Measurement:
                     print(f"[{done:4}/{len(given)}] {_in_short(result)}", flush=True)
             except BaseException:
                 workers.shutdown(wait=False, cancel_futures=True)
+                for copy in self._all:
+                    copy.stop()
                 raise
         return [results[index] for index in range(len(given))]
 
-    def _unchanged(self, room: Room) -> Run:
+    def _tested(self, room: Room, mutant: Mutant) -> Result:
         copy = self._copies.get()
         try:
-            return copy.run(tests_of(room, "", self._root), room.select)
+            spent = 0.0
+            for tests in tests_of(room, mutant.file, self._root)[: 1 if self._nearest else None]:
+                unchanged = self._seconds_unchanged(copy, tests, room)
+                timeout = _HANGS_AFTER_TIMES * unchanged + _HANGS_AFTER_SECONDS
+                run = copy.test(mutant, tests, room.select, timeout)
+                spent += run.seconds
+                if run.outcome is not Outcome.SURVIVED:
+                    return Result(room.name, mutant, replace(run, seconds=spent))
+            return Result(room.name, mutant, Run(Outcome.SURVIVED, spent))
         finally:
             self._copies.put(copy)
 
-    def _tested(self, room: Room, mutant: Mutant, seconds: float) -> Result:
-        copy = self._copies.get()
-        try:
-            tests = tests_of(room, mutant.file, self._root)
-            timeout = _HANGS_AFTER_TIMES * seconds + _HANGS_AFTER_SECONDS
-            return Result(room.name, mutant, copy.test(mutant, tests, room.select, timeout))
-        finally:
-            self._copies.put(copy)
+    def _seconds_unchanged(self, copy: Copy, tests: tuple[str, ...], room: Room) -> float:
+        """Return how long tests take unchanged. Raises `MeasureError` if they fail."""
+        if (tests, room.select) not in self._unchanged:
+            run = copy.run(tests, room.select)
+            if run.outcome is not Outcome.SURVIVED:
+                raise MeasureError(f"tests of {room.name} fail without any change:\n{run.output}")
+            print(f"{room.name}, unchanged: {_in_few_words(tests)} in {run.seconds:.0f} s", flush=True)
+            self._unchanged[tests, room.select] = run.seconds
+        return self._unchanged[tests, room.select]
+
+
+def _in_few_words(tests: Sequence[str]) -> str:
+    shown = ", ".join(Path(test).stem for test in tests[:3])
+    return shown if len(tests) <= len(tests[:3]) else f"{shown} and {len(tests) - 3} more files"
 
 
 def _in_short(result: Result) -> str:
@@ -382,7 +422,10 @@ def chosen(options: argparse.Namespace, rooms: Sequence[Room], root: Path) -> li
             f"there is no room {', '.join(sorted(unknown))}: rooms are {', '.join(sorted(known))}"
         )
     found = [(room, mutant) for room, mutant in found if not options.only or room.name in options.only]
-    return found[: options.limit]
+    if options.limit is None or options.limit >= len(found):
+        return found
+    drawn = Random(options.seed).sample(range(len(found)), options.limit)  # noqa: S311 - a draw that repeats
+    return [found[index] for index in sorted(drawn)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -403,7 +446,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="ROOM", help="changes of this room; may be repeated"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N changes")
+    parser.add_argument("--limit", type=int, metavar="N", help="N of the changes, drawn by the seed")
+    parser.add_argument(
+        "--nearest", action="store_true", help="run the nearest tests alone: quick, and a lower bound"
+    )
+    parser.add_argument("--refit", action="store_true", help="mend the lists, and test nothing")
     parser.add_argument(
         "--jobs", type=int, default=2, metavar="N", help="copies of the tree that are tested at once (2)"
     )
@@ -429,10 +476,8 @@ def measure(options: argparse.Namespace) -> int:
     if not tested:
         raise MeasureError("no changes to test")
     with tempfile.TemporaryDirectory(prefix="meterstone-mutants-") as folder:
-        measurement = Measurement(ROOT, Path(folder), options.jobs)
-        needed = {room.name: room for room, _ in tested}
-        seconds = measurement.unchanged(list(needed.values()))
-        results = measurement.mutants(tested, seconds)
+        measurement = Measurement(ROOT, Path(folder), options.jobs, nearest=options.nearest)
+        results = measurement.mutants(tested)
     by_room = scores(results, equivalent)
     print(report(results, by_room))
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -441,10 +486,24 @@ def measure(options: argparse.Namespace) -> int:
     return int(any(score.percent < options.least for score in by_room.values()))
 
 
+def refitted(options: argparse.Namespace) -> int:
+    """Mend the lists of named changes, and return the exit status: 2 if an entry does not fit any more."""
+    lists = sorted((ROOT / NAMED).glob("*.json")) if options.named is None else options.named
+    problems = []
+    for each in lists:
+        mended, stale = refit(each, ROOT)
+        print(f"{each.name}: {mended} mended, {len(stale)} do not fit")
+        problems += stale
+    if problems:
+        raise StaleError("\n".join(problems))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 says that nothing could be measured."""
+    options = parse(arguments)
     try:
-        return measure(parse(arguments))
+        return refitted(options) if options.refit else measure(options)
     except (MeasureError, StaleError) as error:
         print(error, file=sys.stderr)
         return 2
