@@ -76,6 +76,23 @@ def test_a_recurring_value_is_restated_daily_for_three_years(aggregation: Aggreg
     check(world, usage, (3 * DAY + 7, 400 * DAY + 9), (699 * DAY, 700 * DAY + 2 * HOUR), (0, DAY))
 
 
+def test_a_value_that_a_batch_sees_before_and_after_its_day_moves_to_the_earlier_one() -> None:
+    """It is 1,096 periods long: the day that the value leaves is not among those that are published first."""
+    end = START + 1096 * DAY
+    users = meter("users", Aggregation.COUNT_UNIQUE, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(users, FLAT)], end)
+    usage = [call("first", 700 * DAY, text="u"), call("other", 2 * DAY, text="o")]
+    world.load("first", usage, end)
+    late = [
+        call("later", 900 * DAY, text="u"),
+        call("early", DAY, text="u"),
+        call("again", 800 * DAY, text="u"),
+    ]
+    world.load("late", late, end)
+    assert table_of(world).most_actions <= 100
+    check(world, [*usage, *late], (0, 3 * DAY), (699 * DAY, 702 * DAY))
+
+
 def test_thousands_of_values_are_told_apart() -> None:
     end = START + 40 * DAY
     items = [(meter("plain", Aggregation.COUNT_UNIQUE), FLAT)]
