@@ -9,11 +9,13 @@ import pytest
 
 from meterstone.pricing.price import TierMode
 from meterstone.store.dynamodb.table import WriteRefusedError
-from meterstone.usage.calendar import BucketSize
+from meterstone.usage.analytics import UsageQuery
+from meterstone.usage.calendar import BucketSize, Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from support.memory_table import Faults, Killed, MemoryTable
+from support.recovering import Clock, Stream
 from support.scenario import World
 from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
 
@@ -47,6 +49,24 @@ def test_a_late_event_republishes_years_in_steps() -> None:
         assert world.days(plan_code="basic", customer_country="DE") == world.days(
             plan_code="basic", customer_country="DE", external_subscription_id="ext"
         )
+    check(world, [*usage, *late])
+
+
+def test_a_late_event_tells_when_it_came_in_in_every_month_that_it_republishes() -> None:
+    """27 months take several transactions; the first alone holds the event."""
+    end = START + 801 * DAY
+    world = world_of(BillingPeriod.ONETIME, [(meter("sum", Aggregation.SUM), FALLING)], end)
+    usage = [call(f"e{day}", day * DAY, value=1) for day in range(0, 800, 10)]
+    world.load("years", usage, end)
+    late = [call("late", 2 * DAY + HOUR, value=150)]
+    stream = Stream(world.table, Clock(end))
+    stream.post(late)
+    stream.deliver()
+    first, last = world.range()
+    for day in (first, first + 400, last - 30):
+        world.store.cost.reset()
+        list(world.store.daily_usage(world.account, UsageQuery(Granularity.DAILY, day, day + 30)))
+        assert world.store.cost.accepted == end, day
     check(world, [*usage, *late])
 
 
