@@ -35,7 +35,7 @@ from os import environ
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mutants import Mutant, StaleError, read_named, refit, sample
 
@@ -156,11 +156,17 @@ def room_of(file: str, rooms: Iterable[Room]) -> Room:
     return max(found, key=lambda each: each[0])[1]
 
 
-def tests_of(room: Room, file: str, root: Path) -> list[tuple[str, ...]]:
-    """Return the test files that a change of a file is run against, one tuple after the other.
+class Stages(NamedTuple):
+    """The test files that a change is run against: the nearest to its file, then the others of its room."""
 
-    First come the nearest: those that the room names for the file, or else those that bear the file's name. Then
-    come the others of the room, in its order.
+    nearest: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def tests_of(room: Room, file: str, root: Path) -> Stages:
+    """Return the test files of a room for a change of a file.
+
+    The nearest are those that the room names for the file, or else those that bear the file's name.
     """
     every = [
         found.relative_to(root).as_posix()
@@ -170,7 +176,7 @@ def tests_of(room: Room, file: str, root: Path) -> list[tuple[str, ...]]:
     prefix = f"test_{Path(file).stem}"
     nearest = room.nearest.get(file) or [test for test in every if Path(test).stem.startswith(prefix)]
     others = [test for test in dict.fromkeys(every) if test not in nearest]
-    return [each for each in (tuple(dict.fromkeys(nearest)), tuple(others)) if each]
+    return Stages(tuple(dict.fromkeys(nearest)), tuple(others))
 
 
 class Copy:
@@ -256,12 +262,16 @@ class Measurement:
         self._copies: SimpleQueue[Copy] = SimpleQueue()
         for copy in self._all:
             self._copies.put(copy)
-        #: How long tests take unchanged, in seconds.
-        self._unchanged: dict[tuple[tuple[str, ...], str], float] = {}
+        #: By room and stage: the tests of all files that are changed, and how many seconds they take unchanged.
+        self._tests: defaultdict[tuple[str, int], dict[str, None]] = defaultdict(dict)
+        self._seconds: dict[tuple[str, int], float] = {}
 
     def mutants(self, given: Sequence[tuple[Room, Mutant]]) -> list[Result]:
         """Test every mutant; the results are in the order given. Raises `MeasureError` if tests fail unchanged."""
         results = {}
+        for room, mutant in given:
+            for stage, tests in enumerate(tests_of(room, mutant.file, self._root)):
+                self._tests[room.name, stage].update(dict.fromkeys(tests))
         with ThreadPoolExecutor(self._jobs) as workers:
             tasks = {
                 workers.submit(self._tested, room, mutant): index
@@ -282,8 +292,11 @@ class Measurement:
         copy = self._copies.get()
         try:
             spent = 0.0
-            for tests in tests_of(room, mutant.file, self._root)[: 1 if self._nearest else None]:
-                unchanged = self._seconds_unchanged(copy, tests, room)
+            stages = tests_of(room, mutant.file, self._root)
+            for stage, tests in enumerate(stages[:1] if self._nearest else stages):
+                if not tests:
+                    continue
+                unchanged = self._seconds_unchanged(copy, room, stage)
                 timeout = _HANGS_AFTER_TIMES * unchanged + _HANGS_AFTER_SECONDS
                 run = copy.test(mutant, tests, room.select, timeout)
                 spent += run.seconds
@@ -293,20 +306,19 @@ class Measurement:
         finally:
             self._copies.put(copy)
 
-    def _seconds_unchanged(self, copy: Copy, tests: tuple[str, ...], room: Room) -> float:
-        """Return how long tests take unchanged. Raises `MeasureError` if they fail."""
-        if (tests, room.select) not in self._unchanged:
+    def _seconds_unchanged(self, copy: Copy, room: Room, stage: int) -> float:
+        """Return how long a room's tests take unchanged, those of all files together: an import costs most.
+
+        Raises `MeasureError` if they fail.
+        """
+        if (room.name, stage) not in self._seconds:
+            tests = tuple(self._tests[room.name, stage])
             run = copy.run(tests, room.select)
             if run.outcome is not Outcome.SURVIVED:
                 raise MeasureError(f"tests of {room.name} fail without any change:\n{run.output}")
-            print(f"{room.name}, unchanged: {_in_few_words(tests)} in {run.seconds:.0f} s", flush=True)
-            self._unchanged[tests, room.select] = run.seconds
-        return self._unchanged[tests, room.select]
-
-
-def _in_few_words(tests: Sequence[str]) -> str:
-    shown = ", ".join(Path(test).stem for test in tests[:3])
-    return shown if len(tests) <= len(tests[:3]) else f"{shown} and {len(tests) - 3} more files"
+            print(f"{room.name}: {len(tests)} test files pass unchanged in {run.seconds:.0f} s", flush=True)
+            self._seconds[room.name, stage] = run.seconds
+        return self._seconds[room.name, stage]
 
 
 def _in_short(result: Result) -> str:
