@@ -86,7 +86,7 @@ class Room:
     tests: tuple[str, ...]
     #: Which of those tests run: pytest's -m.
     select: str
-    #: By source file: the tests that its changes are run against first, where the file's name does not say them.
+    #: By source file or folder: the tests that its changes are run against first, where the file's name does not say them.
     nearest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -166,7 +166,7 @@ class Stages(NamedTuple):
 def tests_of(room: Room, file: str, root: Path) -> Stages:
     """Return the test files of a room for a change of a file.
 
-    The nearest are those that the room names for the file, or else those that bear the file's name.
+    The nearest are those that the room names for the file or its folder, or else those that bear the file's name.
     """
     every = [
         found.relative_to(root).as_posix()
@@ -174,7 +174,10 @@ def tests_of(room: Room, file: str, root: Path) -> Stages:
         for found in (sorted((root / test).rglob("test_*.py")) if (root / test).is_dir() else [root / test])
     ]
     prefix = f"test_{Path(file).stem}"
-    nearest = room.nearest.get(file) or [test for test in every if Path(test).stem.startswith(prefix)]
+    folder = file.rpartition("/")[0] + "/"
+    nearest = room.nearest.get(file, room.nearest.get(folder)) or [
+        test for test in every if Path(test).stem.startswith(prefix)
+    ]
     others = [test for test in dict.fromkeys(every) if test not in nearest]
     return Stages(tuple(dict.fromkeys(nearest)), tuple(others))
 

@@ -180,8 +180,7 @@ class Forgetful:
         subscription = self.subscription()
         whole = Window(START, now)
         quantities = {
-            name: cost.quantity
-            for name, cost in self.world.store.window_usage(account, subscription, whole, now).items()
+            name: cost.quantity for name, cost in self.world.usage(subscription, whole, now, account).items()
         }
         everything = self.stream.usage[: self.stream.delivered]
         known = {meter.code for meter in account.meters}
@@ -203,7 +202,7 @@ class Forgetful:
         for view, days in answers(self.world).items():
             assert days == {key: worth for key, worth in wanted[view].items() if key[2] in known}, view
         for window in WINDOWS:
-            rows = self.world.store.window_usage(account, subscription, window, now)
+            rows = self.world.usage(subscription, window, now, account)
             assert {
                 name: (cost.quantity, round_money(cost.amount, "usd")) for name, cost in rows.items()
             } == {

@@ -30,22 +30,12 @@ from meterstone_cli.catalogue import Catalogue
 from meterstone_cli.dynamodb import DynamoDB
 from support.counting import check_analytics
 from support.memory_table import Faults, Killed
-from support.recovering import (
-    WAIT,
-    Clock,
-    Stream,
-    check,
-    generations,
-    memory,
-    refresh,
-    small,
-    streaming,
-    write,
-)
+from support.recovering import WAIT, Clock, Stream, check, generations, refresh, small, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, World, digest
 from support.small_world import FLAT, START, call, meter, table_of, world_of
 from support.small_world import check as check_small
 from support.stale_table import StaleTable
+from support.stored import memory
 
 ROLL_USAGE = Path(__file__).parents[2] / "functions" / "roll_usage" / "app.py"
 SUBJECT = Subject.subscription("ext")

@@ -156,8 +156,9 @@ def test_the_tests_of_a_files_name_come_first(shop: Path) -> None:
 
 
 def test_the_tests_that_a_room_names_for_a_file_come_first(shop: Path) -> None:
-    room = replace(ROOM, nearest={"shop.py": ("tests/test_all.py",)})
+    room = replace(ROOM, nearest={"shop.py": ("tests/test_all.py",), "more/": ("tests/test_shop.py",)})
     assert mutate.tests_of(room, "shop.py", shop) == (("tests/test_all.py",), ("tests/test_shop.py",))
+    assert mutate.tests_of(room, "more/all.py", shop) == (("tests/test_shop.py",), ("tests/test_all.py",))
 
 
 def test_a_file_belongs_to_the_room_that_names_it_most_closely() -> None:

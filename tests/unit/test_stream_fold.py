@@ -22,6 +22,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.load import write_catalogue
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
@@ -337,11 +338,9 @@ class Consistent(MemoryTable):
         assert consistent
         return {key: row for key in keys if (row := super(Consistent, self).get(key)) is not None}
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         assert consistent, pk
-        return super().query(pk, low, high, consistent=consistent, reverse=reverse)
+        return super().query(pk, low, high, consistent=consistent)
 
 
 @pytest.mark.parametrize("subject", [Subject.subscription("ext a"), Subject.customer("cust a")])
@@ -389,10 +388,9 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
     folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    store = folding.world.store
-    store.cost.reset()
-    assert sum(each.units for each in store.daily_usage(folding.world.account, query)) == 3
-    assert store.cost.accepted == NOW - MINUTE
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    assert sum(each.units for item in found for each in item.days) == 3
+    assert max(item.counted_until for item in found) == NOW - MINUTE
 
 
 def function(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -596,7 +594,6 @@ def test_a_batch_tells_when_its_newest_event_came_in() -> None:
     records += records_of(folding, [call("old", ext="ext b")], NOW - HOUR)
     fold(folding, records)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    store = folding.world.store
-    store.cost.reset()
-    assert sum(each.units for each in store.daily_usage(folding.world.account, query)) == 2
-    assert store.cost.accepted == NOW - MINUTE
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    assert sum(each.units for item in found for each in item.days) == 2
+    assert max(item.counted_until for item in found) == NOW - MINUTE

@@ -136,7 +136,7 @@ def answer(statement: Statement) -> Reply:
             overage_amount=_optional(settlement.overage_amount),
             overage_factor=number(commitment.overage_factor),
         )
-    return Reply.of(200, reply)
+    return Reply.of(200, reply, counted_until=statement.counted_until)
 
 
 def refuse(problem: Problem) -> Reply:
@@ -150,6 +150,9 @@ def refuse(problem: Problem) -> Reply:
             return error(404, "not_found", "There is nothing at this path.")
         case Problem.WRONG_METHOD:
             return error(405, "invalid_operation", "This path does not take that method.")
+        case Problem.NOT_BUILT:
+            # What Flexprice answers to what the present state does not allow.
+            return error(400, "invalid_operation", "This cannot be answered before the usage is rebuilt.")
         case Problem.UNAVAILABLE:
             return error(
                 503,

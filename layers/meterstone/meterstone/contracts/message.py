@@ -29,22 +29,31 @@ class Problem(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_ROUTE = "unknown_route"
     WRONG_METHOD = "wrong_method"
+    #: What is stored lacks what would answer, until it is rebuilt: asking again does not help, nor does waiting.
+    NOT_BUILT = "not_built"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status and a JSON body."""
+    """A status and a JSON body.
+
+    `counted_until` is when the newest event came in that is counted in the answer, in microseconds since the
+    epoch; 0 if that is not known, or nothing is counted in it.
+    """
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    counted_until: int = 0
 
     @classmethod
-    def of(cls, status: int, body: object, headers: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls, status: int, body: object, headers: Mapping[str, str] | None = None, counted_until: int = 0
+    ) -> Self:
         """Encode a body: structs, dicts, lists, and `number` for every number that is a `Decimal`."""
-        return cls(status, _encoder.encode(body).decode(), headers or {})
+        return cls(status, _encoder.encode(body).decode(), headers or {}, counted_until)
 
 
 class RequestRefusedError(Exception):

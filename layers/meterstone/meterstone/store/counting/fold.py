@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from meterstone.pricing.money import plain
 from meterstone.store.counting.limits import events_that_fit
-from meterstone.store.counting.packing import unpack_tally_key
 from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
@@ -28,6 +27,7 @@ from meterstone.store.counting.writing import (
     TallyUpdate,
 )
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.packing import unpack_tally_key
 from meterstone.store.dynamodb.table import (
     ACTIONS,
     Action,

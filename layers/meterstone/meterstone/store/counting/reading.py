@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from meterstone.store.catalogue.records import unpack_subscription
-from meterstone.store.counting.packing import (
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
     unpack_buckets,
@@ -12,12 +15,9 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.counting.writing import PendingEvents, TallyUpdate
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import FineParts, fine_parts, follows_clock
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import (
     Batch,
@@ -106,8 +106,8 @@ class TallyReader:
 
     @property
     def follows_clock(self) -> bool:
-        """Whether it must go by the subscription as it is now (see `Meter.follows_clock`)."""
-        return self._charge.meter.follows_clock
+        """Whether it must go by the subscription as it is now (see `state.follows_clock`)."""
+        return follows_clock(self._charge.meter)
 
     def take_subscription(self, current: Subscription) -> None:
         """Go by the subscription as it was read after the head.
@@ -184,7 +184,7 @@ class TallyReader:
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
-        if self._tally.meter.aggregation is Aggregation.COUNT_UNIQUE:
+        if fine_parts(self._tally.meter) is FineParts.VALUES:
             for counted in self._batch:
                 value, at = identity(counted.observation.text), counted.observation.at
                 earliest[value] = min(at, earliest.get(value, at))

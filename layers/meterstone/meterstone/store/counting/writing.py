@@ -8,7 +8,9 @@ from typing import ClassVar
 
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
-from meterstone.store.counting.packing import (
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunk_number,
     chunk_of,
     counter_key,
@@ -18,10 +20,9 @@ from meterstone.store.counting.packing import (
     pack_detail,
     pack_head,
 )
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.state import follows_clock
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 
 type RollupKey = Key
@@ -92,7 +93,7 @@ class TallyUpdate:
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
-        unwoken = tally.meter.follows_clock and not tally.head.version
+        unwoken = follows_clock(tally.meter) and not tally.head.version
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if shard.startswith(STREAM)}

@@ -42,6 +42,7 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `ver` | goes up when a catalogue begins to be written, and when it is written |
 | | `loading_at` | when that was last going on, if it is not through; else absent |
 | | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
+| | `views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
@@ -77,6 +78,18 @@ from meterstone.usage.instant import key_instant
 from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
+
+VIEWS: dict[str, tuple[str, ...]] = {"T": (), "P": ("plan",), "C": ("country",), "PC": ("plan", "country")}
+"""The views of the rollups, by name: by which of the `Dimensions` each is divided.
+
+They stand in such an order that a question is answered by the last view whose dimensions it all filters on. A
+generation has the views that there were when it was begun, and its organization's profile names them: one that is
+added here is filled from then on in the live generation, but answers only when a rebuild has filled it for the time
+before, too.
+"""
+
+FIRST_VIEWS = ("T", "P", "C", "PC")
+"""The views of a generation whose profile names none."""
 
 FIRST, LAST = " ", "\U0010ffff" * 17
 """Bounds of all sort keys of a partition: an id that a key holds as it is has at most 64 bytes."""
@@ -158,7 +171,18 @@ def usage(organization_id: str, generation: str, subscription_id: str) -> str:
 
 def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
     """Sort key of a counter's chunk of 62 days."""
-    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}#{chunk:05}"
+    return f"{counter_name(cadence, period_start, item_id)}#{chunk:05}"
+
+
+def counter_name(cadence: str, period_start: int, item_id: str) -> str:
+    """Return what the sort keys of all of a counter's chunks begin with."""
+    return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}"
+
+
+def parse_counter(sk: str) -> tuple[str, int]:
+    """Read a counter's name, as `counter_name` makes it, and the number of a chunk back from a sort key."""
+    name, _, chunk = sk.rpartition("#")
+    return name, int(chunk)
 
 
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
@@ -250,20 +274,36 @@ def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
     A charge without a value of a dimension is in no view of it: a filter on that dimension never finds it. The
     type of customers, of which there are two, is in the sort key instead: half as many views are written.
     """
-    plan, country, _ = dimensions
-    found: list[tuple[str, tuple[str, ...]]] = [("T", ())]
-    if plan is not None:
-        found.append(("P", (plan,)))
-    if country is not None:
-        found.append(("C", (country,)))
-    if plan is not None and country is not None:
-        found.append(("PC", (plan, country)))
+    found: list[tuple[str, tuple[str, ...]]] = []
+    value_of: dict[str, str | None] = dimensions._asdict()
+    for name, divided_by in VIEWS.items():
+        values_ = tuple(each for each in map(value_of.get, divided_by) if each is not None)
+        if len(values_) == len(divided_by):
+            found.append((name, values_))
     return found
 
 
 def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
-    """Name the view that answers a filter on plan and country: one that is None is not filtered on."""
+    """Name the view that answers a filter on dimensions: one that is None is not filtered on."""
     return views(dimensions)[-1]
+
+
+def views_text() -> str:
+    """Return how a profile names the views that there are now; empty where there is no need to name them.
+
+    >>> views_text()
+    ''
+    """
+    return "" if tuple(VIEWS) == FIRST_VIEWS else ",".join(VIEWS)
+
+
+def parse_views(text: str) -> tuple[str, ...]:
+    """Read the views of a generation back from its profile.
+
+    >>> parse_views("T,P"), parse_views("")
+    (('T', 'P'), ('T', 'P', 'C', 'PC'))
+    """
+    return tuple(text.split(",")) if text else FIRST_VIEWS
 
 
 def event(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:

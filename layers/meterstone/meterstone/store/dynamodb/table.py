@@ -105,12 +105,9 @@ class _Batch(msgspec.Struct, gc=False):
 
 
 class ReadCost:
-    """What was read since the last reset: items, and the read units that the service reported.
+    """What was read since the last reset: items, and the read units that the service reported."""
 
-    ``accepted`` is when the newest event came in that is counted in what was read; 0 if that is not known.
-    """
-
-    __slots__ = ("accepted", "items", "read_units")
+    __slots__ = ("items", "read_units")
 
     def __init__(self) -> None:
         """Start at nothing."""
@@ -119,7 +116,6 @@ class ReadCost:
     def reset(self) -> None:
         """Start again at nothing."""
         self.items = 0
-        self.accepted = 0
         self.read_units = 0.0
 
 
@@ -191,14 +187,12 @@ class Table:
                 raise StoreUnavailableError("keys were left unprocessed")
         return found
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read the items of a partition whose sort keys lie in ``[low, high]``, page by page.
 
         Cost: the size of all of them together, 0.5 read units for each 4 KB.
         """
-        return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent, reverse=reverse)
+        return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent)
 
     def query_as[T](
         self,
@@ -209,7 +203,6 @@ class Table:
         high: str,
         *,
         consistent: bool = False,
-        reverse: bool = False,
     ) -> Iterator[T]:
         """Read like `query`, each item decoded as the page's type says."""
         request: dict[str, Any] = {
@@ -217,7 +210,6 @@ class Table:
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
             "ExpressionAttributeValues": {":pk": {"S": pk}, ":low": {"S": low}, ":high": {"S": high}},
             "ConsistentRead": consistent,
-            "ScanIndexForward": not reverse,
             "ReturnConsumedCapacity": "TOTAL",
         }
         while True:

@@ -14,15 +14,16 @@ from meterstone.store.catalogue.records import (
     read_subscriptions,
     subscription_items,
 )
-from meterstone.store.counting.packing import counter_key
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import ZERO_TIME, key_instant
-from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.meter import Meter
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
@@ -95,10 +96,15 @@ def write_catalogue(
         _say_that_it_is_written(table, organization.id)
     table.put(key_item(keys.listed(organization.id)))
     _wake(table, organization.id, changed)
+    profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
-        table.update(key, "SET doc = :doc REMOVE loading_at ADD ver :one", values)
+        named = ""
+        if before is None and key == profile and (views := keys.views_text()):
+            # The first generation of an organization that is new has every view from its beginning.
+            named, values[":views"] = ", views = :views", {"S": views}
+        table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
 
 
 def _say_that_it_is_written(
@@ -162,7 +168,7 @@ def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[st
             continue
         if item.meter.recurring:
             yield keys.chain(item.meter.id)
-        elif item.meter.aggregation is Aggregation.WEIGHTED_SUM and before.end != after.end:
+        elif traits(item.meter).accrues and before.end != after.end:
             period = after.cadence(item).period_at(min(ends) - 1)
             yield counter_key(ChargePeriod(after, item, period), 0)
 

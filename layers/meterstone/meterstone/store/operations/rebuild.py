@@ -35,13 +35,13 @@ from meterstone.store.dynamodb.table import (
     text,
 )
 from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
-from meterstone.store.operations.generations import Difference, Generations, Place
+from meterstone.store.operations.generations import Difference, Generations, Place, View
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -107,7 +107,7 @@ class Rebuild:
                 # What the live rollups would not take is no reason to keep them.
                 self._roll(account.generation, now)
             self._roll(after.name, now)
-            report.differences = self._compare(account.generation, after.name)
+            report.differences = self._compare(account, after.name)
             if not swap:
                 break
             # It fails when the catalogue has changed, which may have brought subjects that were not counted.
@@ -230,8 +230,7 @@ class Rebuild:
             kept = {
                 item.meter.id
                 for item in subscription.line_items
-                if item.meter is not None
-                and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
+                if item.meter is not None and follows_clock(item.meter)
             }
             pk = keys.usage(self._organization_id, generation, subscription.id)
             for prefix in ("C#", "R#") if kept else ():
@@ -240,11 +239,20 @@ class Rebuild:
                         sk = text(row, "sk")
                         wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
 
-    def _compare(self, live: str, after: str) -> list[Difference]:
-        """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
+    def _compare(self, account: Account, after: str) -> list[Difference]:
+        """Compare the generations. What is being counted just then may differ for a moment: looked at again.
+
+        A view that the live generation lacks is not compared: it has only what came since the view was added.
+        """
         self._around.progress("comparing")
+        live = account.generation
+        places = (
+            place
+            for place in self._generations.places()
+            if not isinstance(place, View) or place.name in account.views
+        )
         found: dict[Place, list[Difference]] = self._generations.differences(
-            live, after, self._renewing(self._generations.places())
+            live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
             if not found:
@@ -260,17 +268,23 @@ class Rebuild:
             yield place
 
     def _swap(self, account: Account, after: Generation) -> bool:
-        """Make the next generation the live one, unless the catalogue has changed."""
+        """Make the next generation, with its views, the live one, unless the catalogue has changed."""
+        values: Item = {
+            ":gen": {"S": after.name},
+            ":cut": {"N": str(after.cut)},
+            ":prev": {"S": account.generation},
+            ":prev_cut": {"N": str(account.cut)},
+            ":version": {"N": str(account.version)},
+        }
+        named, unnamed = "", ", views"
+        if views := keys.views_text():
+            named, unnamed = ", views = :views", ""
+            values[":views"] = {"S": views}
         try:
             self._lease.change(
-                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut REMOVE gen_next, cut_next",
-                {
-                    ":gen": {"S": after.name},
-                    ":cut": {"N": str(after.cut)},
-                    ":prev": {"S": account.generation},
-                    ":prev_cut": {"N": str(account.cut)},
-                    ":version": {"N": str(account.version)},
-                },
+                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut{named} "
+                f"REMOVE gen_next, cut_next{unnamed}",
+                values,
                 condition="ver = :version AND gen_next = :gen",
             )
         except BusyError:
