@@ -86,7 +86,7 @@ class Room:
     tests: tuple[str, ...]
     #: Which of those tests run: pytest's -m.
     select: str
-    #: By source file or folder: the tests that its changes are run against first, where the file's name does not say them.
+    #: By source file or folder, where a file's name does not say them: the tests that its changes meet first.
     nearest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
