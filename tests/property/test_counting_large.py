@@ -9,6 +9,7 @@ import pytest
 
 from meterstone.pricing.price import TierMode
 from meterstone.store.dynamodb.table import WriteRefusedError
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import BucketSize, Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE
@@ -64,9 +65,9 @@ def test_a_late_event_tells_when_it_came_in_in_every_month_that_it_republishes()
     stream.deliver()
     first, last = world.range()
     for day in (first, first + 400, last - 30):
-        world.store.cost.reset()
-        list(world.store.daily_usage(world.account, UsageQuery(Granularity.DAILY, day, day + 30)))
-        assert world.store.cost.accepted == end, day
+        query = UsageQuery(Granularity.DAILY, day, day + 30)
+        found = list(AnalyticsStore(world.settled).daily_usage(world.account, query))
+        assert max(item.counted_until for item in found) == end, day
     check(world, [*usage, *late])
 
 
