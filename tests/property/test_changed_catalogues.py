@@ -321,12 +321,15 @@ def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
     counted: bool,
     contended: bool,
 ) -> None:
-    """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before."""
+    """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before.
+
+    A WEIGHTED_SUM is divided by the length of its period, which the renewal changes where the period is one-time.
+    """
     moment, changed = -1, True
     while changed:
         moment += 1
         it = meter("it", aggregation, recurring=aggregation is Aggregation.SUM)
-        period = BillingPeriod.WEEKLY if it.recurring else BillingPeriod.MONTHLY
+        period = BillingPeriod.WEEKLY if it.recurring else BillingPeriod.ONETIME
         world = world_of(period, [(it, FLAT)], END)
         (renewed,) = world.scenario.subscriptions
         world = World(world.scenario, Interrupted())

@@ -9,11 +9,14 @@ import pytest
 
 from meterstone.pricing.price import TierMode
 from meterstone.store.dynamodb.table import WriteRefusedError
-from meterstone.usage.calendar import BucketSize
+from meterstone.store.reading.analytics import AnalyticsStore
+from meterstone.usage.analytics import UsageQuery
+from meterstone.usage.calendar import BucketSize, Granularity
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from support.memory_table import Faults, Killed, MemoryTable
+from support.recovering import Clock, Stream
 from support.scenario import World
 from support.small_world import FALLING, FLAT, START, call, check, meter, world_of
 from support.stored import memory
@@ -51,6 +54,24 @@ def test_a_late_event_republishes_years_in_steps() -> None:
     check(world, [*usage, *late])
 
 
+def test_a_late_event_tells_when_it_came_in_in_every_month_that_it_republishes() -> None:
+    """27 months take several transactions; the first alone holds the event."""
+    end = START + 801 * DAY
+    world = world_of(BillingPeriod.ONETIME, [(meter("sum", Aggregation.SUM), FALLING)], end)
+    usage = [call(f"e{day}", day * DAY, value=1) for day in range(0, 800, 10)]
+    world.load("years", usage, end)
+    late = [call("late", 2 * DAY + HOUR, value=150)]
+    stream = Stream(world.table, Clock(end))
+    stream.post(late)
+    stream.deliver()
+    first, last = world.range()
+    for day in (first, first + 400, last - 30):
+        query = UsageQuery(Granularity.DAILY, day, day + 30)
+        found = list(AnalyticsStore(world.settled).daily_usage(world.account, query))
+        assert max(item.counted_until for item in found) == end, day
+    check(world, [*usage, *late])
+
+
 @pytest.mark.parametrize(
     "aggregation", [Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM], ids=str
 )
@@ -75,6 +96,23 @@ def test_a_recurring_value_is_restated_daily_for_three_years(aggregation: Aggreg
         world.load(event.event.id, [event], end)
         usage.append(event)
     check(world, usage, (3 * DAY + 7, 400 * DAY + 9), (699 * DAY, 700 * DAY + 2 * HOUR), (0, DAY))
+
+
+def test_a_value_that_a_batch_sees_before_and_after_its_day_moves_to_the_earlier_one() -> None:
+    """It is 1,096 periods long: the day that the value leaves is not among those that are published first."""
+    end = START + 1096 * DAY
+    users = meter("users", Aggregation.COUNT_UNIQUE, recurring=True)
+    world = world_of(BillingPeriod.DAILY, [(users, FLAT)], end)
+    usage = [call("first", 700 * DAY, text="u"), call("other", 2 * DAY, text="o")]
+    world.load("first", usage, end)
+    late = [
+        call("later", 900 * DAY, text="u"),
+        call("early", DAY, text="u"),
+        call("again", 800 * DAY, text="u"),
+    ]
+    world.load("late", late, end)
+    assert memory(world).most_actions <= 100
+    check(world, [*usage, *late], (0, 3 * DAY), (699 * DAY, 702 * DAY))
 
 
 def test_thousands_of_values_are_told_apart() -> None:
