@@ -416,3 +416,41 @@ def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
         replay(it.table, ORGANIZATION.id, Clock(NOW))
         check_analytics(it.world, usage, NOW)
     assert stop >= 2
+
+
+WEEKLY = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, billing_period=BillingPeriod.WEEKLY),))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a new tally is written whatever the catalogue has become since the fold asked for its version",
+)
+@pytest.mark.parametrize("deliveries", [1, 2], ids=["delivered once", "delivered again"])
+def test_the_first_event_of_a_subscription_counts_by_the_catalogue_that_stands_when_it_is_written(
+    deliveries: int,
+) -> None:
+    """A load changes the cadence, as nothing is counted, when the fold has asked for the catalogue's version."""
+    it = folding(KNOWN)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(CATALOGUE)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+
+    def problems() -> object:
+        return compare(
+            CATALOGUE, WEEKLY, now=NOW, has_usage=lambda each: backend.has_usage(ORGANIZATION.id, each)
+        ).problems
+
+    def load() -> None:
+        assert not problems()
+        backend.write_catalogue(WEEKLY)
+        assert not problems(), "and the load does not tell that a rebuild is needed"
+
+    before_once(it.table, "transact", lambda actions: "#usage#" in repr(actions), load)
+    for _ in range(deliveries):
+        it.deliver(shard, 0, 1, NOW)
+    it.world.scenario = replace(KNOWN, subscriptions=WEEKLY.subscriptions)
+    (oracle,) = oracles(it.world.scenario, usage)
+    check_window(it.world, oracle, Window(START, START + 3 * DAY), NOW)
+    check_analytics(it.world, usage, NOW)
