@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -454,3 +455,55 @@ def test_the_first_event_of_a_subscription_counts_by_the_catalogue_that_stands_w
     (oracle,) = oracles(it.world.scenario, usage)
     check_window(it.world, oracle, Window(START, START + 3 * DAY), NOW)
     check_analytics(it.world, usage, NOW)
+
+
+def stores(subscription_id: str) -> Callable[..., bool]:
+    """Return whether a put is that of a subscription's document."""
+    return lambda item: item["pk"]["S"] == keys.subscription(ORGANIZATION.id, subscription_id).pk
+
+
+@pytest.mark.xfail(strict=True, reason="the end of one load says that no catalogue is being written")
+def test_no_event_counts_by_half_a_catalogue_when_another_load_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other load has changed a name. It began before this one, and ends when this one is half way."""
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+    it = folding(NEITHER)
+    it.post(CUSTOMERS[0], NOW)
+    (shard,) = it.stream.shards
+    plain = it.table.update
+    ends: list[Callable[[], object]] = []
+
+    def is_the_end(key: Key, expression: str, *arguments: Any, **more: Any) -> bool:
+        ends.append(partial(plain, key, expression, *arguments, **more))
+        return key.sk == "profile" and "REMOVE loading_at" in expression
+
+    def half_way() -> None:
+        ends[-1]()
+        assert it.deliver(shard, 0, 1, NOW) is None, "the batch is to be delivered again"
+
+    def this_one() -> None:
+        before_once(it.table, "put", stores("b"), half_way)
+        write(it.world, BOTH)
+
+    before_once(it.table, "update", is_the_end, this_one)
+    write(it.world, NEITHER)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a load that was silent goes on, and says nothing of what was counted meanwhile"
+)
+def test_a_load_that_was_silent_for_longer_than_two_minutes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine slept between two subscriptions. The stream has taken the catalogue as it stood."""
+    it = folding(NEITHER)
+    clock = Clock(NOW)
+    monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(replace(CATALOGUE, subscriptions=NEITHER.subscriptions))
+
+    def sleep() -> None:
+        clock.now += 10 * MINUTE
+        it.post(CUSTOMERS[0], clock.now)
+        it.drain(clock.now)
+
+    before_once(it.table, "put", stores("b"), sleep)
+    with pytest.raises(BackendBusyError):
+        backend.write_catalogue(replace(CATALOGUE, subscriptions=TWO))
