@@ -145,7 +145,7 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
         "meters.yaml: meters[0]: COUNT has no field",
         "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
         "meters.yaml: meters[2]: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
-        "prices.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         "subscriptions.yaml: subscriptions[0].start: no such day",
         "customers.yaml: customers[1].id: 'c1' is the id of customers[0] already",
         "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
@@ -197,7 +197,7 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "prices__x",
             f"- {{id: x, currency: nok, billing_model: FLAT_FEE, amount: {'9' * 39}, meter_id: calls}}",
-            "prices/x.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+            "prices/x.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         ),
         (
             "prices__x",
@@ -239,6 +239,16 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "meters__x",
             "- {id: x, code: api_calls, aggregation: COUNT, event_name: x}",
             "meters/x.yaml: meters[0].code: 'api_calls' is the event_name of meter 'calls', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: COUNT, filters: {a: [1e100, 1e101]}}",
+            "meters/x.yaml: meters[0].filters.a[1]: the exponent of a number is at most 100",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, field: n, multiplier: 1e18}",
+            "meters/x.yaml: meters[0].multiplier: a number has at most 18 integer and 18 decimal digits",
         ),
         (
             "meters__x",
