@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,7 +29,9 @@ from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
 from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
+from meterstone_cli.catalogue.folder import Places
 from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.loading import load_catalogue
 from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock, write
@@ -507,3 +510,33 @@ def test_a_load_that_was_silent_for_longer_than_two_minutes_says_so(monkeypatch:
     before_once(it.table, "put", stores("b"), sleep)
     with pytest.raises(BackendBusyError):
         backend.write_catalogue(replace(CATALOGUE, subscriptions=TWO))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the bounds of line items are compared with the time at which the load began"
+)
+def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end lay 5 minutes ahead when the load began. A minute later an event came that lies 5 minutes ahead."""
+    clock = Clock(NOW)
+    monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
+    it = folding(KNOWN)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(CATALOGUE)
+    it.post(call("e"), NOW)
+    it.drain(NOW)
+    (item,) = SUBSCRIPTION.line_items
+    ending = replace(SUBSCRIPTION, line_items=(replace(item, end=NOW + 5 * MINUTE),))
+    changed = replace(CATALOGUE, subscriptions=(ending,))
+    monkeypatch.setattr("meterstone_cli.loading.read_catalogue", lambda _: (changed, Places({})))
+
+    def meanwhile() -> None:
+        clock.now += MINUTE
+        it.post(call("f", NOW + 6 * MINUTE), clock.now)
+        it.drain(clock.now)
+
+    before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
+    changes = load_catalogue(backend, Path(), NOW)
+    assert changes.changed
+    assert changes.problems
