@@ -122,8 +122,10 @@ def test_bad_keys(api: Stack) -> None:
 @pytest.mark.parametrize(
     ("fields", "unmatched"),
     [
-        pytest.param({"external_customer_id": "acme"}, None, id="known"),
-        pytest.param({"external_customer_id": "acme", "event_name": "unheard"}, "0=code", id="code"),
+        pytest.param({"external_customer_id": "acme"}, "0=time", id="long before any subscription"),
+        pytest.param(
+            {"external_customer_id": "acme", "event_name": "unheard"}, "0=time", id="the first reason alone"
+        ),
         pytest.param({}, "0=customer", id="customer"),
         pytest.param(
             {"external_customer_id": "stranger"}, "0=customer", id="another organization's customer"

@@ -128,7 +128,7 @@ class Fold:
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
+        """Tell whether a line item is for an event, whether or not its meter can read it."""
         return self._matching.expects(event, subscriptions)
 
     def roll(
