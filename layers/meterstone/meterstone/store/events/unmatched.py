@@ -4,6 +4,7 @@ An item that was put by is the logged one under another key, with
 
 | attribute | holds |
 |---|---|
+| `why` | why it counts nowhere, as far as the catalogue told when that was last asked |
 | `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
 | `num` | the number under which `replay` counts it, once it has one |
 | `done` | when `replay` was through with it, or it was withdrawn: it stays while stream or import may come again |
@@ -73,11 +74,11 @@ def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[L
 
 
 def read_unmatched(
-    table: Table, organization_id: str, subject: Subject | None = None
+    table: Table, organization_id: str, subject: Subject | None = None, begin: str = FIRST
 ) -> Iterator[UnmatchedEvent]:
-    """Read the events that were put by, of one subject or of all. Cost: 1 query."""
+    """Read unmatched events, of one subject, or of all from the sort key ``begin`` on. Cost: 1 query."""
     if subject is None:
-        rows = table.query(keys.unmatched(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
+        rows = table.query(keys.unmatched(organization_id, "", "", "").pk, begin, LAST, consistent=True)
     else:
         rows = table.query_prefix(*keys.unmatched_of(organization_id, *subject), consistent=True)
     return map(unmatched_event_of, rows)

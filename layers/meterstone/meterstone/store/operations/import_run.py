@@ -10,18 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, read_account, read_subscription, unchanged
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import ConflictError, Item, Table, key_item
-from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
+from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent
+from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Subject
+from meterstone.usage.receipt import why_unmatched
 from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Position
 
 
 class AcceptedEvent(NamedTuple):
@@ -103,14 +106,21 @@ class ImportRun:
         known = self._known(each.entry for each in taken if each.before)
         logged: list[EventToCount] = []
         unmatched: list[ImportedEvent] = []
+        entries: dict[Position, ImportedEvent] = {}
         for entry, owning, _ in taken:
             if self._key(entry) in known:
                 continue
             if self._fold.expects(entry.event, owning):
                 logged.append(EventToCount(entry.position, entry.event, owning))
+                entries[entry.position] = entry
             else:
                 unmatched.append(entry)
         self._keep_unmatched(unmatched)
+        self._fold.keep_unread = lambda unread: keep_unreadable(
+            self._table,
+            self._organization_id,
+            (self._unreadable(entries[each.position], each) for each in unread),
+        )
         folded = self._fold.fold(logged, self._now)
         waiting = sum(not each.done for each in known.values()) + len(unmatched)
         return Counts(
@@ -133,16 +143,36 @@ class ImportRun:
         return {key: unmatched_event_of(row) for key, row in found.items()}
 
     def _keep_unmatched(self, entries: Iterable[ImportedEvent]) -> None:
-        guard = self.record.guard(self._table, self._organization_id)
+        """Save events as unmatched, while no other run has begun and the catalogue is the one that was read.
+
+        A replay that has been through all that waits does not come again until the catalogue changes: what is
+        saved after it must have been found unmatched by the same catalogue.
+        """
+        guards = [
+            self.record.guard(self._table, self._organization_id),
+            unchanged(self._table, self._organization_id, self._account),
+        ]
+        items = map(self._unmatched_item, entries)
         try:
-            put_together(self._table, enumerate(map(self._unmatched_item, entries)), guard)
+            put_unmatched(self._table, self._organization_id, items, guards)
         except ConflictError as error:
+            account = read_account(self._table, self._organization_id, consistent=True)
+            if account is None or account.version != self._account.version:
+                raise BusyError("the catalogue has changed meanwhile: run this again") from error
             raise self.record.taken_over() from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
         kind, external_id = entry.subject
         whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
-        return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}
+        held = self._subjects.subscriptions(self._account, entry.subject)
+        reason = why_unmatched(entry.event, entry.subject, self._account.meters, held)
+        told: Item = {"put_at": {"N": str(self._now)}, "why": {"S": reason}}
+        return self._log.item(entry) | key_item(self._key(entry)) | whose | told
+
+    def _unreadable(self, entry: ImportedEvent, unread: Unread) -> UnreadableEvent:
+        return UnreadableEvent.of(
+            entry.subject, entry.event, self._now, unread.faults, elsewhere=unread.elsewhere
+        )
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)

@@ -7,7 +7,8 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item
-from meterstone.store.events.unmatched import item_of
+from meterstone.store.events.uncounted import drop_unreadable, finish
+from meterstone.store.events.unmatched import UnmatchedEvent, item_of, unmatched_event_of
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT
@@ -95,6 +96,7 @@ def _keep_from_the_stream(
         (keys.unmatched(organization_id, *subject, each) for each in ids), consistent=True
     )
     items: list[Item] = []
+    waiting: list[UnmatchedEvent] = []
     for each in ids:
         key = keys.unmatched(organization_id, *subject, each)
         row = put_by.get(key)
@@ -107,5 +109,7 @@ def _keep_from_the_stream(
                 item_of(row) | key_item(key) | {"put_at": {"N": str(accepted)}, "done": {"N": str(now)}}
             )
         elif "done" not in row:
-            items.append(item_of(row) | {"done": {"N": str(now)}})
+            waiting.append(unmatched_event_of(row))
     table.put_all(items)
+    finish(table, organization_id, waiting, now, [True] * len(waiting))
+    drop_unreadable(table, organization_id, subject, ids)
