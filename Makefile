@@ -36,7 +36,7 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
 
 # Rooms that compute from values alone, and their laws.
-PURE := tests/unit/pricing tests/unit/usage tests/unit/contracts $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
+PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
 
 .PHONY: check
 check: lint ## Lint, then test what needs no table: pricing, usage and contracts, with their laws (half a minute)
@@ -60,10 +60,11 @@ mutate: $(DEV)/.installed ## Change the code in small ways and say which changes
 	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
 
 .PHONY: lint
-lint: $(DEV)/.installed ## Check style, formatting and types
+lint: $(DEV)/.installed ## Check style, formatting, types, and that no room imports one above it
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
+	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)

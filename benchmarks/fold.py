@@ -45,11 +45,9 @@ class TimedTable(MemoryTable):
         wanted = list(keys)
         return self._timed(lambda: self._read_each(wanted, consistent=consistent))
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read a range."""
-        inner = super().query(pk, low, high, consistent=consistent, reverse=reverse)
+        inner = super().query(pk, low, high, consistent=consistent)
         return iter(self._timed(lambda: list(inner)))
 
     def transact(self, actions: Sequence[Any]) -> None:

@@ -21,11 +21,11 @@ from benchmarks.figures import Figure, Part, cpu_ms
 from benchmarks.sizes import item_size
 
 from meterstone.store.catalogue.records import Account
-from meterstone.store.counting.packing import counter_key, pack_counter, pack_head, published, unpack_counter
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import counter_key, pack_counter, pack_head, published, unpack_counter
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
-from meterstone.store.reading.usage import Store
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
@@ -73,7 +73,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
             ],
         )
     with _table(rollups) as (table, transport):
-        store, account = Store(table), Account(world.ORGANIZATION, _GENERATION, world.METERS)
+        store, account = AnalyticsStore(table), Account(world.ORGANIZATION, _GENERATION, world.METERS)
 
         def none() -> None:
             for _ in store.daily_usage(Account(world.ORGANIZATION, _GENERATION, ()), _ALL_DAYS):

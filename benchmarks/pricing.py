@@ -10,6 +10,7 @@ from benchmarks.figures import Figure, Part, cpu_ms, per_second
 from meterstone.contracts import flexprice
 from meterstone.pricing.cost import cost
 from meterstone.pricing.price import Price
+from meterstone.usage.measure import WindowUsage, rated_items
 from meterstone.usage.statement import rate
 from meterstone.usage.window import window_for
 
@@ -56,8 +57,8 @@ def _answering() -> Callable[[], object]:
     quantities = {item.id: _QUANTITY + place for place, item in enumerate(subscription.line_items)}
 
     def answer() -> None:
-        usage = {item.id: cost(item.price, quantities[item.id]) for item in subscription.line_items}
-        reply = flexprice.answer(rate(subscription, window, usage))
+        measured = tuple((item, quantities[item.id]) for item in rated_items(subscription, window))
+        reply = flexprice.answer(rate(WindowUsage(subscription, window, measured, world.NOW)))
         if reply.status != 200:  # noqa: PLR2004 - HTTP OK
             raise AssertionError(reply.body)
 

@@ -4,11 +4,16 @@ from meterstone import clock
 from meterstone.contracts import lago
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, Store, StoreUnavailableError
+from meterstone.store import Account, StoreUnavailableError
+from meterstone.store.reading.analytics import AnalyticsStore, ViewNotBuiltError
 from meterstone.usage.calendar import zone
 
-store = Store.from_environment()
-app = Application(lago, store, {StoreUnavailableError: Problem.UNAVAILABLE})
+store = AnalyticsStore.from_environment()
+app = Application(
+    lago,
+    store,
+    {StoreUnavailableError: Problem.UNAVAILABLE, ViewNotBuiltError: Problem.NOT_BUILT},
+)
 
 
 @app.route("GET", "/api/v1/analytics/usage")

@@ -4,11 +4,13 @@ from meterstone import clock
 from meterstone.contracts import flexprice
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import Application
-from meterstone.store import Account, Store, StoreUnavailableError, UnknownSubscriptionError
+from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
+from meterstone.store.reading.window import WindowStore
+from meterstone.usage.measure import measure
 from meterstone.usage.statement import rate
 from meterstone.usage.window import window_for
 
-store = Store.from_environment()
+store = WindowStore.from_environment()
 app = Application(
     flexprice,
     store,
@@ -18,12 +20,12 @@ app = Application(
 
 @app.route("POST", "/v1/subscriptions/usage")
 def subscription_usage(account: Account, request: Request) -> Reply:
-    """Price a subscription's usage over a window, its commitment applied."""
+    """Read what was counted, measure the window, price it, and apply the commitment."""
     asked, now = flexprice.parse(request), clock.now()
     subscription = store.subscription(account, asked.subscription_id)
     window = window_for(subscription, asked.start, asked.end, lifetime=asked.lifetime, now=now)
-    usage = store.window_usage(account, subscription, window, now)
-    return flexprice.answer(rate(subscription, window, usage))
+    usage = measure(subscription, window, store.reader(account, subscription, now), now)
+    return flexprice.answer(rate(usage))
 
 
 handler = app.handler

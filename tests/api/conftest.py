@@ -3,21 +3,25 @@
 import importlib.util
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meterstone.pricing.lines import Cost
-from meterstone.store import Account, Store, StoreUnavailableError, UnknownSubscriptionError
+from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.events.ingest import Intake
-from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.store.reading.analytics import AnalyticsStore
+from meterstone.store.reading.window import StoredUsageReader, WindowStore
+from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.arrival import Arrival, Receipt
-from meterstone.usage.meter import Meter
+from meterstone.usage.charge import ChargePeriod, Counter
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import State
 from meterstone.usage.subscription import Organization, Subscription
-from meterstone.usage.window import Window
+from meterstone.usage.window import WindowPlan
 from support.memory_table import MemoryTable
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +33,10 @@ ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Events Inc"
 class Reads:
     items: int = 0
     read_units: float = 0
-    accepted: int = 0
 
     def reset(self) -> None:
         self.items = 0
         self.read_units = 0
-        self.accepted = 0
 
     def add(self, items: int) -> None:
         self.items += items
@@ -48,11 +50,12 @@ class MemoryStore:
     days: list[DayUsage] = field(default_factory=list)
     meters: tuple[Meter, ...] = ()
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    usage: dict[str, Cost] = field(default_factory=dict)
+    #: What the counters of each line item come to.
+    usage: dict[str, Decimal] = field(default_factory=dict)
     failure: Exception | None = None
     cost: Reads = field(default_factory=Reads)
     queries: list[UsageQuery] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
+    plans: list[WindowPlan] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     #: Where events are logged.
     table: MemoryTable = field(default_factory=MemoryTable)
@@ -68,17 +71,14 @@ class MemoryStore:
             raise UnknownSubscriptionError(subscription_id)
         return self.subscriptions[subscription_id]
 
-    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
+    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         self.queries.append(query)
         self._read()
-        yield from self.days if query.external_customer_id != "nobody" else []
+        yield CountedDays(0, self.days if query.external_customer_id != "nobody" else [])
 
-    def window_usage(
-        self, account: Account, subscription: Subscription, window: Window, now: int
-    ) -> dict[str, Cost]:
-        self.windows.append(window)
+    def reader(self, account: Account, subscription: Subscription, now: int) -> StoredUsageReader:
         self._read()
-        return self.usage
+        return MemoryReader(self, account, subscription, now)
 
     def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         self._read()
@@ -92,6 +92,28 @@ class MemoryStore:
         self.cost.add(1)
         if self.failure is not None:
             raise self.failure
+
+
+class MemoryReader(StoredUsageReader):
+    """Has all of a line item's usage in the first counter, or part of an hour, that is asked for."""
+
+    def __init__(self, store: MemoryStore, account: Account, subscription: Subscription, now: int) -> None:
+        super().__init__(store.table, account.organization.id, account.generation, subscription, now)
+        self._store = store
+        self._usage = dict(store.usage)
+
+    def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
+        self._store.plans += plans
+
+    def counter(self, charge: ChargePeriod) -> Counter | None:
+        usage = self._usage.pop(charge.item.id, None)
+        return None if usage is None else Counter({charge.first_day: usage})
+
+    def hours(self, charge: ChargePeriod, day: int) -> dict[int, State]:
+        return {hour: Decimal(0) for hour in range(24)}
+
+    def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
+        yield Observation(start, "id", self._usage.pop(charge.item.id))
 
 
 @pytest.fixture
@@ -111,12 +133,18 @@ type Invoke = Callable[[dict[str, Any]], tuple[int, Any, dict[str, str]]]
 
 
 @pytest.fixture
-def load(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Invoke]:
+def opened(store: MemoryStore) -> Callable[[type], Any]:
+    """Give what a function finds in the place of a store of a kind."""
+    return lambda _: store
+
+
+@pytest.fixture
+def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Invoke]:
     """Give a function by its name: event in; status, decoded body and headers out."""
 
     def load(name: str) -> Invoke:
-        for opened in (Store, Intake):
-            monkeypatch.setattr(opened, "from_environment", classmethod(lambda _: store))
+        for kind in (AnalyticsStore, WindowStore, Intake):
+            monkeypatch.setattr(kind, "from_environment", classmethod(opened))
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
         # A logger of this name would go on writing to an earlier test's output.
         logging.Logger.manager.loggerDict.pop(name, None)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from meterstone.store.reading.analytics import ViewNotBuiltError
+
 FUNCTIONS = {
     "analytics_usage": ("GET", "/api/v1/analytics/usage", {"Authorization": "Bearer events-key"}, None),
     "subscription_usage": (
@@ -96,6 +98,21 @@ def test_an_outage_is_503_with_retry_after(
     status, body, headers = load(function)(event(function))
     assert (status, headers["Retry-After"]) == (503, "5")
     assert body in ({"status": 503, "error": "Service Unavailable"}, body | {"code": "service_unavailable"})
+
+
+def test_a_view_that_is_not_built_is_422_for_good_and_the_log_says_which(
+    load: Callable[[str], Any], store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.failure = ViewNotBuiltError("PCY")
+    status, body, headers = load("analytics_usage")(event("analytics_usage"))
+    assert (status, body["code"], body["error_details"]) == (
+        422,
+        "view_not_built",
+        {"base": ["view_not_built"]},
+    )
+    assert "Retry-After" not in headers
+    (line,) = log_lines(capsys)
+    assert line["reason"] == "the live generation has no view PCY: rebuild the organization"
 
 
 @each_function
@@ -221,16 +238,34 @@ def test_a_bad_key_is_told_before_bad_parameters(load: Callable[[str], Any]) -> 
 def test_the_edge_and_the_contracts_do_without_pydantic() -> None:
     """It alone would take a fifth of a cold start."""
     contracts = ("lago", "flexprice", "lago_events", "flexprice_events")
-    modules = ", ".join(
-        ["meterstone.edge.application", *(f"meterstone.contracts.{name}" for name in contracts)]
-    )
+    found = imported("meterstone.edge.application", *(f"meterstone.contracts.{name}" for name in contracts))
+    assert "aws_lambda_powertools.event_handler" in found
+    assert "pydantic" not in found
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        pytest.param(
+            "analytics", {"store.reading.window", "usage.measure", "usage.statement"}, id="analytics"
+        ),
+        pytest.param("window", {"store.reading.analytics", "usage.analytics"}, id="subscription usage"),
+    ],
+)
+def test_what_one_endpoint_reads_from_imports_nothing_of_the_other_s(room: str, others: set[str]) -> None:
+    """Each import is part of a cold start."""
+    found = imported(f"meterstone.store.reading.{room}")
+    assert "boto3" in found
+    assert not found & {f"meterstone.{other}" for other in others}
+
+
+def imported(*modules: str) -> set[str]:
+    """Import modules in a fresh interpreter, and give all that was imported by that."""
     found = subprocess.run(  # noqa: S603 - this interpreter, and code that stands here
-        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {', '.join(modules)}; print(*sys.modules)"],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    imported = found.stdout.split()
-    assert "meterstone.edge.application" in imported
-    assert "pydantic" not in imported
+    return set(found.stdout.split())

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from meterstone import clock
-from meterstone.pricing.cost import cost
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.usage.analytics import DayUsage
 from meterstone.usage.calendar import Granularity
-from meterstone.usage.instant import parse_instant
+from meterstone.usage.instant import DAY, parse_instant
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
@@ -52,7 +51,7 @@ def _usage(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store.days = [DayUsage(date(2023, 11, 15).toordinal(), "usd", "tokens", Decimal(5), 125)]
     store.meters = (TOKENS,)
     store.subscriptions = {"sub_dunlin": SUBSCRIPTION, "sub_dunlin_shifted": SUBSCRIPTION}
-    store.usage = {"line-item": cost(PRICE, Decimal(10))}
+    store.usage = {"line-item": Decimal(10)}
 
 
 def event(name: str) -> dict[str, Any]:
@@ -190,8 +189,8 @@ def test_subscription_usage(load: Callable[[str], Any], store: Any, case: str, s
     assert (body["start_time"], body["end_time"]) == (start, end)
     assert (body["amount"], body["display_amount"], body["currency"]) == (2.5, "$2.5", "usd")
     assert [(row["quantity"], row["amount"]) for row in body["charges"]] == [(10, 2.5)]
-    (window,) = store.windows
-    assert (window.start, window.end) == (parse_instant(start), parse_instant(end))
+    (plan,) = store.plans
+    assert (plan.start, plan.end) == (parse_instant(start), min(parse_instant(end), NOW + DAY))
 
 
 def test_subscription_usage_of_an_empty_window(load: Callable[[str], Any]) -> None:

@@ -14,7 +14,6 @@ from meterstone.usage.calendar import (
     Granularity,
     Zone,
     bucket_bounds,
-    bucket_starts,
     granularity_bounds,
     zone,
 )
@@ -164,23 +163,6 @@ def test_buckets_nest_in_days_and_days_in_buckets(moment: tuple[Zone, int], size
         assert start <= first < last <= end
     else:
         assert first <= start < end <= last
-
-
-@given(moments(), sizes, st.integers(0, 60 * HOUR))
-def test_bucket_starts_are_those_of_the_buckets(
-    moment: tuple[Zone, int], size: BucketSize, length: int
-) -> None:
-    clock, start = moment
-    end = start + (length // 60 if size is BucketSize.MINUTE else length)
-    expected = []
-    at = start
-    while at < min(end, END_OF_TIME):
-        bounds = bucket_bounds(size, at, clock)
-        expected.append(bounds[0])
-        at = bounds[1]
-    assert bucket_starts(size, start, end, clock) == expected
-    cut = bucket_starts(size, start, end, clock, cut=True)
-    assert cut == [max(found, start) for found in expected]
 
 
 @given(st.integers(FIRST_DAY, LAST_DAY), st.sampled_from(Granularity))

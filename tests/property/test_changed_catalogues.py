@@ -237,10 +237,8 @@ class Interrupted(MemoryTable):
         self._accessed()
         return super().get(key, consistent=consistent)
 
-    def _pages(
-        self, pk: str, low: str, high: str, *, consistent: bool, reverse: bool
-    ) -> Iterator[list[Item]]:
-        for page in super()._pages(pk, low, high, consistent=consistent, reverse=reverse):
+    def _pages(self, pk: str, low: str, high: str, *, consistent: bool) -> Iterator[list[Item]]:
+        for page in super()._pages(pk, low, high, consistent=consistent):
             yield page
             self._accessed()
 

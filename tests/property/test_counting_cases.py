@@ -44,9 +44,7 @@ def test_a_bucket_that_two_periods_share_is_one_in_a_window_and_two_in_the_analy
     usage = [call("before", DAY - MINUTE, value=70), call("after", DAY + MINUTE, value=60)]
     world.load("all", usage, end)
     # 130 in one bucket cost 0.777 each, 70 and 60 in two cost 2 each.
-    (cost,) = world.store.window_usage(
-        world.account, world.scenario.subscriptions[0], Window(START, end), end
-    ).values()
+    (cost,) = world.usage(world.scenario.subscriptions[0], Window(START, end), end).values()
     assert (cost.quantity, cost.amount) == (Decimal(130), Decimal("101.010"))
     assert world.days() == {(FIRST + 1, "usd", "sum"): (Decimal(130), 26_000)}
     check(world, usage, (HOUR, DAY + 30 * MINUTE), (DAY - 2 * MINUTE, 2 * DAY), (DAY - 30, DAY + 2 * MINUTE))
@@ -62,7 +60,7 @@ def test_a_recurring_value_is_not_restated_in_periods_to_come(ahead: int) -> Non
 
     def quantity(start: int, end: int) -> Decimal:
         (subscription,) = world.scenario.subscriptions
-        (cost,) = world.store.window_usage(world.account, subscription, Window(start, end), now).values()
+        (cost,) = world.usage(subscription, Window(start, end), now).values()
         return cost.quantity
 
     assert quantity(START, START + DAY) == 4
@@ -131,9 +129,9 @@ def test_a_line_item_to_come_has_no_recurring_value_yet() -> None:
     world.load("all", usage, now)
     (subscription,) = world.scenario.subscriptions
     window = Window(START, START + 7 * DAY)
-    early = world.store.window_usage(world.account, subscription, window, now)
+    early = world.usage(subscription, window, now)
     assert {name: cost.quantity for name, cost in early.items()} == {first.id: 4, "second": 0}
-    later = world.store.window_usage(world.account, subscription, window, cut)
+    later = world.usage(subscription, window, cut)
     assert {name: cost.quantity for name, cost in later.items()} == {first.id: 4, "second": 4}
 
 

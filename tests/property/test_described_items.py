@@ -8,14 +8,15 @@ from types import ModuleType
 import pytest
 
 from meterstone.store.catalogue import api_keys
-from meterstone.store.counting import packing as counters
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb import packing as counters
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item
 from meterstone.store.events import log as event_log
 from meterstone.store.events import unmatched as history
 from meterstone.store.operations.load import write_catalogue
+from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
@@ -107,6 +108,10 @@ def seen() -> dict[str, set[str]]:
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
     replay(table, ORGANIZATION.id, clock)
     withdraw(table, ORGANIZATION.id, Subject.subscription("ext"), ["e1", "e7"], clock.around)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(keys.VIEWS, "PCY", ("plan", "country", "customer_type"))
+        rebuild(table, ORGANIZATION.id, clock.around)
+    keys.rollups.cache_clear()
     return dict(table.seen)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, leased
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import imports
 from meterstone.store.operations.import_records import ImportRecord, Records
 from meterstone.store.operations.imports import (
@@ -31,23 +31,12 @@ from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from support.counting import check_analytics, describe, examples
 from support.memory_table import Faults, Killed
-from support.recovering import (
-    WAIT,
-    Clock,
-    Stream,
-    copy_of,
-    memory,
-    refresh,
-    stored,
-    streaming,
-    without,
-    write,
-)
+from support.recovering import WAIT, Clock, Stream, copy_of, refresh, streaming, without, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
 from support.small_world import check as check_small
-from support.stored import START, rich
+from support.stored import START, memory, rich, stored
 
 type Steps = tuple[str, ...]
 

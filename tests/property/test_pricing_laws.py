@@ -160,7 +160,7 @@ def test_the_order_of_tiers_does_not_matter(
 def test_merging_has_no_order_and_no_grouping(a: Cost, b: Cost, c: Cost) -> None:
     assert merge(a, b) == merge(b, a)
     assert merge(merge(a, b), c) == merge(a, merge(b, c)) == merge_all([c, b, a])
-    assert merge(a, Cost.zero()) == a
+    assert merge(a, Cost(ZERO, ())) == a
     assert merge(a, b).amount == total([a.amount, b.amount])
 
 

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from meterstone.store.catalogue.records import read_account
 from meterstone.store.counting.fold import EventToCount, Fold
-from meterstone.store.counting.stream import rebuilt
-from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
-from meterstone.store.events.quarantine import list_unmatched
-from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.events.positions import ends_by_itself, rebuild_shard
+from meterstone.store.events.unmatched import list_unmatched, read_unmatched
 from meterstone.store.operations import rebuild as rebuilding
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import replay
+from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -36,10 +35,8 @@ from support.recovering import (
     copy_of,
     generations,
     half_imported,
-    memory,
     refresh,
     small,
-    stored,
     streaming,
     without,
     write,
@@ -47,7 +44,7 @@ from support.recovering import (
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
-from support.stored import rich
+from support.stored import memory, rich, stored
 
 
 @examples(40)
@@ -595,9 +592,9 @@ def test_when_the_newest_event_came_in_is_known_after_a_rebuild() -> None:
     newest = stream.clock.now - SECOND
 
     def counted_until() -> int:
-        refresh(world).table.cost.reset()
-        world.days()
-        return world.table.cost.accepted
+        account = refresh(world).account
+        items = AnalyticsStore(world.settled).daily_usage(account, world.query())
+        return max(item.counted_until for item in items)
 
     assert counted_until() == newest
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
@@ -730,10 +727,10 @@ def test_a_tally_drops_the_positions_of_its_rebuild_when_the_stream_writes_it() 
         ]
 
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
-    assert {rebuilt("2")} in shards()
+    assert {rebuild_shard("2")} in shards()
     last = scenario.usage[-1]
     stream.post([replace(last, event=replace(last.event, id="one more"))])
     stream.deliver()
-    written = [found for found in shards() if any(each.startswith(STREAM) for each in found)]
+    written = [found for found in shards() if any(map(ends_by_itself, found))]
     assert written
-    assert not any(rebuilt("2") in found for found in written)
+    assert not any(rebuild_shard("2") in found for found in written)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from meterstone.pricing.money import round_money
 from meterstone.store.catalogue.records import Account, read_account, read_subscription
 from meterstone.store.dynamodb.table import StoreUnavailableError
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Event
@@ -180,8 +180,7 @@ class Forgetful:
         subscription = self.subscription()
         whole = Window(START, now)
         quantities = {
-            name: cost.quantity
-            for name, cost in self.world.store.window_usage(account, subscription, whole, now).items()
+            name: cost.quantity for name, cost in self.world.usage(subscription, whole, now, account).items()
         }
         everything = self.stream.usage[: self.stream.delivered]
         known = {meter.code for meter in account.meters}
@@ -203,7 +202,7 @@ class Forgetful:
         for view, days in answers(self.world).items():
             assert days == {key: worth for key, worth in wanted[view].items() if key[2] in known}, view
         for window in WINDOWS:
-            rows = self.world.store.window_usage(account, subscription, window, now)
+            rows = self.world.usage(subscription, window, now, account)
             assert {
                 name: (cost.quantity, round_money(cost.amount, "usd")) for name, cost in rows.items()
             } == {

@@ -13,7 +13,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
@@ -33,10 +33,8 @@ from support.recovering import (
     Stream,
     check,
     half_imported,
-    memory,
     refresh,
     small,
-    stored,
     streaming,
     without,
     write,
@@ -45,7 +43,7 @@ from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
 from support.small_world import check as check_small
-from support.stored import rich
+from support.stored import memory, rich, stored
 
 
 def incomplete(scenario: Scenario, random: Random) -> Scenario:

@@ -4,19 +4,24 @@ An answer has at least what stood in the table when everything was known last, a
 No event counts twice in it, and none is missing that had been answered before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import pytest
 
-from meterstone.store.reading.usage import Store
+from meterstone.pricing.lines import Cost
+from meterstone.store.reading.analytics import AnalyticsStore
+from meterstone.store.reading.window import WindowStore
 from meterstone.usage.instant import DAY, HOUR, MINUTE
+from meterstone.usage.measure import measure
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.statement import rate
+from meterstone.usage.subscription import Subscription
 from meterstone.usage.window import Window
 from support.counting import right_answers
 from support.recovering import Clock, Stream
-from support.scenario import DayTotals, Usage, World, oracles, totals
+from support.scenario import DayTotals, Usage, World, listed, oracles, totals
 from support.small_world import FLAT, START, call, meter, table_of, world_of
 from support.stale_table import StaleTable
 
@@ -85,9 +90,15 @@ def test_a_window_has_what_was_known_and_no_more_than_there_is(seed: int, period
     assert it.table.stale_reads > 10
 
 
+def read(world: World, subscription: Subscription, window: Window, now: int) -> Mapping[str, Cost]:
+    """Measure and price a window at once, while reads may still see what was."""
+    reader = WindowStore(world.table).reader(world.account, subscription, now)
+    return rate(measure(subscription, window, reader, now)).lines
+
+
 def check_between(it: Coming, known: list[Usage], window: Window) -> None:
     (subscription,), now = it.world.scenario.subscriptions, it.clock.now
-    found = Store(it.table).window_usage(it.world.account, subscription, window, now)
+    found = read(it.world, subscription, window, now)
     (least,), (most,) = (oracles(it.world.scenario, usage) for usage in (known, it.stream.usage))
     low, high = (oracle.measured(window.start, window.end, now) for oracle in (least, most))
     for item, cost in found.items():
@@ -111,7 +122,9 @@ def test_the_days_have_what_was_known_and_no_more_than_there_is(
             it.go_on()
             there = sums(right(it, **filters))
             for _ in range(3):
-                days = totals(Store(it.table).daily_usage(it.world.account, it.world.query(**filters)))
+                days = totals(
+                    listed(AnalyticsStore(it.table).daily_usage(it.world.account, it.world.query(**filters)))
+                )
                 seen = sums(days)
                 for key in there.keys() | seen.keys():
                     low, found, high = (int(each.get(key, (0, 0))[0]) for each in (known, seen, there))
@@ -141,7 +154,7 @@ def test_a_recurring_value_does_not_vanish_when_a_billing_period_begins(behind: 
     world.roll(now)
     for end in (now, START + 3 * DAY, START + DAY + HOUR):
         window = Window(START, end)
-        (cost,) = Store(table).window_usage(world.account, subscription, window, now).values()
+        (cost,) = read(world, subscription, window, now).values()
         assert cost.quantity == 40
 
 
@@ -154,5 +167,5 @@ def test_a_recurring_value_does_not_vanish_when_the_first_month_of_a_year_is_not
     now = START + 445 * DAY
     world.load("after", [call("f", 440 * DAY, value=2)], now)
     window = Window(START + 400 * DAY, now)
-    (cost,) = Store(table).window_usage(world.account, subscription, window, now).values()
+    (cost,) = read(world, subscription, window, now).values()
     assert cost.quantity == 42

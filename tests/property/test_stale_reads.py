@@ -15,7 +15,8 @@ from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, Outcome
-from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import ImportReport, Source, close_import
 from meterstone.store.operations.rebuild import abandon, rebuild
@@ -30,22 +31,12 @@ from meterstone_cli.catalogue import Catalogue
 from meterstone_cli.dynamodb import DynamoDB
 from support.counting import check_analytics
 from support.memory_table import Faults, Killed
-from support.recovering import (
-    WAIT,
-    Clock,
-    Stream,
-    check,
-    generations,
-    memory,
-    refresh,
-    small,
-    streaming,
-    write,
-)
+from support.recovering import WAIT, Clock, Stream, check, generations, refresh, small, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, World, digest
 from support.small_world import FLAT, START, call, meter, table_of, world_of
 from support.small_world import check as check_small
 from support.stale_table import StaleTable
+from support.stored import memory
 
 ROLL_USAGE = Path(__file__).parents[2] / "functions" / "roll_usage" / "app.py"
 SUBJECT = Subject.subscription("ext")

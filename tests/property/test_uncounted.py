@@ -17,9 +17,10 @@ from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Properties
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
 from support.memory_table import Faults, Killed
-from support.recovering import SECOND, WAIT, Stream, memory, refresh, streaming, write
+from support.recovering import SECOND, WAIT, Stream, refresh, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.small_world import FLAT, START, meter, subscription
+from support.stored import memory
 from support.uncounted import check_lists, lists, numbers
 
 SIZE = meter("size", Aggregation.SUM)

@@ -73,12 +73,11 @@ def test_many_items_are_read_by_key(table: Table, pk: str) -> None:
     assert set(table.batch_get(keys, consistent=True)) == set(keys[::2])
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
-def test_a_range_is_read_in_the_order_of_its_bytes(table: Table, pk: str, *, reverse: bool) -> None:
+def test_a_range_is_read_in_the_order_of_its_bytes(table: Table, pk: str) -> None:
     names = ["B", "a", "a!", "a#1", "a#2", "a$", "é", "~", "\U0001f600", "\uffee"]
     table.put_all(key_item(Key(pk, name)) for name in names)
-    ordered = sorted(names, key=str.encode, reverse=reverse)
-    found = table.query(pk, "A", "\U0010ffff", consistent=True, reverse=reverse)
+    ordered = sorted(names, key=str.encode)
+    found = table.query(pk, "A", "\U0010ffff", consistent=True)
     assert [text(row, "sk") for row in found] == ordered
     assert [text(row, "sk") for row in table.query_prefix(pk, "a#", consistent=True)] == ["a#1", "a#2", "a$"]
     assert list(table.query(pk, "b", "c", consistent=True)) == []

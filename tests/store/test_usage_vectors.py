@@ -12,9 +12,10 @@ from meterstone.store.catalogue.records import read_account
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
-from meterstone.store.reading.usage import Store
+from meterstone.store.reading.window import WindowStore
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.measure import measure
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.statement import Statement, rate
@@ -137,7 +138,7 @@ def _statement(case: dict[str, Any]) -> Statement:
     if "rows" in case:
         asked = {"start_time": JANUARY[0], "end_time": JANUARY[1]}
     window = window_for(subscription, asked.get("start_time"), asked.get("end_time"), lifetime=False, now=now)
-    return rate(subscription, window, Store(table).window_usage(account, subscription, window, now))
+    return rate(measure(subscription, window, WindowStore(table).reader(account, subscription, now), now))
 
 
 def _refuse(line: int, _: SourceLine, reason: str) -> None:

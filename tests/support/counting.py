@@ -6,7 +6,6 @@ from decimal import Decimal
 from hypothesis import HealthCheck, note, settings
 
 from meterstone.pricing.money import minor_units, round_money
-from meterstone.usage.statement import rate
 from meterstone.usage.window import Window
 from support.oracle import Oracle
 from support.scenario import DayTotals, Scenario, Usage, World, expected, oracles, views
@@ -72,12 +71,13 @@ def right_answers(scenario: Scenario, usage: tuple[Usage, ...], now: int) -> dic
 def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None:
     """Compare the measurement of a window with the oracle's."""
     subscription = oracle.subscription
-    usage = world.store.window_usage(world.account, subscription, window, now)
+    statement = world.statement(subscription, window, now)
     found = {
-        each: (cost.quantity, round_money(cost.amount, subscription.currency)) for each, cost in usage.items()
+        each: (cost.quantity, round_money(cost.amount, subscription.currency))
+        for each, cost in statement.lines.items()
     }
     assert found == oracle.measured(window.start, window.end, now), window
-    sources = {row.source.key.id: row.source for row in rate(subscription, window, usage).settlement.rows}
+    sources = {row.source.key.id: row.source for row in statement.settlement.rows}
     assert {each: (source.quantity, source.amount) for each, source in sources.items()} == found
 
 
@@ -86,7 +86,7 @@ def check_periods(world: World, oracle: Oracle, now: int) -> None:
     subscription = oracle.subscription
     for item in subscription.line_items:
         for start, end in oracle.periods(item, now)[:9]:
-            usage = world.store.window_usage(world.account, subscription, Window(start, end), now)
+            usage = world.usage(subscription, Window(start, end), now)
             days = oracle.period_days(item, start, end, now)
             units = sum((day.units for day in days), Decimal(0))
             cents = sum(day.cents for day in days)

@@ -131,11 +131,9 @@ class MemoryTable(Table):
                 found[key] = row
         return found
 
-    def query(
-        self, pk: str, low: str, high: str, *, consistent: bool = False, reverse: bool = False
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read a range of a partition, page by page: what is written between two pages is seen."""
-        for page in self._pages(pk, low, high, consistent=consistent, reverse=reverse):
+        for page in self._pages(pk, low, high, consistent=consistent):
             yield from (_row(item) for item in page)
 
     def query_as(
@@ -147,10 +145,9 @@ class MemoryTable(Table):
         high: str,
         *,
         consistent: bool = False,
-        reverse: bool = False,
     ) -> Iterator[Any]:
         """Read like `query`, decoded from the JSON of the service."""
-        for page in self._pages(pk, low, high, consistent=consistent, reverse=reverse):
+        for page in self._pages(pk, low, high, consistent=consistent):
             answer = {"Items": page, "Count": len(page), "ScannedCount": len(page)}
             yield from decoder.decode(msgspec.json.encode(answer)).Items
 
@@ -287,9 +284,7 @@ class MemoryTable(Table):
         """Give the items of a partition as one read sees them."""
         return self._items.get(pk, {})
 
-    def _pages(
-        self, pk: str, low: str, high: str, *, consistent: bool, reverse: bool
-    ) -> Iterator[list[Item]]:
+    def _pages(self, pk: str, low: str, high: str, *, consistent: bool) -> Iterator[list[Item]]:
         _check_key(Key(pk, low))
         _check_key(Key(pk, high))
         first, last = low.encode(), high.encode()
@@ -305,16 +300,13 @@ class MemoryTable(Table):
             begin = bisect_left(order, first, key=lambda entry: entry[0])
             end = bisect_right(order, last, key=lambda entry: entry[0])
             entries = order[begin:end]
-            page = entries[-self._page_items :][::-1] if reverse else entries[: self._page_items]
+            page = entries[: self._page_items]
             self._read_items(len(page))
             # An item is replaced, never changed: what is given is what stood there.
             yield [items[sk] for _, sk in page]
             if len(page) == len(entries):
                 return
-            if reverse:
-                last = page[-1][0][:-1] + bytes([page[-1][0][-1] - 1]) + b"\xff"
-            else:
-                first = page[-1][0] + b"\x00"
+            first = page[-1][0] + b"\x00"
 
     def _read_items(self, count: int) -> None:
         self.cost.items += count

@@ -1,10 +1,11 @@
 """One subscription, its meters and prices, and its usage counted in memory: for tests that need no table."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
+from meterstone.usage.aggregation import observe
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
@@ -26,6 +27,7 @@ from meterstone.usage.tally import (
     tally_key,
     touched,
 )
+from meterstone.usage.window import WindowPlan
 
 
 def at(text: str) -> int:
@@ -101,10 +103,18 @@ class CountedUsage:
         events = list(events)
         for item in subscription.line_items:
             span = subscription.counted(item)
-            seen = [item.meter.observe(event) for event in events] if item.meter is not None else []
+            seen = [observe(item.meter, event) for event in events] if item.meter is not None else []
             self._seen[item.id] = [
                 replaced(each) for each in seen if isinstance(each, Observation) and span.holds(each.at)
             ]
+
+    @property
+    def counted_until(self) -> int:
+        """Its events came in at no time that is known."""
+        return 0
+
+    def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
+        """Nothing is read: all is counted already."""
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         tally, _ = self._of(charge)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from meterstone.pricing.cost import cost
 from meterstone.pricing.currency import precision
 from meterstone.pricing.price import PriceType
+from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize, bucket_bounds, zone
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
 from meterstone.usage.period import BillingPeriod, Cadence
@@ -137,7 +138,7 @@ class Oracle:
         begin, until = self._counted(item)
         found = []
         for event in self.events:
-            seen = meter.observe(event)
+            seen = observe(meter, event)
             if isinstance(seen, Observation) and begin <= event.at < until:
                 found.append(Seen(event.at, event.id, Fraction(seen.value), seen.text))
         return sorted(found)

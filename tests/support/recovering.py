@@ -1,13 +1,9 @@
 """Worlds whose events come over HTTP: logged, delivered by a stream in any way that streams do, and recovered."""
 
-import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
-from meterstone.pricing.money import add, plain
 from meterstone.store.catalogue.records import read_account
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
@@ -16,12 +12,12 @@ from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.arrival import Arrival
-from meterstone.usage.instant import DAY, MINUTE, parse_instant
+from meterstone.usage.instant import DAY, MINUTE
 from support.counting import check_analytics
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.stale_table import StaleTable
-from support.stored import rich
+from support.stored import memory, rich
 
 SECOND = 1_000_000
 #: What outlasts a lease.
@@ -96,54 +92,6 @@ def refresh(world: World) -> World:
 def write(world: World, scenario: Scenario) -> None:
     """Store another catalogue."""
     write_catalogue(world.table, ORGANIZATION, scenario.meters, scenario.subscriptions, ())
-
-
-def memory(world: World) -> MemoryTable:
-    """Give the world's table."""
-    assert isinstance(world.table, MemoryTable)
-    return world.table
-
-
-def stored(table: MemoryTable, generation: str) -> dict[str, Any]:
-    """Give all that a generation holds, without how it came to be: versions, positions, writers, grouping."""
-    found: dict[str, Any] = {}
-    details: dict[str, list[Any]] = defaultdict(list)
-    sums: dict[str, dict[str, Any]] = defaultdict(dict)
-    prefix = f"{ORGANIZATION.id}#{generation}#"
-    for key, item in table.items().items():
-        name = f"{key.pk.removeprefix(prefix)} {key.sk}"
-        if key.pk.startswith(prefix + "usage#") and key.sk.startswith("E#"):
-            _, item_id, start, *_ = key.sk.split("#")
-            origin = parse_instant(start)
-            details[f"{key.pk.removeprefix(prefix)} {item_id}"] += [
-                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
-            ]
-        elif key.pk.startswith(prefix + "usage#") and key.sk.startswith("H#"):
-            _, item_id, _, day = key.sk.split("#")
-            origin = parse_instant(f"{day}T00:00:00Z")
-            details[f"{key.pk.removeprefix(prefix)} {item_id}"] += [
-                [origin + at, *rest] for at, *rest in json.loads(item.get("e", {"S": "[]"})["S"])
-            ]
-            found[name] = {"h": item["h"]}
-        elif key.pk.startswith(prefix + "usage#"):
-            kept = {
-                each: item[each] for each in item.keys() - {"v", "pos", "mov", "acc", "th", "l", "due_pk"}
-            }
-            carries_nothing = kept.get("c") == {"S": '"0"'} and kept.keys() <= {"c", "d"}
-            found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
-        elif key.pk.startswith(prefix + "rollup#"):
-            into = sums[name.rpartition("#")[0]]
-            for each, value in item.items():
-                if each != "acc":
-                    into[each] = _plus(into.get(each, "0"), value["N"])
-    found |= {name: {each: v for each, v in item.items() if v != "0"} for name, item in sums.items()}
-    return {name: item for name, item in found.items() if item} | {
-        name: sorted(events) for name, events in details.items()
-    }
-
-
-def _plus(one: str, other: str) -> str:
-    return plain(add(Decimal(one), Decimal(other)))
 
 
 def generations(table: MemoryTable) -> set[str]:

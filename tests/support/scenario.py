@@ -1,9 +1,8 @@
 """Small worlds to count in: a catalogue, usage that comes in its own order, and a clock that moves."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -11,20 +10,25 @@ from random import Random
 from hypothesis import strategies as st
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
+from meterstone.pricing.lines import Cost
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue
-from meterstone.store.reading.usage import Store
-from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.store.reading.analytics import AnalyticsStore
+from meterstone.store.reading.window import WindowStore
+from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.calendar import BucketSize, Granularity, bucket_bounds, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
+from meterstone.usage.measure import measure
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.statement import Statement, rate
 from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
+from meterstone.usage.window import Window
 from support.memory_table import MemoryTable
 from support.oracle import Day, Oracle
 from support.stale_table import StaleTable
@@ -115,18 +119,32 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(partial(read_subscription, self.table, ORGANIZATION.id, consistent=True), now)
+        return fold.roll(now)
+
+    def statement(
+        self, subscription: Subscription, window: Window, now: int, account: Account | None = None
+    ) -> Statement:
+        """Measure and price a subscription's usage over a window, as the function does."""
+        reader = WindowStore(self.settled).reader(account or self.account, subscription, now)
+        return rate(measure(subscription, window, reader, now))
+
+    def usage(
+        self, subscription: Subscription, window: Window, now: int, account: Account | None = None
+    ) -> Mapping[str, Cost]:
+        """Give what each line item of a subscription measured over a window, and what that costs."""
+        return self.statement(subscription, window, now, account).lines
 
     @property
-    def store(self) -> Store:
-        """The read side, asked when a moment has passed since the last write."""
+    def settled(self) -> Table:
+        """The table, asked when a moment has passed since the last write."""
         if isinstance(self.table, MemoryTable):
             self.table.settle()
-        return Store(self.table)
+        return self.table
 
     def days(self, **filters: object) -> DayTotals:
         """Ask the analytics for every day, added up by day, currency and meter's code."""
-        return totals(self.store.daily_usage(self.account, self.query(**filters)))
+        items = AnalyticsStore(self.settled).daily_usage(self.account, self.query(**filters))
+        return totals(listed(items))
 
     def query(self, **filters: object) -> UsageQuery:
         """Give the query that asks the analytics for every day."""
@@ -155,6 +173,11 @@ def oracles(scenario: Scenario, usage: Iterable[Usage] | None = None) -> list[Or
         )
         found.append(Oracle(subscription, [each.event for each in everything if each.subject in own]))
     return found
+
+
+def listed(items: Iterable[CountedDays]) -> list[DayUsage]:
+    """Give the days of all items that were read."""
+    return [day for item in items for day in item.days]
 
 
 def totals(days: Iterable[DayUsage]) -> DayTotals:

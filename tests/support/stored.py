@@ -14,10 +14,11 @@ from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from support.memory_table import MemoryTable
-from support.scenario import Batch, Scenario, Usage, World
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 
 START = parse_instant("2024-01-15T09:27:43.123456Z")
 
+_HOW_IT_CAME_TO_BE = {"v", "pos", "mov", "acc", "th", "l", "due_pk"}
 #: A carried value, or level, of 0.
 _NOTHING = ({"S": '"0"'}, {"S": '["0","0"]'})
 
@@ -28,36 +29,35 @@ def memory(world: World) -> MemoryTable:
     return world.table
 
 
-def stored(table: MemoryTable) -> dict[str, Any]:
-    """Give all that was counted and published, without how it came to be: versions, positions, grouping.
+def stored(table: MemoryTable, generation: str = "1") -> dict[str, Any]:
+    """Return all that a generation has counted and published, without how it came to be.
 
-    How far a chain was carried on while its value was 0, which brings nothing, is left out, too.
+    Left out are versions, positions, and how events are grouped in details; rollups are added up over their
+    writers. How far a chain was carried on while its value was 0, which brings nothing, is left out, too.
     """
     found: dict[str, Any] = {}
     details: dict[str, list[Any]] = defaultdict(list)
     rollups: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    prefix = f"{ORGANIZATION.id}#{generation}#"
     for key, item in table.items().items():
-        name = f"{key.pk} {key.sk}"
-        if "#usage#" in key.pk and key.sk.startswith("E#"):
-            _, item_id, start, *_ = key.sk.split("#")
-            origin = parse_instant(start)
-            details[f"{key.pk} {item_id}"] += [
-                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
-            ]
-        elif "#usage#" in key.pk and key.sk.startswith("H#") and "e" in item:
-            _, item_id, _, day = key.sk.split("#")
-            origin = parse_instant(f"{day}T00:00:00Z")
-            details[f"{key.pk} {item_id}"] += [
-                [origin + at, *rest] for at, *rest in json.loads(item["e"]["S"])
-            ]
-            found[name] = {"h": item["h"]}
-        elif "#usage#" in key.pk:
-            kept = {each: item[each] for each in item.keys() - {"v", "pos", "mov", "th", "l", "acc"}}
+        if not key.pk.startswith((prefix + "usage#", prefix + "rollup#")):
+            continue
+        pk = key.pk.removeprefix(prefix)
+        name, kind = f"{pk} {key.sk}", key.sk.partition("#")[0]
+        if pk.startswith("rollup#"):
+            for attribute in item.keys() - {"acc"}:
+                rollups[name.rpartition("#")[0]][attribute] += Decimal(item[attribute]["N"])
+        elif kind in ("E", "H"):
+            _, item_id, *when = key.sk.split("#")
+            start = parse_instant(when[0] if kind == "E" else f"{when[1]}T00:00:00Z")
+            events = json.loads(item.get("e", {"S": "[]"})["S"])
+            details[f"{pk} {item_id}"] += [[start + at, *rest] for at, *rest in events]
+            if kind == "H":
+                found[name] = {"h": item["h"]}
+        else:
+            kept = {each: item[each] for each in item.keys() - _HOW_IT_CAME_TO_BE}
             carries_nothing = kept.get("c") in _NOTHING and kept.keys() <= {"c", "d"}
             found[name] = {} if carries_nothing and kept.get("d") == {"S": "{}"} else kept
-        elif "#rollup#" in key.pk:
-            for day in item.keys() - {"acc"}:
-                rollups[name.rpartition("#")[0]][day] += Decimal(item[day]["N"])
     found |= {name: {day: worth for day, worth in days.items() if worth} for name, days in rollups.items()}
     return {name: item for name, item in found.items() if item} | {
         name: sorted(events) for name, events in details.items()

@@ -4,8 +4,8 @@ from collections import Counter
 
 from meterstone.store.catalogue.records import read_account
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.quarantine import list_unmatched
 from meterstone.store.events.uncounted import PARTLY, read_numbers, read_unreadable, why
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.receipt import Reason
 from support.scenario import ORGANIZATION
 

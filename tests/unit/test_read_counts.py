@@ -12,11 +12,14 @@ from benchmarks import world, year
 from benchmarks.filling import fill_memory
 from benchmarks.sizes import item_size, query_units
 
-from meterstone.store import Store
 from meterstone.store.catalogue.records import Account
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.reading.analytics import AnalyticsStore
+from meterstone.store.reading.window import WindowStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.instant import parse_instant
+from meterstone.usage.measure import measure
 from meterstone.usage.window import window_for
 from support.memory_table import MemoryTable
 
@@ -25,7 +28,7 @@ CUSTOMER = "customer_00003"
 APRIL_FIRST, MAY_LAST = 739_342, 739_402
 PAGE = 1_048_576
 
-type Request = Callable[[Store, Account], object]
+type Request = Callable[[Table, Account], object]
 
 
 @cache
@@ -36,23 +39,23 @@ def filled(events: int, subscriptions: int) -> MemoryTable:
 
 def items_read(table: MemoryTable, request: Request) -> int:
     """Count the items that a request reads when its account is known."""
-    store = Store(table)
-    store.cost.reset()
-    request(store, Account(world.ORGANIZATION, "1", world.METERS))
-    return store.cost.items
+    table.cost.reset()
+    request(table, Account(world.ORGANIZATION, "1", world.METERS))
+    return table.cost.items
 
 
 def analytics(**filters: Any) -> Request:
     query = UsageQuery(Granularity.DAILY, APRIL_FIRST, MAY_LAST, **filters)
-    return lambda store, account: list(store.daily_usage(account, query))
+    return lambda table, account: list(AnalyticsStore(table).daily_usage(account, query))
 
 
 def usage(start: str | None = None, end: str | None = None) -> Request:
-    def read(store: Store, account: Account) -> None:
+    def read(table: Table, account: Account) -> None:
+        store = WindowStore(table)
         subscription = store.subscription(account, SUBSCRIPTION)
         bounds = (None if each is None else parse_instant(each) for each in (start, end))
         window = window_for(subscription, *bounds, lifetime=False, now=world.NOW)
-        store.window_usage(account, subscription, window, world.NOW)
+        measure(subscription, window, store.reader(account, subscription, world.NOW), world.NOW)
 
     return read
 

@@ -75,7 +75,6 @@ def test_every_page_is_read_as_consistently_as_it_is_asked_for(
         "KeyConditionExpression": ANY,
         "ExpressionAttributeValues": ANY,
         "ConsistentRead": consistent,
-        "ScanIndexForward": True,
         "ReturnConsumedCapacity": "TOTAL",
     }
     answers.add_response("query", {"Items": [ITEM], "LastEvaluatedKey": ITEM}, asked)

@@ -13,8 +13,9 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME
-from meterstone.usage.meter import Aggregation, Filter, Meter
+from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
@@ -250,10 +251,10 @@ def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None
     if price.currency != subscription.currency:
         currencies = price.currency.upper(), subscription.currency.upper()
         yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
-    if meter is None or meter.aggregation is not Aggregation.WEIGHTED_SUM:
+    if meter is None or not traits(meter).accrues:
         return
     if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
-        yield f"a ONETIME period has no length to divide the WEIGHTED_SUM of meter {meter.id!r} by"
+        yield f"a ONETIME period has no length to divide the {meter.aggregation} of meter {meter.id!r} by"
 
 
 def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:

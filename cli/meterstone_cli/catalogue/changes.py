@@ -12,7 +12,7 @@ counted again, answers lack some of its events, and are right in all else. So a 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -31,16 +31,24 @@ _IMMUTABLE = "prices are immutable: end the line item and add one with a new pri
 _COUNTED = "usage has been counted"
 _CHAINED = "not even --recompute takes it, for another line item has the same recurring meter"
 
-_PRICE_FIELDS = (
-    *("currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
-    *("transform_quantity", "billing_period", "billing_period_count"),
-)
-_METER_FIELDS = (
-    *("code", "aggregation", "event_name", "field", "multiplier", "filters", "recurring", "bucket_size"),
-)
-_SUBSCRIPTION_FIELDS = (
-    *("external_id", "customer_id", "currency", "timezone", "start"),
-    *("billing_period", "billing_period_count", "billing_cycle", "anchor", "commitment"),
+
+def _fields(record: type[Kept] | type[LineItem], *, free: Iterable[str]) -> tuple[str, ...]:
+    """Name the fields of a record that may not change once they mean something, in their order.
+
+    These are all but the free ones, so that a field which is added to a record cannot change until it is said to
+    be free. A free field may change, or has a rule of its own below.
+    """
+    names = [field.name for field in fields(record)]
+    if unknown := set(free).difference(names):
+        raise TypeError(f"{record.__name__} has no field {', '.join(sorted(unknown))}")
+    return tuple(name for name in names if name not in free)
+
+
+_PRICE_FIELDS = _fields(Price, free=("id", "details"))
+_METER_FIELDS = _fields(Meter, free=("id", "name", "deleted_at"))
+#: Country and customer type are the customer's, and are compared there.
+_SUBSCRIPTION_FIELDS = _fields(
+    Subscription, free=("id", "end", "plan", "country", "customer_type", "line_items")
 )
 
 

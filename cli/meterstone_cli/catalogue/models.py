@@ -5,6 +5,7 @@ and UTC if they have no offset. A fact that can change over time is a plain valu
 since}`, of which only the first may leave `since` out.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -16,10 +17,12 @@ from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import number, plain
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
+from meterstone.usage.aggregation import AGGREGATORS
+from meterstone.usage.aggregation.base import Reads
 from meterstone.usage.calendar import BucketSize, zone
 from meterstone.usage.identifier import checked_id, refuse_control
 from meterstone.usage.instant import format_instant, parse_instant
-from meterstone.usage.meter import BUCKETED_AGGREGATIONS, RECURRING_AGGREGATIONS, Aggregation, property_text
+from meterstone.usage.meter import Aggregation, property_text
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone_cli.catalogue.countries import COUNTRIES
 
@@ -174,21 +177,22 @@ class MeterRecord(Record):
     def _check(self) -> Self:
         """Say everything that does not fit together, in one message."""
         reasons = []
-        if self.aggregation is Aggregation.COUNT:
+        traits = AGGREGATORS[self.aggregation].traits
+        if traits.reads is Reads.NOTHING:
             if self.field is not None:
-                reasons.append("COUNT has no field")
+                reasons.append(f"{self.aggregation} has no field")
         elif self.field is None:
             reasons.append(f"{self.aggregation} needs a field")
-        if (self.multiplier is not None) != (self.aggregation is Aggregation.SUM_WITH_MULTIPLIER):
+        if (self.multiplier is not None) != traits.multiplies:
             missing = self.multiplier is None
             reasons.append(f"{self.aggregation} {'needs a' if missing else 'has no'} multiplier")
-        if self.recurring and self.aggregation not in RECURRING_AGGREGATIONS:
-            reasons.append(
-                f"{self.aggregation} cannot be recurring: only SUM, COUNT_UNIQUE and WEIGHTED_SUM can"
-            )
+        if self.recurring and not traits.can_recur:
+            able = _named(each for each, of in AGGREGATORS.items() if of.traits.can_recur)
+            reasons.append(f"{self.aggregation} cannot be recurring: only {able} can")
         if self.bucket_size is not None:
-            if self.aggregation not in BUCKETED_AGGREGATIONS:
-                reasons.append(f"{self.aggregation} cannot have a bucket_size: only MAX and SUM can")
+            if not traits.can_have_buckets:
+                able = _named(each for each, of in AGGREGATORS.items() if of.traits.can_have_buckets)
+                reasons.append(f"{self.aggregation} cannot have a bucket_size: only {able} can")
             if self.recurring:
                 reasons.append("a recurring meter cannot have a bucket_size")
         reasons += [
@@ -199,6 +203,11 @@ class MeterRecord(Record):
         if reasons:
             raise ValueError("; ".join(reasons))
         return self
+
+
+def _named(aggregations: Iterable[Aggregation]) -> str:
+    *most, last = sorted(aggregations)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 class TierRecord(Record):

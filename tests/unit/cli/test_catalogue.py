@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
+from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.subscription import Dated
@@ -399,4 +400,4 @@ def test_the_small_example_has_an_event_for_each_of_its_meters() -> None:
         assert (each.subscription or each.customer) in (subscription.external_id, subscription.customer_id)
         assert subscription.span.holds(each.event.at)
         for meter in catalogue.meters:
-            assert isinstance(meter.observe(each.event), Observation)
+            assert isinstance(observe(meter, each.event), Observation)

@@ -1,13 +1,18 @@
 """What a new catalogue may change in the stored one, before and after usage was counted."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from meterstone.pricing.price import Price
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import format_instant, parse_instant
-from meterstone_cli.catalogue import Catalogue, Places, compare, read_catalogue
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Customer, LineItem, Subscription
+from meterstone_cli.catalogue import Catalogue, Places, changes, compare, read_catalogue
+from meterstone_cli.catalogue.catalogue import Plan
 
 NOW = parse_instant("2026-06-15T00:00:00Z")
 
@@ -460,3 +465,67 @@ def test_what_begins_in_the_past(
         (each.subscription.id, each.line_item.id, format_instant(each.since)) for each in changes.beginnings
     ] == expected
     assert not compare(None, new, now=NOW, has_usage=lambda _: False).beginnings
+
+
+@pytest.mark.parametrize(
+    ("record", "refused", "by_time", "elsewhere", "free"),
+    [
+        pytest.param(
+            Price,
+            "currency billing_model amount type meter_id tier_mode tiers transform_quantity "
+            "billing_period billing_period_count",
+            "",
+            "",
+            "id details",
+            id="a price",
+        ),
+        pytest.param(
+            Meter,
+            "code aggregation event_name field multiplier filters recurring bucket_size",
+            "deleted_at",
+            "",
+            "id name",
+            id="a meter",
+        ),
+        pytest.param(
+            Subscription,
+            "external_id customer_id currency timezone start billing_period billing_period_count "
+            "billing_cycle anchor commitment",
+            "end plan",
+            "country customer_type line_items",
+            "id",
+            id="a subscription: its customer's facts and its line items are compared by themselves",
+        ),
+        pytest.param(
+            LineItem, "price", "start end", "meter", "id", id="a line item: its meter is that of its price"
+        ),
+        pytest.param(
+            Customer,
+            "",
+            "country customer_type",
+            "timezone",
+            "id name",
+            id="a customer: its zone is compared as that of its subscriptions",
+        ),
+        pytest.param(Plan, "", "", "", "code name description", id="a plan: nothing is counted by it"),
+    ],
+)
+def test_every_field_of_a_record_is_compared_or_free(
+    record: type[Price | Meter | Subscription | LineItem | Customer | Plan],
+    refused: str,
+    by_time: str,
+    elsewhere: str,
+    free: str,
+) -> None:
+    """A field that is new belongs here, and into `compare` unless its change means nothing to what was counted."""
+    treated = [*refused.split(), *by_time.split(), *elsewhere.split(), *free.split()]
+    assert sorted(treated) == sorted(field.name for field in fields(record))
+    refusing = {Price: changes._PRICE_FIELDS, Meter: changes._METER_FIELDS}
+    refusing |= {Subscription: changes._SUBSCRIPTION_FIELDS}
+    assert refusing.get(record, tuple(refused.split())) == tuple(refused.split())
+
+
+def test_what_may_not_change_is_all_but_what_is_free() -> None:
+    assert changes._fields(LineItem, free=("id", "end")) == ("price", "start", "meter")
+    with pytest.raises(TypeError, match="LineItem has no field until"):
+        changes._fields(LineItem, free=("until",))

@@ -11,6 +11,7 @@ from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.pricing.cost import cost
 from meterstone.pricing.money import number
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
+from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, format_instant, parse_instant
 from meterstone.usage.meter import Aggregation, Observation, Uncounted
@@ -81,7 +82,7 @@ def test_every_event_counts_for_every_meter_that_it_concerns(
     for events in usage.values():
         for each in events[::100]:
             for meter in catalogue.meters:
-                match meter.observe(each.event):
+                match observe(meter, each.event):
                     case Observation():
                         counted[meter.id] += 1
                     case Uncounted(reason):

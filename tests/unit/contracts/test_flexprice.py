@@ -321,7 +321,7 @@ def answer(
         for index, (price, quantity, amount) in enumerate(rows)
     ]
     settlement = commitment.apply(committed, charges, "usd")
-    statement = Statement(subscription(committed), window or Window(START, END), settlement, {})
+    statement = Statement(subscription(committed), window or Window(START, END), settlement, {}, 0)
     reply = flexprice.answer(statement)
     assert reply.status == 200
     decoded: dict[str, Any] = json.loads(reply.body, parse_int=str, parse_float=str)
@@ -467,6 +467,7 @@ def test_an_inactive_commitment_is_none() -> None:
         (Problem.NOT_FOUND, 404, "not_found"),
         (Problem.UNKNOWN_ROUTE, 404, "not_found"),
         (Problem.WRONG_METHOD, 405, "invalid_operation"),
+        (Problem.NOT_BUILT, 400, "invalid_operation"),
         (Problem.UNAVAILABLE, 503, "service_unavailable"),
         (Problem.INTERNAL, 500, "internal_error"),
     ],

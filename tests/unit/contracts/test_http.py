@@ -27,18 +27,15 @@ class Account:
 class Cost:
     items: int = 0
     read_units: float = 0
-    accepted: int = 0
 
     def reset(self) -> None:
-        self.items, self.read_units, self.accepted = 0, 0, 0
+        self.items, self.read_units = 0, 0
 
 
 @dataclass
 class Accounts:
     """Knows one key; looking it up reads 3 items at 1.5 units."""
 
-    #: When the newest event came in that was counted in what is read.
-    accepted: int = 0
     cost: Cost = field(default_factory=Cost)
     asked: list[str] = field(default_factory=list)
 
@@ -46,7 +43,6 @@ class Accounts:
         self.asked.append(api_key)
         self.cost.items += 3
         self.cost.read_units += 1.5
-        self.cost.accepted = self.accepted
         return Account() if api_key == KEY else None
 
 
@@ -66,6 +62,8 @@ class PartialHour:
     store: Accounts = field(default_factory=Accounts)
     #: How long an answer takes, in seconds.
     takes: float = 0
+    #: When the newest event came in that is counted in the answer.
+    counted_until: int = 0
 
     failure: Exception | None = None
 
@@ -89,7 +87,8 @@ class PartialHour:
             raise self.failure
         self.app.count(Answers=1)
         self.app.count(Answers=2, Others=5)
-        return Reply.of(201, {"organization": account.organization.id, "path": request.path}, {"X-Own": "1"})
+        body = {"organization": account.organization.id, "path": request.path}
+        return Reply.of(201, body, {"X-Own": "1"}, self.counted_until)
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """Give the status, the body and the headers, whose names are in lower case."""
@@ -235,7 +234,7 @@ def test_failures(
     ("accepted", "shown"), [(0, None), (1, "1970-01-01T00:00:00.000001Z"), (10**6, "1970-01-01T00:00:01Z")]
 )
 def test_an_answer_says_until_when_it_counts(edge: PartialHour, accepted: int, shown: str | None) -> None:
-    edge.store.accepted = accepted
+    edge.counted_until = accepted
 
     assert edge.ask("GET", "/usage", **LAGO_KEY)[2].get("x-meterstone-counted-until") == shown
 

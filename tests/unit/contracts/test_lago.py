@@ -1,7 +1,7 @@
 """Lago's query parameters, one by one, and its answer."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from meterstone.contracts import lago
-from meterstone.contracts.message import Problem, Request, RequestRefusedError
-from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.calendar import Granularity
 
 TODAY = date(2023, 11, 30)
@@ -264,8 +264,12 @@ def day(shown: str, units: str, cents: int, currency: str = "usd", code: str = "
     return DayUsage(date.fromisoformat(shown).toordinal(), currency, code, Decimal(units), cents)
 
 
+def answer(days: Iterable[DayUsage], deleted_codes: frozenset[str], counted_until: int = 0) -> Reply:
+    return lago.answer(ORGANIZATION, DEFAULT, [CountedDays(counted_until, days)], deleted_codes)
+
+
 def test_a_row_has_all_eight_fields() -> None:
-    reply = lago.answer(ORGANIZATION, DEFAULT, [day("2023-11-01", "1E+3", 50_000)], frozenset({"tokens"}))
+    reply = answer([day("2023-11-01", "1E+3", 50_000)], frozenset({"tokens"}))
     assert (reply.status, json.loads(reply.body)) == (
         200,
         {
@@ -296,17 +300,21 @@ def test_a_row_has_all_eight_fields() -> None:
     ],
 )
 def test_units_are_plain_text(units: str, printed: str) -> None:
-    reply = lago.answer(ORGANIZATION, DEFAULT, [day("2023-11-01", units, 1)], frozenset())
+    reply = answer([day("2023-11-01", units, 1)], frozenset())
     assert json.loads(reply.body)["usages"][0]["units"] == printed
 
 
 def test_an_amount_may_exceed_64_bits() -> None:
-    reply = lago.answer(ORGANIZATION, DEFAULT, [day("2023-11-01", "1", 10**30)], frozenset())
+    reply = answer([day("2023-11-01", "1", 10**30)], frozenset())
     assert f'"amount_cents":{10**30},' in reply.body
 
 
+def test_a_reply_says_until_when_it_has_counted() -> None:
+    assert answer([day("2023-11-01", "1", 1)], frozenset(), counted_until=7).counted_until == 7
+
+
 def test_no_usage_is_an_empty_list() -> None:
-    assert lago.answer(ORGANIZATION, DEFAULT, [], frozenset()).body == '{"usages":[]}'
+    assert answer([], frozenset()).body == '{"usages":[]}'
 
 
 def test_an_answer_over_5_mb_is_refused_before_all_is_read() -> None:
@@ -319,7 +327,7 @@ def test_an_answer_over_5_mb_is_refused_before_all_is_read() -> None:
             yield day("2023-11-01", "1", 1, code=f"metric-{read}")
 
     with pytest.raises(RequestRefusedError) as refused:
-        lago.answer(ORGANIZATION, DEFAULT, endless(), frozenset())
+        answer(endless(), frozenset())
     assert json.loads(refused.value.reply.body)["error_details"] == {"from_date": ["answer_is_too_large"]}
     assert read < 25_000
 
@@ -329,11 +337,25 @@ def test_an_answer_of_long_codes_is_refused_by_its_bytes(letter: str) -> None:
     def codes(count: int) -> list[DayUsage]:
         return [day("2023-11-01", "1", 1, code=letter * 250 + str(index)) for index in range(count)]
 
-    row = len(lago.answer(ORGANIZATION, DEFAULT, codes(10), frozenset()).body.encode()) // 10
-    fits = lago.answer(ORGANIZATION, DEFAULT, codes(4_900_000 // row), frozenset())
+    row = len(answer(codes(10), frozenset()).body.encode()) // 10
+    fits = answer(codes(4_900_000 // row), frozenset())
     assert 4_800_000 < len(fits.body.encode()) < 5_000_000
     with pytest.raises(RequestRefusedError):
-        lago.answer(ORGANIZATION, DEFAULT, codes(5_100_000 // row), frozenset())
+        answer(codes(5_100_000 // row), frozenset())
+
+
+def test_what_only_a_rebuild_can_answer_is_unprocessable() -> None:
+    reply = lago.refuse(Problem.NOT_BUILT)
+    assert (reply.status, json.loads(reply.body), reply.headers) == (
+        422,
+        {
+            "status": 422,
+            "error": "Unprocessable Entity",
+            "code": "view_not_built",
+            "error_details": {"base": ["view_not_built"]},
+        },
+        {},
+    )
 
 
 @pytest.mark.parametrize(

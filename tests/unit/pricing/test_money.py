@@ -239,6 +239,5 @@ def test_a_number_has_at_most_15_and_15_digits(value: object) -> None:
     ids=repr,
 )
 def test_anything_else_is_not_a_number(value: object) -> None:
-    with pytest.raises(NotANumberError) as raised:
+    with pytest.raises(NotANumberError):
         number(value)
-    assert raised.value.code == "not_a_number"

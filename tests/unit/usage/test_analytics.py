@@ -1,6 +1,6 @@
 """How days add up to the rows of the analytics."""
 
-import doctest
+from collections.abc import Container, Iterable
 from datetime import date
 from decimal import Decimal
 from random import Random
@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.usage import analytics
-from meterstone.usage.analytics import AnswerTooLargeError, DayUsage, UsageRow, rows
+from meterstone.usage.analytics import AnswerTooLargeError, CountedDays, DayUsage, UsageRow, rows
 from meterstone.usage.calendar import Granularity
 
 
 def day(shown: str, units: str, cents: int, currency: str = "usd", code: str = "tokens") -> DayUsage:
     return DayUsage(date.fromisoformat(shown).toordinal(), currency, code, Decimal(units), cents)
+
+
+def rows_of(
+    days: Iterable[DayUsage], granularity: Granularity, deleted_codes: Container[str], most_rows: int
+) -> list[UsageRow]:
+    return rows([CountedDays(0, days)], granularity, deleted_codes, most_rows).rows
 
 
 def shown(row: UsageRow) -> tuple[str, str, str, str, str, int]:
@@ -77,7 +82,7 @@ DAYS = [
 def test_days_add_up_to_calendar_buckets(
     granularity: Granularity, expected: list[tuple[str, str, str, str, str, int]]
 ) -> None:
-    assert [shown(row) for row in rows(DAYS, granularity, frozenset(), 100)] == expected
+    assert [shown(row) for row in rows_of(DAYS, granularity, frozenset(), 100)] == expected
 
 
 def test_rows_are_ordered_by_start_currency_and_code() -> None:
@@ -87,7 +92,7 @@ def test_rows_are_ordered_by_start_currency_and_code() -> None:
         day("2024-01-01", "1", 1, "eur", "b"),
         day("2024-01-01", "1", 1, "eur", "a"),
     ]
-    order = [shown(row)[:4:3] + shown(row)[2:3] for row in rows(days, Granularity.DAILY, frozenset(), 100)]
+    order = [shown(row)[:4:3] + shown(row)[2:3] for row in rows_of(days, Granularity.DAILY, frozenset(), 100)]
     assert order == [
         ("2024-01-01", "a", "eur"),
         ("2024-01-01", "b", "eur"),
@@ -106,13 +111,27 @@ def test_rows_are_ordered_by_start_currency_and_code() -> None:
     ],
 )
 def test_rows_of_nothing_are_left_out(days: list[DayUsage], kept: int) -> None:
-    assert len(rows(days, Granularity.MONTHLY, frozenset(), 100)) == kept
+    assert len(rows_of(days, Granularity.MONTHLY, frozenset(), 100)) == kept
 
 
 def test_a_code_without_a_live_metric_is_deleted() -> None:
     days = [day("2024-01-01", "1", 1, code="old"), day("2024-01-01", "1", 1, code="new")]
-    deleted = {row.metric_code: row.deleted for row in rows(days, Granularity.DAILY, {"old"}, 100)}
+    deleted = {row.metric_code: row.deleted for row in rows_of(days, Granularity.DAILY, {"old"}, 100)}
     assert deleted == {"old": True, "new": False}
+
+
+@pytest.mark.parametrize(
+    ("counted_until", "latest"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param([0], 0, id="an import"),
+        pytest.param([5, 7, 6], 7, id="the newest is not the last"),
+        pytest.param([7, 0], 7, id="an import after an event"),
+    ],
+)
+def test_rows_have_counted_until_the_newest_event_of_any_item(counted_until: list[int], latest: int) -> None:
+    items = [CountedDays(each, [day("2024-01-01", "1", 1)]) for each in counted_until]
+    assert rows(items, Granularity.DAILY, frozenset(), 1).counted_until == latest
 
 
 def test_units_stay_exact() -> None:
@@ -120,20 +139,15 @@ def test_units_stay_exact() -> None:
         day("2024-01-01", "999999999999999.000000000000001", 1),
         day("2024-01-01", "0.000000000000001", 1),
     ]
-    assert rows(days, Granularity.DAILY, frozenset(), 1)[0].units == Decimal(
+    assert rows_of(days, Granularity.DAILY, frozenset(), 1)[0].units == Decimal(
         "999999999999999.000000000000002"
     )
 
 
 def test_as_many_rows_as_allowed_are_no_error() -> None:
-    assert len(rows(DAYS, Granularity.DAILY, frozenset(), 4)) == 4
+    assert len(rows_of(DAYS, Granularity.DAILY, frozenset(), 4)) == 4
     with pytest.raises(AnswerTooLargeError):
-        rows(DAYS, Granularity.DAILY, frozenset(), 3)
-
-
-def test_docstring_examples() -> None:
-    results = doctest.testmod(analytics)
-    assert (results.attempted, results.failed) == (2, 0)
+        rows_of(DAYS, Granularity.DAILY, frozenset(), 3)
 
 
 DAY_USAGES = st.builds(
@@ -150,10 +164,10 @@ DAY_USAGES = st.builds(
 def test_nothing_is_lost_and_order_does_not_matter(
     days: list[DayUsage], granularity: Granularity, random: Random
 ) -> None:
-    found = rows(days, granularity, frozenset(), 1000)
+    found = rows_of(days, granularity, frozenset(), 1000)
     assert sum(row.amount_cents for row in found) == sum(usage.amount_cents for usage in days)
     assert sum(row.units for row in found) == sum(usage.units for usage in days)
     assert all(row.start_day <= row.end_day for row in found)
     shuffled = list(days)
     random.shuffle(shuffled)
-    assert rows(shuffled, granularity, frozenset(), 1000) == found
+    assert rows_of(shuffled, granularity, frozenset(), 1000) == found

@@ -11,9 +11,9 @@ from meterstone.pricing.money import plain, round_money
 from meterstone.pricing.price import Price
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.charge import ChargePeriod, Counter
-from meterstone.usage.measure import measure_line_item
+from meterstone.usage.measure import measure_line_item, rated_items
 from meterstone.usage.meter import Aggregation, Event, Meter
-from meterstone.usage.statement import rated_items
+from meterstone.usage.statement import price_measured
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.window import Window, plan_window
 from support.one_subscription import (
@@ -40,11 +40,12 @@ def monthly(meter: Meter, price: Price = FLAT, start: str = "01-01", end: str | 
 
 
 def measured_in(subscription: Subscription, events: Iterable[Event], window: str, now: str = LATER) -> Cost:
-    """Measure the first line item."""
+    """Measure the first line item, and price it."""
     start, end = (at(bound) for bound in window.split())
     asked = Window(start, end)
     covered = plan_window(subscription, subscription.line_items[0], asked, at(now))
-    return measure_line_item(CountedUsage(subscription, events, at(now)), covered, asked, at(now))
+    measured = measure_line_item(CountedUsage(subscription, events, at(now)), covered, asked, at(now))
+    return price_measured(covered.item.price, measured)
 
 
 def shown(cost: Cost) -> str:
@@ -218,7 +219,7 @@ def test_measure_counts_a_recurring_value_that_moves_while_it_is_read(
 
     covered = plan_window(subscription, subscription.line_items[0], window, at(LATER))
 
-    assert measure_line_item(reader, covered, window, at(LATER)).quantity == values
+    assert measure_line_item(reader, covered, window, at(LATER)) == values
 
 
 def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
@@ -372,8 +373,7 @@ def test_measure_any_window_as_from_the_events_themselves(meter: Meter, now: str
         window = Window(start, end)
         found = {}
         for item in rated_items(subscription, window):
-            cost = measure_line_item(
-                counted, plan_window(subscription, item, window, at(now)), window, at(now)
-            )
+            plan = plan_window(subscription, item, window, at(now))
+            cost = price_measured(item.price, measure_line_item(counted, plan, window, at(now)))
             found[item.id] = Measured(cost.quantity, round_money(cost.amount, "usd"))
         assert found == oracle.measured(start, end, at(now)), window

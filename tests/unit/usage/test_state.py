@@ -169,13 +169,13 @@ def test_accrued_is_level_times_time_held(
     ],
 )
 def test_encode_is_read_back_by_decode(meter: Meter, state: State, packed: Json) -> None:
-    assert encode(state) == packed
+    assert encode(meter, state) == packed
     assert decode(meter, packed) == state
 
 
 @pytest.mark.parametrize("packed", [5, None, [], ["6"], [5, 6, 7], ["6", None]], ids=repr)
 def test_decode_refuses_what_is_no_state(packed: Any) -> None:
-    with pytest.raises(ValueError, match="no state of meter m"):
+    with pytest.raises(ValueError, match="no state of Sum"):
         decode(meter_of(SUM), packed)
 
 

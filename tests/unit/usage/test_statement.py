@@ -9,8 +9,9 @@ from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.pricing.lines import Cost, Line
 from meterstone.pricing.money import plain
 from meterstone.pricing.price import BillingModel, Price, PriceType
+from meterstone.usage.measure import Buckets, WindowUsage, rated_items
 from meterstone.usage.meter import Aggregation, Meter
-from meterstone.usage.statement import rate, rated_items
+from meterstone.usage.statement import rate
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 from support.one_subscription import FLAT, at, item_of, meter_of, subscription_of
@@ -88,8 +89,11 @@ def statement_of(
         currency=currency,
         commitment=commitment,
     )
-    statement = rate(subscription, MARCH, usage)
+    # Of buckets the costs are stored, so that any amount can be tried.
+    measured = tuple((item, Buckets((), (usage[item.id],))) for item in rated_items(subscription, MARCH))
+    statement = rate(WindowUsage(subscription, MARCH, measured, counted_until=7))
     assert (statement.subscription, statement.window, statement.lines) == (subscription, MARCH, usage)
+    assert statement.counted_until == 7
     assert statement.settlement.amount == sum(row.amount for row in statement.settlement.rows)
     return [
         f"{row.source.key.id}: {plain(row.quantity)} for {row.amount}{' over' if row.is_overage else ''}"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from meterstone.pricing.money import plain, quotient
+from meterstone.usage.aggregation import observe
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Observation, Uncounted, passes
 from meterstone.usage.state import accrued, merge_all_states, quantity, state_of
@@ -54,7 +55,7 @@ def test_aggregations_as_in_flexprice(name: str) -> None:
     states = []
     for number, row in enumerate(case["rows"]):
         at = parse_instant(row.get("t", "2026-01-05T10:00:00Z"))
-        seen = meter.observe(Event(str(number), "e", at, {"q": row["q"]}))
+        seen = observe(meter, Event(str(number), "e", at, {"q": row["q"]}))
         assert isinstance(seen, Observation)
         states.append(state_of(meter, seen))
 
@@ -92,7 +93,7 @@ def test_every_aggregation_case_is_here() -> None:
     ],
 )
 def test_non_numeric_fields_do_not_count_and_say_so(value: Any) -> None:
-    seen = _meter(Aggregation.SUM).observe(Event("1", "e", 0, {} if value is None else {"q": value}))
+    seen = observe(_meter(Aggregation.SUM), Event("1", "e", 0, {} if value is None else {"q": value}))
 
     assert isinstance(seen, Uncounted)
     assert "'q'" in seen.reason

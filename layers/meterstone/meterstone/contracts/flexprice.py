@@ -20,19 +20,18 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from meterstone.contracts.message import (
-    LONGEST_ID,
     RETRY_AFTER,
     Problem,
     Reply,
     Request,
     RequestRefusedError,
-    is_text,
     number,
     possible_key,
 )
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
+from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
@@ -136,7 +135,7 @@ def answer(statement: Statement) -> Reply:
             overage_amount=_optional(settlement.overage_amount),
             overage_factor=number(commitment.overage_factor),
         )
-    return Reply.of(200, reply)
+    return Reply.of(200, reply, counted_until=statement.counted_until)
 
 
 def refuse(problem: Problem) -> Reply:
@@ -150,6 +149,9 @@ def refuse(problem: Problem) -> Reply:
             return error(404, "not_found", "There is nothing at this path.")
         case Problem.WRONG_METHOD:
             return error(405, "invalid_operation", "This path does not take that method.")
+        case Problem.NOT_BUILT:
+            # What Flexprice answers to what the present state does not allow.
+            return error(400, "invalid_operation", "This cannot be answered before the usage is rebuilt.")
         case Problem.UNAVAILABLE:
             return error(
                 503,

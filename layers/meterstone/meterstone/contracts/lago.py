@@ -5,8 +5,8 @@ What the API's description leaves open is settled so:
 - A parameter given more than once, also with the same value, and a list such as `currency[]=USD` are refused:
   a filter that is silently dropped would answer with more usage than was asked for.
 - An empty value is refused for the same reason.
-- Error codes are Lago's (its `config/locales/en.yml`) where it has one for the case; `answer_is_too_large` is
-  our own.
+- Error codes are Lago's (its `config/locales/en.yml`) where it has one for the case; `answer_is_too_large` and
+  `view_not_built` are our own.
 """
 
 import re
@@ -17,26 +17,25 @@ from typing import Final, assert_never
 import msgspec
 
 from meterstone.contracts.message import (
-    LONGEST_ID,
     RETRY_AFTER,
     Problem,
     Reply,
     Request,
     RequestRefusedError,
-    is_text,
     possible_key,
 )
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import plain
 from meterstone.usage.analytics import (
     AnswerTooLargeError,
-    DayUsage,
+    CountedDays,
     UsageQuery,
     default_from_day,
     last_to_day,
     rows,
 )
 from meterstone.usage.calendar import Granularity
+from meterstone.usage.identifier import LONGEST_ID, is_text
 
 LARGEST_ANSWER: Final = 5_000_000
 """Bytes of a body at most: Lambda itself refuses answers over 6 MB."""
@@ -49,6 +48,7 @@ INVALID_RANGE: Final = "invalid_date_range"
 OUT_OF_RANGE: Final = "value_is_out_of_range"
 INVALID_COUNTRY: Final = "not_a_valid_country_code"
 ANSWER_TOO_LARGE: Final = "answer_is_too_large"
+VIEW_NOT_BUILT: Final = "view_not_built"
 
 PARAMETERS: Final = (
     "time_granularity",
@@ -158,14 +158,14 @@ def parse(request: Request, today: int) -> UsageQuery:
 
 
 def answer(
-    organization_id: str, query: UsageQuery, days: Iterable[DayUsage], deleted_codes: Container[str]
+    organization_id: str, query: UsageQuery, items: Iterable[CountedDays], deleted_codes: Container[str]
 ) -> Reply:
-    """Write the days of usage as the answer to a query.
+    """Write the days of usage, as stored items have them, as the answer to a query.
 
-    Raises `RequestRefusedError` (422) if it would be over 5 MB; the days are not read to their end then.
+    Raises `RequestRefusedError` (422) if it would be over 5 MB; the items are not read to their end then.
     """
     try:
-        found = rows(days, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
+        found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
     except AnswerTooLargeError:
         raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
     dates: dict[int, str] = {}
@@ -180,16 +180,20 @@ def answer(
             plain(row.units),
             row.deleted,
         )
-        for row in found
+        for row in found.rows
     ]
-    reply = Reply.of(200, {"usages": usages})
+    reply = Reply.of(200, {"usages": usages}, counted_until=found.counted_until)
     if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
         raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
     return reply
 
 
 def refuse(problem: Problem) -> Reply:
-    """Say why there is no answer: `{"status", "error"}`."""
+    """Say why there is no answer: `{"status", "error"}`, in the shape of a 422 also a code and details.
+
+    `NOT_BUILT` is a 422: the parameters fit, but this combination of filters has no answer. A 503 would have
+    clients ask again, in vain until somebody runs a rebuild. What concerns no one parameter, Rails calls `base`.
+    """
     match problem:
         case Problem.UNAUTHORIZED:
             return _error(401, "Unauthorized")
@@ -197,6 +201,8 @@ def refuse(problem: Problem) -> Reply:
             return _error(404, "Not Found")
         case Problem.WRONG_METHOD:
             return _error(405, "Method Not Allowed")
+        case Problem.NOT_BUILT:
+            return _unprocessable(VIEW_NOT_BUILT, {"base": [VIEW_NOT_BUILT]})
         case Problem.UNAVAILABLE:
             return _error(503, "Service Unavailable", RETRY_AFTER)
         case Problem.INTERNAL:
@@ -210,14 +216,14 @@ def _error(status: int, error: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _validation_errors(faults: Mapping[str, str]) -> Reply:
+    return _unprocessable(
+        "validation_errors", {name: [faults[name]] for name in PARAMETERS if name in faults}
+    )
+
+
+def _unprocessable(code: str, details: Mapping[str, list[str]]) -> Reply:
     return Reply.of(
-        422,
-        {
-            "status": 422,
-            "error": "Unprocessable Entity",
-            "code": "validation_errors",
-            "error_details": {name: [faults[name]] for name in PARAMETERS if name in faults},
-        },
+        422, {"status": 422, "error": "Unprocessable Entity", "code": code, "error_details": details}
     )
 
 

@@ -11,9 +11,6 @@ import msgspec
 
 from meterstone.pricing.money import plain
 
-LONGEST_ID: Final = 255
-"""Characters that an id has at most."""
-
 RETRY_AFTER: Final = {"Retry-After": "5"}
 """Seconds after which to try again what was not available: longer than the store's own retries go on."""
 
@@ -29,22 +26,31 @@ class Problem(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_ROUTE = "unknown_route"
     WRONG_METHOD = "wrong_method"
+    #: What is stored lacks what would answer, until it is rebuilt: asking again does not help, nor does waiting.
+    NOT_BUILT = "not_built"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status and a JSON body."""
+    """A status and a JSON body.
+
+    `counted_until` is when the newest event came in that is counted in the answer, in microseconds since the
+    epoch; 0 if that is not known, or nothing is counted in it.
+    """
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    counted_until: int = 0
 
     @classmethod
-    def of(cls, status: int, body: object, headers: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls, status: int, body: object, headers: Mapping[str, str] | None = None, counted_until: int = 0
+    ) -> Self:
         """Encode a body: structs, dicts, lists, and `number` for every number that is a `Decimal`."""
-        return cls(status, _encoder.encode(body).decode(), headers or {})
+        return cls(status, _encoder.encode(body).decode(), headers or {}, counted_until)
 
 
 class RequestRefusedError(Exception):
@@ -115,11 +121,6 @@ def possible_key(text: str) -> str | None:
     """Give back what could be an API key: visible ASCII of a sensible length."""
     visible = text.isascii() and text.isprintable() and " " not in text
     return text if visible and 0 < len(text) <= _LONGEST_KEY else None
-
-
-def is_text(text: str) -> bool:
-    """Tell whether an id can be compared and stored: no control character, no half of a surrogate pair."""
-    return not any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in text)
 
 
 def _values(event: Mapping[str, Any], single: str, multiple: str) -> dict[str, tuple[str, ...]]:

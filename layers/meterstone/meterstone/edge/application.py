@@ -48,10 +48,6 @@ class RequestCost(Protocol):
     def read_units(self) -> float:
         """What they cost, by the table's rules."""
 
-    @property
-    def accepted(self) -> int:
-        """When the newest event came in that is counted in them, in microseconds; 0 if that is not known."""
-
     def reset(self) -> None:
         """Begin to count anew."""
 
@@ -114,7 +110,7 @@ class Application[A: KeyOwner]:
                 if account is None:
                     return _response(spoken.refuse(Problem.UNAUTHORIZED))
                 self._seen["organization"] = account.organization.id
-                return _response(answer(account, request), self._store.cost.accepted)
+                return _response(answer(account, request))
 
             self._methods.setdefault(path, []).append(method)
             return answer
@@ -159,7 +155,7 @@ class Application[A: KeyOwner]:
 
     def _failed(self, error: Exception) -> Response[str]:
         problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
-        if problem is Problem.UNAVAILABLE:
+        if problem in (Problem.UNAVAILABLE, Problem.NOT_BUILT):
             self._seen["reason"] = str(error)
         return _response(self._speaking.refuse(problem))
 
@@ -206,10 +202,10 @@ def _traced(handler: Handler) -> Handler:
     return traced
 
 
-def _response(reply: Reply, accepted: int = 0) -> Response[str]:
+def _response(reply: Reply) -> Response[str]:
     headers = dict(reply.headers)
-    if accepted:
-        headers[_FRESHNESS] = format_instant(accepted)
+    if reply.counted_until:
+        headers[_FRESHNESS] = format_instant(reply.counted_until)
     return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=headers)
 
 

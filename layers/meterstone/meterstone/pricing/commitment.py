@@ -184,9 +184,13 @@ def _unit_amount(charge: Charge[Hashable]) -> Decimal:
     """Return the price of one unit; 0 for a charge that no number of units explains, which is never split."""
     if charge.quantity <= 0:
         return ZERO
-    if charge.price.billing_model is BillingModel.FLAT_FEE:
-        return charge.price.amount
-    return quotient(charge.amount, charge.quantity)
+    match charge.price.billing_model:
+        case BillingModel.FLAT_FEE:
+            return charge.price.amount
+        case BillingModel.PACKAGE | BillingModel.TIERED:
+            return quotient(charge.amount, charge.quantity)
+        case _:
+            assert_never(charge.price.billing_model)
 
 
 def _unchanged[Key: Hashable](charge: Charge[Key]) -> ChargeRow[Key]:

@@ -34,11 +34,6 @@ class Cost:
     #: In order of `from_`, at most one for each tier; none where nothing is charged, such as at quantity 0.
     lines: tuple[Line, ...]
 
-    @classmethod
-    def zero(cls) -> "Cost":
-        """Nothing used, nothing due: what merges with any cost into that cost."""
-        return _ZERO
-
     @property
     def amount(self) -> Decimal:
         """The sum of the lines, unrounded."""
@@ -48,7 +43,6 @@ class Cost:
         return amount
 
 
-_ZERO = Cost(ZERO, ())
 _NOTHING = (ZERO, ZERO, ZERO)
 
 

@@ -6,17 +6,16 @@ StoreError
 ├── ConflictError              a condition of a transaction did not hold; nothing was written
 ├── WriteRefusedError          the table will not take it, however often it is asked
 ├── BusyError                  something else must be done first, or be over; for those who run commands
-└── UnknownSubscriptionError   the organization has no such subscription
+├── UnknownSubscriptionError   the organization has no such subscription
+└── ViewNotBuiltError          only a rebuild can bring what was asked for
 """
 
 from meterstone.store.catalogue.records import Account, UnknownSubscriptionError
 from meterstone.store.dynamodb.table import ConflictError, StoreError, StoreUnavailableError
-from meterstone.store.reading.usage import Store
 
 __all__ = [
     "Account",
     "ConflictError",
-    "Store",
     "StoreError",
     "StoreUnavailableError",
     "UnknownSubscriptionError",

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
@@ -59,6 +59,17 @@ class DayUsage(msgspec.Struct, frozen=True, gc=False):
     amount_cents: int
 
 
+class CountedDays(NamedTuple):
+    """Some days of usage, as one stored item has them.
+
+    `counted_until` is when the newest event came in that the item has counted, in microseconds since the epoch; 0
+    if that is not known, as where all of them were imported.
+    """
+
+    counted_until: int
+    days: Iterable[DayUsage]
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """A metric's usage in one calendar bucket, from `start_day` to `end_day`, inclusive, in one currency.
@@ -73,6 +84,13 @@ class UsageRow:
     units: Decimal
     amount_cents: int
     deleted: bool
+
+
+class UsageRows(NamedTuple):
+    """The rows of an answer, and when the newest event came in that is counted in them (see `CountedDays`)."""
+
+    rows: list[UsageRow]
+    counted_until: int
 
 
 def default_from_day(granularity: Granularity, to_day: int) -> int:
@@ -119,41 +137,39 @@ def last_to_day(granularity: Granularity, from_day: int) -> int:
 
 
 def rows(
-    days: Iterable[DayUsage], granularity: Granularity, deleted_codes: Container[str], most_rows: int
-) -> list[UsageRow]:
+    items: Iterable[CountedDays], granularity: Granularity, deleted_codes: Container[str], most_rows: int
+) -> UsageRows:
     """Add days up to one row per bucket, currency and code, ordered so; rows of nothing are left out.
 
     Raises `AnswerTooLargeError` as soon as there are more than `most_rows`, before the rest of the days is read.
     """
     sums: dict[tuple[int, str, str], tuple[Decimal, int]] = {}
     starts: dict[int, int] = {}
-    for usage in days:
-        if not usage.units and not usage.amount_cents:
-            continue
-        start = starts.get(usage.day)
-        if start is None:
-            start = starts[usage.day] = granularity_bounds(granularity, usage.day)[0]
-        row = (start, usage.currency, usage.metric_code)
-        known = sums.get(row)
-        if known is None:
-            if len(sums) == most_rows:
-                raise AnswerTooLargeError(f"more than {most_rows} rows")
-            sums[row] = (usage.units, usage.amount_cents)
-        else:
-            sums[row] = (add(known[0], usage.units), known[1] + usage.amount_cents)
-    return [
-        UsageRow(
-            start,
-            granularity_bounds(granularity, start)[1],
-            currency,
-            code,
-            units,
-            amount_cents,
-            code in deleted_codes,
-        )
+    ends: dict[int, int] = {}
+    latest = 0
+    for counted_until, days in items:
+        latest = max(latest, counted_until)
+        for usage in days:
+            if not usage.units and not usage.amount_cents:
+                continue
+            start = starts.get(usage.day)
+            if start is None:
+                start, end = granularity_bounds(granularity, usage.day)
+                starts[usage.day], ends[start] = start, end
+            row = (start, usage.currency, usage.metric_code)
+            known = sums.get(row)
+            if known is None:
+                if len(sums) == most_rows:
+                    raise AnswerTooLargeError(f"more than {most_rows} rows")
+                sums[row] = (usage.units, usage.amount_cents)
+            else:
+                sums[row] = (add(known[0], usage.units), known[1] + usage.amount_cents)
+    found = [
+        UsageRow(start, ends[start], currency, code, units, amount_cents, code in deleted_codes)
         for (start, currency, code), (units, amount_cents) in sorted(sums.items())
         if units or amount_cents
     ]
+    return UsageRows(found, latest)
 
 
 def _years_after(day: int, years: int) -> int:

@@ -13,7 +13,7 @@ them, so that a day can always be printed.
 
 import re
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import MAXYEAR, MINYEAR, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import cache
@@ -217,19 +217,6 @@ def bucket_bounds(size: BucketSize, instant: int, zone: Zone) -> tuple[int, int]
     return zone.bucket(size, instant)
 
 
-def bucket_starts(size: BucketSize, start: int, end: int, zone: Zone, *, cut: bool = False) -> list[int]:
-    """List the starts of all buckets that meet `[start, end)`, in order.
-
-    The first may begin before `start`; with `cut` it is given as `start`, where what counts of it begins.
-    """
-    if start >= end:
-        return []
-    starts = list(_walk(size, start, end, zone))
-    if cut:
-        starts[0] = max(starts[0], start)
-    return starts
-
-
 def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
     """Give the first and the last day, inclusive, of the calendar bucket that holds a day.
 
@@ -306,24 +293,6 @@ def _hours_bucket(length: int, instant: int, zone: Zone) -> tuple[int, int]:
     while (end := zone.first(shown + length)) <= instant:
         shown += length
     return zone.first(shown), end
-
-
-def _walk(size: BucketSize, start: int, end: int, zone: Zone) -> Iterator[int]:
-    end = min(end, END_OF_TIME)
-    length = _LENGTHS.get(size, DAY)
-    at, after = zone.bucket(size, start)
-    while at < end:
-        yield at
-        horizon = min(at + DAY, end)
-        if length <= HOUR and after - at == length and zone.offset(at) == zone.offset(horizon):
-            # The clock is not changed before the horizon: whole buckets need no looking up. A year has half a
-            # million minutes.
-            whole = max((horizon - at) // length, 1)
-            yield from range(after, at + whole * length, length)
-            after = at + whole * length
-        if after >= end:
-            return
-        at, after = zone.bucket(size, after)
 
 
 def _bisect(low: int, high: int, reached: Callable[[int], bool]) -> int:

@@ -16,9 +16,9 @@ from meterstone.pricing.cost import cost
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO, add, minor_units, subtract
 from meterstone.usage.calendar import BucketSize, Zone, bucket_bounds, zone
-from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.meter import Meter
 from meterstone.usage.period import Period
-from meterstone.usage.state import State, accrued, merge_all_states, merge_states, quantity
+from meterstone.usage.state import State, accrued, carry, merge_all_states, merge_states, quantity, traits
 from meterstone.usage.subscription import LineItem, Span, Subscription, in_force
 
 _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
@@ -113,10 +113,7 @@ class Counter:
 
     def closing(self, meter: Meter) -> State | None:
         """Give the state at the period's end, as the next period of a recurring meter carries it."""
-        state = merge_all_states(meter, chain((self.carry,), self.days.values()))
-        if meter.aggregation is Aggregation.WEIGHTED_SUM and state is not None:
-            return quantity(meter, state), ZERO
-        return state
+        return carry(meter, merge_all_states(meter, chain((self.carry,), self.days.values())))
 
 
 class Series(NamedTuple):
@@ -133,7 +130,7 @@ def day_series(charge: ChargePeriod, counter: Counter, now: int) -> Series:
     ahead of time: what is published depends on the clock and on the events, never on what came first.
     A WEIGHTED_SUM grows with the clock, so that its day is known only when it is over.
     """
-    if charge.meter.aggregation is Aggregation.WEIGHTED_SUM:
+    if traits(charge.meter).accrues:
         running = _accruing(charge, counter)
     elif charge.meter.bucket_size in _COARSE_BUCKETS:
         running = _bucketed(charge, counter)

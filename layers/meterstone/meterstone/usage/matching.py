@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from meterstone.usage.aggregation import observe
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted, passes
 from meterstone.usage.subscription import LineItem, Subscription
@@ -38,7 +39,7 @@ class Matching:
     def matches(self, event: Event, subscription: Subscription) -> Iterator[Match]:
         """Give the charges of a subscription whose meters have to do with an event."""
         for each in self._metered(subscription).items(event.name):
-            if each.counted.holds(event.at) and (seen := each.meter.observe(event)) is not None:
+            if each.counted.holds(event.at) and (seen := observe(each.meter, event)) is not None:
                 charge = each.charge
                 if charge is None or not charge.counted_span.holds(event.at):
                     charge = each.turn_to(event.at)

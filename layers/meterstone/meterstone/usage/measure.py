@@ -1,31 +1,44 @@
-"""Measuring a line item over a window: the stored parts put together, and what they cost."""
+"""Measuring a subscription over a window: the stored parts put together to quantities. Nothing is priced here.
 
-from collections.abc import Iterable, Iterator, Mapping
+`measure` decides what is read, asks a `UsageReader` for it, and returns values; `usage.statement` prices them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol, assert_never
 
-from meterstone.pricing.cost import cost, cost_buckets
-from meterstone.pricing.lines import Cost, merge, merge_all
+from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO, add
+from meterstone.pricing.price import PriceType
 from meterstone.usage.calendar import BucketSize, bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter
-from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import (
+    FineParts,
     State,
     accrued,
+    fine_parts,
     merge_all_states,
     merge_states,
     quantity,
-    shorter_than_a_day,
     state_of,
+    traits,
 )
-from meterstone.usage.subscription import LineItem
+from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import TallyKey, tally_key
 from meterstone.usage.window import Days, PartialDay, Window, WindowPlan, hours_and_partial_hours, plan_window
 
 
 class UsageReader(Protocol):
-    """Where the stored parts of one subscription are read."""
+    """Where the stored parts of one subscription are read, for one request."""
+
+    @property
+    def counted_until(self) -> int:
+        """When the newest event came in that is counted in what was read so far; 0 if that is not known."""
+
+    def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
+        """Read at once what most of the plans will need."""
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter, at least as far as the window reaches; None if nothing is stored."""
@@ -52,22 +65,76 @@ class UsageReader(Protocol):
         """Read when values were first seen, as it is now."""
 
 
-def measure_line_item(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Cost:
-    """Give what a line item measured in a window, and what that costs, unrounded, with its lines."""
-    item, meter = covered.item, _meter(covered.item)
-    if meter.recurring and meter.aggregation is not Aggregation.WEIGHTED_SUM:
-        return cost(item.price, quantity(meter, _restated(parts, covered, window, now)))
+class Buckets(NamedTuple):
+    """What a bucketed meter measured: each bucket of time is priced by itself.
+
+    `quantities` are those of buckets that are still to be priced. `costs` are those of whole days of buckets
+    shorter than a day: their counters keep what the day's buckets cost, not the buckets.
+    """
+
+    quantities: tuple[Decimal, ...]
+    costs: tuple[Cost, ...] = ()
+
+
+#: What a line item measured in a window, not priced yet: one quantity, or those of buckets.
+type Measured = Decimal | Buckets
+
+
+@dataclass(frozen=True, slots=True)
+class WindowUsage:
+    """What a subscription used in a window, not priced yet.
+
+    `measured` has the usage line items that have a row in the window, in the order of the rows, each with what it
+    measured. `counted_until` is when the newest event came in that is counted in it, in microseconds; 0 if that is
+    not known, as where nothing was counted but what was imported.
+    """
+
+    subscription: Subscription
+    window: Window
+    measured: tuple[tuple[LineItem, Measured], ...]
+    counted_until: int
+
+
+def measure(subscription: Subscription, window: Window, parts: UsageReader, now: int) -> WindowUsage:
+    """Measure every usage line item that has a row in a window."""
+    plans = [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)]
+    parts.read_ahead(plans)
+    measured = tuple((plan.item, measure_line_item(parts, plan, window, now)) for plan in plans)
+    return WindowUsage(subscription, window, measured, parts.counted_until)
+
+
+def rated_items(subscription: Subscription, window: Window) -> list[LineItem]:
+    """List the usage line items that have a row in a window, in the order of the rows."""
+    items = [
+        item
+        for item in subscription.line_items
+        if item.meter is not None
+        and item.price.type is PriceType.USAGE
+        and subscription.shown(item).meets(window.start, window.end)
+    ]
+    return sorted(items, key=lambda item: (item.meter.name if item.meter is not None else "", item.id))
+
+
+def measure_line_item(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Measured:
+    """Put together what a line item measured in a window."""
+    meter = _meter(covered.item)
+    if meter.recurring and not traits(meter).accrues:
+        return quantity(meter, _restated(parts, covered, window, now))
     if covered.empty:
-        return cost(item.price, ZERO)
-    if shorter_than_a_day(meter):
-        return _short_buckets(parts, covered)
-    if meter.bucket_size is not None:
-        return cost_buckets(item.price, _coarse_buckets(parts, covered, meter.bucket_size))
-    if meter.aggregation is Aggregation.WEIGHTED_SUM:
-        return cost(item.price, _weighted(parts, covered, window, now))
-    if meter.aggregation is Aggregation.COUNT_UNIQUE:
-        return cost(item.price, _distinct(parts, covered))
-    return cost(item.price, quantity(meter, merge_all_states(meter, _states(parts, covered))))
+        return ZERO
+    match fine_parts(meter):
+        case FineParts.BUCKETS:
+            return _short_buckets(parts, covered)
+        case FineParts.VALUES:
+            return _distinct(parts, covered)
+        case FineParts.HOURS:
+            if meter.bucket_size is not None:
+                return Buckets(_coarse_buckets(parts, covered, meter.bucket_size))
+            if traits(meter).accrues:
+                return _weighted(parts, covered, window, now)
+            return quantity(meter, merge_all_states(meter, _states(parts, covered)))
+        case never:
+            assert_never(never)
 
 
 def _meter(item: LineItem) -> Meter:
@@ -96,7 +163,7 @@ def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> St
     meter = _meter(covered.item)
     hours, edges = hours_and_partial_hours(covered, cut)
     known = parts.hours(cut.charge, cut.day)
-    state = merge_all_states(meter, (known.get(hour) for hour in hours.hours))
+    state = merge_all_states(meter, (known.get(hour) for hour in hours))
     for edge in edges:
         # An hour in which nothing was counted has no events to look for.
         if cut.charge.zone.hour_of(edge.start)[1] in known:
@@ -105,7 +172,7 @@ def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> St
     return state
 
 
-def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -> Iterable[Decimal]:
+def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -> tuple[Decimal, ...]:
     """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
     meter = _meter(covered.item)
     buckets: dict[int, State | None] = {}
@@ -113,12 +180,12 @@ def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -
         clock = covered.days[0].charge.zone if covered.days else covered.cut[0].charge.zone
         start, _ = bucket_bounds(size, clock.day_start(day), clock)
         buckets[start] = merge_states(meter, buckets.get(start), state)
-    return [quantity(meter, buckets[start]) for start in sorted(buckets)]
+    return tuple(quantity(meter, buckets[start]) for start in sorted(buckets))
 
 
-def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Cost:
-    """Cost the buckets of which a day holds several: whole days as their counters have them already."""
-    meter, price = _meter(covered.item), covered.item.price
+def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Buckets:
+    """Put together the buckets of which a day holds several: whole days as their counters have them already."""
+    meter = _meter(covered.item)
     whole: list[Cost] = []
     buckets: dict[int, State | None] = {}
     for days in covered.days:
@@ -133,8 +200,7 @@ def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Cost:
     for cut in covered.cut:
         for start, state in _cut_buckets(parts, covered, cut):
             buckets[start] = merge_states(meter, buckets.get(start), state)
-    quantities = [quantity(meter, buckets[start]) for start in sorted(buckets)]
-    return merge(merge_all(whole), cost_buckets(price, quantities))
+    return Buckets(tuple(quantity(meter, buckets[start]) for start in sorted(buckets)), tuple(whole))
 
 
 def _shared_days(covered: WindowPlan, days: Days) -> set[int]:
@@ -211,9 +277,13 @@ def _value_at(parts: UsageReader, covered: WindowPlan, at: int, now: int) -> Sta
         return parts.carried(charge)
     inside = plan_window(subscription, item, Window(charge.counted_span.start, at), now)
     meter = _meter(item)
-    if meter.aggregation is Aggregation.COUNT_UNIQUE:
-        return _ever_seen(parts, inside, charge)
-    return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+    match fine_parts(meter):
+        case FineParts.VALUES:
+            return _ever_seen(parts, inside, charge)
+        case FineParts.HOURS | FineParts.BUCKETS:
+            return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+        case never:
+            assert_never(never)
 
 
 def _ever_seen(parts: UsageReader, inside: WindowPlan, charge: ChargePeriod) -> State | None:
@@ -301,7 +371,7 @@ def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterato
 def _part_values(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> set[str]:
     hours, edges = hours_and_partial_hours(covered, cut)
     values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
-    mask = sum(1 << hour for hour in hours.hours)
+    mask = sum(1 << hour for hour in hours)
     found = {value for value, bits in values.items() if bits & mask}
     for edge in edges:
         bit = 1 << cut.charge.zone.hour_of(edge.start)[1]

@@ -1,4 +1,4 @@
-"""What a meter counts: its events, its filters, and what one event means to it.
+"""What a meter counts: its events, its filters, its aggregation.
 
 A meter (Flexprice) and a billable metric (Lago) are one thing: one id, one code, one name.
 """
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
-from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
-from meterstone.pricing.money import multiply, number, plain
+from meterstone.pricing.money import plain
 from meterstone.usage.calendar import BucketSize
 
 type Property = str | int | bool | Decimal | list[Property] | dict[str, Property] | None
@@ -18,7 +17,7 @@ type Properties = Mapping[str, Property]
 
 
 class Aggregation(StrEnum):
-    """How the events of a window become one quantity."""
+    """How the events of a window become one quantity: each is described in `meterstone.usage.aggregation`."""
 
     COUNT = "COUNT"
     SUM = "SUM"
@@ -28,10 +27,6 @@ class Aggregation(StrEnum):
     AVG = "AVG"
     COUNT_UNIQUE = "COUNT_UNIQUE"
     WEIGHTED_SUM = "WEIGHTED_SUM"
-
-
-RECURRING_AGGREGATIONS = frozenset({Aggregation.SUM, Aggregation.COUNT_UNIQUE, Aggregation.WEIGHTED_SUM})
-BUCKETED_AGGREGATIONS = frozenset({Aggregation.MAX, Aggregation.SUM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ class Meter:
     """A billable metric.
 
     ``deleted_at`` is the instant from which its events no longer count; its history stays.
-    ``bucket_size`` (MAX and SUM only) costs each bucket of time by itself.
+    ``bucket_size`` costs each bucket of time by itself; not every aggregation can have it.
     """
 
     id: str
@@ -94,44 +89,6 @@ class Meter:
     recurring: bool = False
     bucket_size: BucketSize | None = None
     deleted_at: int | None = None
-
-    @property
-    def follows_clock(self) -> bool:
-        """Whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
-        return self.recurring or self.aggregation is Aggregation.WEIGHTED_SUM
-
-    def observe(self, event: Event) -> Observation | Uncounted | None:
-        """Tell what the event means to this meter: None when it is none of its events."""
-        if event.name != self.event_name or not passes(self.filters, event.properties):
-            return None
-        match self.aggregation:
-            case Aggregation.COUNT:
-                return Observation(event.at, event.id, Decimal(1))
-            case Aggregation.COUNT_UNIQUE:
-                text = property_text(event.properties.get(self.field or ""))
-                if text is None:
-                    return Uncounted(f"property {self.field!r} is absent or not a scalar")
-                return Observation(event.at, event.id, Decimal(0), text)
-            case (
-                Aggregation.SUM
-                | Aggregation.SUM_WITH_MULTIPLIER
-                | Aggregation.MAX
-                | Aggregation.LATEST
-                | Aggregation.AVG
-                | Aggregation.WEIGHTED_SUM
-            ):
-                found = event.properties.get(self.field or "")
-                if found is None or isinstance(found, bool | list | dict):
-                    return Uncounted(f"property {self.field!r} is absent or not a number")
-                try:
-                    value = number(found)
-                    if self.aggregation is Aggregation.SUM_WITH_MULTIPLIER:
-                        # A product of 60 digits would not be a quantity, and no number that the table can hold.
-                        number(multiply(value, self.multiplier))
-                    return Observation(event.at, event.id, value)
-                except (NotANumberError, NumberOutOfRangeError) as error:
-                    return Uncounted(f"property {self.field!r}: {error}")
-        assert_never(self.aggregation)
 
 
 def property_text(value: Property) -> str | None:

@@ -137,9 +137,11 @@ class Cadence(_Memory):
         begin = max(from_, self.start)
         end = to if self.end is None else min(to, self.end)
         period = self.period_at(begin) if begin < end else None
-        while period is not None and period.start < end:
+        while period is not None:
             yield period
-            period = self.next(period)
+            # One that begins where the search ends is not looked up, so that the last one found is remembered.
+            beyond = period.end is None or period.end >= end
+            period = None if beyond else self.next(period)
 
     def _find(self, instant: int) -> Period:
         if self.period is BillingPeriod.ONETIME or self.start == self.end:

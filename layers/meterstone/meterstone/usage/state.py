@@ -1,35 +1,61 @@
-"""Aggregations as values that merge: what a counter keeps of a stretch of time, so that any union is answered.
+"""States of a meter: what its events of a stretch of time come to, merged, told as a quantity, stored.
 
-A state is what some events of one meter come to. Nothing counted is no state, `None`. States of one meter
-merge in any order and grouping. They are stored as JSON text in which every number is exact decimal text.
-
-| aggregation | state |
-|---|---|
-| COUNT, SUM, SUM_WITH_MULTIPLIER | the sum |
-| COUNT_UNIQUE | how many values were seen for the first time (in the billing period; if recurring, ever) |
-| MAX | the maximum |
-| LATEST | time, id and value of the latest event; equal times are told apart by id |
-| AVG | the sum and the number of events |
-| WEIGHTED_SUM | Σδ and Σδ·t, t in microseconds since the epoch |
-| buckets shorter than a day | the cost of each whole bucket, added up (quantity and lines) |
+Each function takes the meter, and does what the meter's aggregation says (see `meterstone.usage.aggregation`). The
+state of a day of a meter whose buckets are shorter than a day is a `Cost`; the state of one bucket is its
+aggregation's.
 """
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import assert_never, cast
+from typing import Any
 
-from meterstone.pricing.lines import Cost, Line, merge
-from meterstone.pricing.money import ZERO, add, multiply, plain, quotient, subtract
+from meterstone.pricing.lines import Cost
+from meterstone.pricing.money import ZERO
+from meterstone.usage.aggregation import AGGREGATORS, BUCKET_COSTS
+from meterstone.usage.aggregation.base import (
+    DetailKeeps,
+    FineParts,
+    Json,
+    State,
+    StateKind,
+    Traits,
+)
+from meterstone.usage.aggregation.weighted_sum import accrued
 from meterstone.usage.calendar import BucketSize
-from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.meter import Meter, Observation
 
-type Latest = tuple[int, str, Decimal]
-type Average = tuple[Decimal, int]
-type Weighted = tuple[Decimal, Decimal]
-type State = Decimal | Latest | Average | Weighted | Cost
-type Json = str | int | list[Json] | None
+__all__ = [
+    "DetailKeeps",
+    "FineParts",
+    "Json",
+    "State",
+    "accrued",
+    "carry",
+    "decode",
+    "decode_all",
+    "encode",
+    "fine_parts",
+    "follows_clock",
+    "keeps_hours",
+    "merge_all_states",
+    "merge_into",
+    "merge_states",
+    "quantity",
+    "shorter_than_a_day",
+    "state_of",
+    "stored_kind",
+    "traits",
+]
 
-_ONE = Decimal(1)
+
+def traits(meter: Meter) -> Traits:
+    """Return what other code must know of the meter's aggregation."""
+    return AGGREGATORS[meter.aggregation].traits
+
+
+def follows_clock(meter: Meter) -> bool:
+    """Tell whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
+    return meter.recurring or traits(meter).accrues
 
 
 def shorter_than_a_day(meter: Meter) -> bool:
@@ -41,143 +67,79 @@ def shorter_than_a_day(meter: Meter) -> bool:
     )
 
 
+def fine_parts(meter: Meter) -> FineParts:
+    """Return what is kept of a day of the meter, so that a part of the day can be answered."""
+    if shorter_than_a_day(meter):
+        return FineParts.BUCKETS
+    return AGGREGATORS[meter.aggregation].traits.fine_parts
+
+
 def keeps_hours(meter: Meter) -> bool:
     """Tell whether a meter's days are kept by the hour, not by value nor by bucket."""
-    return meter.aggregation is not Aggregation.COUNT_UNIQUE and not shorter_than_a_day(meter)
+    return fine_parts(meter) is FineParts.HOURS
 
 
 def state_of(meter: Meter, observation: Observation) -> State:
-    """Give the state of one event. For COUNT_UNIQUE it is that of a value seen for the first time."""
-    match meter.aggregation:
-        case Aggregation.COUNT | Aggregation.SUM | Aggregation.SUM_WITH_MULTIPLIER | Aggregation.MAX:
-            return observation.value
-        case Aggregation.COUNT_UNIQUE:
-            return _ONE
-        case Aggregation.LATEST:
-            return observation.at, observation.id, observation.value
-        case Aggregation.AVG:
-            return observation.value, 1
-        case Aggregation.WEIGHTED_SUM:
-            return observation.value, multiply(observation.value, Decimal(observation.at))
-        case _:
-            assert_never(meter.aggregation)
+    """Return the state of one event. For COUNT_UNIQUE it is that of a value seen for the first time."""
+    state: State = AGGREGATORS[meter.aggregation].state_of(observation)
+    return state
 
 
 def merge_states(meter: Meter, one: State | None, other: State | None) -> State | None:
-    """Give the state of both parts together."""
+    """Return the state of both parts together."""
     return one if other is None else merge_into(meter, one, other)
 
 
 def merge_into(meter: Meter, one: State | None, other: State) -> State:
-    """Give the state of both parts together, where the second is not nothing."""
+    """Return the state of both parts together, where the second is not nothing."""
     if one is None:
         return other
-    if isinstance(one, Cost) and isinstance(other, Cost):
-        return merge(one, other)
-    match meter.aggregation:
-        case Aggregation.COUNT | Aggregation.SUM | Aggregation.SUM_WITH_MULTIPLIER | Aggregation.COUNT_UNIQUE:
-            return add(cast("Decimal", one), cast("Decimal", other))
-        case Aggregation.MAX:
-            return max(cast("Decimal", one), cast("Decimal", other))
-        case Aggregation.LATEST:
-            return max(cast("Latest", one), cast("Latest", other))
-        case Aggregation.AVG:
-            (total, count), (more, further) = cast("Average", one), cast("Average", other)
-            return add(total, more), count + further
-        case Aggregation.WEIGHTED_SUM:
-            (level, moment), (step, shift) = cast("Weighted", one), cast("Weighted", other)
-            return add(level, step), add(moment, shift)
-        case _:
-            assert_never(meter.aggregation)
+    merged: State = _kind_of(meter, other).merge(one, other)
+    return merged
 
 
 def merge_all_states(meter: Meter, states: Iterable[State | None]) -> State | None:
-    """Give the state of all parts together."""
+    """Return the state of all parts together."""
     merged: State | None = None
     for state in states:
-        merged = merge_states(meter, merged, state)
+        if state is not None:
+            merged = merge_into(meter, merged, state)
     return merged
 
 
 def quantity(meter: Meter, state: State | None) -> Decimal:
-    """Give the quantity that a state stands for; of a WEIGHTED_SUM, its level (see `accrued`)."""
-    if state is None:
-        return ZERO
-    if isinstance(state, Cost):
-        return state.quantity
-    match meter.aggregation:
-        case Aggregation.COUNT | Aggregation.SUM | Aggregation.MAX | Aggregation.COUNT_UNIQUE:
-            return cast("Decimal", state)
-        case Aggregation.SUM_WITH_MULTIPLIER:
-            return multiply(cast("Decimal", state), meter.multiplier)
-        case Aggregation.LATEST:
-            return cast("Latest", state)[2]
-        case Aggregation.AVG:
-            total, count = cast("Average", state)
-            return quotient(total, Decimal(count))
-        case Aggregation.WEIGHTED_SUM:
-            return cast("Weighted", state)[0]
-        case _:
-            assert_never(meter.aggregation)
+    """Return the quantity that a state stands for; of a WEIGHTED_SUM, its level (see `accrued`)."""
+    return ZERO if state is None else _kind_of(meter, state).quantity(state, meter)
 
 
-def accrued(state: State | None, carried: Decimal, start: int, until: int, length: int) -> Decimal:
-    """Give a WEIGHTED_SUM: Σ level x time held, over `[start, until)`, by the length of what was asked for.
-
-    ``carried`` is the level at ``start``. The level of an event counts from its instant on. All times are in
-    microseconds; the quotient is rounded to 16 decimals. Nothing has a length: nothing accrues.
-
-    >>> accrued((Decimal(60), Decimal(0)), Decimal(0), 0, 10, 20)
-    Decimal('30.0000000000000000')
-    """
-    if length <= 0 or until <= start:
-        return ZERO
-    held = multiply(carried, Decimal(until - start))
-    if state is not None:
-        level, moment = cast("Weighted", state)
-        held = add(held, subtract(multiply(level, Decimal(until)), moment))
-    return quotient(held, Decimal(length))
+def carry(meter: Meter, state: State | None) -> State | None:
+    """Return what the next billing period of a recurring meter begins with, after this state."""
+    carried: State | None = None if state is None else AGGREGATORS[meter.aggregation].carry(state)
+    return carried
 
 
-def encode(state: State) -> Json:
-    """Give the JSON form of a state: numbers as exact text, times and counts as they are."""
-    if isinstance(state, Decimal):
-        return plain(state)
-    if isinstance(state, Cost):
-        return [plain(state.quantity), [_encode_line(line) for line in state.lines]]
-    return [plain(part) if isinstance(part, Decimal) else part for part in state]
+def stored_kind(meter: Meter) -> StateKind[Any]:
+    """Return the kind of the states that a meter's counters and hours hold: who writes many asks once."""
+    return BUCKET_COSTS if shorter_than_a_day(meter) else AGGREGATORS[meter.aggregation]
+
+
+def encode(meter: Meter, state: State) -> Json:
+    """Return the JSON form of a state of this meter: of a day, of an hour, or of all before a billing period."""
+    return stored_kind(meter).encode(state)
 
 
 def decode(meter: Meter, packed: Json) -> State:
-    """Read back what `encode` gave for a state of this meter."""
-    match packed:
-        case str():
-            return Decimal(packed)
-        case [str(total), [*lines]]:
-            return Cost(Decimal(total), tuple(_decode_line(cast("list[Json]", line)) for line in lines))
-        case [int(at), str(ident), str(value)]:
-            return at, ident, Decimal(value)
-        case [str(total), int(count)]:
-            return Decimal(total), count
-        case [str(level), str(moment)]:
-            return Decimal(level), Decimal(moment)
-        case _:
-            raise ValueError(f"no state of meter {meter.id}: {packed!r}")
+    """Read back what `encode` returned. Raises ValueError for the form of another kind's state."""
+    state: State = stored_kind(meter).decode(packed)
+    return state
 
 
-def _encode_line(line: Line) -> Json:
-    numbers = (line.from_, line.to, line.quantity, line.unit_amount, line.flat_amount, line.subtotal)
-    return [None if number is None else plain(number) for number in numbers]
+def decode_all(meter: Meter, packed: str) -> dict[int, State]:
+    """Read a JSON object of the meter's states by number, such as a counter's days."""
+    states: dict[int, State] = stored_kind(meter).decode_all(packed)
+    return states
 
 
-def _decode_line(numbers: list[Json]) -> Line:
-    from_, to, *rest = numbers
-    each, unit_amount, flat_amount, subtotal = (Decimal(cast("str", number)) for number in rest)
-    return Line(
-        Decimal(cast("str", from_)),
-        None if to is None else Decimal(cast("str", to)),
-        each,
-        unit_amount,
-        flat_amount,
-        subtotal,
-    )
+def _kind_of(meter: Meter, state: State) -> StateKind[Any]:
+    """Return the kind of a state in hand: days and buckets of one meter may be of two kinds."""
+    return BUCKET_COSTS if isinstance(state, Cost) else AGGREGATORS[meter.aggregation]

@@ -1,12 +1,14 @@
-"""A subscription's statement: every usage line item measured and priced over a window, commitment applied."""
+"""A subscription's statement: what was measured over a window, priced, commitment applied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meterstone.pricing.commitment import Charge, Settlement, apply
-from meterstone.pricing.lines import Cost
+from meterstone.pricing.cost import cost, cost_buckets
+from meterstone.pricing.lines import Cost, merge_all
 from meterstone.pricing.money import round_money
-from meterstone.pricing.price import PriceType
+from meterstone.pricing.price import Price
+from meterstone.usage.measure import Buckets, Measured, WindowUsage
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 
@@ -17,32 +19,31 @@ class Statement:
 
     The settlement's rows are in the reply's order, the source of each a charge whose key is its line item.
     ``lines`` has, by line item id, the cost behind each row: the lines that its amount is the sum of.
+    ``counted_until`` is when the newest event came in that is counted, in microseconds; 0 if that is not known.
     """
 
     subscription: Subscription
     window: Window
     settlement: Settlement[LineItem]
     lines: Mapping[str, Cost]
+    counted_until: int
 
 
-def rated_items(subscription: Subscription, window: Window) -> list[LineItem]:
-    """List the usage line items that have a row in a window, in the order of the rows."""
-    items = [
-        item
-        for item in subscription.line_items
-        if item.meter is not None
-        and item.price.type is PriceType.USAGE
-        and subscription.shown(item).meets(window.start, window.end)
-    ]
-    return sorted(items, key=lambda item: (item.meter.name if item.meter is not None else "", item.id))
-
-
-def rate(subscription: Subscription, window: Window, usage: Mapping[str, Cost]) -> Statement:
+def rate(usage: WindowUsage) -> Statement:
     """Price what was measured: each amount rounded once, then the commitment applied to all of them."""
-    charges = []
-    for item in rated_items(subscription, window):
-        measured = usage[item.id]
-        amount = round_money(measured.amount, subscription.currency)
-        charges.append(Charge(item, measured.quantity, amount, item.price))
+    subscription = usage.subscription
+    charges: list[Charge[LineItem]] = []
+    lines: dict[str, Cost] = {}
+    for item, measured in usage.measured:
+        priced = lines[item.id] = price_measured(item.price, measured)
+        amount = round_money(priced.amount, subscription.currency)
+        charges.append(Charge(item, priced.quantity, amount, item.price))
     settlement = apply(subscription.commitment, charges, subscription.currency)
-    return Statement(subscription, window, settlement, usage)
+    return Statement(subscription, usage.window, settlement, lines, usage.counted_until)
+
+
+def price_measured(price: Price, measured: Measured) -> Cost:
+    """Price what one line item measured: exact, unrounded, with its lines."""
+    if isinstance(measured, Buckets):
+        return merge_all((*measured.costs, cost_buckets(price, measured.quantities)))
+    return cost(price, measured)

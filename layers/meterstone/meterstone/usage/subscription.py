@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Price
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
+
+_CADENCES_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Subscription:
         period, count = self.billing_period, self.billing_period_count
         if item is not None and item.price.billing_period is not None:
             period, count = BillingPeriod(item.price.billing_period), item.price.billing_period_count
-        return Cadence(period, count, self.billing_cycle, self.anchor, self.timezone, self.start, self.end)
+        return _cadence(period, count, self.billing_cycle, self.anchor, self.timezone, self.start, self.end)
 
     def shown(self, item: LineItem) -> Span:
         """Give the span in which a line item has rows: its own, inside the subscription's."""
@@ -115,6 +118,20 @@ class Subscription:
         if item.meter is None or item.meter.deleted_at is None:
             return shown
         return _intersection(shown, Span(shown.start, max(item.meter.deleted_at, shown.start)))
+
+
+@lru_cache(_CADENCES_REMEMBERED)
+def _cadence(
+    period: BillingPeriod,
+    count: int,
+    cycle: BillingCycle,
+    anchor: int,
+    zone: str,
+    start: int,
+    end: int | None,
+) -> Cadence:
+    """Make a cadence once for all line items that are billed alike: it remembers the period found last."""
+    return Cadence(period, count, cycle, anchor, zone, start, end)
 
 
 def _intersection(one: Span, other: Span) -> Span:

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
 from meterstone.usage.instant import END_OF_TIME, HOUR
-from meterstone.usage.meter import Aggregation, Meter, Observation
-from meterstone.usage.state import State, merge_into, quantity, shorter_than_a_day, state_of
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import FineParts, State, fine_parts, merge_into, quantity, state_of
 from meterstone.usage.subscription import Subscription
 
 _LONGEST_TEXT = 64
@@ -189,40 +189,46 @@ def identity(text: str) -> str:
 def touched(tally: Tally, batch: Batch) -> FineState:
     """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
     parts = FineState()
-    meter = tally.meter
+    kept = fine_parts(tally.meter)
     for (index, day), events in batch.items():
         charge = tally.charges[index]
-        if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            for text in (identity(counted.observation.text) for counted in events):
-                parts.firsts[text] = None
-                parts.values[charge.item.id, charge.period.start, day, text] = 0
-        elif shorter_than_a_day(meter):
-            parts.buckets[charge.period.start, day] = {}
-        else:
-            parts.hours[charge.item.id, charge.period.start, day] = {}
+        match kept:
+            case FineParts.HOURS:
+                parts.hours[charge.item.id, charge.period.start, day] = {}
+            case FineParts.BUCKETS:
+                parts.buckets[charge.period.start, day] = {}
+            case FineParts.VALUES:
+                for text in (identity(counted.observation.text) for counted in events):
+                    parts.firsts[text] = None
+                    parts.values[charge.item.id, charge.period.start, day, text] = 0
+            case _:
+                assert_never(kept)
     return parts
 
 
 def count(tally: Tally, parts: FineState, batch: Batch) -> None:
     """Count a batch of events that the tally has not seen into its counters and their finer parts."""
-    meter = tally.meter
+    meter, kept = tally.meter, fine_parts(tally.meter)
     for (index, day), events in batch.items():
         charge, counter = tally.charges[index], tally.counters[index]
         tally.head.take(events)
-        if meter.aggregation is Aggregation.COUNT_UNIQUE:
-            for counted in events:
-                _count_unique(tally, parts, counted, charge)
-        elif shorter_than_a_day(meter):
-            buckets = parts.buckets[charge.period.start, day]
-            for counted in events:
-                _count_bucket(meter, buckets, charge, counted.observation)
-            # Costed anew from all the day's buckets: a late event may change one that was closed.
-            counter.days[day] = cost_buckets(charge.item.price, (buckets[at] for at in sorted(buckets)))
-        else:
-            hours = parts.hours[charge.item.id, charge.period.start, day]
-            for hour, state in _by_hour(meter, events).items():
-                hours[hour] = merge_into(meter, hours.get(hour), state)
-                counter.days[day] = merge_into(meter, counter.days.get(day), state)
+        match kept:
+            case FineParts.HOURS:
+                hours = parts.hours[charge.item.id, charge.period.start, day]
+                for hour, state in _by_hour(meter, events).items():
+                    hours[hour] = merge_into(meter, hours.get(hour), state)
+                    counter.days[day] = merge_into(meter, counter.days.get(day), state)
+            case FineParts.BUCKETS:
+                buckets = parts.buckets[charge.period.start, day]
+                for counted in events:
+                    _count_bucket(meter, buckets, charge, counted.observation)
+                # Costed anew from all the day's buckets: a late event may change one that was closed.
+                counter.days[day] = cost_buckets(charge.item.price, (buckets[at] for at in sorted(buckets)))
+            case FineParts.VALUES:
+                for counted in events:
+                    _count_unique(tally, parts, counted, charge)
+            case _:
+                assert_never(kept)
 
 
 def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:

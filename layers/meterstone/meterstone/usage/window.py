@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import DAY
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import LineItem, Span, Subscription
 
 
@@ -55,19 +55,11 @@ def window_for(
 
 
 class Days(NamedTuple):
-    """Whole days of a charge's counter, both included; ``whole`` if they are all that it counted."""
+    """Whole days of a charge's counter, both included."""
 
     charge: ChargePeriod
     first: int
     last: int
-    whole: bool
-
-
-class Hours(NamedTuple):
-    """Whole hours of one day."""
-
-    day: int
-    hours: tuple[int, ...]
 
 
 class PartialHour(NamedTuple):
@@ -116,7 +108,7 @@ def plan_window(subscription: Subscription, item: LineItem, window: Window, now:
     """
     counted = subscription.counted(item)
     until = latest_countable(now)
-    accrues = item.meter is not None and item.meter.aggregation is Aggregation.WEIGHTED_SUM
+    accrues = item.meter is not None and traits(item.meter).accrues
     ends = (window.end, counted.end, now if accrues else until)
     end = min(each for each in ends if each is not None)
     start = max(window.start, counted.start)
@@ -145,7 +137,7 @@ def _divide(
         raise TypeError("a part of a window ends")
     first, last = clock.day_of(begin), clock.day_of(end - 1)
     if begin == charge.counted_span.start and end == counted_end:
-        days.append(Days(charge, first, last, whole=True))
+        days.append(Days(charge, first, last))
         return
     first_is_cut = begin > max(clock.day_start(first), charge.counted_span.start)
     last_is_cut = end < min(clock.day_start(last + 1), counted_end)
@@ -153,18 +145,18 @@ def _divide(
         if first_is_cut or last_is_cut:
             cut.append(PartialDay(charge, first, begin, end))
         else:
-            days.append(Days(charge, first, last, whole=False))
+            days.append(Days(charge, first, last))
         return
     if first_is_cut:
         cut.append(PartialDay(charge, first, begin, clock.day_start(first + 1)))
     if last_is_cut:
         cut.append(PartialDay(charge, last, clock.day_start(last), end))
-    inner = Days(charge, first + first_is_cut, last - last_is_cut, whole=False)
+    inner = Days(charge, first + first_is_cut, last - last_is_cut)
     if inner.first <= inner.last:
         days.append(inner)
 
 
-def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[Hours, list[PartialHour]]:
+def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[list[int], list[PartialHour]]:
     """Divide a day that is cut into whole hours and parts of hours.
 
     An hour is whole if all that the line item can count in it lies in the part: its hours do not know the
@@ -183,4 +175,4 @@ def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[Hours,
             whole.append(hour)
         else:
             edges.append(PartialHour(cut.day, max(start, cut.start), min(end, cut.end)))
-    return Hours(cut.day, tuple(whole)), edges
+    return whole, edges

@@ -3,12 +3,23 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import Action, Item, Row, StoreError, Table, integer, key_item, text
+from meterstone.store.dynamodb.table import (
+    Action,
+    Item,
+    ReadCost,
+    Row,
+    StoreError,
+    Table,
+    integer,
+    key_item,
+    text,
+)
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Organization, Subscription
@@ -55,6 +66,8 @@ class Account:
     previous: Generation | None = None
     #: When its writer was last heard of, if the catalogue is being written, or was not to its end.
     loading_at: int | None = None
+    #: The views of the rollups that the live generation has.
+    views: tuple[str, ...] = keys.FIRST_VIEWS
 
     def unsettled(self, now: int) -> bool:
         """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
@@ -99,6 +112,29 @@ class Accounts:
         return account
 
 
+class AccountStore:
+    """A table that is opened by API keys: what every function that answers HTTP needs of it. One a thread."""
+
+    def __init__(self, table: Table) -> None:
+        """Look keys up in a table."""
+        self.table = table
+        self._accounts = Accounts(table)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        return cls(Table.from_environment())
+
+    @property
+    def cost(self) -> ReadCost:
+        """What was read since it was last reset."""
+        return self.table.cost
+
+    def account(self, api_key: str) -> Account | None:
+        """Return the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
+        return self._accounts.account(api_key)
+
+
 def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:
     """Read an organization with its meters; None if there is none. Cost: 1 query."""
     pk = keys.organization(organization_id, "").pk
@@ -116,6 +152,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         _generation(profile, "next"),
         _generation(profile, "prev"),
         integer(profile, "loading_at") if "loading_at" in profile else None,
+        keys.parse_views(text(profile, "views")),
     )
 
 

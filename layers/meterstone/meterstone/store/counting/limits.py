@@ -3,24 +3,24 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
-from meterstone.store.counting.packing import item_bytes, pack_hours
 from meterstone.store.dynamodb.keys import CHUNK_DAYS
+from meterstone.store.dynamodb.packing import pack_hours
 from meterstone.store.dynamodb.table import Item
+from meterstone.store.dynamodb.transaction import ACTIONS_FOR_EVENTS, item_bytes
 from meterstone.usage.calendar import Zone
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Aggregation, Meter, Observation
+from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.period import BillingPeriod
-from meterstone.usage.state import keeps_hours
+from meterstone.usage.state import DetailKeeps, FineParts, fine_parts, keeps_hours, traits
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Batch, Counted, FineState, Position, Tally, identity
 
-#: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
-_ACTIONS = 66
 #: The most items that one event can need: a detail, a counter's chunk, and three of a value.
 _ITEMS_OF_AN_EVENT = 5
-#: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
+#: So many of the largest events fit the bytes of an item and of a transaction (see `dynamodb.transaction`).
+#: Only a LATEST keeps ids, of up to 255 characters.
 _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
 #: A COUNT_UNIQUE keeps texts of up to 64 characters, of which JSON writes a control character as six.
@@ -53,22 +53,35 @@ class PackedFineState(NamedTuple):
 
 def events_in_a_detail(meter: Meter) -> int:
     """Give how many of a meter's events one item may hold."""
-    match meter.aggregation:
-        case Aggregation.LATEST:
-            return _EVENTS_WITH_IDS_IN_A_DETAIL
-        case Aggregation.COUNT_UNIQUE:
-            return _EVENTS_WITH_TEXTS_IN_A_DETAIL
-        case _:
+    match traits(meter).detail_keeps:
+        case DetailKeeps.NOTHING:
             return _EVENTS_IN_A_DETAIL
+        case DetailKeeps.ID:
+            return _EVENTS_WITH_IDS_IN_A_DETAIL
+        case DetailKeeps.TEXT:
+            return _EVENTS_WITH_TEXTS_IN_A_DETAIL
+        case never:
+            assert_never(never)
+
+
+def events_in_a_transaction(meter: Meter) -> int:
+    """Return how many of a meter's events one transaction may count at most."""
+    match traits(meter).detail_keeps:
+        case DetailKeeps.NOTHING | DetailKeeps.TEXT:
+            return _EVENTS
+        case DetailKeeps.ID:
+            return _EVENTS_WITH_IDS
+        case never:
+            assert_never(never)
 
 
 def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
     """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
-    if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
+    if len(events) * _ITEMS_OF_AN_EVENT <= ACTIONS_FOR_EVENTS:
         return list(events)
     meter = charge.meter
-    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
-    most = _EVENTS_WITH_IDS if meter.aggregation is Aggregation.LATEST else _EVENTS
+    keeps_values = fine_parts(meter) is FineParts.VALUES
+    most = events_in_a_transaction(meter)
     in_a_detail = events_in_a_detail(meter)
     # A value that was seen before, but later, is taken from the day that it was first seen on.
     items_of_a_value = 3 if _has_many_chunks(charge.subscription, meter) else 2
@@ -83,14 +96,14 @@ def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Cou
         part = (charge_at(seen.at), day) if meter.recurring else (None, day)
         parts.add(part)
         # The details of a COUNT_UNIQUE do not tell apart the billing periods that share a day.
-        details += days[(None, day) if unique else part].grow(counted.hour, in_a_detail)
-        if unique:
+        details += days[(None, day) if keeps_values else part].grow(counted.hour, in_a_detail)
+        if keeps_values:
             values.add((part, identity(seen.text)))
         # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
         stretches.add(day // CHUNK_DAYS)
         chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
         needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
-        if needed > _ACTIONS and number:
+        if needed > ACTIONS_FOR_EVENTS and number:
             return list(events[:number])
     return list(events[:most])
 

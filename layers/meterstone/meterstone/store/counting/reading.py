@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from meterstone.store.catalogue.records import unpack_subscription
-from meterstone.store.counting.packing import (
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
     unpack_buckets,
@@ -12,12 +15,9 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.counting.writing import PendingEvents, TallyUpdate
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Aggregation
+from meterstone.usage.state import FineParts, fine_parts, follows_clock
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import (
     Batch,
@@ -106,8 +106,8 @@ class TallyReader:
 
     @property
     def follows_clock(self) -> bool:
-        """Whether it must go by the subscription as it is now (see `Meter.follows_clock`)."""
-        return self._charge.meter.follows_clock
+        """Whether it must go by the subscription as it is now (see `state.follows_clock`)."""
+        return follows_clock(self._charge.meter)
 
     def take_subscription(self, current: Subscription) -> None:
         """Go by the subscription as it was read after the head.
@@ -142,8 +142,7 @@ class TallyReader:
 
     def first_keys(self) -> Iterator[Key]:
         """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
-        scope = keys.first_scope(self.key)
-        return (Key(self._pk, scope + keys.part(value)) for value in self._earliest())
+        return (Key(self._pk, keys.first_seen(self.key, keys.part(value))) for value in self._earliest())
 
     def find(self, firsts: Mapping[Key, Row], now: int) -> None:
         """Find the charges that matter, and the parts that the batch touches."""
@@ -184,7 +183,7 @@ class TallyReader:
     def _earliest(self) -> dict[str, int]:
         """Give the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
-        if self._tally.meter.aggregation is Aggregation.COUNT_UNIQUE:
+        if fine_parts(self._tally.meter) is FineParts.VALUES:
             for counted in self._batch:
                 value, at = identity(counted.observation.text), counted.observation.at
                 earliest[value] = min(at, earliest.get(value, at))
@@ -241,7 +240,7 @@ def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.item_id or "", start, day)))
     for value in parts.firsts:
-        row = row_of(keys.first_scope(tally.key) + keys.part(value))
+        row = row_of(keys.first_seen(tally.key, keys.part(value)))
         parts.firsts[value] = None if row is None else integer(row, "a")
     for seen in parts.values:
         row = row_of(keys.value(*seen))

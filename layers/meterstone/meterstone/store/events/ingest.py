@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterable, Mapping
 
-from meterstone.store.catalogue.records import REMEMBERED, Account, Accounts, read_subscriptions
+from meterstone.store.catalogue.records import REMEMBERED, Account, AccountStore, read_subscriptions
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import ReadCost, Table
+from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, at_once
 from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.matching import Matching
@@ -16,30 +16,15 @@ from meterstone.usage.subscription import Subscription
 _MOST_REMEMBERED = 10_000
 
 
-class Intake:
+class Intake(AccountStore):
     """The write side of the table, for events. Answers one request at a time."""
 
     def __init__(self, table: Table) -> None:
         """Log to a table."""
-        self.table = table
-        self._accounts = Accounts(table)
+        super().__init__(table)
         self._matching = Matching()
         self._known: dict[tuple[str, Subject], tuple[float, list[Subscription]]] = {}
         self._remembered = 0
-
-    @classmethod
-    def from_environment(cls) -> "Intake":
-        """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
-        return cls(Table.from_environment())
-
-    @property
-    def cost(self) -> ReadCost:
-        """What was read since it was last reset."""
-        return self.table.cost
-
-    def account(self, api_key: str) -> Account | None:
-        """Give the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
-        return self._accounts.account(api_key)
 
     def take_all_or_none(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log up to 100 arrivals if all are new (see `EventLog.append_all_or_none`).

@@ -31,7 +31,6 @@ from typing import NamedTuple
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import (
-    ACTIONS,
     Action,
     ConflictError,
     Item,
@@ -39,11 +38,19 @@ from meterstone.store.dynamodb.table import (
     StoreUnavailableError,
     Table,
     integer,
+    item_of,
     key_item,
     text,
 )
+from meterstone.store.dynamodb.transaction import (
+    MOST_ACTIONS,
+    Needs,
+    TransactionBudget,
+    item_bytes,
+    packed,
+)
 from meterstone.store.events.log import put_action
-from meterstone.store.events.unmatched import UnmatchedEvent, item_of
+from meterstone.store.events.unmatched import UnmatchedEvent, generation_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Fault, Reason
@@ -54,8 +61,7 @@ PARTLY = "partly"
 _PREFIX = "n_"
 _ATTEMPTS = 20
 #: Beside each put stands the check that the event was not withdrawn.
-_READ_TOGETHER = (ACTIONS - 1) // 2
-_BYTES = 2_000_000
+_READ_TOGETHER = (MOST_ACTIONS - 1) // 2
 
 
 class UnreadableEvent(NamedTuple):
@@ -91,14 +97,15 @@ def put_unmatched(
     The numbers change in the same transactions, and the ``guards`` are part of each. Raises `ConflictError` when
     the condition of one does not hold.
     """
-    most = ACTIONS - 1 - len(guards)
     stand: dict[int, Item] = {}
-    for batch in _batches(enumerate(items), most):
+    for batch in packed(
+        enumerate(items),
+        lambda each: Needs(1, item_bytes(each[1])),
+        lambda: TransactionBudget(beside=1 + len(guards)),
+    ):
         left = batch
         while left:
-            added = Counter(
-                _name(item["why"]["S"], item["gen"]["S"] if "gen" in item else "") for _, item in left
-            )
+            added = Counter(_name(item["why"]["S"], generation_of(item)) for _, item in left)
             puts = [put_action(table, item) for _, item in left]
             try:
                 table.transact([*puts, *guards, _numbers(table, organization_id, added)])
@@ -175,7 +182,7 @@ def change_reasons(
     table: Table, organization_id: str, changes: Iterable[tuple[UnmatchedEvent, Reason]]
 ) -> None:
     """Give waiting events the reasons that they have by now; one that was changed meanwhile is left as it is."""
-    for some in batched(changes, ACTIONS - 1, strict=False):
+    for some in packed(changes, lambda change: _needs(change[0].row), _beside_the_numbers):
         numbers: Counter[str] = Counter()
         actions: list[Action] = []
         for each, reason in some:
@@ -235,7 +242,7 @@ def keep_unreadable(table: Table, organization_id: str, events: Iterable[Unreada
 
 def drop_unreadable(table: Table, organization_id: str, subject: Subject, ids: Iterable[str]) -> None:
     """Take events off the list of those that a meter cannot read; they were withdrawn, or count everywhere now."""
-    for some in batched(dict.fromkeys(ids), ACTIONS - 1, strict=False):
+    for some in batched(dict.fromkeys(ids), MOST_ACTIONS - 1, strict=False):
         wanted = [keys.unreadable(organization_id, *subject, each) for each in some]
         for _ in range(_ATTEMPTS):
             rows = table.batch_get(wanted, consistent=True)
@@ -297,7 +304,7 @@ def _finish(
     table: Table, organization_id: str, events: Sequence[UnmatchedEvent], action: Callable[[Row], Action]
 ) -> None:
     """Change unmatched events that wait, together with the numbers; others are left as they are."""
-    for some in batched(events, ACTIONS - 1, strict=False):
+    for some in packed(events, lambda event: _needs(event.row), _beside_the_numbers):
         rows: Mapping[Key, Row] = {each.key: each.row for each in some}
         for _ in range(_ATTEMPTS):
             waiting = [row for row in rows.values() if "done" not in row]
@@ -413,15 +420,9 @@ def _numbers(table: Table, organization_id: str, numbers: Mapping[str, int]) -> 
     }
 
 
-def _batches(items: Iterable[tuple[int, Item]], most: int) -> Iterator[list[tuple[int, Item]]]:
-    batch: list[tuple[int, Item]] = []
-    size = 0
-    for place, item in items:
-        further = len(item["e"]["S"].encode())
-        if batch and (len(batch) == most or size + further > _BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append((place, item))
-        size += further
-    if batch:
-        yield batch
+def _needs(row: Row) -> Needs:
+    return Needs(1, item_bytes(item_of(row)))
+
+
+def _beside_the_numbers() -> TransactionBudget:
+    return TransactionBudget(beside=1)

@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from meterstone import clock as wall
-from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
+from meterstone.store.catalogue.records import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
-from meterstone.store.counting.stream import rebuilt
+from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
@@ -30,9 +30,12 @@ from meterstone.store.dynamodb.table import (
     Table,
     WriteRefusedError,
     integer,
+    item_of,
     key_item,
     text,
 )
+from meterstone.store.events.log import LoggedEvent, read_log
+from meterstone.store.events.positions import rebuild_shard
 from meterstone.store.events.uncounted import (
     UnreadableEvent,
     drop,
@@ -41,16 +44,13 @@ from meterstone.store.events.uncounted import (
     put_unmatched,
     read_unreadable,
 )
-from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
-from meterstone.store.operations.generations import Difference, Generations, Place
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
+from meterstone.store.operations.generations import Difference, Generations, Place, View
 from meterstone.store.operations.import_records import refuse_open_imports
-from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
-from meterstone.usage.meter import Aggregation
 from meterstone.usage.receipt import why_unmatched
-from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 SETTLES = MINUTE
@@ -123,7 +123,7 @@ class Rebuild:
                 # What the live rollups would not take is no reason to keep them.
                 self._roll(account.generation, now)
             self._roll(after.name, now)
-            report.differences = self._compare(account.generation, after.name)
+            report.differences = self._compare(account, after.name)
             if not swap:
                 break
             # It fails when the catalogue has changed, which may have brought subjects that were not counted.
@@ -221,7 +221,7 @@ class Rebuild:
             owning = self._subjects.owning(account, subject, held.event)
             if folding.expects(held.event, owning):
                 self._number += 1
-                position = Position(rebuilt(after.name), self._number)
+                position = Position(rebuild_shard(after.name), self._number)
                 self._held[position] = held
                 yield EventToCount(position, held.event, owning, held.accepted)
             else:
@@ -233,15 +233,13 @@ class Rebuild:
         put_unmatched(self._table, self._organization_id, unmatched)
 
     def _unmatched_item(self, account: Account, held: LoggedEvent, after: Generation) -> Item:
-        kind, external_id = held.subject
         since = held.accepted or self._around.clock()
-        item = item_of(held.row) | key_item(
-            keys.unmatched(self._organization_id, kind, external_id, held.event.id)
+        held_by = self._subjects.subscriptions(account, held.subject)
+        reason = why_unmatched(held.event, held.subject, account.meters, held_by)
+        logged = item_of(held.row)
+        return unmatched_item(
+            self._organization_id, held.subject, logged, since, reason, generation=after.name
         )
-        item |= {"k": {"S": kind}, "x": {"S": external_id}}
-        subscriptions = self._subjects.subscriptions(account, held.subject)
-        reason = why_unmatched(held.event, held.subject, account.meters, subscriptions)
-        return item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}, "why": {"S": reason}}
 
     def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
         self._lease.renew()
@@ -265,33 +263,27 @@ class Rebuild:
         keep_unreadable(self._table, self._organization_id, found)
 
     def _roll(self, generation: str, now: int) -> None:
-        def subscription_of(subscription_id: str) -> Subscription:
-            return read_subscription(self._table, self._organization_id, subscription_id, consistent=True)
-
-        folding = Fold(self._table, self._organization_id, generation)
-        folding.roll(subscription_of, now, lambda _: self._lease.renew())
+        Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
 
     def _wake(self, generation: str) -> None:
         """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
         for subscription in self._renewing(self._generations.subscriptions()):
-            kept = {
-                item.meter.id
-                for item in subscription.line_items
-                if item.meter is not None
-                and (item.meter.recurring or item.meter.aggregation is Aggregation.WEIGHTED_SUM)
-            }
-            pk = keys.usage(self._organization_id, generation, subscription.id)
-            for prefix in ("C#", "R#") if kept else ():
-                for row in self._table.query_prefix(pk, prefix, consistent=True):
-                    if "v" in row and text(row, "m") in kept:
-                        sk = text(row, "sk")
-                        wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
+            wake_subscription(self._table, self._organization_id, generation, subscription)
 
-    def _compare(self, live: str, after: str) -> list[Difference]:
-        """Compare the generations. What is being counted just then may differ for a moment: looked at again."""
+    def _compare(self, account: Account, after: str) -> list[Difference]:
+        """Compare the generations. What is being counted just then may differ for a moment: looked at again.
+
+        A view that the live generation lacks is not compared: it has only what came since the view was added.
+        """
         self._around.progress("comparing")
+        live = account.generation
+        places = (
+            place
+            for place in self._generations.places()
+            if not isinstance(place, View) or place.name in account.views
+        )
         found: dict[Place, list[Difference]] = self._generations.differences(
-            live, after, self._renewing(self._generations.places())
+            live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
             if not found:
@@ -307,17 +299,23 @@ class Rebuild:
             yield place
 
     def _swap(self, account: Account, after: Generation) -> bool:
-        """Make the next generation the live one, unless the catalogue has changed."""
+        """Make the next generation, with its views, the live one, unless the catalogue has changed."""
+        values: Item = {
+            ":gen": {"S": after.name},
+            ":cut": {"N": str(after.cut)},
+            ":prev": {"S": account.generation},
+            ":prev_cut": {"N": str(account.cut)},
+            ":version": {"N": str(account.version)},
+        }
+        named, unnamed = "", ", views"
+        if views := keys.views_text():
+            named, unnamed = ", views = :views", ""
+            values[":views"] = {"S": views}
         try:
             self._lease.change(
-                "SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut REMOVE gen_next, cut_next",
-                {
-                    ":gen": {"S": after.name},
-                    ":cut": {"N": str(after.cut)},
-                    ":prev": {"S": account.generation},
-                    ":prev_cut": {"N": str(account.cut)},
-                    ":version": {"N": str(account.version)},
-                },
+                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut{named} "
+                f"REMOVE gen_next, cut_next{unnamed}",
+                values,
                 condition="ver = :version AND gen_next = :gen",
             )
         except BusyError:

@@ -25,7 +25,9 @@ from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Table, integer, key_item, text
+from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item, text
+from meterstone.store.dynamodb.transaction import MOST_ACTIONS
+from meterstone.store.events.positions import REPLAYS
 from meterstone.store.events.uncounted import (
     UnreadableEvent,
     change_reasons,
@@ -33,20 +35,18 @@ from meterstone.store.events.uncounted import (
     keep_unreadable,
     why,
 )
-from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
 from meterstone.usage.receipt import Reason, why_unmatched
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
-SHARD = "p"
-
 KEPT = 48 * HOUR
 """How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
 
 #: Beside the lease's own action.
-_NUMBERED_TOGETHER = ACTIONS - 1
+_NUMBERED_TOGETHER = MOST_ACTIONS - 1
 _COUNTED_TOGETHER = 2000
 
 
@@ -136,7 +136,7 @@ class Replay:
             self._subjects.agree_or_busy(self._account)
         for each in others:
             # By a changed catalogue it waits again, and for another number: a tally may have gone past this one.
-            self._table.put({name: value for name, value in item_of(each.row).items() if name != "num"})
+            self._table.put(each.item_without_number())
         self._count(expected)
 
     def count_new(self, until: int | None = None) -> None:
@@ -226,7 +226,7 @@ class Replay:
         ordered = sorted(numbered, key=lambda each: each.number or 0)
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
             self._lease.renew()
-            by_position = {Position(SHARD, each.number or 0): each for each in some}
+            by_position = {Position(REPLAYS, each.number or 0): each for each in some}
             logged = [
                 EventToCount(position, each.event, self._owning(each), each.accepted)
                 for position, each in by_position.items()

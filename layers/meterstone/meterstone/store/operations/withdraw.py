@@ -6,9 +6,18 @@ from dataclasses import dataclass, field
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    Row,
+    Table,
+    integer,
+    item_of,
+    key_item,
+)
 from meterstone.store.events.uncounted import drop_unreadable, finish
-from meterstone.store.events.unmatched import UnmatchedEvent, item_of, unmatched_event_of
+from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT
@@ -98,18 +107,15 @@ def _keep_from_the_stream(
     items: list[Item] = []
     waiting: list[UnmatchedEvent] = []
     for each in ids:
-        key = keys.unmatched(organization_id, *subject, each)
-        row = put_by.get(key)
+        row = put_by.get(keys.unmatched(organization_id, *subject, each))
         if row is None:
             row = logged[keys.event(organization_id, *subject, each)]
             accepted = integer(row, "acc")
             if accepted < now - KEPT:  # Imported, or delivered long ago.
                 continue
-            items.append(
-                item_of(row) | key_item(key) | {"put_at": {"N": str(accepted)}, "done": {"N": str(now)}}
-            )
-        elif "done" not in row:
-            waiting.append(unmatched_event_of(row))
+            items.append(unmatched_item(organization_id, subject, item_of(row), accepted, done=now))
+        elif not (found := unmatched_event_of(row)).done:
+            waiting.append(found)
     table.put_all(items)
     finish(table, organization_id, waiting, now, [True] * len(waiting))
     drop_unreadable(table, organization_id, subject, ids)

@@ -1,9 +1,16 @@
-"""The stored parts of one subscription, read as they are asked for; what most requests ask for, ahead."""
+"""What a subscription's usage over a window is read from: states, and until when they have counted.
 
-from collections.abc import Iterable, Iterator, Mapping
+The parts are read as they are asked for; what most requests ask for is read ahead. Nothing is measured or priced.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import assert_never
 
-from meterstone.store.counting.packing import (
+from meterstone.store.catalogue.records import Account, AccountStore, read_subscription
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
     unpack_buckets,
@@ -13,22 +20,39 @@ from meterstone.store.counting.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, StoreUnavailableError, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
-from meterstone.usage.meter import Meter, Observation
-from meterstone.usage.state import State, keeps_hours, shorter_than_a_day
+from meterstone.usage.meter import Observation
+from meterstone.usage.state import FineParts, State, fine_parts, keeps_hours
 from meterstone.usage.subscription import LineItem, Subscription
-from meterstone.usage.tally import Head, TallyKey, chain
-from meterstone.usage.window import WindowPlan, latest_countable
+from meterstone.usage.tally import TallyKey, chain
+from meterstone.usage.window import PartialDay, WindowPlan, latest_countable
 
-_CHUNK_DIGITS = 5
 _ATTEMPTS = 5
 
 
+class WindowStore(AccountStore):
+    """What the usage of a subscription is read from. One for each thread."""
+
+    def subscription(self, account: Account, subscription_id: str) -> Subscription:
+        """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
+        return read_subscription(self.table, account.organization.id, subscription_id)
+
+    def reader(self, account: Account, subscription: Subscription, now: int) -> "StoredUsageReader":
+        """Return what reads the live counters of a subscription, as of ``now``, for `usage.measure.measure`.
+
+        Cost of a measurement: 1 query for each cadence; where the window cuts through days, their hours in one
+        batch, and up to 2 queries for each hour that it cuts and that has events.
+        """
+        return StoredUsageReader(self.table, account.organization.id, account.generation, subscription, now)
+
+
 class StoredUsageReader:
-    """Reads the parts of a subscription for `measure`; nothing is read twice."""
+    """Reads the parts of a subscription for one measurement; nothing is read twice.
+
+    ``counted_until`` is when the newest event came in that is counted in the counters that were read so far, in
+    microseconds; 0 if that is not known.
+    """
 
     def __init__(
         self, table: Table, organization_id: str, generation: str, subscription: Subscription, now: int
@@ -38,52 +62,45 @@ class StoredUsageReader:
         self._pk = keys.usage(organization_id, generation, subscription.id)
         self._subscription = subscription
         self._until = latest_countable(now)
+        self.counted_until = 0
         self._counters: dict[str, dict[int, Row]] = {}
+        self._names: dict[tuple[str, int], str] = {}
         self._asked: set[str] = set()
         self._again: dict[str, int] = {}
         self._rows: dict[str, Row | None] = {}
         self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
 
-    def read_ahead(self, covers: Iterable[WindowPlan]) -> None:
-        """Read the counters of all covers, a query for each cadence, and their cut days in one batch."""
+    def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
+        """Read the counters of all plans, a query for each cadence, and their partial days in one batch."""
         starts: dict[str, list[int]] = {}
         wanted: list[str] = []
-        for covered in covers:
-            meter = covered.item.meter
-            if meter is None or covered.empty:
+        for plan in plans:
+            meter = plan.item.meter
+            charges = [days.charge for days in plan.days] + [cut.charge for cut in plan.cut]
+            if meter is None or not charges:
                 continue
-            code = self._subscription.cadence(covered.item).code
-            charges = [days.charge for days in covered.days] + [cut.charge for cut in covered.cut]
             if meter.recurring:
                 # The value at the end needs the last period alone, from its start.
                 charges = [max(charges, key=lambda charge: charge.period.start)]
-            starts.setdefault(code, []).extend(charge.period.start for charge in charges)
-            self._asked.update(counter_key(charge, 0)[:-_CHUNK_DIGITS] for charge in charges)
-            for cut in covered.cut:
-                if shorter_than_a_day(meter):
-                    wanted.append(keys.buckets(covered.item.id, cut.charge.period.start, cut.day))
-                else:
-                    wanted.append(keys.hours(covered.item.id, cut.charge.period.start, cut.day))
+            starts.setdefault(charges[0].cadence_code, []).extend(charge.period.start for charge in charges)
+            self._asked.update(map(self._name, charges))
+            for cut in plan.cut:
+                wanted += _of_a_day(plan.item.id, fine_parts(meter), cut)
         for code, found in starts.items():
             low, high = keys.counters(code, min(found), max(found))
-            for row in self._table.query(self._pk, low, high):
-                sk = text(row, "sk")
-                name, chunk = sk[:-_CHUNK_DIGITS], int(sk[-_CHUNK_DIGITS:])
-                self._asked.add(name)
-                self._counters.setdefault(name, {})[chunk] = row
-                self._table.cost.accepted = max(self._table.cost.accepted, integer(row, "acc"))
+            self._take(self._table.query(self._pk, low, high))
         self._read_rows(wanted)
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter."""
-        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        name = self._name(charge)
         if name not in self._asked:
             self._read_counter(charge, name)
         rows_of = self._counters.get(name)
         if rows_of and 0 not in rows_of:
             # Its first chunk, which has what is carried, was written before the others, or with them.
             self._read_counter(charge, name, consistent=True)
-            rows_of = self._counters[name]
+            rows_of = self._counters.get(name)
         return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
 
     def read_again(self, charge: ChargePeriod) -> None:
@@ -91,7 +108,7 @@ class StoredUsageReader:
 
         Raises `StoreUnavailableError` if that is done too often: the fold goes on changing it.
         """
-        name = counter_key(charge, 0)[:-_CHUNK_DIGITS]
+        name = self._name(charge)
         self._again[name] = self._again.get(name, 0) + 1
         if self._again[name] > _ATTEMPTS:
             raise StoreUnavailableError("values are being moved")
@@ -100,18 +117,36 @@ class StoredUsageReader:
     def _read_counter(self, charge: ChargePeriod, name: str, *, consistent: bool = False) -> None:
         self._asked.add(name)
         found = [Key(self._pk, counter_key(charge, n)) for n in range(chunks(charge, self._until))]
-        rows = self._table.batch_get(found, consistent=consistent)
-        self._counters[name] = {n: rows[key] for n, key in enumerate(found) if key in rows}
+        self._counters.pop(name, None)
+        self._take(self._table.batch_get(found, consistent=consistent).values())
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        """Keep chunks of counters that were read, and notice until when they have counted."""
+        for row in rows:
+            name, chunk = keys.parse_counter(text(row, "sk"))
+            self._asked.add(name)
+            self._counters.setdefault(name, {})[chunk] = row
+            self.counted_until = max(self.counted_until, integer(row, "acc"))
+
+    def _name(self, charge: ChargePeriod) -> str:
+        where = charge.item.id, charge.period.start
+        name = self._names.get(where)
+        if name is None:
+            name = self._names[where] = keys.counter_name(
+                charge.cadence_code, charge.period.start, charge.item.id
+            )
+        return name
 
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state of a recurring meter before a charge begins.
 
         It stands in the charge's own counter, or, where the clock has not brought the chain so far yet, it is
-        what the chain's last charge closed with.
+        what the chain's last charge closed with. Until when it has counted is said by that charge's counter: the
+        head may have been read when it had counted more than the counter.
         """
         if (counter := self.counter(charge)) is not None:
             return counter.carry
-        head = self._head(charge.meter)
+        head = unpack_head(self._row(keys.chain(charge.meter.id)))
         if head.first is None or head.last is None or charge.counted_span.start < head.first:
             return None
         last = chain(self._subscription, charge.meter.id, head.last, head.last)
@@ -126,7 +161,7 @@ class StoredUsageReader:
 
     def _counter_as_it_is(self, charge: ChargePeriod) -> Counter | None:
         """Read a counter consistently that was not found, of a chain whose head says that it is there."""
-        self._read_counter(charge, counter_key(charge, 0)[:-_CHUNK_DIGITS], consistent=True)
+        self._read_counter(charge, self._name(charge), consistent=True)
         return self.counter(charge)
 
     def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
@@ -178,21 +213,18 @@ class StoredUsageReader:
         known = self._values.get((item.id, first, last))
         if known is None:
             known = self._values[item.id, first, last] = {}
-            low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
+            low, high = keys.values_of_days(item.id, first, last)
             for row in self._table.query(self._pk, low, high):
-                _, _, day, _, value = text(row, "sk").split("#")
-                seen = known.setdefault(keys.parse_day(day), {})
+                _, day, _, value = keys.parse_value(text(row, "sk"))
+                seen = known.setdefault(day, {})
                 seen[value] = seen.get(value, 0) | integer(row, "h")
         return known
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, as it is now."""
-        scope = keys.first_scope(key)
-        found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
-        return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
-
-    def _head(self, meter: Meter) -> Head:
-        return unpack_head(self._row(keys.chain(meter.id)))
+        wanted = (Key(self._pk, keys.first_seen(key, value)) for value in values)
+        found = self._table.batch_get(wanted, consistent=True)
+        return {keys.parse_first_seen(row_key.sk): integer(row, "a") for row_key, row in found.items()}
 
     def _row(self, sk: str) -> Row | None:
         if sk not in self._rows:
@@ -203,6 +235,19 @@ class StoredUsageReader:
         by_key = {Key(self._pk, sk): sk for sk in wanted if sk not in self._rows}
         found = self._table.batch_get(by_key)
         self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
+
+
+def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
+    """Name the items of a day that is cut which are read by their keys; values are read by a range of days."""
+    match kept:
+        case FineParts.HOURS:
+            return [keys.hours(item_id, cut.charge.period.start, cut.day)]
+        case FineParts.BUCKETS:
+            return [keys.buckets(item_id, cut.charge.period.start, cut.day)]
+        case FineParts.VALUES:
+            return []
+        case _:
+            assert_never(kept)
 
 
 def _recent(row: Row | None) -> str:

@@ -1,91 +1,66 @@
-"""What the two endpoints read."""
+"""What the analytics are read from: what days are worth as published, and until when they have counted.
 
-from collections.abc import Iterable, Iterator, Mapping
+An organization's days are read from the rollups, those of a customer or a subscription from its counters.
+"""
+
+from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO
 from meterstone.store.catalogue.records import (
     Account,
-    Accounts,
-    read_subscription,
+    AccountStore,
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
-from meterstone.store.counting.packing import counter_key, first_day, published
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import Page, ReadCost, Table, integer, page_decoder, text
-from meterstone.store.reading.window import StoredUsageReader
-from meterstone.usage.analytics import DayUsage, UsageQuery
+from meterstone.store.dynamodb.packing import first_day, published
+from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
+from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
-from meterstone.usage.measure import measure_line_item
 from meterstone.usage.meter import Meter
-from meterstone.usage.statement import rated_items
 from meterstone.usage.subscription import Subscription
-from meterstone.usage.window import Window, plan_window
 
 
-class Store:
-    """The read side of the table. One for each thread."""
+class ViewNotBuiltError(StoreError):
+    """The live generation lacks the view of the rollups that would answer: until a rebuild, it has no past."""
 
-    def __init__(self, table: Table) -> None:
-        """Read from a table."""
-        self.table = table
-        self._accounts = Accounts(table)
+    def __init__(self, view: str) -> None:
+        """Name the view."""
+        super().__init__(f"the live generation has no view {view}: rebuild the organization")
+        self.view = view
 
-    @classmethod
-    def from_environment(cls) -> "Store":
-        """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
-        return cls(Table.from_environment())
 
-    @property
-    def cost(self) -> ReadCost:
-        """What was read since it was last reset."""
-        return self.table.cost
+class AnalyticsStore(AccountStore):
+    """What the analytics are read from. One for each thread."""
 
-    def account(self, api_key: str) -> Account | None:
-        """Give the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
-        return self._accounts.account(api_key)
-
-    def subscription(self, account: Account, subscription_id: str) -> Subscription:
-        """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
-        return read_subscription(self.table, account.organization.id, subscription_id)
-
-    def window_usage(
-        self, account: Account, subscription: Subscription, window: Window, now: int
-    ) -> Mapping[str, Cost]:
-        """Measure every usage line item that meets a window, by line item id.
-
-        Cost: 1 query for each cadence; where the window cuts through days, their hours in one batch, and up to
-        2 queries for each hour that it cuts and that has events.
-        """
-        covers = [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)]
-        parts = StoredUsageReader(self.table, account.organization.id, account.generation, subscription, now)
-        parts.read_ahead(covers)
-        return {covered.item.id: measure_line_item(parts, covered, window, now) for covered in covers}
-
-    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
-        """Give each day's usage that passes all filters, unmerged, in no particular order.
+    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+        """Return each day's usage that passes all filters, unmerged, in no particular order, item by item.
 
         Cost: of an organization, the months of one view, whatever the number of events or subscriptions; of a
         customer or a subscription, the counters of its billing periods.
+
+        Raises `ViewNotBuiltError` when it is read, if the view of the rollups that answers was added to the code
+        after the live generation was begun.
         """
         if query.external_subscription_id is None and query.external_customer_id is None:
             return self._rollups(account, query)
         return self._counters(account, query)
 
-    def _rollups(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
+    def _rollups(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
+        if view not in account.views:
+            raise ViewNotBuiltError(view)
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
-        low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
+        low, high = keys.months(query.from_day, query.to_day)
         for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
-            month, currency, meter_part, type_part, _ = item.sk.S.split("#")
+            month, currency, meter_part, type_part, _ = keys.parse_rollup(item.sk.S)
             meter = meters.get(meter_part)
             if (
                 meter is None
@@ -93,22 +68,24 @@ class Store:
                 or wanted_type not in {None, type_part}
             ):
                 continue
-            if item.acc is not None:
-                self.cost.accepted = max(self.cost.accepted, item.acc.N)
             first = date.fromisoformat(month + "-01").toordinal()
             begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
+            days = []
             for units_name, cents_name, number in _DAYS[begin : end + 1]:
                 units, cents = getattr(item, units_name), getattr(item, cents_name)
                 if units is not None or cents is not None:
-                    yield DayUsage(
-                        first + number,
-                        currency,
-                        meter.code,
-                        ZERO if units is None else Decimal(units.N),
-                        0 if cents is None else cents.N,
+                    days.append(
+                        DayUsage(
+                            first + number,
+                            currency,
+                            meter.code,
+                            ZERO if units is None else Decimal(units.N),
+                            0 if cents is None else cents.N,
+                        )
                     )
+            yield CountedDays(0 if item.acc is None else item.acc.N, days)
 
-    def _counters(self, account: Account, query: UsageQuery) -> Iterator[DayUsage]:
+    def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         organization_id = account.organization.id
         for subscription in self._subscriptions(organization_id, query):
@@ -116,22 +93,22 @@ class Store:
                 continue
             pk = keys.usage(organization_id, account.generation, subscription.id)
             charges = {
-                counter_key(charge, 0)[:-5]: charge
+                keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id): charge
                 for charge in _charges(subscription, query)
                 if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
             }
             for low, high in _ranges(charges.values()):
                 for row in self.table.query(pk, low, high):
-                    sk = text(row, "sk")
-                    charge = charges.get(sk[:-5])
+                    name, chunk = keys.parse_counter(text(row, "sk"))
+                    charge = charges.get(name)
                     if charge is None:
                         continue
-                    self.cost.accepted = max(self.cost.accepted, integer(row, "acc"))
-                    for day, worth in published(row, first_day(charge) + int(sk[-5:]) * keys.CHUNK_DAYS):
-                        if query.from_day <= day <= query.to_day:
-                            yield DayUsage(
-                                day, subscription.currency, charge.meter.code, worth.units, worth.cents
-                            )
+                    days = [
+                        DayUsage(day, subscription.currency, charge.meter.code, worth.units, worth.cents)
+                        for day, worth in published(row, first_day(charge) + chunk * keys.CHUNK_DAYS)
+                        if query.from_day <= day <= query.to_day
+                    ]
+                    yield CountedDays(integer(row, "acc"), days)
 
     def _subscriptions(self, organization_id: str, query: UsageQuery) -> list[Subscription]:
         if query.external_subscription_id is None:
@@ -176,8 +153,7 @@ def _ranges(charges: Iterable[ChargePeriod]) -> list[tuple[str, str]]:
     """Give the range of sort keys of each cadence's counters."""
     starts: dict[str, list[int]] = {}
     for charge in charges:
-        code = charge.subscription.cadence(charge.item).code
-        starts.setdefault(code, []).append(charge.period.start)
+        starts.setdefault(charge.cadence_code, []).append(charge.period.start)
     return [keys.counters(code, min(found), max(found)) for code, found in starts.items()]
 
 

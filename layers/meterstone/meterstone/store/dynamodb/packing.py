@@ -23,7 +23,7 @@ A plain tally's head is its counter's first chunk, so that a month is one item.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -32,16 +32,11 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Item, Row, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
-from meterstone.usage.meter import Aggregation, Meter, Observation
-from meterstone.usage.state import Json, State, decode, encode
+from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, stored_kind, traits
 from meterstone.usage.tally import Head, Tally, TallyKey, identity
 
 _encode = msgspec.json.Encoder().encode
-_STATES: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict[str, Any])
-#: A state that is one number is read as it is: a page has tens of thousands.
-_DAYS: msgspec.json.Decoder[dict[int, Decimal | list[Json]]] = msgspec.json.Decoder(
-    dict[int, Decimal | list[Any]]
-)
 _STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
 _POSITIONS = msgspec.json.Decoder(dict[str, int])
 _VALUES = msgspec.json.Decoder(dict[str, Decimal])
@@ -69,18 +64,13 @@ def counter_key(charge: ChargePeriod, chunk: int) -> str:
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
-def chunk_number(sk: str) -> int:
-    """Read the number of a chunk back from its sort key."""
-    return int(sk.rpartition("#")[2])
-
-
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     """Pack a counter into its chunks, by sort key. The first one is always there."""
-    origin, size = first_day(charge), keys.CHUNK_DAYS
+    kind, origin, size = stored_kind(charge.meter), first_day(charge), keys.CHUNK_DAYS
     days: dict[int, dict[str, Json]] = {0: {}}
     for day in sorted(counter.days):
         chunk, number = divmod(day - origin, size)
-        days.setdefault(chunk, {})[str(number)] = encode(counter.days[day])
+        days.setdefault(chunk, {})[str(number)] = kind.encode(counter.days[day])
     published: dict[int, dict[int, DayAmount]] = {}
     for day in sorted(counter.published):
         chunk, number = divmod(day - origin, size)
@@ -93,7 +83,7 @@ def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
         if chunk in published:
             item["p"] = {"S": _pack_published(published[chunk])}
         if chunk == 0 and counter.carry is not None:
-            item["c"] = {"S": _encode(encode(counter.carry)).decode()}
+            item["c"] = {"S": _encode(encode(charge.meter, counter.carry)).decode()}
     return items
 
 
@@ -104,10 +94,7 @@ def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_publishe
     for chunk, row in rows.items():
         base = origin + chunk * keys.CHUNK_DAYS
         if packed := text(row, "d"):
-            counter.days |= {
-                base + number: state if isinstance(state, Decimal) else decode(meter, state)
-                for number, state in _DAYS.decode(packed).items()
-            }
+            counter.days |= {base + number: state for number, state in decode_all(meter, packed).items()}
         if as_published:
             counter.published.update(published(row, base))
         if carried := text(row, "c"):
@@ -187,15 +174,15 @@ def unpack_tally_key(row: Row) -> TallyKey:
 
 def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
     """Pack the hours of a day, and its events that have no detail of their own."""
-    item: Item = {"h": {"S": _encode({str(hour): encode(hours[hour]) for hour in sorted(hours)}).decode()}}
+    kind = stored_kind(meter)
+    states = {str(hour): kind.encode(hours[hour]) for hour in sorted(hours)}
+    item: Item = {"h": {"S": _encode(states).decode()}}
     return item | pack_detail(meter, utc_midnight(day), recent) if recent else item
 
 
 def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
     """Read the hours of a day."""
-    if row is None:
-        return {}
-    return {int(hour): decode(meter, state) for hour, state in _STATES.decode(text(row, "h")).items()}
+    return {} if row is None else decode_all(meter, text(row, "h"))
 
 
 def unpack_recent(meter: Meter, day: int, row: Row | None) -> Iterator[Observation]:
@@ -217,37 +204,33 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
 
 def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
-    unique, latest = meter.aggregation is Aggregation.COUNT_UNIQUE, meter.aggregation is Aggregation.LATEST
-    packed = [
-        (
-            seen.at - start,
-            plain(seen.value),
-            keys.part(identity(seen.text)) if unique else seen.id if latest else "",
-        )
-        for seen in events
-    ]
+    keeps = traits(meter).detail_keeps
+    packed = [(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events]
     return {"e": {"S": _encode(packed).decode()}}
+
+
+def _kept(keeps: DetailKeeps, seen: Observation) -> str:
+    match keeps:
+        case DetailKeeps.NOTHING:
+            return ""
+        case DetailKeeps.ID:
+            return seen.id
+        case DetailKeeps.TEXT:
+            return keys.part(identity(seen.text))
+        case _:
+            assert_never(keeps)
 
 
 def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
     """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
     if row is None or "e" not in row:
         return
-    unique = meter.aggregation is Aggregation.COUNT_UNIQUE
+    keeps = traits(meter).detail_keeps
     for offset, value, more in _EVENTS.decode(text(row, "e")):
-        yield Observation(start + offset, "" if unique else more, value, more if unique else "")
-
-
-def item_bytes(item: Item) -> int:
-    """Return the bytes of an item's names and values, a number's as those of its text.
-
-    >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
-    7
-    """
-    return sum(
-        [
-            len(name) + (len(value) if value.isascii() else len(value.encode()))
-            for name, typed in item.items()
-            for value in typed.values()
-        ]
-    )
+        match keeps:
+            case DetailKeeps.NOTHING | DetailKeeps.ID:
+                yield Observation(start + offset, more, value)
+            case DetailKeeps.TEXT:
+                yield Observation(start + offset, "", value, more)
+            case _:
+                assert_never(keeps)
