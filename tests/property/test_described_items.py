@@ -107,7 +107,7 @@ def seen() -> dict[str, set[str]]:
     write_catalogue(table, ORGANIZATION, scenario.meters, scenario.subscriptions, [("plan", "p", {})])
     world.load("file", scenario.usage[:6], scenario.end)
     stranger = Usage(Subject.subscription("other"), Event("u", "call", START, {"value": 1, "text": "t"}))
-    other_stranger = stranger._replace(subject=Subject.subscription("another"))
+    other_stranger = replace(stranger, subject=Subject.subscription("another"))
     unread = Usage(Subject.subscription("ext"), Event("unread", "call", START + DAY, {}))
     stream.post([*scenario.usage[6:], stranger, other_stranger, unread])
     stream.deliver()

@@ -1,12 +1,15 @@
 """Every event that does not count is listed with its reason, and the numbers are those of the lists, always."""
 
+import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.lease import BusyError, leased
+from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.uncounted import PARTLY, read_unreadable
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
@@ -16,6 +19,7 @@ from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Properties
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
+from support.counting import check_analytics
 from support.memory_table import Faults, Killed
 from support.recovering import SECOND, WAIT, Stream, refresh, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
@@ -23,6 +27,7 @@ from support.small_world import FLAT, START, meter, subscription
 from support.stored import memory
 from support.uncounted import check_lists, lists, numbers
 
+ROLL_USAGE = Path(__file__).parents[2] / "functions" / "roll_usage" / "app.py"
 SIZE = meter("size", Aggregation.SUM)
 COUNT = Meter("count", "count", "", Aggregation.COUNT, "both")
 SUM = Meter("sum", "sum", "", Aggregation.SUM, "both", "value")
@@ -369,3 +374,41 @@ def test_what_counts_leaves_the_lists_for_good() -> None:
     replay(world.table, ORGANIZATION.id, stream.clock)
     assert check_lists(world.table) == LEFT
     assert not [key for key, item in memory(world).items().items() if "done" in item]
+
+
+def every_hour(table: Table, monkeypatch: pytest.MonkeyPatch, now: int) -> list[dict[str, Any]]:
+    """Let the function run that the clock calls every hour; give what it logs of what it has tried again."""
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
+    monkeypatch.setattr("meterstone.clock.now", lambda: now)
+    told: list[dict[str, Any]] = []
+    function = runpy.run_path(str(ROLL_USAGE))
+    for level in ("info", "warning"):
+        monkeypatch.setattr(
+            function["logger"], level, lambda text, extra: told.append({"text": text} | extra), raising=False
+        )
+    function["handler"]({}, None)
+    return [each for each in told if each["text"] != "rolled"]
+
+
+def test_nobody_has_to_run_anything_once_the_catalogue_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, stream = delivered()
+    (first,) = every_hour(world.table, monkeypatch, stream.clock.now)
+    assert (first["text"], first["counted"], first["waiting"]) == ("tried again", 0, 6)
+    assert every_hour(world.table, monkeypatch, stream.clock.now + HOUR) == []
+    write(world, complete())
+    (second,) = every_hour(world.table, monkeypatch, stream.clock.now + 2 * HOUR)
+    assert (second["counted"], second["waiting"], second["unfinished"]) == (5, 1, False)
+    assert check_lists(world.table) == LEFT
+    world.scenario = complete()
+    check_analytics(refresh(world), ALL, stream.clock.now)
+
+
+def test_what_another_command_keeps_busy_is_tried_an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, stream = late()
+    now = stream.clock.now
+    with leased(world.table, ORGANIZATION.id, "rebuild", stream.clock):
+        (told,) = every_hour(world.table, monkeypatch, now)
+        assert told["text"] == "events that wait were not tried again"
+        assert told["reason"].startswith("a rebuild is running")
+    (told,) = every_hour(world.table, monkeypatch, now + HOUR)
+    assert told["counted"] == 5
