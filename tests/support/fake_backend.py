@@ -18,7 +18,8 @@ from meterstone_cli.backend import (
     Refuse,
     Replayed,
     Tell,
-    UnmatchedEvent,
+    UncountedEvent,
+    UncountedNumbers,
     Withdrawn,
 )
 from meterstone_cli.catalogue import Catalogue
@@ -40,10 +41,13 @@ class FakeBackend:
         #: Of the events of the next import, how many no line item is for, and why others are not counted.
         self.strangers = 0
         self.unusable: dict[str, int] = {}
+        #: The ids of its events that no meter can read, each with the number 1.
+        self.unreadable: dict[str, int] = {}
         self.keys: dict[str, KeyRecord] = {}
         #: Why a recovery is refused, if it is.
         self.busy = ""
-        self.put_by: list[UnmatchedEvent] = []
+        self.numbers = UncountedNumbers({}, 0, ())
+        self.put_by: list[UncountedEvent] = []
         self.quarantine: list[PoisonRecord] = []
         self.differences: list[tuple[str, str, str]] = []
         self.withdrawn: list[str] = []
@@ -118,8 +122,18 @@ class FakeBackend:
                 told["refused"] += 1
         self.imported.add((organization_id, source))
         unmatched, uncounted = self.strangers, self.unusable
+        counted = told["counted"] - unmatched - sum(self.unreadable.values())
+        nowhere = {"line_item": unmatched} if unmatched else {}
+        rows = [(1, ident, "value", "meter m: no value") for ident in self.unreadable]
         return ImportReport(
-            told["counted"] - unmatched, unmatched, told["duplicates"], told["refused"], uncounted
+            told["counted"],
+            counted,
+            unmatched,
+            told["duplicates"],
+            told["refused"],
+            uncounted,
+            nowhere | ({"value": len(rows)} if rows else {}),
+            rows,
         )
 
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
@@ -148,9 +162,13 @@ class FakeBackend:
         self.keys[key_id] = KeyRecord(old.id, old.organization_id, old.name, old.created_at, 1_000_000)
         return True
 
-    def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
+    def uncounted(self, organization_id: str) -> Sequence[UncountedEvent]:
         self._check()
         return self.put_by
+
+    def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
+        self._check()
+        return self.numbers
 
     def poison(self) -> Sequence[PoisonRecord]:
         self._check()

@@ -51,6 +51,15 @@ class Verdict(NamedTuple):
     reason: Reason | None
 
 
+def told(faults: Iterable[Fault]) -> str:
+    """Say which meters cannot read an event, and why.
+
+    >>> told([Fault("calls", "size", "property 'size': not a number")])
+    "meter calls: property 'size': not a number"
+    """
+    return "; ".join(f"meter {each.meter}: {each.reason}" for each in faults)
+
+
 def names(meter: Meter) -> tuple[str, str]:
     """Name the events that a meter is for: its event name and its code, as clients of Lago say."""
     return meter.event_name, meter.code
