@@ -17,7 +17,7 @@ NOW = parse_instant("2026-11-21T12:00:00Z")
 SECOND = 1_000_000
 EXITS = {"exit": 0}
 #: Not right yet.
-WRONG = {"10", "14", "20", "41", "47", "51", "54"}
+WRONG = {"10", "14", "41", "47", "51", "54"}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,8 @@ def test_the_answer_is_right(case: Path, tmp_path: Path) -> None:
             copy.write_bytes(usage.read_bytes())
             command(run, expected.get("_import", EXITS), "import", "--organization", organization, str(copy))
         for step in json.loads((case / "request.json").read_text()):
-            run.now += step.get("wait", 0) * SECOND
+            # No two requests at one instant: the stream numbers its records as they come.
+            run.now += step.get("wait", 0) * SECOND + 1
             run.deliver()
             if "cli" in step:
                 name, *words = step["cli"]
