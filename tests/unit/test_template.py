@@ -42,6 +42,7 @@ ROUTES = {
     "IngestEvents": dict.fromkeys(
         ("/api/v1/events", "/api/v1/events/batch", "/v1/events", "/v1/events/bulk"), "POST"
     ),
+    "FindEvent": {"/api/v1/events/{transaction_id}": "GET"},
 }
 #: Functions that no route reaches: they follow the table and the clock.
 FOLLOWERS = {"FoldUsage", "RollUsage"}
@@ -49,6 +50,7 @@ CODE = {
     "AnalyticsUsage": "functions/analytics_usage/",
     "SubscriptionUsage": "functions/subscription_usage/",
     "IngestEvents": "functions/ingest_events/",
+    "FindEvent": "functions/find_event/",
 }
 
 
