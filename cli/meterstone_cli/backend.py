@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue
@@ -238,6 +238,14 @@ class Backend(Protocol):
 
     def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
         """Tell how many events do not count, by reason."""
+
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        """Return an event with what became of it, as the API answers it; None if there is none of that id.
+
+        ``whose`` is `s` or `c` and an external id. Raises `BackendBusyError` if it must be said whose event it is.
+        """
 
     def poison(self) -> Iterable[PoisonRecord]:
         """List the stream's records that could not be read, and those of events that the table would not take."""

@@ -1,20 +1,24 @@
 """The backend over DynamoDB: the real table in AWS, or an embedded engine's."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
+from meterstone.contracts import lago_find
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
 from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
 from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
+from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooManySubjectsError
 from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.uncounted import PARTLY, read_numbers, read_unreadable, why
 from meterstone.store.events.unmatched import list_unmatched
@@ -269,6 +273,22 @@ class DynamoDB:
                     used.pop(item.meter.id, None)
         partly = numbers.pop(PARTLY)
         return UncountedNumbers(numbers, partly, sorted(used.values()))
+
+    @_one_line_errors()
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        """Return an event with what became of it, as the API answers it; None if there is none of that id."""
+        account = self._account(organization_id)
+        try:
+            subject = None if whose is None else Subject(*whose)
+            found = EventStore(self.table).find(account, [identity], subject)
+        except (TooManySubjectsError, AmbiguousEventError) as error:
+            raise BackendBusyError("say whose event it is: --subscription or --customer") from error
+        if found is None:
+            return None
+        event: Mapping[str, Any] = json.loads(lago_find.answer(organization_id, found).body)["event"]
+        return event
 
     @_one_line_errors()
     def poison(self) -> Sequence[PoisonRecord]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -91,6 +91,43 @@ def uncounted(
 
 
 app.command("unmatched", help="List events that do not count: `uncounted`, by its name of before.")(uncounted)
+
+
+@app.command("event")
+def event(
+    ctx: typer.Context,
+    identity: Annotated[str, typer.Argument(metavar="ID", help="The event's transaction id.")],
+    organization: Organization,
+    subscription: Annotated[
+        str | None, typer.Option(help="External id of the subscription whose event it is.")
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(help="External id of the customer whose event it is.")
+    ] = None,
+    as_json: Json = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Tell of one event whose it is, where it counts and where not, parted by tabs.
+
+    The first line has the id, whose, code, time and how it stands: counted, pending (it came in after what the
+    counters have, or waits to be tried again) or not_counted. A line follows for each line item that it counts
+    for, with meter, quantity and the begin of the billing period, and one for each reason why it does not count.
+    The exit status is 1 if there is no such event.
+    """
+    if subscription is not None and customer is not None:
+        say("name either a --subscription or a --customer")
+        raise typer.Exit(NOT_UNDERSTOOD)
+    backend = _open(ctx, table_name)
+    whose = None if subscription is None else ("s", subscription)
+    found = backend.find_event(organization, identity, whose if customer is None else ("c", customer))
+    if found is None:
+        say(f"there is no event {_printable(identity)}")
+        raise typer.Exit(REFUSED)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for line in _lines_of_event(found):
+        typer.echo(line)
 
 
 @app.command("imports")
@@ -308,6 +345,22 @@ def _line(each: UncountedEvent) -> str:
     times = (format_instant(each.time), format_instant(each.since))
     parts = (each.id, whose, each.code, *times, each.reason, *meters, *elsewhere)
     return "\t".join(map(_printable, parts))
+
+
+def _lines_of_event(found: Mapping[str, Any]) -> Iterator[str]:
+    told = found["meterstone"]
+    name = "external_customer_id" if "external_customer_id" in found else "external_subscription_id"
+    whose = f"{name.split('_')[1]} {found[name]}"
+    parts = (found["transaction_id"], whose, found["code"], found["timestamp"], told["state"])
+    yield "\t".join(map(_printable, parts))
+    for each in told["counts"]:
+        counted = each["quantity"] if each["quantity"] is not None else f"value {each['distinct_value']}"
+        begin = each["billing_period"]["start"]
+        where = ("  counts", each["subscription_id"], each["line_item_id"], each["meter"], counted, begin)
+        yield "\t".join(map(_printable, where))
+    for each in told["not_counted"]:
+        meter = [] if "meter" not in each else [f"meter {each['meter']}: {each['detail']}"]
+        yield "\t".join(map(_printable, ("  does not count", each["reason"], *meter)))
 
 
 def _line_of_import(each: ImportRecord) -> str:

@@ -20,18 +20,7 @@ def find_event(account: Account, request: Request) -> Reply:
         return lago_find.refuse_unnamed()
     if found is None:
         return lago_find.refuse(Problem.NOT_FOUND)
-    logged = found.logged
-    answer = lago_find.Answer(
-        logged.subject,
-        logged.event,
-        logged.accepted,
-        logged.notes,
-        found.state,
-        found.counts,
-        found.faults,
-        "withdrawn" if logged.withdrawn else found.reason,
-    )
-    return lago_find.answer(account.organization.id, answer)
+    return lago_find.answer(account.organization.id, found)
 
 
 handler = app.handler

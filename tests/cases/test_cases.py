@@ -66,7 +66,7 @@ def request(run: Run, expected: dict[str, Any], step: dict[str, Any]) -> None:
     text = step.get("raw") or (json.dumps(step["body"]) if "body" in step else None)
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     event = run.event(step["method"], path, body=text, queryStringParameters=parameters or None)
-    if "/events" in path:
+    if "/events" in path and step["method"] == "POST":
         function = "ingest_events"
     else:
         function = "analytics_usage" if step["method"] == "GET" else "subscription_usage"

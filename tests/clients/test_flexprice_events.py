@@ -38,6 +38,7 @@ def test_an_event(client: Flexprice) -> None:
         "message": "Event accepted for processing",
         "event_id": sent["event_id"],
         "status": "accepted",
+        "unmatched": "customer",
     }
     assert client.events.ingest_event(**sent)["status"] == "duplicate"
     # Another offset is the same time; another source says nothing else of the event.

@@ -1,7 +1,8 @@
 """A backend that keeps everything in memory."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Subscription
@@ -46,6 +47,8 @@ class FakeBackend:
         self.keys: dict[str, KeyRecord] = {}
         #: Why a recovery is refused, if it is.
         self.busy = ""
+        #: The events that are found, by id and whose they are.
+        self.found: dict[tuple[str, tuple[str, str] | None], Mapping[str, Any]] = {}
         self.numbers = UncountedNumbers({}, 0, ())
         self.put_by: list[UncountedEvent] = []
         self.quarantine: list[PoisonRecord] = []
@@ -165,6 +168,12 @@ class FakeBackend:
     def uncounted(self, organization_id: str) -> Sequence[UncountedEvent]:
         self._check()
         return self.put_by
+
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        self._check()
+        return self.found.get((identity, whose))
 
     def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
         self._check()

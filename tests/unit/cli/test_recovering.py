@@ -261,3 +261,58 @@ def test_what_stands_in_the_way_is_said(backend: FakeBackend, command: tuple[str
     backend.busy = "a rebuild is running"
     result = run(*command)
     assert (result.exit_code, result.stderr) == (program.REFUSED, "a rebuild is running\n")
+
+
+FOUND = {
+    "transaction_id": "t\t1",
+    "code": "calls",
+    "timestamp": "2026-03-01T12:00:00.000Z",
+    "external_subscription_id": "acme",
+    "meterstone": {
+        "state": "counted",
+        "counts": [
+            {
+                "subscription_id": "sub",
+                "line_item_id": "item",
+                "meter": "sum",
+                "billing_period": {"start": "2026-03-01T00:00:00Z", "end": None},
+                "quantity": "2.5",
+            },
+            {
+                "subscription_id": "sub",
+                "line_item_id": "other",
+                "meter": "users",
+                "billing_period": {"start": "2026-03-01T00:00:00Z", "end": None},
+                "quantity": None,
+                "distinct_value": "ana",
+            },
+        ],
+        "not_counted": [{"reason": "value", "meter": "max", "property": "v", "detail": "not a number"}],
+    },
+}
+OF_CUSTOMER = FOUND | {
+    "external_customer_id": "c 1",
+    "external_subscription_id": "",
+    "meterstone": {"state": "not_counted", "counts": [], "not_counted": [{"reason": "time"}]},
+}
+
+
+def test_an_event_is_told_of(backend: FakeBackend) -> None:
+    backend.found = {("t1", None): FOUND, ("t1", ("c", "c 1")): OF_CUSTOMER, ("t1", ("s", "acme")): FOUND}
+    assert run("event", "t1").stdout.splitlines() == [
+        "t\\t1\tsubscription acme\tcalls\t2026-03-01T12:00:00.000Z\tcounted",
+        "  counts\tsub\titem\tsum\t2.5\t2026-03-01T00:00:00Z",
+        "  counts\tsub\tother\tusers\tvalue ana\t2026-03-01T00:00:00Z",
+        "  does not count\tvalue\tmeter max: not a number",
+    ]
+    assert run("event", "t1", "--customer", "c 1").stdout.splitlines() == [
+        "t\\t1\tcustomer c 1\tcalls\t2026-03-01T12:00:00.000Z\tnot_counted",
+        "  does not count\ttime",
+    ]
+    assert json.loads(run("event", "t1", "--subscription", "acme", "--json").stdout) == FOUND
+
+
+def test_an_event_that_there_is_not(backend: FakeBackend) -> None:
+    found = run("event", "t\n2")
+    assert (found.exit_code, found.stderr) == (1, "there is no event t\\n2\n")
+    assert run("event", "t", "--subscription", "a", "--customer", "b").exit_code == 2

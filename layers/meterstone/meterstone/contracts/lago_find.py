@@ -13,7 +13,7 @@ own. Quantities in it are texts. The fields of Lago's event are as when it was
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -44,17 +44,40 @@ class Asked(NamedTuple):
     subject: Subject | None
 
 
-class Answer(NamedTuple):
+class FoundEvent(Protocol):
     """An event with what became of it."""
 
-    subject: Subject
-    event: Event
-    accepted: int
-    notes: Mapping[str, str]
-    state: str
-    counts: Sequence[Match]
-    faults: Sequence[Fault]
-    reason: str | None
+    @property
+    def subject(self) -> Subject:
+        """Whose it is."""
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+
+    @property
+    def accepted(self) -> int:
+        """When it came in over HTTP; 0 if it was imported."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the client said beside it."""
+
+    @property
+    def state(self) -> str:
+        """Whether it is counted, pending or not counted."""
+
+    @property
+    def counts(self) -> Sequence[Match]:
+        """Where it counts."""
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """Which meters cannot read it."""
+
+    @property
+    def why(self) -> str | None:
+        """Why it counts nowhere; None if it counts."""
 
 
 def parse(request: Request) -> Asked:
@@ -77,7 +100,7 @@ def refuse_unnamed() -> Reply:
     return _named(lago.MISSING)
 
 
-def answer(organization_id: str, found: Answer) -> Reply:
+def answer(organization_id: str, found: FoundEvent) -> Reply:
     """Answer with an event."""
     event, (kind, external_id) = found.event, found.subject
     is_subscription = kind == "s"
@@ -133,13 +156,13 @@ def _quantity(aggregation: Aggregation, value: Decimal, multiplier: Decimal) -> 
     return plain(number(multiply(value, multiplier)) if is_multiplied else value)
 
 
-def _not_counted(found: Answer) -> list[dict[str, str | None]]:
+def _not_counted(found: FoundEvent) -> list[dict[str, str | None]]:
     if found.faults:
         return [
             {"meter": each.meter, "property": each.field, "reason": "value", "detail": each.reason}
             for each in found.faults
         ]
-    return [] if found.reason is None else [{"reason": found.reason}]
+    return [] if found.why is None else [{"reason": found.why}]
 
 
 def _is_id(text: str) -> bool:

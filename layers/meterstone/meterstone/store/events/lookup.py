@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import batched
-from typing import NamedTuple
 
 from meterstone.store.catalogue.records import (
     Account,
@@ -25,6 +24,7 @@ from meterstone.store.events.log import LoggedEvent, logged_event_of
 from meterstone.store.events.unmatched import unmatched_event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.matching import Match, Matching
+from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Fault, Reason, judge
 
 MOST_SUBJECTS = 2000
@@ -51,7 +51,8 @@ class State(StrEnum):
     NOT_COUNTED = "not_counted"
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
     """An event as it is logged, and what became of it. ``reason`` is None if it counts, or was withdrawn."""
 
     logged: LoggedEvent
@@ -59,6 +60,31 @@ class Found(NamedTuple):
     counts: Sequence[Match]
     faults: Sequence[Fault]
     reason: Reason | None
+
+    @property
+    def subject(self) -> Subject:
+        """Whose event it is."""
+        return self.logged.subject
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+        return self.logged.event
+
+    @property
+    def accepted(self) -> int:
+        """When it came in over HTTP, in microseconds; 0 if it was imported."""
+        return self.logged.accepted
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the client said beside the event."""
+        return self.logged.notes
+
+    @property
+    def why(self) -> str | None:
+        """Why it counts nowhere; None if it counts."""
+        return "withdrawn" if self.logged.withdrawn else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +98,7 @@ class _Place:
 class EventStore(AccountStore):
     """What single events are read from. One for each thread."""
 
-    def find(self, account: Account, ids: Iterable[str], subject: Subject | None) -> Found | None:
+    def find(self, account: Account, ids: Iterable[str], subject: Subject | None) -> FoundEvent | None:
         """Find the event of the first of some transaction ids that is logged; None if none is.
 
         ``subject`` is whose it is; if it is not known, it is looked for under all of the organization's external
@@ -106,18 +132,18 @@ class EventStore(AccountStore):
         rows = self.table.batch_get((each.key for each in places), consistent=True)
         return [logged_event_of(each.subject, rows[each.key]) for each in places if each.key in rows]
 
-    def _judged(self, account: Account, logged: LoggedEvent) -> Found:
+    def _judged(self, account: Account, logged: LoggedEvent) -> FoundEvent:
         if logged.withdrawn:
-            return Found(logged, State.NOT_COUNTED, (), (), None)
+            return FoundEvent(logged, State.NOT_COUNTED, (), (), None)
         organization_id, subject = account.organization.id, logged.subject
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
         subscriptions = read(self.table, organization_id, subject.external_id)
         verdict = judge(logged.event, subject, account.meters, subscriptions, Matching())
         if verdict.reason is not None:
-            return Found(logged, State.NOT_COUNTED, (), verdict.faults, verdict.reason)
+            return FoundEvent(logged, State.NOT_COUNTED, (), verdict.faults, verdict.reason)
         counted = not self._waits(account, logged) and self._reached(account, logged, verdict.counts)
         state = State.COUNTED if counted else State.PENDING
-        return Found(logged, state, verdict.counts, verdict.faults, None)
+        return FoundEvent(logged, state, verdict.counts, verdict.faults, None)
 
     def _waits(self, account: Account, logged: LoggedEvent) -> bool:
         """Return whether an event still waits for the catalogue, which has a line item for it by now."""
