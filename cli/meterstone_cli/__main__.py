@@ -131,7 +131,7 @@ def demo_command(table_name: TableName = "meterstone") -> None:
 def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
     """Serve both endpoints on this machine, from the table."""
     os.environ["TABLE_NAME"] = table_name
-    serve(local.FUNCTIONS, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+    serve(local.TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 @table.command("create")
@@ -172,9 +172,11 @@ def load_command(
     typer.echo(_told(changes))
     for line in _told_beginnings(changes.beginnings):
         typer.echo(line)
+    organization_id = read_catalogue(folder)[0].organization.id
     if recompute:
-        _recompute(backend, read_catalogue(folder)[0].organization.id)
+        _recompute(backend, organization_id)
         return
+    recovering.tell_outdated(backend, organization_id)
     if changes.beginnings:
         typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
     if changes.problems:

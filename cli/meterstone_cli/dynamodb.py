@@ -14,7 +14,8 @@ from meterstone import clock
 from meterstone.contracts import lago_find
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
-from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
@@ -126,6 +127,12 @@ class DynamoDB:
         """Tell whether a catalogue was not written to its end: the same one must be written again."""
         account = read_account(self.table, organization_id, consistent=True)
         return account is not None and account.loading_at is not None
+
+    @_one_line_errors()
+    def outdated(self, organization_id: str) -> bool:
+        """Tell whether usage was counted by older rules than those of this code."""
+        account = read_account(self.table, organization_id, consistent=True)
+        return account is not None and account.outdated
 
     @_one_line_errors()
     def write_catalogue(self, catalogue: Catalogue) -> None:

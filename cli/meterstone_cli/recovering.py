@@ -158,6 +158,7 @@ def imports(
         demand_catalogue(backend, organization)
     for each in found:
         typer.echo(_json_of_import(each) if as_json else _line_of_import(each))
+    tell_outdated(backend, organization)
 
 
 @app.command("poison")
@@ -301,6 +302,16 @@ def told_of_import(events: ImportReport) -> Iterator[str]:
         )
     for reason, count in events.uncounted.items():
         yield f"  {count} could not be read: {_printable(reason)}"
+
+
+def tell_outdated(backend: Backend, organization: str) -> None:
+    """Say it if usage was counted by older rules, and what to do."""
+    if backend.outdated(organization):
+        say(
+            "usage was counted by the rules of an older version: "
+            f"`meterstone rebuild --organization {organization}` makes it right; "
+            "with --dry-run it lists what changes"
+        )
 
 
 def tell_replayed(found: Replayed) -> None:

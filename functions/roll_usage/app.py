@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.store.catalogue.records import list_organizations, read_account
+from meterstone.store.catalogue.accounts import list_organizations, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
@@ -30,6 +30,11 @@ def handler(_event: dict[str, Any], _: object) -> None:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
             continue
+        if account.outdated:
+            logger.warning(
+                "was counted by older rules: a rebuild makes it right",
+                extra={"organization": organization_id, "rules": account.rules},
+            )
         try:
             rolled = Fold(table, organization_id, account.generation).roll(now)
         except WriteRefusedError as error:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease

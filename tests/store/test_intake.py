@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from meterstone.store.catalogue.records import Account, subscription_items
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.records import subscription_items
 from meterstone.store.events import ingest
 from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Arrival, Outcome, Subject
@@ -88,6 +89,8 @@ SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
         pytest.param(CUSTOMER, "calls", 5, {}, None, id="a customer's"),
         pytest.param(SUBSCRIPTION, "faxes", 99, {}, None, id="before the metric was deleted"),
         pytest.param(SUBSCRIPTION, "pages", 99, {}, None, id="one of two metrics was deleted"),
+        pytest.param(SUBSCRIPTION, "a", 5, {}, None, id="a metric's code, which is not its event name"),
+        pytest.param(SUBSCRIPTION, "c", 50, {}, "code", id="the code of a metric when it was deleted"),
         pytest.param(SUBSCRIPTION, "visits", 5, {"region": "eu"}, None, id="a filter that it passes"),
         pytest.param(SUBSCRIPTION, "sizes", 5, {"size": "1.5"}, None, id="a number's text"),
         pytest.param(SUBSCRIPTION, "seen sizes", 5, {}, None, id="one of two meters can read it"),

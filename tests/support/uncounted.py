@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.uncounted import PARTLY, read_numbers, read_unreadable, why
 from meterstone.store.events.unmatched import list_unmatched

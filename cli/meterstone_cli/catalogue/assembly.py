@@ -4,7 +4,7 @@ References, ids that stand twice, spans that overlap, prices that do not fit the
 reported, and what could not be read itself is not reported again by those that refer to it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
@@ -14,8 +14,6 @@ from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, che
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME
 from meterstone.usage.meter import Filter, Meter
-from meterstone.usage.period import BillingPeriod
-from meterstone.usage.state import traits
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
@@ -73,6 +71,7 @@ def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) ->
         for entry in entries:
             if entry.kind == kind and entry.record is not None:
                 assembly.add(entry)
+    assembly.check_codes()
     assembly.check_external_ids()
     return assembly.catalogue()
 
@@ -136,6 +135,19 @@ class _Assembly:
             tuple(self.prices[key] for key in sorted(self.prices)),
             tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
         )
+
+    def check_codes(self) -> None:
+        """Refuse a code that is another meter's event name, unless it is the meter's own, too.
+
+        A meter counts events of its code beside those of its event name: the other one's would be for both.
+        """
+        others = {meter.event_name: meter.id for meter in reversed(self.meters.values())}
+        for meter in self.meters.values():
+            if meter.code != meter.event_name and meter.code in others:
+                reason = (
+                    f"{meter.code!r} is the event_name of meter {others[meter.code]!r}, but not of this one"
+                )
+                self.problems.append(self.written["meters", meter.id].problem("code", reason))
 
     def check_external_ids(self) -> None:
         """Refuse one external id at the same time for two subscriptions: events could not be told apart."""
@@ -232,8 +244,10 @@ class _Assembly:
         if price is None:
             return None
         meter = self.meters.get(price.meter_id)
-        misfits = _misfits(subscription, price, meter)
-        self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
+        if price.currency != subscription.currency:
+            currencies = price.currency.upper(), subscription.currency.upper()
+            reason = f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
+            self.problems.append(entry.problem(f"{path}.price", reason))
         return LineItem(identity, price, start, record.end, meter)
 
     def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
@@ -245,16 +259,6 @@ class _Assembly:
             self.problems.append(
                 entry.problem(f"{path}.id", f"{identity!r} is the id of {other.path}.{where} already")
             )
-
-
-def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None) -> Iterable[str]:
-    if price.currency != subscription.currency:
-        currencies = price.currency.upper(), subscription.currency.upper()
-        yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
-    if meter is None or not traits(meter).accrues:
-        return
-    if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
-        yield f"a ONETIME period has no length to divide the {meter.aggregation} of meter {meter.id!r} by"
 
 
 def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:

@@ -10,6 +10,7 @@ from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.problem import InputRefusedError
@@ -144,7 +145,7 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
         "meters.yaml: meters[0]: COUNT has no field",
         "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
         "meters.yaml: meters[2]: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
-        "prices.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         "subscriptions.yaml: subscriptions[0].start: no such day",
         "customers.yaml: customers[1].id: 'c1' is the id of customers[0] already",
         "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
@@ -196,7 +197,7 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "prices__x",
             f"- {{id: x, currency: nok, billing_model: FLAT_FEE, amount: {'9' * 39}, meter_id: calls}}",
-            "prices/x.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+            "prices/x.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         ),
         (
             "prices__x",
@@ -228,6 +229,26 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "meters__x",
             "- {id: x, code: x, aggregation: SUM, field: n, multiplier: 2, recurring: true, bucket_size: DAY}",
             "meters/x.yaml: meters[0]: SUM has no multiplier; a recurring meter cannot have a bucket_size",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: request, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'request' is the event_name of meter 'tokens', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: api_calls, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'api_calls' is the event_name of meter 'calls', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: COUNT, filters: {a: [1e100, 1e101]}}",
+            "meters/x.yaml: meters[0].filters.a[1]: the exponent of a number is at most 100",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, field: n, multiplier: 1e18}",
+            "meters/x.yaml: meters[0].multiplier: a number has at most 18 integer and 18 decimal digits",
         ),
         (
             "meters__x",
@@ -278,14 +299,6 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "subscriptions",
             S + ", line_items: [{price: call, end: 2026-01-01T00:00:00Z}]}",
             "subscriptions.yaml: subscriptions[0].line_items[0]: must end after it starts",
-        ),
-        (
-            "subscriptions",
-            S + ", billing_period: ONETIME, line_items: [{price: levelled}]}",
-            (
-                "subscriptions.yaml: subscriptions[0].line_items[0].price: "
-                "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by"
-            ),
         ),
         (
             "subscriptions",
@@ -341,6 +354,28 @@ def test_bad_catalogues(tmp_path: Path, kind: str, text: str, expected: str) -> 
     folder = write(tmp_path, **{kind: text})
     found = [each for each in problems(folder) if "there is no plan 'basic'" not in each]
     assert "\n".join(found) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{code: request}", id="another's event_name, and its own"),
+        pytest.param("{code: x, event_name: request}", id="the same event_name under another code"),
+        pytest.param("{code: api_calls}", id="another's code"),
+        pytest.param("{code: tokens, event_name: request}", id="another's code and event_name"),
+        pytest.param("{code: tokens, event_name: other}", id="the code of one that has another event_name"),
+    ],
+)
+def test_meters_may_share_names(tmp_path: Path, text: str) -> None:
+    meter = f"- {{id: x, aggregation: COUNT, {text.strip('{}')}}}"
+    catalogue, _ = read_catalogue(write(tmp_path, meters__x=meter))
+    assert [each.id for each in catalogue.meters] == ["calls", "level", "peak", "tokens", "x"]
+
+
+def test_a_weighted_sum_may_have_a_onetime_period(tmp_path: Path) -> None:
+    text = S + ", billing_period: ONETIME, line_items: [{price: levelled}]}"
+    catalogue, _ = read_catalogue(write(tmp_path, subscriptions=text))
+    assert catalogue.subscriptions[0].billing_period is BillingPeriod.ONETIME
 
 
 def test_an_external_id_may_be_used_again_later(tmp_path: Path) -> None:

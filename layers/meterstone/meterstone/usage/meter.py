@@ -54,7 +54,8 @@ class Event:
 class Observation(NamedTuple):
     """What one event means to one meter. A tuple, as there are many: it is made in a third of the time.
 
-    ``value`` is the field's number; for COUNT it is 1, for COUNT_UNIQUE 0 with the distinct ``text``.
+    ``value`` is the field's number, of at most 18 decimals; for COUNT it is 1, for COUNT_UNIQUE 0 with the
+    distinct ``text``.
     """
 
     at: int
@@ -89,6 +90,11 @@ class Meter:
     recurring: bool = False
     bucket_size: BucketSize | None = None
     deleted_at: int | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the meter's events: its event name, and its code, which is what Lago's clients send."""
+        return frozenset((self.event_name, self.code))
 
 
 def property_text(value: Property) -> str | None:

@@ -60,11 +60,6 @@ def told(faults: Iterable[Fault]) -> str:
     return "; ".join(f"meter {each.meter}: {each.reason}" for each in faults)
 
 
-def names(meter: Meter) -> tuple[str, str]:
-    """Name the events that a meter is for: its event name and its code, as clients of Lago say."""
-    return meter.event_name, meter.code
-
-
 def judge(
     event: Event,
     subject: Subject,
@@ -109,7 +104,7 @@ def _unmatched(
         return Reason.SUBSCRIPTION if subject.kind == "s" else Reason.CUSTOMER
     if not owning:
         return Reason.TIME
-    if not any(event.name in names(meter) and _used(meter, event.at) for meter in meters):
+    if not any(event.name in meter.names and _used(meter, event.at) for meter in meters):
         return Reason.CODE
     return Reason.LINE_ITEM
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from meterstone.store.catalogue.records import unpack_subscription
+from meterstone.store.catalogue.subscriptions import unpack_subscription
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key

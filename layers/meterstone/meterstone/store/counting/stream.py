@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from meterstone.store.catalogue.records import Account, Generation, read_account, unchanged
+from meterstone.store.catalogue.accounts import Account, Generation, read_account, unchanged
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys

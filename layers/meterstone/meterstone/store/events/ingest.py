@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterable, Mapping
 
-from meterstone.store.catalogue.records import REMEMBERED, Account, AccountStore, read_subscriptions
+from meterstone.store.catalogue.accounts import REMEMBERED, Account, AccountStore
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, at_once

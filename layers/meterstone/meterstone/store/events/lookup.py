@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import batched
 
-from meterstone.store.catalogue.records import (
-    Account,
-    AccountStore,
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import (
     read_subscriptions,
     subscriptions_by_external_id,
     subscriptions_of_customer,

@@ -15,7 +15,7 @@ The item of an unmatched event is the logged one under another key, with
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Item, Row, Table, integer, item_of, key_item, text

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.records import Account, read_account, unchanged
+from meterstone.store.catalogue.accounts import Account, read_account, unchanged
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import batched
 from typing import NamedTuple
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import AppendResult, ImportedEvent, read_log

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from meterstone import clock as wall
-from meterstone.store.catalogue.records import Account, Generation, read_account
+from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.counting.waking import wake_subscription
@@ -51,6 +51,7 @@ from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.receipt import why_unmatched
+from meterstone.usage.rules import RULES
 from meterstone.usage.tally import Position
 
 SETTLES = MINUTE
@@ -306,6 +307,7 @@ class Rebuild:
             ":prev": {"S": account.generation},
             ":prev_cut": {"N": str(account.cut)},
             ":version": {"N": str(account.version)},
+            ":rules": {"N": str(RULES)},
         }
         named, unnamed = "", ", views"
         if views := keys.views_text():
@@ -313,7 +315,7 @@ class Rebuild:
             values[":views"] = {"S": views}
         try:
             self._lease.change(
-                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut{named} "
+                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, counted_by = :rules{named} "
                 f"REMOVE gen_next, cut_next{unnamed}",
                 values,
                 condition="ver = :version AND gen_next = :gen",

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 
-from meterstone.store.catalogue.records import Account, read_account
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import assert_never
 
-from meterstone.store.catalogue.records import Account, AccountStore, read_subscription
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
