@@ -10,7 +10,7 @@ import pytest
 
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.uncounted import PARTLY, read_unreadable
+from meterstone.store.events.uncounted import PARTLY, UnreadableEvent, keep_unreadable, read_unreadable
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
 from meterstone.store.operations.withdraw import withdraw
@@ -18,6 +18,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Properties
 from meterstone.usage.period import BillingPeriod
+from meterstone.usage.receipt import Fault
 from meterstone.usage.subscription import Subscription
 from support.counting import check_analytics
 from support.memory_table import Faults, Killed
@@ -412,3 +413,39 @@ def test_what_another_command_keeps_busy_is_tried_an_hour_later(monkeypatch: pyt
         assert told["reason"].startswith("a rebuild is running")
     (told,) = every_hour(world.table, monkeypatch, now + HOUR)
     assert told["counted"] == 5
+
+
+def comma(*, elsewhere: bool = False) -> UnreadableEvent:
+    """Describe the event that no meter can read, as it is listed."""
+    fault = Fault("size", "value", "not a number")
+    return UnreadableEvent.of(EXT, ALL[1].event, START + DAY, [fault], elsewhere=elsewhere)
+
+
+def test_an_event_is_not_listed_that_is_withdrawn_already() -> None:
+    world, stream = posted()
+    withdraw(world.table, ORGANIZATION.id, EXT, ["comma"], stream.clock.around, rebuild=False)
+    keep_unreadable(world.table, ORGANIZATION.id, [comma()])
+    assert check_lists(world.table) == {}
+
+
+def test_an_event_is_not_listed_that_is_withdrawn_at_that_moment() -> None:
+    """A fold that has begun before the withdrawal puts nothing on the list behind it."""
+    world, stream = posted()
+    table = memory(world)
+    taken = table.transact
+
+    def interrupt(actions: Sequence[Any]) -> None:
+        table.transact = taken  # type: ignore[method-assign]
+        withdraw(table, ORGANIZATION.id, EXT, ["comma"], stream.clock.around, rebuild=False)
+        taken(actions)
+
+    table.transact = interrupt  # type: ignore[method-assign]
+    keep_unreadable(table, ORGANIZATION.id, [comma()])
+    assert check_lists(table) == {}
+
+
+def test_an_event_that_another_meter_counts_by_now_changes_its_number() -> None:
+    world, _ = posted()
+    for elsewhere in (False, True, True, False):
+        keep_unreadable(world.table, ORGANIZATION.id, [comma(elsewhere=elsewhere)])
+        assert check_lists(world.table) == {"comma": PARTLY if elsewhere else "value"}
