@@ -11,6 +11,7 @@ import pytest
 
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.events.ingest import Intake
+from meterstone.store.events.lookup import EventStore
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.store.reading.window import StoredUsageReader, WindowStore
 from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
@@ -143,7 +144,7 @@ def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Call
     """Give a function by its name: event in; status, decoded body and headers out."""
 
     def load(name: str) -> Invoke:
-        for kind in (AnalyticsStore, WindowStore, Intake):
+        for kind in (AnalyticsStore, WindowStore, Intake, EventStore):
             monkeypatch.setattr(kind, "from_environment", classmethod(opened))
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
         forget_logger(name)

@@ -37,7 +37,14 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 #: 2023-12-05T03:00:00.25Z, for which the requests of `events/` are written.
 NOW = 1_701_745_200_250_000
-FUNCTIONS = ("analytics_usage", "subscription_usage", "ingest_events", "fold_usage", "roll_usage")
+FUNCTIONS = (
+    "analytics_usage",
+    "subscription_usage",
+    "ingest_events",
+    "find_event",
+    "fold_usage",
+    "roll_usage",
+)
 
 #: Attributes of rollups, one for each day of a month.
 _DAY = re.compile(r"^([a-z])[0-9]{2}$")

@@ -212,6 +212,12 @@ class MemoryTable(Table):
         """Tell whether a partition has any item."""
         return bool(self._seen(pk, consistent=consistent)), 0.5
 
+    def ids_in(self, pk: str) -> tuple[list[str], float]:
+        """Read the attribute `id` of all items of a partition."""
+        with self._lock:
+            seen = self._seen(pk, consistent=False)
+            return [seen[sk]["id"]["S"] for sk in sorted(seen)], 0.5
+
     def service_time(self) -> int | None:
         """Tell no time: each test has its own."""
         return None

@@ -305,7 +305,7 @@ def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
     aside = tmp_path / "usage.jsonl.aside.jsonl"
     assert result.exit_code == program.REFUSED
     assert result.stdout.splitlines() == [
-        "usage.jsonl: 1 counted, 1 were there already, 3 put aside",
+        "usage.jsonl: 1 taken, 1 counted, 0 not counted, 1 were there already, 3 put aside",
         f"  put aside in {aside}",
     ]
     kept = [json.loads(line) for line in aside.read_text().splitlines()]
@@ -322,7 +322,7 @@ def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
         aside.read_text().replace(r"\"t\"", r"\"s\"").replace("oops", event("3").replace('"', r"\""))
     )
     third = run("import", aside, "--organization", ORGANIZATION)
-    assert "2 counted, 0 were there already, 1 put aside" in third.stdout
+    assert "2 taken, 2 counted, 0 not counted, 0 were there already, 1 put aside" in third.stdout
     assert (tmp_path / "usage.jsonl.aside.jsonl.aside.jsonl").exists()
 
 
@@ -335,9 +335,27 @@ def test_what_does_not_count_is_said(backend: FakeBackend, folder: Path, tmp_pat
     assert (result.exit_code, result.stdout.splitlines()) == (
         0,
         [
-            "usage.jsonl: 3 counted, 0 were there already, 0 put aside",
-            "  2 are for no line item yet: `unmatched` lists them, `replay` counts them once one is",
-            "  1 were not counted: meter m: no value",
+            "usage.jsonl: 5 taken, 3 counted, 2 not counted, 0 were there already, 0 put aside",
+            "  2 line_item: not priced: no line item is for it; it counts once one is",
+            "  1 could not be read: meter m: no value",
+        ],
+    )
+
+
+def test_a_row_that_counts_nowhere_because_of_itself_is_named(
+    backend: FakeBackend, folder: Path, tmp_path: Path
+) -> None:
+    run("load", folder)
+    path = tmp_path / "usage.jsonl"
+    path.write_text("".join(event(f"t{number}") + "\n" for number in range(3)))
+    backend.unreadable = {"t0": 1}
+    result = run("import", "-o", ORGANIZATION, path)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        program.REFUSED,
+        [
+            "usage.jsonl: 3 taken, 2 counted, 1 not counted, 0 were there already, 0 put aside",
+            "  1 value: the meters that are for it cannot read it",
+            "    line 1, t0: value: meter m: no value",
         ],
     )
 

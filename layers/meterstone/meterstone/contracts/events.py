@@ -7,7 +7,7 @@ from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.usage.arrival import InadmissibleError, Receipt, decode, escapes
 
 UNMATCHED: Final = "x-meterstone-unmatched"
-"""What is unknown, by the event's place in the request: `0=subscription, 3=subscription+code`."""
+"""Why events count nowhere, by their places in the request: `0=subscription, 3=value`."""
 
 UNMATCHED_COUNT: Final = "x-meterstone-unmatched-count"
 """How many of the request's events are so; `UNMATCHED` lists the first of them."""
@@ -33,9 +33,9 @@ def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict
 
 
 def unmatched_headers(receipt: Receipt) -> dict[str, str]:
-    """Name what the catalogue does not know; nothing if it knows everything."""
+    """Say which events count nowhere, and why; nothing if all count."""
     if not receipt.unmatched:
         return {}
     places = sorted(receipt.unmatched)
-    listed = ", ".join(f"{place}={'+'.join(receipt.unmatched[place])}" for place in places[:_LISTED])
+    listed = ", ".join(f"{place}={receipt.unmatched[place]}" for place in places[:_LISTED])
     return {UNMATCHED: listed, UNMATCHED_COUNT: str(len(places))}

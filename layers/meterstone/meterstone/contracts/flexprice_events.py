@@ -4,7 +4,8 @@ What Flexprice's API description leaves open is settled so:
 
 - Its clients read the answer as a map of texts, so every value is one. Each event's outcome stands under its place
   in the request, from "0": `accepted`, `duplicate`, `conflict` or `rejected`; beside it `0.reason` of what was
-  rejected and `0.event_id` of an id that was made here. `accepted`, `duplicate` and so on tell how many there are.
+  rejected, `0.unmatched`, why an event counts nowhere, and `0.event_id` of an id that was made here. `accepted`,
+  `duplicate` and so on tell how many there are, `unmatched` how many count nowhere, if any.
 - One event that is a conflict is 409 `already_exists`. A bulk with any event that can be read is 202, whatever
   became of each; one with none is 400.
 - `null` is the same as an absent field. An empty or absent `event_id` is made up, so that a repeat of such an
@@ -128,6 +129,8 @@ def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
             {"event_id": {"reason": _CALLED[outcome]}},
         )
     body = {"message": _SINGLE[outcome], "event_id": arrival.event.id, "status": _CALLED[outcome]}
+    if receipt.unmatched:
+        body["unmatched"] = receipt.unmatched[0]
     return Reply.of(202, body, unmatched_headers(receipt))
 
 
@@ -138,12 +141,16 @@ def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
     counts = Counter(called.values())
     names = (*_CALLED.values(), REJECTED)
     body = {"message": _summary(counts, names)} | {name: str(counts[name]) for name in names}
+    if receipt.unmatched:
+        body["unmatched"] = str(len(receipt.unmatched))
     for place in sorted(called):
         body[str(place)] = called[place]
         if place in bulk.rejected:
             body[f"{place}.reason"] = bulk.rejected[place]
         elif place in bulk.made:
             body[f"{place}.event_id"] = bulk.made[place]
+        if place in receipt.unmatched:
+            body[f"{place}.unmatched"] = receipt.unmatched[place]
     return Reply.of(202, body, unmatched_headers(receipt))
 
 

@@ -225,19 +225,19 @@ def _notes(value: object, faults: Faults) -> dict[str, str]:
 def _written(organization_id: str, arrival: Arrival) -> EventObject:
     event, subscription_id = arrival.event, arrival.subject.external_id
     return EventObject(
-        lago_id=_uuid(organization_id, "event", subscription_id, event.id),
+        lago_id=uuid_of(organization_id, "event", subscription_id, event.id),
         transaction_id=event.id,
         code=event.name,
         timestamp=key_instant(event.at)[:-4] + "Z",
         precise_total_amount_cents=arrival.notes.get(_AMOUNT),
         properties=msgspec.Raw(_properties(event.properties)),
-        lago_subscription_id=_uuid(organization_id, "subscription", subscription_id),
+        lago_subscription_id=uuid_of(organization_id, "subscription", subscription_id),
         external_subscription_id=subscription_id,
         created_at=key_instant(arrival.accepted - arrival.accepted % SECOND)[:-8] + "Z",
     )
 
 
-def _uuid(*names: str) -> UUID:
+def uuid_of(*names: str) -> UUID:
     """Give the UUID of something by its names; as JSON no two lists of names are the same text."""
     return uuid5(_SPACE, json.dumps(names))
 

@@ -112,12 +112,11 @@ class Arrival:
 class Receipt:
     """What became of a request's arrivals, by their places in it.
 
-    ``unmatched`` names what the catalogue does not know (``subscription`` or ``customer``, ``code``): such an
-    event is logged all the same.
+    ``unmatched`` says of those that count nowhere why (see `receipt.Reason`): they are logged all the same.
     """
 
     outcomes: Mapping[int, Outcome]
-    unmatched: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    unmatched: Mapping[int, str] = field(default_factory=dict)
 
 
 class Unusable:

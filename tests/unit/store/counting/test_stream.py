@@ -20,6 +20,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, WriteRefusedError
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
+from meterstone.store.events.uncounted import read_numbers, read_unreadable
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
@@ -181,20 +182,21 @@ def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding)
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    ("stranger", "why"),
     [
-        pytest.param(call("x", ext="nobody"), id="unknown subscription"),
+        pytest.param(call("x", ext="nobody"), "subscription", id="unknown subscription"),
         pytest.param(
             Usage(Subject.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
+            "customer",
             id="unknown customer",
         ),
-        pytest.param(call("x", name="other"), id="unknown code"),
-        pytest.param(call("x", START - 1), id="before the subscription"),
-        pytest.param(call("x", START + HOUR), id="before the line item"),
-        pytest.param(call("x", START + 20 * DAY), id="after the line item"),
+        pytest.param(call("x", name="other"), "code", id="unknown code"),
+        pytest.param(call("x", START - 1), "time", id="before the subscription"),
+        pytest.param(call("x", START + HOUR), "line_item", id="before the line item"),
+        pytest.param(call("x", START + 20 * DAY), "line_item", id="after the line item"),
     ],
 )
-def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -> None:
+def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage, why: str) -> None:
     now = START + 30 * DAY
     usage = [call("one"), stranger, call("two")]
     records = records_of(folding, usage, now)
@@ -205,7 +207,8 @@ def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -
     assert Key(UNMATCHED, sk) == keys.unmatched(ORGANIZATION.id, kind, external_id, "x")
     image = records[1]["dynamodb"]["NewImage"]
     kept = {name: value for name, value in image.items() if name not in {"pk", "sk"}}
-    assert item == kept | {"put_at": image["acc"]}
+    assert item == kept | {"put_at": image["acc"], "why": {"S": why}}
+    assert numbers(folding) == {why: 1}
     check_analytics(folding.world, (usage[0], usage[2]), now)
     before = folding.table.items()
     fold(folding, records, now)
@@ -216,6 +219,17 @@ def test_an_event_that_the_meter_cannot_use_is_no_stranger(folding: Folding) -> 
     report = fold(folding, records_of(folding, [call("text", value="many")]))
     assert (report.counted, report.uncounted, report.unmatched) == (0, 1, 0)
     assert not partition(folding.table, UNMATCHED)
+    (listed,) = read_unreadable(folding.table, ORGANIZATION.id)
+    assert (listed.id, listed.since, listed.elsewhere) == ("text", NOW, False)
+    ((meter, name, reason),) = listed.faults
+    assert (meter, name) == ("calls", "value")
+    assert reason.startswith("property 'value': ")
+    assert numbers(folding) == {"value": 1}
+
+
+def numbers(folding: Folding) -> dict[str, int]:
+    found = read_numbers(folding.table, ORGANIZATION.id, "1")
+    return {name: number for name, number in found.items() if number}
 
 
 def test_an_organization_without_a_catalogue_loses_nothing() -> None:

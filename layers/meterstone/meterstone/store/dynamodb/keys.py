@@ -23,6 +23,8 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
 | unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| uncounted | `<org>#uncounted` | `numbers` | get, by the command line alone | 0.5 |
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
@@ -50,6 +52,8 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |
 | | `replayed` | the last number that `replay` has given to an event |
+| | `tried_ver` | by which `ver` all that waits was last tried to the end |
+| | `try_from`, `try_ver` | where that is to go on, and by which `ver` it had begun; absent if it came to its end |
 | `meters` | `doc` | all meters, as JSON; its `ver` is not read |
 | catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
 | subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
@@ -61,6 +65,7 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `acc` | when the newest event came in over HTTP that is counted in it |
 | event | | see `events.log` |
 | unmatched | | the event's, and those that `unmatched` names |
+| unreadable, uncounted | | see `uncounted` |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |
@@ -433,6 +438,21 @@ def unmatched(organization_id: str, kind: str, external_id: str, transaction_id:
 def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
     """Partition and prefix of the sort keys of one subject's events that were put by."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
+
+
+def unreadable(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event that a meter of a line item cannot read."""
+    return Key(f"{organization_id}#unreadable", f"{kind}#{part(external_id)}#{part(transaction_id)}")
+
+
+def unreadable_of(organization_id: str, kind: str, external_id: str) -> Key:
+    """Partition and prefix of the sort keys of one subject's events that a meter cannot read."""
+    return Key(f"{organization_id}#unreadable", f"{kind}#{part(external_id)}#")
+
+
+def uncounted_numbers(organization_id: str) -> Key:
+    """Key of the numbers of events that do not count, by reason."""
+    return Key(f"{organization_id}#uncounted", "numbers")
 
 
 def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
