@@ -66,7 +66,7 @@ def answered(world: World) -> dict[str, DayTotals | str]:
 def named(world: World) -> str | None:
     """Give the views that the organization's profile names."""
     profile = memory(world).items()[keys.organization(ORGANIZATION.id, "profile")]
-    return profile["views"]["S"] if "views" in profile else None
+    return profile["rollup_views"]["S"] if "rollup_views" in profile else None
 
 
 def test_a_view_that_was_added_is_refused_and_all_else_is_answered_as_before(

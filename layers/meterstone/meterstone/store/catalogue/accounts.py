@@ -144,7 +144,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         _generation(profile, "next"),
         _generation(profile, "prev"),
         integer(profile, "loading_at") if "loading_at" in profile else None,
-        keys.parse_views(text(profile, "views")),
+        keys.parse_views(text(profile, "rollup_views")),
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
     )
 

@@ -44,7 +44,7 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `ver` | goes up when a catalogue begins to be written, and when it is written |
 | | `loading_at` | when that was last going on, if it is not through; else absent |
 | | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
-| | `views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
+| | `rollup_views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
 | | `counted_by` | by which rules the live generation was counted (absent: `1`); see `rules` in `usage` |

@@ -309,9 +309,9 @@ class Rebuild:
             ":version": {"N": str(account.version)},
             ":rules": {"N": str(RULES)},
         }
-        named, unnamed = "", ", views"
+        named, unnamed = "", ", rollup_views"
         if views := keys.views_text():
-            named, unnamed = ", views = :views", ""
+            named, unnamed = ", rollup_views = :views", ""
             values[":views"] = {"S": views}
         try:
             self._lease.change(
