@@ -1,18 +1,23 @@
 """From records to a catalogue: everything that a record alone cannot tell.
 
 References, ids that stand twice, spans that overlap, prices that do not fit their subscription: all of it is
-reported, and what could not be read itself is not reported again by those that refer to it.
+reported, of a record that is broken by itself as far as its other fields tell. What follows from another problem
+is not reported: a broken record is there for those that refer to it, and where a file's ids could not all be read,
+that is said once for all references that lead nowhere.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
 
 from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
+from meterstone.pricing.price import BillingModel, Detail, Price, Tier, TransformQuantity, check
 from meterstone.usage.identifier import LONGEST_ID
-from meterstone.usage.instant import END_OF_TIME
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import traits
@@ -40,15 +45,19 @@ _COMPUTED = {
     *("transform_quantity", "billing_period", "billing_period_count"),
 }
 
+#: In the place of a price's required fields that are broken, so that its other fields can be checked.
+_STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
+
 
 class CatalogueEntry(NamedTuple):
-    """One record of a file; `record` is None if it cannot be read by itself."""
+    """One record of a file; `record` is None if it is no mapping, and has no value of its ``broken`` fields."""
 
     kind: str
     file: str
     path: str
     raw: Value
     record: Record | None
+    broken: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -60,12 +69,17 @@ class CatalogueEntry(NamedTuple):
 
     def problem(self, path: str, reason: str) -> InputProblem:
         """Make a problem of this record."""
-        return InputProblem(self.file, f"{self.path}.{path}" if path else self.path, reason)
+        return InputProblem(self.file, f"{self.path}.{path}" if path else self.path, reason, id=self.key)
 
 
-def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) -> Catalogue | None:
-    """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization."""
-    assembly = _Assembly(problems)
+def assemble(
+    entries: Sequence[CatalogueEntry], unread: Mapping[str, str], problems: list[InputProblem]
+) -> Catalogue | None:
+    """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization.
+
+    ``unread`` names the kinds of which not all records could be read, each with the file that has them.
+    """
+    assembly = _Assembly(problems, dict(unread))
     for entry in entries:
         assembly.register(entry)
     # In the order of what refers to what.
@@ -74,12 +88,16 @@ def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) ->
             if entry.kind == kind and entry.record is not None:
                 assembly.add(entry)
     assembly.check_external_ids()
+    assembly.tell_unchecked()
     return assembly.catalogue()
 
 
 @dataclass(slots=True)
 class _Assembly:
     problems: list[InputProblem]
+    unread: dict[str, str]
+    #: How many references lead to no record that could be read, by the kind that they lead to.
+    unchecked: Counter[str] = field(default_factory=Counter)
     written: dict[tuple[str, str], CatalogueEntry] = field(default_factory=dict)
     line_items: dict[str, tuple[CatalogueEntry, str]] = field(default_factory=dict)
     organization: Organization | None = None
@@ -92,7 +110,10 @@ class _Assembly:
 
     def register(self, entry: CatalogueEntry) -> None:
         """Note the id, also of a record that cannot be read: others may refer to it."""
-        if entry.kind == "organization" or not entry.key:
+        if entry.kind == "organization":
+            return
+        if not entry.key:
+            self.unread.setdefault(entry.kind, entry.file)
             return
         first = self.written.setdefault((entry.kind, entry.key), entry)
         if first is not entry:
@@ -101,8 +122,14 @@ class _Assembly:
             self.problems.append(entry.problem(name, f"{entry.key!r} is the {name} of {where} already"))
 
     def add(self, entry: CatalogueEntry) -> None:
-        """Make the value of a record that can be read."""
+        """Make the value of a record; of one that is broken, check what its other fields say."""
         match entry.record:
+            case PriceRecord() as record:
+                self._add_price(entry, record)
+            case SubscriptionRecord() as record:
+                self._add_subscription(entry, record)
+            case _ if entry.broken:
+                pass
             case OrganizationRecord() as record:
                 self.organization = Organization(record.id, record.name, record.timezone)
             case CustomerRecord() as record:
@@ -117,10 +144,6 @@ class _Assembly:
                 self.plans[record.code] = Plan(record.code, record.name, record.description)
             case MeterRecord() as record:
                 self.meters[record.id] = _meter(record)
-            case PriceRecord() as record:
-                self._add_price(entry, record)
-            case SubscriptionRecord() as record:
-                self._add_subscription(entry, record)
             case _:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
@@ -153,31 +176,45 @@ class _Assembly:
             if before is None or end > before[0]:
                 last[external_id] = end, entry
 
+    def tell_unchecked(self) -> None:
+        """Say once for each kind that there are references which could not be checked."""
+        for kind, count in self.unchecked.items():
+            references = f"{count} references to {kind} were" if count > 1 else f"1 reference to {kind} was"
+            reason = f"{references} not checked: not all ids in this file could be read"
+            self.problems.append(InputProblem(self.unread[kind], "", reason))
+
     def _known(self, entry: CatalogueEntry, path: str, kind: str, key: str) -> bool:
         if (kind, key) in self.written:
             return True
+        if kind in self.unread:
+            self.unchecked[kind] += 1
+            return False
         self.problems.append(entry.problem(path, f"there is no {kind.removesuffix('s')} {key!r}"))
         return False
 
     def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
-        price = _price(record)
-        self.problems += [entry.problem(found.path, found.message) for found in check(price)]
         if record.meter_id is not None:
             self._known(entry, "meter_id", "meters", record.meter_id)
-        self.prices[record.id] = price
+        stand_ins = {name: value for name, value in _STAND_INS.items() if name in entry.broken}
+        price = _price(record.model_copy(update=stand_ins))
+        for found in check(price):
+            if re.split(r"[.\[]", found.path)[0] not in entry.broken:
+                self.problems.append(entry.problem(found.path, found.message))
+        if not entry.broken:
+            self.prices[record.id] = price
 
     def _add_subscription(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
-        self._known(entry, "customer", "customers", record.customer)
-        for index, fact in enumerate(record.plan):
-            written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
-            self._known(entry, f"plan[{index}].value" if written else "plan", "plans", fact.value)
+        self._check_references(entry, record)
         items = self._line_items(entry, record)
+        if not entry.broken & {"start", "end", "external_id"}:
+            self._add_span(entry, record)
+        if entry.broken:
+            return
         customer = self.customers.get(record.customer) or Customer(record.customer)
         zone = customer.timezone or (self.organization.timezone if self.organization else "UTC")
-        external_id = record.external_id or record.id
         self.subscriptions[record.id] = Subscription(
             id=record.id,
-            external_id=external_id,
+            external_id=record.external_id or record.id,
             customer_id=record.customer,
             currency=record.currency,
             timezone=zone,
@@ -193,37 +230,65 @@ class _Assembly:
             commitment=_commitment(record.commitment),
             line_items=items,
         )
-        self.spans.append((external_id, record.start, _end(record.end), entry))
+
+    def _check_references(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
+        if "customer" not in entry.broken:
+            self._known(entry, "customer", "customers", record.customer)
+        if "plan" in entry.broken:
+            return
+        for index, fact in enumerate(record.plan):
+            written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
+            self._known(entry, f"plan[{index}].value" if written else "plan", "plans", fact.value)
+
+    def _add_span(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
+        # Without an external id the id is it. One that stands twice, or cannot be read, is a problem already.
+        own = "id" not in entry.broken and self._first(entry)
+        external_id = record.external_id or (record.id if own else None)
+        if external_id is not None:
+            self.spans.append((external_id, record.start, _end(record.end), entry))
+
+    def _first(self, entry: CatalogueEntry) -> bool:
+        """Tell whether a record is the first that has its id."""
+        return self.written.get((entry.kind, entry.key)) is entry
 
     def _line_items(self, entry: CatalogueEntry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:
+        """Make the line items that can be made, and check the others as far as they can be read."""
+        # A broken record has None in the place of a line item that cannot be read.
+        records: Sequence[LineItemRecord | None] = subscription.line_items
         items = []
-        last: dict[str, tuple[int, int]] = {}
-        for index, record in sorted(
-            enumerate(subscription.line_items), key=lambda each: (_start(subscription, each[1]), each[0])
-        ):
-            path = f"line_items[{index}]"
-            item = self._line_item(entry, path, subscription, record)
-            if item is None:
+        for index, record in enumerate(records):
+            if record is None:
                 continue
-            items.append((index, item))
+            item = self._line_item(entry, f"line_items[{index}]", subscription, record)
+            if item is not None:
+                items.append((index, item))
+        self._check_overlaps(entry, items)
+        return tuple(item for _, item in items)
+
+    def _check_overlaps(self, entry: CatalogueEntry, items: Iterable[tuple[int, LineItem]]) -> None:
+        last: dict[str, tuple[int, int]] = {}
+        for index, item in sorted(items, key=lambda each: (each[1].start, each[0])):
             if item.meter is None:
                 continue
             before = last.get(item.meter.id)
             if before is not None and item.start < before[1]:
-                self.problems.append(
-                    entry.problem(path, f"overlaps line_items[{before[0]}] on the meter {item.meter.id!r}")
-                )
+                path, reason = f"line_items[{index}]", f"overlaps line_items[{before[0]}] on the meter"
+                self.problems.append(entry.problem(path, f"{reason} {item.meter.id!r}"))
             if before is None or _end(item.end) > before[1]:
                 last[item.meter.id] = index, _end(item.end)
-        return tuple(item for _, item in sorted(items, key=lambda each: each[0]))
 
     def _line_item(
         self, entry: CatalogueEntry, path: str, subscription: SubscriptionRecord, record: LineItemRecord
     ) -> LineItem | None:
-        identity = record.id or f"{subscription.id}.{record.price}"
-        self._claim_line_item(entry, path, identity)
-        start = _start(subscription, record)
-        end = record.end if record.end is not None else subscription.end
+        identity = record.id
+        if identity is None and self._first(entry) and "id" not in entry.broken:
+            identity = f"{subscription.id}.{record.price}"
+        if identity is not None:
+            self._claim_line_item(entry, path, identity)
+        first = ZERO_TIME if "start" in entry.broken else subscription.start
+        start = first if record.start is None else record.start
+        last = None if "end" in entry.broken else subscription.end
+        end = last if record.end is None else record.end
         if end is not None and end <= start:
             self.problems.append(entry.problem(path, "must end after it starts"))
         if not self._known(entry, f"{path}.price", "prices", record.price):
@@ -232,9 +297,9 @@ class _Assembly:
         if price is None:
             return None
         meter = self.meters.get(price.meter_id)
-        misfits = _misfits(subscription, price, meter)
+        misfits = _misfits(subscription, entry.broken, price, meter)
         self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
-        return LineItem(identity, price, start, record.end, meter)
+        return LineItem(identity or "", price, start, record.end, meter)
 
     def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
         if len(identity) > LONGEST_ID:
@@ -247,18 +312,16 @@ class _Assembly:
             )
 
 
-def _misfits(subscription: SubscriptionRecord, price: Price, meter: Meter | None) -> Iterable[str]:
-    if price.currency != subscription.currency:
+def _misfits(
+    subscription: SubscriptionRecord, broken: AbstractSet[str], price: Price, meter: Meter | None
+) -> Iterable[str]:
+    if "currency" not in broken and price.currency != subscription.currency:
         currencies = price.currency.upper(), subscription.currency.upper()
         yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
     if meter is None or not traits(meter).accrues:
         return
     if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
         yield f"a ONETIME period has no length to divide the {meter.aggregation} of meter {meter.id!r} by"
-
-
-def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:
-    return subscription.start if item.start is None else item.start
 
 
 def _end(end: int | None) -> int:
