@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks import world
 
 from meterstone.pricing.money import ZERO, plain
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.catalogue.records import Account, read_account
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key

@@ -89,7 +89,7 @@ def _serving() -> Iterator[tuple[Callable[[], Client], str]]:
     with engine.running() as table, mock.patch.object(sys, "stdout", Nowhere()):
         catalogue(table, _EVERYONE, world.METERS)
         key, _ = create_key(table, world.ORGANIZATION.id, world.KEY_NAME, world.NOW)
-        with running(ROOT / "functions") as url:
+        with running(ROOT / "template.yaml") as url:
             yield lambda: Client(url, key), table.name
 
 

@@ -20,7 +20,7 @@ from benchmarks import world
 from benchmarks.figures import Figure, Part, cpu_ms
 from benchmarks.sizes import item_size
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import counter_key, pack_counter, pack_head, published, unpack_counter

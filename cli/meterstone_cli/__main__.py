@@ -130,7 +130,7 @@ def demo_command(table_name: TableName = "meterstone") -> None:
 def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
     """Serve both endpoints on this machine, from the table."""
     os.environ["TABLE_NAME"] = table_name
-    serve(local.FUNCTIONS, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+    serve(local.TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 @table.command("create")

@@ -11,11 +11,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from meterstone import clock
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
-from meterstone.store.catalogue.records import Account, read_account, read_subscriptions
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
-from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import import_records
 from meterstone.store.operations import load as admin
 from meterstone.store.operations.import_records import Records

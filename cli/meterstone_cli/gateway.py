@@ -26,18 +26,9 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from meterstone_cli.function import Function, FunctionBusyError, FunctionFailedError
+from meterstone_cli.template import routes
 
 log = logging.getLogger(__name__)
-
-ROUTES: Final = {
-    "/api/v1/analytics/usage": "analytics_usage",
-    "/v1/subscriptions/usage": "subscription_usage",
-    "/api/v1/events": "ingest_events",
-    "/api/v1/events/batch": "ingest_events",
-    "/v1/events": "ingest_events",
-    "/v1/events/bulk": "ingest_events",
-}
-"""The function of each path, by its folder's name."""
 
 BODY_LIMIT: Final = 10 * 1024 * 1024
 HEADER_LIMIT: Final = 10_240
@@ -141,10 +132,13 @@ class Gateway:
         return gateway_response(HTTPStatus.BAD_GATEWAY)
 
 
-def load(folder: Path, routes: Mapping[str, str] = ROUTES) -> dict[str, Function]:
-    """Load each function from `folder`/NAME/app.py, for all of its routes; raises what their imports raise."""
-    functions = {name: Function(name, folder / name / "app.py") for name in dict.fromkeys(routes.values())}
-    return {path: functions[name] for path, name in routes.items()}
+def load(template: Path) -> dict[str, Function]:
+    """Load each function of a template, for all of its routes; raises what their imports raise."""
+    folders = routes(template)
+    functions = {
+        folder: Function(folder.name, folder / "app.py") for folder in dict.fromkeys(folders.values())
+    }
+    return {path: functions[folder] for path, folder in folders.items()}
 
 
 def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datetime) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from meterstone_cli.server import HOST, serve
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEMO: Final = ROOT / "examples" / "demo"
 FUNCTIONS: Final = ROOT / "functions"
+TEMPLATE: Final = ROOT / "template.yaml"
 
 _TABLE = "meterstone"
 _KEPT = "demo.json"
@@ -63,7 +64,7 @@ def serve_demo(
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
         with following(FUNCTIONS, _TABLE):
-            serve(FUNCTIONS, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
+            serve(TEMPLATE, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
         say("Stopping: the tables are written to disk for the next start")
 
 

@@ -54,9 +54,9 @@ class _BodyTooLargeError(Exception):
 
 
 def serve(
-    functions: Path, host: str = HOST, port: int = PORT, *, on_ready: Callable[[str], None] | None = None
+    template: Path, host: str = HOST, port: int = PORT, *, on_ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve the functions of a folder until the process is told to stop; call from the main thread.
+    """Serve the routes of a template until the process is told to stop; call from the main thread.
 
     `on_ready` is called with the base URL once requests are taken; port 0 takes any free one. Requests under
     way are finished. Raises `ServerError`, and what the functions' imports raise.
@@ -64,7 +64,7 @@ def serve(
     stop = threading.Event()
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with running(functions, host, port) as url:
+        with running(template, host, port) as url:
             if on_ready is not None:
                 on_ready(url)
             stop.wait()
@@ -74,11 +74,11 @@ def serve(
 
 
 @contextlib.contextmanager
-def running(functions: Path | Gateway, host: str = HOST, port: int = 0) -> Iterator[str]:
+def running(served: Path | Gateway, host: str = HOST, port: int = 0) -> Iterator[str]:
     """Serve while the block runs; gives the base URL, without a slash at its end. Raises as `serve` does."""
     # The port first: loading takes longer than finding out that it was for nothing.
     with _listening(host, port) as server:
-        server.gateway = functions if isinstance(functions, Gateway) else Gateway(load(functions))
+        server.gateway = served if isinstance(served, Gateway) else Gateway(load(served))
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True)
         thread.start()
         try:

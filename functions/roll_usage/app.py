@@ -1,12 +1,11 @@
 """What the clock brings, every hour: recurring values restated, ended days of weighted sums, unfinished work."""
 
-from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.store.catalogue.records import list_organizations, read_account, read_subscription
+from meterstone.store.catalogue.accounts import list_organizations, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 
@@ -21,9 +20,8 @@ def handler(_event: dict[str, Any], _: object) -> None:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
             continue
-        fold = Fold(table, organization_id, account.generation)
         try:
-            rolled = fold.roll(partial(read_subscription, table, organization_id, consistent=True), now)
+            rolled = Fold(table, organization_id, account.generation).roll(now)
         except WriteRefusedError as error:
             refused.append(f"{organization_id}: {error}")
         else:

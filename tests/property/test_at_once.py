@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meterstone.pricing.price import BillingModel, Price
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key

@@ -82,11 +82,21 @@ def test_a_recurring_value_is_restated_when_a_price_follows(period: BillingPerio
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["is to end", "goes on"])
-def test_a_weighted_sum_is_divided_by_what_its_period_is_now(*, ends: bool) -> None:
-    """Its level is back at 0: neither an event nor the clock would bring up what it was."""
-    it = meter("level", Aggregation.WEIGHTED_SUM)
-    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], END)
+@pytest.mark.parametrize("recurring", [False, True], ids=["", "recurring"])
+@pytest.mark.parametrize("period", [BillingPeriod.MONTHLY, BillingPeriod.ONETIME], ids=str)
+def test_a_weighted_sum_is_divided_by_what_its_period_is_now(
+    period: BillingPeriod, *, recurring: bool, ends: bool
+) -> None:
+    """Its level is back at 0: neither an event nor the clock would bring up what it was.
+
+    A one-time period is divided by its own length, which changes with its end, also for a line item that is over.
+    """
+    it = meter("level", Aggregation.WEIGHTED_SUM, recurring=recurring)
+    world = world_of(period, [(it, FLAT)], END)
     (subscription,) = world.scenario.subscriptions
+    (first,) = subscription.line_items
+    second = replace(first, id="second", start=START + 5 * DAY)
+    subscription = replace(subscription, line_items=(replace(first, end=second.start), second))
     both = [subscription, replace(subscription, end=CHANGE)]
     before, after = both if ends else reversed(both)
     load(world, before)

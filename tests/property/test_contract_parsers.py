@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.flexprice import UsageRequest
-from meterstone.contracts.message import LONGEST_ID, Reply, Request, RequestRefusedError
+from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.pricing.currency import is_currency
 from meterstone.usage.analytics import UsageQuery, last_to_day
 from meterstone.usage.calendar import FIRST_DAY, LAST_DAY, Granularity
+from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 
 # Half surrogate pairs, control characters and digits of other alphabets included.

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.usage.window import Window
+from meterstone.usage.window import Window, window_for
 from support.counting import check_analytics, check_periods, check_window, describe, examples
 from support.scenario import Scenario, Usage, World, expected, filters, oracles, scenarios, windows
 
@@ -34,6 +34,8 @@ def test_any_window_is_what_its_events_come_to(data: st.DataObject) -> None:
         for _ in range(4):
             window = Window(*data.draw(windows(scenario, oracle.subscription)))
             check_window(world, oracle, window, scenario.end)
+        lifetime = window_for(oracle.subscription, None, None, lifetime=True, now=scenario.end)
+        check_window(world, oracle, lifetime, scenario.end)
 
 
 @examples(60)

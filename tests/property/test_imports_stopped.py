@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, leased
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import imports
 from meterstone.store.operations.import_records import ImportRecord, Records
 from meterstone.store.operations.imports import (

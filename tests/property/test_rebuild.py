@@ -10,14 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.fold import EventToCount, Fold
-from meterstone.store.counting.stream import rebuilt
-from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
-from meterstone.store.events.quarantine import list_unmatched
-from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.events.positions import ends_by_itself, rebuild_shard
+from meterstone.store.events.unmatched import list_unmatched, read_unmatched
 from meterstone.store.operations import rebuild as rebuilding
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import replay
@@ -729,10 +727,10 @@ def test_a_tally_drops_the_positions_of_its_rebuild_when_the_stream_writes_it() 
         ]
 
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
-    assert {rebuilt("2")} in shards()
+    assert {rebuild_shard("2")} in shards()
     last = scenario.usage[-1]
     stream.post([replace(last, event=replace(last.event, id="one more"))])
     stream.deliver()
-    written = [found for found in shards() if any(each.startswith(STREAM) for each in found)]
+    written = [found for found in shards() if any(map(ends_by_itself, found))]
     assert written
-    assert not any(rebuilt("2") in found for found in written)
+    assert not any(rebuild_shard("2") in found for found in written)

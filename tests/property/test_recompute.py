@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from meterstone.pricing.money import round_money
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb.table import StoreUnavailableError
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Event

@@ -13,7 +13,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
-from meterstone.store.events.quarantine import list_unmatched
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild

@@ -15,7 +15,8 @@ from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, Outcome
-from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import ImportReport, Source, close_import
 from meterstone.store.operations.rebuild import abandon, rebuild

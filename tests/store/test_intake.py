@@ -2,7 +2,7 @@
 
 import pytest
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import key_item
 from meterstone.store.events.ingest import Intake
@@ -63,6 +63,9 @@ SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
         pytest.param(SUBSCRIPTION, "mails", 90, ("code",), id="after the later of two deleted metrics"),
         pytest.param(SUBSCRIPTION, "texts", 89, None, id="the later of two deleted metrics, listed first"),
         pytest.param(SUBSCRIPTION, "pages", 99, None, id="a metric that lasts, listed before a deleted one"),
+        pytest.param(SUBSCRIPTION, "a", 5, None, id="a metric's code, which is not its event name"),
+        pytest.param(SUBSCRIPTION, "c", 49, None, id="the code of a metric before it was deleted"),
+        pytest.param(SUBSCRIPTION, "c", 50, ("code",), id="the code of a metric when it was deleted"),
         pytest.param(Subject.customer("x"), "x", 5, ("customer", "code"), id="both"),
     ],
 )

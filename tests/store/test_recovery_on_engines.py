@@ -10,7 +10,8 @@ import pytest
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.quarantine import list_poison, list_unmatched
+from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import imports
 from meterstone.store.operations.import_run import Counts, ImportRun
 from meterstone.store.operations.imports import Source, close_import

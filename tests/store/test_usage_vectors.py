@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.load import write_catalogue

@@ -76,7 +76,7 @@ def check_window(world: World, oracle: Oracle, window: Window, now: int) -> None
         each: (cost.quantity, round_money(cost.amount, subscription.currency))
         for each, cost in statement.lines.items()
     }
-    assert found == oracle.measured(window.start, window.end, now), window
+    assert found == oracle.measured(window.start, window.end, now, lifetime=window.lifetime), window
     sources = {row.source.key.id: row.source for row in statement.settlement.rows}
     assert {each: (source.quantity, source.amount) for each, source in sources.items()} == found
 

@@ -7,7 +7,8 @@ and the calendar, of `pricing` what a quantity costs. Everything is worked out a
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -17,11 +18,13 @@ from meterstone.pricing.currency import precision
 from meterstone.pricing.price import PriceType
 from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize, bucket_bounds, zone
+from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
-from meterstone.usage.period import BillingPeriod, Cadence
+from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 
 FOREVER = 10**18
+MOST_DAYS_OF_A_YEAR = 367
 
 
 class Day(NamedTuple):
@@ -74,8 +77,11 @@ class Oracle:
         """Give the days of one line item and billing period."""
         return list(self._days_of(item, start, end, now))
 
-    def measured(self, start: int, end: int, now: int) -> dict[str, Measured]:
-        """Measure each line item that has a row in the window `[start, end)`, by its id."""
+    def measured(self, start: int, end: int, now: int, *, lifetime: bool = False) -> dict[str, Measured]:
+        """Measure each line item that has a row in the window `[start, end)`, by its id.
+
+        `lifetime` is for the window of that name, of which a level's share is always one of its own length.
+        """
         found = {}
         subscription = self.subscription
         for item in self._items():
@@ -89,7 +95,8 @@ class Oracle:
                 # A value is restated when a billing period begins: of those to come there is none yet.
                 begun = [min(last, until) for first, last in self._periods(item, now) if first < until]
                 until = max(begun, default=begin)
-            quantity, amount = self._rated(item, begin, until, now, length=end - start)
+            length = end - start if lifetime else self._length(item, start, end)
+            quantity, amount = self._rated(item, begin, until, now, length=length)
             found[item.id] = Measured(_decimal(quantity), _decimal(_round(amount, self._decimals())))
         return found
 
@@ -117,6 +124,46 @@ class Oracle:
         if item.price.billing_period is not None:
             period, count = BillingPeriod(item.price.billing_period), item.price.billing_period_count
         return Cadence(period, count, of.billing_cycle, of.anchor, of.timezone, of.start, of.end)
+
+    def _length(self, item: LineItem, start: int, end: int) -> int:
+        """Give the length of which a level in `[start, end)` has its share.
+
+        Where the bounds are those of billing periods, that is the length of the periods before the subscription's
+        span cut them; else that of the window.
+        """
+        cadence = self._cadence(item)
+        bounds = [(period.start, _or_forever(period.end)) for period in cadence.periods(start, end)]
+        if start >= end or not bounds or (bounds[0][0], bounds[-1][1]) != (start, end):
+            return end - start
+        # Bounds are worked out from the anchor, or from the calendar unit that holds the start: so they are the
+        # same in a span that goes on, and in one that begins with that unit. A one-time period is its own span.
+        if cadence.period is BillingPeriod.ONETIME:
+            return end - start
+        until = replace(cadence, end=None).period_at(end - 1).end
+        early = replace(cadence, start=self._unit_start(cadence), end=None)
+        assert until is not None
+        return until - early.period_at(start).start
+
+    def _unit_start(self, cadence: Cadence) -> int:
+        """Give the start of a billing period that holds the subscription's start."""
+        if cadence.cycle is BillingCycle.ANNIVERSARY:
+            return cadence.start - MOST_DAYS_OF_A_YEAR * cadence.count * DAY
+        clock = zone(cadence.zone)
+        day = date.fromordinal(clock.day_of(cadence.start))
+        match cadence.period:
+            case BillingPeriod.DAILY:
+                first = day
+            case BillingPeriod.WEEKLY:
+                first = day - timedelta(days=day.weekday())
+            case BillingPeriod.MONTHLY:
+                first = day.replace(day=1)
+            case BillingPeriod.QUARTERLY:
+                first = day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1)
+            case BillingPeriod.HALF_YEARLY:
+                first = day.replace(month=(day.month - 1) // 6 * 6 + 1, day=1)
+            case _:
+                first = day.replace(month=1, day=1)
+        return clock.day_start(first.toordinal())
 
     def _periods(self, item: LineItem, now: int) -> Iterator[tuple[int, int]]:
         """Give the billing periods that have begun by `now` and in which the line item counts."""
@@ -157,7 +204,7 @@ class Oracle:
         begin, until = max(start, counted_start), min(end, counted_end)
         accrues = _meter(item).aggregation is Aggregation.WEIGHTED_SUM
         busy = {clock.day_of(seen.at) for seen in self._seen(item, begin, until)} | {clock.day_of(begin)}
-        length = 0 if end == FOREVER else end - start
+        length = 0 if end == FOREVER else self._length(item, start, end)
         units, cents = Fraction(0), 0
         for day in range(clock.day_of(begin), clock.day_of(min(until - 1, now)) + 1):
             day_end = min(clock.day_start(day + 1), until)
@@ -174,9 +221,9 @@ class Oracle:
                     _meter(item).id,
                     _decimal(quantity - units),
                     rounded - cents,
-                    _in_force(self.subscription.plan, start),
-                    _in_force(self.subscription.country, start),
-                    _in_force(self.subscription.customer_type, start),
+                    _in_force(self.subscription.plan, begin),
+                    _in_force(self.subscription.country, begin),
+                    _in_force(self.subscription.customer_type, begin),
                 )
                 units, cents = quantity, rounded
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject
@@ -120,7 +119,7 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(partial(read_subscription, self.table, ORGANIZATION.id, consistent=True), now)
+        return fold.roll(now)
 
     def statement(
         self, subscription: Subscription, window: Window, now: int, account: Account | None = None
@@ -446,7 +445,7 @@ def _usage(random: Random, subscription: Subscription, number: int, times: Seque
     subject = Subject.subscription(subscription.external_id)
     if random.random() < 0.2:
         subject = Subject.customer(subscription.customer_id)
-    name = random.choice(["call", "call", "call", "other"])
+    name = random.choice(["call", "call", "call", "other", "code0"])
     return Usage(subject, Event(f"e{number}", name, at, properties))
 
 

@@ -64,7 +64,7 @@ def stack() -> Iterator[Stack]:
         key, revoked_key, other_key = fill(DynamoDB(table))
         url = os.environ.get("METERSTONE_API_URL")
         if url is None:
-            url = cleanup.enter_context(running(ROOT / "functions"))
+            url = cleanup.enter_context(running(ROOT / "template.yaml"))
         yield Stack(url, key, revoked_key, other_key)
 
 

@@ -12,7 +12,7 @@ from benchmarks import world, year
 from benchmarks.filling import fill_memory
 from benchmarks.sizes import item_size, query_units
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.store.reading.window import WindowStore

@@ -15,12 +15,13 @@ import pytest
 
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store.counting.fold import WRITERS
-from meterstone.store.counting.stream import StreamFold, StreamReport, shard_name
+from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
 from meterstone.store.events.log import Subject
+from meterstone.store.events.positions import part_of, stream_shard
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
@@ -275,8 +276,8 @@ def test_a_position_is_dropped_when_it_rested_48_hours(folding: Folding, *, rest
     again = records_of(folding, [call("new", value=2)], later)
     fold(folding, again, later, "child")
     found = head(folding)
-    assert found["pos"].keys() == {importing, shard_name("child")} | (
-        {shard_name("ended")} if kept else set()
+    assert found["pos"].keys() == {importing, stream_shard("child")} | (
+        {stream_shard("ended")} if kept else set()
     )
     assert found["mov"].keys() == found["pos"].keys() - {importing}
     before = folding.table.items()
@@ -293,7 +294,7 @@ def test_a_shard_that_goes_on_keeps_its_position(folding: Folding) -> None:
         records += more
         fold(folding, more, now)
     fold(folding, records[3:], NOW + 121 * HOUR)
-    assert head(folding)["pos"].keys() == {shard_name("shard")}
+    assert head(folding)["pos"].keys() == {stream_shard("shard")}
     check_analytics(folding.world, tuple(call(f"e{number}") for number in range(5)), NOW + 121 * HOUR)
 
 
@@ -383,7 +384,7 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     both = tuple(subscription(name, item) for name, item in zip("ab", items, strict=True))
     folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
     # The writer is made of the shard's name; that of an import is 0.
-    shard = next(name for name in map(str, range(100)) if int(shard_name(name)[1:], 16) % WRITERS == 0)
+    shard = next(name for name in map(str, range(100)) if part_of(stream_shard(name), WRITERS) == 0)
     fold(folding, records_of(folding, [call("old")], NOW - HOUR), NOW, shard)
     fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
     folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
@@ -441,7 +442,7 @@ def test_a_batch_that_does_not_name_its_shard_is_refused(
 
 
 def test_shards_have_names_of_their_own() -> None:
-    names = {shard_name(f"shardId-{number:020}-{number:08x}") for number in range(2000)}
+    names = {stream_shard(f"shardId-{number:020}-{number:08x}") for number in range(2000)}
     assert len(names) == 2000
     assert all(name.startswith("s") and len(name) == 9 for name in names)
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+METHODS = {"delete", "get", "patch", "post", "put"}
 READS = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"}
 ERROR_KEYS = {"status", "error", "code", "message", "http_status_code"}
 
@@ -36,12 +37,10 @@ GATEWAY_STATUSES = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "WAF_FILTERED": 403,
 }
-ROUTES = {
-    "AnalyticsUsage": {"/api/v1/analytics/usage": "GET"},
-    "SubscriptionUsage": {"/v1/subscriptions/usage": "POST"},
-    "IngestEvents": dict.fromkeys(
-        ("/api/v1/events", "/api/v1/events/batch", "/v1/events", "/v1/events/bulk"), "POST"
-    ),
+#: Which methods each path answers, as `openapi.yaml` promises.
+PATHS = {
+    path: {method.upper() for method in operations if method in METHODS}
+    for path, operations in yaml.safe_load((ROOT / "openapi.yaml").read_text())["paths"].items()
 }
 #: Functions that no route reaches: they follow the table and the clock.
 FOLLOWERS = {"FoldUsage", "RollUsage"}
@@ -173,21 +172,27 @@ def test_the_clock_is_followed_every_hour(resources: dict[str, Any]) -> None:
 
 def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict[str, Any]) -> None:
     functions = of_type(resources, "AWS::Serverless::Function")
-    assert functions.keys() == ROUTES.keys() | FOLLOWERS
+    assert functions.keys() == CODE.keys() | FOLLOWERS
     assert not any("Role" in function["Properties"] for function in functions.values())
     assert not of_type(resources, "AWS::IAM::Policy")
     assert of_type(resources, "AWS::IAM::Role").keys() == {"ApiLogsRole"}
     assert resources["ApiLogsRole"]["Condition"] == "SetsAccountRole"
 
 
-@pytest.mark.parametrize(("name", "routes"), ROUTES.items(), ids=list(ROUTES))
-def test_a_route_reaches_its_function_with_any_method(
-    resources: dict[str, Any], name: str, routes: dict[str, str]
-) -> None:
-    events = [event["Properties"] for event in resources[name]["Properties"]["Events"].values()]
-    wanted = sorted((path, each) for path, method in routes.items() for each in (method, "ANY"))
-    assert sorted((event["Path"], event["Method"]) for event in events) == wanted
-    assert all(event["RestApiId"] == {"Ref": "Api"} for event in events)
+def test_every_path_that_is_promised_reaches_one_function_with_any_method(resources: dict[str, Any]) -> None:
+    events = [
+        (name, event["Properties"])
+        for name in CODE
+        for event in resources[name]["Properties"]["Events"].values()
+    ]
+    wanted = sorted((path, method) for path, methods in PATHS.items() for method in (*methods, "ANY"))
+    assert sorted((event["Path"], event["Method"]) for _, event in events) == wanted
+    assert all(event["RestApiId"] == {"Ref": "Api"} for _, event in events)
+    assert len({(name, event["Path"]) for name, event in events}) == len(PATHS)
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_function_s_code_is_there(resources: dict[str, Any], name: str) -> None:
     assert resources[name]["Properties"]["CodeUri"] == CODE[name]
     assert (ROOT / CODE[name] / "app.py").is_file()
 
@@ -222,7 +227,7 @@ def test_the_table_s_keys_index_and_stream(resources: dict[str, Any]) -> None:
 
 def test_every_log_group_forgets(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
-    functions = ROUTES.keys() | FOLLOWERS
+    functions = CODE.keys() | FOLLOWERS
     assert groups.keys() == {f"{name}Logs" for name in functions} | {"ApiLogs"}
     assert all(
         group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values()

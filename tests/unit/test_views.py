@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meterstone.store.catalogue.records import read_account
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.operations.rebuild import RebuildReport, rebuild
 from meterstone.store.reading.analytics import ViewNotBuiltError

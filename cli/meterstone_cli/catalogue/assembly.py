@@ -8,8 +8,7 @@ that is said once for all references that lead nowhere.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
@@ -19,8 +18,6 @@ from meterstone.pricing.price import BillingModel, Detail, Price, Tier, Transfor
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Filter, Meter
-from meterstone.usage.period import BillingPeriod
-from meterstone.usage.state import traits
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.catalogue.document import Value
@@ -87,6 +84,7 @@ def assemble(
         for entry in entries:
             if entry.kind == kind and entry.record is not None:
                 assembly.add(entry)
+    assembly.check_codes()
     assembly.check_external_ids()
     assembly.tell_unchecked()
     return assembly.catalogue()
@@ -106,6 +104,8 @@ class _Assembly:
     meters: dict[str, Meter] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    #: Meters with their codes and event names.
+    counting: list[tuple[CatalogueEntry, str, str]] = field(default_factory=list)
     spans: list[tuple[str, int, int, CatalogueEntry]] = field(default_factory=list)
 
     def register(self, entry: CatalogueEntry) -> None:
@@ -128,6 +128,8 @@ class _Assembly:
                 self._add_price(entry, record)
             case SubscriptionRecord() as record:
                 self._add_subscription(entry, record)
+            case MeterRecord() as record:
+                self._add_meter(entry, record)
             case _ if entry.broken:
                 pass
             case OrganizationRecord() as record:
@@ -142,8 +144,6 @@ class _Assembly:
                 )
             case PlanRecord() as record:
                 self.plans[record.code] = Plan(record.code, record.name, record.description)
-            case MeterRecord() as record:
-                self.meters[record.id] = _meter(record)
             case _:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
@@ -159,6 +159,17 @@ class _Assembly:
             tuple(self.prices[key] for key in sorted(self.prices)),
             tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
         )
+
+    def check_codes(self) -> None:
+        """Refuse a code that is another meter's event name, unless it is the meter's own, too.
+
+        A meter counts events of its code beside those of its event name: the other one's would be for both.
+        """
+        others = {event_name: entry.key for entry, _, event_name in reversed(self.counting)}
+        for entry, code, event_name in self.counting:
+            if code != event_name and code in others:
+                reason = f"{code!r} is the event_name of meter {others[code]!r}, but not of this one"
+                self.problems.append(entry.problem("code", reason))
 
     def check_external_ids(self) -> None:
         """Refuse one external id at the same time for two subscriptions: events could not be told apart."""
@@ -191,6 +202,12 @@ class _Assembly:
             return False
         self.problems.append(entry.problem(path, f"there is no {kind.removesuffix('s')} {key!r}"))
         return False
+
+    def _add_meter(self, entry: CatalogueEntry, record: MeterRecord) -> None:
+        if not entry.broken & {"code", "event_name"}:
+            self.counting.append((entry, record.code, record.event_name or record.code))
+        if not entry.broken:
+            self.meters[record.id] = _meter(record)
 
     def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
         if record.meter_id is not None:
@@ -265,7 +282,7 @@ class _Assembly:
         self._check_overlaps(entry, items)
         return tuple(item for _, item in items)
 
-    def _check_overlaps(self, entry: CatalogueEntry, items: Iterable[tuple[int, LineItem]]) -> None:
+    def _check_overlaps(self, entry: CatalogueEntry, items: Sequence[tuple[int, LineItem]]) -> None:
         last: dict[str, tuple[int, int]] = {}
         for index, item in sorted(items, key=lambda each: (each[1].start, each[0])):
             if item.meter is None:
@@ -297,8 +314,10 @@ class _Assembly:
         if price is None:
             return None
         meter = self.meters.get(price.meter_id)
-        misfits = _misfits(subscription, entry.broken, price, meter)
-        self.problems += [entry.problem(f"{path}.price", reason) for reason in misfits]
+        if "currency" not in entry.broken and price.currency != subscription.currency:
+            currencies = price.currency.upper(), subscription.currency.upper()
+            reason = f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
+            self.problems.append(entry.problem(f"{path}.price", reason))
         return LineItem(identity or "", price, start, record.end, meter)
 
     def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
@@ -310,18 +329,6 @@ class _Assembly:
             self.problems.append(
                 entry.problem(f"{path}.id", f"{identity!r} is the id of {other.path}.{where} already")
             )
-
-
-def _misfits(
-    subscription: SubscriptionRecord, broken: AbstractSet[str], price: Price, meter: Meter | None
-) -> Iterable[str]:
-    if "currency" not in broken and price.currency != subscription.currency:
-        currencies = price.currency.upper(), subscription.currency.upper()
-        yield f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
-    if meter is None or not traits(meter).accrues:
-        return
-    if (price.billing_period or subscription.billing_period) == BillingPeriod.ONETIME:
-        yield f"a ONETIME period has no length to divide the {meter.aggregation} of meter {meter.id!r} by"
 
 
 def _end(end: int | None) -> int:

@@ -10,6 +10,7 @@ from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.usage.aggregation import observe
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.problem import InputRefusedError
@@ -240,6 +241,16 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         ),
         (
             "meters__x",
+            "- {id: x, code: request, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'request' is the event_name of meter 'tokens', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: api_calls, aggregation: COUNT, event_name: x}",
+            "meters/x.yaml: meters[0].code: 'api_calls' is the event_name of meter 'calls', but not of this one",
+        ),
+        (
+            "meters__x",
             "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
             (
                 "meters/x.yaml: meters[0].field: SUM_WITH_MULTIPLIER needs a field\n"
@@ -287,14 +298,6 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "subscriptions",
             S + ", line_items: [{price: call, end: 2026-01-01T00:00:00Z}]}",
             "subscriptions.yaml: subscriptions[0].line_items[0]: must end after it starts",
-        ),
-        (
-            "subscriptions",
-            S + ", billing_period: ONETIME, line_items: [{price: levelled}]}",
-            (
-                "subscriptions.yaml: subscriptions[0].line_items[0].price: "
-                "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by"
-            ),
         ),
         (
             "subscriptions",
@@ -455,7 +458,10 @@ SUBSCRIPTIONS = "".join(
             id="a broken field is not said to be missing",
         ),
         pytest.param(
-            {"meters__x": "- {id: x, code: '', aggregation: MAX, recurring: true, multiplier: 1}"},
+            {
+                "meters__x": "- {id: x, code: '', aggregation: MAX, recurring: true, multiplier: 1}\n"
+                "- {id: y, code: request, aggregation: SUM, event_name: y}"
+            },
             [
                 "meters/x.yaml:1: meters[0].code (id 'x'): must not be empty",
                 "meters/x.yaml:1: meters[0].field (id 'x'): MAX needs a field",
@@ -463,6 +469,11 @@ SUBSCRIPTIONS = "".join(
                 (
                     "meters/x.yaml:1: meters[0].recurring (id 'x'): MAX cannot be recurring: "
                     "only COUNT_UNIQUE, SUM and WEIGHTED_SUM can"
+                ),
+                "meters/x.yaml:2: meters[1].field (id 'y'): SUM needs a field",
+                (
+                    "meters/x.yaml:2: meters[1].code (id 'y'): "
+                    "'request' is the event_name of meter 'tokens', but not of this one"
                 ),
             ],
             id="all that is wrong with a meter",
@@ -511,9 +522,9 @@ SUBSCRIPTIONS = "".join(
         pytest.param(
             {
                 "subscriptions": (
-                    "- {id: s1, customer: c1, plan: basic, currency: zzz, start: 5, billing_period: ONETIME,\n"
+                    "- {id: s1, customer: c1, plan: basic, currency: zzz, start: 5,\n"
                     "   line_items: [{price: call}, {price: call, id: again},\n"
-                    "   {price: levelled}]}"
+                    "   {price: no}]}"
                 )
             },
             [
@@ -528,7 +539,7 @@ SUBSCRIPTIONS = "".join(
                 ),
                 (
                     "subscriptions.yaml:3: subscriptions[0].line_items[2].price (id 's1'): "
-                    "a ONETIME period has no length to divide the WEIGHTED_SUM of meter 'level' by"
+                    "there is no price 'no'"
                 ),
             ],
             id="what does not depend on a currency and a start",
@@ -603,6 +614,28 @@ def test_the_line_of_what_is_absent_is_that_of_its_record(tmp_path: Path) -> Non
     with pytest.raises(InputRefusedError) as refused:
         read_catalogue(write(tmp_path, plans__x="- code: a\n-\n  name: b\n"))
     assert [problem.line for problem in refused.value.problems] == [3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{code: request}", id="another's event_name, and its own"),
+        pytest.param("{code: x, event_name: request}", id="the same event_name under another code"),
+        pytest.param("{code: api_calls}", id="another's code"),
+        pytest.param("{code: tokens, event_name: request}", id="another's code and event_name"),
+        pytest.param("{code: tokens, event_name: other}", id="the code of one that has another event_name"),
+    ],
+)
+def test_meters_may_share_names(tmp_path: Path, text: str) -> None:
+    meter = f"- {{id: x, aggregation: COUNT, {text.strip('{}')}}}"
+    catalogue, _ = read_catalogue(write(tmp_path, meters__x=meter))
+    assert [each.id for each in catalogue.meters] == ["calls", "level", "peak", "tokens", "x"]
+
+
+def test_a_weighted_sum_may_have_a_onetime_period(tmp_path: Path) -> None:
+    text = S + ", billing_period: ONETIME, line_items: [{price: levelled}]}"
+    catalogue, _ = read_catalogue(write(tmp_path, subscriptions=text))
+    assert catalogue.subscriptions[0].billing_period is BillingPeriod.ONETIME
 
 
 def test_an_external_id_may_be_used_again_later(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from meterstone_cli.gateway import (
     BODY_LIMIT,
     HEADER_LIMIT,
     PAYLOAD_LIMIT,
-    ROUTES,
     Gateway,
     HttpRequest,
     MalformedResponseError,
@@ -284,15 +283,3 @@ def test_the_gateways_own_bodies_are_the_templates(kind: str, status: int) -> No
     assert response.status == stated["StatusCode"]
     assert json.loads(response.body) == json.loads(stated["ResponseTemplates"]["application/json"])
     assert list(response.headers) == [("Content-Type", "application/json")]
-
-
-def test_routes_are_the_templates() -> None:
-    functions = [
-        each["Properties"] for each in TEMPLATE.values() if each["Type"] == "AWS::Serverless::Function"
-    ]
-    assert {
-        event["Properties"]["Path"]: Path(each["CodeUri"]).name
-        for each in functions
-        for event in each["Events"].values()
-        if event["Properties"].get("Method") == "ANY"
-    } == ROUTES

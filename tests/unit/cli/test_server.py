@@ -270,12 +270,18 @@ def test_stopping_finishes_what_is_under_way_and_closes_the_rest() -> None:
         pass
 
 
+TEMPLATE = """
+Resources:
+  Hello:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: hello/
+      Events: {Any: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /hello, Method: ANY}}}
+"""
 SERVE = """
 import sys
 from pathlib import Path
-from meterstone_cli import gateway, server
-gateway.ROUTES.clear()
-gateway.ROUTES["/hello"] = "hello"
+from meterstone_cli import server
 server.serve(Path(sys.argv[1]), port=0, on_ready=lambda url: print(url, flush=True))
 print("stopped", flush=True)
 """
@@ -283,12 +289,13 @@ print("stopped", flush=True)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_stops_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
     app = tmp_path / "hello" / "app.py"
     app.parent.mkdir()
     app.write_text("def handler(event, context): return {'statusCode': 200, 'body': '{}'}\n")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'cli'}:{ROOT / 'layers' / 'pricing'}"}
     with subprocess.Popen(  # noqa: S603 - this interpreter, and a program that stands above
-        [sys.executable, "-c", SERVE, str(tmp_path)],
+        [sys.executable, "-c", SERVE, str(tmp_path / "template.yaml")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

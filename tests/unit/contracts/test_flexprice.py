@@ -456,9 +456,40 @@ def test_a_commitment_with_overage() -> None:
     ]
 
 
-def test_an_inactive_commitment_is_none() -> None:
-    found = answer((FLAT, "4", "120"), committed=Commitment(Decimal(100), Decimal(1)))
-    assert not found.keys() & {"commitment_amount", "commitment_utilized", "overage_amount", "overage_factor"}
+@pytest.mark.parametrize(
+    ("amount", "factor", "shown"),
+    [
+        pytest.param(
+            "100", "1", {"commitment_amount": "100", "overage_factor": "1"}, id="overage costs no more"
+        ),
+        pytest.param(
+            "100", "0.5", {"commitment_amount": "100", "overage_factor": "0.5"}, id="overage costs less"
+        ),
+        pytest.param("100", "0", {"commitment_amount": "100"}, id="no factor"),
+        pytest.param("0", "1.5", {"overage_factor": "1.5"}, id="no amount"),
+        pytest.param("0", "0", {}, id="neither"),
+        pytest.param(None, None, {}, id="no commitment"),
+        pytest.param(
+            "200",
+            "1.5",
+            {
+                "commitment_amount": "200",
+                "overage_factor": "1.5",
+                "commitment_utilized": "120",
+                "overage_amount": "0",
+            },
+            id="active, and not used up",
+        ),
+    ],
+)
+def test_what_was_agreed_is_shown_whether_or_not_it_is_active(
+    amount: str | None, factor: str | None, shown: dict[str, str]
+) -> None:
+    committed = None if amount is None or factor is None else Commitment(Decimal(amount), Decimal(factor))
+    found = answer((FLAT, "4", "120"), committed=committed)
+    names = {"commitment_amount", "commitment_utilized", "overage_amount", "overage_factor"}
+    assert {name: found[name] for name in found.keys() & names} == shown
+    assert (found["amount"], found["has_overage"]) == ("120", False)
 
 
 @pytest.mark.parametrize(

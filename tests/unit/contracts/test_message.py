@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meterstone.contracts.message import Reply, Request, is_text, number, possible_key
+from meterstone.contracts.message import Reply, Request, number, possible_key
 
 
 def request(**fields: Any) -> Request:
@@ -124,18 +124,6 @@ def test_body_that_is_no_text(body: str, is_base64: bool) -> None:  # noqa: FBT0
 )
 def test_possible_key(text: str, possible: bool) -> None:  # noqa: FBT001
     assert possible_key(text) == (text if possible else None)
-
-
-@pytest.mark.parametrize("text", ["", " ", "a b", "~", "\xa0", "é", "\ud7ff", "\ue000", "😀"])
-def test_is_text(text: str) -> None:
-    assert is_text(text)
-
-
-@pytest.mark.parametrize(
-    "char", ["\0", "\n", "\x1f", "\x7f", "\x80", "\x9f", chr(0xD800), chr(0xDFFF)], ids=ascii
-)
-def test_a_control_character_or_half_of_a_pair_is_no_text(char: str) -> None:
-    assert not is_text(f"a{char}b")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from meterstone.usage.arrival import (
     escapes,
     instant_of_seconds,
 )
-from meterstone.usage.identifier import checked_id
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Event
 
@@ -155,14 +154,3 @@ def test_how_far_ahead_an_event_may_lie() -> None:
 def test_a_late_event_of_any_age_is_let_in() -> None:
     late = Event("i", "n", ZERO_TIME, {})
     assert Arrival.of(CUSTOMER, late, END_OF_TIME - 1, {}, dated=True).event is late
-
-
-@pytest.mark.parametrize("text", ["a", "a b", "é", "x" * 255, "a#b/%00", "-", "😀"])
-def test_ids(text: str) -> None:
-    assert checked_id(text) == text
-
-
-@pytest.mark.parametrize("text", ["", " ", "a ", "\ta", "a\0b", "a\x7f", "\ud800", "x" * 256, "a\u2028b"])
-def test_what_is_no_id(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must not|has 256"):
-        checked_id(text)

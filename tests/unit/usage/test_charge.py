@@ -10,8 +10,9 @@ from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, Dimensions, add_amounts, day_series
+from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation, Meter
-from meterstone.usage.period import BillingPeriod
+from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.state import State
 from meterstone.usage.subscription import Dated, Subscription
 from support.one_subscription import FALLING, FLAT, at, charge_at, item_of, meter_of, subscription_of
@@ -398,7 +399,7 @@ def test_a_charge_s_days_are_its_subscription_s() -> None:
         pytest.param("03-10", Dimensions("pro", "FR", "company"), id="is in force in the next"),
     ],
 )
-def test_dimensions_are_those_in_force_when_the_period_begins(instant: str, dimensions: Dimensions) -> None:
+def test_dimensions_are_those_in_force_where_the_period_begins(instant: str, dimensions: Dimensions) -> None:
     subscription: Subscription = replace(
         subscription_of(item_of(meter_of(SUM))),
         plan=(Dated("basic"), Dated("pro", at("03-01"))),
@@ -407,6 +408,48 @@ def test_dimensions_are_those_in_force_when_the_period_begins(instant: str, dime
     )
 
     assert charge_at(subscription, instant).dimensions == dimensions
+
+
+@pytest.mark.parametrize(
+    ("item", "instant", "plan"),
+    [
+        pytest.param("old", "01-10", "basic", id="the old plan's line item"),
+        pytest.param("new", "01-20", "pro", id="the new plan's, in the month of the upgrade"),
+        pytest.param("new", "02-10", "pro", id="the new plan's, in the next"),
+        pytest.param("both", "01-20", "basic", id="one that goes on, in the month of the upgrade"),
+        pytest.param("both", "02-10", "pro", id="one that goes on, in the next"),
+    ],
+)
+def test_an_upgrade_in_mid_month_takes_effect_with_the_new_plan_s_line_items(
+    item: str, instant: str, plan: str
+) -> None:
+    meter = meter_of(SUM)
+    items = {
+        "old": item_of(meter, end="01-15", name="old"),
+        "new": item_of(meter, start="01-15", name="new"),
+        "both": item_of(replace(meter, id="other"), name="both"),
+    }
+    subscription = replace(subscription_of(*items.values()), plan=(Dated("basic"), Dated("pro", at("01-15"))))
+
+    assert charge_at(subscription, instant, items[item]).dimensions.plan == plan
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "instant", "days"),
+    [
+        pytest.param("01-01", None, "01-10", 31, id="a whole month"),
+        pytest.param("01-22", None, "01-25", 31, id="the subscription begins late"),
+        pytest.param("01-01", "01-11", "01-05", 31, id="the subscription ends early"),
+        pytest.param("01-12", "01-22", "01-15", 31, id="both in one month"),
+        pytest.param("01-12", "02-22", "02-15", 29, id="the next month"),
+    ],
+)
+def test_a_charge_s_length_is_that_of_its_billing_period_uncut(
+    start: str, end: str | None, instant: str, days: int
+) -> None:
+    subscription = subscription_of(item_of(meter_of(SUM)), start=start, end=end, cycle=BillingCycle.CALENDAR)
+
+    assert charge_at(subscription, instant).length == days * DAY
 
 
 def test_a_line_item_without_a_meter_is_no_charge() -> None:

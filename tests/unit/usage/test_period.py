@@ -275,6 +275,57 @@ def test_period_at(cycle: str, at: str, start: str, end: str) -> None:
     assert found == Period(instant(start), instant(end))
 
 
+@pytest.mark.parametrize(
+    ("period", "cycle", "at", "start", "end"),
+    [
+        pytest.param("MONTHLY", "calendar", "2024-05-25", "2024-05-01", "2024-06-01", id="the first month"),
+        pytest.param(
+            "MONTHLY", "calendar", "2024-06-25", "2024-06-01", "2024-07-01", id="one that is not cut"
+        ),
+        pytest.param("MONTHLY", "calendar", "2025-02-01", "2025-02-01", "2025-03-01", id="the last month"),
+        pytest.param(
+            "QUARTERLY", "calendar", "2024-05-25", "2024-04-01", "2024-07-01", id="the first quarter"
+        ),
+        pytest.param("ANNUAL", "calendar", "2024-05-25", "2024-01-01", "2025-01-01", id="the first year"),
+        pytest.param("WEEKLY", "calendar", "2024-05-25", "2024-05-20", "2024-05-27", id="a week from Monday"),
+        pytest.param("DAILY", "calendar", "2024-05-25", "2024-05-25", "2024-05-26", id="a day"),
+        pytest.param("DAILY", "calendar", "2024-05-22", "2024-05-22", "2024-05-23", id="the first day"),
+        pytest.param(
+            "MONTHLY", "anniversary", "2024-05-25", "2024-05-15", "2024-06-15", id="by anchor, first"
+        ),
+        pytest.param(
+            "MONTHLY", "anniversary", "2025-02-01", "2025-01-15", "2025-02-15", id="by anchor, last"
+        ),
+        pytest.param(
+            "ANNUAL", "anniversary", "2024-05-25", "2024-01-15", "2025-01-15", id="a year by anchor"
+        ),
+    ],
+)
+def test_a_period_that_the_span_cuts_knows_its_whole(
+    period: str, cycle: str, at: str, start: str, end: str
+) -> None:
+    span = cadence(
+        period, 1, cycle, "2024-05-22T09:30", end="2025-02-10T12:00:00Z", anchor="2024-01-15T00:00"
+    )
+    found = span.period_at(instant(f"{at}T10:00"))
+
+    assert (found.whole_start, found.whole_end) == (instant(f"{start}T00:00"), instant(f"{end}T00:00"))
+    assert found.whole_length == instant(f"{end}T00:00") - instant(f"{start}T00:00")
+    assert (found.start, found.end) == (
+        max(instant(f"{start}T00:00"), span.start),
+        min(instant(f"{end}T00:00"), span.end or 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "length"), [("2024-02-10T09:30:00Z", 10 * DAY), (None, 0)], ids=["ends", "never ends"]
+)
+def test_a_onetime_period_is_its_own_whole(end: str | None, length: int) -> None:
+    once = cadence("ONETIME", 1, "calendar", "2024-01-31T09:30:00Z", end=end).period_at(0)
+
+    assert (once.whole_start, once.whole_end, once.whole_length) == (once.start, once.end, length)
+
+
 def test_a_boundary_that_the_clock_shows_twice_has_passed() -> None:
     # It is 01:15 for the second time: earlier by the clock than the boundary at the first 01:30, yet past it.
     daily = cadence("DAILY", 1, "anniversary", "2024-11-01T05:30", zone="America/New_York")

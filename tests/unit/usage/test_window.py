@@ -103,12 +103,30 @@ def test_window_for_a_start_alone(subscription: Subscription, start: str, window
         pytest.param(MONTHLY, "04-01", "03-01 04-01", id="on the current period's end"),
         pytest.param(MONTHLY, "04-10", "03-01 04-10", id="after the current period"),
         pytest.param(MONTHLY, "02-10", "02-01 02-10", id="in the period before"),
+        pytest.param(MONTHLY, "03-01", "02-01 03-01", id="on the current period's start: the one before"),
+        pytest.param(
+            MONTHLY,
+            "2024-03-01T00:00:00.000001",
+            "03-01 03-01T00:00:00.000001",
+            id="a microsecond of the current period",
+        ),
+        pytest.param(
+            MONTHLY, "02-01", "01-10T09:00 02-01", id="on the end of the first period, which is cut"
+        ),
         pytest.param(MONTHLY, "01-20", "01-10T09:00 01-20", id="in the first period, which is cut"),
+        pytest.param(
+            MONTHLY,
+            "2024-01-10T09:00:00.000001",
+            "01-10T09:00 01-10T09:00:00.000001",
+            id="a microsecond of the subscription",
+        ),
         pytest.param(
             MONTHLY, "01-10T09:00", "01-10T09:00 01-10T09:00", id="on the subscription's start: empty"
         ),
         pytest.param(MONTHLY, "2023-12-01", "2023-12-01 2023-12-01", id="before the subscription: empty"),
         pytest.param(ENDED, "02-10", "02-01 02-10", id="in the last period"),
+        pytest.param(ENDED, "02-01", "01-10T09:00 02-01", id="on the last period's start: the one before"),
+        pytest.param(ENDED, "02-20", "02-01 02-20", id="on the subscription's end"),
         pytest.param(ENDED, "03-10", "02-01 03-10", id="after the subscription's end"),
         pytest.param(ONETIME, "02-10", "01-10T09:00 02-10", id="once"),
         pytest.param(
@@ -129,17 +147,58 @@ def test_window_for_both_bounds_is_theirs(subscription: Subscription, window: st
 
 
 @pytest.mark.parametrize(
-    ("now", "window"),
+    ("subscription", "now", "window"),
     [
-        pytest.param(NOW, "01-10T09:00 03-15T12:00", id="until now"),
-        pytest.param("01-01", "01-10T09:00 01-10T09:00", id="not begun: empty"),
+        pytest.param(MONTHLY, NOW, "01-10T09:00 03-15T12:00", id="until now"),
+        pytest.param(MONTHLY, "01-01", "01-10T09:00 01-10T09:00", id="not begun: empty"),
+        pytest.param(ENDED, "02-10", "01-10T09:00 02-10", id="that is to end: until now"),
+        pytest.param(ENDED, NOW, "01-10T09:00 02-20", id="that has ended: until its end"),
+        pytest.param(ENDED, "01-01", "01-10T09:00 01-10T09:00", id="that is to end, not begun: empty"),
+        pytest.param(ONETIME, NOW, "01-10T09:00 03-15T12:00", id="once: until now"),
     ],
 )
 @pytest.mark.parametrize("bounds", [(None, None), ("02-01", "02-10"), ("02-01", None), (None, "02-10")])
 def test_window_for_a_lifetime_overrides_the_bounds(
-    bounds: tuple[str | None, str | None], now: str, window: str
+    bounds: tuple[str | None, str | None], subscription: Subscription, now: str, window: str
 ) -> None:
-    assert asked(MONTHLY, *bounds, lifetime=True, now=now) == window
+    assert asked(subscription, *bounds, lifetime=True, now=now) == window
+
+
+@pytest.mark.parametrize(
+    ("subscription", "window", "length"),
+    [
+        pytest.param(MONTHLY, "02-01 03-01", "29d", id="a billing period"),
+        pytest.param(MONTHLY, "02-01 04-01", "60d", id="two billing periods"),
+        pytest.param(MONTHLY, "02-01 02-20", "19d", id="a part of one: its own"),
+        pytest.param(MONTHLY, "01-01 02-01", "31d", id="the month in which the subscription begins"),
+        pytest.param(MONTHLY, "01-10T09:00 02-01", "31d", id="the first period, cut: uncut"),
+        pytest.param(MONTHLY, "01-10T09:00 03-01", "60d", id="the first two, cut: uncut"),
+        pytest.param(MONTHLY, "01-10T09:00 01-20T09:00", "10d", id="a part of the first: its own"),
+        pytest.param(MONTHLY, "01-11T09:00 02-01", "20.625d", id="from within the first: its own"),
+        pytest.param(ENDED, "02-01 02-20", "29d", id="the last period, cut: uncut"),
+        pytest.param(ENDED, "01-10T09:00 02-20", "60d", id="the whole span: all periods uncut"),
+        pytest.param(ENDED, "02-01 02-19", "18d", id="a part of the last: its own"),
+        pytest.param(ENDED, "02-01 03-01", "29d", id="the month in which the subscription ends"),
+        pytest.param(ENDED, "01-01 02-20", "50d", id="one bound that is no cut period's: its own"),
+        pytest.param(ENDED, "02-20 03-01", "10d", id="after the end: its own"),
+        pytest.param(ONETIME, "01-10T09:00 03-01", "50.625d", id="once, without an end: its own"),
+        pytest.param(ONETIME_ENDED, "01-10T09:00 02-20", "40.625d", id="once: the subscription's span"),
+        pytest.param(MONTHLY, "02-10 02-10", "0d", id="an empty window"),
+    ],
+)
+def test_what_a_weighted_sum_is_divided_by(subscription: Subscription, window: str, length: str) -> None:
+    start, end = (at(bound) for bound in window.split())
+
+    found = Window(start, end).divisor(subscription.cadence())
+
+    assert f"{found / DAY:g}d" == length
+
+
+def test_a_lifetime_is_divided_by_its_own_length() -> None:
+    window = window_for(ENDED, None, None, lifetime=True, now=at(NOW))
+
+    assert window == Window(at("01-10T09:00"), at("02-20"), lifetime=True)
+    assert window.divisor(ENDED.cadence()) == at("02-20") - at("01-10T09:00")
 
 
 # A line item from 3 January 09:30 to 20 March 18:15; billing periods from the 3rd of each month at 09:30.

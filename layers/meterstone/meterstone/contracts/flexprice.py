@@ -20,19 +20,18 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from meterstone.contracts.message import (
-    LONGEST_ID,
     RETRY_AFTER,
     Problem,
     Reply,
     Request,
     RequestRefusedError,
-    is_text,
     number,
     possible_key,
 )
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
+from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
@@ -128,13 +127,14 @@ def answer(statement: Statement) -> Reply:
         has_overage=settlement.has_overage,
     )
     commitment = subscription.commitment
-    if commitment is not None and commitment.active:
+    if commitment is not None:
+        # What was agreed stands there even where it changes nothing; what came of it does not.
         reply = msgspec.structs.replace(
             reply,
-            commitment_amount=number(commitment.amount),
+            commitment_amount=number(commitment.amount) if commitment.amount else UNSET,
+            overage_factor=number(commitment.overage_factor) if commitment.overage_factor else UNSET,
             commitment_utilized=_optional(settlement.commitment_utilized),
             overage_amount=_optional(settlement.overage_amount),
-            overage_factor=number(commitment.overage_factor),
         )
     return Reply.of(200, reply, counted_until=statement.counted_until)
 

@@ -18,13 +18,11 @@ from typing import Final, NamedTuple, assert_never
 import msgspec
 
 from meterstone.contracts.message import (
-    LONGEST_ID,
     RETRY_AFTER,
     Problem,
     Reply,
     Request,
     RequestRefusedError,
-    is_text,
     possible_key,
 )
 from meterstone.pricing.currency import is_currency
@@ -38,6 +36,7 @@ from meterstone.usage.analytics import (
     rows,
 )
 from meterstone.usage.calendar import Granularity
+from meterstone.usage.identifier import LONGEST_ID, is_text
 
 LARGEST_ANSWER: Final = 5_000_000
 """Bytes of a body at most: Lambda itself refuses answers over 6 MB."""

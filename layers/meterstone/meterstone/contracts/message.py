@@ -11,9 +11,6 @@ import msgspec
 
 from meterstone.pricing.money import plain
 
-LONGEST_ID: Final = 255
-"""Characters that an id has at most."""
-
 RETRY_AFTER: Final = {"Retry-After": "5"}
 """Seconds after which to try again what was not available: longer than the store's own retries go on."""
 
@@ -124,11 +121,6 @@ def possible_key(text: str) -> str | None:
     """Give back what could be an API key: visible ASCII of a sensible length."""
     visible = text.isascii() and text.isprintable() and " " not in text
     return text if visible and 0 < len(text) <= _LONGEST_KEY else None
-
-
-def is_text(text: str) -> bool:
-    """Tell whether an id can be compared and stored: no control character, no half of a surrogate pair."""
-    return not any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in text)
 
 
 def _values(event: Mapping[str, Any], single: str, multiple: str) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,8 @@ StoreError
 └── ViewNotBuiltError          only a rebuild can bring what was asked for
 """
 
-from meterstone.store.catalogue.records import Account, UnknownSubscriptionError
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
 from meterstone.store.dynamodb.table import ConflictError, StoreError, StoreUnavailableError
 
 __all__ = [

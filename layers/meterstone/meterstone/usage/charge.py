@@ -25,7 +25,7 @@ _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
 
 
 class Dimensions(NamedTuple):
-    """By what the analytics can tell a charge apart: as in force at the start of its billing period."""
+    """By what the analytics can tell a charge apart: as in force where it begins to count in its period."""
 
     plan: str | None
     country: str | None
@@ -85,8 +85,12 @@ class ChargePeriod:
 
     @cached_property
     def dimensions(self) -> Dimensions:
-        """The plan, country and customer type in force at the billing period's start."""
-        subscription, at = self.subscription, self.period.start
+        """The plan, country and customer type in force where the charge begins to count.
+
+        That is the billing period's start, or the line item's, if it is later: after an upgrade in mid-period the
+        new plan's line items are the new plan's.
+        """
+        subscription, at = self.subscription, self.counted_span.start
         return Dimensions(
             in_force(subscription.plan, at),
             in_force(subscription.country, at),
@@ -95,8 +99,8 @@ class ChargePeriod:
 
     @property
     def length(self) -> int:
-        """The billing period's length in microseconds; 0 if it never ends."""
-        return 0 if self.period.end is None else self.period.end - self.period.start
+        """The billing period's length in microseconds, not cut by the subscription's span; 0 if it never ends."""
+        return self.period.whole_length
 
 
 @dataclass(slots=True)

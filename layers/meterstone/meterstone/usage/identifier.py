@@ -1,4 +1,8 @@
-"""Ids, as catalogues and events bear them."""
+"""Ids, as catalogues and events bear them, and as they are asked for: the one place of their rule and length.
+
+What is stored is checked by `checked_id`. Who asks by an id need not know the rule: `is_text` lets whatever
+could be compared through, and what nobody can have is simply not found.
+"""
 
 import unicodedata
 from typing import Final
@@ -33,3 +37,8 @@ def refuse_control(text: str, allowed: str = "") -> None:
     for character in text:
         if character not in allowed and unicodedata.category(character) in CONTROL:
             raise ValueError(f"must not hold the control character U+{ord(character):04X}")
+
+
+def is_text(text: str) -> bool:
+    """Return whether a text can be compared with ids: no control character, no half of a surrogate pair."""
+    return not any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in text)

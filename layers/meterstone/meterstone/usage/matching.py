@@ -71,7 +71,7 @@ class _Metered:
             found = [
                 _MeteredItem(self.subscription, item, item.meter)
                 for item in self.subscription.line_items
-                if item.meter is not None and item.meter.event_name == name
+                if item.meter is not None and name in item.meter.names
             ]
             # Names that no meter has are as many as clients send.
             if found:

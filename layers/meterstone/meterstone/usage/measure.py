@@ -246,7 +246,8 @@ def _weighted(parts: UsageReader, covered: WindowPlan, window: Window, now: int)
     if meter.recurring:
         carried = quantity(meter, _value_at(parts, covered, covered.start, now))
     state = merge_all_states(meter, _states(parts, covered))
-    return accrued(state, carried, covered.start, covered.end, window.length)
+    length = window.divisor(covered.subscription.cadence(covered.item))
+    return accrued(state, carried, covered.start, covered.end, length)
 
 
 def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> State | None:

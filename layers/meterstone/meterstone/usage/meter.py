@@ -90,6 +90,11 @@ class Meter:
     bucket_size: BucketSize | None = None
     deleted_at: int | None = None
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the meter's events: its event name, and its code, which is what Lago's clients send."""
+        return frozenset((self.event_name, self.code))
+
 
 def property_text(value: Property) -> str | None:
     """Give the text by which filters and COUNT_UNIQUE compare a property.

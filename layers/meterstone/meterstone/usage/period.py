@@ -5,7 +5,7 @@ number, never from the boundary before it: 31 January is followed by 28 February
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from functools import total_ordering
@@ -46,10 +46,31 @@ class BillingCycle(StrEnum):
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of time `[start, end)`, in instants; without an end it never ends. Ordered by start, end."""
+    """A stretch of time `[start, end)`, in instants; without an end it never ends. Compared by start, end.
+
+    A subscription may begin or end inside a billing period. `before` and `after` say by how much its span cut the
+    period at either side, in microseconds.
+    """
 
     start: int
     end: int | None
+    before: int = field(default=0, compare=False)
+    after: int = field(default=0, compare=False)
+
+    @property
+    def whole_start(self) -> int:
+        """Where the period would begin if the subscription had begun earlier."""
+        return self.start - self.before
+
+    @property
+    def whole_end(self) -> int | None:
+        """Where the period would end if the subscription went on; None if it never ends."""
+        return None if self.end is None else self.end + self.after
+
+    @property
+    def whole_length(self) -> int:
+        """The length of the period uncut, in microseconds; 0 if it never ends."""
+        return 0 if self.end is None else self.end + self.after - self.whole_start
 
     def __contains__(self, instant: int) -> bool:
         """Tell whether the period holds an instant."""
@@ -80,7 +101,8 @@ class Cadence(_Memory):
     With the anniversary cycle they begin when the clock of the time zone `zone` shows the anchor's time of
     day, on the anchor's day; in a shorter month on its last day. The anchor may lie before or after the
     start. A time that the clock skips moves forward by the gap; of one that it shows twice, the first counts.
-    The first period begins at `start` and the last ends at `end`, however short that makes them.
+    The first period begins at `start` and the last ends at `end`, however short that makes them; they know by how
+    much they are cut. A one-time period is the span itself, and is never cut.
 
     Raises `ValueError` if `count` is below 1 or `end` before `start`, and `UnknownZoneError`.
     """
@@ -155,7 +177,8 @@ class Cadence(_Memory):
                 start, end = self._anniversary_bounds(inside)
             case _:
                 assert_never(self.cycle)
-        return Period(max(start, self.start), min(end, last))
+        cut_start, cut_end = max(start, self.start), min(end, last)
+        return Period(cut_start, cut_end, before=cut_start - start, after=end - cut_end)
 
     def _calendar_bounds(self, instant: int) -> tuple[int, int]:
         clock = zone(self.zone)

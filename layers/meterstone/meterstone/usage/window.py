@@ -9,21 +9,41 @@ from typing import NamedTuple
 
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import DAY
+from meterstone.usage.period import Cadence
 from meterstone.usage.state import traits
 from meterstone.usage.subscription import LineItem, Span, Subscription
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A half-open window of instants, in microseconds since the epoch."""
+    """A half-open window of instants, in microseconds since the epoch.
+
+    ``lifetime`` marks the one that a request asks for by that name: it is no billing period, even where its bounds
+    are those of some.
+    """
 
     start: int
     end: int
+    lifetime: bool = False
 
     @property
     def length(self) -> int:
         """The window's length in microseconds."""
         return self.end - self.start
+
+    def divisor(self, cadence: Cadence) -> int:
+        """Give the length by which a WEIGHTED_SUM of a line item with this cadence is divided.
+
+        That is the window's own. But where its bounds are those of one or more billing periods, it is the length
+        of these periods as if the subscription's span did not cut them: what was held 10 days of January is 10/31
+        of it, whether the window begins with the month or with the subscription.
+        """
+        if self.lifetime or not self.length:
+            return self.length
+        first, last = cadence.period_at(self.start), cadence.period_at(self.end - 1)
+        if (self.start, self.end) != (first.start, last.end) or last.whole_end is None:
+            return self.length
+        return last.whole_end - first.whole_start
 
 
 def window_for(
@@ -31,12 +51,15 @@ def window_for(
 ) -> Window:
     """Give the window that a request asks for.
 
-    ``lifetime`` is from the subscription's start until now. A bound that is not given is that of the current
-    billing period; where it would lie on the wrong side of the one that is given, it is that of the billing
-    period which holds the given one.
+    ``lifetime`` is from the subscription's start until now, or until its end if it has ended. A bound that is not
+    given is that of the current billing period; where it would lie on the wrong side of the one that is given, or
+    on it, it is that of the billing period which holds the given one. An end holds the instant before it. Before
+    an end that is not after the subscription's start there is nothing: the window is empty; so it is from a start
+    that is not before the subscription's end.
     """
     if lifetime:
-        return Window(subscription.start, max(now, subscription.start))
+        until = now if subscription.end is None else min(now, subscription.end)
+        return Window(subscription.start, max(until, subscription.start), lifetime=True)
     if start is not None and end is not None:
         return Window(start, end)
     cadence = subscription.cadence()
@@ -48,8 +71,8 @@ def window_for(
         return Window(start, max(start, now if default is None else default))
     if end is not None:
         default = current.start
-        if default > end:
-            default = cadence.period_at(end).start
+        if default >= end:
+            default = cadence.period_at(end - 1).start
         return Window(min(default, end), end)
     return Window(current.start, max(current.start, now if current.end is None else current.end))
 

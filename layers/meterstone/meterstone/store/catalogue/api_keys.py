@@ -1,4 +1,4 @@
-"""API keys, as whoever administers them makes, lists and revokes them; `catalogue.Accounts` looks them up."""
+"""API keys, as whoever administers them makes, lists and revokes them; `accounts.Accounts` looks them up."""
 
 import secrets
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def list_keys(table: Table) -> list[ApiKey]:
 def revoke_key(table: Table, key_id: str, now: int) -> bool:
     """Revoke an API key, which stays listed; False if there is none of that id.
 
-    It is refused at once by whoever does not remember it, and by all after `catalogue.REMEMBERED` seconds.
+    It is refused at once by whoever does not remember it, and by all after `accounts.REMEMBERED` seconds.
     """
     listing = keys.key_listing(key_id)
     row = table.get(listing, consistent=True)

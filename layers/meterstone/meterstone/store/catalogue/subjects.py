@@ -1,11 +1,7 @@
 """Whose events they are: subjects looked up in the catalogue, and remembered until it changes."""
 
-from meterstone.store.catalogue.records import (
-    Account,
-    read_account,
-    subscriptions_by_external_id,
-    subscriptions_of_customer,
-)
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.arrival import Subject

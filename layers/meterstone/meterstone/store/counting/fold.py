@@ -11,12 +11,13 @@ What the table would not take, however often it came, is halved until it is one 
 others count.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import plain
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (
@@ -29,7 +30,6 @@ from meterstone.store.counting.writing import (
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import unpack_tally_key
 from meterstone.store.dynamodb.table import (
-    ACTIONS,
     Action,
     ConflictError,
     StoreUnavailableError,
@@ -37,6 +37,7 @@ from meterstone.store.dynamodb.table import (
     WriteRefusedError,
     text,
 )
+from meterstone.store.dynamodb.transaction import Needs, packed
 from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
@@ -131,13 +132,10 @@ class Fold:
         """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
         return self._matching.expects(event, subscriptions)
 
-    def roll(
-        self,
-        subscription_of: Callable[[str], Subscription],
-        now: int,
-        progress: Callable[[int], None] = lambda _: None,
-    ) -> int:
-        """Publish what the clock has brought by ``now``; tell how many tallies that changed.
+    def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Publish what the clock has brought to the organization by ``now``; return how many tallies were due.
+
+        ``progress`` is told after each hundred of them how many it has been.
 
         Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
@@ -153,13 +151,16 @@ class Fold:
                 # The index may lag behind the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
                     key = unpack_tally_key(row)
-                    works[key] = PendingEvents(charge_of(subscription_of(key.subscription_id), key))
+                    works[key] = PendingEvents(charge_of(self._subscription(key.subscription_id), key))
             self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
         if report.unpublished:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
+
+    def _subscription(self, subscription_id: str) -> Subscription:
+        return read_subscription(self.table, self.organization_id, subscription_id, consistent=True)
 
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)
@@ -195,7 +196,7 @@ class Fold:
                 alone.append(opened.tally.key)
             else:
                 together.append((opened.tally.key, change))
-        for pack in _packs(together):
+        for pack in packed(together, _needs):
             try:
                 self._write([change for _, change in pack])
             except (ConflictError, WriteRefusedError):
@@ -280,25 +281,10 @@ class Fold:
         self.table.transact(actions)
 
 
-def _packs(
-    changes: Iterable[tuple[TallyKey, TallyTransaction]],
-) -> Iterator[list[tuple[TallyKey, TallyTransaction]]]:
-    """Put changes together as long as one transaction holds them, sharing the rollups that they add to."""
-    pack: list[tuple[TallyKey, TallyTransaction]] = []
-    actions, size = 0, 0
-    rollups: set[RollupKey] = set()
-    for key, change in changes:
-        new = change.rollups.keys() - rollups
-        needed = actions + len(change.actions) + len(rollups) + len(new)
-        if pack and (needed > ACTIONS or size + change.size > TallyTransaction.LARGEST):
-            yield pack
-            pack, actions, size, rollups, new = [], 0, 0, set(), set(change.rollups)
-        pack.append((key, change))
-        actions += len(change.actions)
-        size += change.size
-        rollups |= new
-    if pack:
-        yield pack
+def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
+    """Tell what a tally's change takes of a transaction; several may add to the same rollups."""
+    _, change = keyed
+    return Needs(len(change.actions), change.size, change.rollups.keys())
 
 
 def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:

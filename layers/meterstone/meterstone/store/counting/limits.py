@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from meterstone.store.dynamodb.keys import CHUNK_DAYS
-from meterstone.store.dynamodb.packing import item_bytes, pack_hours
+from meterstone.store.dynamodb.packing import pack_hours
 from meterstone.store.dynamodb.table import Item
+from meterstone.store.dynamodb.transaction import ACTIONS_FOR_EVENTS, item_bytes
 from meterstone.usage.calendar import Zone
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.meter import Meter, Observation
@@ -16,11 +17,10 @@ from meterstone.usage.state import DetailKeeps, FineParts, fine_parts, keeps_hou
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Batch, Counted, FineState, Position, Tally, identity
 
-#: Of the 100 actions of a transaction; the rest is for the head and at least one month of rollups.
-_ACTIONS = 66
 #: The most items that one event can need: a detail, a counter's chunk, and three of a value.
 _ITEMS_OF_AN_EVENT = 5
-#: An item has at most 400 KB, a transaction 4 MB. Only a LATEST keeps ids, of up to 255 characters.
+#: So many of the largest events fit the bytes of an item and of a transaction (see `dynamodb.transaction`).
+#: Only a LATEST keeps ids, of up to 255 characters.
 _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
 #: A COUNT_UNIQUE keeps texts of up to 64 characters, of which JSON writes a control character as six.
@@ -77,7 +77,7 @@ def events_in_a_transaction(meter: Meter) -> int:
 
 def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
     """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
-    if len(events) * _ITEMS_OF_AN_EVENT <= _ACTIONS:
+    if len(events) * _ITEMS_OF_AN_EVENT <= ACTIONS_FOR_EVENTS:
         return list(events)
     meter = charge.meter
     keeps_values = fine_parts(meter) is FineParts.VALUES
@@ -103,7 +103,7 @@ def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Cou
         stretches.add(day // CHUNK_DAYS)
         chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
         needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
-        if needed > _ACTIONS and number:
+        if needed > ACTIONS_FOR_EVENTS and number:
             return list(events[:number])
     return list(events[:most])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from meterstone.store.catalogue.records import unpack_subscription
+from meterstone.store.catalogue.subscriptions import unpack_subscription
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -142,8 +142,7 @@ class TallyReader:
 
     def first_keys(self) -> Iterator[Key]:
         """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
-        scope = keys.first_scope(self.key)
-        return (Key(self._pk, scope + keys.part(value)) for value in self._earliest())
+        return (Key(self._pk, keys.first_seen(self.key, keys.part(value))) for value in self._earliest())
 
     def find(self, firsts: Mapping[Key, Row], now: int) -> None:
         """Find the charges that matter, and the parts that the batch touches."""
@@ -241,7 +240,7 @@ def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.item_id or "", start, day)))
     for value in parts.firsts:
-        row = row_of(keys.first_scope(tally.key) + keys.part(value))
+        row = row_of(keys.first_seen(tally.key, keys.part(value)))
         parts.firsts[value] = None if row is None else integer(row, "a")
     for seen in parts.values:
         row = row_of(keys.value(*seen))

@@ -15,13 +15,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
-from meterstone.store.catalogue.records import Account, Generation, read_account
+from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
-from meterstone.store.counting.writing import STREAM
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
@@ -33,14 +31,21 @@ from meterstone.store.dynamodb.table import (
     key_item,
 )
 from meterstone.store.events.log import put_together
-from meterstone.store.events.unmatched import unmatched_event_of
+from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
+from meterstone.store.events.quarantine import Poison
+from meterstone.store.events.unmatched import (
+    generation_of,
+    is_unmatched,
+    is_void,
+    unmatched_event_of,
+    unmatched_item,
+)
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
-_SHARD_DIGITS = 8
 #: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
@@ -83,7 +88,7 @@ class StreamFold:
         """Count a batch's events, in order. Raises `StoreUnavailableError`: the batch is to be delivered again."""
         report = StreamReport()
         arrived: dict[str, list[_Arrived]] = {}
-        name = shard_name(shard)
+        name = stream_shard(shard)
         for record in records:
             image = _new_event(record)
             if image is None:
@@ -105,12 +110,12 @@ class StreamFold:
             # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
             self._keep(organization_id, None, events, report)
             return
-        writer = int(events[0].position.shard[1:], 16) % WRITERS
+        writer = part_of(events[0].position.shard, WRITERS)
         folding = self._folding(organization_id, account.generation, writer)
         records = {each.position: each.record for each in events}
         folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
         # The rebuild is over: its shard delivers nothing any more.
-        folding.forget = frozenset({rebuilt(account.generation)})
+        folding.forget = frozenset({rebuild_shard(account.generation)})
         logged: list[tuple[Subject, EventToCount]] = []
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
@@ -178,16 +183,14 @@ class StreamFold:
         Only as long as the catalogue is the one that was read: by another, a second function on the same batch
         could have counted them. Raises `StoreUnavailableError` if it is not.
         """
-        items = [
-            each.image | key_item(self._key(each)) | {"put_at": {"N": str(each.accepted)}} for each in events
-        ]
+        items = [unmatched_item(organization_id, each.subject, each.image, each.accepted) for each in events]
         try:
             found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
         except ConflictError as error:
             raise StoreUnavailableError("the catalogue has changed") from error
         for place, item in found.items():
-            if account is not None and "gen" in item and int(item["gen"]["S"]) > int(account.generation):
-                # A rebuild that is not through put it by for itself: now it is for all.
+            if account is not None and is_void(generation_of(item), account.generation):
+                # An unfinished rebuild saved this event as unmatched for its own generation only: save it for all.
                 self._table.put(items[place])
         report.unmatched += len(events)
 
@@ -205,32 +208,15 @@ class StreamFold:
         return {"ConditionCheck": check}
 
     def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
-        content = json.dumps(record, default=str, sort_keys=True)
-        item = key_item(keys.poison(sha256(content.encode()).hexdigest()))
-        item |= {"record": {"S": content}, "reason": {"S": reason}, "put_at": {"N": str(now)}}
-        self._table.put(item)
+        self._table.put(Poison.of(record, reason, now).item())
         self._tell(json.dumps({"reason": reason, "record": record}, default=str))
         report.poison.append(reason)
-
-
-def rebuilt(generation: str) -> str:
-    """Name the shard as which a rebuild counts the log into a generation."""
-    return "r" + generation
-
-
-def shard_name(shard: str) -> str:
-    """Shorten a shard's id: tallies keep it while it delivers.
-
-    >>> shard_name("shardId-00000001605549423000-7b1c0e1f")
-    's2901a0b1'
-    """
-    return STREAM + sha256(shard.encode()).hexdigest()[:_SHARD_DIGITS]
 
 
 def _new_event(record: Mapping[str, Any]) -> Item | None:
     """Give the image of a record that brings a new event to be counted."""
     image: Item = record.get("dynamodb", {}).get("NewImage") or {}
-    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or "put_at" in image:
+    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or is_unmatched(image):
         return None
     return image
 

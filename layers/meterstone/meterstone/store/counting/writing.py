@@ -4,23 +4,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import batched
-from typing import ClassVar
 
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
-    chunk_number,
     chunk_of,
-    counter_key,
-    item_bytes,
     pack_buckets,
     pack_counter,
     pack_detail,
     pack_head,
 )
-from meterstone.store.dynamodb.table import ACTIONS, Action, Item, key_item
+from meterstone.store.dynamodb.table import Action, Item, key_item
+from meterstone.store.dynamodb.transaction import TransactionBudget, item_bytes
+from meterstone.store.events.positions import ends_by_itself
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.state import follows_clock
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
@@ -29,8 +27,6 @@ type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
 
 _NOTHING = DayAmount(ZERO, 0)
-#: What the names of shards of the table's stream begin with: they end by themselves.
-STREAM = "s"
 
 
 @dataclass(slots=True)
@@ -51,9 +47,6 @@ class TallyTransaction:
     ``stale``: more is to follow. ``unwoken``: it makes a tally that follows the clock. A load that has just
     stored another subscription could not wake it, so the tally is to be opened again.
     """
-
-    #: Bytes of one transaction's items: DynamoDB takes 4 MB, counted otherwise than here.
-    LARGEST: ClassVar[int] = 3_000_000
 
     actions: list[Action]
     rollups: dict[RollupKey, RollupChange]
@@ -96,14 +89,14 @@ class TallyUpdate:
         unwoken = follows_clock(tally.meter) and not tally.head.version
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
-            ends = {shard for shard in shards if shard.startswith(STREAM)}
+            ends = {shard for shard in shards if ends_by_itself(shard)}
             # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
             tally.head.forget(forget, now if ends else 0)
             tally.head.moved |= dict.fromkeys(ends, now)
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         fine = list(self._finer_parts())
-        plan = TransactionBudget(ACTIONS - 1 - len(fine), self._touched())
+        plan = PlannedWrites(TransactionBudget(beside=1 + len(fine)), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(tally.charges)
@@ -133,7 +126,7 @@ class TallyUpdate:
         return touched
 
     def _publish(
-        self, series: Sequence[Mapping[int, DayAmount]], plan: "TransactionBudget", writer: int
+        self, series: Sequence[Mapping[int, DayAmount]], plan: "PlannedWrites", writer: int
     ) -> int | None:
         """Publish month by month as long as the plan has room; give the number of the first charge left over."""
         for index, (charge, counter) in enumerate(zip(self.tally.charges, self.tally.counters, strict=True)):
@@ -169,7 +162,7 @@ class TallyUpdate:
         name = charge.subscription.currency, charge.meter.id
         return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
 
-    def _extend_chain(self, plan: "TransactionBudget") -> None:
+    def _extend_chain(self, plan: "PlannedWrites") -> None:
         head = self.tally.head
         for index, _ in plan.chunks:
             start = self.tally.charges[index].counted_span.start
@@ -218,7 +211,7 @@ class TallyUpdate:
         Of chunks that are not written anyway, it stays as it is.
         """
         for sk, item in packed.items():
-            if (index, chunk_number(sk)) not in written:
+            if (index, keys.parse_counter(sk).chunk) not in written:
                 item |= {name: value for name, value in self.stored.get(sk, {}).items() if name == "acc"}
             elif self.tally.head.accepted:
                 item["acc"] = {"N": str(self.tally.head.accepted)}
@@ -229,7 +222,7 @@ class TallyUpdate:
         return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 
     def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
-        prefix = counter_key(charge, 0)[:-5]
+        prefix = keys.counter_chunks(charge.cadence_code, charge.period.start, charge.item.id)
         return {sk for sk in self.stored if sk.startswith(prefix)}
 
     def _finer_parts(self) -> Iterator[tuple[str, Item]]:
@@ -247,7 +240,7 @@ class TallyUpdate:
         for (start, day), buckets in parts.buckets.items():
             yield keys.buckets(tally.key.item_id or "", start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
-            yield keys.first_scope(tally.key) + keys.part(value), {"a": {"N": str(first)}}
+            yield keys.first_seen(tally.key, keys.part(value)), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
 
@@ -266,23 +259,23 @@ class TallyUpdate:
 _BODY = ("d", "p", "c")
 
 
-class TransactionBudget:
-    """What a transaction has room for: the counters' chunks that it writes, and the rollups it adds to."""
+class PlannedWrites:
+    """What a tally's transaction writes: chunks of counters, and rollups to which it adds."""
 
-    def __init__(self, room: int, chunks: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, budget: TransactionBudget, chunks: Iterable[tuple[int, int]]) -> None:
         self.chunks = set(chunks)
         self.rollups: dict[RollupKey, RollupChange] = {}
-        self._room = room - len(self.chunks)
+        self._budget = budget
+        budget.take(0, shared=self.chunks)
 
-    def take(self, chunks: set[tuple[int, int]], rollups: Iterable[RollupKey]) -> bool:
+    def take(self, chunks: set[tuple[int, int]], rollups: Collection[RollupKey]) -> bool:
         """Take chunks and rollups into the plan, if there is room for all of them."""
-        further = [key for key in rollups if key not in self.rollups]
-        needed = len(further) + len(chunks - self.chunks)
-        if needed > self._room:
+        items = {*chunks, *rollups}
+        if not self._budget.has_room(0, shared=items):
             return False
-        self._room -= needed
+        self._budget.take(0, shared=items)
         self.chunks |= chunks
-        self.rollups.update((key, {}) for key in further)
+        self.rollups.update((key, {}) for key in rollups if key not in self.rollups)
         return True
 
     def add(self, key: RollupKey, number: int, change: DayAmount) -> None:

@@ -53,11 +53,11 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
 | subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
 | … of a customer, by external id | `id` | the subscription's id |
-| counter, chain, hours, buckets, detail, first seen, values | | see `counters` |
+| counter, chain, hours, buckets, detail, first seen, values | | see `packing` |
 | rollup | `u01` … `u31`, `a01` … `a31` | of each day of the month, units and minor units of the currency |
 | | `acc` | when the newest event came in over HTTP that is counted in it |
-| event | | see `event_log` |
-| unmatched | | the event's, and those that `history` names |
+| event | | see `events.log` |
+| unmatched | | the event's, and those that `unmatched` names |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |
@@ -69,6 +69,7 @@ The other items, `scanned` and the organization listing, are their keys.
 """
 
 from datetime import date
+from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -104,6 +105,47 @@ class Key(NamedTuple):
 
     pk: str
     sk: str
+
+
+class Kind(StrEnum):
+    """What an item of a subscription's usage is, by the first part of its sort key."""
+
+    COUNTER = "C"
+    CHAIN = "R"
+    HOURS = "H"
+    BUCKETS = "B"
+    DETAIL = "E"
+    FIRST_SEEN = "F"
+    VALUE = "U"
+
+
+class CounterKey(NamedTuple):
+    """The sort key of a counter's chunk, read back: the counter's name (see `counter_name`), and the chunk."""
+
+    name: str
+    chunk: int
+
+
+class ValueKey(NamedTuple):
+    """The sort key of a value of a day, read back.
+
+    Line item and value are parts of a key (see `part`), the billing period's start is as `key_instant` prints it.
+    """
+
+    item: str
+    day: int
+    period_start: str
+    value: str
+
+
+class RollupKey(NamedTuple):
+    """The sort key of a rollup, read back; meter and type of customers as parts of a key (see `part`)."""
+
+    month: str
+    currency: str
+    meter: str
+    customer_type: str
+    writer: str
 
 
 @lru_cache(_REMEMBERED)
@@ -149,6 +191,16 @@ def catalogue(organization_id: str, kind: str, name: str) -> Key:
     return Key(f"{organization_id}#catalogue", f"{kind}#{part(name)}")
 
 
+def catalogue_kind(organization_id: str, kind: str) -> Key:
+    """Partition and prefix of the sort keys of all entries of a kind."""
+    return Key(f"{organization_id}#catalogue", f"{kind}#")
+
+
+def parse_catalogue_kind(sk: str) -> str:
+    """Read the kind of a catalogue entry back from its sort key."""
+    return sk.partition("#")[0]
+
+
 def subscription(organization_id: str, subscription_id: str) -> Key:
     """Key of a subscription's document."""
     return Key(f"{organization_id}#subscription#{part(subscription_id)}", "document")
@@ -169,6 +221,16 @@ def usage(organization_id: str, generation: str, subscription_id: str) -> str:
     return f"{organization_id}#{generation}#usage#{part(subscription_id)}"
 
 
+def usage_kind(kind: Kind) -> str:
+    """Prefix of the sort keys of all items of a kind of a subscription's usage."""
+    return f"{kind}#"
+
+
+def parse_usage_kind(sk: str) -> str:
+    """Read back what an item of a subscription's usage is (see `Kind`)."""
+    return sk.partition("#")[0]
+
+
 def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
     """Sort key of a counter's chunk of 62 days."""
     return f"{counter_name(cadence, period_start, item_id)}#{chunk:05}"
@@ -179,10 +241,19 @@ def counter_name(cadence: str, period_start: int, item_id: str) -> str:
     return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}"
 
 
-def parse_counter(sk: str) -> tuple[str, int]:
-    """Read a counter's name, as `counter_name` makes it, and the number of a chunk back from a sort key."""
+def counter_chunks(cadence: str, period_start: int, item_id: str) -> str:
+    """Prefix of the sort keys of all of a counter's chunks, and of no other item."""
+    return f"{counter_name(cadence, period_start, item_id)}#"
+
+
+def parse_counter(sk: str) -> CounterKey:
+    """Read the sort key of a counter's chunk back.
+
+    >>> parse_counter(counter("monthly.1", 0, "item", 7))
+    CounterKey(name='C#monthly.1#1970-01-01T00:00:00.000000Z#item', chunk=7)
+    """
     name, _, chunk = sk.rpartition("#")
-    return name, int(chunk)
+    return CounterKey(name, int(chunk))
 
 
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
@@ -226,6 +297,16 @@ def first_scope(key: TallyKey) -> str:
     return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"
 
 
+def first_seen(key: TallyKey, value_part: str) -> str:
+    """Sort key under which a tally remembers when a value was first seen; the value as a part of a key."""
+    return first_scope(key) + value_part
+
+
+def parse_first_seen(sk: str) -> str:
+    """Read the value back of which an item says when it was first seen, as a part of a key."""
+    return sk.rpartition("#")[2]
+
+
 def value(item_id: str, period_start: int, day: int, text: str) -> str:
     """Sort key of a value that a line item saw on a day, of one billing period."""
     return f"{values(item_id, day)}{key_instant(period_start)}#{part(text)}"
@@ -234,6 +315,17 @@ def value(item_id: str, period_start: int, day: int, text: str) -> str:
 def values(item_id: str, day: int) -> str:
     """Prefix of the sort keys of the values that a line item saw on a day, of all billing periods."""
     return f"U#{part(item_id)}#{_day(day)}#"
+
+
+def values_of_days(item_id: str, first: int, last: int) -> tuple[str, str]:
+    """Range of sort keys of the values that a line item saw from one day to another, both included."""
+    return values(item_id, first), _after(values(item_id, last))
+
+
+def parse_value(sk: str) -> ValueKey:
+    """Read the sort key of a value of a day back."""
+    _, item, day, period_start, value_part = sk.split("#")
+    return ValueKey(item, parse_day(day), period_start, value_part)
 
 
 @lru_cache(_REMEMBERED)
@@ -261,6 +353,25 @@ def rollup_partition(organization_id: str, generation: str, view: str, values_: 
 def rollup(month: str, currency: str, meter_id: str, customer_type: str | None, writer: int) -> str:
     """Sort key of a metric's month of one type of customers, or of those without one, as one writer added it up."""
     return f"{month}#{currency}#{part(meter_id)}#{type_part(customer_type)}#{writer}"
+
+
+def parse_rollup(sk: str) -> RollupKey:
+    """Read the sort key of a rollup back.
+
+    >>> parse_rollup(rollup("2024-03", "usd", "calls", None, 2))
+    RollupKey(month='2024-03', currency='usd', meter='calls', customer_type='', writer='2')
+    """
+    return RollupKey(*sk.split("#"))
+
+
+def rollup_of_all_writers(sk: str) -> str:
+    """Read back what a rollup adds up, whoever wrote it: its sort key without the writer."""
+    return sk.rpartition("#")[0]
+
+
+def months(first_day: int, last_day: int) -> tuple[str, str]:
+    """Range of sort keys of a view's rollups from the month of one day to that of another, both included."""
+    return f"{month_of(first_day)}#", f"{month_of(last_day)}$"
 
 
 def type_part(customer_type: str | None) -> str:
@@ -350,6 +461,16 @@ def due(organization_id: str, generation: str) -> str:
 def month_of(day: int) -> str:
     """Give the month of a day as keys have it, such as `2024-03`."""
     return date.fromordinal(day).isoformat()[:7]
+
+
+def range_of(prefix: str) -> tuple[str, str]:
+    """Range of the sort keys that begin with a prefix; it must end with the separator."""
+    return prefix, _after(prefix)
+
+
+def _after(prefix: str) -> str:
+    """Return what is above all sort keys with a prefix: "$" is the character after the separator."""
+    return prefix.removesuffix("#") + "$"
 
 
 def parse_day(text: str) -> int:

@@ -64,11 +64,6 @@ def counter_key(charge: ChargePeriod, chunk: int) -> str:
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
-def chunk_number(sk: str) -> int:
-    """Read the number of a chunk back from its sort key."""
-    return int(sk.rpartition("#")[2])
-
-
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
     """Pack a counter into its chunks, by sort key. The first one is always there."""
     kind, origin, size = stored_kind(charge.meter), first_day(charge), keys.CHUNK_DAYS
@@ -239,18 +234,3 @@ def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observa
                 yield Observation(start + offset, "", value, more)
             case _:
                 assert_never(keeps)
-
-
-def item_bytes(item: Item) -> int:
-    """Return the bytes of an item's names and values, a number's as those of its text.
-
-    >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
-    7
-    """
-    return sum(
-        [
-            len(name) + (len(value) if value.isascii() else len(value.encode()))
-            for name, typed in item.items()
-            for value in typed.values()
-        ]
-    )

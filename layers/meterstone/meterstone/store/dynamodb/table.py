@@ -18,7 +18,8 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import Key, range_of
+from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 type Item = dict[str, dict[str, str]]
 type Action = dict[str, Any]
 
-ACTIONS = 100
-"""The most actions of a transaction."""
-
-_KEYS_IN_A_BATCH = 100
 _UNAVAILABLE = frozenset(
     {
         "InternalServerError",
@@ -164,7 +161,7 @@ class Table:
         Cost: 0.5 read units for each item and 4 KB of it.
         """
         found: dict[Key, Row] = {}
-        for some in batched(dict.fromkeys(keys), _KEYS_IN_A_BATCH, strict=False):
+        for some in batched(dict.fromkeys(keys), READ_TOGETHER, strict=False):
             wanted: dict[str, Any] = {
                 self.name: {"Keys": [key_item(key) for key in some], "ConsistentRead": consistent}
             }
@@ -222,7 +219,7 @@ class Table:
 
     def query_prefix(self, pk: str, prefix: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read the items of a partition whose sort keys begin with a prefix that ends in ``#``."""
-        return self.query(pk, prefix, prefix[:-1] + "$", consistent=consistent)
+        return self.query(pk, *range_of(prefix), consistent=consistent)
 
     def due(self, partition: str, until: str) -> list[Key]:
         """List the keys in the index ``due`` whose time has come, earliest first."""
@@ -315,12 +312,12 @@ class Table:
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write many items, 25 a call, each for itself, whatever stands under their keys."""
-        for some in batched(items, 25, strict=False):
+        for some in batched(items, WRITTEN_TOGETHER, strict=False):
             self._write_batch([{"PutRequest": {"Item": item}} for item in some])
 
     def delete_all(self, keys: Iterable[Key]) -> None:
         """Remove many items, 25 a call, each for itself, whether or not they are there."""
-        for some in batched(keys, 25, strict=False):
+        for some in batched(keys, WRITTEN_TOGETHER, strict=False):
             self._write_batch([{"DeleteRequest": {"Key": key_item(key)}} for key in some])
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
@@ -418,6 +415,13 @@ def _pauses() -> Iterator[Callable[[], None]]:
 def key_item(key: Key) -> Item:
     """Give a key as the service wants it."""
     return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+
+
+def item_of(row: Row) -> Item:
+    """Return a row as it is written."""
+    return {
+        name: {"S": value.S} if value.S is not None else {"N": value.N or "0"} for name, value in row.items()
+    }
 
 
 def text(row: Row, name: str) -> str:

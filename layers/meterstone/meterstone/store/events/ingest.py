@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from meterstone.store.catalogue.records import Account, AccountStore
+from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, at_once
@@ -42,7 +42,8 @@ class Intake(AccountStore):
         ends: dict[str, int] = {}
         for meter in account.meters:
             deleted_at = END_OF_TIME if meter.deleted_at is None else meter.deleted_at
-            ends[meter.event_name] = max(deleted_at, ends.get(meter.event_name, deleted_at))
+            for name in meter.names:
+                ends[name] = max(deleted_at, ends.get(name, deleted_at))
         unknown = self._unknown(account.organization.id, {each.subject for each in arrivals.values()})
         unmatched: dict[int, tuple[str, ...]] = {}
         for place, arrival in arrivals.items():

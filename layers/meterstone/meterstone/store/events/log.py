@@ -15,24 +15,36 @@ is recognised whenever it comes, and nothing is counted that is not in the log. 
 | `n` | | | what the client said beside the event, if anything |
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    Row,
+    Table,
+    integer,
+    item_of,
+    key_item,
+    text,
+)
+from meterstone.store.dynamodb.transaction import MOST_CONTENT, Needs, TransactionBudget, packed
 from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
 
 __all__ = [
     "IN_FLIGHT",
-    "MOST_TOGETHER",
     "AppendResult",
     "EventLog",
     "ImportedEvent",
@@ -41,15 +53,10 @@ __all__ = [
     "at_once",
 ]
 
-MOST_TOGETHER = ACTIONS
-"""Events that can be logged all or none."""
-
 IN_FLIGHT = 10
 """Puts under way at once: the connections that the client keeps."""
 
-_BYTES = 2_000_000
 _MARK = 4
-_BESIDE_A_GUARD = MOST_TOGETHER - 1
 
 
 class ImportedEvent(NamedTuple):
@@ -69,6 +76,20 @@ class AppendResult:
 
     outcome: Outcome
     position: Position | None
+
+
+class LoggedEvent(NamedTuple):
+    """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
+
+    ``row`` is its item.
+    """
+
+    subject: Subject
+    event: Event
+    accepted: int
+    position: Position | None
+    withdrawn: bool
+    row: Row
 
 
 class EventLog:
@@ -120,7 +141,7 @@ class EventLog:
                 (self._arrival_key(arrivals[place]) for place in first), consistent=True
             )
             items = {
-                place: {name: {"S": value.S or ""} for name, value in row.items()}
+                place: item_of(row)
                 for place in first
                 if (row := found.get(self._arrival_key(arrivals[place])))
             }
@@ -212,6 +233,20 @@ class EventLog:
         }
 
 
+def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
+    """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
+    pk = keys.event(organization_id, *subject, "").pk
+    for row in table.query(pk, FIRST, LAST, consistent=True):
+        position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
+        yield LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
+
+
+def event_of(row: Row) -> Event:
+    """Read a logged event. One that the client did not date has the time at which it was accepted."""
+    name, at, properties = json.loads(text(row, "e"), parse_float=Decimal)
+    return Event(text(row, "id"), name, integer(row, "at") if "at" in row else at, properties)
+
+
 def put_together(
     table: Table, items: Iterable[tuple[int, Item]], guard: Action | None = None
 ) -> dict[int, Item]:
@@ -221,7 +256,7 @@ def put_together(
     """
     guards = [] if guard is None else [guard]
     stand: dict[int, Item] = {}
-    for batch in _batches(items):
+    for batch in packed(items, _content_of, _beside_a_guard):
         left = batch
         while left:
             try:
@@ -272,15 +307,10 @@ def _position(item: Item) -> Position | None:
     return Position(item["shard"]["S"], int(item["seq"]["N"])) if "shard" in item else None
 
 
-def _batches(items: Iterable[tuple[int, Item]]) -> Iterator[list[tuple[int, Item]]]:
-    batch: list[tuple[int, Item]] = []
-    size = 0
-    for place, item in items:
-        further = len(item["e"]["S"].encode())
-        if batch and (len(batch) == _BESIDE_A_GUARD or size + further > _BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append((place, item))
-        size += further
-    if batch:
-        yield batch
+def _beside_a_guard() -> TransactionBudget:
+    return TransactionBudget(MOST_CONTENT, beside=1)
+
+
+def _content_of(placed: tuple[int, Item]) -> Needs:
+    _, item = placed
+    return Needs(1, len(item["e"]["S"].encode()))

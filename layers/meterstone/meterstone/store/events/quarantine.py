@@ -1,13 +1,13 @@
-"""What is wrong, for a person to look at: events that nobody's line item is for, and records set aside."""
+"""Quarantine: records of the stream that were set aside, for a person to look at."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
 
-from meterstone.store.catalogue.records import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
-from meterstone.store.dynamodb.table import Table, integer, text
-from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
+from meterstone.store.dynamodb.table import Item, Table, integer, key_item, text
 
 
 class Poison(NamedTuple):
@@ -21,12 +21,19 @@ class Poison(NamedTuple):
     record: str
     since: int
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any], reason: str, now: int) -> "Poison":
+        """Set a record aside: the same record is the same poison, however often it comes."""
+        content = json.dumps(record, default=str, sort_keys=True)
+        return cls(sha256(content.encode()).hexdigest(), reason, content, now)
 
-def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEvent]:
-    """List the events that were put by and are still to be counted. Cost: 2 queries."""
-    account = read_account(table, organization_id, consistent=True)
-    live = "0" if account is None else account.generation
-    return (each for each in read_unmatched(table, organization_id) if each.waiting(live))
+    def item(self) -> Item:
+        """Return the item that keeps it."""
+        return key_item(keys.poison(self.digest)) | {
+            "record": {"S": self.record},
+            "reason": {"S": self.reason},
+            "put_at": {"N": str(self.since)},
+        }
 
 
 def list_poison(table: Table) -> Iterator[Poison]:

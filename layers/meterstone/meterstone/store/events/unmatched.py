@@ -1,40 +1,26 @@
-"""What the event log holds, read back, and the events that were put by because nobody's line item was for them.
+"""Unmatched events: no line item is for them yet, so that they wait for `replay`.
 
-An item that was put by is the logged one under another key, with
+The item of an unmatched event is the logged one under another key, with
 
 | attribute | holds |
 |---|---|
+| `k`, `x` | whose event it is, as in the log |
 | `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
 | `num` | the number under which `replay` counts it, once it has one |
 | `done` | when `replay` was through with it, or it was withdrawn: it stays while stream or import may come again |
 | `gen` | the generation whose rebuild put it by: the item means nothing before that one is live |
 """
 
-import json
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import NamedTuple
 
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import Item, Row, Table, integer, text
+from meterstone.store.dynamodb.table import Item, Row, Table, integer, item_of, key_item, text
+from meterstone.store.events.log import event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
-from meterstone.usage.tally import Position
-
-
-class LoggedEvent(NamedTuple):
-    """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
-
-    ``row`` is its item.
-    """
-
-    subject: Subject
-    event: Event
-    accepted: int
-    position: Position | None
-    withdrawn: bool
-    row: Row
 
 
 class UnmatchedEvent(NamedTuple):
@@ -57,19 +43,64 @@ class UnmatchedEvent(NamedTuple):
 
     def void(self, live: str) -> bool:
         """Tell whether it was put by for a generation that is not live, nor was."""
-        return bool(self.generation) and int(self.generation) > int(live)
+        return is_void(self.generation, live)
 
     def waiting(self, live: str) -> bool:
         """Tell whether it is still to be counted."""
         return not self.done and not self.void(live)
 
+    def item_without_number(self) -> Item:
+        """Return the item as it is stored, but for the number: it may be given another one."""
+        return {name: value for name, value in item_of(self.row).items() if name != "num"}
 
-def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
-    """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
-    pk = keys.event(organization_id, *subject, "").pk
-    for row in table.query(pk, FIRST, LAST, consistent=True):
-        position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
-        yield LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
+    def item_when_done(self, now: int) -> Item:
+        """Return the item that says that the event is counted, or withdrawn, as of ``now``."""
+        number: Item = {} if self.number is None else {"num": {"N": str(self.number)}}
+        return item_of(self.row) | {"done": {"N": str(now)}} | number
+
+
+def unmatched_item(
+    organization_id: str,
+    subject: Subject,
+    logged: Item,
+    since: int,
+    *,
+    generation: str = "",
+    done: int | None = None,
+) -> Item:
+    """Return the item of an unmatched event, made of its item in the log.
+
+    ``generation`` is the one whose rebuild puts it by, and ``done`` the instant at which it was withdrawn.
+    """
+    item = logged | key_item(keys.unmatched(organization_id, *subject, logged["id"]["S"]))
+    item |= {"k": {"S": subject.kind}, "x": {"S": subject.external_id}, "put_at": {"N": str(since)}}
+    if generation:
+        item["gen"] = {"S": generation}
+    if done is not None:
+        item["done"] = {"N": str(done)}
+    return item
+
+
+def is_unmatched(item: Item) -> bool:
+    """Return whether an item with an event is an unmatched event's: if not, it is the log's."""
+    return "put_at" in item
+
+
+def generation_of(item: Item) -> str:
+    """Return the generation whose rebuild put an unmatched event by; empty if none did."""
+    return item["gen"]["S"] if "gen" in item else ""
+
+
+def is_void(generation: str, live: str) -> bool:
+    """Return whether what the rebuild of a generation put by means nothing: it is not live yet, or never was."""
+    return bool(generation) and int(generation) > int(live)
+
+
+def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEvent]:
+    """List the events that were put by and are still to be counted. Cost: 2 queries."""
+    account = read_account(table, organization_id, consistent=True)
+    live = "0" if account is None else account.generation
+    return (each for each in read_unmatched(table, organization_id) if each.waiting(live))
 
 
 def read_unmatched(
@@ -97,16 +128,3 @@ def unmatched_event_of(row: Row) -> UnmatchedEvent:
         text(row, "gen"),
         row,
     )
-
-
-def event_of(row: Row) -> Event:
-    """Read a logged event. One that the client did not date has the time at which it was accepted."""
-    name, at, properties = json.loads(text(row, "e"), parse_float=Decimal)
-    return Event(text(row, "id"), name, integer(row, "at") if "at" in row else at, properties)
-
-
-def item_of(row: Row) -> Item:
-    """Give a row as it is written."""
-    return {
-        name: {"S": value.S} if value.S is not None else {"N": value.N or "0"} for name, value in row.items()
-    }

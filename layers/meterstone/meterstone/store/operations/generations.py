@@ -11,9 +11,9 @@ from itertools import batched, product
 from typing import NamedTuple
 
 from meterstone.pricing.money import ZERO, add, plain
-from meterstone.store.catalogue.records import read_subscriptions
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Row, Table, text
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import Dimensions
@@ -22,7 +22,13 @@ from meterstone.usage.subscription import Dated, Subscription
 _SUBSCRIPTIONS_AT_ONCE = 100
 
 #: Kinds of items, by the first part of their sort keys, and the attributes that answers are made of.
-_COMPARED = {"B": ("b",), "C": ("c", "d", "p"), "F": ("a",), "H": ("h",), "U": ("h",)}
+_COMPARED: dict[str, tuple[str, ...]] = {
+    Kind.BUCKETS: ("b",),
+    Kind.COUNTER: ("c", "d", "p"),
+    Kind.FIRST_SEEN: ("a",),
+    Kind.HOURS: ("h",),
+    Kind.VALUE: ("h",),
+}
 #: What brings nothing to any answer; how far a recurring value, or a level, of 0 was carried is among that.
 _NOTHING = frozenset({"", "{}", "[]", '"0"', '["0","0"]'})
 
@@ -58,8 +64,8 @@ class Generations:
 
     def subscriptions(self) -> Iterator[Subscription]:
         """Read all subscriptions of the catalogue."""
-        pk = keys.catalogue(self._organization_id, "", "").pk
-        rows = self._table.query_prefix(pk, "subscription#", consistent=True)
+        mentions = keys.catalogue_kind(self._organization_id, "subscription")
+        rows = self._table.query_prefix(*mentions, consistent=True)
         for some in batched((text(row, "id") for row in rows), _SUBSCRIPTIONS_AT_ONCE, strict=False):
             yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
 
@@ -125,7 +131,7 @@ def _counted(rows: Iterable[Row]) -> _Held:
         (sk, attribute): held
         for row in rows
         for sk in (text(row, "sk"),)
-        for attribute in _COMPARED.get(sk.partition("#")[0], ())
+        for attribute in _COMPARED.get(keys.parse_usage_kind(sk), ())
         if (held := _text(row, attribute)) not in _NOTHING
     }
 
@@ -134,7 +140,7 @@ def _rolled_up(rows: Iterable[Row]) -> _Held:
     """Add rollups up over their writers."""
     sums: dict[tuple[str, str], Decimal] = {}
     for row in rows:
-        sk = text(row, "sk").rpartition("#")[0]
+        sk = keys.rollup_of_all_writers(text(row, "sk"))
         for attribute, value in row.items():
             if attribute[0] in "ua" and attribute[1:].isdigit() and value.N is not None:
                 sums[sk, attribute] = add(sums.get((sk, attribute), ZERO), Decimal(value.N))

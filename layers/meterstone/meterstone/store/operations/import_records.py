@@ -15,9 +15,8 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item, text
+from meterstone.store.events.positions import ImportShard
 from meterstone.usage.instant import format_instant, parse_instant
-
-_STREAM_DIGITS = 16
 
 
 class Source(NamedTuple):
@@ -57,7 +56,7 @@ class ImportRecord(NamedTuple):
     @property
     def shard(self) -> str:
         """The shard that the last run is."""
-        return _shard(self.source.digest, self.run)
+        return ImportShard.of(self.source.digest, self.run).name
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -131,7 +130,7 @@ class Records:
     def __init__(self, records: Mapping[str, ImportRecord]) -> None:
         """Take records by the digests of their sources."""
         self._records = records
-        self._streams = {_stream(digest): record for digest, record in records.items()}
+        self._contents = {ImportShard.of(digest, 0).content: record for digest, record in records.items()}
 
     @classmethod
     def read(cls, table: Table, organization_id: str) -> Self:
@@ -150,17 +149,17 @@ class Records:
 
     def owner(self, shard: str) -> ImportRecord | None:
         """Give the import that a shard is a run of; None if it began after these were read."""
-        return self._streams.get(stream_of(shard))
+        return self._contents.get(ImportShard.read(shard).content)
 
     def settled(self, shard: str) -> bool:
         """Tell whether nobody comes back to the events of a shard."""
         owner = self.owner(shard)
-        return owner is not None and int(shard.partition(".")[2]) <= owner.settled
+        return owner is not None and ImportShard.read(shard).run <= owner.settled
 
     def settled_shards(self) -> frozenset[str]:
         """Name all shards to whose events nobody comes back."""
         return frozenset(
-            _shard(digest, run + 1)
+            ImportShard.of(digest, run + 1).name
             for digest, record in self._records.items()
             for run in range(record.settled)
         )
@@ -174,16 +173,3 @@ def refuse_open_imports(table: Table, organization_id: str) -> None:
                 f"the import of {record.source.name} is running, or was stopped: run it again first, "
                 "or close it if its file is lost (imports --close)"
             )
-
-
-def stream_of(shard: str) -> str:
-    """Name the source's stream, of which each run is a shard."""
-    return shard.partition(".")[0]
-
-
-def _stream(digest: str) -> str:
-    return "i" + digest[:_STREAM_DIGITS]
-
-
-def _shard(digest: str, run: int) -> str:
-    return f"{_stream(digest)}.{run}"

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.records import Account, read_account, read_subscription
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import ConflictError, Item, Table, key_item
+from meterstone.store.dynamodb.table import ConflictError, Item, Table
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
-from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of
+from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
@@ -125,7 +125,7 @@ class ImportRun:
 
     def roll(self) -> None:
         """Publish what the clock has brought."""
-        roll(self._table, self._fold, self._now)
+        self._fold.roll(self._now)
 
     def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
         """Give the events that were put by before. Cost: 1 read unit for each event."""
@@ -140,21 +140,10 @@ class ImportRun:
             raise self.record.taken_over() from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
-        kind, external_id = entry.subject
-        whose: Item = {"k": {"S": kind}, "x": {"S": external_id}}
-        return self._log.item(entry) | key_item(self._key(entry)) | whose | {"put_at": {"N": str(self._now)}}
+        return unmatched_item(self._organization_id, entry.subject, self._log.item(entry), self._now)
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)
-
-
-def roll(table: Table, fold: Fold, now: int) -> None:
-    """Publish what the clock has brought to an organization."""
-
-    def subscription_of(subscription_id: str) -> Subscription:
-        return read_subscription(table, fold.organization_id, subscription_id, consistent=True)
-
-    fold.roll(subscription_of, now)
 
 
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from itertools import batched
 from typing import NamedTuple
 
-from meterstone.store.catalogue.records import Account
+from meterstone.store.catalogue.accounts import Account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.events.log import AppendResult, ImportedEvent
-from meterstone.store.events.unmatched import read_log
+from meterstone.store.events.log import AppendResult, ImportedEvent, read_log
+from meterstone.store.events.positions import ImportShard
 from meterstone.store.operations.generations import Generations
-from meterstone.store.operations.import_records import ImportRecord, Source, stream_of
-from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun, roll
+from meterstone.store.operations.import_records import ImportRecord, Source
+from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Subscription
@@ -82,7 +82,7 @@ class Importer:
         organization_id = self._account.organization.id
         run = ImportRun.begin(self._table, organization_id, source, now)
         if run is None:
-            roll(self._table, Fold(self._table, organization_id, self._account.generation), now)
+            Fold(self._table, organization_id, self._account.generation).roll(now)
             return ImportReport(finished_before=True)
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
@@ -112,13 +112,13 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
     run = ImportRun.begin(table, organization_id, source, now)
     if run is None:
         return None
-    stream = stream_of(run.record.shard)
+    imported = ImportShard.read(run.record.shard).content
     taken: list[AcceptedEvent] = []
     last = run.record.line
     for subject in Generations(table, organization_id).subjects():
         for held in read_log(table, organization_id, subject):
             at = held.position
-            if at is None or stream_of(at.shard) != stream or run.records.settled(at.shard):
+            if at is None or ImportShard.read(at.shard).content != imported or run.records.settled(at.shard):
                 continue
             last = max(last, at.number)
             # What is withdrawn counts nowhere; what lies before the record's line is counted.
@@ -171,7 +171,7 @@ def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Posi
         return "another event has this transaction id"
     if at is None or run.records.settled(at.shard):
         return None  # It came over HTTP, and is counted from there, or an import was through with it.
-    if stream_of(at.shard) == stream_of(entry.position.shard):
+    if ImportShard.read(at.shard).content == ImportShard.read(entry.position.shard).content:
         return at if at.number == entry.position.number else None
     owner = run.records.owner(at.shard)
     return None if owner is None else f"belongs to an import that was stopped: run {owner.source.name} again"

@@ -6,24 +6,16 @@ from itertools import batched
 from botocore.exceptions import ClientError
 
 from meterstone import clock
-from meterstone.store.catalogue.records import (
-    Account,
-    encode_document,
-    organization_items,
-    read_account,
-    read_subscriptions,
-    subscription_items,
-)
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
+from meterstone.store.catalogue.subscriptions import read_subscriptions
+from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.packing import counter_key
+from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
-from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.instant import ZERO_TIME, key_instant
 from meterstone.usage.meter import Meter
-from meterstone.usage.state import traits
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
@@ -95,7 +87,7 @@ def write_catalogue(
         table.put_all(some)
         _say_that_it_is_written(table, organization.id)
     table.put(key_item(keys.listed(organization.id)))
-    _wake(table, organization.id, changed)
+    wake_changed(table, organization.id, changed)
     profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
@@ -130,55 +122,12 @@ def _changed(
     return [(old, new) for old, new in pairs if before.loading_at is not None or old != new]
 
 
-def _wake(table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]) -> None:
-    """Have the clock look anew at tallies of subscriptions that were changed: given as before and after.
-
-    When the clock alone changes a tally next was worked out from the spans and line items that there were. Its
-    version goes up, so that a fold which has read it before does not write that back.
-    """
-    account = read_account(table, organization_id, consistent=True)
-    if account is None:
-        return
-    generations = [each for each in (account.live, account.next, account.previous) if each is not None]
-    for before, after in changed:
-        for sk in sorted(set(_kept_by_the_clock(before, after))):
-            for generation in generations:
-                wake_tally(table, organization_id, generation.name, after.id, sk)
-
-
-def wake_tally(table: Table, organization_id: str, generation: str, subscription_id: str, sk: str) -> None:
-    """Have the clock look anew at the tally whose head has a sort key, if there is one."""
-    table.update(
-        Key(keys.usage(organization_id, generation, subscription_id), sk),
-        "SET due_pk = :due, due_at = :at ADD v :one",
-        {
-            ":due": {"S": keys.due(organization_id, generation)},
-            ":at": {"S": key_instant(ZERO_TIME)},
-            ":one": {"N": "1"},
-        },
-        condition="attribute_exists(v)",
-    )
-
-
-def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[str]:
-    """Name the heads of chains, and of WEIGHTED_SUMs whose billing period has another length now."""
-    ends = [each.end for each in (before, after) if each.end is not None]
-    for item in after.line_items:
-        if item.meter is None:
-            continue
-        if item.meter.recurring:
-            yield keys.chain(item.meter.id)
-        elif traits(item.meter).accrues and before.end != after.end:
-            period = after.cadence(item).period_at(min(ends) - 1)
-            yield counter_key(ChargePeriod(after, item, period), 0)
-
-
 def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:
     """Read a catalogue's documents as JSON text, by kind and id; of subscriptions, their ids alone."""
     found: dict[str, dict[str, str]] = {}
     pk = keys.catalogue(organization_id, "", "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
-        kind = text(row, "sk").split("#")[0]
+        kind = keys.parse_catalogue_kind(text(row, "sk"))
         found.setdefault(kind, {})[text(row, "id")] = text(row, "doc")
     return found
 
@@ -186,7 +135,9 @@ def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]
 def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
     """Tell whether anything was counted for a subscription."""
     pk = keys.usage(organization_id, generation, subscription_id)
-    return next(iter(table.query(pk, "C#", "C$", consistent=True)), None) is not None
+    return (
+        next(iter(table.query_prefix(pk, keys.usage_kind(Kind.COUNTER), consistent=True)), None) is not None
+    )
 
 
 def have_events(table: Table, organization_id: str, subjects: Iterable[Subject]) -> set[Subject]:

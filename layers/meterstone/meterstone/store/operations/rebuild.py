@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from meterstone import clock as wall
-from meterstone.store.catalogue.records import Account, Generation, read_account, read_subscription
+from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
-from meterstone.store.counting.stream import rebuilt
+from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
@@ -31,18 +31,18 @@ from meterstone.store.dynamodb.table import (
     Table,
     WriteRefusedError,
     integer,
+    item_of,
     key_item,
     text,
 )
-from meterstone.store.events.unmatched import LoggedEvent, UnmatchedEvent, item_of, read_log, read_unmatched
+from meterstone.store.events.log import LoggedEvent, read_log
+from meterstone.store.events.positions import rebuild_shard
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
 from meterstone.store.operations.generations import Difference, Generations, Place, View
 from meterstone.store.operations.import_records import refuse_open_imports
-from meterstone.store.operations.load import wake_tally
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
-from meterstone.usage.state import follows_clock
-from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 SETTLES = MINUTE
@@ -198,46 +198,30 @@ class Rebuild:
             owning = self._subjects.owning(account, subject, held.event)
             if folding.expects(held.event, owning):
                 self._number += 1
-                position = Position(rebuilt(after.name), self._number)
+                position = Position(rebuild_shard(after.name), self._number)
                 yield EventToCount(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
                 self._keep_unmatched(held, after)
 
     def _keep_unmatched(self, held: LoggedEvent, after: Generation) -> None:
-        kind, external_id = held.subject
         since = held.accepted or self._around.clock()
-        item = item_of(held.row) | key_item(
-            keys.unmatched(self._organization_id, kind, external_id, held.event.id)
+        logged = item_of(held.row)
+        self._table.put_new(
+            unmatched_item(self._organization_id, held.subject, logged, since, generation=after.name)
         )
-        item |= {"k": {"S": kind}, "x": {"S": external_id}}
-        self._table.put_new(item | {"put_at": {"N": str(since)}, "gen": {"S": after.name}})
 
     def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
         self._lease.renew()
         return folding.fold(logged, self._around.clock()).counted
 
     def _roll(self, generation: str, now: int) -> None:
-        def subscription_of(subscription_id: str) -> Subscription:
-            return read_subscription(self._table, self._organization_id, subscription_id, consistent=True)
-
-        folding = Fold(self._table, self._organization_id, generation)
-        folding.roll(subscription_of, now, lambda _: self._lease.renew())
+        Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
 
     def _wake(self, generation: str) -> None:
         """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
         for subscription in self._renewing(self._generations.subscriptions()):
-            kept = {
-                item.meter.id
-                for item in subscription.line_items
-                if item.meter is not None and follows_clock(item.meter)
-            }
-            pk = keys.usage(self._organization_id, generation, subscription.id)
-            for prefix in ("C#", "R#") if kept else ():
-                for row in self._table.query_prefix(pk, prefix, consistent=True):
-                    if "v" in row and text(row, "m") in kept:
-                        sk = text(row, "sk")
-                        wake_tally(self._table, self._organization_id, generation, subscription.id, sk)
+            wake_subscription(self._table, self._organization_id, generation, subscription)
 
     def _compare(self, account: Account, after: str) -> list[Difference]:
         """Compare the generations. What is being counted just then may differ for a moment: looked at again.

@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import batched
 
-from meterstone.store.catalogue.records import Account, read_account
+from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import ACTIONS, Action, ConflictError, Table, integer, key_item
-from meterstone.store.events.unmatched import UnmatchedEvent, item_of, read_unmatched
+from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item
+from meterstone.store.dynamodb.transaction import MOST_ACTIONS
+from meterstone.store.events.positions import REPLAYS
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
-SHARD = "p"
-
 KEPT = 48 * HOUR
 """How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
 
 #: Beside the lease's own action.
-_NUMBERED_TOGETHER = ACTIONS - 1
+_NUMBERED_TOGETHER = MOST_ACTIONS - 1
 _COUNTED_TOGETHER = 2000
 
 
@@ -99,7 +99,7 @@ class Replay:
             self._subjects.agree_or_busy(self._account)
         for each in others:
             # By a changed catalogue it waits again, and for another number: a tally may have gone past this one.
-            self._table.put({name: value for name, value in item_of(each.row).items() if name != "num"})
+            self._table.put(each.item_without_number())
         self._count(expected)
 
     def count_new(self) -> None:
@@ -162,7 +162,7 @@ class Replay:
         ordered = sorted(numbered, key=lambda each: each.number or 0)
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
             self._lease.renew()
-            by_position = {Position(SHARD, each.number or 0): each for each in some}
+            by_position = {Position(REPLAYS, each.number or 0): each for each in some}
             logged = [
                 EventToCount(position, each.event, self._owning(each), each.accepted)
                 for position, each in by_position.items()
@@ -184,11 +184,7 @@ class Replay:
             else:
                 old.append(each.key)
         self._table.delete_all(old)
-        done = {"done": {"N": str(now)}}
-        self._table.put_all(
-            item_of(each.row) | done | ({} if each.number is None else {"num": {"N": str(each.number)}})
-            for each in kept
-        )
+        self._table.put_all(each.item_when_done(now) for each in kept)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
         """Tell whether the stream, or the import that logged an event, may still come with it."""

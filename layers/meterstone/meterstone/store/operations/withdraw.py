@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item
-from meterstone.store.events.unmatched import item_of
+from meterstone.store.dynamodb.table import (
+    Action,
+    ConflictError,
+    Item,
+    Row,
+    Table,
+    integer,
+    item_of,
+    key_item,
+)
+from meterstone.store.events.unmatched import unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT
@@ -96,16 +105,13 @@ def _keep_from_the_stream(
     )
     items: list[Item] = []
     for each in ids:
-        key = keys.unmatched(organization_id, *subject, each)
-        row = put_by.get(key)
+        row = put_by.get(keys.unmatched(organization_id, *subject, each))
         if row is None:
             row = logged[keys.event(organization_id, *subject, each)]
             accepted = integer(row, "acc")
             if accepted < now - KEPT:  # Imported, or delivered long ago.
                 continue
-            items.append(
-                item_of(row) | key_item(key) | {"put_at": {"N": str(accepted)}, "done": {"N": str(now)}}
-            )
-        elif "done" not in row:
-            items.append(item_of(row) | {"done": {"N": str(now)}})
+            items.append(unmatched_item(organization_id, subject, item_of(row), accepted, done=now))
+        elif not (waiting := unmatched_event_of(row)).done:
+            items.append(waiting.item_when_done(now))
     table.put_all(items)

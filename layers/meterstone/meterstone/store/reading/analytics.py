@@ -11,12 +11,8 @@ from typing import Any
 import msgspec
 
 from meterstone.pricing.money import ZERO
-from meterstone.store.catalogue.records import (
-    Account,
-    AccountStore,
-    subscriptions_by_external_id,
-    subscriptions_of_customer,
-)
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
 from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
@@ -58,9 +54,9 @@ class AnalyticsStore(AccountStore):
             raise ViewNotBuiltError(view)
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
-        low, high = keys.month_of(query.from_day) + "#", keys.month_of(query.to_day) + "$"
+        low, high = keys.months(query.from_day, query.to_day)
         for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
-            month, currency, meter_part, type_part, _ = item.sk.S.split("#")
+            month, currency, meter_part, type_part, _ = keys.parse_rollup(item.sk.S)
             meter = meters.get(meter_part)
             if (
                 meter is None

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import assert_never
 
-from meterstone.store.catalogue.records import Account, AccountStore, read_subscription
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
@@ -213,18 +214,18 @@ class StoredUsageReader:
         known = self._values.get((item.id, first, last))
         if known is None:
             known = self._values[item.id, first, last] = {}
-            low, high = keys.values(item.id, first), keys.values(item.id, last)[:-1] + "$"
+            low, high = keys.values_of_days(item.id, first, last)
             for row in self._table.query(self._pk, low, high):
-                _, _, day, _, value = text(row, "sk").split("#")
-                seen = known.setdefault(keys.parse_day(day), {})
+                _, day, _, value = keys.parse_value(text(row, "sk"))
+                seen = known.setdefault(day, {})
                 seen[value] = seen.get(value, 0) | integer(row, "h")
         return known
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, as it is now."""
-        scope = keys.first_scope(key)
-        found = self._table.batch_get((Key(self._pk, scope + value) for value in values), consistent=True)
-        return {row_key.sk[len(scope) :]: integer(row, "a") for row_key, row in found.items()}
+        wanted = (Key(self._pk, keys.first_seen(key, value)) for value in values)
+        found = self._table.batch_get(wanted, consistent=True)
+        return {keys.parse_first_seen(row_key.sk): integer(row, "a") for row_key, row in found.items()}
 
     def _row(self, sk: str) -> Row | None:
         if sk not in self._rows:

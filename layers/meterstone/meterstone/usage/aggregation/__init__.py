@@ -67,6 +67,6 @@ BUCKET_COSTS: Final = BucketCosts()
 
 def observe(meter: Meter, event: Event) -> Observation | Uncounted | None:
     """Return what an event means to a meter; None if it is none of the meter's events."""
-    if event.name != meter.event_name or not passes(meter.filters, event.properties):
+    if event.name not in (meter.event_name, meter.code) or not passes(meter.filters, event.properties):
         return None
     return AGGREGATORS[meter.aggregation].observe(meter, event)

@@ -1,0 +1,148 @@
+"""Accounts: whose API key it is, the organization with its meters, and the generations of its counters."""
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import msgspec
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import ReadCost, Row, Table, integer, text
+from meterstone.usage.instant import MINUTE
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Organization
+
+#: A revoked key works for at most this many seconds more, where it is remembered.
+REMEMBERED = 30.0
+_MOST_REMEMBERED = 1000
+_FIRST_GENERATION = "1"
+#: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
+_LOADS = 2 * MINUTE
+_ORGANIZATION = msgspec.json.Decoder(Organization)
+_METERS = msgspec.json.Decoder(tuple[Meter, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One counting of all events. Those accepted up to ``cut`` were left to the rebuild that made it; 0: none."""
+
+    name: str
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose key it is, and which generation of counters is the live one."""
+
+    organization: Organization
+    generation: str
+    meters: tuple[Meter, ...] = ()
+    #: Raised whenever the catalogue is written: what was read of it before may be out of date.
+    version: int = 0
+    #: The live generation's.
+    cut: int = 0
+    #: The generation that a rebuild is filling, and the one that another has replaced a moment ago: events are
+    #: counted into these, too.
+    next: Generation | None = None
+    previous: Generation | None = None
+    #: When its writer was last heard of, if the catalogue is being written, or was not to its end.
+    loading_at: int | None = None
+    #: The views of the rollups that the live generation has.
+    views: tuple[str, ...] = keys.FIRST_VIEWS
+
+    def unsettled(self, now: int) -> bool:
+        """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
+        return self.loading_at is not None and now < self.loading_at + _LOADS
+
+    @property
+    def live(self) -> Generation:
+        """The generation that is read."""
+        return Generation(self.generation, self.cut)
+
+    def deleted_codes(self, now: int) -> frozenset[str]:
+        """Name the codes that no live metric has."""
+        live = {meter.code for meter in self.meters if meter.deleted_at is None or meter.deleted_at > now}
+        return frozenset(meter.code for meter in self.meters) - live
+
+
+class Accounts:
+    """Looks API keys up, and remembers them for `REMEMBERED` seconds."""
+
+    def __init__(self, table: Table) -> None:
+        """Look keys up in a table."""
+        self._table = table
+        self._known: dict[Key, tuple[float, Account]] = {}
+
+    def account(self, api_key: str) -> Account | None:
+        """Give the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
+        key = keys.api_key(api_key)
+        # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
+        clock = time.time()
+        known = self._known.get(key)
+        if known is not None and 0 <= clock - known[0] < REMEMBERED:
+            return known[1]
+        self._known.pop(key, None)
+        row = self._table.get(key)
+        if row is None or "revoked_at" in row:
+            return None
+        account = read_account(self._table, text(row, "org"))
+        if account is not None:
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[key] = clock, account
+        return account
+
+
+class AccountStore:
+    """A table that is opened by API keys: what every function that answers HTTP needs of it. One a thread."""
+
+    def __init__(self, table: Table) -> None:
+        """Look keys up in a table."""
+        self.table = table
+        self._accounts = Accounts(table)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        return cls(Table.from_environment())
+
+    @property
+    def cost(self) -> ReadCost:
+        """What was read since it was last reset."""
+        return self.table.cost
+
+    def account(self, api_key: str) -> Account | None:
+        """Return the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
+        return self._accounts.account(api_key)
+
+
+def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:
+    """Read an organization with its meters; None if there is none. Cost: 1 query."""
+    pk = keys.organization(organization_id, "").pk
+    rows = {text(row, "sk"): row for row in table.query(pk, "m", "q", consistent=consistent)}
+    if "profile" not in rows:
+        return None
+    meters = _METERS.decode(text(rows["meters"], "doc")) if "meters" in rows else ()
+    profile = rows["profile"]
+    return Account(
+        _ORGANIZATION.decode(text(profile, "doc")),
+        text(profile, "gen") or _FIRST_GENERATION,
+        meters,
+        integer(profile, "ver"),
+        integer(profile, "cut"),
+        _generation(profile, "next"),
+        _generation(profile, "prev"),
+        integer(profile, "loading_at") if "loading_at" in profile else None,
+        keys.parse_views(text(profile, "views")),
+    )
+
+
+def _generation(profile: Row, which: str) -> Generation | None:
+    name = text(profile, f"gen_{which}")
+    return Generation(name, integer(profile, f"cut_{which}")) if name else None
+
+
+def list_organizations(table: Table) -> list[str]:
+    """List the ids of all organizations that have a catalogue. Cost: 1 query."""
+    return [text(row, "sk") for row in table.query(keys.listed("").pk, FIRST, LAST)]

@@ -1,0 +1,68 @@
+"""Subscriptions as they are stored, each a document with all that prices it, and who has which."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST
+from meterstone.store.dynamodb.table import Row, StoreError, Table, text
+from meterstone.usage.subscription import Subscription
+
+_SUBSCRIPTION = msgspec.json.Decoder(Subscription)
+
+
+class UnknownSubscriptionError(StoreError):
+    """The organization has no subscription of that id."""
+
+
+def read_subscription(
+    table: Table, organization_id: str, subscription_id: str, *, consistent: bool = False
+) -> Subscription:
+    """Read a subscription with its line items, meters and prices.
+
+    Raises `UnknownSubscriptionError`. Cost: 1 get.
+    """
+    row = table.get(keys.subscription(organization_id, subscription_id), consistent=consistent)
+    if row is None:
+        raise UnknownSubscriptionError(subscription_id)
+    return unpack_subscription(row)
+
+
+def unpack_subscription(row: Row) -> Subscription:
+    """Read a subscription from its item."""
+    return _SUBSCRIPTION.decode(text(row, "doc"))
+
+
+def read_subscriptions(
+    table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
+) -> list[Subscription]:
+    """Read subscriptions by id, those that do not exist left out. Cost: 1 get each, in batches."""
+    wanted = [keys.subscription(organization_id, each) for each in ids]
+    rows = table.batch_get(wanted, consistent=consistent)
+    return [unpack_subscription(rows[key]) for key in wanted if key in rows]
+
+
+def subscriptions_of_customer(
+    table: Table, organization_id: str, customer_id: str, *, consistent: bool = False
+) -> list[Subscription]:
+    """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
+    pk = keys.of_customer(organization_id, customer_id).pk
+    ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
+    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
+    # A mention stays when the subscription is given to another customer: the document says whose it is.
+    return [each for each in found if each.customer_id == customer_id]
+
+
+def subscriptions_by_external_id(
+    table: Table, organization_id: str, external_id: str, *, consistent: bool = False
+) -> list[Subscription]:
+    """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
+    pk = keys.by_external_id(organization_id, external_id).pk
+    ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
+    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
+    return [each for each in found if each.external_id == external_id]
+
+
+def _ids(rows: Iterable[Row]) -> Iterator[str]:
+    return (text(row, "id") for row in rows)

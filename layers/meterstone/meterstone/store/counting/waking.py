@@ -1,0 +1,88 @@
+"""Waking: the clock looks anew at tallies whose subscription has changed.
+
+When the clock alone will next change a tally was worked out from the spans and line items that there were. A tally
+that is woken is due at once, and its version goes up, so that a fold which has read it before does not write the
+old time back.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key, Kind
+from meterstone.store.dynamodb.packing import counter_key
+from meterstone.store.dynamodb.table import Table, text
+from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.meter import Meter
+from meterstone.usage.period import BillingPeriod
+from meterstone.usage.state import follows_clock, traits
+from meterstone.usage.subscription import Subscription
+
+
+def wake_changed(
+    table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]
+) -> None:
+    """Wake, in every generation, tallies of subscriptions that were changed: given as before and after."""
+    account = read_account(table, organization_id, consistent=True)
+    if account is None:
+        return
+    generations = [each for each in (account.live, account.next, account.previous) if each is not None]
+    for before, after in changed:
+        for sk, meter in dict(_kept_by_the_clock(before, after)).items():
+            for generation in generations:
+                wake_tally(table, organization_id, generation.name, after, meter, sk)
+
+
+def wake_subscription(
+    table: Table, organization_id: str, generation: str, subscription: Subscription
+) -> None:
+    """Wake all tallies of a subscription that follow the clock, in one generation. Cost: up to 2 queries."""
+    kept = {
+        item.meter.id: item.meter
+        for item in subscription.line_items
+        if item.meter is not None and follows_clock(item.meter)
+    }
+    pk = keys.usage(organization_id, generation, subscription.id)
+    for kind in (Kind.COUNTER, Kind.CHAIN) if kept else ():
+        for row in table.query_prefix(pk, keys.usage_kind(kind), consistent=True):
+            meter = kept.get(text(row, "m"))
+            if "v" in row and meter is not None:
+                wake_tally(table, organization_id, generation, subscription, meter, text(row, "sk"))
+
+
+def wake_tally(
+    table: Table, organization_id: str, generation: str, subscription: Subscription, meter: Meter, sk: str
+) -> None:
+    """Wake the tally of a meter whose head has a sort key, if there is one.
+
+    Of a chain, the clock then looks at the charges that are not over. But the end of a one-time period is the
+    length by which every WEIGHTED_SUM in it is divided: of such a chain all charges are stale.
+    """
+    items = [item for item in subscription.line_items if item.meter is not None and item.meter.id == meter.id]
+    once = any(subscription.cadence(item).period is BillingPeriod.ONETIME for item in items)
+    stale = once and meter.recurring and traits(meter).accrues
+    table.update(
+        Key(keys.usage(organization_id, generation, subscription.id), sk),
+        f"SET due_pk = :due, due_at = :at{', st = :st' if stale else ''} ADD v :one",
+        {
+            ":due": {"S": keys.due(organization_id, generation)},
+            ":at": {"S": key_instant(ZERO_TIME)},
+            ":one": {"N": "1"},
+        }
+        | ({":st": {"S": key_instant(subscription.start)}} if stale else {}),
+        condition="attribute_exists(v)",
+    )
+
+
+def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tuple[str, Meter]]:
+    """Name the heads of chains, and of WEIGHTED_SUMs that accrue until another end now, each with its meter."""
+    ends = [each.end for each in (before, after) if each.end is not None]
+    for item in after.line_items:
+        if item.meter is None:
+            continue
+        if item.meter.recurring:
+            yield keys.chain(item.meter.id), item.meter
+        elif traits(item.meter).accrues and before.end != after.end:
+            period = after.cadence(item).period_at(min(ends) - 1)
+            yield counter_key(ChargePeriod(after, item, period), 0), item.meter
