@@ -32,6 +32,7 @@ from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     ImportState,
@@ -325,8 +326,7 @@ def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:
-    found = [(f"{each.place} {each.attribute}", each.live, each.rebuilt) for each in report.differences]
-    return Rebuilt(report.events, found, report.swapped)
+    return Rebuilt(report.events, [Difference(*each) for each in report.differences], report.swapped)
 
 
 def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:

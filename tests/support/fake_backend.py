@@ -9,6 +9,7 @@ from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     KeyRecord,
@@ -45,7 +46,7 @@ class FakeBackend:
         self.busy = ""
         self.put_by: list[UnmatchedEvent] = []
         self.quarantine: list[PoisonRecord] = []
-        self.differences: list[tuple[str, str, str]] = []
+        self.differences: list[Difference] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
         #: What was done of which the order matters.

@@ -114,7 +114,9 @@ def test_a_rebuild_compares_only_the_views_that_both_generations_have(
     assert named(world) is None
     key = next(key for key in table_of(world).items() if key.pk == f"{ORGANIZATION.id}#1#rollup#PC#pro#DE")
     table_of(world).delete_all([key])
-    assert {each.place.split()[1] for each in rebuild_now(world, swap=False).differences} == {"PC"}
+    assert {each.group for each in rebuild_now(world, swap=False).differences} == {
+        "plan pro, country DE, type company"
+    }
 
 
 def test_a_rebuild_names_no_views_while_there_are_the_first_four(world: World) -> None:

@@ -11,7 +11,7 @@ from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
-from meterstone_cli.backend import BackendBusyError, BackendUnavailableError
+from meterstone_cli.backend import BackendBusyError, BackendUnavailableError, Difference
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.usage_files import UsageEvent
 from support.fake_backend import FakeBackend
@@ -175,7 +175,7 @@ def test_what_was_forgotten_is_refused_unless_all_is_counted_again(
         ),
         [],
     )
-    backend.differences = [("subscription s C#1 d", "", "6")]
+    backend.differences = [Difference("", "c", "s", "i", "x", "2026-01-01", "counted", "", "6")]
     taken = run("load", forgotten, "--recompute")
     assert (taken.exit_code, taken.stdout.splitlines(), taken.stderr.splitlines()) == (
         0,
@@ -186,7 +186,8 @@ def test_what_was_forgotten_is_refused_unless_all_is_counted_again(
             "3 counted, 0 still match nothing",
             "  1 were withdrawn",
             "  2 were not counted: meter m: no value",
-            "subscription s C#1 d\t-\t6",
+            "customer\tsubscription\tline item\tmetric\tday\twhat\tbefore\tafter",
+            "c\ts\ti\tx\t2026-01-01\tcounted\t-\t6",
             "7 events counted, 1 differ: swapped",
         ],
         ["counting the event log"],

@@ -38,7 +38,8 @@ from meterstone.store.dynamodb.table import (
 from meterstone.store.events.log import LoggedEvent, read_log
 from meterstone.store.events.positions import rebuild_shard
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
-from meterstone.store.operations.generations import Difference, Generations, Place, View
+from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
+from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
@@ -235,7 +236,7 @@ class Rebuild:
             for place in self._generations.places()
             if not isinstance(place, View) or place.name in account.views
         )
-        found: dict[Place, list[Difference]] = self._generations.differences(
+        found: dict[Place, list[ItemDifference]] = self._generations.differences(
             live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
@@ -243,7 +244,7 @@ class Rebuild:
                 break
             self._pass(self._around.clock() + _BETWEEN_LOOKS)
             found = self._generations.differences(live, after, self._renewing(found))
-        return [difference for several in found.values() for difference in several]
+        return described(found, self._renewing(self._generations.subscriptions()))
 
     def _renewing[A](self, places: Iterable[A]) -> Iterator[A]:
         for number, place in enumerate(places):
