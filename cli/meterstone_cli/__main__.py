@@ -171,9 +171,11 @@ def load_command(
     typer.echo(_told(changes))
     for line in _told_beginnings(changes.beginnings):
         typer.echo(line)
+    organization_id = read_catalogue(folder)[0].organization.id
     if recompute:
-        _recompute(backend, read_catalogue(folder)[0].organization.id)
+        _recompute(backend, organization_id)
         return
+    recovering.tell_outdated(backend, organization_id)
     if changes.beginnings:
         typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
     if changes.problems:

@@ -183,6 +183,9 @@ class Backend(Protocol):
     def half_written(self, organization_id: str) -> bool:
         """Tell whether a catalogue was not written to its end: the same one must be written again."""
 
+    def outdated(self, organization_id: str) -> bool:
+        """Tell whether usage was counted by older rules than those of this code."""
+
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
 

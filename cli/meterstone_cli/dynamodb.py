@@ -122,6 +122,12 @@ class DynamoDB:
         return account is not None and account.loading_at is not None
 
     @_one_line_errors()
+    def outdated(self, organization_id: str) -> bool:
+        """Tell whether usage was counted by older rules than those of this code."""
+        account = read_account(self.table, organization_id, consistent=True)
+        return account is not None and account.outdated
+
+    @_one_line_errors()
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
         self._refuse_a_wrong_clock()

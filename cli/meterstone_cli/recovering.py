@@ -80,6 +80,7 @@ def imports(
         demand_catalogue(backend, organization)
     for each in found:
         typer.echo(_json_of_import(each) if as_json else _line_of_import(each))
+    tell_outdated(backend, organization)
 
 
 @app.command("poison")
@@ -217,6 +218,16 @@ def told_of_events(unmatched: int, uncounted: Mapping[str, int]) -> Iterator[str
         yield f"  {unmatched} are for no line item yet: `unmatched` lists them, `replay` counts them once one is"
     for reason, count in uncounted.items():
         yield f"  {count} were not counted: {_printable(reason)}"
+
+
+def tell_outdated(backend: Backend, organization: str) -> None:
+    """Say it if usage was counted by older rules, and what to do."""
+    if backend.outdated(organization):
+        say(
+            "usage was counted by the rules of an older version: "
+            f"`meterstone rebuild --organization {organization}` makes it right; "
+            "with --dry-run it lists what changes"
+        )
 
 
 def tell_replayed(found: Replayed) -> None:

@@ -20,6 +20,11 @@ def handler(_event: dict[str, Any], _: object) -> None:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
             continue
+        if account.outdated:
+            logger.warning(
+                "was counted by older rules: a rebuild makes it right",
+                extra={"organization": organization_id, "rules": account.rules},
+            )
         try:
             rolled = Fold(table, organization_id, account.generation).roll(now)
         except WriteRefusedError as error:

@@ -17,7 +17,7 @@ NOW = parse_instant("2026-11-21T12:00:00Z")
 SECOND = 1_000_000
 EXITS = {"exit": 0}
 #: Not right yet.
-WRONG = {"10", "13", "20", "41", "51", "53", "55"}
+WRONG = {"13", "53", "55"}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,8 @@ def test_the_answer_is_right(case: Path, tmp_path: Path) -> None:
             copy.write_bytes(usage.read_bytes())
             command(run, expected.get("_import", EXITS), "import", "--organization", organization, str(copy))
         for step in json.loads((case / "request.json").read_text()):
-            run.now += step.get("wait", 0) * SECOND
+            # The stream's records come in the order of their instants: no two steps are at the same.
+            run.now += step.get("wait", 0) * SECOND + 1
             run.deliver()
             if "cli" in step:
                 name, *words = step["cli"]

@@ -27,7 +27,7 @@ from support.scenario import ORGANIZATION, Usage
 from support.stored import START, rich
 
 _KEY = {"pk", "sk"}
-_DAYS = {f"{letter}{day:02}" for letter in "ua" for day in range(1, 32)}
+_DAYS = {f"{letter}{day:02}" for letter in "ufa" for day in range(1, 32)}
 
 
 class Watched(MemoryTable):

@@ -32,13 +32,13 @@ FINEST = Decimal("1E-15")
 ZERO = Decimal(0)
 
 
-def decimals(least: int, most: int, places: int = 15) -> st.SearchStrategy[Decimal]:
+def decimals(least: int, most: int, places: int = 18) -> st.SearchStrategy[Decimal]:
     return st.decimals(least, most, allow_nan=False, places=places)
 
 
 currencies = st.sampled_from(["usd", "jpy", "kwd", "clf", "huf"])
-amounts = st.one_of(decimals(0, 1000, places=3), decimals(0, 10**15 - 1))
-quantities = st.one_of(st.integers(0, 60).map(Decimal), decimals(0, 60, places=3), decimals(0, 10**15 - 1))
+amounts = st.one_of(decimals(0, 1000, places=3), decimals(0, 10**12 - 1))
+quantities = st.one_of(st.integers(0, 60).map(Decimal), decimals(0, 60, places=3), decimals(0, 10**18 - 1))
 any_decimal = st.decimals(
     allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30, places=20
 )
@@ -329,7 +329,7 @@ def test_plain_text_reads_back_and_is_the_shortest(value: Decimal) -> None:
     assert "." not in text or text[-1] not in "0."
 
 
-@given(decimals(-(10**15) + 1, 10**15 - 1))
+@given(decimals(-(10**12) + 1, 10**12 - 1))
 def test_a_number_at_the_door_keeps_its_value(value: Decimal) -> None:
     assert number(plain(value)) == number(f"{value:f}") == number(value) == value
 
@@ -337,7 +337,7 @@ def test_a_number_at_the_door_keeps_its_value(value: Decimal) -> None:
 door_texts = st.one_of(
     st.text(),
     st.text("-+.0123456789eE_ \n\u0663", max_size=40),
-    st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?", fullmatch=True),
+    st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
 )
 
 
@@ -347,7 +347,7 @@ def test_whatever_comes_to_the_door_is_a_small_number_or_refused(value: object) 
         result = number(value)
     except NumberError:
         return
-    assert abs(result) < 10**15
-    assert (Fraction(result) * 10**15).denominator == 1
+    assert abs(result) < 10**12
+    assert (Fraction(result) * 10**18).denominator == 1
     assert isinstance(value, str | int | Decimal)
     assert Fraction(result) == Fraction(value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from random import Random
 import pytest
 from typer.testing import CliRunner, Result
 
-from meterstone.pricing.money import round_money
+from meterstone.pricing.money import add, round_money
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb.table import StoreUnavailableError
@@ -258,8 +259,8 @@ def _chains(items: Iterable[LineItem]) -> Iterable[tuple[LineItem, ...]]:
 def _sum(one: DayTotals, other: DayTotals) -> DayTotals:
     found = dict(one)
     for key, (units, cents) in other.items():
-        before = found.get(key, (0, 0))
-        found[key] = units + before[0], cents + before[1]
+        before = found.get(key, (Decimal(0), 0))
+        found[key] = add(units, before[0]), cents + before[1]
     return {key: worth for key, worth in found.items() if any(worth)}
 
 

@@ -350,13 +350,13 @@ def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_aw
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock has made it too large. An import says so and is through, and what is at fault can be withdrawn."""
-    monkeypatch.setattr("support.memory_table.DIGITS", 18)
+    monkeypatch.setattr("support.memory_table.DIGITS", 17)
     level = meter("level", Aggregation.WEIGHTED_SUM)
     world = world_of(BillingPeriod.MONTHLY, [(level, FLAT)], SMALL_START + 5 * DAY)
     clock = Clock(world.scenario.end)
-    usage = [call("bad", DAY, value=100_000), call("good", 4 * DAY, value=31)]
+    usage = [call("bad", DAY, value=10**18 - 1), call("good", 4 * DAY, value=31)]
     world.load("first", usage[:1], SMALL_START + DAY)
-    refused = "sub, meter level: a number of more than 18 digits"
+    refused = "sub, meter level: a number of more than 17 digits"
     with pytest.raises(WriteRefusedError, match=refused):
         world.load("second", usage[1:], clock.now)
     with pytest.raises(WriteRefusedError, match=refused):

@@ -1,11 +1,10 @@
 """What tests of counting have in common: how they compare a world with the oracle, and how much they try."""
 
 import os
-from decimal import Decimal
 
 from hypothesis import HealthCheck, note, settings
 
-from meterstone.pricing.money import minor_units, round_money
+from meterstone.pricing.money import minor_units, round_money, total
 from meterstone.usage.window import Window
 from support.oracle import Oracle
 from support.scenario import DayTotals, Scenario, Usage, World, expected, oracles, views
@@ -88,7 +87,7 @@ def check_periods(world: World, oracle: Oracle, now: int) -> None:
         for start, end in oracle.periods(item, now)[:9]:
             usage = world.usage(subscription, Window(start, end), now)
             days = oracle.period_days(item, start, end, now)
-            units = sum((day.units for day in days), Decimal(0))
+            units = total(day.units for day in days)
             cents = sum(day.cents for day in days)
             assert usage[item.id].quantity == units, (item.id, start, end)
             assert minor_units(usage[item.id].amount, subscription.currency) == cents, (item.id, start, end)

@@ -37,6 +37,8 @@ class FakeBackend:
         self.events: dict[tuple[str, str | None, str], UsageEvent] = {}
         #: Organizations whose catalogue was not written to its end.
         self.stopped: set[str] = set()
+        #: Those of which usage was counted by older rules.
+        self.old: set[str] = set()
         self.imported: set[tuple[str, tuple[str, str]]] = set()
         #: Of the events of the next import, how many no line item is for, and why others are not counted.
         self.strangers = 0
@@ -77,6 +79,10 @@ class FakeBackend:
     def half_written(self, organization_id: str) -> bool:
         self._check()
         return organization_id in self.stopped
+
+    def outdated(self, organization_id: str) -> bool:
+        self._check()
+        return organization_id in self.old
 
     def write_catalogue(self, catalogue: Catalogue) -> None:
         self.written += 1

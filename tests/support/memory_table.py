@@ -53,6 +53,7 @@ _RESERVED = {
     "NEXT",
     "NUMBER",
     "PRIOR",
+    "RULES",
     "START",
     "STATE",
     "TIME",

@@ -264,7 +264,7 @@ def _quantity(meter: Meter, seen: Sequence[Seen]) -> Fraction:
         case Aggregation.SUM:
             return sum(values, Fraction(0))
         case Aggregation.SUM_WITH_MULTIPLIER:
-            return sum(values, Fraction(0)) * Fraction(meter.multiplier)
+            return _round(sum(values, Fraction(0)) * Fraction(meter.multiplier), 18)
         case Aggregation.MAX:
             return max(values)
         case Aggregation.LATEST:

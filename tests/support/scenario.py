@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.pricing.lines import Cost
+from meterstone.pricing.money import add
 from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierMode, TransformQuantity
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.counting.fold import Fold
@@ -186,7 +187,7 @@ def totals(days: Iterable[DayUsage]) -> DayTotals:
     for each in days:
         key = each.day, each.currency, each.metric_code
         units, cents = found.get(key, (Decimal(0), 0))
-        found[key] = units + each.units, cents + each.amount_cents
+        found[key] = add(units, each.units), cents + each.amount_cents
     return {key: (units, cents) for key, (units, cents) in found.items() if units or cents}
 
 
@@ -278,12 +279,17 @@ _VALUES = (
     -4,
     Decimal("0.5"),
     Decimal("2.375"),
+    Decimal("0.028999999999999998"),
+    "1.5E-7",
+    "0.0000000001396983861923",
+    42259901212262400,
     "7.001",
     "-3.5",
     "abc",
     None,
     True,
 )
+_MULTIPLIERS = (Decimal("1.5"), Decimal("0.000000000333"), Decimal("-0.001"))
 _TEXTS = ("a", "b", "c", "#1", "%", "~x", "", "é" * 40, "x" * 70, 5, Decimal("5.0"), True, None)
 _AMOUNTS = tuple(Decimal(text) for text in ("0", "1", "0.333", "1.005", "12.5", "0.0004"))
 
@@ -340,7 +346,9 @@ def _meter(random: Random, number: int, around: int) -> Meter:
         aggregation,
         random.choice(["call", "call", "other"]),
         field=None if aggregation is Aggregation.COUNT else "text" if unique else "value",
-        multiplier=Decimal("1.5") if aggregation is Aggregation.SUM_WITH_MULTIPLIER else Decimal(1),
+        multiplier=random.choice(_MULTIPLIERS)
+        if aggregation is Aggregation.SUM_WITH_MULTIPLIER
+        else Decimal(1),
         filters=random.choice([(), (), (), (Filter("kind", ("x", "5")),)]),
         recurring=recurring,
         bucket_size=random.choice(list(BucketSize)) if bucketed else None,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from meterstone.pricing.money import add, whole
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
 from meterstone.store.events.log import Subject
 from meterstone.usage.calendar import BucketSize
@@ -45,8 +46,10 @@ def stored(table: MemoryTable, generation: str = "1") -> dict[str, Any]:
         pk = key.pk.removeprefix(prefix)
         name, kind = f"{pk} {key.sk}", key.sk.partition("#")[0]
         if pk.startswith("rollup#"):
+            into = rollups[name.rpartition("#")[0]]
             for attribute in item.keys() - {"acc"}:
-                rollups[name.rpartition("#")[0]][attribute] += Decimal(item[attribute]["N"])
+                counted, worth = rolled_up(attribute, item[attribute]["N"])
+                into[counted] = add(into[counted], worth)
         elif kind in ("E", "H"):
             _, item_id, *when = key.sk.split("#")
             start = parse_instant(when[0] if kind == "E" else f"{when[1]}T00:00:00Z")
@@ -62,6 +65,16 @@ def stored(table: MemoryTable, generation: str = "1") -> dict[str, Any]:
     return {name: item for name, item in found.items() if item} | {
         name: sorted(events) for name, events in details.items()
     }
+
+
+def rolled_up(attribute: str, number: str) -> tuple[str, Decimal]:
+    """Give what a rollup's attribute is of, and what it adds: fractions of units are units.
+
+    How units are parted depends on what came first: 1.5 is 1 and a half, or none and three halves.
+    """
+    if attribute[0] == "f":
+        return "u" + attribute[1:], whole(0, Decimal(number))
+    return attribute, Decimal(number)
 
 
 def rich() -> Scenario:

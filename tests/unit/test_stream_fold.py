@@ -447,13 +447,13 @@ def test_shards_have_names_of_their_own() -> None:
     assert all(name.startswith("s") and len(name) == 9 for name in names)
 
 
-TOO_LONG = Decimal("123456789012.123456789")
+TOO_LONG = 123456789012345678
 
 
 @pytest.fixture
 def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a number of the table have 18 digits: 38 are only reached by many events of the largest numbers."""
-    monkeypatch.setattr("support.memory_table.DIGITS", 18)
+    """Let a number of the table have 17 digits: 38 are only reached by many events of the largest numbers."""
+    monkeypatch.setattr("support.memory_table.DIGITS", 17)
 
 
 @pytest.mark.usefixtures("short_numbers")
@@ -470,7 +470,7 @@ def test_what_the_table_would_not_take_is_set_aside_and_the_rest_counts(place: i
     (item,) = partition(folding.table, "poison").values()
     assert json.loads(item["record"]["S"]) == records[place]
     assert item["reason"]["S"].startswith(
-        "meter calls: the table would not take it: a number of more than 18"
+        "meter calls: the table would not take it: a number of more than 17"
     )
     check_analytics(folding.world, tuple(usage), NOW)
     before = folding.table.items()
@@ -522,14 +522,14 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     items = [replace(SUBSCRIPTION.line_items[0], id=f"item {name}", meter=level) for name in names]
     scenario = Scenario((level,), tuple(map(subscription, names, items)), (), NOW)
     folding = Folding(World(scenario), Stream(Random(5)))  # noqa: S311 - nothing secret
-    # A day of March brings a 31st: of 1000, one of more than 18 digits.
+    # A day of March brings a 31st, the amount of which has 18 digits.
     usage = [call(name, START + DAY, ext=f"ext {name}", value=31_000) for name in "ac"]
-    usage.append(call("b", START + DAY, ext="ext b", value=100_000))
+    usage.append(call("b", START + DAY, ext="ext b", value=10**18 - 1))
     fold(folding, records_of(folding, usage), START + DAY)
     roll_usage = function("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
     with pytest.raises(
-        WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 18 digits"
+        WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 17 digits"
     ):
         roll_usage.handler({}, None)
     worth = {name: folding.world.days(external_subscription_id=f"ext {name}") for name in names}

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.pricing.currency import is_currency
-from meterstone.pricing.money import number, plain
+from meterstone.pricing.money import LARGEST_EXPONENT, QUANTITY_DIGITS, number, plain
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
 from meterstone.usage.aggregation import AGGREGATORS
 from meterstone.usage.aggregation.base import Reads
@@ -54,6 +54,14 @@ def _instant_text(value: Any) -> str:
     return format_instant(_instant(value))
 
 
+def _multiplier(value: Any) -> Decimal:
+    return number(value, QUANTITY_DIGITS)
+
+
+def _quantity_text(value: Any) -> str:
+    return plain(number(value, QUANTITY_DIGITS))
+
+
 def _money_text(value: Any) -> str:
     return plain(number(value))
 
@@ -76,6 +84,9 @@ def _currency(code: str) -> str:
 
 
 def _filter_value(value: Any) -> str:
+    if isinstance(value, Decimal) and abs(value.adjusted()) > LARGEST_EXPONENT:
+        # No event has such a number; written out, it could have millions of digits.
+        raise ValueError(f"the exponent of a number is at most {LARGEST_EXPONENT}")
     text = None if isinstance(value, list | dict) else property_text(value)
     if text is None:
         raise ValueError("must be text, a number or true or false")
@@ -93,9 +104,11 @@ Id = Annotated[str, AfterValidator(checked_id)]
 Label = Annotated[str, AfterValidator(_label)]
 Instant = Annotated[int, BeforeValidator(_instant)]
 InstantText = Annotated[str, BeforeValidator(_instant_text)]
+Multiplier = Annotated[Decimal, BeforeValidator(_multiplier)]
 Number = Annotated[Decimal, BeforeValidator(number)]
 Amount = Annotated[Decimal, BeforeValidator(_not_negative)]
 MoneyText = Annotated[str, BeforeValidator(_money_text)]
+QuantityText = Annotated[str, BeforeValidator(_quantity_text)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Country = Annotated[str, AfterValidator(_country)]
 Currency = Annotated[str, AfterValidator(_currency)]
@@ -179,7 +192,7 @@ class MeterRecord(Record):
     name: Label | None = None
     event_name: Id | None = None
     field: Id | None = None
-    multiplier: Number | None = None
+    multiplier: Multiplier | None = None
     filters: dict[Id, list[Annotated[str, BeforeValidator(_filter_value)]]] = {}
     recurring: bool = False
     bucket_size: Annotated[BucketSize, Field(strict=False)] | None = None
@@ -269,7 +282,7 @@ class PriceRecord(Record):
     group_id: Label | None = None
     parent_price_id: Label | None = None
     status: Literal["published", "deleted", "archived"] | None = None
-    min_quantity: MoneyText | None = None
+    min_quantity: QuantityText | None = None
     trial_period_days: Annotated[int, Field(ge=0)] | None = None
     price_unit: Label | None = None
     price_unit_id: Label | None = None

@@ -149,7 +149,7 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
         "meters.yaml: meters[1].field: MAX needs a field",
         "meters.yaml: meters[1].recurring: MAX cannot be recurring: only COUNT_UNIQUE, SUM and WEIGHTED_SUM can",
         "meters.yaml: meters[2].bucket_size: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
-        "prices.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
         "prices.yaml: prices[1].tiers[0].up_to: must be null: the last tier is unbounded",
         "prices.yaml: prices[1].meter_id: there is no meter 'no'",
@@ -202,7 +202,7 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "prices__x",
             f"- {{id: x, currency: nok, billing_model: FLAT_FEE, amount: {'9' * 39}, meter_id: calls}}",
-            "prices/x.yaml: prices[0].amount: a number has at most 15 integer and 15 decimal digits",
+            "prices/x.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         ),
         (
             "prices__x",
@@ -248,6 +248,16 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "meters__x",
             "- {id: x, code: api_calls, aggregation: COUNT, event_name: x}",
             "meters/x.yaml: meters[0].code: 'api_calls' is the event_name of meter 'calls', but not of this one",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: COUNT, filters: {a: [1e100, 1e101]}}",
+            "meters/x.yaml: meters[0].filters.a[1]: the exponent of a number is at most 100",
+        ),
+        (
+            "meters__x",
+            "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, field: n, multiplier: 1e18}",
+            "meters/x.yaml: meters[0].multiplier: a number has at most 18 integer and 18 decimal digits",
         ),
         (
             "meters__x",

@@ -75,6 +75,17 @@ def test_imports_are_listed(backend: FakeBackend) -> None:
     }
 
 
+def test_that_usage_was_counted_by_older_rules_is_said_beside_the_list(backend: FakeBackend) -> None:
+    backend.records, backend.old = [OPEN], {ORGANIZATION}
+    result = run("imports", "--json")
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == (
+        "usage was counted by the rules of an older version: "
+        f"`meterstone rebuild --organization {ORGANIZATION}` makes it right; "
+        "with --dry-run it lists what changes\n"
+    )
+
+
 @pytest.mark.parametrize("which", ["usage.jsonl", "ab", "ab" * 32])
 def test_the_open_import_of_a_name_or_digest_is_closed(backend: FakeBackend, which: str) -> None:
     backend.records = [FINISHED, OPEN, CLOSED]

@@ -28,7 +28,8 @@ TIERED = Price(
     tiers=(Tier(10, Decimal(2), Decimal(1)), Tier(20, Decimal("1.5")), Tier(None, Decimal(1))),
 )
 ONE = Decimal(1)
-TOO_MANY_DIGITS = "a number has at most 15 integer and 15 decimal digits"
+TOO_MANY_DIGITS = "a number has at most 12 integer and 18 decimal digits"
+TOO_LARGE = "a number has at most 18 integer and 18 decimal digits"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,14 @@ TOO_MANY_DIGITS = "a number has at most 15 integer and 15 decimal digits"
         pytest.param(TIERED, id="tiered"),
         pytest.param(replace(TIERED, tiers=(Tier(None, ONE),)), id="one tier"),
         pytest.param(replace(FLAT_FEE, amount=Decimal(0)), id="free"),
+        pytest.param(replace(FLAT_FEE, amount=Decimal("7.6234102728e-08")), id="a token of a language model"),
+        pytest.param(
+            replace(FLAT_FEE, amount=Decimal("999999999999.999999999999999999")), id="12 and 18 digits"
+        ),
+        pytest.param(
+            replace(PACKAGE, transform_quantity=TransformQuantity(10**18 - 1)), id="18 digits a package"
+        ),
+        pytest.param(replace(TIERED, tiers=(Tier(10**18 - 1, ONE), Tier(None, ONE))), id="18 digits a tier"),
         pytest.param(replace(FLAT_FEE, currency="kwd"), id="three decimals"),
         pytest.param(replace(FLAT_FEE, currency="hrk"), id="withdrawn currency"),
     ],
@@ -58,7 +67,10 @@ def test_a_catalogue_may_hold(price: Price) -> None:
             replace(FLAT_FEE, amount=Decimal("NaN")), [("amount", "not a number of the form -12.5")], id="NaN"
         ),
         pytest.param(
-            replace(FLAT_FEE, amount=Decimal("1E-16")), [("amount", TOO_MANY_DIGITS)], id="too fine"
+            replace(FLAT_FEE, amount=Decimal("1E-19")), [("amount", TOO_MANY_DIGITS)], id="too fine"
+        ),
+        pytest.param(
+            replace(FLAT_FEE, amount=Decimal("1E+12")), [("amount", TOO_MANY_DIGITS)], id="too dear"
         ),
         pytest.param(
             replace(FLAT_FEE, currency="xyz"), [("currency", "is not an ISO 4217 currency")], id="currency"
@@ -82,8 +94,8 @@ def test_a_catalogue_may_hold(price: Price) -> None:
             id="package of nothing",
         ),
         pytest.param(
-            replace(PACKAGE, transform_quantity=TransformQuantity(10**15)),
-            [("transform_quantity.divide_by", TOO_MANY_DIGITS)],
+            replace(PACKAGE, transform_quantity=TransformQuantity(10**18)),
+            [("transform_quantity.divide_by", TOO_LARGE)],
             id="package too large",
         ),
         pytest.param(
@@ -123,8 +135,8 @@ def test_a_catalogue_may_hold(price: Price) -> None:
             id="empty tier",
         ),
         pytest.param(
-            replace(TIERED, tiers=(Tier(10**15, ONE), Tier(None, ONE))),
-            [("tiers[0].up_to", TOO_MANY_DIGITS)],
+            replace(TIERED, tiers=(Tier(10**18, ONE), Tier(None, ONE))),
+            [("tiers[0].up_to", TOO_LARGE)],
             id="tier too large",
         ),
         pytest.param(

@@ -1,6 +1,7 @@
 """What an event must be to be let in."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from meterstone.usage.arrival import (
     LARGEST_EVENT,
     Arrival,
     InadmissibleError,
+    InMillisecondsError,
     Subject,
     TooFarAheadError,
     checked_properties,
@@ -44,8 +46,17 @@ def nested(depth: int) -> str:
         pytest.param('{"n": -0}', {"n": 0}, id="minus zero"),
         pytest.param('{"n": -0.0}', {"n": Decimal(0)}, id="minus zero point zero"),
         pytest.param('{"n": 1E3}', {"n": Decimal(1000)}, id="exponent"),
-        pytest.param('{"n": 999999999999999}', {"n": 10**15 - 1}, id="15 digits"),
-        pytest.param('{"n": -999999999999999}', {"n": 1 - 10**15}, id="15 digits below zero"),
+        pytest.param('{"n": 1234567890123456789}', {"n": 1234567890123456789}, id="a long id"),
+        pytest.param('{"n": 0.028999999999999998}', {"n": Decimal("0.028999999999999998")}, id="a float"),
+        pytest.param('{"n": 1.5E-7}', {"n": Decimal("1.5E-7")}, id="a small float"),
+        pytest.param(
+            '{"n": 0.0000000001396983861923}', {"n": Decimal("0.0000000001396983861923")}, id="22 decimals"
+        ),
+        pytest.param('{"n": 1e16}', {"n": Decimal("1E+16")}, id="a large exponent stays"),
+        pytest.param('{"n": 1.50000000000000000}', {"n": Decimal("1.5")}, id="zeros that say nothing"),
+        pytest.param('{"n": 1e100}', {"n": Decimal("1E+100")}, id="the largest exponent"),
+        pytest.param('{"n": ' + "1" * 100 + "}", {"n": int("1" * 100)}, id="100 digits"),
+        pytest.param('{"n": 0.' + "1" * 98 + "}", {"n": Decimal("0." + "1" * 98)}, id="98 decimals"),
         pytest.param('{"n": "1e400"}', {"n": "1e400"}, id="text is text"),
         pytest.param(r'{"n": "😀"}', {"n": "😀"}, id="both halves"),
         pytest.param('{"": "\\u0000"}', {"": "\0"}, id="control characters"),
@@ -65,10 +76,14 @@ def test_properties(text: str, read: dict[str, Any] | None) -> None:
         pytest.param('"x"', "properties must be an object", id="text"),
         pytest.param('{"n": 1e400}', "the number 1e400: ", id="1e400"),
         pytest.param('{"n": 1e99999999999999999999}', "the number 1e999999", id="endless exponent"),
-        pytest.param('{"n": 1234567890123456}', "a number has 16 digits", id="16 digits"),
-        pytest.param('{"n": -1234567890123456}', "a number has 16 digits", id="16 digits below zero"),
-        pytest.param('{"n": 0.1234567890123456}', "the number 0.1234567890123456: ", id="16 decimals"),
-        pytest.param('{"a": [{"n": 1e16}]}', "the number 1e16: ", id="inside"),
+        pytest.param('{"n": 1e101}', "the number 1e101: the exponent of a number is at most 100", id="1e101"),
+        pytest.param('{"n": 1e-101}', "the number 1e-101: the exponent", id="1e-101"),
+        pytest.param(
+            '{"n": ' + "1" * 101 + "}", "a number has 101 characters, 100 are allowed", id="101 digits"
+        ),
+        pytest.param('{"n": -' + "1" * 100 + "}", "a number has 101 characters", id="100 digits below zero"),
+        pytest.param('{"n": 0.' + "1" * 99 + "}", "a number has 101 characters", id="99 decimals"),
+        pytest.param('{"a": [{"n": 1e101}]}', "the number 1e101: ", id="inside"),
         pytest.param('{"n": NaN}', "NaN is not a number", id="NaN"),
         pytest.param('{"n": Infinity}', "Infinity is not a number", id="Infinity"),
         pytest.param('{"n": 1, "n": 1}', "the key 'n' is repeated", id="repeated key"),
@@ -91,7 +106,7 @@ def test_what_is_not_let_in(text: str, reason: str) -> None:
 
 
 def test_a_number_of_a_million_digits_is_not_read() -> None:
-    with pytest.raises(InadmissibleError, match="1000000 digits"):
+    with pytest.raises(InadmissibleError, match="1000000 characters"):
         properties_of('{"n": ' + "9" * 1_000_000 + "}")
 
 
@@ -103,6 +118,8 @@ def test_a_number_of_a_million_digits_is_not_read() -> None:
         pytest.param(Decimal("1.0000019"), 1_000_001, id="cut to the microsecond"),
         pytest.param(Decimal("-0.0000001"), -1, id="cut downwards"),
         pytest.param("1700000000.5", 1_700_000_000_500_000, id="text"),
+        pytest.param("1.7e9", 1_700_000_000_000_000, id="an exponent"),
+        pytest.param("1700000000.00000099999999999999999", 1_700_000_000_000_000, id="many decimals are cut"),
         pytest.param(-62_135_596_800, ZERO_TIME, id="year 1"),
         pytest.param("253402300799.999999", END_OF_TIME - 1, id="year 9999"),
     ],
@@ -112,11 +129,91 @@ def test_seconds(value: object, instant: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "1e9", " 1", "0x10", "٣", "2024-01-01", True, None, [], {}, 1.5, 253_402_300_800, -(10**14)]
+    "value",
+    [
+        "",
+        "1e101",
+        " 1",
+        "0x10",
+        "٣",
+        "2024-01-01",
+        True,
+        None,
+        [],
+        {},
+        1.5,
+        253_402_300_800,
+        -(10**14),
+        "1e100",
+    ],
 )
 def test_what_is_no_seconds(value: object) -> None:
     with pytest.raises((InadmissibleError, NotANumberError)):
         instant_of_seconds(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "in_milliseconds"),
+    [
+        pytest.param(1_736_100_000_000, True, id="today"),
+        pytest.param("1736100000000.5", True, id="text"),
+        pytest.param(Decimal("1.7361E+12"), True, id="an exponent"),
+        pytest.param(253_402_300_800, True, id="1978: the first that are no seconds"),
+        pytest.param(253_402_300_799_999, True, id="the last millisecond of all"),
+        pytest.param(253_402_300_800_000, False, id="beyond all milliseconds"),
+        pytest.param(1_736_100_000_000_000, False, id="microseconds"),
+    ],
+)
+def test_milliseconds_are_told_from_seconds(value: object, *, in_milliseconds: bool) -> None:
+    with pytest.raises(InadmissibleError) as refused:
+        instant_of_seconds(value)
+    assert isinstance(refused.value, InMillisecondsError) is in_milliseconds
+    assert str(refused.value) == (
+        "is in milliseconds: give seconds" if in_milliseconds else "outside the years 1 to 9999"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "logged"),
+    [
+        pytest.param("12.50", "12.50", id="zeros behind"),
+        pytest.param("1E3", "1000", id="an exponent"),
+        pytest.param("0E+5", "0", id="zero"),
+        pytest.param("-0.0", "0", id="minus zero"),
+        pytest.param("0.00000015", "1.5E-7", id="small"),
+        pytest.param("1.5000E-7", "1.5E-7", id="small with zeros"),
+        pytest.param("0.00000100", "0.00000100", id="small, but plain"),
+        pytest.param("1.50000000000000000", "1.5", id="17 decimals of zeros"),
+        pytest.param(
+            "999999999999999.999999999999999", "999999999999999.999999999999999", id="15 and 15 digits"
+        ),
+        pytest.param("999999999999999", "999999999999999", id="an integer"),
+    ],
+)
+def test_what_was_logged_of_short_numbers_is_what_is_logged_now(written: str, logged: str) -> None:
+    """Every table holds such contents, and an event that comes again is compared with them byte by byte."""
+    event = Event("i", "n", 5, properties_of('{"a": ' + written + "}"))
+    assert content(event) == '["n",5,{"a":' + logged + "}]"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0.028999999999999998",
+        "42259901212262400",
+        "1.396983861923E-10",
+        "1E+16",
+        "1234567890123456.50",
+        "-1E-100",
+        "0.1000000000000000055511151231257827021181583404541015625",
+    ],
+)
+def test_a_long_number_is_logged_as_it_came(written: str) -> None:
+    event = Event("i", "n", 5, properties_of('{"a": ' + written + "}"))
+    assert content(event) == '["n",5,{"a":' + written + "}]"
+    assert content(replace(event, properties=json.loads(content(event), parse_float=Decimal)[2])) == content(
+        event
+    )
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,13 @@ def test_every_aggregation_case_is_here() -> None:
     [
         pytest.param(None, id="absent"),
         pytest.param("12kWh", id="text"),
-        pytest.param("1e3", id="an exponent in a string"),
+        pytest.param("1e101", id="an exponent beyond 100"),
         pytest.param("", id="empty"),
         pytest.param(True, id="a boolean"),
         pytest.param([1], id="a list"),
-        pytest.param("1" * 16, id="sixteen digits"),
+        pytest.param("1" * 19, id="19 digits"),
+        pytest.param("1,000", id="thousands"),
+        pytest.param("1" * 101, id="101 characters"),
     ],
 )
 def test_non_numeric_fields_do_not_count_and_say_so(value: Any) -> None:

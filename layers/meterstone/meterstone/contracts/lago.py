@@ -109,10 +109,18 @@ class UsageObject(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fault(NamedTuple):
-    """What is wrong with one field: Lago's code, and the reason in words that do not repeat the value."""
+    """What is wrong with one field: Lago's code, and the reason in words that do not repeat the value.
+
+    ``detail`` is a code of our own that says more, or empty.
+    """
 
     code: str
     reason: str
+    detail: str = ""
+
+    def codes(self) -> list[str]:
+        """List the codes, Lago's first."""
+        return [self.code, self.detail] if self.detail else [self.code]
 
 
 class _ValueFaultError(ValueError):
@@ -252,7 +260,9 @@ def unprocessable(
 
 
 def _codes(found: Fault | Mapping[str, Fault]) -> list[str] | dict[str, list[str]]:
-    return [found.code] if isinstance(found, Fault) else {name: [fault.code] for name, fault in found.items()}
+    return (
+        found.codes() if isinstance(found, Fault) else {name: fault.codes() for name, fault in found.items()}
+    )
 
 
 def _reasons(found: Fault | Mapping[str, Fault]) -> str | dict[str, str]:

@@ -3,7 +3,8 @@
 What Lago's API description leaves open is settled so:
 
 - `timestamp` is seconds since the Unix epoch, as a number or its decimal text, exact to the microsecond. Null or
-  absent is now; anything else, RFC 3339 too, is `invalid_format`, as in Lago's `Events::CreateBatchService`.
+  absent is now; anything else, RFC 3339 too, is `invalid_format`, as in Lago's `Events::CreateBatchService`;
+  of milliseconds that is said, too.
 - A transaction id that was used before is `value_already_exist` if the event says the same, as Lago answers it,
   and `conflict`, a code of our own, if it says anything else, or was withdrawn.
 - A batch is logged all or none. Its errors are keyed by the event's place, from "0".
@@ -27,10 +28,11 @@ from meterstone.contracts.events import read_object, unmatched_headers
 from meterstone.contracts.lago import Fault, unprocessable
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.pricing.errors import NotANumberError, NumberError
-from meterstone.pricing.money import number, plain
+from meterstone.pricing.money import exact_number, plain
 from meterstone.usage.arrival import (
     Arrival,
     InadmissibleError,
+    InMillisecondsError,
     Outcome,
     Receipt,
     Subject,
@@ -49,6 +51,7 @@ LARGEST_BATCH: Final = 3_000_000
 """Bytes of a batch's events together: they are stored all at once, and the store takes 4 MB so."""
 
 INVALID_FORMAT: Final = "invalid_format"
+IN_MILLISECONDS: Final = "in_milliseconds"
 ALREADY_EXISTS: Final = "value_already_exist"
 CONFLICT: Final = "conflict"
 NO_EVENTS: Final = "no_events"
@@ -215,6 +218,8 @@ def _timestamp(value: object, faults: Faults) -> int | None:
             return instant_of_seconds(value)
         except NotANumberError:
             faults["timestamp"] = Fault(INVALID_FORMAT, "must be a number of seconds since 1970, or its text")
+        except InMillisecondsError as error:
+            faults["timestamp"] = Fault(INVALID_FORMAT, str(error), IN_MILLISECONDS)
         except (InadmissibleError, NumberError) as error:
             faults["timestamp"] = Fault(INVALID_FORMAT, str(error))
     return None
@@ -223,7 +228,7 @@ def _timestamp(value: object, faults: Faults) -> int | None:
 def _notes(value: object, faults: Faults) -> dict[str, str]:
     if value is not None:
         try:
-            return {_AMOUNT: plain(number(value))}
+            return {_AMOUNT: plain(exact_number(value))}
         except NumberError as error:
             faults[_AMOUNT] = Fault(lago.INVALID, str(error))
     return {}

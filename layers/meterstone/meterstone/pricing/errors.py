@@ -14,7 +14,7 @@ class NotANumberError(NumberError):
 
 
 class NumberOutOfRangeError(NumberError):
-    """A number with more than 15 integer or more than 15 decimal digits."""
+    """A number with more digits than are taken at its place."""
 
 
 class UnknownCurrencyError(PricingError):

@@ -1,10 +1,10 @@
 """Exact decimal arithmetic, and the places where a value is rounded.
 
 `add`, `subtract`, `multiply` and `total` raise `decimal.Inexact` rather than lose a digit: their one context
-has 80 digits, room for a quantity times a price of 30 digits each, and for sums of that. Only `quotient` and
-the functions that take a currency round, always half away from zero. The first three are bound methods of the
-context because that is the fastest way to be exact: about as fast as an operator, where entering
-`decimal.localcontext` takes six times as long as the operation.
+has 120 digits, room for a quantity times a price times an overage factor, and for sums of that. Only `reading`,
+`rounded_quantity`, `quotient` and the functions that take a currency round, always half away from zero. The first
+three are bound methods of the context because that is the fastest way to be exact: about as fast as an operator,
+where entering `decimal.localcontext` takes six times as long as the operation.
 """
 
 import re
@@ -19,31 +19,47 @@ from decimal import (
     InvalidOperation,
     Overflow,
 )
+from typing import Final, cast
 
 from meterstone.pricing.currency import is_currency, precision, symbol
 from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
 
 ZERO = Decimal(0)
+_ONE = Decimal(1)
 
-_PRECISION = 80
+_PRECISION = 120
 _TRAPS = [InvalidOperation, DivisionByZero, Overflow]
 
 #: The context of all arithmetic on money and quantities. What decimal calls "half up" is half away from zero.
 CONTEXT = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=[*_TRAPS, Inexact])
 _ROUNDING = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=_TRAPS)
-# A quotient is cut at 80 digits, then rounded: rounded twice, a little less than a half could become one.
+# A quotient is cut at 120 digits, then rounded: rounded twice, a little less than a half could become one.
 _CUTTING = Context(prec=_PRECISION, rounding=ROUND_DOWN, traps=_TRAPS)
 
 add = CONTEXT.add
 subtract = CONTEXT.subtract
 multiply = CONTEXT.multiply
 
-_DIGITS = 15
-_LIMIT = 10**_DIGITS
-_FINEST = Decimal(1).scaleb(-_DIGITS)
+LONGEST_NUMBER: Final = 100
+"""Characters of a number, as it is written."""
+
+LARGEST_EXPONENT: Final = 100
+"""What stands behind an `e`: a text with a larger one, or a smaller one than its negative, is no number."""
+
+QUANTITY_DIGITS: Final = 18
+"""Integer digits of what a meter reads, of a multiplier, of a tier's bound and of a package's size."""
+
+PRICE_DIGITS: Final = 12
+"""Integer digits of a price."""
+
+DECIMALS: Final = 18
+"""Decimals of all of these, and of a quantity."""
+
+_FINEST = Decimal(1).scaleb(-DECIMALS)
 _QUOTIENT = Decimal(1).scaleb(-16)
-_PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_SHORT_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE]([+-]?[0-9]+))?")
+#: Nothing is to be rounded or written otherwise: true of nearly all.
+_SHORT_NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,18})?")
 _UNITS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(5))
 # Flexprice prints an amount in a currency that it does not know to two decimals.
 _UNKNOWN_CURRENCY_PRECISION = 2
@@ -117,61 +133,107 @@ def price_display_amount(amount: Decimal, currency: str) -> str:
     return (symbol(currency) or currency.upper()) + plain(amount)
 
 
-def number(value: object) -> Decimal:
-    """Read a number at the door: a price, a quantity, a property of an event.
+def exact_number(value: object) -> Decimal:
+    """Read a number as it is, however many digits it has: what filters compare, and the log keeps.
 
-    Taken are integers, finite decimals, and text of ASCII digits such as `-12.5`, if the value has at most 15
-    integer and 15 decimal digits (zeros that do not matter are not counted). The result has no exponent above
-    0 and zero has no sign. Raises `NumberOutOfRangeError`, and `NotANumberError` for anything else: floats,
-    booleans.
+    Taken are integers, finite decimals, and text of at most 100 characters such as `-12.5` or `1.5E-7`. Zero has
+    no sign. Raises `NotANumberError` for anything else: floats, booleans, exponents beyond 100.
 
-    >>> number("12.50"), number(Decimal("1E+3"))
-    (Decimal('12.50'), Decimal('1000'))
+    >>> exact_number("1.5E-7"), exact_number(10**20)
+    (Decimal('1.5E-7'), Decimal('100000000000000000000'))
     """
     match value:
         case bool():
             raise NotANumberError("a boolean is not a number")
         case str():
-            if not _SHORT_NUMBER.fullmatch(value):
-                return _unusual(_parsed(value))
-            decimal = Decimal(value)
+            if len(value) > LONGEST_NUMBER:
+                raise NumberOutOfRangeError(f"a number has at most {LONGEST_NUMBER} characters")
+            found = _NUMBER.fullmatch(value)
+            if found is None:
+                raise NotANumberError(_NOT_A_NUMBER)
+            if found[1] is not None and abs(int(found[1])) > LARGEST_EXPONENT:
+                raise NotANumberError(f"the exponent of a number is at most {LARGEST_EXPONENT}")
+            return Decimal(value) or ZERO
         case Decimal():
-            if not _SHORT_NUMBER.fullmatch(str(value)):
-                return _unusual(value)
-            decimal = value
+            if not value.is_finite():
+                raise NotANumberError(_NOT_A_NUMBER)
+            return value or ZERO
         case int():
-            if not -_LIMIT < value < _LIMIT:
-                raise NumberOutOfRangeError(_OUT_OF_RANGE)
             return Decimal(value)
         case _:
             raise NotANumberError(_NOT_A_NUMBER)
-    return decimal or ZERO
+
+
+def number(value: object, integer_digits: int = PRICE_DIGITS) -> Decimal:
+    """Read a number that must not be rounded: a price or, with more ``integer_digits``, a multiplier.
+
+    It has at most so many integer and 18 decimal digits (zeros that do not matter are not counted). The result
+    has no exponent above 0 and zero has no sign. Raises `NumberOutOfRangeError`, and what `exact_number` does.
+
+    >>> number("12.50"), number(Decimal("1E+3")), number("7.6234102728e-08")
+    (Decimal('12.50'), Decimal('1000'), Decimal('7.6234102728E-8'))
+    """
+    found = exact_number(value)
+    if _SHORT_NUMBER.fullmatch(str(found)):
+        return found
+    # The exponent is looked at first: writing out 1E+999999 would take a megabyte.
+    if found.adjusted() < integer_digits:
+        try:
+            return Decimal(plain(found.quantize(_FINEST, context=CONTEXT)))
+        except Inexact:
+            pass
+    raise NumberOutOfRangeError(
+        f"a number has at most {integer_digits} integer and {DECIMALS} decimal digits"
+    )
+
+
+def reading(value: object) -> Decimal:
+    """Read a number as a meter does: what is finer than 18 decimals is rounded.
+
+    The result has no exponent above 0 and zero has no sign. Raises `NumberOutOfRangeError` if the number has more
+    than 18 integer digits, and what `exact_number` does.
+
+    >>> reading("0.0289999999999999985"), reading(5)
+    (Decimal('0.028999999999999999'), Decimal('5'))
+    """
+    found = exact_number(value)
+    if _SHORT_NUMBER.fullmatch(str(found)):
+        return found
+    if found.adjusted() >= QUANTITY_DIGITS:
+        raise NumberOutOfRangeError(f"a number that is metered has at most {QUANTITY_DIGITS} integer digits")
+    return Decimal(plain(found.quantize(_FINEST, context=_ROUNDING)))
+
+
+def in_two(value: Decimal) -> tuple[int, int]:
+    """Part a quantity of at most 18 decimals: its integer part, and its fraction x 10^18, with the value's sign.
+
+    So the table adds it exactly: 36 digits do not fit one number that is added to. Raises `decimal.Inexact`.
+
+    >>> in_two(Decimal("-12.5")), whole(-12, -500_000_000_000_000_000)
+    ((-12, -500000000000000000), Decimal('-12.500000000000000000'))
+    """
+    integer = int(value)
+    scaled = subtract(value, Decimal(integer)).scaleb(DECIMALS, CONTEXT)
+    return integer, int(scaled.quantize(_ONE, context=CONTEXT))
+
+
+def whole(integer: Decimal | int, fraction: Decimal | int) -> Decimal:
+    """Put together what `in_two` gave, or what sums of that came to."""
+    return add(Decimal(integer), Decimal(fraction).scaleb(-DECIMALS, CONTEXT))
+
+
+def rounded_quantity(value: Decimal) -> Decimal:
+    """Round half away from zero to the 18 decimals that a quantity has at most.
+
+    >>> rounded_quantity(Decimal("0.5") * Decimal("1E-18")), rounded_quantity(Decimal("2.50"))
+    (Decimal('1E-18'), Decimal('2.50'))
+    """
+    if cast("int", value.as_tuple().exponent) >= -DECIMALS:
+        return value
+    return _ROUNDING.plus(value.quantize(_FINEST, context=_ROUNDING))
 
 
 _NOT_A_NUMBER = "not a number of the form -12.5"
-_OUT_OF_RANGE = f"a number has at most {_DIGITS} integer and {_DIGITS} decimal digits"
-
-
-def _parsed(text: str) -> Decimal:
-    if not _PLAIN_NUMBER.fullmatch(text):
-        raise NotANumberError(_NOT_A_NUMBER)
-    return Decimal(text)
-
-
-def _unusual(value: Decimal) -> Decimal:
-    """Bring a number that is not written in 15 and 15 digits into that form, if its value allows it."""
-    if not value.is_finite():
-        raise NotANumberError(_NOT_A_NUMBER)
-    if not value:
-        return ZERO
-    # The exponent is looked at first: writing out 1E+999999 would take a megabyte.
-    if value.adjusted() >= _DIGITS:
-        raise NumberOutOfRangeError(_OUT_OF_RANGE)
-    try:
-        fixed = value.quantize(_FINEST, context=CONTEXT)
-    except Inexact:
-        raise NumberOutOfRangeError(_OUT_OF_RANGE) from None
-    return Decimal(plain(fixed))
 
 
 def _rounded(amount: Decimal, decimals: int) -> Decimal:

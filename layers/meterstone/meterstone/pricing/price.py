@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.errors import NumberError
-from meterstone.pricing.money import ZERO, number
+from meterstone.pricing.money import PRICE_DIGITS, QUANTITY_DIGITS, ZERO, number
 
 type Scalar = str | int | bool | None
 type Detail = Scalar | dict[str, Scalar] | list[dict[str, Scalar]]
@@ -157,12 +157,14 @@ def _count_problems(path: str, count: int) -> Iterator[PriceProblem]:
     if count < 1:
         yield PriceProblem(path, "must be at least 1")
     else:
-        yield from _amount_problems(path, count)
+        yield from _amount_problems(path, count, QUANTITY_DIGITS)
 
 
-def _amount_problems(path: str, amount: Decimal | int) -> Iterator[PriceProblem]:
+def _amount_problems(
+    path: str, amount: Decimal | int, integer_digits: int = PRICE_DIGITS
+) -> Iterator[PriceProblem]:
     try:
-        if number(amount) < 0:
+        if number(amount, integer_digits) < 0:
             yield PriceProblem(path, "must not be negative")
     except NumberError as error:
         yield PriceProblem(path, str(error))

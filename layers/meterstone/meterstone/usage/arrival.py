@@ -1,14 +1,17 @@
 """Events on their way in: what each must be, the same whether it stands in a file or comes over HTTP.
 
-Text is read by `decode`, which keeps every number exact. What comes out of it may hold numbers that no property
-may be (`Unusable`) and halves of surrogate pairs; `checked_properties` and the readers of ids and times refuse
-them one event at a time, so that the events beside a bad one can still be taken.
+Text is read by `decode`, which keeps every number as it came. What comes out of it may hold numbers that no
+property may be (`Unusable`), of more than 100 characters or with an exponent beyond 100, and halves of surrogate
+pairs. `checked_properties` and the readers of ids and times refuse them one event at a time, so that the events
+beside a bad one can still be taken. How many digits a meter reads is the meter's affair: a long number in a
+property that nobody meters is let in.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from math import floor
 from typing import Any, Final, NamedTuple, NoReturn
@@ -16,7 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from meterstone.pricing.errors import NumberError
-from meterstone.pricing.money import CONTEXT, number
+from meterstone.pricing.money import CONTEXT, LONGEST_NUMBER, exact_number, plain
 from meterstone.usage.instant import END_OF_TIME, MINUTE, ZERO_TIME
 from meterstone.usage.meter import Event, Property
 
@@ -29,8 +32,13 @@ AHEAD: Final = 5 * MINUTE
 DEEPEST: Final = 32
 """Lists and objects that may stand inside each other in a property."""
 
-_DIGITS = 15
 _SHOWN = 40
+#: A number of at most 15 integer and 15 decimal digits is plain in an event's content, however it was written.
+_PLAIN_DIGITS = 15
+_PLAIN = re.compile(rf"-?[0-9]{{1,{_PLAIN_DIGITS}}}(?:\.[0-9]{{1,{_PLAIN_DIGITS}}})?")
+_MILLISECONDS = 1000
+#: More than the milliseconds of all years. Writing out the microseconds of 1e100 seconds would be of no use.
+_PAST_ALL_SECONDS = Decimal(10) ** 15
 _FLAT = frozenset({str, int, bool, Decimal, type(None)})
 _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 
@@ -41,6 +49,10 @@ class InadmissibleError(ValueError):
 
 class TooFarAheadError(InadmissibleError):
     """The event's time is more than `AHEAD` after the clock's."""
+
+
+class InMillisecondsError(InadmissibleError):
+    """A time in milliseconds where seconds are asked for."""
 
 
 class Outcome(StrEnum):
@@ -191,17 +203,21 @@ def check_text(value: object) -> None:
 def instant_of_seconds(value: object) -> int:
     """Read an instant from seconds since the Unix epoch, a number or its text, to the microsecond.
 
-    Raises `InadmissibleError`, and `NotANumberError` for text that is no number.
+    Raises `InadmissibleError` (`InMillisecondsError`), and `NotANumberError` for text that is no number.
 
     >>> instant_of_seconds("1.5000009"), instant_of_seconds(-1)
     (1500000, -1000000)
     """
     if isinstance(value, Unusable):
         raise InadmissibleError(value.reason)
-    at = floor(number(value).scaleb(6, CONTEXT))
-    if not ZERO_TIME <= at < END_OF_TIME:
-        raise InadmissibleError("outside the years 1 to 9999")
-    return at
+    seconds = exact_number(value)
+    if seconds.copy_abs() < _PAST_ALL_SECONDS:
+        at = floor(seconds.scaleb(6, CONTEXT))
+        if ZERO_TIME <= at < END_OF_TIME:
+            return at
+        if ZERO_TIME <= at // _MILLISECONDS < END_OF_TIME:
+            raise InMillisecondsError("is in milliseconds: give seconds")
+    raise InadmissibleError("outside the years 1 to 9999")
 
 
 def _check(value: object, depth: int) -> None:
@@ -219,18 +235,31 @@ def _check(value: object, depth: int) -> None:
 
 def _integer(text: str) -> int | Unusable:
     # Checked before it is read: reading a number of 60,000 digits would take long.
-    if len(text) > _DIGITS and (digits := len(text.removeprefix("-"))) > _DIGITS:
-        return Unusable(f"a number has {digits} digits, {_DIGITS} are allowed")
-    return int(text)
+    return Unusable(_too_long(text)) if len(text) > LONGEST_NUMBER else int(text)
 
 
 def _decimal(text: str) -> Decimal | Unusable:
+    if len(text) > LONGEST_NUMBER:
+        return Unusable(_too_long(text))
     try:
-        return number(Decimal(text))
-    except InvalidOperation:
-        return Unusable(f"the number {text[:_SHOWN]} is out of range")
+        return _as_logged(exact_number(text))
     except NumberError as error:
         return Unusable(f"the number {text[:_SHOWN]}: {error}")
+
+
+def _as_logged(value: Decimal) -> Decimal:
+    """Give a number as the log has it: as it came, or plain if it is short.
+
+    Events were logged when only short numbers were let in, all of them plain: come again, they must say the same.
+    """
+    if _PLAIN.fullmatch(str(value)) or value.adjusted() >= _PLAIN_DIGITS:
+        return value
+    text = plain(value)
+    return Decimal(text) if _PLAIN.fullmatch(text) else value
+
+
+def _too_long(text: str) -> str:
+    return f"a number has {len(text)} characters, {LONGEST_NUMBER} are allowed"
 
 
 def _constant(text: str) -> NoReturn:

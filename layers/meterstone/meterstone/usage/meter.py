@@ -54,7 +54,8 @@ class Event:
 class Observation(NamedTuple):
     """What one event means to one meter. A tuple, as there are many: it is made in a third of the time.
 
-    ``value`` is the field's number; for COUNT it is 1, for COUNT_UNIQUE 0 with the distinct ``text``.
+    ``value`` is the field's number, of at most 18 decimals; for COUNT it is 1, for COUNT_UNIQUE 0 with the
+    distinct ``text``.
     """
 
     at: int

@@ -15,3 +15,4 @@ rules those were can only be told by their number.
 from typing import Final
 
 RULES: Final = 2
+"""Those of this code."""

@@ -11,12 +11,15 @@ from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import ReadCost, Row, Table, integer, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
+from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization
 
 #: A revoked key works for at most this many seconds more, where it is remembered.
 REMEMBERED = 30.0
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
+#: Those of a generation of which nobody has said by which rules it was counted.
+_FIRST_RULES = 1
 #: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
 _LOADS = 2 * MINUTE
 _ORGANIZATION = msgspec.json.Decoder(Organization)
@@ -50,6 +53,13 @@ class Account:
     loading_at: int | None = None
     #: The views of the rollups that the live generation has.
     views: tuple[str, ...] = keys.FIRST_VIEWS
+    #: By which rules the live generation was counted: see `meterstone.usage.rules`.
+    rules: int = RULES
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the live generation was counted by older rules than this code's: a rebuild makes it right."""
+        return self.rules < RULES
 
     def unsettled(self, now: int) -> bool:
         """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
@@ -135,6 +145,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         _generation(profile, "prev"),
         integer(profile, "loading_at") if "loading_at" in profile else None,
         keys.parse_views(text(profile, "views")),
+        integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import NamedTuple
 
-from meterstone.pricing.money import plain
+from meterstone.pricing.money import in_two
 from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.reading import read_tallies
@@ -276,7 +276,7 @@ class Fold:
                     into[day] = add_amounts(into[day], worth) if day in into else worth
         actions = [action for change in changes for action in change.actions]
         accepted = max(change.accepted for change in changes)
-        additions = (_addition(self.table.name, key, days, accepted) for key, days in rollups.items())
+        additions = (addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
         self.table.transact(actions)
 
@@ -287,8 +287,10 @@ def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
     return Needs(len(change.actions), change.size, change.rollups.keys())
 
 
-def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
+def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
     """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
+
+    Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps.
 
     ``accepted``, if any, is when the newest event behind it came in.
     """
@@ -296,10 +298,11 @@ def _addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> 
     values: dict[str, dict[str, str]] = {}
     for number in sorted(days):
         units, cents = days[number]
-        for name, value in ((f"u{number:02}", plain(units)), (f"a{number:02}", str(cents))):
-            if value != "0":
+        for letter, value in zip("ufa", (*in_two(units), cents), strict=True):
+            if value:
+                name = f"{letter}{number:02}"
                 terms.append(f"{name} :{name}")
-                values[f":{name}"] = {"N": value}
+                values[f":{name}"] = {"N": str(value)}
     if not terms:
         return None
     if accepted:

@@ -45,6 +45,7 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | | `views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
+| | `counted_by` | by which rules the live generation was counted (absent: `1`); see `rules` in `usage` |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |
@@ -54,7 +55,9 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
 | … of a customer, by external id | `id` | the subscription's id |
 | counter, chain, hours, buckets, detail, first seen, values | | see `packing` |
-| rollup | `u01` … `u31`, `a01` … `a31` | of each day of the month, units and minor units of the currency |
+| rollup | `u01` … `u31` | of each day of the month, the integer part of the units |
+| | `f01` … `f31` | 10^18 times their fraction, with their sign; absent where it was never but 0 |
+| | `a01` … `a31` | minor units of the currency |
 | | `acc` | when the newest event came in over HTTP that is counted in it |
 | event | | see `events.log` |
 | unmatched | | the event's, and those that `unmatched` names |

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from itertools import batched, product
 
-from meterstone.pricing.money import ZERO, add, plain
+from meterstone.pricing.money import ZERO, add, plain, whole
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
@@ -118,13 +118,16 @@ def _counted(rows: Iterable[Row]) -> _Held:
 
 
 def _rolled_up(rows: Iterable[Row]) -> _Held:
-    """Add rollups up over their writers."""
+    """Add rollups up over their writers, and units that are in two numbers."""
     sums: dict[tuple[str, str], Decimal] = {}
     for row in rows:
         sk = keys.rollup_of_all_writers(text(row, "sk"))
         for attribute, value in row.items():
-            if attribute[0] in "ua" and attribute[1:].isdigit() and value.N is not None:
-                sums[sk, attribute] = add(sums.get((sk, attribute), ZERO), Decimal(value.N))
+            letter, day = attribute[0], attribute[1:]
+            if letter in "ufa" and day.isdigit() and value.N is not None:
+                amount = whole(0, Decimal(value.N)) if letter == "f" else Decimal(value.N)
+                key = sk, ("u" if letter == "f" else letter) + day
+                sums[key] = add(sums.get(key, ZERO), amount)
     return {key: plain(total) for key, total in sums.items() if total}
 
 

@@ -16,6 +16,7 @@ from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Meter
+from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
@@ -93,9 +94,12 @@ def write_catalogue(
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
         named = ""
-        if before is None and key == profile and (views := keys.views_text()):
-            # The first generation of an organization that is new has every view from its beginning.
-            named, values[":views"] = ", views = :views", {"S": views}
+        if before is None and key == profile:
+            # Nothing was counted yet: all of it will be by these rules.
+            named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
+            if views := keys.views_text():
+                # The first generation of an organization that is new has every view from its beginning.
+                named, values[":views"] = f"{named}, views = :views", {"S": views}
         table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
 
 

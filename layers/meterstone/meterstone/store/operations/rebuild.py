@@ -44,6 +44,7 @@ from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
+from meterstone.usage.rules import RULES
 from meterstone.usage.tally import Position
 
 SETTLES = MINUTE
@@ -260,6 +261,7 @@ class Rebuild:
             ":prev": {"S": account.generation},
             ":prev_cut": {"N": str(account.cut)},
             ":version": {"N": str(account.version)},
+            ":rules": {"N": str(RULES)},
         }
         named, unnamed = "", ", views"
         if views := keys.views_text():
@@ -267,7 +269,7 @@ class Rebuild:
             values[":views"] = {"S": views}
         try:
             self._lease.change(
-                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut{named} "
+                f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, counted_by = :rules{named} "
                 f"REMOVE gen_next, cut_next{unnamed}",
                 values,
                 condition="ver = :version AND gen_next = :gen",

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from meterstone.pricing.money import ZERO
+from meterstone.pricing.money import ZERO, whole
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
@@ -67,15 +67,16 @@ class AnalyticsStore(AccountStore):
             first = date.fromisoformat(month + "-01").toordinal()
             begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
             days = []
-            for units_name, cents_name, number in _DAYS[begin : end + 1]:
-                units, cents = getattr(item, units_name), getattr(item, cents_name)
-                if units is not None or cents is not None:
+            for units_name, fraction_name, cents_name, number in _DAYS[begin : end + 1]:
+                units, fraction = getattr(item, units_name), getattr(item, fraction_name)
+                cents = getattr(item, cents_name)
+                if units is not None or fraction is not None or cents is not None:
                     days.append(
                         DayUsage(
                             first + number,
                             currency,
                             meter.code,
-                            ZERO if units is None else Decimal(units.N),
+                            _units(units, fraction),
                             0 if cents is None else cents.N,
                         )
                     )
@@ -167,8 +168,13 @@ class _Cents(msgspec.Struct, gc=False):
     N: int
 
 
-#: For each day of a month the names of its attributes, units and amount, and its number from 0.
-_DAYS = [(f"u{number + 1:02}", f"a{number + 1:02}", number) for number in range(31)]
+def _units(integer: _Units | None, fraction: _Units | None) -> Decimal:
+    known = ZERO if integer is None else Decimal(integer.N)
+    return known if fraction is None else whole(known, Decimal(fraction.N))
+
+
+#: For each day of a month the names of its attributes, units in two and amount, and its number from 0.
+_DAYS = [(f"u{day:02}", f"f{day:02}", f"a{day:02}", day - 1) for day in range(1, 32)]
 
 Rollup: Any = msgspec.defstruct(
     "Rollup",
@@ -177,8 +183,8 @@ Rollup: Any = msgspec.defstruct(
         ("acc", _Cents | None, None),
         *(
             (name, kind | None, None)
-            for units, cents, _ in _DAYS
-            for name, kind in ((units, _Units), (cents, _Cents))
+            for units, fraction, cents, _ in _DAYS
+            for name, kind in ((units, _Units), (fraction, _Units), (cents, _Cents))
         ),
     ],
     gc=False,

@@ -6,7 +6,7 @@ from typing import override
 import msgspec
 
 from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
-from meterstone.pricing.money import number, plain
+from meterstone.pricing.money import plain, reading
 from meterstone.usage.aggregation.base import Aggregator, Json, not_a_state
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
 
@@ -46,6 +46,6 @@ def observe_number(meter: Meter, event: Event) -> Observation | Uncounted:
     if found is None or isinstance(found, bool | list | dict):
         return Uncounted(f"property {meter.field!r} is absent or not a number")
     try:
-        return Observation(event.at, event.id, number(found))
+        return Observation(event.at, event.id, reading(found))
     except (NotANumberError, NumberOutOfRangeError) as error:
         return Uncounted(f"property {meter.field!r}: {error}")

@@ -3,8 +3,7 @@
 from decimal import Decimal
 from typing import override
 
-from meterstone.pricing.errors import NumberOutOfRangeError
-from meterstone.pricing.money import add, multiply, number
+from meterstone.pricing.money import QUANTITY_DIGITS, add, multiply, rounded_quantity
 from meterstone.usage.aggregation.base import DetailKeeps, FineParts, Reads, Traits
 from meterstone.usage.aggregation.number import NumberAggregator, observe_number
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
@@ -27,14 +26,16 @@ class SumWithMultiplier(NumberAggregator):
     def observe(self, meter: Meter, event: Event) -> Observation | Uncounted:
         """Read the field's number, unless its product with the multiplier has too many digits.
 
-        A product of 60 digits would not be a quantity, and no number that the table can hold.
+        A product of 36 integer digits is no quantity, and no number that the table holds.
         """
         seen = observe_number(meter, event)
-        if isinstance(seen, Observation):
-            try:
-                number(multiply(seen.value, meter.multiplier))
-            except NumberOutOfRangeError as error:
-                return Uncounted(f"property {meter.field!r}: {error}")
+        if (
+            isinstance(seen, Observation)
+            and multiply(seen.value, meter.multiplier).adjusted() >= QUANTITY_DIGITS
+        ):
+            return Uncounted(
+                f"property {meter.field!r}: its product has more than {QUANTITY_DIGITS} integer digits"
+            )
         return seen
 
     @override
@@ -49,5 +50,5 @@ class SumWithMultiplier(NumberAggregator):
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:
-        """Return the sum times the multiplier."""
-        return multiply(state, meter.multiplier)
+        """Return the sum times the multiplier, rounded once to the 18 decimals of a quantity."""
+        return rounded_quantity(multiply(state, meter.multiplier))
