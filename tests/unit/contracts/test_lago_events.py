@@ -158,6 +158,8 @@ def reasons(fields: dict[str, Any]) -> Any:
         ({"timestamp": True}, "must be a number of seconds since 1970, or its text"),
         ({"timestamp": 1709294701}, "is more than 5 minutes ahead of the clock"),
         ({"timestamp": 1709290800000}, "is in milliseconds: give seconds"),
+        ({"timestamp": "1709290800000000"}, "is in microseconds: give seconds"),
+        ({"timestamp": 1709290800000000000}, "is in nanoseconds: give seconds"),
         ({"timestamp": 10**15 - 1}, "outside the years 1 to 9999"),
         ({"properties": [1]}, "cannot be taken: properties must be an object"),
         (
