@@ -4,6 +4,8 @@ Reading a file keeps values alone. A file that holds a problem is read once more
 """
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
@@ -45,6 +47,17 @@ class Lines:
         return tree.line
 
 
+def json_line(text: str, is_it: Callable[[str, bool], bool]) -> int:
+    """Return the line of the first value, or repeated key, of a JSON text that a predicate says it is.
+
+    The predicate is given a scalar's text and False, or a key and True. 0 if there is none.
+    """
+    reader = _Json(text, is_it)
+    with suppress(ValueError, IndexError, RecursionError):
+        reader.tree(reader.beginning())
+    return reader.found
+
+
 class _Tree:
     """A value's line, and the values inside it by the steps that lead there: `[0]`, or `.name`."""
 
@@ -67,7 +80,8 @@ def _read(path: Path) -> _Tree | None:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if path.suffix == ".json":
-            return _Json(text).tree(_JSON_SPACE.match(text).end())[0]  # type: ignore[union-attr]
+            reader = _Json(text)
+            return reader.tree(reader.beginning())[0]
         return _yaml(text)
     except (OSError, ValueError, IndexError, RecursionError, YAMLError):
         return None  # What is wrong with the file as a whole says where by itself.
@@ -93,11 +107,17 @@ def _yaml_tree(node: Node, line: int, known: dict[int, _Tree]) -> _Tree:
 
 
 class _Json:
-    """Reads the tree of a JSON text that is known to be good."""
+    """Reads the tree of a JSON text that is known to be JSON."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, is_it: Callable[[str, bool], bool] = lambda *_: False) -> None:
         self._text = text
+        self._is_it = is_it
         self._seen, self._line = 0, 1
+        self.found = 0
+
+    def beginning(self) -> int:
+        """Return where the text's value begins."""
+        return self._next(0)
 
     def tree(self, at: int) -> tuple[_Tree, int]:
         """Read the value that begins at a place; tell where it ends."""
@@ -110,7 +130,9 @@ class _Json:
             case '"':
                 return tree, scanstring(self._text, at + 1)[1]
             case _:
-                return tree, self._end(_JSON_SCALAR, at)
+                end = self._end(_JSON_SCALAR, at)
+                self._look(self._text[at:end], tree.line, repeated=False)
+                return tree, end
 
     def _list(self, tree: _Tree, at: int) -> int:
         at, count = self._next(at + 1), 0
@@ -126,9 +148,15 @@ class _Json:
             key, at = scanstring(self._text, at + 1)
             inner, at = self.tree(self._next(self._next(at) + 1))
             inner.line = line
+            if f".{key}" in tree.inner:
+                self._look(key, line, repeated=True)
             tree.inner[f".{key}"] = inner
             at = self._after_comma(at)
         return at + 1
+
+    def _look(self, text: str, line: int, *, repeated: bool) -> None:
+        if not self.found and self._is_it(text, repeated):
+            self.found = line
 
     def _after_comma(self, at: int) -> int:
         at = self._next(at)

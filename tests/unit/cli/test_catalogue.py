@@ -667,11 +667,18 @@ def test_aliases_that_would_expand_without_bound_are_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[{"code": "a", "code": "b"}]', "the key 'code' is repeated"),
-        ('[{"code": NaN}]', "NaN is not a number of the form -12.5"),
+        ('[{"code": "a", "code": "b"}]', "line 1: the key 'code' is repeated"),
+        ('[{"code": "a"},\n\n{"code": "code",\n "code": "b"}]', "line 4: the key 'code' is repeated"),
+        ('[{"code": "NaN"},\n{"code": NaN}]', "line 2: NaN is not a number of the form -12.5"),
+        ('[{"name": 0,\n"code": -0}]', "line 2: -0 is a negative zero: write 0"),
+        # Which of two is told, that of the inner value, is told with its own line.
+        (
+            '[{"code": "a",\n"code": "b",\n"name": -Infinity}]',
+            "line 3: -Infinity is not a number of the form -12.5",
+        ),
         ("[", "line 1, column 2: Expecting value"),
         ("[" * 100_000, "is nested too deeply"),
-        (f"[{'9' * 5000}]", f"the number '{'9' * 40}…' has too many digits"),
+        (f"[{'9' * 5000}]", f"line 1: the number '{'9' * 40}…' has too many digits"),
         (r'["\ud800"]', "plans[0]: must be a mapping"),
         (r'[{"code": "\ud800"}]', "plans[0].code: must not hold the control character U+D800"),
     ],
