@@ -4,10 +4,8 @@ The table is in memory; the commands are those of the command line, the requests
 functions' own handlers. Clock, ids and keys are fixed, so that the same history gives the same bytes.
 """
 
-import importlib.util
 import io
 import json
-import logging
 import os
 import re
 import secrets
@@ -29,6 +27,7 @@ from meterstone.store.operations.rebuild import Surroundings
 from meterstone_cli.__main__ import app
 from meterstone_cli.dynamodb import DynamoDB
 from support import golden_catalogue
+from support.functions import forget_logger, load
 from support.memory_table import Faults, MemoryTable
 
 ROOT = Path(__file__).parents[2]
@@ -216,22 +215,15 @@ class Run:
         return text.replace(str(self.folder), "FOLDER")
 
     def _load(self, name: str) -> Any:
-        for known in list(logging.Logger.manager.loggerDict):
-            # A logger of this name would go on writing to an earlier run's output.
-            if known in FUNCTIONS or known in {"fold-usage", "roll-usage"}:
-                logging.Logger.manager.loggerDict.pop(known)
-        source = ROOT / "functions" / name / "app.py"
-        spec = importlib.util.spec_from_file_location(f"golden_{name}", source)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        for known in (*FUNCTIONS, "fold-usage", "roll-usage"):
+            forget_logger(known)
         with (
             redirect_stdout(self._out),
             mock.patch.dict(
                 os.environ, {"POWERTOOLS_SERVICE_NAME": name, "POWERTOOLS_METRICS_NAMESPACE": "Meterstone"}
             ),
         ):
-            spec.loader.exec_module(module)
+            module = load(name)
         return module.handler
 
     def _bytes(self, count: int | None = None) -> bytes:

@@ -402,6 +402,23 @@ def test_what_only_a_rebuild_can_answer_is_unprocessable() -> None:
     )
 
 
+@pytest.mark.parametrize(("letters", "fits"), [(0, True), (1, False)], ids=["5,000,000", "5,000,001"])
+def test_an_answer_of_exactly_5_mb_is_the_largest(letters: int, *, fits: bool) -> None:
+    def codes(count: int, last: int) -> list[DayUsage]:
+        return [day("2023-11-01", "1", 1, code=f"{index:0250}") for index in range(count)] + [
+            day("2023-11-01", "1", 1, code="9" * last)
+        ]
+
+    one, two = (len(answer(codes(count, 1), frozenset()).body) for count in (1, 2))
+    count = (5_000_000 - one) // (two - one)
+    last = 1 + 5_000_000 - one - (count - 1) * (two - one)
+    if fits:
+        assert len(answer(codes(count, last + letters), frozenset()).body) == 5_000_000
+    else:
+        with pytest.raises(RequestRefusedError):
+            answer(codes(count, last + letters), frozenset())
+
+
 @pytest.mark.parametrize(
     ("problem", "status", "error"),
     [

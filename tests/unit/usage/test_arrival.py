@@ -252,6 +252,12 @@ def test_content(one: dict[str, Any], other: dict[str, Any], same: object) -> No
     assert (content(Event("i", "n", 5, one)) == content(Event("j", "n", 5, other))) is same
 
 
+@pytest.mark.parametrize(("dated", "same"), [(True, False), (False, True)], ids=["dated", "not dated"])
+def test_an_event_without_an_instant_of_its_own_says_the_same_at_any_time(*, dated: bool, same: bool) -> None:
+    first, again = (Arrival.of(CUSTOMER, Event("i", "n", at, {"a": 1}), at, {}, dated=dated) for at in (5, 6))
+    assert (first.content == again.content) is same
+
+
 @pytest.mark.parametrize("letter", ["x", "é", "😀", "\n"])
 def test_the_largest_event(letter: str) -> None:
     around = len(content(Event("i", "n", 0, {"a": ""})))

@@ -99,7 +99,11 @@ def parse_key_instant(text: str) -> int:
 
 
 def microseconds(duration: timedelta) -> int:
-    """Count the whole microseconds of a duration, exactly (`total_seconds` is a float)."""
+    """Count the whole microseconds of a duration, exactly (`total_seconds` is a float).
+
+    >>> microseconds(timedelta(days=1, microseconds=1))
+    86400000001
+    """
     return duration.days * DAY + duration.seconds * SECOND + duration.microseconds
 
 

@@ -21,7 +21,12 @@ class Dated:
 
 
 def in_force(facts: Sequence[Dated], at: int) -> str | None:
-    """Give the fact in force at an instant, None when none is yet; facts are ordered by ``since``."""
+    """Give the fact in force at an instant, None when none is yet; facts are ordered by ``since``.
+
+    >>> plans = (Dated("basic"), Dated("pro", 100))
+    >>> in_force(plans, 99), in_force(plans, 100)
+    ('basic', 'pro')
+    """
     value = None
     for fact in facts:
         if fact.since is not None and fact.since > at:

@@ -180,7 +180,11 @@ def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> 
 
 
 def identity(text: str) -> str:
-    """Give a value of a COUNT_UNIQUE in a bounded form that stands for it alone."""
+    """Give a value of a COUNT_UNIQUE in a bounded form that stands for it alone.
+
+    >>> identity("user 7"), len(identity("user " * 20))
+    ('user 7', 65)
+    """
     if len(text) <= _LONGEST_TEXT and text.isascii():
         return text
     return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it

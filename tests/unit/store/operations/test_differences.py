@@ -15,7 +15,8 @@ from meterstone.usage.subscription import LineItem, Subscription
 from support import small_world
 from support.recovering import Clock
 from support.scenario import ORGANIZATION
-from support.small_world import FLAT, START, call, meter, table_of, world_of
+from support.small_world import FLAT, START, call, meter, world_of
+from support.stored import memory
 
 CALLS = meter("calls", Aggregation.COUNT)
 SUM = replace(meter("su#m", Aggregation.SUM, recurring=True), code="sum of n")
@@ -180,7 +181,7 @@ def test_the_order_is_customers_subscriptions_metrics_and_days_then_groups() -> 
 def test_a_rebuild_tells_a_counter_that_was_changed_by_its_customer_and_day() -> None:
     world = world_of(BillingPeriod.MONTHLY, [(CALLS, FLAT)], START + 10 * DAY)
     world.load("file", [call("one", DAY), call("two", 2 * DAY)], START + 10 * DAY)
-    table = table_of(world)
+    table = memory(world)
     (key,) = (key for key in table.items() if key.pk.endswith("1#usage#sub") and key.sk.startswith("C#"))
     table.update(key, "SET d = :d", {":d": {"S": '{"1":"5","2":"1"}'}})
     report = rebuild(table, ORGANIZATION.id, Clock(START + 10 * DAY).around, swap=False)

@@ -1,12 +1,10 @@
 """What a batch of the stream's records is taken for: events to count, events put by, poison, or nothing."""
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal, Inexact
-from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -19,7 +17,7 @@ from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
+from meterstone.store.dynamodb.table import Row, WriteRefusedError
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
 from meterstone.store.operations.load import write_catalogue
@@ -31,12 +29,12 @@ from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from support.counting import check_analytics
+from support.functions import load_over
 from support.memory_table import Faults, MemoryTable
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stored import memory
 from support.stream import Folding, Record, Stream, record
 
-ROOT = Path(__file__).parents[2]
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY
 CALLS = Meter("calls", "calls", "", Aggregation.SUM, "call", "value")
@@ -394,21 +392,10 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     assert max(item.counted_until for item in found) == NOW - MINUTE
 
 
-def function(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Load a function over a table."""
-    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / name / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def fold_usage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Load the function over a table in memory."""
-    return function("fold_usage", memory(World(SCENARIO)), monkeypatch)
+    return load_over("fold_usage", memory(World(SCENARIO)), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -526,7 +513,7 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     usage = [call(name, START + DAY, ext=f"ext {name}", value=31_000) for name in "ac"]
     usage.append(call("b", START + DAY, ext="ext b", value=10**18 - 1))
     fold(folding, records_of(folding, usage), START + DAY)
-    roll_usage = function("roll_usage", folding.table, monkeypatch)
+    roll_usage = load_over("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
     with pytest.raises(
         WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 17 digits"
