@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue
@@ -152,12 +152,29 @@ class Replayed:
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
 
+class Difference(NamedTuple):
+    """A value that a rebuild has found to differ; before or after is empty where there is none.
+
+    It is a subscription's, or that of a ``group`` of all customers, such as `plan pro`.
+    """
+
+    group: str
+    customer: str
+    subscription: str
+    line_item: str
+    metric: str
+    day: str
+    what: str
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild counted, and every place that differed: its name, what was there, what is there now."""
+    """What a rebuild counted, and every value that differed, in an order that is always the same."""
 
     events: int
-    differences: Sequence[tuple[str, str, str]]
+    differences: Sequence[Difference]
     swapped: bool
 
 

@@ -39,6 +39,7 @@ from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     ImportState,
@@ -390,8 +391,7 @@ def _whose(subject: Subject) -> tuple[str | None, str | None]:
 
 
 def _rebuilt(report: RebuildReport) -> Rebuilt:
-    found = [(f"{each.place} {each.attribute}", each.live, each.rebuilt) for each in report.differences]
-    return Rebuilt(report.events, found, report.swapped)
+    return Rebuilt(report.events, [Difference(*each) for each in report.differences], report.swapped)
 
 
 def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:

@@ -28,6 +28,8 @@ REFUSED = 1
 NOT_UNDERSTOOD = 2
 
 _DIGITS = 16
+#: Of the table of what differs.
+_COLUMNS = ("customer", "subscription", "line item", "metric", "day", "what", "before", "after")
 _WHOSE = {"s": "subscription", "c": "customer"}
 
 _MEANINGS: Mapping[Reason, str] = {
@@ -186,12 +188,14 @@ def rebuild(
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Give up a rebuild that was stopped, and do no other.")
     ] = False,
+    as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Count all events anew from the log, list what differs, and put it in place. Takes 3 minutes and more.
 
-    Of what differs are listed the item of the table with its attribute, what it held and what it holds now, parted
-    by tabs; `-` is nothing.
+    Of what differs are listed customer, subscription, line item, metric, day, what it is, before and after, parted
+    by tabs; `-` is nothing. First come the customers, then the sums over all customers, over those of a plan, and
+    so on.
 
     Both endpoints answer meanwhile, and events come in; imports and replays are refused. Stopped, it is run
     again, or given up.
@@ -204,7 +208,11 @@ def rebuild(
         backend.abandon_rebuild(organization, say)
         typer.echo("there is no rebuild any more")
     else:
-        tell_rebuilt(backend.rebuild(organization, say, swap=not dry_run))
+        found = backend.rebuild(organization, say, swap=not dry_run)
+        if as_json:
+            _tell_rebuilt_as_json(found)
+        else:
+            tell_rebuilt(found)
 
 
 @app.command("withdraw")
@@ -325,11 +333,22 @@ def tell_replayed(found: Replayed) -> None:
 
 def tell_rebuilt(found: Rebuilt) -> None:
     """Say what a rebuild came to, and list what differed."""
-    for place, was, now in found.differences:
-        typer.echo("\t".join((place, was or "-", now or "-")))
+    if found.differences:
+        typer.echo("\t".join(_COLUMNS))
+    for each in found.differences:
+        whose = f"all of {each.group}" if each.group not in {"", "all"} else each.customer or "all"
+        shown = (whose, *each[2:])
+        typer.echo("\t".join(_printable(part) or "-" for part in shown))
     count = len(found.differences)
     differ = "nothing differs" if not count else f"{count} differ"
     typer.echo(f"{found.events} events counted, {differ}: {'swapped' if found.swapped else 'not swapped'}")
+
+
+def _tell_rebuilt_as_json(found: Rebuilt) -> None:
+    for each in found.differences:
+        typer.echo(json.dumps(each._asdict(), ensure_ascii=False))
+    count = {"events": found.events, "differences": len(found.differences), "swapped": found.swapped}
+    typer.echo(json.dumps(count))
 
 
 def _sum_up(found: UncountedNumbers, reason: Reason | None, *, as_json: bool) -> None:

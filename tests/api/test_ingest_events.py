@@ -163,6 +163,7 @@ def test_a_lago_event(run: Any, case: str, changes: dict[str, Any], unmatched: s
 def test_what_lago_s_shape_refuses(run: Any, store: Any, case: str, details: dict[str, Any]) -> None:
     status, body, _ = run(case)
     assert status == 422
+    assert body.pop("reasons").keys() == details.keys()
     assert body == {
         "status": 422,
         "error": "Unprocessable Entity",

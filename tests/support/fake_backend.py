@@ -10,6 +10,7 @@ from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     KeyRecord,
@@ -54,7 +55,7 @@ class FakeBackend:
         self.numbers = UncountedNumbers({}, 0, ())
         self.put_by: list[UncountedEvent] = []
         self.quarantine: list[PoisonRecord] = []
-        self.differences: list[tuple[str, str, str]] = []
+        self.differences: list[Difference] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
         #: What was done of which the order matters.

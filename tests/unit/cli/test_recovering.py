@@ -10,6 +10,7 @@ from meterstone.usage.instant import parse_instant
 from meterstone_cli import __main__ as program
 from meterstone_cli.backend import (
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportState,
     PoisonRecord,
@@ -217,18 +218,45 @@ def test_a_replay_says_what_became_of_the_events() -> None:
     ]
 
 
+DIFFERENCES = [
+    Difference("", "c\n", "s", "i", "calls", "2026-03-01", "units USD", "", "6"),
+    Difference("all", "", "", "", "calls", "2026-03-01", "units USD", "5", ""),
+    Difference("plan p", "", "", "", "calls", "2026-03-01", "units USD", "5", "7"),
+]
+
+
 def test_a_rebuild_lists_what_differs(backend: FakeBackend) -> None:
     result = run("rebuild")
     assert (result.stdout, result.stderr) == (
         "7 events counted, nothing differs: swapped\n",
         "counting the event log\n",
     )
-    backend.differences = [("rollup T 2026-03#usd#m u01", "5", ""), ("subscription s C#1 d", "", "6")]
+    backend.differences = DIFFERENCES
     assert run("rebuild", "--dry-run").stdout.splitlines() == [
-        "rollup T 2026-03#usd#m u01\t5\t-",
-        "subscription s C#1 d\t-\t6",
-        "7 events counted, 2 differ: not swapped",
+        "customer\tsubscription\tline item\tmetric\tday\twhat\tbefore\tafter",
+        "c\\n\ts\ti\tcalls\t2026-03-01\tunits USD\t-\t6",
+        "all\t-\t-\tcalls\t2026-03-01\tunits USD\t5\t-",
+        "all of plan p\t-\t-\tcalls\t2026-03-01\tunits USD\t5\t7",
+        "7 events counted, 3 differ: not swapped",
     ]
+
+
+def test_a_rebuild_lists_what_differs_as_json(backend: FakeBackend) -> None:
+    assert run("rebuild", "--json").stdout == '{"events": 7, "differences": 0, "swapped": true}\n'
+    backend.differences = DIFFERENCES
+    first, *_, last = map(json.loads, run("rebuild", "--dry-run", "--json").stdout.splitlines())
+    assert first == {
+        "group": "",
+        "customer": "c\n",
+        "subscription": "s",
+        "line_item": "i",
+        "metric": "calls",
+        "day": "2026-03-01",
+        "what": "units USD",
+        "before": "",
+        "after": "6",
+    }
+    assert last == {"events": 7, "differences": 3, "swapped": False}
 
 
 def test_a_rebuild_can_be_given_up(backend: FakeBackend) -> None:

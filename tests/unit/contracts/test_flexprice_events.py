@@ -55,10 +55,18 @@ def test_no_time_is_now(timestamp: object) -> None:
 
 @pytest.mark.parametrize(
     "timestamp",
-    ["2024-03-01", "now", " ", 1709290800, True, [], "2023-02-29T00:00:00Z", "0000-01-01T00:00:00Z"],
+    ["2024-03-01", "now", " ", True, [], "2023-02-29T00:00:00Z", "0000-01-01T00:00:00Z", "1709290800000"],
 )
 def test_what_is_no_time(timestamp: object) -> None:
     assert details(timestamp=timestamp) == {"timestamp": "must be an RFC 3339 date and time"}
+
+
+@pytest.mark.parametrize(
+    "timestamp", [1709290800, 1709290800.5, 1709290800000], ids=["seconds", "a fraction", "milliseconds"]
+)
+def test_a_number_is_no_time(timestamp: float) -> None:
+    reason = "must be an RFC 3339 date and time, not a number of seconds or milliseconds"
+    assert details(timestamp=timestamp) == {"timestamp": reason}
 
 
 def test_more_than_five_minutes_ahead() -> None:

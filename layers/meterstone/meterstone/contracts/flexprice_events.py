@@ -16,6 +16,7 @@ What Flexprice's API description leaves open is settled so:
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from uuid import uuid4
 
@@ -219,6 +220,8 @@ def _timestamp(value: object, faults: Faults) -> int | None:
         else:
             return None if at == ZERO_TIME else at
     faults["timestamp"] = "must be an RFC 3339 date and time"
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        faults["timestamp"] += ", not a number of seconds or milliseconds"
     return None
 
 

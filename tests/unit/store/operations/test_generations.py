@@ -4,12 +4,13 @@ import pytest
 
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, key_item
-from meterstone.store.operations.generations import Difference, Generations, Place, View
+from meterstone.store.operations.differences import ItemDifference, Place, View
+from meterstone.store.operations.generations import Generations
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION
 
 
-def generations(place: Place, one: dict[str, Item], other: dict[str, Item]) -> list[Difference]:
+def generations(place: Place, one: dict[str, Item], other: dict[str, Item]) -> list[ItemDifference]:
     """Compare two generations of one place, each given by its sort keys."""
     table = MemoryTable()
     it = Generations(table, ORGANIZATION.id)
@@ -33,8 +34,8 @@ def generations(place: Place, one: dict[str, Item], other: dict[str, Item]) -> l
 def test_a_difference_is_told_of_each_kind_of_item(sk: str, attribute: str) -> None:
     one, other = ({sk: {attribute: {"S": text}}} for text in ("one", "other"))
     assert generations("sub", one, one) == []
-    assert generations("sub", one, other) == [Difference(f"subscription sub {sk}", attribute, "one", "other")]
-    assert generations("sub", one, {}) == [Difference(f"subscription sub {sk}", attribute, "one", "")]
+    assert generations("sub", one, other) == [ItemDifference(sk, attribute, "one", "other")]
+    assert generations("sub", one, {}) == [ItemDifference(sk, attribute, "one", "")]
 
 
 @pytest.mark.parametrize(

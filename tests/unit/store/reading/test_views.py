@@ -113,7 +113,9 @@ def test_a_rebuild_compares_only_the_views_that_both_generations_have(
     assert named(world) is None
     key = next(key for key in memory(world).items() if key.pk == f"{ORGANIZATION.id}#1#rollup#PC#pro#DE")
     memory(world).delete_all([key])
-    assert {each.place.split()[1] for each in rebuild_now(world, swap=False).differences} == {"PC"}
+    assert {each.group for each in rebuild_now(world, swap=False).differences} == {
+        "plan pro, country DE, type company"
+    }
 
 
 def test_a_rebuild_names_no_views_while_there_are_the_first_four(world: World) -> None:
@@ -156,7 +158,7 @@ def test_only_the_profile_says_which_views_there_are() -> None:
     table = MemoryTable()
     world = World(RICH, table)
     profile = keys.organization(ORGANIZATION.id, "profile")
-    table.update(profile, "SET views = :views", {":views": {"S": "T,P"}})
+    table.update(profile, "SET rollup_views = :views", {":views": {"S": "T,P"}})
     account: Any = read_account(table, ORGANIZATION.id)
     assert account.views == ("T", "P")
     world.account = account

@@ -83,7 +83,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
-from meterstone.usage.instant import key_instant
+from meterstone.usage.instant import key_instant, parse_key_instant
 from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
@@ -264,6 +264,34 @@ def parse_counter(sk: str) -> CounterKey:
     return CounterKey(name, int(chunk))
 
 
+def parse_period_start(sk: str) -> int:
+    """Read the start of the billing period back from the sort key of a counter's chunk.
+
+    >>> parse_period_start(counter("monthly.1", 5_000_000, "item", 7))
+    5000000
+    """
+    return parse_key_instant(sk.split("#")[2])
+
+
+def parse_item(sk: str) -> str:
+    """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    ('item', 'item')
+    """
+    parts = sk.split("#")
+    return parts[3] if parts[0] == Kind.COUNTER else parts[1]
+
+
+def parse_item_day(sk: str) -> int:
+    """Read the day back from the sort key of a line item's hours, or of its buckets.
+
+    >>> parse_item_day(hours("item", 0, 738000)), parse_item_day(buckets("item", 0, 738001))
+    (738000, 738001)
+    """
+    return parse_day(sk.split("#")[3])
+
+
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
     """Range of sort keys that holds a cadence's counters from one period to another, both included."""
     # "$" is the character after "#": whatever the line item is called, its key lies below.
@@ -370,6 +398,15 @@ def parse_rollup(sk: str) -> RollupKey:
     RollupKey(month='2024-03', currency='usd', meter='calls', customer_type='', writer='2')
     """
     return RollupKey(*sk.split("#"))
+
+
+def parse_rollup_of_all_writers(sk: str) -> RollupKey:
+    """Read back what `rollup_of_all_writers` returned; the writer is empty.
+
+    >>> parse_rollup_of_all_writers(rollup_of_all_writers(rollup("2024-03", "usd", "calls", "company", 2)))
+    RollupKey(month='2024-03', currency='usd', meter='calls', customer_type='company', writer='')
+    """
+    return parse_rollup(f"{sk}#")
 
 
 def rollup_of_all_writers(sk: str) -> str:

@@ -45,7 +45,8 @@ from meterstone.store.events.uncounted import (
     read_unreadable,
 )
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
-from meterstone.store.operations.generations import Difference, Generations, Place, View
+from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
+from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
@@ -283,7 +284,7 @@ class Rebuild:
             for place in self._generations.places()
             if not isinstance(place, View) or place.name in account.views
         )
-        found: dict[Place, list[Difference]] = self._generations.differences(
+        found: dict[Place, list[ItemDifference]] = self._generations.differences(
             live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
@@ -291,7 +292,7 @@ class Rebuild:
                 break
             self._pass(self._around.clock() + _BETWEEN_LOOKS)
             found = self._generations.differences(live, after, self._renewing(found))
-        return [difference for several in found.values() for difference in several]
+        return described(found, self._renewing(self._generations.subscriptions()))
 
     def _renewing[A](self, places: Iterable[A]) -> Iterator[A]:
         for number, place in enumerate(places):
