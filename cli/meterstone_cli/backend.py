@@ -158,25 +158,25 @@ class Backend(Protocol):
         """Make the table; False if it is there already."""
 
     def has_catalogue(self, organization_id: str) -> bool:
-        """Tell whether a catalogue of the organization is stored."""
+        """Return whether a catalogue of the organization is stored."""
 
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
-        """Give the stored catalogue, None if the organization has none."""
+        """Return the stored catalogue, None if the organization has none."""
 
     def half_written(self, organization_id: str) -> bool:
-        """Tell whether a catalogue was not written to its end: the same one must be written again."""
+        """Return whether a catalogue was not written to its end: the same one must be written again."""
 
     def outdated(self, organization_id: str) -> bool:
-        """Tell whether usage was counted by older rules than those of this code."""
+        """Return whether usage was counted by older rules than those of this code."""
 
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
 
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
-        """Tell whether any usage was counted for a subscription."""
+        """Return whether any usage was counted for a subscription."""
 
     def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> AbstractSet[str]:
-        """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
+        """Return the ids of those subscriptions of which, or of whose customers, events have come in."""
 
     def import_events(
         self,
@@ -207,7 +207,7 @@ class Backend(Protocol):
         """Make an API key of an organization."""
 
     def list_keys(self) -> Sequence[KeyRecord]:
-        """Give all keys, revoked ones among them."""
+        """Return all keys, revoked ones among them."""
 
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""

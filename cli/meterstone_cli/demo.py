@@ -54,7 +54,7 @@ class Source:
 
 
 def sources(folder: Path, ends: int) -> list[Source]:
-    """Give the demo's sources, from the files in `folder`; the shifted ones end at or just before `ends`."""
+    """Return the demo's sources, from the files in `folder`; the shifted ones end at or just before `ends`."""
     found = []
     hours = _model_shift(folder, ends)
     for model, file in _MODELS.items():

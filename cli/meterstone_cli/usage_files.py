@@ -98,7 +98,7 @@ def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
 
 
 def sha256(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsageError`."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsageError`."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -57,7 +57,7 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
 
 
 def shard_of(event: dict[str, Any]) -> str:
-    """Name the shard that delivers: positions compare within a shard only.
+    """Return the name of the shard that delivers: positions compare within a shard only.
 
     Lambda names it where the event source has a tumbling window, which is all that the window is for. An engine
     on one machine has one shard and does not name it; anywhere else a batch without it is refused.

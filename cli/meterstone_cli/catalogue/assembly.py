@@ -124,7 +124,7 @@ class _Assembly:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
     def catalogue(self) -> Catalogue | None:
-        """Give what was made, each kind ordered by id."""
+        """Return what was made, each kind ordered by id."""
         if self.organization is None:
             return None
         return Catalogue(

@@ -33,7 +33,7 @@ def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict
 
 
 def unmatched_headers(receipt: Receipt) -> dict[str, str]:
-    """Name what the catalogue does not know; nothing if it knows everything."""
+    """Return the names that the catalogue does not know; nothing if it knows everything."""
     if not receipt.unmatched:
         return {}
     places = sorted(receipt.unmatched)

@@ -86,7 +86,7 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def api_key(request: Request) -> str | None:
-    """Give the key of the header `x-api-key`."""
+    """Return the key of the header `x-api-key`."""
     return possible_key(request.header("x-api-key") or "")
 
 

@@ -118,7 +118,7 @@ def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) 
 
 
 def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
-    """Tell what became of an event."""
+    """Return what became of an event."""
     outcome = receipt.outcomes[0]
     if outcome is Outcome.CONFLICT:
         return flexprice.error(
@@ -132,7 +132,7 @@ def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
 
 
 def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
-    """Tell what became of each event."""
+    """Return what became of each event."""
     called = {place: _CALLED[outcome] for place, outcome in receipt.outcomes.items()}
     called |= dict.fromkeys(bulk.rejected, REJECTED)
     counts = Counter(called.values())

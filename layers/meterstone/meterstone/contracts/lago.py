@@ -107,7 +107,7 @@ class _ValueFaultError(ValueError):
 
 
 def api_key(request: Request) -> str | None:
-    """Give the key of `Authorization: Bearer KEY`; the scheme's case does not matter."""
+    """Return the key of `Authorization: Bearer KEY`; the scheme's case does not matter."""
     match (request.header("authorization") or "").split():
         case [scheme, key] if scheme.lower() == "bearer":
             return possible_key(key)

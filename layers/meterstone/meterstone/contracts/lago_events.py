@@ -238,7 +238,7 @@ def _written(organization_id: str, arrival: Arrival) -> EventObject:
 
 
 def _uuid(*names: str) -> UUID:
-    """Give the UUID of something by its names; as JSON no two lists of names are the same text."""
+    """Return the UUID of something by its names; as JSON no two lists of names are the same text."""
     return uuid5(_SPACE, json.dumps(names))
 
 

@@ -90,14 +90,14 @@ class Request:
         )
 
     def body(self) -> str:
-        """Give the body as text. Raises `ValueError` if it is not UTF-8, or not base64 where it should be."""
+        """Return the body as text. Raises `ValueError` if it is not UTF-8, or not base64 where it should be."""
         if self.is_base64:
             return base64.b64decode(self.raw_body, validate=True).decode()
         self.raw_body.encode()  # Half of a surrogate pair is no text either.
         return self.raw_body
 
     def header(self, name: str) -> str | None:
-        """Give a header's one value; None when it is absent, and when it is given more than once."""
+        """Return a header's one value; None when it is absent, and when it is given more than once."""
         values = self.headers.get(name, ())
         return values[0].strip() if len(values) == 1 else None
 
@@ -106,7 +106,7 @@ class Contract(Protocol):
     """What the edge needs of a contract; both contract modules have it."""
 
     def api_key(self, request: Request, /) -> str | None:
-        """Give the key that the request bears; None if it has none that could be one."""
+        """Return the key that the request bears; None if it has none that could be one."""
 
     def refuse(self, problem: Problem, /) -> Reply:
         """Say in the contract's shape why there is no answer."""
@@ -118,7 +118,7 @@ def number(value: Decimal) -> msgspec.Raw:
 
 
 def possible_key(text: str) -> str | None:
-    """Give back what could be an API key: visible ASCII of a sensible length."""
+    """Return what could be an API key: visible ASCII of a sensible length."""
     visible = text.isascii() and text.isprintable() and " " not in text
     return text if visible and 0 < len(text) <= _LONGEST_KEY else None
 
@@ -132,7 +132,10 @@ def _values(event: Mapping[str, Any], single: str, multiple: str) -> dict[str, t
 
 
 def _lower_case(headers: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """Name headers in lower case; one that came in two spellings has the values of both, if they differ."""
+    """Return headers with their names in lower case.
+
+    A header that came in two spellings has the values of both, if they differ.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for name, values in headers.items():
         known = found.get(name.lower(), ())

@@ -94,7 +94,7 @@ class UsageRows(NamedTuple):
 
 
 def default_from_day(granularity: Granularity, to_day: int) -> int:
-    """Give the first day asked for when none is named.
+    """Return the first day asked for when none is named.
 
     It is 30 days, 12 weeks, 12 months or 5 years before the last one, moved back to the start of its bucket.
 
@@ -115,7 +115,7 @@ def default_from_day(granularity: Granularity, to_day: int) -> int:
 
 
 def last_to_day(granularity: Granularity, from_day: int) -> int:
-    """Give the last day that may be asked for together with a first one.
+    """Return the last day that may be asked for together with a first one.
 
     The days asked for, the first and the last included, are at most 400 for daily buckets, 3 years for weekly
     ones, 10 for monthly and 30 for yearly ones.
@@ -173,7 +173,7 @@ def rows(
 
 
 def _years_after(day: int, years: int) -> int:
-    """Give the same day of a later year, 1 March for a 29 February that it lacks, within the calendar."""
+    """Return the same day of a later year, 1 March for a 29 February that it lacks, within the calendar."""
     shown = date.fromordinal(day)
     year = shown.year + years
     if year > date.max.year:

@@ -71,12 +71,12 @@ class Subject(NamedTuple):
 
     @classmethod
     def subscription(cls, external_id: str) -> "Subject":
-        """Name a subscription."""
+        """Return a subscription as a subject."""
         return cls("s", external_id)
 
     @classmethod
     def customer(cls, external_id: str) -> "Subject":
-        """Name a customer."""
+        """Return a customer as a subject."""
         return cls("c", external_id)
 
 
@@ -130,7 +130,7 @@ class Unusable:
 
 
 def content(event: Event, *, dated: bool = True) -> str:
-    """Give what an event says, as text that is the same for the same content.
+    """Return what an event says, as text that is the same for the same content.
 
     An event that the client did not date says nothing of its time, so that a retry of it says the same.
 
@@ -141,7 +141,7 @@ def content(event: Event, *, dated: bool = True) -> str:
 
 
 def too_large(text: str) -> bool:
-    """Tell whether an event's content has more bytes than are stored."""
+    """Return whether an event's content has more bytes than are stored."""
     # No character has more than four bytes, most have one.
     return len(text) > LARGEST_EVENT or (
         len(text) * 4 > LARGEST_EVENT and not text.isascii() and len(text.encode()) > LARGEST_EVENT
@@ -163,12 +163,15 @@ def decode(text: str) -> Any:
 
 
 def escapes(text: str) -> bool:
-    """Tell whether what `decode` makes of the text could hold halves of surrogate pairs."""
+    """Return whether what `decode` makes of the text could hold halves of surrogate pairs."""
     return "\\u" in text or not text.isascii()
 
 
 def checked_properties(value: object, *, escaped: bool) -> dict[str, Property]:
-    """Give an event's properties; null is none. ``escaped`` is what `escapes` said. Raises `InadmissibleError`."""
+    """Return an event's properties, checked. Raises `InadmissibleError`.
+
+    Null stands for no properties. ``escaped`` is what `escapes` said of the text that they were read from.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -248,7 +251,7 @@ def _decimal(text: str) -> Decimal | Unusable:
 
 
 def _as_logged(value: Decimal) -> Decimal:
-    """Give a number as the log has it: as it came, or plain if it is short.
+    """Return a number as the log has it: as it came, or plain if it is short.
 
     Events were logged when only short numbers were let in, all of them plain: come again, they must say the same.
     """

@@ -83,14 +83,14 @@ class Zone:
         return f"Zone({self.name!r})"
 
     def day_of(self, instant: int) -> int:
-        """Give the day that holds an instant. Remembers the last two days: events come in order, or nearly."""
+        """Return the day that holds an instant. Remembers the last two days: events come in order, or nearly."""
         start, end, day = self._today
         if start <= instant < end:
             return day
         return self._turn_to(instant)[2]
 
     def day_start(self, day: int) -> int:
-        """Give the earliest instant at which the zone's date is `day` or later."""
+        """Return the earliest instant at which the zone's date is `day` or later."""
         if day <= FIRST_DAY:
             return ZERO_TIME
         if day > LAST_DAY:
@@ -103,11 +103,11 @@ class Zone:
         return start
 
     def day_bounds(self, day: int) -> tuple[int, int]:
-        """Give a day's start and its end, exclusive; they are equal for a day that the zone skipped."""
+        """Return a day's start and its end, exclusive; they are equal for a day that the zone skipped."""
         return self.day_start(day), self.day_start(day + 1)
 
     def hour_of(self, instant: int) -> tuple[int, int]:
-        """Give the day and the hour of it, counted from 0, that hold an instant.
+        """Return the day and the hour of it, counted from 0, that hold an instant.
 
         Hours are elapsed ones since the day's first instant, not those that the clock shows: they never
         repeat. Most days have 24, those with a change of clocks usually 23 or 25; the last one may be
@@ -124,7 +124,7 @@ class Zone:
         return -((start - end) // HOUR)
 
     def hour_bounds(self, day: int, hour: int) -> tuple[int, int]:
-        """Give the bounds, end exclusive, of an hour. Raises `ValueError` if the day has no such hour."""
+        """Return the bounds, end exclusive, of an hour. Raises `ValueError` if the day has no such hour."""
         start, end = self.day_bounds(day)
         begin = start + hour * HOUR
         if not start <= begin < end:
@@ -132,34 +132,34 @@ class Zone:
         return begin, min(begin + HOUR, end)
 
     def local(self, instant: int) -> datetime:
-        """Give the naive date and time that the clock shows, cut to the years that a `datetime` has."""
+        """Return the naive date and time that the clock shows, cut to the years that a `datetime` has."""
         wall = min(max(self.wall(instant), ZERO_TIME), END_OF_TIME - 1)
         return (EPOCH + timedelta(microseconds=wall)).replace(tzinfo=None)
 
     def instant(self, local: datetime) -> int:
-        """Give the instant at which the clock shows a naive date and time.
+        """Return the instant at which the clock shows a naive date and time.
 
         A time that the clock skips moves forward by the gap; of one that it shows twice, the first is meant.
         """
         return self.at_wall(microseconds(local.replace(tzinfo=EPOCH.tzinfo) - EPOCH))
 
     def offset(self, instant: int) -> int:
-        """Give how far the clock is ahead of UTC at an instant, in microseconds."""
+        """Return how far the clock is ahead of UTC at an instant, in microseconds."""
         # Within a day of the calendar's ends the shifted datetime would overflow; no zone changes there.
         safe = min(max(instant, ZERO_TIME + DAY), END_OF_TIME - DAY)
         shifted = (EPOCH + timedelta(microseconds=safe)).astimezone(self._info)
         return microseconds(shifted.utcoffset() or timedelta())
 
     def wall(self, instant: int) -> int:
-        """Give the wall time of an instant; it may lie up to a day outside the years 1 to 9999."""
+        """Return the wall time of an instant; it may lie up to a day outside the years 1 to 9999."""
         return instant + self.offset(instant)
 
     def at_wall(self, wall: int) -> int:
-        """Give the instant of a wall time, by the rule of `instant`, cut to the years 1 to 9999."""
+        """Return the instant of a wall time, by the rule of `instant`, cut to the years 1 to 9999."""
         return _within_time(wall - self._offset_at_wall(wall, fold=0))
 
     def first(self, wall: int) -> int:
-        """Give the earliest instant at which the clock shows `wall` or later, cut to the years 1 to 9999."""
+        """Return the earliest instant at which the clock shows `wall` or later, cut to the years 1 to 9999."""
         before = self._offset_at_wall(wall, fold=0)
         after = self._offset_at_wall(wall, fold=1)
         if after <= before:
@@ -169,7 +169,7 @@ class Zone:
         return _within_time(_bisect(wall - after, wall - before, lambda at: self.wall(at) >= wall))
 
     def bucket(self, size: BucketSize, instant: int) -> tuple[int, int]:
-        """Give `bucket_bounds`, remembering the last bucket of each size."""
+        """Return `bucket_bounds`, remembering the last bucket of each size."""
         bounds = self._buckets.get(size)
         if bounds is None or not bounds[0] <= instant < bounds[1]:
             bounds = self._buckets[size] = _find_bucket(size, instant, self)
@@ -195,7 +195,7 @@ class Zone:
 
 @cache
 def zone(name: str) -> Zone:
-    """Give the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZoneError`."""
+    """Return the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZoneError`."""
     if _ZONE_NAME.fullmatch(name) is None:
         raise UnknownZoneError("not the name of a time zone")
     try:
@@ -207,7 +207,7 @@ def zone(name: str) -> Zone:
 
 
 def bucket_bounds(size: BucketSize, instant: int, zone: Zone) -> tuple[int, int]:
-    """Give the bucket, its end exclusive, that holds an instant on the zone's calendar.
+    """Return the bucket, its end exclusive, that holds an instant on the zone's calendar.
 
     Buckets of one size partition time, and those shorter than a day never cross a day's start. Up to an hour
     they follow the clock and end where it is changed, so that an hour which the clock shows twice is two
@@ -218,7 +218,7 @@ def bucket_bounds(size: BucketSize, instant: int, zone: Zone) -> tuple[int, int]
 
 
 def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
-    """Give the first and the last day, inclusive, of the calendar bucket that holds a day.
+    """Return the first and the last day, inclusive, of the calendar bucket that holds a day.
 
     Days of a last week that a `date` cannot hold, after 9999-12-31, are cut.
     """
@@ -239,18 +239,18 @@ def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
 
 
 def week_start(day: int) -> int:
-    """Give the Monday of a day's week."""
+    """Return the Monday of a day's week."""
     return day - (day - FIRST_DAY) % 7  # 0001-01-01 is a Monday.
 
 
 def month_of(day: int) -> int:
-    """Give the number of a day's month: twelve times the year, plus 0 for January to 11 for December."""
+    """Return the number of a day's month: twelve times the year, plus 0 for January to 11 for December."""
     shown = date.fromordinal(day)
     return shown.year * 12 + shown.month - 1
 
 
 def month_start(month: int) -> int:
-    """Give the first day of a month by its number; beyond the years 1 to 9999, the calendar's ends."""
+    """Return the first day of a month by its number; beyond the years 1 to 9999, the calendar's ends."""
     year, index = divmod(month, 12)
     if year < MINYEAR:
         return FIRST_DAY
@@ -296,7 +296,7 @@ def _hours_bucket(length: int, instant: int, zone: Zone) -> tuple[int, int]:
 
 
 def _bisect(low: int, high: int, reached: Callable[[int], bool]) -> int:
-    """Give the first instant in `(low, high]` at which `reached` holds.
+    """Return the first instant in `(low, high]` at which `reached` holds.
 
     Clocks change on whole seconds, and no zone's clock changes twice within a week: between two instants less
     than a day apart, one change at most is to be found.

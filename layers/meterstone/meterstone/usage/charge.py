@@ -116,7 +116,7 @@ class Counter:
     carry: State | None = None
 
     def closing(self, meter: Meter) -> State | None:
-        """Give the state at the period's end, as the next period of a recurring meter carries it."""
+        """Return the state at the period's end, as the next period of a recurring meter carries it."""
         return carry(meter, merge_all_states(meter, chain((self.carry,), self.days.values())))
 
 

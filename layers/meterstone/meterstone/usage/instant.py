@@ -104,7 +104,7 @@ def microseconds(duration: timedelta) -> int:
 
 
 def utc_midnight(day: int) -> int:
-    """Give the start of a day in UTC.
+    """Return the start of a day in UTC.
 
     >>> format_instant(utc_midnight(738000))
     '2021-07-29T00:00:00Z'

@@ -29,7 +29,7 @@ class Matching:
         self._known: dict[str, _Metered] = {}
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
+        """Return whether a line item is for events of this name at this time, even one that does not count it."""
         for subscription in subscriptions:
             for each in self._metered(subscription).items(event.name):
                 if each.counted.holds(event.at):
@@ -37,7 +37,7 @@ class Matching:
         return False
 
     def matches(self, event: Event, subscription: Subscription) -> Iterator[Match]:
-        """Give the charges of a subscription whose meters have to do with an event."""
+        """Return the charges of a subscription whose meters have to do with an event."""
         for each in self._metered(subscription).items(event.name):
             if each.counted.holds(event.at) and (seen := observe(each.meter, event)) is not None:
                 charge = each.charge

@@ -144,13 +144,13 @@ def _meter(item: LineItem) -> Meter:
 
 
 def _states(parts: UsageReader, covered: WindowPlan) -> Iterator[State | None]:
-    """Give the states of all parts of a cover."""
+    """Return the states of all parts of a cover."""
     for _, state in _daily(parts, covered):
         yield state
 
 
 def _daily(parts: UsageReader, covered: WindowPlan) -> Iterator[tuple[int, State | None]]:
-    """Give the states of all parts of a cover, each with its day."""
+    """Return the states of all parts of a cover, each with its day."""
     for days in covered.days:
         counter = parts.counter(days.charge)
         if counter is not None:
@@ -173,7 +173,7 @@ def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> St
 
 
 def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -> tuple[Decimal, ...]:
-    """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
+    """Return the quantity of each bucket of a day or more, as far as it lies in the window."""
     meter = _meter(covered.item)
     buckets: dict[int, State | None] = {}
     for day, state in _daily(parts, covered):
@@ -204,7 +204,7 @@ def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Buckets:
 
 
 def _shared_days(covered: WindowPlan, days: Days) -> set[int]:
-    """Name the days with a bucket that a billing period's bound cuts, while the window holds both its sides."""
+    """List the days with a bucket that a billing period's bound cuts, while the window holds both its sides."""
     size, counted_span = _meter(covered.item).bucket_size, days.charge.counted_span
     if size is None:
         return set()
@@ -251,7 +251,7 @@ def _weighted(parts: UsageReader, covered: WindowPlan, window: Window, now: int)
 
 
 def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> State | None:
-    """Give the state of a recurring meter at the end of the line item's part of a window.
+    """Return the state of a recurring meter at the end of the line item's part of a window.
 
     As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
     none yet.
@@ -269,7 +269,7 @@ def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int)
 
 
 def _value_at(parts: UsageReader, covered: WindowPlan, at: int, now: int) -> State | None:
-    """Give the state of a recurring meter over all that it counted before an instant."""
+    """Return the state of a recurring meter over all that it counted before an instant."""
     subscription, item = covered.subscription, covered.item
     charge = ChargePeriod(
         subscription, item, subscription.cadence(item).period_at(max(at - 1, covered.start))
@@ -352,7 +352,7 @@ def _on_cut_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
 
 
 def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterator[set[str]]:
-    """Give the values of whole days; a day that two billing periods share is looked at by the hour."""
+    """Return the values of whole days; a day that two billing periods share is looked at by the hour."""
     clock, counted_span = days.charge.zone, days.charge.counted_span
     first, last = days.first, days.last
     if counted_span.start > clock.day_start(first):

@@ -98,7 +98,7 @@ class Meter:
 
 
 def property_text(value: Property) -> str | None:
-    """Give the text by which filters and COUNT_UNIQUE compare a property.
+    """Return the text by which filters and COUNT_UNIQUE compare a property.
 
     >>> property_text("a"), property_text(Decimal("5.0")), property_text(5), property_text(True)
     ('a', '5', '5', 'true')
@@ -119,5 +119,5 @@ def property_text(value: Property) -> str | None:
 
 
 def passes(filters: tuple[Filter, ...], properties: Properties) -> bool:
-    """Tell whether the properties pass every filter (AND over keys, OR over a key's values)."""
+    """Return whether the properties pass every filter (AND over keys, OR over a key's values)."""
     return all(property_text(properties.get(each.key)) in each.values for each in filters)

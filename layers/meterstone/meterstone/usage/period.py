@@ -73,7 +73,7 @@ class Period:
         return 0 if self.end is None else self.end + self.after - self.whole_start
 
     def __contains__(self, instant: int) -> bool:
-        """Tell whether the period holds an instant."""
+        """Return whether the period holds an instant."""
         return self.start <= instant and (self.end is None or instant < self.end)
 
     def __lt__(self, other: "Period") -> bool:
@@ -135,7 +135,7 @@ class Cadence(_Memory):
         return f"{self.period}.{self.count}"
 
     def period_at(self, instant: int) -> Period:
-        """Give the billing period that holds an instant, cut to the span.
+        """Return the billing period that holds an instant, cut to the span.
 
         Before the start that is the first period; at the end or after it, the last. Remembers the last period
         found: events come in order.
@@ -148,14 +148,14 @@ class Cadence(_Memory):
         return found
 
     def next(self, period: Period) -> Period | None:
-        """Give the billing period after one of this cadence, or None after the last."""
+        """Return the billing period after one of this cadence, or None after the last."""
         last = END_OF_TIME if self.end is None else self.end
         if period.end is None or period.end >= last:
             return None
         return self.period_at(period.end)
 
     def periods(self, from_: int, to: int) -> Iterator[Period]:
-        """Give all billing periods that meet `[from_, to)`, in order."""
+        """Return all billing periods that meet `[from_, to)`, in order."""
         begin = max(from_, self.start)
         end = to if self.end is None else min(to, self.end)
         period = self.period_at(begin) if begin < end else None
@@ -220,7 +220,7 @@ class Cadence(_Memory):
         return clock.at_wall((day - EPOCH_DAY) * DAY + anchor % DAY)
 
     def _step(self) -> tuple[int, int]:
-        """Give the length of a period in days and in months; one of the two is 0."""
+        """Return the length of a period in days and in months; one of the two is 0."""
         match self.period:
             case BillingPeriod.DAILY:
                 return self.count, 0

@@ -54,12 +54,12 @@ def traits(meter: Meter) -> Traits:
 
 
 def follows_clock(meter: Meter) -> bool:
-    """Tell whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
+    """Return whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
     return meter.recurring or traits(meter).accrues
 
 
 def shorter_than_a_day(meter: Meter) -> bool:
-    """Tell whether the meter is costed by buckets of which a day holds several."""
+    """Return whether the meter is costed by buckets of which a day holds several."""
     return meter.bucket_size is not None and meter.bucket_size not in (
         BucketSize.DAY,
         BucketSize.WEEK,
@@ -75,7 +75,7 @@ def fine_parts(meter: Meter) -> FineParts:
 
 
 def keeps_hours(meter: Meter) -> bool:
-    """Tell whether a meter's days are kept by the hour, not by value nor by bucket."""
+    """Return whether a meter's days are kept by the hour, not by value nor by bucket."""
     return fine_parts(meter) is FineParts.HOURS
 
 

@@ -21,7 +21,7 @@ class Dated:
 
 
 def in_force(facts: Sequence[Dated], at: int) -> str | None:
-    """Give the fact in force at an instant, None when none is yet; facts are ordered by ``since``."""
+    """Return the fact in force at an instant, None when none is yet; facts are ordered by ``since``."""
     value = None
     for fact in facts:
         if fact.since is not None and fact.since > at:
@@ -38,11 +38,11 @@ class Span:
     end: int | None
 
     def holds(self, at: int) -> bool:
-        """Tell whether the instant lies in the span."""
+        """Return whether the instant lies in the span."""
         return self.start <= at and (self.end is None or at < self.end)
 
     def meets(self, start: int, end: int | None) -> bool:
-        """Tell whether the span lies at [start, end), which may be empty; an empty span lies nowhere."""
+        """Return whether the span lies at [start, end), which may be empty; an empty span lies nowhere."""
         if self.end is not None and self.end <= max(start, self.start):
             return False
         return end is None or self.start < end
@@ -102,18 +102,18 @@ class Subscription:
         return Span(self.start, self.end)
 
     def cadence(self, item: LineItem | None = None) -> Cadence:
-        """Give the billing periods of the subscription, or of a line item whose price has its own."""
+        """Return the billing periods of the subscription, or of a line item whose price has its own."""
         period, count = self.billing_period, self.billing_period_count
         if item is not None and item.price.billing_period is not None:
             period, count = BillingPeriod(item.price.billing_period), item.price.billing_period_count
         return _cadence(period, count, self.billing_cycle, self.anchor, self.timezone, self.start, self.end)
 
     def shown(self, item: LineItem) -> Span:
-        """Give the span in which a line item has rows: its own, inside the subscription's."""
+        """Return the span in which a line item has rows: its own, inside the subscription's."""
         return _intersection(self.span, Span(item.start, item.end))
 
     def counted(self, item: LineItem) -> Span:
-        """Give the span in which events count for a line item: as shown, until its meter is deleted."""
+        """Return the span in which events count for a line item: as shown, until its meter is deleted."""
         shown = self.shown(item)
         if item.meter is None or item.meter.deleted_at is None:
             return shown

@@ -142,7 +142,7 @@ class Tally:
 
 
 def tally_key(charge: ChargePeriod) -> TallyKey:
-    """Name the tally that a charge belongs to."""
+    """Return the key of the tally that a charge belongs to."""
     meter = charge.meter
     if meter.recurring:
         return TallyKey(charge.subscription.id, meter.id, None, 0)
@@ -150,7 +150,7 @@ def tally_key(charge: ChargePeriod) -> TallyKey:
 
 
 def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod:
-    """Give the charge of a plain tally; of a chain the first one of a line item."""
+    """Return the charge of a plain tally; of a chain the first one of a line item."""
     if key.item_id is None:
         item = next(
             item
@@ -180,14 +180,14 @@ def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> 
 
 
 def identity(text: str) -> str:
-    """Give a value of a COUNT_UNIQUE in a bounded form that stands for it alone."""
+    """Return a value of a COUNT_UNIQUE in a bounded form that stands for it alone."""
     if len(text) <= _LONGEST_TEXT and text.isascii():
         return text
     return "~" + sha256(text.encode()).hexdigest()  # 65 characters: no short text is mistaken for it
 
 
 def touched(tally: Tally, batch: Batch) -> FineState:
-    """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
+    """Return the finer parts that a batch touches, empty, to be filled with what is stored of them."""
     parts = FineState()
     kept = fine_parts(tally.meter)
     for (index, day), events in batch.items():
@@ -232,7 +232,7 @@ def count(tally: Tally, parts: FineState, batch: Batch) -> None:
 
 
 def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:
-    """Give what some events of one day come to, by its hours."""
+    """Return what some events of one day come to, by its hours."""
     hours: dict[int, State] = {}
     for _, seen, _, _, hour in events:
         hours[hour] = merge_into(meter, hours.get(hour), state_of(meter, seen))
@@ -301,7 +301,7 @@ def restate(tally: Tally, now: int) -> Restated:
 
 
 def _restatement(tally: Tally) -> int | None:
-    """Give the instant at which the chain grows by a billing period, if its value is to be restated then."""
+    """Return the instant at which the chain grows by a billing period, if its value is to be restated then."""
     last, counter = tally.charges[-1], tally.counters[-1]
     if quantity(tally.meter, counter.closing(tally.meter)) == ZERO:
         return None

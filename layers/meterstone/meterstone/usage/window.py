@@ -32,7 +32,7 @@ class Window:
         return self.end - self.start
 
     def divisor(self, cadence: Cadence) -> int:
-        """Give the length by which a WEIGHTED_SUM of a line item with this cadence is divided.
+        """Return the length by which a WEIGHTED_SUM of a line item with this cadence is divided.
 
         That is the window's own. But where its bounds are those of one or more billing periods, it is the length
         of these periods as if the subscription's span did not cut them: what was held 10 days of January is 10/31
@@ -49,7 +49,7 @@ class Window:
 def window_for(
     subscription: Subscription, start: int | None, end: int | None, *, lifetime: bool, now: int
 ) -> Window:
-    """Give the window that a request asks for.
+    """Return the window that a request asks for.
 
     ``lifetime`` is from the subscription's start until now, or until its end if it has ended. A bound that is not
     given is that of the current billing period; where it would lie on the wrong side of the one that is given, or
@@ -120,7 +120,7 @@ class WindowPlan:
 
 
 def latest_countable(now: int) -> int:
-    """Give an instant beyond which nothing has been counted: events lie 5 minutes ahead at most."""
+    """Return an instant beyond which nothing has been counted: events lie 5 minutes ahead at most."""
     return now + DAY
 
 

@@ -62,7 +62,7 @@ class Account:
         return self.rules < RULES
 
     def unsettled(self, now: int) -> bool:
-        """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
+        """Return whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
         return self.loading_at is not None and now < self.loading_at + _LOADS
 
     @property
@@ -71,7 +71,7 @@ class Account:
         return Generation(self.generation, self.cut)
 
     def deleted_codes(self, now: int) -> frozenset[str]:
-        """Name the codes that no live metric has."""
+        """List the codes that no live metric has."""
         live = {meter.code for meter in self.meters if meter.deleted_at is None or meter.deleted_at > now}
         return frozenset(meter.code for meter in self.meters) - live
 
@@ -85,7 +85,7 @@ class Accounts:
         self._known: dict[Key, tuple[float, Account]] = {}
 
     def account(self, api_key: str) -> Account | None:
-        """Give the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
+        """Return the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
         key = keys.api_key(api_key)
         # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
         clock = time.time()

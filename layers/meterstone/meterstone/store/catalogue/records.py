@@ -12,13 +12,13 @@ from meterstone.usage.subscription import Organization, Subscription
 
 
 def organization_items(organization: Organization, meters: Sequence[Meter]) -> Iterator[tuple[Key, str]]:
-    """Give an organization's documents."""
+    """Return an organization's documents."""
     yield keys.organization(organization.id, "meters"), encode_document(tuple(meters))
     yield keys.organization(organization.id, "profile"), encode_document(organization)
 
 
 def subscription_items(organization_id: str, subscription: Subscription) -> Iterator[Item]:
-    """Give a subscription's document and the items that it is found by."""
+    """Return a subscription's document and the items that it is found by."""
     found_by = (
         keys.of_customer(organization_id, subscription.customer_id, subscription.id),
         keys.by_external_id(organization_id, subscription.external_id, subscription.id),
@@ -30,5 +30,5 @@ def subscription_items(organization_id: str, subscription: Subscription) -> Iter
 
 
 def encode_document(value: object) -> str:
-    """Give a domain value as the JSON text that is stored of it."""
+    """Return a domain value as the JSON text that is stored of it."""
     return msgspec.json.encode(value, order="deterministic").decode()

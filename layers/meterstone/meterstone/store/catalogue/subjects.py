@@ -21,11 +21,11 @@ class Subjects:
         self._unproven = False
 
     def owning(self, account: Account, subject: Subject, event: Event) -> list[Subscription]:
-        """Give the subject's subscriptions that hold an event's time."""
+        """Return the subject's subscriptions that hold an event's time."""
         return [each for each in self.subscriptions(account, subject) if each.span.holds(event.at)]
 
     def subscriptions(self, account: Account, subject: Subject) -> list[Subscription]:
-        """Give the subject's subscriptions."""
+        """Return the subject's subscriptions."""
         known = self._known.get((account.organization.id, subject))
         if known is not None and known[0] == account.version:
             return known[1]
@@ -40,7 +40,7 @@ class Subjects:
         return found
 
     def agree(self, account: Account) -> bool:
-        """Tell whether all that was looked up is of one catalogue, the one that the account was read with.
+        """Return whether all that was looked up is of one catalogue, the one that the account was read with.
 
         A customer's subscriptions are several items: while a catalogue is written, some may be of the new one. To
         be asked before anything is counted by what was found. Cost: 1 query, if anything was looked up since.

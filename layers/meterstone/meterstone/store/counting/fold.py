@@ -129,7 +129,7 @@ class Fold:
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether a line item is for events of this name at this time, whether or not it counts this one."""
+        """Return whether a line item is for events of this name at this time, even one that does not count it."""
         return self._matching.expects(event, subscriptions)
 
     def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:
@@ -282,13 +282,13 @@ class Fold:
 
 
 def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
-    """Tell what a tally's change takes of a transaction; several may add to the same rollups."""
+    """Return what a tally's change takes of a transaction; several may add to the same rollups."""
     _, change = keyed
     return Needs(len(change.actions), change.size, change.rollups.keys())
 
 
 def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
-    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
+    """Return the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
 
     Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps.
 

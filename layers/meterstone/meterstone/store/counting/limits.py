@@ -52,7 +52,7 @@ class PackedFineState(NamedTuple):
 
 
 def events_in_a_detail(meter: Meter) -> int:
-    """Give how many of a meter's events one item may hold."""
+    """Return how many of a meter's events one item may hold."""
     match traits(meter).detail_keeps:
         case DetailKeeps.NOTHING:
             return _EVENTS_IN_A_DETAIL
@@ -76,7 +76,7 @@ def events_in_a_transaction(meter: Meter) -> int:
 
 
 def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
-    """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
+    """Return as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
     if len(events) * _ITEMS_OF_AN_EVENT <= ACTIONS_FOR_EVENTS:
         return list(events)
     meter = charge.meter
@@ -153,7 +153,7 @@ def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], da
 
 
 def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Observation]) -> DetailKey:
-    """Name the hour that holds events of a day, or the day where there are several."""
+    """Return the hour that holds events of a day, or the day where there are several."""
     hours = {clock.hour_of(seen.at)[1] for seen in events}
     if len(hours) == 1:
         return charge.item.id, clock.hour_bounds(day, hours.pop())[0], "hour"
@@ -198,7 +198,7 @@ def _items_of_a_day(events: int, hours: int, in_a_detail: int) -> int:
 
 
 def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
-    """Tell whether a tally of the meter may have several counters, or one of several chunks."""
+    """Return whether a tally of the meter may have several counters, or one of several chunks."""
     cadences = [
         subscription.cadence(item)
         for item in subscription.line_items

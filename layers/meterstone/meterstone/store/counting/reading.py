@@ -127,7 +127,7 @@ class TallyReader:
             raise CatalogueChangedError("the catalogue has changed meanwhile")
 
     def _still_counts(self, before: ChargePeriod, after: ChargePeriod) -> bool:
-        """Tell whether the tally is the same by the subscription as it is now, and holds the batch's events."""
+        """Return whether the tally is the same by the subscription as it is now, and holds the batch's events."""
         one, other = ((tally_key(each), each.cadence_code, each.zone) for each in (before, after))
         if one != other:
             return False
@@ -141,7 +141,10 @@ class TallyReader:
         return all(any(span.holds(counted.observation.at) for span in spans) for counted in self._batch)
 
     def first_keys(self) -> Iterator[Key]:
-        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
+        """Return the keys of the items that hold when a COUNT_UNIQUE's values were first seen.
+
+        Those instants decide which charges a batch changes.
+        """
         return (Key(self._pk, keys.first_seen(self.key, keys.part(value))) for value in self._earliest())
 
     def find(self, firsts: Mapping[Key, Row], now: int) -> None:
@@ -171,7 +174,7 @@ class TallyReader:
         ]
 
     def _open_since(self) -> int | None:
-        """Give an instant in the first charge that the clock may still change; None for a new chain.
+        """Return an instant in the first charge that the clock may still change; None for a new chain.
 
         That is the last one, or, where an event came ahead of time, the one that the clock had reached.
         """
@@ -181,7 +184,7 @@ class TallyReader:
         )
 
     def _earliest(self) -> dict[str, int]:
-        """Give the earliest sight of each value in the batch."""
+        """Return the earliest sight of each value in the batch."""
         earliest: dict[str, int] = {}
         if fine_parts(self._tally.meter) is FineParts.VALUES:
             for counted in self._batch:
@@ -190,7 +193,7 @@ class TallyReader:
         return earliest
 
     def other_keys(self) -> Iterator[Key]:
-        """Name what else is to be read. A plain tally's head is a chunk of its counter, and was."""
+        """List what else is to be read. A plain tally's head is a chunk of its counter, and was."""
         bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
         return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
 

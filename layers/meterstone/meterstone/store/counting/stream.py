@@ -157,7 +157,7 @@ class StreamFold:
         return [each for subject, each in logged if each.accepted > generation.cut or subject not in scanned]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
-        """Name the events that were put by when they were delivered before: they are `replay`'s to count.
+        """Return the events that were put by when they were delivered before: they are `replay`'s to count.
 
         Cost: 1 read unit, and 1 for each event while anything is put by.
         """
@@ -195,7 +195,7 @@ class StreamFold:
         report.unmatched += len(events)
 
     def _unchanged(self, organization_id: str, account: Account | None) -> Action:
-        """Give the action that lets a transaction happen as long as the catalogue is the one that was read."""
+        """Return the action that lets a transaction happen as long as the catalogue is the one that was read."""
         check: Action = {
             "TableName": self._table.name,
             "Key": key_item(keys.organization(organization_id, "profile")),
@@ -214,7 +214,7 @@ class StreamFold:
 
 
 def _new_event(record: Mapping[str, Any]) -> Item | None:
-    """Give the image of a record that brings a new event to be counted."""
+    """Return the image of a record that brings a new event to be counted."""
     image: Item = record.get("dynamodb", {}).get("NewImage") or {}
     if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or is_unmatched(image):
         return None

@@ -76,7 +76,7 @@ def wake_tally(
 
 
 def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tuple[str, Meter]]:
-    """Name the heads of chains, and of WEIGHTED_SUMs that accrue until another end now, each with its meter."""
+    """List the heads of chains, and of WEIGHTED_SUMs that accrue until another end now, each with its meter."""
     ends = [each.end for each in (before, after) if each.end is not None]
     for item in after.line_items:
         if item.meter is None:

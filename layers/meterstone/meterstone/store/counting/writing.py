@@ -117,7 +117,7 @@ class TallyUpdate:
         return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
 
     def _touched(self) -> set[tuple[int, int]]:
-        """Name the counters' chunks that the batch changes: they must be written."""
+        """List the counters' chunks that the batch changes: they must be written."""
         charges = self.tally.charges
         touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
         for at in self.moved:
@@ -154,7 +154,7 @@ class TallyUpdate:
         return None
 
     def _moved(self, index: int) -> bool:
-        """Tell whether a charge's counter differs from what is stored."""
+        """Return whether a charge's counter differs from what is stored."""
         packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
         return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
 
@@ -170,7 +170,7 @@ class TallyUpdate:
             head.last = start if head.last is None else max(head.last, start)
 
     def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
-        """Give the actions that write the head and the counters that differ from what is stored."""
+        """Return the actions that write the head and the counters that differ from what is stored."""
         tally = self.tally
         items: dict[str, Item] = {}
         for index in {index for index, _ in written}:
@@ -217,7 +217,7 @@ class TallyUpdate:
                 item["acc"] = {"N": str(self.tally.head.accepted)}
 
     def _head_moved(self, item: Item) -> bool:
-        """Tell whether the head's item differs in more than the time through which it was published."""
+        """Return whether the head's item differs in more than the time through which it was published."""
         stored = self.stored.get(self.head_key, {})
         return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 

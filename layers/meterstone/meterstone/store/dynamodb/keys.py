@@ -153,7 +153,7 @@ class RollupKey(NamedTuple):
 
 @lru_cache(_REMEMBERED)
 def part(text: str) -> str:
-    """Give an id as a part of a key: short, and without the separator.
+    """Return an id as a part of a key: short, and without the separator.
 
     >>> part("a#b"), part("é"), len(part("x" * 255))
     ('a%23b', 'é', 65)
@@ -175,7 +175,7 @@ def api_key_by_digest(digest: str) -> Key:
 
 
 def digest_of(key: Key) -> str:
-    """Give the SHA-256 that an API key's item is found by."""
+    """Return the SHA-256 that an API key's item is found by."""
     return key.pk.removeprefix("key#")
 
 
@@ -378,7 +378,7 @@ def months(first_day: int, last_day: int) -> tuple[str, str]:
 
 
 def type_part(customer_type: str | None) -> str:
-    """Give a type of customers as a part of a rollup's sort key; no part of another id is empty."""
+    """Return a type of customers as a part of a rollup's sort key; no part of another id is empty."""
     return "" if customer_type is None else part(customer_type)
 
 
@@ -398,7 +398,7 @@ def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
-    """Name the view that answers a filter on dimensions: one that is None is not filtered on."""
+    """Return the view that answers a filter on dimensions: one that is None is not filtered on."""
     return views(dimensions)[-1]
 
 
@@ -462,7 +462,7 @@ def due(organization_id: str, generation: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def month_of(day: int) -> str:
-    """Give the month of a day as keys have it, such as `2024-03`."""
+    """Return the month of a day as keys have it, such as `2024-03`."""
     return date.fromordinal(day).isoformat()[:7]
 
 

@@ -62,7 +62,7 @@ class Lease:
             raise BusyError("another command took over: look what it does, and run this one again")
 
     def action(self, expression: str = "", values: Item | None = None) -> Action:
-        """Give the action of a transaction that renews the lease while it is held, and changes the profile."""
+        """Return the action of a transaction that renews the lease while it is held, and changes the profile."""
         return {
             "Update": {
                 "TableName": self._table.name,
@@ -74,7 +74,7 @@ class Lease:
         }
 
     def release(self) -> None:
-        """Give it back, if it is held."""
+        """Return the lease, if it is held."""
         self._table.update(self._key, "REMOVE lease_by, lease_until", self._own(), condition="lease_by = :me")
 
     def _own(self, *, lease: bool = False) -> Item:

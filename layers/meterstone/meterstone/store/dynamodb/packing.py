@@ -44,7 +44,7 @@ _EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
 
 
 def first_day(charge: ChargePeriod) -> int:
-    """Give the day from which a counter numbers its days: that of the billing period's start."""
+    """Return the day from which a counter numbers its days: that of the billing period's start."""
     return charge.origin
 
 
@@ -55,12 +55,12 @@ def chunks(charge: ChargePeriod, until: int) -> int:
 
 
 def chunk_of(charge: ChargePeriod, day: int) -> int:
-    """Give the number of the chunk that holds a day."""
+    """Return the number of the chunk that holds a day."""
     return (day - first_day(charge)) // keys.CHUNK_DAYS
 
 
 def counter_key(charge: ChargePeriod, chunk: int) -> str:
-    """Give the sort key of a chunk of a charge's counter."""
+    """Return the sort key of a chunk of a charge's counter."""
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
@@ -103,7 +103,7 @@ def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_publishe
 
 
 def published(row: Row, base: int) -> Iterator[tuple[int, DayAmount]]:
-    """Give what a chunk's days are worth as published; ``base`` is the chunk's first day."""
+    """Return what a chunk's days are worth as published; ``base`` is the chunk's first day."""
     day = base
     words = iter(text(row, "p").split())
     for word in words:

@@ -288,7 +288,7 @@ class Table:
         raise StoreUnavailableError("the table is contended")
 
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Tell whether a partition has any item, and the read units that it cost: 0.5, or 1.
+        """Return whether a partition has any item, and the read units that it cost: 0.5, or 1.
 
         May be called from several threads at once, if nothing else is read meanwhile.
         """
@@ -405,7 +405,7 @@ def _translated(error: ClientError) -> Exception:
 
 
 def _pauses() -> Iterator[Callable[[], None]]:
-    """Give as many pauses as there are attempts, each up to twice as long as the one before, with full jitter."""
+    """Yield a pause for each attempt, each up to twice as long as the one before, with full jitter."""
     random = SystemRandom()
     for attempt in range(_ATTEMPTS):
         limit = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
@@ -413,7 +413,7 @@ def _pauses() -> Iterator[Callable[[], None]]:
 
 
 def key_item(key: Key) -> Item:
-    """Give a key as the service wants it."""
+    """Return a key as the service wants it."""
     return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 

@@ -38,7 +38,7 @@ class Intake(AccountStore):
         return Receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
 
     def _unmatched(self, account: Account, arrivals: Mapping[int, Arrival]) -> dict[int, tuple[str, ...]]:
-        """Name what the catalogue does not know: nobody's usage grows by such an event, until it does."""
+        """Return what the catalogue does not know of each arrival, by its place: such an event is unmatched."""
         ends: dict[str, int] = {}
         for meter in account.meters:
             deleted_at = END_OF_TIME if meter.deleted_at is None else meter.deleted_at

@@ -186,7 +186,7 @@ class EventLog:
         return dict(zip(wanted, at_once(put, wanted), strict=True))
 
     def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
-        """Give the places that are the first with their transaction id, and what the others are to those."""
+        """Return the places that are the first with their transaction id, and what the others are to those."""
         first: dict[Key, int] = {}
         repeats: dict[int, Outcome] = {}
         for place, arrival in arrivals.items():
@@ -221,7 +221,7 @@ class EventLog:
         return item
 
     def item(self, entry: ImportedEvent) -> Item:
-        """Give an imported event as it is logged."""
+        """Return an imported event as it is logged."""
         return self._item(entry, content(entry.event))
 
     def _item(self, entry: ImportedEvent, text: str) -> Item:
@@ -272,7 +272,7 @@ def put_together(
 
 
 def put_action(table: Table, item: Item) -> Action:
-    """Give the action that puts an item if there is none."""
+    """Return the action that puts an item if there is none."""
     return {
         "Put": {
             "TableName": table.name,
@@ -299,7 +299,7 @@ def _outcome(item: Item, text: str) -> Outcome:
 
 
 def _mark(item: Item) -> str | None:
-    """Give the mark of the call that put an item; that call's put may come twice, when its answer was lost."""
+    """Return the mark of the call that put an item; that call's put may come twice, when its answer was lost."""
     return item["by"]["S"] if "by" in item else None
 
 

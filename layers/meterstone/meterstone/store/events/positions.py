@@ -50,7 +50,9 @@ class ImportShard(NamedTuple):
 
 
 def stream_shard(shard_id: str) -> str:
-    """Name a shard of the table's stream. The name is short, for tallies keep it while the shard delivers.
+    """Return the name of a shard of the table's stream.
+
+    The name is short: a tally keeps it for as long as the shard delivers.
 
     >>> stream_shard("shardId-00000001605549423000-7b1c0e1f")
     's2901a0b1'
@@ -69,5 +71,5 @@ def part_of(shard: str, parts: int) -> int:
 
 
 def rebuild_shard(generation: str) -> str:
-    """Name the shard as which a rebuild counts the log into a generation."""
+    """Return the name of the shard as which a rebuild counts the log into a generation."""
     return _REBUILD + generation

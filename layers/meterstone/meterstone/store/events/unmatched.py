@@ -42,11 +42,11 @@ class UnmatchedEvent(NamedTuple):
     row: Row
 
     def void(self, live: str) -> bool:
-        """Tell whether it was put by for a generation that is not live, nor was."""
+        """Return whether it was put by for a generation that is not live, nor was."""
         return is_void(self.generation, live)
 
     def waiting(self, live: str) -> bool:
-        """Tell whether it is still to be counted."""
+        """Return whether it is still to be counted."""
         return not self.done and not self.void(live)
 
     def item_without_number(self) -> Item:

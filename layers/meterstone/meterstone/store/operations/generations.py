@@ -70,7 +70,7 @@ class Generations:
             yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
 
     def subjects(self) -> list[Subject]:
-        """Name everybody whose events may count."""
+        """List all subjects whose events may count."""
         subjects: dict[Subject, None] = {}
         for subscription in self.subscriptions():
             subjects[Subject.subscription(subscription.external_id)] = None
@@ -78,7 +78,7 @@ class Generations:
         return list(subjects)
 
     def places(self) -> Iterator[Place]:
-        """Name the subscriptions that may have counters, then the views that may have rollups."""
+        """List the subscriptions that may have counters, then the views that may have rollups."""
         views: dict[View, None] = {}
         for subscription in self.subscriptions():
             yield subscription.id

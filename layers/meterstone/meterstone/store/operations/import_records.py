@@ -73,7 +73,7 @@ class ImportRecord(NamedTuple):
         )
 
     def item(self, organization_id: str) -> Item:
-        """Give it as it is stored."""
+        """Return it as it is stored."""
         at = {"S": format_instant(self.at)}
         numbers = {
             "run": self.run,
@@ -108,7 +108,7 @@ class ImportRecord(NamedTuple):
         return written
 
     def guard(self, table: Table, organization_id: str) -> Action:
-        """Give the action that lets a transaction happen as long as no other run has begun."""
+        """Return the action that lets a transaction happen as long as no other run has begun."""
         return {
             "ConditionCheck": {
                 "TableName": table.name,
@@ -120,7 +120,7 @@ class ImportRecord(NamedTuple):
         }
 
     def taken_over(self) -> BusyError:
-        """Give the error of a run that is not the last one any more."""
+        """Return the error of a run that is not the last one any more."""
         return BusyError(f"another run of the import of {self.source.name} has begun: look what it does")
 
 
@@ -144,20 +144,20 @@ class Records:
         return sorted(self._records.values(), key=lambda each: (each.at, each.source))
 
     def find(self, source: Source, now: int) -> ImportRecord:
-        """Give a source's record; of one that was never imported, that of a run before the first."""
+        """Return a source's record; of one that was never imported, that of a run before the first."""
         return self._records.get(source.digest) or ImportRecord(source, now)
 
     def owner(self, shard: str) -> ImportRecord | None:
-        """Give the import that a shard is a run of; None if it began after these were read."""
+        """Return the import that a shard is a run of; None if it began after these were read."""
         return self._contents.get(ImportShard.read(shard).content)
 
     def settled(self, shard: str) -> bool:
-        """Tell whether nobody comes back to the events of a shard."""
+        """Return whether nobody comes back to the events of a shard."""
         owner = self.owner(shard)
         return owner is not None and ImportShard.read(shard).run <= owner.settled
 
     def settled_shards(self) -> frozenset[str]:
-        """Name all shards to whose events nobody comes back."""
+        """List the shards that deliver nothing any more."""
         return frozenset(
             ImportShard.of(digest, run + 1).name
             for digest, record in self._records.items()

@@ -83,7 +83,7 @@ class ImportRun:
         self._account = _account_beside_no_rebuild(self._table, self._organization_id)
 
     def subscriptions(self, subject: Subject) -> list[Subscription]:
-        """Give the subscriptions of a subject."""
+        """Return the subscriptions of a subject."""
         return self._subjects.subscriptions(self._account, subject)
 
     def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
@@ -128,7 +128,7 @@ class ImportRun:
         self._fold.roll(self._now)
 
     def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
-        """Give the events that were put by before. Cost: 1 read unit for each event."""
+        """Return the events that were put by before. Cost: 1 read unit for each event."""
         found = self._table.batch_get(map(self._key, entries), consistent=True)
         return {key: unmatched_event_of(row) for key, row in found.items()}
 

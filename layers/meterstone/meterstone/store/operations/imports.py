@@ -165,7 +165,7 @@ def _import(
 
 
 def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Position | str | None:
-    """Give the position under which this run is to count an event; a reason to refuse it; None for a duplicate."""
+    """Return the position under which the run counts an event, or a reason to reject it; None for a duplicate."""
     at = appended.position
     if appended.outcome is Outcome.CONFLICT:
         return "another event has this transaction id"

@@ -106,7 +106,7 @@ def write_catalogue(
 def _say_that_it_is_written(
     table: Table, organization_id: str, more: str = "", values: Item | None = None
 ) -> None:
-    """Tell whoever reads the profile that the catalogue is being written now; of a new one, nobody does."""
+    """Mark in the profile that the catalogue is being written now; a new organization has no readers yet."""
     table.update(
         keys.organization(organization_id, "profile"),
         "SET loading_at = :now" + more,
@@ -118,7 +118,7 @@ def _say_that_it_is_written(
 def _changed(
     table: Table, before: Account, written: Sequence[Subscription]
 ) -> list[tuple[Subscription, Subscription]]:
-    """Give the subscriptions that differ from what is stored, as before and after."""
+    """Return the subscriptions that differ from what is stored, as before and after."""
     stored = read_subscriptions(table, before.organization.id, (each.id for each in written), consistent=True)
     known = {each.id: each for each in stored}
     pairs = [(known[each.id], each) for each in written if each.id in known]
@@ -137,7 +137,7 @@ def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]
 
 
 def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
-    """Tell whether anything was counted for a subscription."""
+    """Return whether anything was counted for a subscription."""
     pk = keys.usage(organization_id, generation, subscription_id)
     return (
         next(iter(table.query_prefix(pk, keys.usage_kind(Kind.COUNTER), consistent=True)), None) is not None

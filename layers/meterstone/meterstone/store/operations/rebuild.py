@@ -187,7 +187,7 @@ class Rebuild:
     def _to_count(
         self, account: Account, after: Generation, subject: Subject, folding: Fold
     ) -> Iterator[EventToCount]:
-        """Give a subject's events that count, and put those by that nobody's line item is for."""
+        """Return a subject's events that count, and save the unmatched ones."""
         waiting = {
             each.event.id
             for each in read_unmatched(self._table, self._organization_id, subject)
@@ -304,7 +304,7 @@ class Rebuild:
         return self._table.get(key, consistent=True) or {}
 
     def _settled_account(self) -> Account:
-        """Give the account when its catalogue is not being written: its version tells of a change from then on."""
+        """Return the account once its catalogue is not being written: any later change raises its version."""
         account = self._account()
         if account.unsettled(self._around.clock()):
             self._around.progress("waiting for the catalogue to be written")

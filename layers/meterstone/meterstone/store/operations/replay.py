@@ -103,7 +103,7 @@ class Replay:
         self._count(expected)
 
     def count_new(self) -> None:
-        """Give numbers to what a line item is for now, and count it."""
+        """Assign numbers to the events that a line item is for now, and count them."""
         matching: list[UnmatchedEvent] = []
         for some in batched(
             read_unmatched(self._table, self._organization_id), _COUNTED_TOGETHER, strict=False
@@ -132,7 +132,7 @@ class Replay:
         return [each for key, each in logged.items() if "w" not in rows.get(key, {})]
 
     def _number(self, some: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
-        """Give events the next numbers, all or none."""
+        """Assign the next numbers to events, to all or to none."""
         profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         last = integer(profile, "replayed")
         numbered = [each._replace(number=last + place) for place, each in enumerate(some, start=1)]
@@ -187,7 +187,7 @@ class Replay:
         self._table.put_all(each.item_when_done(now) for each in kept)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
-        """Tell whether the stream, or the import that logged an event, may still come with it."""
+        """Return whether the stream, or the import that logged an event, may still come with it."""
         if each.shard:
             return not self._imports.settled(each.shard)
         return each.accepted >= now - KEPT

@@ -26,7 +26,7 @@ class ViewNotBuiltError(StoreError):
     """The live generation lacks the view of the rollups that would answer: until a rebuild, it has no past."""
 
     def __init__(self, view: str) -> None:
-        """Name the view."""
+        """Return the view."""
         super().__init__(f"the live generation has no view {view}: rebuild the organization")
         self.view = view
 
@@ -115,7 +115,7 @@ class AnalyticsStore(AccountStore):
 
 
 def _wanted_meters(account: Account, query: UsageQuery) -> dict[str, Meter]:
-    """Give the meters that pass the filters on metrics, by their part of a key."""
+    """Return the meters that pass the filters on metrics, by their part of a key."""
     return {
         keys.part(meter.id): meter
         for meter in account.meters
@@ -132,7 +132,7 @@ def _passes(query: UsageQuery, dimensions: Dimensions) -> bool:
 
 
 def _charges(subscription: Subscription, query: UsageQuery) -> Iterator[ChargePeriod]:
-    """Give the charges whose billing periods meet the query's days."""
+    """Return the charges whose billing periods meet the query's days."""
     for item in subscription.line_items:
         counted = subscription.counted(item)
         if item.meter is None:
@@ -147,7 +147,7 @@ def _charges(subscription: Subscription, query: UsageQuery) -> Iterator[ChargePe
 
 
 def _ranges(charges: Iterable[ChargePeriod]) -> list[tuple[str, str]]:
-    """Give the range of sort keys of each cadence's counters."""
+    """Return the range of sort keys of each cadence's counters."""
     starts: dict[str, list[int]] = {}
     for charge in charges:
         starts.setdefault(charge.cadence_code, []).append(charge.period.start)

@@ -239,7 +239,7 @@ class StoredUsageReader:
 
 
 def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
-    """Name the items of a day that is cut which are read by their keys; values are read by a range of days."""
+    """List the items of a day that is cut which are read by their keys; values are read by a range of days."""
     match kept:
         case FineParts.HOURS:
             return [keys.hours(item_id, cut.charge.period.start, cut.day)]
@@ -252,5 +252,5 @@ def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
 
 
 def _recent(row: Row | None) -> str:
-    """Give the events beside a day's hours as they are stored."""
+    """Return the events beside a day's hours as they are stored."""
     return "" if row is None else text(row, "e")
