@@ -1,4 +1,4 @@
-"""What the clock brings, every hour: recurring values restated, ended days of weighted sums, unfinished work."""
+"""Publishes, every hour, what the clock brings: recurring values, ended days of weighted sums, unfinished work."""
 
 from typing import Any
 
