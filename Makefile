@@ -36,7 +36,7 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
 
 # Rooms that compute from values alone, and their laws.
-PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
+PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts tests/unit/edge $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
 
 .PHONY: check
 check: lint ## Lint, then test what needs no table: pricing, usage and contracts, with their laws (half a minute)

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class StaleError(Exception):
@@ -93,6 +94,70 @@ def named(entry: object, root: Path) -> Mutant:
     return Mutant(
         file, entry.get("kind", "named"), entry["why"], before, after, entry.get("equivalent", False)
     )
+
+
+def refit(path: Path, root: Path) -> tuple[int, list[str]]:
+    """Mend a list's entries whose `old` stands in the file, but folded or indented differently.
+
+    The entry's `old` becomes the text as it stands there now. Returns how many entries were mended, and a line for
+    each that does not fit its file any more: a person writes those anew.
+    """
+    entries = json.loads(path.read_text())
+    mended, stale = 0, []
+    for index, entry in enumerate(entries):
+        try:
+            named(entry, root)
+        except StaleError as error:
+            found = _refitted(entry, root)
+            if found is None:
+                stale.append(f"{path}: entry {index}: {error}")
+            else:
+                entries[index] = found
+                mended += 1
+    if mended:
+        path.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
+    return mended, stale
+
+
+def _refitted(entry: Any, root: Path) -> dict[str, Any] | None:
+    """Return an entry with `old` as its file folds it today; None unless it stands there once and `new` fits."""
+    try:
+        source = (root / entry["file"]).read_text()
+        spans = _spans(source, entry["old"])
+    except (OSError, KeyError, TypeError):
+        return None
+    if len(spans) != 1:
+        return None
+    start, end = spans[0]
+    found: dict[str, Any] = entry | {"old": source[start:end], "new": entry["new"].strip()}
+    if not found["new"]:
+        # Whole lines go with their line ends.
+        start, end = source.rfind("\n", 0, start) + 1, source.find("\n", end) + 1
+        found["old"] = source[start:end]
+    try:
+        named(found, root)
+    except StaleError:
+        return None
+    return found
+
+
+def _spans(source: str, old: str) -> list[tuple[int, int]]:
+    """Return where a text stands in a source, no matter how either is folded."""
+    wanted = [word for word, _, _ in _words(old)]
+    words = _words(source)
+    count = len(wanted)
+    return [
+        (words[index][1], words[index + count - 1][2])
+        for index in range(len(words) - count + 1)
+        if wanted and [word for word, _, _ in words[index : index + count]] == wanted
+    ]
+
+
+def _words(text: str) -> list[tuple[str, int, int]]:
+    """Return the words and signs of a text with their places, without the comma that ends a folded list."""
+    words = [(found[0], found.start(), found.end()) for found in re.finditer(r"\w+|[^\w\s]", text)]
+    ends = {start for (_, start, _), (after, _, _) in pairwise(words) if after in {")", "]", "}"}}
+    return [(word, start, end) for word, start, end in words if word != "," or start not in ends]
 
 
 def compiles(source: str) -> bool:

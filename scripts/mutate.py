@@ -4,10 +4,14 @@ Without --sample, the changes are those named in `tests/mutations/*.json`, of al
 means all in it). With --sample, changes are drawn from the syntax of the files given: the same ones for a seed.
 `tests/mutations/rooms.toml` says which room a file belongs to, and which tests a room's changes are run against.
 
-Each change is made in a private copy of the tree. A room's tests must pass there unchanged first. A change is
-noticed if they fail, or take so long that they hang. The exit status is 1 if a room notices fewer than it must
+Each change is made in a private copy of the tree, and tested there by processes of its own: first by the tests
+nearest to its file, then, if these pass, by the others of its room. The tests must pass unchanged first. A change
+is noticed if they fail, or take so long that they hang. The exit status is 1 if a room notices fewer than it must
 (--least), and 2 if nothing could be measured: a named change that no longer fits its file, or tests that fail
 unchanged.
+
+--refit mends the named changes whose text was only folded differently since, lists those that do not fit any
+more, and tests nothing.
 """
 
 import argparse
@@ -22,16 +26,18 @@ import tempfile
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from os import environ
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final
+from random import Random
+from typing import Any, Final, NamedTuple
 
-from mutants import Mutant, StaleError, read_named, sample
+from mutants import Mutant, StaleError, read_named, refit, sample
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMED: Final = "tests/mutations"
@@ -80,6 +86,8 @@ class Room:
     tests: tuple[str, ...]
     #: Which of those tests run: pytest's -m.
     select: str
+    #: By source file or folder, where a file's name does not say them: the tests that its changes meet first.
+    nearest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Outcome(StrEnum):
@@ -114,11 +122,22 @@ def read_rooms(path: Path) -> list[Room]:
     document = tomllib.loads(path.read_text())
     select = document.pop("select")
     rooms = [
-        Room(name, tuple(room["sources"]), tuple(room["tests"]), room.get("select", select))
+        Room(
+            name,
+            tuple(room["sources"]),
+            tuple(room["tests"]),
+            room.get("select", select),
+            {file: tuple(tests) for file, tests in room.get("nearest", {}).items()},
+        )
         for name, room in document.items()
     ]
     root = path.parents[2]
-    missing = [each for room in rooms for each in (*room.sources, *room.tests) if not (root / each).exists()]
+    missing = [
+        each
+        for room in rooms
+        for each in (*room.sources, *room.tests, *room.nearest, *chain(*room.nearest.values()))
+        if not (root / each).exists()
+    ]
     if missing:
         raise MeasureError(f"{path} names what is not there: {', '.join(missing)}")
     return rooms
@@ -137,15 +156,30 @@ def room_of(file: str, rooms: Iterable[Room]) -> Room:
     return max(found, key=lambda each: each[0])[1]
 
 
-def tests_of(room: Room, file: str, root: Path) -> list[str]:
-    """Return a room's test files, nearest first: those that bear the file's name, then in the room's order."""
-    named = [
+class Stages(NamedTuple):
+    """The test files that a change is run against: the nearest to its file, then the others of its room."""
+
+    nearest: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def tests_of(room: Room, file: str, root: Path) -> Stages:
+    """Return the test files of a room for a change of a file.
+
+    The nearest are those that the room names for the file or its folder, or else those that bear the file's name.
+    """
+    every = [
         found.relative_to(root).as_posix()
         for test in room.tests
         for found in (sorted((root / test).rglob("test_*.py")) if (root / test).is_dir() else [root / test])
     ]
-    stem = Path(file).stem
-    return sorted(dict.fromkeys(named), key=lambda test: not Path(test).stem.startswith(f"test_{stem}"))
+    prefix = f"test_{Path(file).stem}"
+    folder = file.rpartition("/")[0] + "/"
+    nearest = room.nearest.get(file, room.nearest.get(folder)) or [
+        test for test in every if Path(test).stem.startswith(prefix)
+    ]
+    others = [test for test in dict.fromkeys(every) if test not in nearest]
+    return Stages(tuple(dict.fromkeys(nearest)), tuple(others))
 
 
 class Copy:
@@ -156,12 +190,13 @@ class Copy:
         if (root / ".venvs").exists():
             (folder / ".venvs").symlink_to((root / ".venvs").resolve())
         self.root = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, tests: Sequence[str], select: str, timeout: float | None = None) -> Run:
         """Run tests of the copy, up to the first that fails."""
         started = time.monotonic()
         with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own tests
+            process = self._process = subprocess.Popen(  # noqa: S603 - our own tests
                 [sys.executable, "-m", "pytest", *_PYTEST, "-m", select, *tests],
                 cwd=self.root,
                 env={**environ, "HYPOTHESIS_PROFILE": "first-failure"},
@@ -187,6 +222,11 @@ class Copy:
         first = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE)
         noticed_by = first[1] if first and status == _PYTEST_FAILED else f"pytest ended with status {status}"
         return Run(Outcome.FAILED, seconds, noticed_by, said)
+
+    def stop(self) -> None:
+        """End a run that another thread waits for."""
+        if self._process is not None:
+            _end(self._process)
 
     def test(self, mutant: Mutant, tests: Sequence[str], select: str, timeout: float) -> Run:
         """Run tests with a mutant in place, and put the file back."""
@@ -217,30 +257,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 class Measurement:
     """Copies of the tree, workers on them, and a line for each mutant as it ends."""
 
-    def __init__(self, root: Path, folder: Path, jobs: int) -> None:
+    def __init__(self, root: Path, folder: Path, jobs: int, *, nearest: bool = False) -> None:
         self._root = root
         self._jobs = jobs
+        self._nearest = nearest
+        self._all = [Copy(root, folder / str(number)) for number in range(jobs)]
         self._copies: SimpleQueue[Copy] = SimpleQueue()
-        for number in range(jobs):
-            self._copies.put(Copy(root, folder / str(number)))
+        for copy in self._all:
+            self._copies.put(copy)
+        #: By room and stage: the tests of all files that are changed, and how many seconds they take unchanged.
+        self._tests: defaultdict[tuple[str, int], dict[str, None]] = defaultdict(dict)
+        self._seconds: dict[tuple[str, int], float] = {}
 
-    def unchanged(self, rooms: Sequence[Room]) -> dict[str, float]:
-        """Run each room's tests unchanged; returns their seconds. Raises `MeasureError` if one fails."""
-        print(f"Unchanged: {', '.join(room.name for room in rooms)}", flush=True)
-        with ThreadPoolExecutor(self._jobs) as workers:
-            runs = list(workers.map(self._unchanged, rooms))
-        for room, run in zip(rooms, runs, strict=True):
-            if run.outcome is not Outcome.SURVIVED:
-                raise MeasureError(f"tests of {room.name} fail without any change:\n{run.output}")
-            print(f"  {room.name}: passes in {run.seconds:.0f} s", flush=True)
-        return {room.name: run.seconds for room, run in zip(rooms, runs, strict=True)}
-
-    def mutants(self, given: Sequence[tuple[Room, Mutant]], seconds: dict[str, float]) -> list[Result]:
-        """Test every mutant; the results are in the order given."""
+    def mutants(self, given: Sequence[tuple[Room, Mutant]]) -> list[Result]:
+        """Test every mutant; the results are in the order given. Raises `MeasureError` if tests fail unchanged."""
         results = {}
+        for room, mutant in given:
+            for stage, tests in enumerate(tests_of(room, mutant.file, self._root)):
+                self._tests[room.name, stage].update(dict.fromkeys(tests))
         with ThreadPoolExecutor(self._jobs) as workers:
             tasks = {
-                workers.submit(self._tested, room, mutant, seconds[room.name]): index
+                workers.submit(self._tested, room, mutant): index
                 for index, (room, mutant) in enumerate(given)
             }
             try:
@@ -249,24 +286,42 @@ class Measurement:
                     print(f"[{done:4}/{len(given)}] {_in_short(result)}", flush=True)
             except BaseException:
                 workers.shutdown(wait=False, cancel_futures=True)
+                for copy in self._all:
+                    copy.stop()
                 raise
         return [results[index] for index in range(len(given))]
 
-    def _unchanged(self, room: Room) -> Run:
+    def _tested(self, room: Room, mutant: Mutant) -> Result:
         copy = self._copies.get()
         try:
-            return copy.run(tests_of(room, "", self._root), room.select)
+            spent = 0.0
+            stages = tests_of(room, mutant.file, self._root)
+            for stage, tests in enumerate(stages[:1] if self._nearest else stages):
+                if not tests:
+                    continue
+                unchanged = self._seconds_unchanged(copy, room, stage)
+                timeout = _HANGS_AFTER_TIMES * unchanged + _HANGS_AFTER_SECONDS
+                run = copy.test(mutant, tests, room.select, timeout)
+                spent += run.seconds
+                if run.outcome is not Outcome.SURVIVED:
+                    return Result(room.name, mutant, replace(run, seconds=spent))
+            return Result(room.name, mutant, Run(Outcome.SURVIVED, spent))
         finally:
             self._copies.put(copy)
 
-    def _tested(self, room: Room, mutant: Mutant, seconds: float) -> Result:
-        copy = self._copies.get()
-        try:
-            tests = tests_of(room, mutant.file, self._root)
-            timeout = _HANGS_AFTER_TIMES * seconds + _HANGS_AFTER_SECONDS
-            return Result(room.name, mutant, copy.test(mutant, tests, room.select, timeout))
-        finally:
-            self._copies.put(copy)
+    def _seconds_unchanged(self, copy: Copy, room: Room, stage: int) -> float:
+        """Return how long a room's tests take unchanged, those of all files together: an import costs most.
+
+        Raises `MeasureError` if they fail.
+        """
+        if (room.name, stage) not in self._seconds:
+            tests = tuple(self._tests[room.name, stage])
+            run = copy.run(tests, room.select)
+            if run.outcome is not Outcome.SURVIVED:
+                raise MeasureError(f"tests of {room.name} fail without any change:\n{run.output}")
+            print(f"{room.name}: {len(tests)} test files pass unchanged in {run.seconds:.0f} s", flush=True)
+            self._seconds[room.name, stage] = run.seconds
+        return self._seconds[room.name, stage]
 
 
 def _in_short(result: Result) -> str:
@@ -382,7 +437,10 @@ def chosen(options: argparse.Namespace, rooms: Sequence[Room], root: Path) -> li
             f"there is no room {', '.join(sorted(unknown))}: rooms are {', '.join(sorted(known))}"
         )
     found = [(room, mutant) for room, mutant in found if not options.only or room.name in options.only]
-    return found[: options.limit]
+    if options.limit is None or options.limit >= len(found):
+        return found
+    drawn = Random(options.seed).sample(range(len(found)), options.limit)  # noqa: S311 - a draw that repeats
+    return [found[index] for index in sorted(drawn)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -403,7 +461,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="ROOM", help="changes of this room; may be repeated"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N changes")
+    parser.add_argument("--limit", type=int, metavar="N", help="N of the changes, drawn by the seed")
+    parser.add_argument(
+        "--nearest", action="store_true", help="run the nearest tests alone: quick, and a lower bound"
+    )
+    parser.add_argument("--refit", action="store_true", help="mend the lists, and test nothing")
     parser.add_argument(
         "--jobs", type=int, default=2, metavar="N", help="copies of the tree that are tested at once (2)"
     )
@@ -429,10 +491,8 @@ def measure(options: argparse.Namespace) -> int:
     if not tested:
         raise MeasureError("no changes to test")
     with tempfile.TemporaryDirectory(prefix="meterstone-mutants-") as folder:
-        measurement = Measurement(ROOT, Path(folder), options.jobs)
-        needed = {room.name: room for room, _ in tested}
-        seconds = measurement.unchanged(list(needed.values()))
-        results = measurement.mutants(tested, seconds)
+        measurement = Measurement(ROOT, Path(folder), options.jobs, nearest=options.nearest)
+        results = measurement.mutants(tested)
     by_room = scores(results, equivalent)
     print(report(results, by_room))
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -441,10 +501,24 @@ def measure(options: argparse.Namespace) -> int:
     return int(any(score.percent < options.least for score in by_room.values()))
 
 
+def refitted(options: argparse.Namespace) -> int:
+    """Mend the lists of named changes, and return the exit status: 2 if an entry does not fit any more."""
+    lists = sorted((ROOT / NAMED).glob("*.json")) if options.named is None else options.named
+    problems = []
+    for each in lists:
+        mended, stale = refit(each, ROOT)
+        print(f"{each.name}: {mended} mended, {len(stale)} do not fit")
+        problems += stale
+    if problems:
+        raise StaleError("\n".join(problems))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 says that nothing could be measured."""
+    options = parse(arguments)
     try:
-        return measure(parse(arguments))
+        return refitted(options) if options.refit else measure(options)
     except (MeasureError, StaleError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from meterstone import clock
 from meterstone.usage.instant import format_instant
+from meterstone.usage.receipt import OF_ITSELF
 from meterstone_cli import engine, local, recovering
 from meterstone_cli.backend import Backend, BackendBusyError, BackendUnavailableError, demand_catalogue
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
@@ -207,8 +208,9 @@ def import_command(
     timestamp (RFC 3339, or seconds since 1970) and properties. CSV has the same names in its header row; its
     other columns are the properties.
 
-    A row that is not taken is put aside, in FILE.aside.jsonl, with its line and the reason; the exit status is
-    then 1. Correct what stands there and import that file.
+    A row that is not taken is put aside, in FILE.aside.jsonl, with its line and the reason. Correct what stands
+    there and import that file. The exit status is 1 if a row is put aside, or counts nowhere since no meter can
+    read it; it is 0 where rows only wait for line items.
     """
     backend = open_backend(table_name)
     demand_catalogue(backend, organization)
@@ -218,7 +220,7 @@ def import_command(
         reports.append(report)
         for line in _told_file(path.name, report):
             typer.echo(line)
-    if any(report.aside for report in reports):
+    if any(report.aside or OF_ITSELF & report.events.nowhere.keys() for report in reports):
         raise typer.Exit(REFUSED)
 
 
@@ -294,10 +296,9 @@ def _told_file(name: str, report: FileReport) -> list[str]:
     events = report.events
     if events.already_imported:
         return [f"{name}: imported already, nothing is counted twice"]
-    lines = [
-        f"{name}: {events.counted} counted, {events.duplicates} were there already, {report.bad_rows} put aside"
-    ]
-    lines += recovering.told_of_events(events.unmatched, events.uncounted)
+    counts = f"{events.taken} taken, {events.counted} counted, {sum(events.nowhere.values())} not counted"
+    lines = [f"{name}: {counts}, {events.duplicates} were there already, {report.bad_rows} put aside"]
+    lines += recovering.told_of_import(events)
     if report.aside is not None:
         lines.append(f"  put aside in {report.aside}")
     return lines

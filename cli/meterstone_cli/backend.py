@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue
@@ -22,18 +22,22 @@ class BackendUnavailableError(Exception):
 class ImportReport:
     """What became of the events of one source.
 
-    ``counted`` were new. ``duplicates`` were there already, the same in every way. ``refused`` were told to
-    `Refuse`: another event has the transaction id, or no subscription holds the timestamp. ``unmatched`` were new,
-    too, but no line item is for them yet: they were put by. ``uncounted`` says how many of the counted events a
-    meter could not use, by reason. ``already_imported`` means that the whole source was imported before, so that
-    none of its events were read.
+    ``taken`` were new. Of these ``counted`` count somewhere, and ``unmatched`` wait for a line item.
+    ``duplicates`` were there already, the same in every way. ``refused`` were told to `Refuse`: another event has
+    the transaction id, or no subscription holds the timestamp. ``uncounted`` says how many new events a meter
+    could not read, by what it says of them. ``nowhere`` says by reason how many events, taken or refused, count
+    nowhere, and ``rows`` names the first that were taken: line, id, reason, and which meter cannot read it.
+    ``already_imported`` means that the whole source was imported before, so that none of its events were read.
     """
 
+    taken: int = 0
     counted: int = 0
     unmatched: int = 0
     duplicates: int = 0
     refused: int = 0
     uncounted: Mapping[str, int] = field(default_factory=dict)
+    nowhere: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[tuple[int, str, str, str]] = ()
     already_imported: bool = False
 
 
@@ -97,8 +101,12 @@ class BackendBusyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class UnmatchedEvent:
-    """An event that no line item is for. ``time`` and ``since``, when it was accepted, are microseconds."""
+class UncountedEvent:
+    """An event that does not count, or not for a meter of a line item, and the ``reason`` of it.
+
+    ``time`` and ``since``, when it was accepted, are microseconds. ``meters`` has, of each meter that cannot read
+    it, the code, the property and why. ``counts`` tells that another meter counts it.
+    """
 
     id: str
     subscription: str | None
@@ -106,6 +114,22 @@ class UnmatchedEvent:
     code: str
     time: int
     since: int
+    reason: str
+    meters: Sequence[Mapping[str, str | None]] = ()
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UncountedNumbers:
+    """How many events do not count, by reason; see `UncountedEvent`.
+
+    ``partly`` is how many of them another meter counts. ``unpriced`` names the codes of meters that no line item
+    of a subscription prices now.
+    """
+
+    by_reason: Mapping[str, int]
+    partly: int
+    unpriced: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +152,29 @@ class Replayed:
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
 
+class Difference(NamedTuple):
+    """A value that a rebuild has found to differ; before or after is empty where there is none.
+
+    It is a subscription's, or that of a ``group`` of all customers, such as `plan pro`.
+    """
+
+    group: str
+    customer: str
+    subscription: str
+    line_item: str
+    metric: str
+    day: str
+    what: str
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild counted, and every place that differed: its name, what was there, what is there now."""
+    """What a rebuild counted, and every value that differed, in an order that is always the same."""
 
     events: int
-    differences: Sequence[tuple[str, str, str]]
+    differences: Sequence[Difference]
     swapped: bool
 
 
@@ -212,8 +253,19 @@ class Backend(Protocol):
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""
 
-    def unmatched(self, organization_id: str) -> Iterable[UnmatchedEvent]:
-        """List the events that no line item is for."""
+    def uncounted(self, organization_id: str) -> Iterable[UncountedEvent]:
+        """List the events that do not count, or not for a meter of a line item: first those that wait."""
+
+    def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
+        """Return how many events do not count, by reason."""
+
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        """Return an event with what became of it, as the API answers it; None if there is none of that id.
+
+        ``whose`` is `s` or `c` and an external id. Raises `BackendBusyError` if it must be said whose event it is.
+        """
 
     def poison(self) -> Iterable[PoisonRecord]:
         """List the stream's records that could not be read, and those of events that the table would not take."""

@@ -1,14 +1,17 @@
 """The backend over DynamoDB: the real table in AWS, or an embedded engine's."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
+from meterstone.contracts import lago_find
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import api_keys
 from meterstone.store.catalogue.accounts import Account, read_account
@@ -16,10 +19,13 @@ from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
+from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooManySubjectsError
 from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.uncounted import PARTLY, read_numbers, read_unreadable, why
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import import_records
 from meterstone.store.operations import load as admin
+from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import Records
 from meterstone.store.operations.imports import Importer, Source, SourceLine, close_import
 from meterstone.store.operations.rebuild import RebuildReport, Surroundings, abandon, make_way, rebuild
@@ -27,11 +33,13 @@ from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import SECOND
+from meterstone.usage.receipt import Reason
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     ImportState,
@@ -42,7 +50,8 @@ from meterstone_cli.backend import (
     Refuse,
     Replayed,
     Tell,
-    UnmatchedEvent,
+    UncountedEvent,
+    UncountedNumbers,
     Withdrawn,
 )
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
@@ -186,11 +195,14 @@ class DynamoDB:
 
         report = importer.run(Source(*source), _given(events), now, refused_one)
         return ImportReport(
+            taken=report.counted + report.counts.nowhere.total(),
             counted=report.counted,
             unmatched=report.unmatched,
             duplicates=report.duplicates,
             refused=refused,
             uncounted=Counter(reason for _, reason in report.uncounted),
+            nowhere=report.counts.nowhere + report.refused,
+            rows=report.counts.first,
             already_imported=report.finished_before,
         )
 
@@ -229,20 +241,62 @@ class DynamoDB:
         """Revoke a key; False if there is no such key."""
         return api_keys.revoke_key(self.table, key_id, clock.now())
 
+    def uncounted(self, organization_id: str) -> Iterator[UncountedEvent]:
+        """List the events that do not count, or not for a meter of a line item: first those that wait."""
+        with _one_line_errors():
+            for each in list_unmatched(self.table, organization_id):
+                whose = _whose(each.subject)
+                yield UncountedEvent(
+                    each.event.id, *whose, each.event.name, each.event.at, each.since, why(each.row)
+                )
+            for found in read_unreadable(self.table, organization_id):
+                yield UncountedEvent(
+                    found.id,
+                    *_whose(found.subject),
+                    found.code,
+                    found.at,
+                    found.since,
+                    Reason.VALUE,
+                    [
+                        {"meter": fault.meter, "property": fault.field, "why": fault.reason}
+                        for fault in found.faults
+                    ],
+                    found.elsewhere,
+                )
+
     @_one_line_errors()
-    def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
-        """List the events that no line item is for."""
-        return [
-            UnmatchedEvent(
-                each.event.id,
-                each.subject.external_id if each.subject.kind == "s" else None,
-                each.subject.external_id if each.subject.kind == "c" else None,
-                each.event.name,
-                each.event.at,
-                each.since,
-            )
-            for each in list_unmatched(self.table, organization_id)
-        ]
+    def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
+        """Return how many events do not count, by reason, and which meters nothing prices now."""
+        account = read_account(self.table, organization_id, consistent=True)
+        live = "0" if account is None else account.generation
+        numbers = read_numbers(self.table, organization_id, live)
+        now = clock.now()
+        meters = () if account is None else account.meters
+        used = {
+            meter.id: meter.code for meter in meters if meter.deleted_at is None or now < meter.deleted_at
+        }
+        for subscription in Generations(self.table, organization_id).subscriptions():
+            for item in subscription.line_items:
+                if item.meter is not None and subscription.counted(item).holds(now):
+                    used.pop(item.meter.id, None)
+        partly = numbers.pop(PARTLY)
+        return UncountedNumbers(numbers, partly, sorted(used.values()))
+
+    @_one_line_errors()
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        """Return an event with what became of it, as the API answers it; None if there is none of that id."""
+        account = self._account(organization_id)
+        try:
+            subject = None if whose is None else Subject(*whose)
+            found = EventStore(self.table).find(account, [identity], subject)
+        except (TooManySubjectsError, AmbiguousEventError) as error:
+            raise BackendBusyError("say whose event it is: --subscription or --customer") from error
+        if found is None:
+            return None
+        event: Mapping[str, Any] = json.loads(lago_find.answer(organization_id, found).body)["event"]
+        return event
 
     @_one_line_errors()
     def poison(self) -> Sequence[PoisonRecord]:
@@ -330,9 +384,14 @@ def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:
     return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
 
 
+def _whose(subject: Subject) -> tuple[str | None, str | None]:
+    """Return the external ids of a subject's subscription and of its customer, one of which is None."""
+    is_subscription = subject.kind == "s"
+    return subject.external_id if is_subscription else None, None if is_subscription else subject.external_id
+
+
 def _rebuilt(report: RebuildReport) -> Rebuilt:
-    found = [(f"{each.place} {each.attribute}", each.live, each.rebuilt) for each in report.differences]
-    return Rebuilt(report.events, found, report.swapped)
+    return Rebuilt(report.events, [Difference(*each) for each in report.differences], report.swapped)
 
 
 def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:

@@ -114,11 +114,13 @@ class Gateway:
             return gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         path = unquote(request.target.partition("?")[0])
         # A slash at the end is kept in the event, and makes no difference to the route.
-        resource = path.removesuffix("/")
+        resource, parameters = self._resource(request.target.partition("?")[0].removesuffix("/"))
         function = self._functions.get(resource)
         if function is None:
             return gateway_response(HTTPStatus.NOT_FOUND)
         event = proxy_event(request, resource, request_id, self._clock())
+        if parameters:
+            event["pathParameters"] = parameters
         if len(request.body) > PAYLOAD_LIMIT // 6 and _size(event) > PAYLOAD_LIMIT:
             return gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
@@ -130,6 +132,23 @@ class Gateway:
         except MalformedResponseError as error:
             log.warning("%s %s: the handler answered no proxy response: %s", request.method, path, error)
         return gateway_response(HTTPStatus.BAD_GATEWAY)
+
+    def _resource(self, path: str) -> tuple[str, dict[str, str]]:
+        """Return the route of a path as it was sent, and those parts of it that the route names, decoded.
+
+        A route without such parts goes first. A part has no slash in it, but an encoded one.
+        """
+        if unquote(path) in self._functions:
+            return unquote(path), {}
+        parts = path.split("/")
+        for resource in self._functions:
+            names = resource.split("/")
+            if len(names) != len(parts):
+                continue
+            pairs = list(zip(names, parts, strict=True))
+            if all(part and (name.startswith("{") or name == unquote(part)) for name, part in pairs[1:]):
+                return resource, {name[1:-1]: unquote(part) for name, part in pairs if name.startswith("{")}
+        return unquote(path), {}
 
 
 def load(template: Path) -> dict[str, Function]:

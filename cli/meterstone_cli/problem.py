@@ -14,10 +14,16 @@ class InputProblem(NamedTuple):
     #: Where in the file, such as `[3].line_items[0].price`; empty for the file as a whole.
     path: str
     reason: str
+    #: The line in the file, counted from 1; 0 if it is not known.
+    line: int = 0
+    #: The id of the record that is meant, empty if it has none.
+    id: str = ""
 
     def __str__(self) -> str:
-        """One line: `prices.yaml: prices[2].amount: must not be negative`."""
-        return ": ".join(_shown(part) for part in self if part)
+        """One line: `prices.yaml:12: prices[2].amount (id 'calls'): must not be negative`."""
+        file = f"{_shown(self.file)}:{self.line}" if self.line else _shown(self.file)
+        record = f" (id '{_shown(self.id)}')" if self.id and self.path else ""
+        return ": ".join(part for part in (file, _shown(self.path) + record, _shown(self.reason)) if part)
 
 
 def _shown(text: str) -> str:

@@ -1,8 +1,6 @@
 """Handlers loaded as Lambda loads them, over a store that answers from memory."""
 
-import importlib.util
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,6 +11,7 @@ import pytest
 
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.events.ingest import Intake
+from meterstone.store.events.lookup import EventStore
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.store.reading.window import StoredUsageReader, WindowStore
 from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
@@ -22,6 +21,8 @@ from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import State
 from meterstone.usage.subscription import Organization, Subscription
 from meterstone.usage.window import WindowPlan
+from support import functions
+from support.functions import forget_logger
 from support.memory_table import MemoryTable
 
 ROOT = Path(__file__).parents[2]
@@ -143,18 +144,11 @@ def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Call
     """Give a function by its name: event in; status, decoded body and headers out."""
 
     def load(name: str) -> Invoke:
-        for kind in (AnalyticsStore, WindowStore, Intake):
+        for kind in (AnalyticsStore, WindowStore, Intake, EventStore):
             monkeypatch.setattr(kind, "from_environment", classmethod(opened))
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
-        # A logger of this name would go on writing to an earlier test's output.
-        logging.Logger.manager.loggerDict.pop(name, None)
-        spec = importlib.util.spec_from_file_location(
-            f"function_{name}", ROOT / "functions" / name / "app.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        forget_logger(name)
+        module = functions.load(name)
 
         def invoke(event: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
             reply = module.handler(event, Context())

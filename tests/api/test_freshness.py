@@ -1,13 +1,11 @@
 """`X-Meterstone-Counted-Until`: when the newest event came in that is counted in an answer."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, SECOND, format_instant, parse_instant
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
+from support.functions import load_over
 from support.scenario import Scenario, Usage, World
 from support.stored import START, memory, rich
 from support.stream import Folding, Stream
@@ -103,17 +102,6 @@ def iso(day: int) -> str:
     return date.fromordinal(day).isoformat()
 
 
-def fold_usage(folding: Folding, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Load the function that folds, over the world's table."""
-    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: memory(folding.world)))
-    spec = importlib.util.spec_from_file_location("fold_usage", FUNCTIONS / "fold_usage" / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def usage_at(*accepted: int) -> list[tuple[int, Usage]]:
     """Give events with the times at which they come in; each brings something new."""
     return list(zip(accepted, RICH.usage, strict=False))
@@ -123,7 +111,7 @@ def usage_at(*accepted: int) -> list[tuple[int, Usage]]:
 def test_an_answer_says_until_when_it_has_counted(
     folding: Folding, ask: Ask, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    function = fold_usage(folding, monkeypatch)
+    function = load_over("fold_usage", memory(folding.world), monkeypatch)
     (shard,) = folding.stream.shards
     assert ask(which) is None
     for accepted, usage in usage_at(NOW - HOUR, NOW - 3 * SECOND):
@@ -141,7 +129,7 @@ def test_an_answer_says_until_when_it_has_counted(
 def test_an_import_and_the_clock_take_nothing_back(
     folding: Folding, ask: Ask, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    function = fold_usage(folding, monkeypatch)
+    function = load_over("fold_usage", memory(folding.world), monkeypatch)
     (shard,) = folding.stream.shards
     folding.world.load("before", [RICH.usage[2]], NOW)
     assert ask(which) is None
@@ -183,7 +171,9 @@ def fold(folding: Folding, usage: Usage, accepted: int, monkeypatch: pytest.Monk
     folding.post(usage, accepted)
     (shard,) = folding.stream.shards
     monkeypatch.setattr(clock, "now", lambda: accepted + SECOND)
-    fold_usage(folding, monkeypatch).handler({"Records": shard.records[-1:], "shardId": shard.id}, None)
+    load_over("fold_usage", memory(folding.world), monkeypatch).handler(
+        {"Records": shard.records[-1:], "shardId": shard.id}, None
+    )
 
 
 @pytest.fixture(params=RECURRING, ids=[each.id for each in RECURRING])

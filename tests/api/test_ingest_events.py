@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meterstone import clock
-from meterstone.store.dynamodb import keys
+from meterstone.store.catalogue.records import subscription_items
 from meterstone.store.dynamodb.table import key_item
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone.usage.meter import Aggregation, Meter
+from support.one_subscription import item_of, subscription_of
 
 EVENTS = Path(__file__).parents[2] / "events"
 ORGANIZATION = "7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10"
@@ -25,11 +27,16 @@ type Ask = Callable[[str, Any], tuple[int, Any, dict[str, str]]]
 def _catalogue(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: NOW)
     store.meters = (REQUEST,)
-    for key in (
-        keys.by_external_id(ORGANIZATION, "dunlin", "s"),
-        keys.of_customer(ORGANIZATION, "dunlin", "s"),
-    ):
-        store.table.put(key_item(key))
+    subscribe(store, REQUEST)
+
+
+def subscribe(store: Any, *meters: Meter) -> None:
+    """Give the customer `dunlin` the subscription `dunlin`, with a line item for each meter."""
+    items = [item_of(meter, start="2023-01-01", name=meter.id) for meter in meters]
+    found = subscription_of(*items, start="2023-01-01")
+    found = replace(found, external_id="dunlin", customer_id="dunlin")
+    for item in subscription_items(ORGANIZATION, found):
+        store.table.put(item)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ LAGO_EVENT = {
         pytest.param(
             "lago_unmatched",
             {"external_subscription_id": "nobody", "code": "nothing"},
-            "0=subscription+code",
+            "0=subscription",
             id="unmatched",
         ),
     ],
@@ -156,6 +163,7 @@ def test_a_lago_event(run: Any, case: str, changes: dict[str, Any], unmatched: s
 def test_what_lago_s_shape_refuses(run: Any, store: Any, case: str, details: dict[str, Any]) -> None:
     status, body, _ = run(case)
     assert status == 422
+    assert body.pop("reasons").keys() == details.keys()
     assert body == {
         "status": 422,
         "error": "Unprocessable Entity",
@@ -198,9 +206,10 @@ def test_a_lago_batch(run: Any, store: Any) -> None:
 )
 def test_a_flexprice_event(run: Any, store: Any, case: str, unmatched: str | None) -> None:
     status, body, headers = run(case)
+    said = {} if unmatched is None else {"unmatched": "customer"}
     assert (status, body) == (
         202,
-        {"message": "Event accepted for processing", "event_id": "ev_1", "status": "accepted"},
+        {"message": "Event accepted for processing", "event_id": "ev_1", "status": "accepted"} | said,
     )
     assert headers.get("x-meterstone-unmatched") == unmatched
     assert logged(store).keys() == {"ev_1"}
@@ -476,10 +485,51 @@ def test_metrics_tell_of_events(load: Callable[[str], Any], capsys: pytest.Captu
 
 
 def test_a_deleted_metric_s_code_is_unknown_from_then_on(ask: Ask, store: Any) -> None:
-    store.meters = (Meter("request", "request", "", Aggregation.COUNT, "request", deleted_at=NOW),)
+    deleted = replace(REQUEST, deleted_at=NOW)
+    store.meters = (deleted,)
+    subscribe(store, deleted)
     assert "x-meterstone-unmatched" not in ask("/api/v1/events", {"event": LAGO})[2]
     late = LAGO | {"transaction_id": "late", "timestamp": NOW // SECOND + 1}
     assert ask("/api/v1/events", {"event": late})[2]["x-meterstone-unmatched"] == "0=code"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/api/v1/events", lambda lago, _: {"event": lago}, 0),
+        ("/api/v1/events/batch", lambda lago, _: {"events": [LAGO, lago]}, 1),
+        ("/v1/events", lambda _, flex: flex, 0),
+        ("/v1/events/bulk", lambda _, flex: {"events": [FLEX, flex]}, 1),
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param({"external": "nobody"}, {"subscription", "customer"}, id="nobody"),
+        pytest.param({"at": "2022-12-31T23:59:59Z"}, {"time"}, id="before the subscription"),
+        pytest.param({"name": "other"}, {"code"}, id="no meter"),
+        pytest.param({"name": "unpriced"}, {"line_item"}, id="not priced"),
+        pytest.param({"name": "sum", "properties": {"v": "1,000"}}, {"value"}, id="no number"),
+    ],
+)
+def test_every_route_says_why_an_event_counts_nowhere(
+    ask: Ask, store: Any, path: str, body: Any, place: int, change: dict[str, Any], reason: set[str]
+) -> None:
+    summed = Meter("sum", "sum", "", Aggregation.SUM, "sum", "v")
+    unpriced = Meter("unpriced", "unpriced", "", Aggregation.COUNT, "unpriced")
+    store.meters = (REQUEST, summed, unpriced)
+    subscribe(store, REQUEST, summed)
+    name, external = change.get("name", "request"), change.get("external", "dunlin")
+    at, properties = change.get("at", "2023-12-04T00:00:00Z"), change.get("properties", {})
+    seconds = parse_instant(at) // SECOND
+    lago = {"transaction_id": "u", "code": name, "external_subscription_id": external, "timestamp": seconds}
+    flex = {"event_id": "u", "event_name": name, "external_customer_id": external, "timestamp": at}
+    _, answer, headers = ask(path, body(lago | {"properties": properties}, flex | {"properties": properties}))
+    (said,) = reason if len(reason) == 1 else reason & {"subscription" if "api" in path else "customer"}
+    assert headers["x-meterstone-unmatched"] == f"{place}={said}"
+    assert headers["x-meterstone-unmatched-count"] == "1"
+    if path == "/v1/events/bulk":
+        assert (answer["1.unmatched"], answer.get("0.unmatched")) == (said, None)
 
 
 def test_many_unmatched_events_fit_the_headers(ask: Ask) -> None:

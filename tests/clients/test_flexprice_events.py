@@ -38,6 +38,7 @@ def test_an_event(client: Flexprice) -> None:
         "message": "Event accepted for processing",
         "event_id": sent["event_id"],
         "status": "accepted",
+        "unmatched": "customer",
     }
     assert client.events.ingest_event(**sent)["status"] == "duplicate"
     # Another offset is the same time; another source says nothing else of the event.
@@ -122,8 +123,10 @@ def test_bad_keys(api: Stack) -> None:
 @pytest.mark.parametrize(
     ("fields", "unmatched"),
     [
-        pytest.param({"external_customer_id": "acme"}, None, id="known"),
-        pytest.param({"external_customer_id": "acme", "event_name": "unheard"}, "0=code", id="code"),
+        pytest.param({"external_customer_id": "acme"}, "0=time", id="long before any subscription"),
+        pytest.param(
+            {"external_customer_id": "acme", "event_name": "unheard"}, "0=time", id="the first reason alone"
+        ),
         pytest.param({}, "0=customer", id="customer"),
         pytest.param(
             {"external_customer_id": "stranger"}, "0=customer", id="another organization's customer"

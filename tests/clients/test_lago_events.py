@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
@@ -125,3 +127,59 @@ def test_organizations_have_their_own_ids(api: Stack, client: Client) -> None:
     assert one is not None
     assert other is not None
     assert one.lago_id != other.lago_id
+
+
+def find(client: Client, identity: str) -> Any:
+    events: Any = client.events  # Its types do not say that events can be found.
+    return events.find(identity)
+
+
+def test_an_event_is_found(client: Client) -> None:
+    sent = event(f"found/{uuid4()} é", timestamp="1700000000.25", properties={"n": 1.5})
+    client.events.create(sent)
+    # It is of nobody whom the catalogue knows: that has to be said.
+    with pytest.raises(LagoApiError) as refused:
+        find(client, sent.transaction_id)
+    assert refused.value.status_code == 404
+    known = event(str(uuid4()), external_subscription_id="acme-main", code="unheard")
+    client.events.create(known)
+    found = find(client, known.transaction_id)
+    assert found.dict() | {"lago_id": None, "lago_subscription_id": None, "created_at": None} == {
+        "lago_id": None,
+        "transaction_id": known.transaction_id,
+        "lago_customer_id": None,
+        "lago_subscription_id": None,
+        "external_subscription_id": "acme-main",
+        "code": "unheard",
+        "timestamp": "2023-11-14T22:13:20.000Z",
+        "precise_total_amount_cents": None,
+        "properties": {},
+        "created_at": None,
+    }
+
+
+def test_an_event_that_there_is_not_is_not_found(client: Client) -> None:
+    with pytest.raises(LagoApiError) as refused:
+        find(client, str(uuid4()))
+    assert (refused.value.status_code, refused.value.response) == (404, {"status": 404, "error": "Not Found"})
+
+
+def test_what_is_beside_lago_s_event(api: Stack) -> None:
+    """An id may have a slash and letters beyond ASCII: it is encoded in the path."""
+    client = Client(api_key=api.key, api_url=f"{api.base_url}/")
+    sent = event(f"found/{uuid4()} é", properties={"n": 1.5})
+    client.events.create(sent)
+    answer = httpx.get(
+        f"{api.base_url}/api/v1/events/{quote(sent.transaction_id, safe='')}",
+        params={"external_subscription_id": sent.external_subscription_id},
+        headers={"Authorization": f"Bearer {api.key}"},
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["event"]
+    assert (told["transaction_id"], told["properties"]) == (sent.transaction_id, {"n": 1.5})
+    assert told["meterstone"] == {
+        "state": "not_counted",
+        "counts": [],
+        "not_counted": [{"reason": "subscription"}],
+    }

@@ -27,8 +27,9 @@ from meterstone.usage.subscription import LineItem, Subscription
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import WAIT, Clock, Stream, refresh, write
 from support.scenario import ORGANIZATION, Usage, World, digest
-from support.small_world import FLAT, START, call, check, meter, table_of, world_of
+from support.small_world import FLAT, START, call, check, meter, world_of
 from support.stale_table import StaleTable
+from support.stored import memory
 
 NOW, CHANGE, END = START + 10 * DAY, START + 14 * DAY + HOUR, START + 45 * DAY
 
@@ -129,7 +130,7 @@ def test_a_rebuild_goes_by_a_catalogue_that_changes_meanwhile(
         if aggregation is Aggregation.WEIGHTED_SUM:
             usage.append(call("b", 3 * DAY, value=-40))
         world.load("all", usage, NOW)
-        table, clock = table_of(world), Clock(NOW)
+        table, clock = memory(world), Clock(NOW)
         assert isinstance(table, StaleTable)
         table.stand_still()
         changed = False
@@ -169,7 +170,7 @@ def test_a_rebuild_waits_for_a_catalogue_that_is_being_written(
     load(world, replace(renewed, end=CHANGE))
     usage = [call("a", DAY, value=40)]
     world.load("all", usage, NOW)
-    table, clock = table_of(world), Clock(NOW)
+    table, clock = memory(world), Clock(NOW)
     plainly, moment = table.update, -1
     profile = keys.organization(ORGANIZATION.id, "profile")
     ends: list[tuple[str, Item]] = []
@@ -217,7 +218,7 @@ def test_the_clock_goes_by_the_catalogue_as_it_is() -> None:
     load(world, replace(renewed, end=CHANGE))
     usage = [call("a", DAY, value=40)]
     world.load("all", usage, NOW)
-    table = table_of(world)
+    table = memory(world)
     plainly, behind = table.get, table.copy()
 
     def get(key: Key, *, consistent: bool = False) -> Row | None:
@@ -270,7 +271,7 @@ def by_import(world: World, usage: list[Usage]) -> Callable[[], object]:
 
 def by_closing_an_import(world: World, usage: list[Usage]) -> Callable[[], object]:
     """Stop an import when its events are in the log and not counted."""
-    table = table_of(world)
+    table = memory(world)
     table.faults = Faults(after=table.writes + 1)
     with pytest.raises(Killed):
         world.load("second", usage, NOW)
@@ -320,12 +321,15 @@ def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
     counted: bool,
     contended: bool,
 ) -> None:
-    """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before."""
+    """A renewal is loaded at any read or write of whoever counts: it may have read the subscription before.
+
+    A WEIGHTED_SUM is divided by the length of its period, which the renewal changes where the period is one-time.
+    """
     moment, changed = -1, True
     while changed:
         moment += 1
         it = meter("it", aggregation, recurring=aggregation is Aggregation.SUM)
-        period = BillingPeriod.WEEKLY if it.recurring else BillingPeriod.MONTHLY
+        period = BillingPeriod.WEEKLY if it.recurring else BillingPeriod.ONETIME
         world = world_of(period, [(it, FLAT)], END)
         (renewed,) = world.scenario.subscriptions
         world = World(world.scenario, Interrupted())
@@ -335,7 +339,7 @@ def test_who_counts_goes_by_a_catalogue_that_changes_meanwhile(
         back = -41 - 4 * counted if aggregation is Aggregation.WEIGHTED_SUM else -5
         usage = [call("b", 2 * HOUR, value=41), call("c", 3 * HOUR, value=back)]
         world.load("first", before, START + DAY // 2)
-        run, table = way(world, usage), table_of(world)
+        run, table = way(world, usage), memory(world)
         assert isinstance(table, Interrupted)
         table.interrupt(moment, partial(load, world, renewed))
         conflicts = [contended]
@@ -367,7 +371,7 @@ def test_an_event_whose_line_item_goes_while_it_is_counted_is_counted_when_it_is
         (subscription,) = known.subscriptions
         world = World(known, Interrupted())
         usage = [call("a", 2 * HOUR, value=41), call("b", 3 * HOUR, value=-5)]
-        run, table = way(world, usage), table_of(world)
+        run, table = way(world, usage), memory(world)
         assert isinstance(table, Interrupted)
 
         def take(world: World = world, subscription: Subscription = subscription) -> None:
@@ -415,7 +419,7 @@ def test_events_are_matched_again_when_their_line_item_has_changed(
     (line_item,) = subscription.line_items
     changed = replace(subscription, **({"line_items": (replace(line_item, **item),)} | terms))
     usage = [call("a", 2 * DAY, value=41, other=7), call("b", 3 * DAY - HOUR, value=-5, other=3)]
-    table = table_of(world)
+    table = memory(world)
     plainly, changes = table.batch_get, [changed]
 
     def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
@@ -442,7 +446,7 @@ def test_a_replay_numbers_an_event_anew_whose_line_item_was_gone_meanwhile() -> 
         (subscription,) = world.scenario.subscriptions
         (item,) = subscription.line_items
         by_replay(world, usage)
-        table, clock = table_of(world), Clock(NOW)
+        table, clock = memory(world), Clock(NOW)
         table.faults = Faults(after=table.writes + stop)
         with suppress(Killed):
             replay(table, ORGANIZATION.id, clock)

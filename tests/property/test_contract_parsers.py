@@ -91,6 +91,8 @@ def test_lago_reads_a_valid_query_or_names_what_is_wrong(
         # A default never makes a query invalid, but a from_date after today does.
         assert body["error_details"].keys() <= parameters.keys() | {"from_date"}
         assert all(codes and all(codes) for codes in body["error_details"].values())
+        assert body["reasons"].keys() == body["error_details"].keys()
+        assert all(body["reasons"].values())
     else:
         assert is_a_valid_query(read)
         assert all(len(values) == 1 for values in parameters.values())

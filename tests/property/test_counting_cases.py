@@ -18,7 +18,8 @@ from meterstone.usage.window import Window
 from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed
 from support.scenario import ORGANIZATION, World, oracles
-from support.small_world import FALLING, FLAT, START, call, check, meter, table_of, world_of
+from support.small_world import FALLING, FLAT, START, call, check, meter, world_of
+from support.stored import memory
 
 FIRST = zone("America/Chicago").day_of(START)
 
@@ -80,11 +81,11 @@ def test_a_batch_that_takes_several_transactions_is_folded_again_from_where_it_w
 
     def stopped(at: int) -> bool:
         world = world_of(BillingPeriod.ANNUAL, items, end)
-        table_of(world).faults = Faults(before=table_of(world).writes + at)
+        memory(world).faults = Faults(before=memory(world).writes + at)
         try:
             world.load("all", usage, end)
         except Killed:
-            table_of(world).faults = Faults()
+            memory(world).faults = Faults()
             world.load("all", usage, end)
             check(world, usage)
             return True
@@ -141,10 +142,10 @@ def test_what_a_stopped_import_has_counted_is_remembered_while_others_run() -> N
     world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
     usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
     # It is remembered, its events are logged, then counted: killed after the third write.
-    table_of(world).faults = Faults(after=table_of(world).writes + 2)
+    memory(world).faults = Faults(after=memory(world).writes + 2)
     with pytest.raises(Killed):
         world.load("stopped", usage[:2], end)
-    table_of(world).faults = Faults()
+    memory(world).faults = Faults()
     check(world, usage[:2])
     world.load("other", usage[2:], end)
     world.load("stopped", usage[:2], end)
@@ -156,7 +157,7 @@ def test_an_index_that_lags_neither_adds_nor_loses(monkeypatch: pytest.MonkeyPat
     it = meter("seats", Aggregation.SUM, recurring=True)
     end = START + 3 * DAY
     world = world_of(BillingPeriod.DAILY, [(it, FLAT)], end)
-    table = table_of(world)
+    table = memory(world)
     empty, usage = table.copy(), [call("a", HOUR, value=4)]
     world.load("all", usage, START + 2 * HOUR)
     lagging = table.copy() if rolled else empty
@@ -224,7 +225,7 @@ def test_another_writes_when_a_head_was_read_and_its_hours_were_not(monkeypatch:
     usage = [call("a", HOUR, value=1), call("b", 2 * HOUR, value=10), call("c", 3 * HOUR, value=100)]
     world.load("zero", usage[:1], end)
     others = [usage[2]]
-    plainly = table_of(world).batch_get
+    plainly = memory(world).batch_get
 
     def batch_get(wanted: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
         found = plainly(known := list(wanted), consistent=consistent)
@@ -232,7 +233,7 @@ def test_another_writes_when_a_head_was_read_and_its_hours_were_not(monkeypatch:
             world.load("other", [others.pop()], end)
         return found
 
-    monkeypatch.setattr(table_of(world), "batch_get", batch_get)
+    monkeypatch.setattr(memory(world), "batch_get", batch_get)
     world.load("first", usage[1:2], end)
     assert not others
     check(world, usage)

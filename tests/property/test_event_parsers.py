@@ -97,10 +97,13 @@ def check_lago(reply: Reply, *, batch: bool) -> None:
     assert reply.status == body["status"] == 422
     details: dict[str, Any] = body["error_details"]
     assert details
+    reasons: dict[str, Any] = body["reasons"]
+    assert reasons.keys() == details.keys()
     for place, faults in details.items():
         if batch and place != "events":
             assert place.isdecimal()
             assert all(isinstance(code, str) for codes in faults.values() for code in codes)
+            assert reasons[place].keys() == faults.keys()
         else:
             assert all(isinstance(code, str) for code in faults)
 

@@ -447,6 +447,44 @@ def test_an_import_that_is_closed_again_after_another_one_counts_nothing_again(a
         check_small(world, (*usage, *other))
 
 
+def test_closing_an_import_leaves_another_one_that_was_stopped_its_own_events() -> None:
+    """Both were killed when their events were logged, and none was counted; the other one is longer."""
+    usage = (call("a", 0, value=1), call("b", HOUR, value=10))
+    others = tuple(call(f"other {number}", number * HOUR, value=100) for number in range(5))
+    world, stream = stopped(usage, DAY, 1)
+    table = memory(world)
+    table.faults = Faults(before=table.writes + 2)
+    with pytest.raises(Killed):
+        world.load("other", others, stream.clock.now)
+    table.faults = Faults()
+    assert logged(world, (*usage, *others)) == (*usage, *others)
+    closed = close(world, stream)
+    assert closed is not None
+    assert (closed.counts.counted, closed.record.taken) == (2, 2)
+    check_small(world, usage)
+    closed = close(world, stream, "other")
+    assert closed is not None
+    assert (closed.counts.counted, closed.record.taken) == (5, 5)
+    check_small(world, (*usage, *others))
+
+
+@pytest.mark.parametrize("lines", [10, 2, 1], ids=["in one batch", "in the next batch", "in a later batch"])
+@pytest.mark.parametrize("transactions", [None, 1], ids=["at once", "after a stop"])
+def test_a_line_that_stands_twice_in_a_file_counts_once(lines: int, transactions: int | None) -> None:
+    usage = (call("a", 0, value=1), call("b", HOUR, value=10), call("a", 0, value=1))
+    world = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + DAY)
+    table = memory(world)
+    with batches_of(lines):
+        if transactions is not None:
+            table.faults = Faults(before=table.writes + 1 + transactions)
+            with pytest.raises(Killed):
+                world.load(FILE, usage, world.scenario.end)
+            table.faults = Faults()
+        report = world.load(FILE, usage, world.scenario.end)
+    assert (report.counted, report.duplicates) == (2, 1)
+    check_small(world, usage[:2])
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_import_logs_nothing_beside_a_rebuild_that_begins_with_it(number: int) -> None:
     """A rebuild begins before one of the import's first two writes, and is killed as soon as it waits."""

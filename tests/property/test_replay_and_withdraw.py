@@ -511,8 +511,8 @@ def numbered_alone() -> tuple[World, Stream]:
     """Kill a replay when it has given its numbers, and counted nothing."""
     world, stream = prepared(small())
     table = memory(world)
-    # Its lease, and the numbers.
-    table.faults = Faults(before=table.writes + 2)
+    # Its lease, that renewed, and the numbers.
+    table.faults = Faults(before=table.writes + 3)
     with pytest.raises(Killed):
         replay(table, ORGANIZATION.id, stream.clock)
     table.faults = Faults()

@@ -22,8 +22,9 @@ from meterstone.usage.window import Window
 from support.counting import right_answers
 from support.recovering import Clock, Stream
 from support.scenario import DayTotals, Usage, World, listed, oracles, totals
-from support.small_world import FLAT, START, call, meter, table_of, world_of
+from support.small_world import FLAT, START, call, meter, world_of
 from support.stale_table import StaleTable
+from support.stored import memory
 
 METERS = [
     meter("sum", Aggregation.SUM),
@@ -38,7 +39,7 @@ PERIODS = [BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY]
 
 
 def stale(world: World) -> StaleTable:
-    table = table_of(world)
+    table = memory(world)
     assert isinstance(table, StaleTable)
     return table
 

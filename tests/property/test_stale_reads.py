@@ -4,9 +4,7 @@ The table stands still before anything has happened. One read that ought to be c
 none of what the command goes by.
 """
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -30,15 +28,15 @@ from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import Catalogue
 from meterstone_cli.dynamodb import DynamoDB
 from support.counting import check_analytics
+from support.functions import load_over
 from support.memory_table import Faults, Killed
 from support.recovering import WAIT, Clock, Stream, check, generations, refresh, small, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, World, digest
-from support.small_world import FLAT, START, call, meter, table_of, world_of
+from support.small_world import FLAT, START, call, meter, world_of
 from support.small_world import check as check_small
 from support.stale_table import StaleTable
 from support.stored import memory
 
-ROLL_USAGE = Path(__file__).parents[2] / "functions" / "roll_usage" / "app.py"
 SUBJECT = Subject.subscription("ext")
 NOBODY = replace(small(), subscriptions=())
 
@@ -280,9 +278,8 @@ def test_what_a_stopped_deletion_left_is_deleted_by_the_next() -> None:
 
 def roll_usage(table: Table, monkeypatch: pytest.MonkeyPatch, now: int) -> None:
     """Let the function run that the clock calls every hour."""
-    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
     monkeypatch.setattr("meterstone.clock.now", lambda: now)
-    runpy.run_path(str(ROLL_USAGE))["handler"]({}, None)
+    load_over("roll_usage", table, monkeypatch).handler({}, None)
 
 
 @pytest.mark.parametrize("rebuilt", [False, True], ids=["", "rebuilt before"])
@@ -403,4 +400,4 @@ def test_a_tally_is_written_as_it_is() -> None:
     for number, each in enumerate(usage):
         world.load(f"file {number}", [each], START + 20 * DAY)
     check_analytics(world, tuple(usage), START + 20 * DAY)
-    assert isinstance(table_of(world), StaleTable)
+    assert isinstance(memory(world), StaleTable)

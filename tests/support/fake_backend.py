@@ -1,7 +1,8 @@
 """A backend that keeps everything in memory."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Subscription
@@ -9,6 +10,7 @@ from meterstone_cli.backend import (
     BackendBusyError,
     BackendUnavailableError,
     ClosedImport,
+    Difference,
     ImportRecord,
     ImportReport,
     KeyRecord,
@@ -18,7 +20,8 @@ from meterstone_cli.backend import (
     Refuse,
     Replayed,
     Tell,
-    UnmatchedEvent,
+    UncountedEvent,
+    UncountedNumbers,
     Withdrawn,
 )
 from meterstone_cli.catalogue import Catalogue
@@ -42,12 +45,17 @@ class FakeBackend:
         #: Of the events of the next import, how many no line item is for, and why others are not counted.
         self.strangers = 0
         self.unusable: dict[str, int] = {}
+        #: The ids of its events that no meter can read, each with the number 1.
+        self.unreadable: dict[str, int] = {}
         self.keys: dict[str, KeyRecord] = {}
         #: Why a recovery is refused, if it is.
         self.busy = ""
-        self.put_by: list[UnmatchedEvent] = []
+        #: The events that are found, by id and whose they are.
+        self.found: dict[tuple[str, tuple[str, str] | None], Mapping[str, Any]] = {}
+        self.numbers = UncountedNumbers({}, 0, ())
+        self.put_by: list[UncountedEvent] = []
         self.quarantine: list[PoisonRecord] = []
-        self.differences: list[tuple[str, str, str]] = []
+        self.differences: list[Difference] = []
         self.withdrawn: list[str] = []
         self.abandoned = 0
         #: What was done of which the order matters.
@@ -124,8 +132,18 @@ class FakeBackend:
                 told["refused"] += 1
         self.imported.add((organization_id, source))
         unmatched, uncounted = self.strangers, self.unusable
+        counted = told["counted"] - unmatched - sum(self.unreadable.values())
+        nowhere = {"line_item": unmatched} if unmatched else {}
+        rows = [(1, ident, "value", "meter m: no value") for ident in self.unreadable]
         return ImportReport(
-            told["counted"] - unmatched, unmatched, told["duplicates"], told["refused"], uncounted
+            told["counted"],
+            counted,
+            unmatched,
+            told["duplicates"],
+            told["refused"],
+            uncounted,
+            nowhere | ({"value": len(rows)} if rows else {}),
+            rows,
         )
 
     def imports(self, organization_id: str) -> Sequence[ImportRecord]:
@@ -154,9 +172,19 @@ class FakeBackend:
         self.keys[key_id] = KeyRecord(old.id, old.organization_id, old.name, old.created_at, 1_000_000)
         return True
 
-    def unmatched(self, organization_id: str) -> Sequence[UnmatchedEvent]:
+    def uncounted(self, organization_id: str) -> Sequence[UncountedEvent]:
         self._check()
         return self.put_by
+
+    def find_event(
+        self, organization_id: str, identity: str, whose: tuple[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        self._check()
+        return self.found.get((identity, whose))
+
+    def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
+        self._check()
+        return self.numbers
 
     def poison(self) -> Sequence[PoisonRecord]:
         self._check()

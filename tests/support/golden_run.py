@@ -4,10 +4,8 @@ The table is in memory; the commands are those of the command line, the requests
 functions' own handlers. Clock, ids and keys are fixed, so that the same history gives the same bytes.
 """
 
-import importlib.util
 import io
 import json
-import logging
 import os
 import re
 import secrets
@@ -29,6 +27,7 @@ from meterstone.store.operations.rebuild import Surroundings
 from meterstone_cli.__main__ import app
 from meterstone_cli.dynamodb import DynamoDB
 from support import golden_catalogue
+from support.functions import forget_logger, load
 from support.memory_table import Faults, MemoryTable
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +37,14 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 #: 2023-12-05T03:00:00.25Z, for which the requests of `events/` are written.
 NOW = 1_701_745_200_250_000
-FUNCTIONS = ("analytics_usage", "subscription_usage", "ingest_events", "fold_usage", "roll_usage")
+FUNCTIONS = (
+    "analytics_usage",
+    "subscription_usage",
+    "ingest_events",
+    "find_event",
+    "fold_usage",
+    "roll_usage",
+)
 
 #: Attributes of rollups, one for each day of a month.
 _DAY = re.compile(r"^([a-z])[0-9]{2}$")
@@ -216,22 +222,15 @@ class Run:
         return text.replace(str(self.folder), "FOLDER")
 
     def _load(self, name: str) -> Any:
-        for known in list(logging.Logger.manager.loggerDict):
-            # A logger of this name would go on writing to an earlier run's output.
-            if known in FUNCTIONS or known in {"fold-usage", "roll-usage"}:
-                logging.Logger.manager.loggerDict.pop(known)
-        source = ROOT / "functions" / name / "app.py"
-        spec = importlib.util.spec_from_file_location(f"golden_{name}", source)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        for known in (*FUNCTIONS, "fold-usage", "roll-usage"):
+            forget_logger(known)
         with (
             redirect_stdout(self._out),
             mock.patch.dict(
                 os.environ, {"POWERTOOLS_SERVICE_NAME": name, "POWERTOOLS_METRICS_NAMESPACE": "Meterstone"}
             ),
         ):
-            spec.loader.exec_module(module)
+            module = load(name)
         return module.handler
 
     def _bytes(self, count: int | None = None) -> bytes:
@@ -305,20 +304,20 @@ def _shortened(body: str) -> Json:
 
 
 def _without_most_differences(lines: list[str]) -> list[str]:
-    """Leave out most of what a rebuild lists as different: it comes in any order."""
-    different = sorted(
-        line for line in lines if line.count("\t") == 2 and line.startswith(("subscr", "rollup"))
-    )
+    """Leave out most of what a rebuild lists as different."""
+    different = [line for line in lines if line.count("\t") == _DIFFERENCE]
     if not different:
         return lines
     every = sha256("\n".join(different).encode()).hexdigest()
-    told = [*different[:_MOST_DIFFERENCES], f"and so on, sorted: {len(different)} lines, SHA-256 {every}"]
+    told = [*different[:_MOST_DIFFERENCES], f"and so on: {len(different)} lines, SHA-256 {every}"]
     return [*told, *(line for line in lines if line not in set(different))]
 
 
 _LONGEST_BODY = 20_000
 _BEGINNING = 1_000
 _MOST_DIFFERENCES = 20
+#: Tabs in a line that says what differs.
+_DIFFERENCE = 7
 _TIMES = {"milliseconds", "Latency", "timestamp", "Timestamp", "location", "exception", "stack_trace"}
 
 

@@ -45,7 +45,7 @@ def before(run: Run) -> None:
         run.post(f"after the rebuild {number}", "/v1/events", body)
     run.deliver()
     run.command("withdraw", "fx_1", "--no-rebuild", organization=ORGANIZATION, customer="many")
-    run.stopped(3, "import", resumed(run), organization=ORGANIZATION)
+    run.stopped(4, "import", resumed(run), organization=ORGANIZATION)
     run.command("imports", organization=ORGANIZATION)
     run.command("imports", "--json", organization=ORGANIZATION)
     run.restart()

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any
 
 import msgspec
+from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 from meterstone.pricing.money import add, plain
 from meterstone.store.dynamodb.keys import Key
@@ -42,22 +43,8 @@ SORT_KEY_BYTES = 1024
 EXPRESSION_BYTES = 4096
 DIGITS = 38
 
-#: Some of the words that an expression may not name an attribute by.
-_RESERVED = {
-    "AT",
-    "BEGIN",
-    "COUNT",
-    "DAY",
-    "DELETE",
-    "LAST",
-    "NEXT",
-    "NUMBER",
-    "PRIOR",
-    "RULES",
-    "START",
-    "STATE",
-    "TIME",
-}
+#: The words that an expression may not name an attribute by.
+_RESERVED = frozenset(ReservedKeywords.get_reserved_keywords())
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -211,6 +198,12 @@ class MemoryTable(Table):
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
         """Tell whether a partition has any item."""
         return bool(self._seen(pk, consistent=consistent)), 0.5
+
+    def ids_in(self, pk: str) -> tuple[list[str], float]:
+        """Read the attribute `id` of all items of a partition."""
+        with self._lock:
+            seen = self._seen(pk, consistent=False)
+            return [seen[sk]["id"]["S"] for sk in sorted(seen)], 0.5
 
     def service_time(self) -> int | None:
         """Tell no time: each test has its own."""

@@ -12,7 +12,6 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
 from support.counting import check_analytics, check_window
-from support.memory_table import MemoryTable
 from support.scenario import Scenario, Usage, World, oracles
 
 START = parse_instant("2023-01-15T09:27:43.123456Z")
@@ -61,8 +60,3 @@ def check(world: World, usage: Iterable[Usage], *windows: tuple[int, int]) -> No
     (oracle,) = oracles(world.scenario, usage)
     for start, end in ((0, now - START), *windows):
         check_window(world, oracle, Window(START + start, START + end), now)
-
-
-def table_of(world: World) -> MemoryTable:
-    assert isinstance(world.table, MemoryTable)
-    return world.table

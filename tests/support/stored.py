@@ -8,6 +8,7 @@ from typing import Any
 
 from meterstone.pricing.money import add, whole
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode
+from meterstone.store.dynamodb.table import Attribute, Item, Row
 from meterstone.store.events.log import Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, parse_instant
@@ -28,6 +29,11 @@ def memory(world: World) -> MemoryTable:
     """Give the world's table."""
     assert isinstance(world.table, MemoryTable)
     return world.table
+
+
+def row_of(item: Item) -> Row:
+    """Return an item as it is read."""
+    return {name: Attribute(**typed) for name, typed in item.items()}
 
 
 def stored(table: MemoryTable, generation: str = "1") -> dict[str, Any]:

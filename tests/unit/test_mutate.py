@@ -3,13 +3,14 @@
 import json
 from argparse import Namespace
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mutate
-from mutants import Mutant, StaleError, every_mutant, read_named, sample
+from mutants import Mutant, StaleError, every_mutant, read_named, refit, sample
 from mutate import Copy, MeasureError, Outcome, Result, Room, Run
 
 SOURCE = "def most(sold, limit):\n    return min(sold, limit) if sold > 0 else 0\n"
@@ -149,8 +150,15 @@ def test_a_sample_larger_than_all_changes_is_all(shop: Path) -> None:
 
 
 def test_the_tests_of_a_files_name_come_first(shop: Path) -> None:
-    assert mutate.tests_of(ROOM, "shop.py", shop) == ["tests/test_shop.py", "tests/test_all.py"]
-    assert mutate.tests_of(ROOM, "all.py", shop) == ["tests/test_all.py", "tests/test_shop.py"]
+    assert mutate.tests_of(ROOM, "shop.py", shop) == (("tests/test_shop.py",), ("tests/test_all.py",))
+    assert mutate.tests_of(ROOM, "all.py", shop) == (("tests/test_all.py",), ("tests/test_shop.py",))
+    assert mutate.tests_of(ROOM, "other.py", shop) == ((), ("tests/test_all.py", "tests/test_shop.py"))
+
+
+def test_the_tests_that_a_room_names_for_a_file_come_first(shop: Path) -> None:
+    room = replace(ROOM, nearest={"shop.py": ("tests/test_all.py",), "more/": ("tests/test_shop.py",)})
+    assert mutate.tests_of(room, "shop.py", shop) == (("tests/test_all.py",), ("tests/test_shop.py",))
+    assert mutate.tests_of(room, "more/all.py", shop) == (("tests/test_shop.py",), ("tests/test_all.py",))
 
 
 def test_a_file_belongs_to_the_room_that_names_it_most_closely() -> None:
@@ -185,8 +193,23 @@ def test_a_room_of_what_is_not_there_is_refused(shop: Path) -> None:
 
 def test_every_named_change_fits_its_file() -> None:
     rooms = mutate.read_rooms(mutate.ROOT / mutate.ROOMS)
-    options = Namespace(files=[], sample=None, named=None, only=None, limit=None)
+    options = Namespace(files=[], sample=None, named=None, only=None, limit=None, seed=1)
     assert mutate.chosen(options, rooms, mutate.ROOT)
+
+
+def test_a_limit_draws_changes_that_repeat_by_the_seed() -> None:
+    rooms = mutate.read_rooms(mutate.ROOT / mutate.ROOMS)
+    every, some, again, others = (
+        mutate.chosen(
+            Namespace(files=[], sample=None, named=None, only=["pricing"], limit=limit, seed=seed),
+            rooms,
+            mutate.ROOT,
+        )
+        for limit, seed in [(None, 1), (10, 1), (10, 1), (10, 2)]
+    )
+    assert some == again != others
+    assert len(some) == 10
+    assert [each for each in every if each in some] == some
 
 
 @pytest.mark.parametrize(
@@ -213,9 +236,67 @@ def test_tests_that_are_none_measure_nothing(shop: Path, tmp_path: Path) -> None
 
 
 def test_tests_that_fail_unchanged_measure_nothing(shop: Path, tmp_path: Path) -> None:
-    (shop / "tests/test_all.py").write_text("def test_all():\n    assert 1 == 2\n")
+    (shop / "tests/test_shop.py").write_text("def test_all():\n    assert 1 == 2\n")
+    measurement = mutate.Measurement(shop, tmp_path / "copies", 1)
     with pytest.raises(MeasureError, match="tests of shop fail without any change"):
-        mutate.Measurement(shop, tmp_path / "copies", 1).unchanged([ROOM])
+        measurement.mutants([(ROOM, named(shop, ENTRY)[0])])
+
+
+@pytest.mark.parametrize(
+    ("nearest", "outcome"),
+    [
+        pytest.param(False, Outcome.FAILED, id="all tests"),
+        pytest.param(True, Outcome.SURVIVED, id="the nearest alone"),
+    ],
+)
+def test_a_change_that_the_nearest_tests_pass_is_run_against_the_others(
+    shop: Path, tmp_path: Path, *, nearest: bool, outcome: Outcome
+) -> None:
+    room = replace(ROOM, nearest={"shop.py": ("tests/test_all.py",)})
+    measurement = mutate.Measurement(shop, tmp_path / "copies", 1, nearest=nearest)
+    (result,) = measurement.mutants([(room, named(shop, ENTRY)[0])])
+    assert result.run.outcome is outcome
+
+
+FOLDED = """def most(
+    sold,
+    limit,
+):
+    if sold > 0:
+        return min(
+            sold,
+            limit,
+        )
+    log(sold)
+    return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mended"),
+    [
+        pytest.param("min(sold, limit)", "max(sold, limit)", (1, []), id="folded since"),
+        pytest.param("            log(sold)\n", "", (1, []), id="indented otherwise since"),
+        pytest.param("if sold > 0:", "if sold >= 0:", (0, []), id="as it was"),
+        pytest.param("min(sold, bound)", "max(sold, bound)", (0, ["0 times"]), id="gone"),
+        pytest.param("sold,   limit", "limit, sold", (0, ["0 times"]), id="twice"),
+        pytest.param(" return  0", "return 0", (0, ["0 times"]), id="no change any more"),
+    ],
+)
+def test_a_list_is_fitted_to_text_that_is_only_folded_differently(
+    shop: Path, old: str, new: str, mended: tuple[int, list[str]]
+) -> None:
+    (shop / "shop.py").write_text(FOLDED)
+    path = shop / "list.json"
+    path.write_text(json.dumps([ENTRY | {"old": old, "new": new}]))
+    count, stale = refit(path, shop)
+    assert (count, len(stale)) == (mended[0], len(mended[1]))
+    assert all(said in line for said, line in zip(mended[1], stale, strict=True))
+    if not stale:
+        (mutant,) = read_named(path, shop)
+        assert "".join(mutant.after.split()) == "".join(FOLDED.split()).replace(
+            "".join(old.split()).replace("limit)", "limit,)"), "".join(new.split())
+        )
 
 
 def results(*outcomes: Outcome) -> list[Result]:

@@ -130,7 +130,11 @@ def items() -> dict[str, list[dict[str, Any]]]:
             usage("f-1", "request", "2024-01-11T11:00:00Z", tokens=500, user="ana"),
         )
         story.roll("2024-02-01T00:30:00Z")
-        story.post("2024-02-05T10:00:00Z", usage("seats-2", "seats", "2024-02-05T09:00:00Z", seats=2))
+        story.post(
+            "2024-02-05T10:00:00Z",
+            usage("seats-2", "seats", "2024-02-05T09:00:00Z", seats=2),
+            usage("seats-3", "seats", "2024-02-05T09:30:00Z"),
+        )
         story.roll("2024-03-01T00:30:00Z")
         found = dict(story.table.items())
         rebuild(story.table, ORGANIZATION.id, story.clock.around)

@@ -48,6 +48,7 @@ CODE = {
     "AnalyticsUsage": "functions/analytics_usage/",
     "SubscriptionUsage": "functions/subscription_usage/",
     "IngestEvents": "functions/ingest_events/",
+    "FindEvent": "functions/find_event/",
 }
 
 
@@ -143,7 +144,10 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
     ]
     assert [set(each["Action"]) for each in roll["Statement"]] == [
         READS,
-        {f"dynamodb:{verb}" for verb in ("DeleteItem", "PutItem", "UpdateItem")},
+        {
+            f"dynamodb:{verb}"
+            for verb in ("BatchWriteItem", "ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")
+        },
     ]
     assert [each["Resource"] for each in roll["Statement"]] == [[table, index], table]
 

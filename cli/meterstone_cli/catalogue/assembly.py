@@ -1,18 +1,22 @@
 """From records to a catalogue: everything that a record alone cannot tell.
 
 References, ids that stand twice, spans that overlap, prices that do not fit their subscription: all of it is
-reported, and what could not be read itself is not reported again by those that refer to it.
+reported, of a record that is broken by itself as far as its other fields tell. What follows from another problem
+is not reported: a broken record is there for those that refer to it, and where a file's ids could not all be read,
+that is said once for all references that lead nowhere.
 """
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
 
 from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity, check
+from meterstone.pricing.price import BillingModel, Detail, Price, Tier, TransformQuantity, check
 from meterstone.usage.identifier import LONGEST_ID
-from meterstone.usage.instant import END_OF_TIME
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
@@ -38,15 +42,19 @@ _COMPUTED = {
     *("transform_quantity", "billing_period", "billing_period_count"),
 }
 
+#: In the place of a price's required fields that are broken, so that its other fields can be checked.
+_STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
+
 
 class CatalogueEntry(NamedTuple):
-    """One record of a file; `record` is None if it cannot be read by itself."""
+    """One record of a file; `record` is None if it is no mapping, and has no value of its ``broken`` fields."""
 
     kind: str
     file: str
     path: str
     raw: Value
     record: Record | None
+    broken: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -58,12 +66,17 @@ class CatalogueEntry(NamedTuple):
 
     def problem(self, path: str, reason: str) -> InputProblem:
         """Make a problem of this record."""
-        return InputProblem(self.file, f"{self.path}.{path}" if path else self.path, reason)
+        return InputProblem(self.file, f"{self.path}.{path}" if path else self.path, reason, id=self.key)
 
 
-def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) -> Catalogue | None:
-    """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization."""
-    assembly = _Assembly(problems)
+def assemble(
+    entries: Sequence[CatalogueEntry], unread: Mapping[str, str], problems: list[InputProblem]
+) -> Catalogue | None:
+    """Make the catalogue, adding all that is wrong to `problems`; None if there is no organization.
+
+    ``unread`` names the kinds of which not all records could be read, each with the file that has them.
+    """
+    assembly = _Assembly(problems, dict(unread))
     for entry in entries:
         assembly.register(entry)
     # In the order of what refers to what.
@@ -73,12 +86,16 @@ def assemble(entries: Sequence[CatalogueEntry], problems: list[InputProblem]) ->
                 assembly.add(entry)
     assembly.check_codes()
     assembly.check_external_ids()
+    assembly.tell_unchecked()
     return assembly.catalogue()
 
 
 @dataclass(slots=True)
 class _Assembly:
     problems: list[InputProblem]
+    unread: dict[str, str]
+    #: How many references lead to no record that could be read, by the kind that they lead to.
+    unchecked: Counter[str] = field(default_factory=Counter)
     written: dict[tuple[str, str], CatalogueEntry] = field(default_factory=dict)
     line_items: dict[str, tuple[CatalogueEntry, str]] = field(default_factory=dict)
     organization: Organization | None = None
@@ -87,11 +104,16 @@ class _Assembly:
     meters: dict[str, Meter] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    #: Meters with their codes and event names.
+    counting: list[tuple[CatalogueEntry, str, str]] = field(default_factory=list)
     spans: list[tuple[str, int, int, CatalogueEntry]] = field(default_factory=list)
 
     def register(self, entry: CatalogueEntry) -> None:
         """Note the id, also of a record that cannot be read: others may refer to it."""
-        if entry.kind == "organization" or not entry.key:
+        if entry.kind == "organization":
+            return
+        if not entry.key:
+            self.unread.setdefault(entry.kind, entry.file)
             return
         first = self.written.setdefault((entry.kind, entry.key), entry)
         if first is not entry:
@@ -100,8 +122,16 @@ class _Assembly:
             self.problems.append(entry.problem(name, f"{entry.key!r} is the {name} of {where} already"))
 
     def add(self, entry: CatalogueEntry) -> None:
-        """Make the value of a record that can be read."""
+        """Make the value of a record; of one that is broken, check what its other fields say."""
         match entry.record:
+            case PriceRecord() as record:
+                self._add_price(entry, record)
+            case SubscriptionRecord() as record:
+                self._add_subscription(entry, record)
+            case MeterRecord() as record:
+                self._add_meter(entry, record)
+            case _ if entry.broken:
+                pass
             case OrganizationRecord() as record:
                 self.organization = Organization(record.id, record.name, record.timezone)
             case CustomerRecord() as record:
@@ -114,12 +144,6 @@ class _Assembly:
                 )
             case PlanRecord() as record:
                 self.plans[record.code] = Plan(record.code, record.name, record.description)
-            case MeterRecord() as record:
-                self.meters[record.id] = _meter(record)
-            case PriceRecord() as record:
-                self._add_price(entry, record)
-            case SubscriptionRecord() as record:
-                self._add_subscription(entry, record)
             case _:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
@@ -141,13 +165,11 @@ class _Assembly:
 
         A meter counts events of its code beside those of its event name: the other one's would be for both.
         """
-        others = {meter.event_name: meter.id for meter in reversed(self.meters.values())}
-        for meter in self.meters.values():
-            if meter.code != meter.event_name and meter.code in others:
-                reason = (
-                    f"{meter.code!r} is the event_name of meter {others[meter.code]!r}, but not of this one"
-                )
-                self.problems.append(self.written["meters", meter.id].problem("code", reason))
+        others = {event_name: entry.key for entry, _, event_name in reversed(self.counting)}
+        for entry, code, event_name in self.counting:
+            if code != event_name and code in others:
+                reason = f"{code!r} is the event_name of meter {others[code]!r}, but not of this one"
+                self.problems.append(entry.problem("code", reason))
 
     def check_external_ids(self) -> None:
         """Refuse one external id at the same time for two subscriptions: events could not be told apart."""
@@ -165,31 +187,51 @@ class _Assembly:
             if before is None or end > before[0]:
                 last[external_id] = end, entry
 
+    def tell_unchecked(self) -> None:
+        """Say once for each kind that there are references which could not be checked."""
+        for kind, count in self.unchecked.items():
+            references = f"{count} references to {kind} were" if count > 1 else f"1 reference to {kind} was"
+            reason = f"{references} not checked: not all ids in this file could be read"
+            self.problems.append(InputProblem(self.unread[kind], "", reason))
+
     def _known(self, entry: CatalogueEntry, path: str, kind: str, key: str) -> bool:
         if (kind, key) in self.written:
             return True
+        if kind in self.unread:
+            self.unchecked[kind] += 1
+            return False
         self.problems.append(entry.problem(path, f"there is no {kind.removesuffix('s')} {key!r}"))
         return False
 
+    def _add_meter(self, entry: CatalogueEntry, record: MeterRecord) -> None:
+        if not entry.broken & {"code", "event_name"}:
+            self.counting.append((entry, record.code, record.event_name or record.code))
+        if not entry.broken:
+            self.meters[record.id] = _meter(record)
+
     def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
-        price = _price(record)
-        self.problems += [entry.problem(found.path, found.message) for found in check(price)]
         if record.meter_id is not None:
             self._known(entry, "meter_id", "meters", record.meter_id)
-        self.prices[record.id] = price
+        stand_ins = {name: value for name, value in _STAND_INS.items() if name in entry.broken}
+        price = _price(record.model_copy(update=stand_ins))
+        for found in check(price):
+            if re.split(r"[.\[]", found.path)[0] not in entry.broken:
+                self.problems.append(entry.problem(found.path, found.message))
+        if not entry.broken:
+            self.prices[record.id] = price
 
     def _add_subscription(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
-        self._known(entry, "customer", "customers", record.customer)
-        for index, fact in enumerate(record.plan):
-            written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
-            self._known(entry, f"plan[{index}].value" if written else "plan", "plans", fact.value)
+        self._check_references(entry, record)
         items = self._line_items(entry, record)
+        if not entry.broken & {"start", "end", "external_id"}:
+            self._add_span(entry, record)
+        if entry.broken:
+            return
         customer = self.customers.get(record.customer) or Customer(record.customer)
         zone = customer.timezone or (self.organization.timezone if self.organization else "UTC")
-        external_id = record.external_id or record.id
         self.subscriptions[record.id] = Subscription(
             id=record.id,
-            external_id=external_id,
+            external_id=record.external_id or record.id,
             customer_id=record.customer,
             currency=record.currency,
             timezone=zone,
@@ -205,37 +247,65 @@ class _Assembly:
             commitment=_commitment(record.commitment),
             line_items=items,
         )
-        self.spans.append((external_id, record.start, _end(record.end), entry))
+
+    def _check_references(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
+        if "customer" not in entry.broken:
+            self._known(entry, "customer", "customers", record.customer)
+        if "plan" in entry.broken:
+            return
+        for index, fact in enumerate(record.plan):
+            written = isinstance(entry.raw, dict) and isinstance(entry.raw["plan"], list)
+            self._known(entry, f"plan[{index}].value" if written else "plan", "plans", fact.value)
+
+    def _add_span(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
+        # Without an external id the id is it. One that stands twice, or cannot be read, is a problem already.
+        own = "id" not in entry.broken and self._first(entry)
+        external_id = record.external_id or (record.id if own else None)
+        if external_id is not None:
+            self.spans.append((external_id, record.start, _end(record.end), entry))
+
+    def _first(self, entry: CatalogueEntry) -> bool:
+        """Return whether a record is the first that has its id."""
+        return self.written.get((entry.kind, entry.key)) is entry
 
     def _line_items(self, entry: CatalogueEntry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:
+        """Make the line items that can be made, and check the others as far as they can be read."""
+        # A broken record has None in the place of a line item that cannot be read.
+        records: Sequence[LineItemRecord | None] = subscription.line_items
         items = []
-        last: dict[str, tuple[int, int]] = {}
-        for index, record in sorted(
-            enumerate(subscription.line_items), key=lambda each: (_start(subscription, each[1]), each[0])
-        ):
-            path = f"line_items[{index}]"
-            item = self._line_item(entry, path, subscription, record)
-            if item is None:
+        for index, record in enumerate(records):
+            if record is None:
                 continue
-            items.append((index, item))
+            item = self._line_item(entry, f"line_items[{index}]", subscription, record)
+            if item is not None:
+                items.append((index, item))
+        self._check_overlaps(entry, items)
+        return tuple(item for _, item in items)
+
+    def _check_overlaps(self, entry: CatalogueEntry, items: Sequence[tuple[int, LineItem]]) -> None:
+        last: dict[str, tuple[int, int]] = {}
+        for index, item in sorted(items, key=lambda each: (each[1].start, each[0])):
             if item.meter is None:
                 continue
             before = last.get(item.meter.id)
             if before is not None and item.start < before[1]:
-                self.problems.append(
-                    entry.problem(path, f"overlaps line_items[{before[0]}] on the meter {item.meter.id!r}")
-                )
+                path, reason = f"line_items[{index}]", f"overlaps line_items[{before[0]}] on the meter"
+                self.problems.append(entry.problem(path, f"{reason} {item.meter.id!r}"))
             if before is None or _end(item.end) > before[1]:
                 last[item.meter.id] = index, _end(item.end)
-        return tuple(item for _, item in sorted(items, key=lambda each: each[0]))
 
     def _line_item(
         self, entry: CatalogueEntry, path: str, subscription: SubscriptionRecord, record: LineItemRecord
     ) -> LineItem | None:
-        identity = record.id or f"{subscription.id}.{record.price}"
-        self._claim_line_item(entry, path, identity)
-        start = _start(subscription, record)
-        end = record.end if record.end is not None else subscription.end
+        identity = record.id
+        if identity is None and self._first(entry) and "id" not in entry.broken:
+            identity = f"{subscription.id}.{record.price}"
+        if identity is not None:
+            self._claim_line_item(entry, path, identity)
+        first = ZERO_TIME if "start" in entry.broken else subscription.start
+        start = first if record.start is None else record.start
+        last = None if "end" in entry.broken else subscription.end
+        end = last if record.end is None else record.end
         if end is not None and end <= start:
             self.problems.append(entry.problem(path, "must end after it starts"))
         if not self._known(entry, f"{path}.price", "prices", record.price):
@@ -244,11 +314,11 @@ class _Assembly:
         if price is None:
             return None
         meter = self.meters.get(price.meter_id)
-        if price.currency != subscription.currency:
+        if "currency" not in entry.broken and price.currency != subscription.currency:
             currencies = price.currency.upper(), subscription.currency.upper()
             reason = f"{price.id!r} is in {currencies[0]}, the subscription in {currencies[1]}"
             self.problems.append(entry.problem(f"{path}.price", reason))
-        return LineItem(identity, price, start, record.end, meter)
+        return LineItem(identity or "", price, start, record.end, meter)
 
     def _claim_line_item(self, entry: CatalogueEntry, path: str, identity: str) -> None:
         if len(identity) > LONGEST_ID:
@@ -259,10 +329,6 @@ class _Assembly:
             self.problems.append(
                 entry.problem(f"{path}.id", f"{identity!r} is the id of {other.path}.{where} already")
             )
-
-
-def _start(subscription: SubscriptionRecord, item: LineItemRecord) -> int:
-    return subscription.start if item.start is None else item.start
 
 
 def _end(end: int | None) -> int:

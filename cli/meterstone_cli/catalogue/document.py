@@ -27,6 +27,8 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from meterstone_cli.catalogue.lines import json_line
+
 type Value = str | int | bool | Decimal | list[Value] | dict[str, Value] | None
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -82,6 +84,10 @@ def parse_json(text: str) -> Value:
         )
     except json.JSONDecodeError as error:
         raise UnreadableFileError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except UnreadableFileError as error:
+        reason = str(error)
+        line = json_line(text, lambda inner, repeated: _json_reason(inner, repeated=repeated) == reason)
+        raise UnreadableFileError(f"line {line}: {reason}" if line else reason) from error
     except RecursionError:
         raise UnreadableFileError("is nested too deeply") from None
     _check_depth(value, DEEPEST)
@@ -156,7 +162,7 @@ class _Composer:
         while not isinstance(inner := next(self._events), MappingEndEvent):
             key = self._key(inner)
             if key in entries:
-                self._refuse(inner, f"the key {_shown(key)} is repeated")
+                self._refuse(inner, _repeated(key))
             entries[key] = self._value(next(self._events), depth - 1)
         return entries
 
@@ -221,8 +227,26 @@ def _object(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     if len(entries) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise UnreadableFileError(f"the key {_shown(repeated)} is repeated")
+        raise UnreadableFileError(_repeated(repeated))
     return entries
+
+
+def _json_reason(text: str, *, repeated: bool) -> str:
+    """Say why a scalar, or a key that is repeated, is refused; empty if it is not."""
+    if repeated:
+        return _repeated(text)
+    try:
+        if text in {"NaN", "Infinity", "-Infinity"}:
+            _refuse_constant(text)
+        if text not in {"true", "false", "null"}:
+            _number(text)
+    except UnreadableFileError as error:
+        return str(error)
+    return ""
+
+
+def _repeated(key: str) -> str:
+    return f"the key {_shown(key)} is repeated"
 
 
 def _check_depth(value: Value, depth: int) -> None:

@@ -14,17 +14,22 @@ Files of other types are left alone. The whole folder is read and checked before
 `read_catalogue` gives the catalogue, or raises `InputRefusedError` with every problem of every file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from meterstone_cli.catalogue.assembly import CatalogueEntry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
+from meterstone_cli.catalogue.lines import Lines
 from meterstone_cli.catalogue.models import (
     CustomerRecord,
+    LineItemRecord,
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
@@ -63,40 +68,66 @@ class Places:
     """Where in the folder each record stands, by kind and id."""
 
     found: Mapping[tuple[str, str], tuple[str, str]]
+    lines: Lines = field(default_factory=lambda: Lines(Path()))
 
     def problem(self, kind: str, key: str, path: str, reason: str) -> InputProblem:
         """Make a problem of a record; one that the folder does not hold is named by its kind and id."""
-        file, record = self.found.get((kind, key), ("", f"{kind} {key!r}"))
-        return InputProblem(file, f"{record}.{path}" if path else record, reason)
+        if (kind, key) not in self.found:
+            return InputProblem("", f"{kind} {key!r}" + (f".{path}" if path else ""), reason)
+        file, record = self.found[kind, key]
+        where = f"{record}.{path}" if path else record
+        return InputProblem(file, where, reason, self.lines.of(file, where), key)
 
 
 def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
     """Read and check a folder. Raises `InputRefusedError` with everything that is wrong in it."""
     problems: list[InputProblem] = []
     entries: list[CatalogueEntry] = []
-    for kind, file in _files(folder, problems):
+    unread: dict[str, str] = {}
+    order: dict[str, int] = {}
+    for kind, file in _files(folder, problems, unread):
         name = str(file.relative_to(folder))
+        order[name] = len(order)
         try:
             document = read_document(file)
         except UnreadableFileError as error:
             problems.append(InputProblem(name, "", str(error)))
+            unread.setdefault(kind, name)
+            continue
+        if document is not None and kind != "organization" and not isinstance(document, list):
+            problems.append(InputProblem(name, kind, "must be a list"))
+            unread.setdefault(kind, name)
             continue
         entries += _records(kind, name, document, problems)
-    catalogue = assemble(entries, problems)
+    catalogue = assemble(entries, unread, problems)
+    lines = Lines(folder)
     if problems or catalogue is None:
-        hidden = len(problems) - MOST_PROBLEMS
-        shown = problems[:MOST_PROBLEMS]
-        if hidden > 0:
-            shown.append(InputProblem("", "", f"and {hidden} more"))
-        raise InputRefusedError(shown)
-    return catalogue, Places({(entry.kind, entry.key): (entry.file, entry.path) for entry in entries})
+        raise InputRefusedError(_shown(problems, order, lines))
+    places = {(entry.kind, entry.key): (entry.file, entry.path) for entry in entries}
+    return catalogue, Places(places, lines)
 
 
-def _files(folder: Path, problems: list[InputProblem]) -> Iterator[tuple[str, Path]]:
+def _shown(problems: Iterable[InputProblem], order: Mapping[str, int], lines: Lines) -> list[InputProblem]:
+    """Say each problem once, file by file and line by line, and not more than somebody reads."""
+    found = list(dict.fromkeys(problems))
+    found.sort(key=lambda each: order.get(each.file, -1))
+    shown = [
+        each._replace(line=lines.of(each.file, each.path)) if each.path else each
+        for each in found[:MOST_PROBLEMS]
+    ]
+    # What is wrong with a file as a whole comes after what is wrong with its lines, and may follow from it.
+    shown.sort(key=lambda each: (order.get(each.file, -1), not each.path, each.line))
+    if len(found) > MOST_PROBLEMS:
+        shown.append(InputProblem("", "", f"and {len(found) - MOST_PROBLEMS} more"))
+    return shown
+
+
+def _files(folder: Path, problems: list[InputProblem], unread: dict[str, str]) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         problems.append(InputProblem(str(folder), "", "is not a folder"))
         return
     kinds: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    strangers: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -107,9 +138,13 @@ def _files(folder: Path, problems: list[InputProblem]) -> Iterator[tuple[str, Pa
             if path.stem in kinds:
                 kinds[path.stem].append(path)
             else:
+                strangers.append(path.name)
                 problems.append(
                     InputProblem(path.name, "", f"is none of a catalogue's files: {', '.join(KINDS)}")
                 )
+    if strangers:
+        # Their records may be those of a kind that seems to have none.
+        unread.update((kind, strangers[0]) for kind, paths in kinds.items() if not paths)
     for kind, paths in kinds.items():
         yield from ((kind, path) for path in paths)
     organization = kinds["organization"]
@@ -131,20 +166,48 @@ def _records(kind: str, file: str, document: Value, problems: list[InputProblem]
     elif isinstance(document, list):
         for index, raw in enumerate(document):
             yield _record(kind, file, f"{kind}[{index}]", raw, problems)
-    else:
-        problems.append(InputProblem(file, kind, "must be a list"))
 
 
 def _record(kind: str, file: str, path: str, raw: Value, problems: list[InputProblem]) -> CatalogueEntry:
+    model = KINDS[kind]
+    entry = CatalogueEntry(kind, file, path, raw, None)
     try:
-        return CatalogueEntry(kind, file, path, raw, KINDS[kind].model_validate(raw))
+        entry = entry._replace(record=model.model_validate(raw))
     except ValidationError as error:
+        broken: set[str] = set()
         for found in error.errors(include_url=False, include_input=False):
-            inner = _path(raw, found["loc"], missing=found["type"] in {"missing", "extra_forbidden"})
-            problems.append(
-                InputProblem(file, path + inner, _reason(found["type"], found["loc"], found["msg"]))
-            )
-        return CatalogueEntry(kind, file, path, raw, None)
+            location = found["loc"]
+            broken.update(str(step) for step in location[:1])
+            inner = _path(raw, location, missing=found["type"] in {"missing", "extra_forbidden"})
+            problems.append(entry.problem(inner, _reason(found["type"], location, found["msg"])))
+        if isinstance(raw, dict):
+            entry = entry._replace(record=_what_is_sound(model, raw, broken), broken=frozenset(broken))
+    conflicts = [] if entry.record is None else list(entry.record.conflicts(entry.broken))
+    problems += [entry.problem(each.field, each.reason) for each in conflicts]
+    return entry._replace(broken=entry.broken.union(each.field.partition(".")[0] for each in conflicts))
+
+
+def _what_is_sound(model: type[Record], raw: Mapping[str, Value], broken: AbstractSet[str]) -> Record:
+    """Make a record of the fields that can be read, so that they are checked too; the others have no value."""
+    sound: dict[str, Any] = {}
+    for name in raw.keys() & model.model_fields.keys():
+        if name not in broken:
+            sound[name] = _field(model, name).validate_python(raw[name])
+        elif name == "line_items" and isinstance(items := raw[name], list):
+            sound[name] = [_line_item(item) for item in items]
+    return model.model_construct(**sound)
+
+
+def _line_item(raw: Value) -> LineItemRecord | None:
+    try:
+        return LineItemRecord.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+@cache
+def _field(model: type[Record], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(model.model_fields[name].rebuild_annotation(), config=ConfigDict(strict=True))
 
 
 def _reason(code: str, location: Sequence[int | str], message: str) -> str:
@@ -161,4 +224,4 @@ def _path(raw: Value, location: Sequence[int | str], *, missing: bool) -> str:
             raw, path = raw[step], f"{path}.{step}"
         elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
             raw, path = raw[step], f"{path}[{step}]"
-    return f"{path}.{location[-1]}" if missing else path
+    return (f"{path}.{location[-1]}" if missing else path).removeprefix(".")

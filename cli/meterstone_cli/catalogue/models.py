@@ -5,13 +5,14 @@ and UTC if they have no offset. A fact that can change over time is a plain valu
 since}`, of which only the first may leave `since` out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.pricing.currency import is_currency
@@ -114,10 +115,21 @@ Currency = Annotated[str, AfterValidator(_currency)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 
+class Conflict(NamedTuple):
+    """A field that does not fit to others, and why."""
+
+    field: str
+    reason: str
+
+
 class Record(BaseModel):
     """A mapping with known keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def conflicts(self, broken: AbstractSet[str]) -> Iterable[Conflict]:  # noqa: ARG002 - most records have none
+        """Say which fields do not fit together, apart from those that are ``broken``, which have no value."""
+        return ()
 
 
 class DatedValue[Value](Record):
@@ -186,36 +198,32 @@ class MeterRecord(Record):
     bucket_size: Annotated[BucketSize, Field(strict=False)] | None = None
     deleted_at: Instant | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        """Say everything that does not fit together, in one message."""
-        reasons = []
+    def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
+        """Say what the aggregation needs, and what it cannot have."""
+        if "aggregation" not in broken:
+            yield from (each for each in self._misfits() if each.field not in broken)
+        if self.bucket_size is not None and self.recurring:
+            yield Conflict("bucket_size", "a recurring meter cannot have a bucket_size")
+        for key, values in self.filters.items():
+            if not values:
+                yield Conflict(f"filters.{key}", "has no values, so that nothing passes")
+
+    def _misfits(self) -> Iterator[Conflict]:
         traits = AGGREGATORS[self.aggregation].traits
         if traits.reads is Reads.NOTHING:
             if self.field is not None:
-                reasons.append(f"{self.aggregation} has no field")
+                yield Conflict("field", f"{self.aggregation} has no field")
         elif self.field is None:
-            reasons.append(f"{self.aggregation} needs a field")
+            yield Conflict("field", f"{self.aggregation} needs a field")
         if (self.multiplier is not None) != traits.multiplies:
-            missing = self.multiplier is None
-            reasons.append(f"{self.aggregation} {'needs a' if missing else 'has no'} multiplier")
+            needs = "needs a" if self.multiplier is None else "has no"
+            yield Conflict("multiplier", f"{self.aggregation} {needs} multiplier")
         if self.recurring and not traits.can_recur:
             able = _named(each for each, of in AGGREGATORS.items() if of.traits.can_recur)
-            reasons.append(f"{self.aggregation} cannot be recurring: only {able} can")
-        if self.bucket_size is not None:
-            if not traits.can_have_buckets:
-                able = _named(each for each, of in AGGREGATORS.items() if of.traits.can_have_buckets)
-                reasons.append(f"{self.aggregation} cannot have a bucket_size: only {able} can")
-            if self.recurring:
-                reasons.append("a recurring meter cannot have a bucket_size")
-        reasons += [
-            f"filters.{key} has no values, so that nothing passes"
-            for key, values in self.filters.items()
-            if not values
-        ]
-        if reasons:
-            raise ValueError("; ".join(reasons))
-        return self
+            yield Conflict("recurring", f"{self.aggregation} cannot be recurring: only {able} can")
+        if self.bucket_size is not None and not traits.can_have_buckets:
+            able = _named(each for each, of in AGGREGATORS.items() if of.traits.can_have_buckets)
+            yield Conflict("bucket_size", f"{self.aggregation} cannot have a bucket_size: only {able} can")
 
 
 def _named(aggregations: Iterable[Aggregation]) -> str:
@@ -290,18 +298,14 @@ class PriceRecord(Record):
     updated_at: InstantText | None = None
     updated_by: Label | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
         """Tie the meter to the type, and a count of periods to a period."""
-        reasons = []
-        if (self.meter_id is None) == (self.type is PriceType.USAGE):
-            missing = self.meter_id is None
-            reasons.append(f"a {self.type} price {'needs a' if missing else 'has no'} meter_id")
-        if self.billing_period is None and "billing_period_count" in self.model_fields_set:
-            reasons.append("billing_period_count needs a billing_period")
-        if reasons:
-            raise ValueError("; ".join(reasons))
-        return self
+        if not broken & {"type", "meter_id"} and (self.meter_id is None) == (self.type is PriceType.USAGE):
+            needs = "needs a" if self.meter_id is None else "has no"
+            yield Conflict("meter_id", f"a {self.type} price {needs} meter_id")
+        counted = "billing_period_count" in self.model_fields_set
+        if counted and "billing_period" not in broken and self.billing_period is None:
+            yield Conflict("billing_period_count", "needs a billing_period")
 
 
 class CommitmentRecord(Record):
@@ -338,9 +342,7 @@ class SubscriptionRecord(Record):
     commitment: CommitmentRecord | None = None
     line_items: list[LineItemRecord] = []
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
         """Refuse an end that is not after the start."""
-        if self.end is not None and self.end <= self.start:
-            raise ValueError("must end after it starts")
-        return self
+        if "start" not in broken and self.end is not None and self.end <= self.start:
+            yield Conflict("end", "must be after the start")

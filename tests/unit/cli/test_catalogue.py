@@ -15,6 +15,7 @@ from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.usage_files import UsageEvent, read_usage
+from support.problems import without_line_and_id
 
 SECOND = 1_000_000
 SMALL = Path(__file__).parents[3] / "examples" / "small"
@@ -67,7 +68,7 @@ def write(folder: Path, **files: str) -> Path:
 def problems(folder: Path) -> list[str]:
     with pytest.raises(InputRefusedError) as refused:
         read_catalogue(folder)
-    return [str(problem) for problem in refused.value.problems]
+    return [without_line_and_id(problem) for problem in refused.value.problems]
 
 
 def test_a_good_folder_becomes_a_catalogue(tmp_path: Path) -> None:
@@ -141,16 +142,20 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
         "organization.yaml: organization.timezone: no time zone is called Mars/Olympus",
         "customers.yaml: customers[0].country: is not an ISO 3166-1 alpha-2 country, such as NO",
         "customers.yaml: customers[0].colour: is not a known field",
-        "customers.yaml: customers[2].country: must not be an empty list",
-        "meters.yaml: meters[0]: COUNT has no field",
-        "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
-        "meters.yaml: meters[2]: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
-        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
-        "subscriptions.yaml: subscriptions[0].start: no such day",
         "customers.yaml: customers[1].id: 'c1' is the id of customers[0] already",
+        "customers.yaml: customers[2].country: must not be an empty list",
+        "meters.yaml: meters[0].field: COUNT has no field",
+        "meters.yaml: meters[1].group_by: is not supported: make a meter with filters for each group",
+        "meters.yaml: meters[1].field: MAX needs a field",
+        "meters.yaml: meters[1].recurring: MAX cannot be recurring: only COUNT_UNIQUE, SUM and WEIGHTED_SUM can",
+        "meters.yaml: meters[2].bucket_size: WEIGHTED_SUM cannot have a bucket_size: only MAX and SUM can",
+        "prices.yaml: prices[0].amount: a number has at most 12 integer and 18 decimal digits",
         "prices.yaml: prices[1].tiers[0].unit_amount: must not be negative",
         "prices.yaml: prices[1].tiers[0].up_to: must be null: the last tier is unbounded",
         "prices.yaml: prices[1].meter_id: there is no meter 'no'",
+        "subscriptions.yaml: subscriptions[0].start: no such day",
+        "subscriptions.yaml: subscriptions[0].customer: there is no customer 'nobody'",
+        "subscriptions.yaml: subscriptions[0].plan: there is no plan 'none'",
         "subscriptions.yaml: subscriptions[1].line_items[1].price: 'fee' is in EUR, the subscription in NOK",
         "subscriptions.yaml: subscriptions[1].line_items[2].price: there is no price 'gone'",
     ]
@@ -211,8 +216,9 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "prices__x",
             "- {id: x, currency: nok, billing_model: PACKAGE, amount: 1, billing_period_count: 2}",
             (
-                "prices/x.yaml: prices[0]: a USAGE price needs a meter_id; "
-                "billing_period_count needs a billing_period"
+                "prices/x.yaml: prices[0].meter_id: a USAGE price needs a meter_id\n"
+                "prices/x.yaml: prices[0].billing_period_count: needs a billing_period\n"
+                "prices/x.yaml: prices[0].transform_quantity: is required for a PACKAGE price"
             ),
         ),
         (
@@ -228,7 +234,10 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
         (
             "meters__x",
             "- {id: x, code: x, aggregation: SUM, field: n, multiplier: 2, recurring: true, bucket_size: DAY}",
-            "meters/x.yaml: meters[0]: SUM has no multiplier; a recurring meter cannot have a bucket_size",
+            (
+                "meters/x.yaml: meters[0].multiplier: SUM has no multiplier\n"
+                "meters/x.yaml: meters[0].bucket_size: a recurring meter cannot have a bucket_size"
+            ),
         ),
         (
             "meters__x",
@@ -254,15 +263,15 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
             "meters__x",
             "- {id: x, code: x, aggregation: SUM_WITH_MULTIPLIER, filters: {a: []}}",
             (
-                "meters/x.yaml: meters[0]: SUM_WITH_MULTIPLIER needs a field; "
-                "SUM_WITH_MULTIPLIER needs a multiplier; "
-                "filters.a has no values, so that nothing passes"
+                "meters/x.yaml: meters[0].field: SUM_WITH_MULTIPLIER needs a field\n"
+                "meters/x.yaml: meters[0].multiplier: SUM_WITH_MULTIPLIER needs a multiplier\n"
+                "meters/x.yaml: meters[0].filters.a: has no values, so that nothing passes"
             ),
         ),
         (
             "subscriptions",
             S + ", end: 2026-01-01T00:00:00Z}",
-            "subscriptions.yaml: subscriptions[0]: must end after it starts",
+            "subscriptions.yaml: subscriptions[0].end: must be after the start",
         ),
         (
             "subscriptions",
@@ -352,8 +361,269 @@ S = "- {id: s, customer: c1, plan: basic, currency: NOK, " + START
 )
 def test_bad_catalogues(tmp_path: Path, kind: str, text: str, expected: str) -> None:
     folder = write(tmp_path, **{kind: text})
-    found = [each for each in problems(folder) if "there is no plan 'basic'" not in each]
+    missing = ("there is no plan 'basic'", "references to plans were not checked")
+    found = [each for each in problems(folder) if not any(text in each for text in missing)]
     assert "\n".join(found) == expected
+
+
+SUBSCRIPTIONS = "".join(
+    f"- {{id: s{i}, customer: c{i}, plan: basic, currency: NOK, start: 2026-01-01T00:00:00Z}}\n"
+    for i in range(6)
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param(
+            {"customers": "- {id: c0\n- {id: c1}\n", "subscriptions": SUBSCRIPTIONS},
+            [
+                "customers.yaml: line 2, column 3: expected ',' or '}', but got '{'",
+                (
+                    "customers.yaml: 6 references to customers were not checked: "
+                    "not all ids in this file could be read"
+                ),
+            ],
+            id="a file that cannot be read",
+        ),
+        pytest.param(
+            {"customers": "id: c0\n", "subscriptions": SUBSCRIPTIONS},
+            [
+                "customers.yaml:1: customers: must be a list",
+                (
+                    "customers.yaml: 6 references to customers were not checked: "
+                    "not all ids in this file could be read"
+                ),
+            ],
+            id="a file that is no list",
+        ),
+        pytest.param(
+            {
+                "customers": "\n".join(f"- id: c{i}\n  country: XX" for i in range(2)),
+                "customers__x": "\n".join(f"- {{id: c{i}}}" for i in range(2, 6)),
+                "subscriptions": SUBSCRIPTIONS,
+            },
+            [
+                f"customers.yaml:{line}: customers[{i}].country (id 'c{i}'): "
+                "is not an ISO 3166-1 alpha-2 country, such as NO"
+                for i, line in ((0, 2), (1, 4))
+            ],
+            id="broken records are there",
+        ),
+        pytest.param(
+            {"customers": "- {id: c1}\n- {Id: c2}"},
+            [
+                "customers.yaml:2: customers[1].id: is required",
+                "customers.yaml:2: customers[1].Id: is not a known field",
+                (
+                    "customers.yaml: 1 reference to customers was not checked: "
+                    "not all ids in this file could be read"
+                ),
+            ],
+            id="an id that is misspelt",
+        ),
+        pytest.param(
+            {"customers": "- {id: c1}"},
+            ["subscriptions.yaml:9: subscriptions[1].customer (id 's2'): there is no customer 'c2'"],
+            id="a customer that is nowhere",
+        ),
+        pytest.param(
+            {
+                "prices": (
+                    "- id: call\n  currency: zzz\n  billing_model: TIERED\n  tier_mode: SLAB\n  meter_id: no\n"
+                    "  tiers:\n  - {up_to: 0, unit_amount: -1}\n  - {up_to: null, unit_amount: 1}\n"
+                    "- {id: fee, currency: nok, billing_model: FLAT_FEE, amount: 49, type: FIXED}\n"
+                )
+            },
+            [
+                "prices.yaml:2: prices[0].currency (id 'call'): is not an ISO 4217 currency",
+                "prices.yaml:5: prices[0].meter_id (id 'call'): there is no meter 'no'",
+                "prices.yaml:7: prices[0].tiers[0].unit_amount (id 'call'): must not be negative",
+                "prices.yaml:7: prices[0].tiers[0].up_to (id 'call'): must be at least 1",
+            ],
+            id="all that is wrong with a price, and nothing of its line item",
+        ),
+        pytest.param(
+            {"prices__x": "- {id: x, currency: nok, billing_model: FLAT, amount: -1, meter_id: calls}"},
+            [
+                (
+                    "prices/x.yaml:1: prices[0].billing_model (id 'x'): "
+                    "should be 'FLAT_FEE', 'PACKAGE' or 'TIERED'"
+                ),
+                "prices/x.yaml:1: prices[0].amount (id 'x'): must not be negative",
+            ],
+            id="of a price without a model, what holds for all",
+        ),
+        pytest.param(
+            {
+                "prices__x": (
+                    "- {id: x, currency: nok, billing_model: TIERED, meter_id: calls,\n"
+                    "   tier_mode: S, tiers: 5}"
+                )
+            },
+            [
+                "prices/x.yaml:2: prices[0].tier_mode (id 'x'): should be 'VOLUME' or 'SLAB'",
+                "prices/x.yaml:2: prices[0].tiers (id 'x'): must be a list",
+            ],
+            id="a broken field is not said to be missing",
+        ),
+        pytest.param(
+            {
+                "meters__x": "- {id: x, code: '', aggregation: MAX, recurring: true, multiplier: 1}\n"
+                "- {id: y, code: request, aggregation: SUM, event_name: y}"
+            },
+            [
+                "meters/x.yaml:1: meters[0].code (id 'x'): must not be empty",
+                "meters/x.yaml:1: meters[0].field (id 'x'): MAX needs a field",
+                "meters/x.yaml:1: meters[0].multiplier (id 'x'): MAX has no multiplier",
+                (
+                    "meters/x.yaml:1: meters[0].recurring (id 'x'): MAX cannot be recurring: "
+                    "only COUNT_UNIQUE, SUM and WEIGHTED_SUM can"
+                ),
+                "meters/x.yaml:2: meters[1].field (id 'y'): SUM needs a field",
+                (
+                    "meters/x.yaml:2: meters[1].code (id 'y'): "
+                    "'request' is the event_name of meter 'tokens', but not of this one"
+                ),
+            ],
+            id="all that is wrong with a meter",
+        ),
+        pytest.param(
+            {"meters__x": "- {id: x, code: x, aggregation: MIDDLE, bucket_size: DAY, recurring: true}"},
+            [
+                (
+                    "meters/x.yaml:1: meters[0].aggregation (id 'x'): "
+                    "should be 'COUNT', 'SUM', 'SUM_WITH_MULTIPLIER', 'MAX', 'LATEST', 'AVG', "
+                    "'COUNT_UNIQUE' or 'WEIGHTED_SUM'"
+                ),
+                "meters/x.yaml:1: meters[0].bucket_size (id 'x'): a recurring meter cannot have a bucket_size",
+            ],
+            id="of a meter without an aggregation, what holds for all",
+        ),
+        pytest.param(
+            {
+                "subscriptions": (
+                    "- id: s1\n  customer: nobody\n  plan: none\n  currency: EUR\n  start: 2026-02-29T00:00:00Z\n"
+                    "  line_items:\n  - {price: gone}\n  - {price: fee, end: never}\n  - price: call\n    id: i\n"
+                    "- {id: s2, customer: c1, plan: basic, currency: nok, start: 2026-01-01T00:00:00Z,\n"
+                    "   line_items: [{price: call, id: i}]}\n"
+                )
+            },
+            [
+                "subscriptions.yaml:2: subscriptions[0].customer (id 's1'): there is no customer 'nobody'",
+                "subscriptions.yaml:3: subscriptions[0].plan (id 's1'): there is no plan 'none'",
+                "subscriptions.yaml:5: subscriptions[0].start (id 's1'): no such day",
+                "subscriptions.yaml:7: subscriptions[0].line_items[0].price (id 's1'): there is no price 'gone'",
+                (
+                    "subscriptions.yaml:8: subscriptions[0].line_items[1].end (id 's1'): "
+                    "not an RFC 3339 date and time"
+                ),
+                (
+                    "subscriptions.yaml:9: subscriptions[0].line_items[2].price (id 's1'): "
+                    "'call' is in NOK, the subscription in EUR"
+                ),
+                (
+                    "subscriptions.yaml:12: subscriptions[1].line_items[0].id (id 's2'): "
+                    "'i' is the id of subscriptions[0].line_items[2] already"
+                ),
+            ],
+            id="all that is wrong with a subscription",
+        ),
+        pytest.param(
+            {
+                "subscriptions": (
+                    "- {id: s1, customer: c1, plan: basic, currency: zzz, start: 5,\n"
+                    "   line_items: [{price: call}, {price: call, id: again},\n"
+                    "   {price: no}]}"
+                )
+            },
+            [
+                "subscriptions.yaml:1: subscriptions[0].currency (id 's1'): is not an ISO 4217 currency",
+                (
+                    "subscriptions.yaml:1: subscriptions[0].start (id 's1'): "
+                    "must be an RFC 3339 date and time, such as 2026-01-31T00:00:00Z"
+                ),
+                (
+                    "subscriptions.yaml:2: subscriptions[0].line_items[1] (id 's1'): "
+                    "overlaps line_items[0] on the meter 'calls'"
+                ),
+                (
+                    "subscriptions.yaml:3: subscriptions[0].line_items[2].price (id 's1'): "
+                    "there is no price 'no'"
+                ),
+            ],
+            id="what does not depend on a currency and a start",
+        ),
+        pytest.param(
+            {"subscriptions": 2 * (S + ", line_items: [{price: call}]}\n")},
+            ["subscriptions.yaml:2: subscriptions[1].id (id 's'): 's' is the id of subscriptions[0] already"],
+            id="one id twice is one problem",
+        ),
+        pytest.param(
+            {"subscriptions": S + ", end: 2025-01-01T00:00:00Z, line_items: [{price: call}]}"},
+            ["subscriptions.yaml:1: subscriptions[0].end (id 's'): must be after the start"],
+            id="an end before the start is the subscription's alone",
+        ),
+        pytest.param(
+            {"organization": "{id: 6f9e0e0e-0000-4000-8000-000000000001,\ntimezone: Mars/Olympus}"},
+            [
+                (
+                    "organization.yaml:2: organization.timezone (id '6f9e0e0e-0000-4000-8000-000000000001'): "
+                    "no time zone is called Mars/Olympus"
+                )
+            ],
+            id="an organization",
+        ),
+    ],
+)
+def test_every_error_once_and_none_that_follows_from_another(
+    tmp_path: Path, files: dict[str, str], expected: list[str]
+) -> None:
+    with pytest.raises(InputRefusedError) as refused:
+        read_catalogue(write(tmp_path, **files))
+    assert [str(problem) for problem in refused.value.problems] == expected
+
+
+def test_a_file_of_another_name_may_hold_the_records_of_a_kind_that_has_none(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "customers.yaml").rename(folder / "customer.yaml")
+    assert problems(folder) == [
+        (
+            "customer.yaml: is none of a catalogue's files: "
+            "organization, customers, plans, meters, prices, subscriptions"
+        ),
+        "customer.yaml: 2 references to customers were not checked: not all ids in this file could be read",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("x.yaml", "\n\n- code: a\n  name: 5", 4),
+        ("x.yaml", "# first\n- code: a\n\n  name:\n\n    - 5", 4),
+        ("x.yaml", "- {code: a,\n   name: 5}", 2),
+        ("x.yaml", "- code: &a b\n- code: c\n  # why\n  name: {deep: *a}", 4),
+        ("x.yml", "-\n  code: a\n  ? name\n  : 5", 3),
+        ("x.json", '[{"code": "a", "name": 5}]', 1),
+        ("x.json", '[\n {},\n {"code": "a\\n\\"",\n "description": "b",\n\n "name"\n: 5}\n]', 6),
+        ("x.json", '\ufeff[\r\n{"code": "a", "description": "]}",\r\n"name": [1, {"a": null}]}]', 3),
+        ("x.json", '[{"code": "a"}, {"code": "b"},\n\n{"code": "\\u00e9", "name": true}]', 3),
+    ],
+)
+def test_the_line_of_a_field(tmp_path: Path, name: str, text: str, line: int) -> None:
+    folder = write(tmp_path)
+    (folder / "plans").mkdir()
+    (folder / "plans" / name).write_text(text)
+    with pytest.raises(InputRefusedError) as refused:
+        read_catalogue(folder)
+    named = [problem.line for problem in refused.value.problems if problem.path.endswith(".name")]
+    assert named == [line]
+
+
+def test_the_line_of_what_is_absent_is_that_of_its_record(tmp_path: Path) -> None:
+    with pytest.raises(InputRefusedError) as refused:
+        read_catalogue(write(tmp_path, plans__x="- code: a\n-\n  name: b\n"))
+    assert [problem.line for problem in refused.value.problems] == [3]
 
 
 @pytest.mark.parametrize(
@@ -397,11 +667,18 @@ def test_aliases_that_would_expand_without_bound_are_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[{"code": "a", "code": "b"}]', "the key 'code' is repeated"),
-        ('[{"code": NaN}]', "NaN is not a number of the form -12.5"),
+        ('[{"code": "a", "code": "b"}]', "line 1: the key 'code' is repeated"),
+        ('[{"code": "a"},\n\n{"code": "code",\n "code": "b"}]', "line 4: the key 'code' is repeated"),
+        ('[{"code": "NaN"},\n{"code": NaN}]', "line 2: NaN is not a number of the form -12.5"),
+        ('[{"name": 0,\n"code": -0}]', "line 2: -0 is a negative zero: write 0"),
+        # Which of two is told, that of the inner value, is told with its own line.
+        (
+            '[{"code": "a",\n"code": "b",\n"name": -Infinity}]',
+            "line 3: -Infinity is not a number of the form -12.5",
+        ),
         ("[", "line 1, column 2: Expecting value"),
         ("[" * 100_000, "is nested too deeply"),
-        (f"[{'9' * 5000}]", f"the number '{'9' * 40}…' has too many digits"),
+        (f"[{'9' * 5000}]", f"line 1: the number '{'9' * 40}…' has too many digits"),
         (r'["\ud800"]', "plans[0]: must be a mapping"),
         (r'[{"code": "\ud800"}]', "plans[0].code: must not hold the control character U+D800"),
     ],

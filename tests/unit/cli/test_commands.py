@@ -11,7 +11,7 @@ from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
-from meterstone_cli.backend import BackendBusyError, BackendUnavailableError
+from meterstone_cli.backend import BackendBusyError, BackendUnavailableError, Difference
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.usage_files import UsageEvent
 from support.fake_backend import FakeBackend
@@ -65,8 +65,8 @@ def test_a_bad_catalogue_is_refused_with_every_reason(folder: Path, command: tup
     result = run(*command, folder)
     assert (result.exit_code, result.stdout) == (program.REFUSED, "")
     assert result.stderr.splitlines() == [
-        "plans.yaml: plans[0].code: is required",
-        "subscriptions.yaml: subscriptions[0].plan: there is no plan 'p'",
+        "plans.yaml:1: plans[0].code: is required",
+        "plans.yaml: 1 reference to plans was not checked: not all ids in this file could be read",
     ]
 
 
@@ -74,7 +74,7 @@ def test_what_a_file_says_cannot_move_the_cursor(folder: Path) -> None:
     (folder / "plans.json").write_text(json.dumps([{"code": "a", "\x1b[2J" + "x" * 1000: 1}]))
     result = run("catalogue", "check", folder)
     assert result.exit_code == program.REFUSED
-    assert r"plans.json: plans[0].\x1b[2Jxxx" in result.stderr
+    assert r"plans.json:1: plans[0].\x1b[2Jxxx" in result.stderr
     assert "\x1b" not in result.stderr
     assert len(result.stderr) < 1000
 
@@ -108,7 +108,7 @@ def test_usage_that_was_counted_while_the_catalogue_was_written_is_told(
     first, *problems = result.stderr.splitlines()
     assert first.endswith("while this one was being written: run rebuild, because of")
     assert problems
-    assert all(each.startswith("subscriptions.yaml: subscriptions[0].") for each in problems)
+    assert all(each.startswith("subscriptions.yaml:1: subscriptions[0].") for each in problems)
 
 
 def test_what_begins_in_the_past_is_said_if_events_have_come(backend: FakeBackend, folder: Path) -> None:
@@ -170,12 +170,12 @@ def test_what_was_forgotten_is_refused_unless_all_is_counted_again(
         program.REFUSED,
         "",
         (
-            "subscriptions.yaml: subscriptions[0].line_items[0].start: this new line item would take effect "
-            "before now, and usage has been counted; --recompute takes it\n"
+            "subscriptions.yaml:1: subscriptions[0].line_items[0].start (id 's'): this new line item would take "
+            "effect before now, and usage has been counted; --recompute takes it\n"
         ),
         [],
     )
-    backend.differences = [("subscription s C#1 d", "", "6")]
+    backend.differences = [Difference("", "c", "s", "i", "x", "2026-01-01", "counted", "", "6")]
     taken = run("load", forgotten, "--recompute")
     assert (taken.exit_code, taken.stdout.splitlines(), taken.stderr.splitlines()) == (
         0,
@@ -186,7 +186,8 @@ def test_what_was_forgotten_is_refused_unless_all_is_counted_again(
             "3 counted, 0 still match nothing",
             "  1 were withdrawn",
             "  2 were not counted: meter m: no value",
-            "subscription s C#1 d\t-\t6",
+            "customer\tsubscription\tline item\tmetric\tday\twhat\tbefore\tafter",
+            "c\ts\ti\tx\t2026-01-01\tcounted\t-\t6",
             "7 events counted, 1 differ: swapped",
         ],
         ["counting the event log"],
@@ -217,7 +218,7 @@ def test_a_recompute_takes_nothing_else_that_is_refused(backend: FakeBackend, fo
         [
             "plans 'p': is stored and cannot be removed: history may need it; end it instead",
             (
-                "subscriptions.yaml: subscriptions[0].plan: this change would take effect before now, "
+                "subscriptions.yaml:1: subscriptions[0].plan (id 's'): this change would take effect before now, "
                 "and usage has been counted"
             ),
         ],
@@ -305,7 +306,7 @@ def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
     aside = tmp_path / "usage.jsonl.aside.jsonl"
     assert result.exit_code == program.REFUSED
     assert result.stdout.splitlines() == [
-        "usage.jsonl: 1 counted, 1 were there already, 3 put aside",
+        "usage.jsonl: 1 taken, 1 counted, 0 not counted, 1 were there already, 3 put aside",
         f"  put aside in {aside}",
     ]
     kept = [json.loads(line) for line in aside.read_text().splitlines()]
@@ -322,7 +323,7 @@ def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
         aside.read_text().replace(r"\"t\"", r"\"s\"").replace("oops", event("3").replace('"', r"\""))
     )
     third = run("import", aside, "--organization", ORGANIZATION)
-    assert "2 counted, 0 were there already, 1 put aside" in third.stdout
+    assert "2 taken, 2 counted, 0 not counted, 0 were there already, 1 put aside" in third.stdout
     assert (tmp_path / "usage.jsonl.aside.jsonl.aside.jsonl").exists()
 
 
@@ -335,9 +336,27 @@ def test_what_does_not_count_is_said(backend: FakeBackend, folder: Path, tmp_pat
     assert (result.exit_code, result.stdout.splitlines()) == (
         0,
         [
-            "usage.jsonl: 3 counted, 0 were there already, 0 put aside",
-            "  2 are for no line item yet: `unmatched` lists them, `replay` counts them once one is",
-            "  1 were not counted: meter m: no value",
+            "usage.jsonl: 5 taken, 3 counted, 2 not counted, 0 were there already, 0 put aside",
+            "  2 line_item: not priced: no line item is for it; it counts once one is",
+            "  1 could not be read: meter m: no value",
+        ],
+    )
+
+
+def test_a_row_that_counts_nowhere_because_of_itself_is_named(
+    backend: FakeBackend, folder: Path, tmp_path: Path
+) -> None:
+    run("load", folder)
+    path = tmp_path / "usage.jsonl"
+    path.write_text("".join(event(f"t{number}") + "\n" for number in range(3)))
+    backend.unreadable = {"t0": 1}
+    result = run("import", "-o", ORGANIZATION, path)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        program.REFUSED,
+        [
+            "usage.jsonl: 3 taken, 2 counted, 1 not counted, 0 were there already, 0 put aside",
+            "  1 value: the meters that are for it cannot read it",
+            "    line 1, t0: value: meter m: no value",
         ],
     )
 

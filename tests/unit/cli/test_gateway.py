@@ -154,6 +154,33 @@ def test_routes(method: str, target: str, status: int) -> None:
     assert len(things.events) == (status == 200)
 
 
+@pytest.mark.parametrize(
+    ("target", "resource", "parameters"),
+    [
+        pytest.param("/things/7", "/things/{id}", {"id": "7"}, id="a part that is named"),
+        pytest.param("/things/7/", "/things/{id}", {"id": "7"}, id="a slash at the end"),
+        pytest.param("/things/a%2Fb%20%C3%A9?x=1", "/things/{id}", {"id": "a/b é"}, id="encoded"),
+        pytest.param("/things/all", "/things/all", None, id="a route of its own goes first"),
+        pytest.param("/things", "/things", None, id="no part"),
+    ],
+)
+def test_a_route_may_name_a_part_of_the_path(
+    target: str, resource: str, parameters: dict[str, str] | None
+) -> None:
+    things = Recorder()
+    Gateway(dict.fromkeys(("/things/{id}", "/things", "/things/all"), things)).handle(
+        HttpRequest("GET", target)
+    )
+    (event,) = things.events
+    assert (event["resource"], event["pathParameters"]) == (resource, parameters)
+
+
+@pytest.mark.parametrize("target", ["/things/7/8", "/other/7", "/things//"])
+def test_a_path_of_other_parts_is_no_route(target: str) -> None:
+    things = Recorder()
+    assert Gateway({"/things/{id}": things}).handle(HttpRequest("GET", target)).status == 404
+
+
 def test_a_slash_at_the_end_stays_in_the_path() -> None:
     things = Recorder()
     Gateway({"/things": things}).handle(HttpRequest("GET", "/things/"))

@@ -102,7 +102,8 @@ def test_lago_and_flexprice_names_mean_the_same(tmp_path: Path) -> None:
         (json_row(timestamp="9" * 101), "timestamp: a number has at most 100 characters"),
         (json_row(timestamp=1_772_366_400_000), "timestamp: is in milliseconds: give seconds"),
         (json_row(timestamp="1772366400000"), "timestamp: is in milliseconds: give seconds"),
-        (json_row(timestamp="9" * 16), "timestamp: outside the years 1 to 9999"),
+        (json_row(timestamp=1_772_366_400_000_000), "timestamp: is in microseconds: give seconds"),
+        (json_row(timestamp="9" * 18), "timestamp: outside the years 1 to 9999"),
         (
             json_row(timestamp="2026-03-01T12:05:01Z"),
             "its timestamp is more than 5 minutes ahead of the clock",

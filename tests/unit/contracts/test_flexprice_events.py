@@ -55,10 +55,18 @@ def test_no_time_is_now(timestamp: object) -> None:
 
 @pytest.mark.parametrize(
     "timestamp",
-    ["2024-03-01", "now", " ", 1709290800, True, [], "2023-02-29T00:00:00Z", "0000-01-01T00:00:00Z"],
+    ["2024-03-01", "now", " ", True, [], "2023-02-29T00:00:00Z", "0000-01-01T00:00:00Z", "1709290800000"],
 )
 def test_what_is_no_time(timestamp: object) -> None:
     assert details(timestamp=timestamp) == {"timestamp": "must be an RFC 3339 date and time"}
+
+
+@pytest.mark.parametrize(
+    "timestamp", [1709290800, 1709290800.5, 1709290800000], ids=["seconds", "a fraction", "milliseconds"]
+)
+def test_a_number_is_no_time(timestamp: float) -> None:
+    reason = "must be an RFC 3339 date and time, not a number of seconds or milliseconds"
+    assert details(timestamp=timestamp) == {"timestamp": reason}
 
 
 def test_more_than_five_minutes_ahead() -> None:
@@ -179,13 +187,13 @@ ARRIVAL = parse()
 @pytest.mark.parametrize(
     ("outcome", "unmatched", "status", "called"),
     [
-        pytest.param(NEW, (), 202, "accepted", id="new"),
-        pytest.param(NEW, ("code",), 202, "accepted", id="new, but nothing counts it"),
-        pytest.param(DUPLICATE, (), 202, "duplicate", id="known"),
-        pytest.param(CONFLICT, (), 409, "already_exists", id="known as another"),
+        pytest.param(NEW, None, 202, "accepted", id="new"),
+        pytest.param(NEW, "code", 202, "accepted", id="new, but nothing counts it"),
+        pytest.param(DUPLICATE, None, 202, "duplicate", id="known"),
+        pytest.param(CONFLICT, None, 409, "already_exists", id="known as another"),
     ],
 )
-def test_answer_event(outcome: Outcome, unmatched: tuple[str, ...], status: int, called: str) -> None:
+def test_answer_event(outcome: Outcome, unmatched: str | None, status: int, called: str) -> None:
     receipt = Receipt({0: outcome}, {0: unmatched} if unmatched else {})
     reply = flexprice_events.answer_event(ARRIVAL, receipt)
     body = json.loads(reply.body)
@@ -193,7 +201,22 @@ def test_answer_event(outcome: Outcome, unmatched: tuple[str, ...], status: int,
     assert reply.status == status
     assert body["code" if status == 409 else "status"] == called
     assert body.get("event_id") == (None if status == 409 else "e")
+    assert body.get("unmatched") == unmatched
     assert reply.headers.get("x-meterstone-unmatched") == ("0=code" if unmatched else None)
+
+
+def test_a_bulk_says_of_each_item_why_it_counts_nowhere() -> None:
+    """Every value of the answer is text, for official clients read it as a map of texts."""
+    bulk = flexprice_events.Bulk({0: ARRIVAL, 1: ARRIVAL, 2: ARRIVAL}, {3: "is none"}, {})
+    receipt = Receipt({0: NEW, 1: NEW, 2: DUPLICATE}, {0: "time", 2: "value"})
+    body = json.loads(flexprice_events.answer_bulk(bulk, receipt).body)
+
+    assert {name: value for name, value in body.items() if "unmatched" in name} == {
+        "unmatched": "2",
+        "0.unmatched": "time",
+        "2.unmatched": "value",
+    }
+    assert {type(value) for value in body.values()} == {str}
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,49 @@ def faults(parameters: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]
     assert refused.value.reply.status == 422
     body = json.loads(refused.value.reply.body)
     details: dict[str, list[str]] = body.pop("error_details")
+    assert body.pop("reasons").keys() == details.keys()
     assert body == {"status": 422, "error": "Unprocessable Entity", "code": "validation_errors"}
     return details
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"time_granularity": "hourly"}, "must be one of daily, weekly, monthly, yearly"),
+        ({"currency": "EURO"}, "is not an ISO 4217 currency, such as USD"),
+        ({"currency": ["USD", "USD"]}, "is given more than once"),
+        ({"currency[]": "USD"}, "must not be a list"),
+        ({"customer_type": "person"}, "must be one of company, individual"),
+        ({"customer_country": "XX"}, "is not an ISO 3166-1 alpha-2 country, such as NO"),
+        ({"is_billable_metric_recurring": "yes"}, "must be true or false"),
+        ({"plan_code": ""}, "is empty"),
+        ({"plan_code": "x" * 256}, "has 256 characters, 255 are allowed"),
+        ({"plan_code": "\ud800"}, "holds half of a surrogate pair, which is no text"),
+        ({"from_date": "2023-02-29"}, "must be a day of the calendar, such as 2026-01-31"),
+        ({"from_date": "2023-11-02", "to_date": "2023-11-01"}, "is after to_date"),
+        (
+            {"from_date": "2020-01-01", "to_date": "2021-02-05"},
+            "makes a range of more than 400 days, the most with daily",
+        ),
+        (
+            {"time_granularity": "weekly", "from_date": "2020-01-01", "to_date": "2023-01-01"},
+            "makes a range of more than 3 years, the most with weekly",
+        ),
+        (
+            {"time_granularity": "monthly", "from_date": "2010-01-01", "to_date": "2020-01-01"},
+            "makes a range of more than 10 years, the most with monthly",
+        ),
+        (
+            {"time_granularity": "yearly", "from_date": "1990-01-01", "to_date": "2020-01-01"},
+            "makes a range of more than 30 years, the most with yearly",
+        ),
+    ],
+)
+def test_the_reason_beside_a_code(parameters: dict[str, Any], reason: str) -> None:
+    several = {name: [value] if isinstance(value, str) else value for name, value in parameters.items()}
+    with pytest.raises(RequestRefusedError) as refused:
+        lago.parse(request(several), TODAY.toordinal())
+    assert list(json.loads(refused.value.reply.body)["reasons"].values()) == [reason]
 
 
 def test_without_parameters_it_is_the_last_thirty_days() -> None:
@@ -353,9 +394,29 @@ def test_what_only_a_rebuild_can_answer_is_unprocessable() -> None:
             "error": "Unprocessable Entity",
             "code": "view_not_built",
             "error_details": {"base": ["view_not_built"]},
+            "reasons": {
+                "base": "these filters together are answered only after the operator has run a rebuild"
+            },
         },
         {},
     )
+
+
+@pytest.mark.parametrize(("letters", "fits"), [(0, True), (1, False)], ids=["5,000,000", "5,000,001"])
+def test_an_answer_of_exactly_5_mb_is_the_largest(letters: int, *, fits: bool) -> None:
+    def codes(count: int, last: int) -> list[DayUsage]:
+        return [day("2023-11-01", "1", 1, code=f"{index:0250}") for index in range(count)] + [
+            day("2023-11-01", "1", 1, code="9" * last)
+        ]
+
+    one, two = (len(answer(codes(count, 1), frozenset()).body) for count in (1, 2))
+    count = (5_000_000 - one) // (two - one)
+    last = 1 + 5_000_000 - one - (count - 1) * (two - one)
+    if fits:
+        assert len(answer(codes(count, last + letters), frozenset()).body) == 5_000_000
+    else:
+        with pytest.raises(RequestRefusedError):
+            answer(codes(count, last + letters), frozenset())
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,56 @@ def test_what_is_no_amount(value: object) -> None:
     assert details(precise_total_amount_cents=value) == {"precise_total_amount_cents": ["value_is_invalid"]}
 
 
+def reasons(fields: dict[str, Any]) -> Any:
+    status, body = refused(json.dumps({"event": FIELDS | fields}))
+    assert status == 422
+    return body["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"code": None}, "is required"),
+        ({"code": 5}, "must be a string"),
+        ({"code": "x" * 256}, "has 256 characters, 255 are allowed"),
+        ({"code": "a\0"}, "must not hold the control character U+0000"),
+        ({"code": " a"}, "must not begin or end with white space"),
+        ({"timestamp": "now"}, "must be a number of seconds since 1970, or its text"),
+        ({"timestamp": "2024-03-01T12:00:00Z"}, "must be a number of seconds since 1970, or its text"),
+        ({"timestamp": True}, "must be a number of seconds since 1970, or its text"),
+        ({"timestamp": 1709294701}, "is more than 5 minutes ahead of the clock"),
+        ({"timestamp": 1709290800000}, "is in milliseconds: give seconds"),
+        ({"timestamp": "1709290800000000"}, "is in microseconds: give seconds"),
+        ({"timestamp": 1709290800000000000}, "is in nanoseconds: give seconds"),
+        ({"timestamp": 10**15 - 1}, "outside the years 1 to 9999"),
+        ({"properties": [1]}, "cannot be taken: properties must be an object"),
+        (
+            {"properties": {"a": "\ud800"}},
+            "cannot be taken: holds half of a surrogate pair, which is no text",
+        ),
+        ({"properties": {"a": "x" * 65_536}}, "cannot be taken: has more than 65536 bytes"),
+        ({"precise_total_amount_cents": "much"}, "not a number of the form -12.5"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_the_reason_beside_a_code(fields: dict[str, Any], reason: str) -> None:
+    assert reasons(fields) == dict.fromkeys(fields, reason)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (Outcome.DUPLICATE, "this event was taken before"),
+        (Outcome.CONFLICT, "was used for an event that says something else, or was withdrawn"),
+    ],
+)
+def test_the_reason_why_an_id_is_taken(outcome: Outcome, reason: str) -> None:
+    one = lago_events.answer_event("o", parse(), Receipt({0: outcome}))
+    assert json.loads(one.body)["reasons"] == {"transaction_id": reason}
+    several = lago_events.answer_batch("o", {0: parse(), 1: parse()}, Receipt({0: Outcome.NEW, 1: outcome}))
+    assert json.loads(several.body)["reasons"] == {"1": {"transaction_id": reason}}
+
+
 def test_whose_event_it_is() -> None:
     assert parse(external_customer_id="c").subject == Subject.subscription("s")
 
@@ -240,6 +290,29 @@ def test_batches_that_are_none(events: object, answer: object) -> None:
         parse_batch(events)
     assert caught.value.reply.status == 422
     assert json.loads(caught.value.reply.body)["error_details"] == answer
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([], {"events": "there must be at least one event"}),
+        ("x", {"events": "must be a list"}),
+        ([{}] * 101, {"events": "has 101 events, 100 are allowed"}),
+        ([FIELDS, 7], {"1": {"event": "must be an object"}}),
+        (
+            [FIELDS | {"code": ""}, FIELDS, FIELDS | {"timestamp": "x"}],
+            {
+                "0": {"code": "is required"},
+                "2": {"timestamp": "must be a number of seconds since 1970, or its text"},
+            },
+        ),
+    ],
+    ids=["empty", "text", "too many", "a number", "two of three"],
+)
+def test_the_reasons_of_a_batch(events: object, why: object) -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        parse_batch(events)
+    assert json.loads(caught.value.reply.body)["reasons"] == why
 
 
 def test_a_full_batch() -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.usage.analytics import AnswerTooLargeError, CountedDays, DayUsage, UsageRow, rows
+from meterstone.usage.analytics import (
+    AnswerTooLargeError,
+    CountedDays,
+    DayUsage,
+    UsageRow,
+    default_from_day,
+    last_to_day,
+    rows,
+)
 from meterstone.usage.calendar import Granularity
 
 
@@ -171,3 +179,32 @@ def test_nothing_is_lost_and_order_does_not_matter(
     shuffled = list(days)
     random.shuffle(shuffled)
     assert rows_of(shuffled, granularity, frozenset(), 1000) == found
+
+
+@pytest.mark.parametrize(
+    ("granularity", "first", "last"),
+    [
+        pytest.param(Granularity.DAILY, "2022-01-01", "2023-02-04", id="400 days"),
+        pytest.param(Granularity.WEEKLY, "2020-01-01", "2022-12-31", id="3 years"),
+        pytest.param(Granularity.WEEKLY, "2020-02-29", "2023-02-28", id="3 years from a leap day"),
+        pytest.param(Granularity.MONTHLY, "2014-05-17", "2024-05-16", id="10 years"),
+        pytest.param(Granularity.YEARLY, "1994-01-01", "2023-12-31", id="30 years"),
+    ],
+)
+def test_the_last_day_that_may_be_asked_for(granularity: Granularity, first: str, last: str) -> None:
+    found = last_to_day(granularity, date.fromisoformat(first).toordinal())
+    assert date.fromordinal(found).isoformat() == last
+
+
+@pytest.mark.parametrize(
+    ("granularity", "last", "first"),
+    [
+        pytest.param(Granularity.DAILY, "2024-03-30", "2024-02-29", id="30 days"),
+        pytest.param(Granularity.WEEKLY, "2024-03-30", "2024-01-01", id="12 weeks, from a Monday"),
+        pytest.param(Granularity.MONTHLY, "2023-11-30", "2022-11-01", id="12 months"),
+        pytest.param(Granularity.YEARLY, "2023-11-30", "2018-01-01", id="5 years"),
+    ],
+)
+def test_the_first_day_where_none_is_asked_for(granularity: Granularity, last: str, first: str) -> None:
+    found = default_from_day(granularity, date.fromisoformat(last).toordinal())
+    assert date.fromordinal(found).isoformat() == first

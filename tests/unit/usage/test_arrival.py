@@ -161,7 +161,7 @@ def test_what_is_no_seconds(value: object) -> None:
         pytest.param(253_402_300_800, True, id="1978: the first that are no seconds"),
         pytest.param(253_402_300_799_999, True, id="the last millisecond of all"),
         pytest.param(253_402_300_800_000, False, id="beyond all milliseconds"),
-        pytest.param(1_736_100_000_000_000, False, id="microseconds"),
+        pytest.param(999_999_999_999_999, False, id="before the first microseconds that are told"),
     ],
 )
 def test_milliseconds_are_told_from_seconds(value: object, *, in_milliseconds: bool) -> None:
@@ -171,6 +171,28 @@ def test_milliseconds_are_told_from_seconds(value: object, *, in_milliseconds: b
     assert str(refused.value) == (
         "is in milliseconds: give seconds" if in_milliseconds else "outside the years 1 to 9999"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(1_736_100_000_000_000, "is in microseconds: give seconds", id="microseconds"),
+        pytest.param("1736100000000000", "is in microseconds: give seconds", id="text"),
+        pytest.param(10**15, "is in microseconds: give seconds", id="2001, in microseconds"),
+        pytest.param(253_402_300_799_999_999, "is in microseconds: give seconds", id="the last microsecond"),
+        pytest.param(253_402_300_800_000_000, "outside the years 1 to 9999", id="beyond all microseconds"),
+        pytest.param(10**18 - 1, "outside the years 1 to 9999", id="before the nanoseconds"),
+        pytest.param(1_736_100_000_000_000_000, "is in nanoseconds: give seconds", id="nanoseconds"),
+        pytest.param(Decimal("1e18"), "is in nanoseconds: give seconds", id="2001, in nanoseconds"),
+        pytest.param(253_402_300_800 * 10**9, "outside the years 1 to 9999", id="beyond all nanoseconds"),
+        pytest.param("1e100", "outside the years 1 to 9999", id="as large as a number may be"),
+        pytest.param(-1_736_100_000_000_000, "outside the years 1 to 9999", id="negative"),
+    ],
+)
+def test_finer_units_are_told_from_seconds(value: object, reason: str) -> None:
+    with pytest.raises(InadmissibleError) as refused:
+        instant_of_seconds(value)
+    assert str(refused.value) == reason
 
 
 @pytest.mark.parametrize(
@@ -228,6 +250,12 @@ def test_a_long_number_is_logged_as_it_came(written: str) -> None:
 )
 def test_content(one: dict[str, Any], other: dict[str, Any], same: object) -> None:
     assert (content(Event("i", "n", 5, one)) == content(Event("j", "n", 5, other))) is same
+
+
+@pytest.mark.parametrize(("dated", "same"), [(True, False), (False, True)], ids=["dated", "not dated"])
+def test_an_event_without_an_instant_of_its_own_says_the_same_at_any_time(*, dated: bool, same: bool) -> None:
+    first, again = (Arrival.of(CUSTOMER, Event("i", "n", at, {"a": 1}), at, {}, dated=dated) for at in (5, 6))
+    assert (first.content == again.content) is same
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "😀", "\n"])

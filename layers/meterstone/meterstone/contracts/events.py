@@ -7,7 +7,7 @@ from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.usage.arrival import InadmissibleError, Receipt, decode, escapes
 
 UNMATCHED: Final = "x-meterstone-unmatched"
-"""The fields that the catalogue does not know, by the event's place in the request: `0=subscription, 3=code`."""
+"""Why events are unmatched, by their places in the request: `0=subscription, 3=value`."""
 
 UNMATCHED_COUNT: Final = "x-meterstone-unmatched-count"
 """How many of the request's events are unmatched; `UNMATCHED` lists the first of them."""
@@ -33,9 +33,9 @@ def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict
 
 
 def unmatched_headers(receipt: Receipt) -> dict[str, str]:
-    """Return the headers that list the unmatched events of a request; none if there are no such events."""
+    """Return the headers that say which events are unmatched, and why; none if there are no such events."""
     if not receipt.unmatched:
         return {}
     places = sorted(receipt.unmatched)
-    listed = ", ".join(f"{place}={'+'.join(receipt.unmatched[place])}" for place in places[:_LISTED])
+    listed = ", ".join(f"{place}={receipt.unmatched[place]}" for place in places[:_LISTED])
     return {UNMATCHED: listed, UNMATCHED_COUNT: str(len(places))}

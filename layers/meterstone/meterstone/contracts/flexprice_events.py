@@ -3,9 +3,10 @@
 Flexprice's API description leaves some questions open. The answers here:
 
 - Flexprice's clients read the answer as a map of texts, so every value is text. The outcome of each event is given
-  under its place in the request, from "0": `accepted`, `duplicate`, `conflict` or `rejected`. A rejected event
-  also has a `0.reason`, an event whose id was made here a `0.event_id`. `accepted`, `duplicate` and so on give the
-  numbers.
+  under its place in the request, from "0": `accepted`, `duplicate`, `conflict` or `rejected`. Beside it,
+  `0.reason` says why an event is rejected, `0.unmatched` why it counts nowhere, and `0.event_id` is an id that was
+  made here. `accepted`, `duplicate` and so on give the number of such events, `unmatched` the number that count
+  nowhere, if any.
 - A single event that is a conflict is 409 `already_exists`. A bulk in which any event can be read is 202, whatever
   the outcomes; a bulk in which none can be read is 400.
 - `null` is the same as an absent field. An empty or absent `event_id` is made up, so that a repeat of such an
@@ -16,6 +17,7 @@ Flexprice's API description leaves some questions open. The answers here:
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from uuid import uuid4
 
@@ -129,6 +131,8 @@ def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
             {"event_id": {"reason": _CALLED[outcome]}},
         )
     body = {"message": _SINGLE[outcome], "event_id": arrival.event.id, "status": _CALLED[outcome]}
+    if receipt.unmatched:
+        body["unmatched"] = receipt.unmatched[0]
     return Reply.of(202, body, unmatched_headers(receipt))
 
 
@@ -139,12 +143,16 @@ def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
     counts = Counter(called.values())
     names = (*_CALLED.values(), REJECTED)
     body = {"message": _summary(counts, names)} | {name: str(counts[name]) for name in names}
+    if receipt.unmatched:
+        body["unmatched"] = str(len(receipt.unmatched))
     for place in sorted(called):
         body[str(place)] = called[place]
         if place in bulk.rejected:
             body[f"{place}.reason"] = bulk.rejected[place]
         elif place in bulk.made:
             body[f"{place}.event_id"] = bulk.made[place]
+        if place in receipt.unmatched:
+            body[f"{place}.unmatched"] = receipt.unmatched[place]
     return Reply.of(202, body, unmatched_headers(receipt))
 
 
@@ -213,6 +221,8 @@ def _timestamp(value: object, faults: Faults) -> int | None:
         else:
             return None if at == ZERO_TIME else at
     faults["timestamp"] = "must be an RFC 3339 date and time"
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        faults["timestamp"] += ", not a number of seconds or milliseconds"
     return None
 
 

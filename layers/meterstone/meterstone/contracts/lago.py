@@ -7,12 +7,14 @@ The API's description leaves some questions open. The answers here:
 - An empty value is refused for the same reason.
 - Error codes are Lago's (in its `config/locales/en.yml`) where Lago has one for the case. `answer_is_too_large`
   and `view_not_built` are our own.
+- Lago's clients read codes in `error_details`. Beside it, `reasons` has the same keys, and says in words what the
+  codes leave open: a text for each list of codes.
 """
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import date
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -80,6 +82,13 @@ _COUNTRIES: Final = (
 COUNTRIES: Final = frozenset(_COUNTRIES.split())
 """ISO 3166-1 alpha-2, as Lago's API lists it."""
 
+#: How long a range may be at most: see `last_to_day`.
+_LONGEST: Final = {
+    Granularity.DAILY: "400 days",
+    Granularity.WEEKLY: "3 years",
+    Granularity.MONTHLY: "10 years",
+    Granularity.YEARLY: "30 years",
+}
 _BOOLEANS: Final = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -100,10 +109,25 @@ class UsageObject(msgspec.Struct, frozen=True, gc=False):
     is_billable_metric_deleted: bool
 
 
+class Fault(NamedTuple):
+    """What is wrong with one field: Lago's code, and the reason in words that do not repeat the value.
+
+    ``detail`` is a code of our own that says more, or empty.
+    """
+
+    code: str
+    reason: str
+    detail: str = ""
+
+    def codes(self) -> list[str]:
+        """List the codes, Lago's first."""
+        return [self.code, self.detail] if self.detail else [self.code]
+
+
 class _ValueFaultError(ValueError):
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = Fault(code, reason)
 
 
 def api_key(request: Request) -> str | None:
@@ -127,8 +151,8 @@ def parse(request: Request, today: int) -> UsageQuery:
             return None
         try:
             return reader(request.parameters[name][0])
-        except _ValueFaultError as fault:
-            faults[name] = fault.code
+        except _ValueFaultError as error:
+            faults[name] = error.fault
             return None
 
     granularity = read("time_granularity", _granularity) or Granularity.DAILY
@@ -149,11 +173,15 @@ def parse(request: Request, today: int) -> UsageQuery:
     )
     if not faults.keys() & {"time_granularity", "from_date", "to_date"}:
         if query.from_day > query.to_day:
-            faults["from_date"] = INVALID_RANGE
+            faults["from_date"] = Fault(INVALID_RANGE, "is after to_date")
         elif query.to_day > last_to_day(granularity, query.from_day):
-            faults["from_date"] = OUT_OF_RANGE
+            reason = f"makes a range of more than {_LONGEST[granularity]}, the most with {granularity}"
+            faults["from_date"] = Fault(OUT_OF_RANGE, reason)
     if faults:
-        raise RequestRefusedError(_validation_errors(faults))
+        # In the order of the parameters, so that the same request has the same answer.
+        raise RequestRefusedError(
+            unprocessable({name: faults[name] for name in PARAMETERS if name in faults})
+        )
     return query
 
 
@@ -167,7 +195,7 @@ def answer(
     try:
         found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
     except AnswerTooLargeError:
-        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE})) from None
+        raise RequestRefusedError(_too_large()) from None
     dates: dict[int, str] = {}
     usages = [
         UsageObject(
@@ -184,7 +212,7 @@ def answer(
     ]
     reply = Reply.of(200, {"usages": usages}, counted_until=found.counted_until)
     if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
-        raise RequestRefusedError(_validation_errors({"from_date": ANSWER_TOO_LARGE}))
+        raise RequestRefusedError(_too_large())
     return reply
 
 
@@ -203,7 +231,8 @@ def refuse(problem: Problem) -> Reply:
         case Problem.WRONG_METHOD:
             return _error(405, "Method Not Allowed")
         case Problem.NOT_BUILT:
-            return _unprocessable(VIEW_NOT_BUILT, {"base": [VIEW_NOT_BUILT]})
+            reason = "these filters together are answered only after the operator has run a rebuild"
+            return unprocessable({"base": Fault(VIEW_NOT_BUILT, reason)}, VIEW_NOT_BUILT)
         case Problem.UNAVAILABLE:
             return _error(503, "Service Unavailable", RETRY_AFTER)
         case Problem.INTERNAL:
@@ -216,30 +245,50 @@ def _error(status: int, error: str, headers: Mapping[str, str] | None = None) ->
     return Reply.of(status, {"status": status, "error": error}, headers)
 
 
-def _validation_errors(faults: Mapping[str, str]) -> Reply:
-    return _unprocessable(
-        "validation_errors", {name: [faults[name]] for name in PARAMETERS if name in faults}
-    )
-
-
-def _unprocessable(code: str, details: Mapping[str, list[str]]) -> Reply:
+def unprocessable(
+    faults: Mapping[str, Fault | Mapping[str, Fault]], code: str = "validation_errors"
+) -> Reply:
+    """Answer 422 with each field's code and reason; of a batch, each event's fields under its place."""
     return Reply.of(
-        422, {"status": 422, "error": "Unprocessable Entity", "code": code, "error_details": details}
+        422,
+        {
+            "status": 422,
+            "error": "Unprocessable Entity",
+            "code": code,
+            "error_details": {name: _codes(fault) for name, fault in faults.items()},
+            "reasons": {name: _reasons(fault) for name, fault in faults.items()},
+        },
     )
 
 
-def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _codes(found: Fault | Mapping[str, Fault]) -> list[str] | dict[str, list[str]]:
+    return (
+        found.codes() if isinstance(found, Fault) else {name: fault.codes() for name, fault in found.items()}
+    )
+
+
+def _reasons(found: Fault | Mapping[str, Fault]) -> str | dict[str, str]:
+    return found.reason if isinstance(found, Fault) else {name: fault.reason for name, fault in found.items()}
+
+
+def _too_large() -> Reply:
+    reason = f"the answer would have more than {LARGEST_ANSWER} bytes: ask for fewer days, or filter more"
+    return unprocessable({"from_date": Fault(ANSWER_TOO_LARGE, reason)})
+
+
+def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, Fault]:
     faults = {}
     for given, values in parameters.items():
         name, bracket, _ = given.partition("[")
         if name in PARAMETERS and (bracket or len(values) > 1):
-            faults[name] = INVALID
+            reason = "must not be a list" if bracket else "is given more than once"
+            faults[name] = Fault(INVALID, reason)
     return faults
 
 
 def _granularity(text: str) -> Granularity:
     if _given(text) not in Granularity:
-        raise _ValueFaultError(INVALID)
+        raise _ValueFaultError(INVALID, f"must be one of {', '.join(Granularity)}")
     return Granularity(text)
 
 
@@ -249,45 +298,45 @@ def _day(text: str) -> int:
             return date.fromisoformat(text).toordinal()
     except ValueError:
         pass  # No such day, and no year 0.
-    raise _ValueFaultError(INVALID_DATE)
+    raise _ValueFaultError(INVALID_DATE, "must be a day of the calendar, such as 2026-01-31")
 
 
 def _currency(text: str) -> str:
     if not is_currency(_given(text)):
-        raise _ValueFaultError(INVALID)
+        raise _ValueFaultError(INVALID, "is not an ISO 4217 currency, such as USD")
     return text.lower()
 
 
 def _customer_type(text: str) -> str:
     if _given(text) not in CUSTOMER_TYPES:
-        raise _ValueFaultError(INVALID)
+        raise _ValueFaultError(INVALID, f"must be one of {', '.join(sorted(CUSTOMER_TYPES))}")
     return text
 
 
 def _country(text: str) -> str:
     # upper() would map some letters beyond ASCII onto ASCII letters.
     if not _given(text).isascii() or text.upper() not in COUNTRIES:
-        raise _ValueFaultError(INVALID_COUNTRY)
+        raise _ValueFaultError(INVALID_COUNTRY, "is not an ISO 3166-1 alpha-2 country, such as NO")
     return text.upper()
 
 
 def _boolean(text: str) -> bool:
     if _given(text) not in _BOOLEANS:
-        raise _ValueFaultError(INVALID)
+        raise _ValueFaultError(INVALID, "must be true or false")
     return _BOOLEANS[text]
 
 
 def _id(text: str) -> str:
     if len(_given(text)) > LONGEST_ID:
-        raise _ValueFaultError(TOO_LONG)
+        raise _ValueFaultError(TOO_LONG, f"has {len(text)} characters, {LONGEST_ID} are allowed")
     if not is_text(text):
-        raise _ValueFaultError(INVALID)
+        raise _ValueFaultError(INVALID, "holds half of a surrogate pair, which is no text")
     return text
 
 
 def _given(text: str) -> str:
     if not text:
-        raise _ValueFaultError(MISSING)
+        raise _ValueFaultError(MISSING, "is empty")
     return text
 
 

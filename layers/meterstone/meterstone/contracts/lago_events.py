@@ -11,12 +11,13 @@ Lago's API description leaves some questions open. The answers here:
 - Bodies that are no JSON, that repeat a key, or have no `event` are 400.
 - A timestamp more than 5 minutes ahead of the clock is `value_is_out_of_range`. Properties with a value that no
   property may have (see `arrival` in `usage`) are `value_is_invalid`.
+- `reasons` says in words why there is a code, as in the analytics. Lago's clients read the codes alone.
 - Lago's own ids are UUIDs made of the ids of the organization and the event, so that each answer has the same. As
   in Lago's answer, the customer is not known yet when an event is taken in.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -24,8 +25,9 @@ import msgspec
 
 from meterstone.contracts import lago
 from meterstone.contracts.events import read_object, unmatched_headers
+from meterstone.contracts.lago import Fault, unprocessable
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
-from meterstone.pricing.errors import NumberError
+from meterstone.pricing.errors import NotANumberError, NumberError
 from meterstone.pricing.money import exact_number, plain
 from meterstone.usage.arrival import (
     Arrival,
@@ -59,7 +61,7 @@ _AMOUNT: Final = "precise_total_amount_cents"
 _SPACE: Final = uuid5(NAMESPACE_URL, "meterstone:lago")
 _properties = msgspec.json.Encoder(decimal_format="number").encode
 
-type Faults = dict[str, list[str]]
+type Faults = dict[str, Fault]
 
 api_key = lago.api_key
 
@@ -100,7 +102,7 @@ def parse_event(request: Request, now: int) -> Arrival:
     try:
         return _arrival(event, now, escaped=escaped)
     except _EventFaultError as error:
-        raise RequestRefusedError(_unprocessable(error.faults)) from error
+        raise RequestRefusedError(unprocessable(error.faults)) from error
 
 
 def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
@@ -112,11 +114,14 @@ def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
     body, escaped = read_object(request, _bad_request)
     events = body.get("events")
     if events is None or events == []:
-        raise RequestRefusedError(_unprocessable({"events": [NO_EVENTS]}))
+        raise RequestRefusedError(
+            unprocessable({"events": Fault(NO_EVENTS, "there must be at least one event")})
+        )
     if not isinstance(events, list):
-        raise RequestRefusedError(_unprocessable({"events": [lago.INVALID]}))
+        raise RequestRefusedError(unprocessable({"events": Fault(lago.INVALID, "must be a list")}))
     if len(events) > MOST_EVENTS:
-        raise RequestRefusedError(_unprocessable({"events": [TOO_MANY_EVENTS]}))
+        reason = f"has {len(events)} events, {MOST_EVENTS} are allowed"
+        raise RequestRefusedError(unprocessable({"events": Fault(TOO_MANY_EVENTS, reason)}))
     arrivals: dict[int, Arrival] = {}
     faults: dict[str, Faults] = {}
     for place, event in enumerate(events):
@@ -125,9 +130,11 @@ def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
         except _EventFaultError as error:
             faults[str(place)] = error.faults
     if faults:
-        raise RequestRefusedError(_unprocessable(faults))
-    if sum(len(arrival.content.encode()) for arrival in arrivals.values()) > LARGEST_BATCH:
-        raise RequestRefusedError(_unprocessable({"events": [lago.TOO_LONG]}))
+        raise RequestRefusedError(unprocessable(faults))
+    size = sum(len(arrival.content.encode()) for arrival in arrivals.values())
+    if size > LARGEST_BATCH:
+        reason = f"has {size} bytes, {LARGEST_BATCH} are allowed"
+        raise RequestRefusedError(unprocessable({"events": Fault(lago.TOO_LONG, reason)}))
     return arrivals
 
 
@@ -135,7 +142,7 @@ def answer_event(organization_id: str, arrival: Arrival, receipt: Receipt) -> Re
     """Write the event, or an error if its transaction id was used before."""
     fault = _FAULTS.get(receipt.outcomes[0])
     if fault is not None:
-        return _unprocessable({"transaction_id": [fault]})
+        return unprocessable({"transaction_id": fault})
     written = {"event": _written(organization_id, arrival)}
     return Reply.of(200, written, unmatched_headers(receipt))
 
@@ -143,12 +150,12 @@ def answer_event(organization_id: str, arrival: Arrival, receipt: Receipt) -> Re
 def answer_batch(organization_id: str, arrivals: Mapping[int, Arrival], receipt: Receipt) -> Reply:
     """Write the events, or an error for each event whose transaction id was used before."""
     faults = {
-        str(place): {"transaction_id": [_FAULTS[outcome]]}
+        str(place): {"transaction_id": _FAULTS[outcome]}
         for place, outcome in sorted(receipt.outcomes.items())
         if outcome in _FAULTS
     }
     if faults:
-        return _unprocessable(faults)
+        return unprocessable(faults)
     written = [_written(organization_id, arrival) for arrival in arrivals.values()]
     return Reply.of(200, {"events": written}, unmatched_headers(receipt))
 
@@ -158,12 +165,15 @@ def refuse(problem: Problem) -> Reply:
     return lago.refuse(problem)
 
 
-_FAULTS: Final = {Outcome.DUPLICATE: ALREADY_EXISTS, Outcome.CONFLICT: CONFLICT}
+_FAULTS: Final = {
+    Outcome.DUPLICATE: Fault(ALREADY_EXISTS, "this event was taken before"),
+    Outcome.CONFLICT: Fault(CONFLICT, "was used for an event that says something else, or was withdrawn"),
+}
 
 
 def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
     if not isinstance(fields, dict):
-        raise _EventFaultError({"event": [lago.INVALID]})
+        raise _EventFaultError({"event": Fault(lago.INVALID, "must be an object")})
     faults: Faults = {}
     transaction_id = _id("transaction_id", fields, faults)
     code = _id("code", fields, faults)
@@ -173,32 +183,32 @@ def _arrival(fields: object, now: int, *, escaped: bool) -> Arrival:
     properties: dict[str, Property] = {}
     try:
         properties = checked_properties(fields.get("properties"), escaped=escaped)
-    except InadmissibleError:
-        faults["properties"] = [lago.INVALID]
+    except InadmissibleError as error:
+        faults["properties"] = Fault(lago.INVALID, f"cannot be taken: {error}")
     if not faults:
         event = Event(transaction_id, code, now if at is None else at, properties)
         try:
             return Arrival.of(Subject.subscription(subscription), event, now, notes, dated=at is not None)
-        except TooFarAheadError:
-            faults["timestamp"] = [lago.OUT_OF_RANGE]
-        except InadmissibleError:
-            faults["properties"] = [lago.TOO_LONG]
+        except TooFarAheadError as error:
+            faults["timestamp"] = Fault(lago.OUT_OF_RANGE, str(error))
+        except InadmissibleError as error:
+            faults["properties"] = Fault(lago.TOO_LONG, f"cannot be taken: {error}")
     raise _EventFaultError(faults)
 
 
 def _id(name: str, fields: Mapping[str, Any], faults: Faults) -> str:
     value = fields.get(name)
     if value is None or (isinstance(value, str) and not value.strip()):
-        faults[name] = [lago.MISSING]
+        faults[name] = Fault(lago.MISSING, "is required")
     elif not isinstance(value, str):
-        faults[name] = [lago.INVALID]
+        faults[name] = Fault(lago.INVALID, "must be a string")
     elif len(value) > LONGEST_ID:
-        faults[name] = [lago.TOO_LONG]
+        faults[name] = Fault(lago.TOO_LONG, f"has {len(value)} characters, {LONGEST_ID} are allowed")
     else:
         try:
             return checked_id(value)
-        except ValueError:
-            faults[name] = [lago.INVALID]
+        except ValueError as error:
+            faults[name] = Fault(lago.INVALID, str(error))
     return ""
 
 
@@ -206,10 +216,12 @@ def _timestamp(value: object, faults: Faults) -> int | None:
     if value is not None:
         try:
             return instant_of_seconds(value)
-        except InMillisecondsError:
-            faults["timestamp"] = [INVALID_FORMAT, IN_MILLISECONDS]
-        except (InadmissibleError, NumberError):
-            faults["timestamp"] = [INVALID_FORMAT]
+        except NotANumberError:
+            faults["timestamp"] = Fault(INVALID_FORMAT, "must be a number of seconds since 1970, or its text")
+        except InMillisecondsError as error:
+            faults["timestamp"] = Fault(INVALID_FORMAT, str(error), IN_MILLISECONDS)
+        except (InadmissibleError, NumberError) as error:
+            faults["timestamp"] = Fault(INVALID_FORMAT, str(error))
     return None
 
 
@@ -217,42 +229,30 @@ def _notes(value: object, faults: Faults) -> dict[str, str]:
     if value is not None:
         try:
             return {_AMOUNT: plain(exact_number(value))}
-        except NumberError:
-            faults[_AMOUNT] = [lago.INVALID]
+        except NumberError as error:
+            faults[_AMOUNT] = Fault(lago.INVALID, str(error))
     return {}
 
 
 def _written(organization_id: str, arrival: Arrival) -> EventObject:
     event, subscription_id = arrival.event, arrival.subject.external_id
     return EventObject(
-        lago_id=_uuid(organization_id, "event", subscription_id, event.id),
+        lago_id=uuid_of(organization_id, "event", subscription_id, event.id),
         transaction_id=event.id,
         code=event.name,
         timestamp=key_instant(event.at)[:-4] + "Z",
         precise_total_amount_cents=arrival.notes.get(_AMOUNT),
         properties=msgspec.Raw(_properties(event.properties)),
-        lago_subscription_id=_uuid(organization_id, "subscription", subscription_id),
+        lago_subscription_id=uuid_of(organization_id, "subscription", subscription_id),
         external_subscription_id=subscription_id,
         created_at=key_instant(arrival.accepted - arrival.accepted % SECOND)[:-8] + "Z",
     )
 
 
-def _uuid(*names: str) -> UUID:
+def uuid_of(*names: str) -> UUID:
     """Return the UUID made of some names. The names are hashed as JSON, so that no two lists have one text."""
     return uuid5(_SPACE, json.dumps(names))
 
 
 def _bad_request(reason: str) -> Reply:
     return Reply.of(400, {"status": 400, "error": f"BadRequest: {reason}"})
-
-
-def _unprocessable(details: Mapping[str, Sequence[str] | Faults]) -> Reply:
-    return Reply.of(
-        422,
-        {
-            "status": 422,
-            "error": "Unprocessable Entity",
-            "code": "validation_errors",
-            "error_details": details,
-        },
-    )

@@ -75,6 +75,8 @@ class Request:
     headers: Mapping[str, tuple[str, ...]]
     raw_body: str
     is_base64: bool
+    #: The parts of the path that the route names, as the gateway gives them.
+    path_parameters: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Self:
@@ -87,6 +89,7 @@ class Request:
             headers=_lower_case(_values(event, "headers", "multiValueHeaders")),
             raw_body=event.get("body") or "",
             is_base64=bool(event.get("isBase64Encoded")),
+            path_parameters=event.get("pathParameters") or {},
         )
 
     def body(self) -> str:

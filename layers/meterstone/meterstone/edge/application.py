@@ -129,6 +129,9 @@ class Application[A: KeyOwner]:
         self._counts = {}
         self._speaking = self._contract
         failure: Exception | None = None
+        if "{" in (event.get("resource") or "") and event["resource"] in self._methods:
+            # The path of a route that names a part of it is the route's: the part is a parameter.
+            event = event | {"path": event["resource"]}
         try:
             self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
             # Powertools keeps the event in an attribute of the class. So two functions that are served in one

@@ -20,7 +20,7 @@ import msgspec
 
 from meterstone.pricing.errors import NumberError
 from meterstone.pricing.money import CONTEXT, LONGEST_NUMBER, exact_number, plain
-from meterstone.usage.instant import END_OF_TIME, MINUTE, ZERO_TIME
+from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME
 from meterstone.usage.meter import Event, Property
 
 LARGEST_EVENT: Final = 65_536
@@ -39,6 +39,9 @@ _PLAIN = re.compile(rf"-?[0-9]{{1,{_PLAIN_DIGITS}}}(?:\.[0-9]{{1,{_PLAIN_DIGITS}
 _MILLISECONDS = 1000
 #: More than the milliseconds of all years. A number beyond it is no time, and is not converted to microseconds.
 _PAST_ALL_SECONDS = Decimal(10) ** 15
+#: Units in which such a large number is a time from 2001 on, and how many of them are a second.
+_FINER_UNITS = (("microseconds", 10**6), ("nanoseconds", 10**9))
+_SINCE = 10**9
 _FLAT = frozenset({str, int, bool, Decimal, type(None)})
 _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 
@@ -112,12 +115,11 @@ class Arrival:
 class Receipt:
     """What became of a request's arrivals, by their places in it.
 
-    ``unmatched`` has the fields that the catalogue does not know (``subscription`` or ``customer``, ``code``).
-    Such an event is logged all the same.
+    ``unmatched`` has the reasons why events count nowhere (see `receipt.Reason`). They are logged all the same.
     """
 
     outcomes: Mapping[int, Outcome]
-    unmatched: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    unmatched: Mapping[int, str] = field(default_factory=dict)
 
 
 class Unusable:
@@ -220,6 +222,9 @@ def instant_of_seconds(value: object) -> int:
             return at
         if ZERO_TIME <= at // _MILLISECONDS < END_OF_TIME:
             raise InMillisecondsError("is in milliseconds: give seconds")
+    for unit, in_a_second in _FINER_UNITS:
+        if _SINCE * in_a_second <= seconds < END_OF_TIME // SECOND * in_a_second:
+            raise InadmissibleError(f"is in {unit}: give seconds")
     raise InadmissibleError("outside the years 1 to 9999")
 
 

@@ -224,6 +224,10 @@ def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
     """Return the first and the last day, both included, of the calendar bucket that holds a day.
 
     The last week ends on 9999-12-31, the last day that a `date` can hold.
+
+    >>> bounds = granularity_bounds(Granularity.MONTHLY, date(2024, 2, 10).toordinal())
+    >>> [date.fromordinal(day).isoformat() for day in bounds]
+    ['2024-02-01', '2024-02-29']
     """
     match granularity:
         case Granularity.DAILY:
@@ -242,18 +246,30 @@ def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
 
 
 def week_start(day: int) -> int:
-    """Return the Monday of a day's week."""
+    """Return the Monday of a day's week.
+
+    >>> date.fromordinal(week_start(date(2024, 3, 1).toordinal()))
+    datetime.date(2024, 2, 26)
+    """
     return day - (day - FIRST_DAY) % 7  # 0001-01-01 is a Monday.
 
 
 def month_of(day: int) -> int:
-    """Return the number of a day's month: twelve times the year, plus 0 for January to 11 for December."""
+    """Return the number of a day's month: twelve times the year, plus 0 for January to 11 for December.
+
+    >>> month_of(date(2024, 3, 1).toordinal()) == 2024 * 12 + 2
+    True
+    """
     shown = date.fromordinal(day)
     return shown.year * 12 + shown.month - 1
 
 
 def month_start(month: int) -> int:
-    """Return the first day of the month of a number; beyond the years 1 to 9999, the calendar's end."""
+    """Return the first day of the month of a number; beyond the years 1 to 9999, the calendar's end.
+
+    >>> date.fromordinal(month_start(2024 * 12 + 2))
+    datetime.date(2024, 3, 1)
+    """
     year, index = divmod(month, 12)
     if year < MINYEAR:
         return FIRST_DAY

@@ -40,7 +40,11 @@ class DayAmount(NamedTuple):
 
 
 def add_amounts(one: DayAmount, other: DayAmount) -> DayAmount:
-    """Add the amounts that two charges, or two writes, bring to one day."""
+    """Add the amounts that two charges, or two writes, bring to one day.
+
+    >>> add_amounts(DayAmount(Decimal("1.5"), 150), DayAmount(Decimal(-1), -99))
+    DayAmount(units=Decimal('0.5'), cents=51)
+    """
     return DayAmount(add(one.units, other.units), one.cents + other.cents)
 
 

@@ -40,5 +40,9 @@ def refuse_control(text: str, allowed: str = "") -> None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a text can be compared with ids: no control character, no half of a surrogate pair."""
+    r"""Return whether a text can be compared with ids: no control character, no half of a surrogate pair.
+
+    >>> is_text("Müller"), is_text("two\nlines")
+    (True, False)
+    """
     return not any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in text)

@@ -98,7 +98,11 @@ def parse_key_instant(text: str) -> int:
 
 
 def microseconds(duration: timedelta) -> int:
-    """Return the microseconds of a duration, exactly (`total_seconds` is a float)."""
+    """Return the microseconds of a duration, exactly (`total_seconds` is a float).
+
+    >>> microseconds(timedelta(days=1, microseconds=1))
+    86400000001
+    """
     return duration.days * DAY + duration.seconds * SECOND + duration.microseconds
 
 

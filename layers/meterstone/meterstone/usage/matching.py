@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from meterstone.usage.aggregation import observe
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Event, Meter, Observation, Uncounted
+from meterstone.usage.meter import Event, Meter, Observation, Uncounted, passes
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import TallyKey, tally_key
 
@@ -29,10 +29,10 @@ class Matching:
         self._known: dict[str, _Metered] = {}
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Return whether a line item is for events of this name at this time, even one that does not count it."""
+        """Return whether a line item is for an event, even if its meter cannot read the event."""
         for subscription in subscriptions:
             for each in self._metered(subscription).items(event.name):
-                if each.counted.holds(event.at):
+                if each.counted.holds(event.at) and passes(each.meter.filters, event.properties):
                     return True
         return False
 

@@ -120,5 +120,10 @@ def property_text(value: Property) -> str | None:
 
 
 def passes(filters: tuple[Filter, ...], properties: Properties) -> bool:
-    """Return whether the properties pass every filter (AND over keys, OR over a key's values)."""
+    """Return whether the properties pass every filter (AND over keys, OR over a key's values).
+
+    >>> filters = (Filter("country", ("DE", "FR")), Filter("tier", ("1",)))
+    >>> passes(filters, {"country": "FR", "tier": 1}), passes(filters, {"country": "FR", "tier": 2})
+    (True, False)
+    """
     return all(property_text(properties.get(each.key)) in each.values for each in filters)

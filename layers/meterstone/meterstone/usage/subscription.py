@@ -21,7 +21,12 @@ class Dated:
 
 
 def in_force(facts: Sequence[Dated], at: int) -> str | None:
-    """Return the fact in force at an instant; None before the first. The facts are ordered by ``since``."""
+    """Return the fact in force at an instant; None before the first. The facts are ordered by ``since``.
+
+    >>> plans = (Dated("basic"), Dated("pro", 100))
+    >>> in_force(plans, 99), in_force(plans, 100)
+    ('basic', 'pro')
+    """
     value = None
     for fact in facts:
         if fact.since is not None and fact.since > at:

@@ -20,7 +20,7 @@ from meterstone.store.dynamodb.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.dynamodb.table import Attribute, Item, Row
+from meterstone.store.dynamodb.table import Item, Row
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.instant import utc_midnight
@@ -28,6 +28,7 @@ from meterstone.usage.meter import Aggregation, Meter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import State
 from support.small_world import FLAT, START, meter, subscription
+from support.stored import row_of
 
 COUNT = meter("count", Aggregation.COUNT)
 SUM = meter("sum", Aggregation.SUM)
@@ -158,10 +159,6 @@ def charge_of(it: Meter) -> ChargePeriod:
     found = subscription(BillingPeriod.MONTHLY, [(it, FLAT)])
     item = found.line_items[0]
     return ChargePeriod(found, item, found.cadence(item).period_at(START))
-
-
-def row_of(item: Item) -> Row:
-    return {name: Attribute(**typed) for name, typed in item.items()}
 
 
 def exactly(found: object) -> str:

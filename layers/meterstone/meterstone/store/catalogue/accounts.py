@@ -8,7 +8,7 @@ import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import ReadCost, Row, Table, integer, text
+from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
@@ -145,9 +145,23 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         _generation(profile, "next"),
         _generation(profile, "prev"),
         integer(profile, "loading_at") if "loading_at" in profile else None,
-        keys.parse_views(text(profile, "views")),
+        keys.parse_views(text(profile, "rollup_views")),
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
     )
+
+
+def unchanged(table: Table, organization_id: str, account: Account | None) -> Action:
+    """Return the action that lets a transaction happen as long as the catalogue is the one that was read."""
+    check: Action = {
+        "TableName": table.name,
+        "Key": key_item(keys.organization(organization_id, "profile")),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if account is None:
+        return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
+    version = {":version": {"N": str(account.version)}}
+    check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
+    return {"ConditionCheck": check}
 
 
 def _generation(profile: Row, which: str) -> Generation | None:

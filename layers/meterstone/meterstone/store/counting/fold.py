@@ -42,6 +42,7 @@ from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event, Uncounted
+from meterstone.usage.receipt import Fault
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
 
@@ -62,16 +63,27 @@ class EventToCount(NamedTuple):
     accepted: int = 0
 
 
+class Unread(NamedTuple):
+    """An event that meters of line items cannot read, and whether another meter counts it."""
+
+    position: Position
+    event: Event
+    faults: tuple[Fault, ...]
+    elsewhere: bool
+
+
 @dataclass(slots=True)
 class FoldReport:
     """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
 
     An event that no line item's meter is for stands among the ``uncounted`` too, and one that the table would not
-    take. ``unpublished`` names tallies of which the rollups would not take what they come to.
+    take. ``unread`` are those that a meter cannot read. ``unpublished`` names tallies of which the rollups would
+    not take what they come to.
     """
 
     counted: int = 0
     uncounted: list[tuple[Position, str]] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
     unpublished: list[str] = field(default_factory=list)
 
 
@@ -101,6 +113,8 @@ class Fold:
         self.forget: frozenset[str] = frozenset()
         #: Told of an event that the table would not take, and why, before the position moves past it.
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
+        #: Told of events that meters cannot read, before any position moves past them.
+        self.keep_unread: Callable[[Sequence[Unread]], None] = lambda _unread: None
         self._matching = matching or Matching()
 
     def fold(self, events: Iterable[EventToCount], now: int) -> FoldReport:
@@ -108,12 +122,12 @@ class Fold:
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
         for position, event, subscriptions, accepted in events:
-            reasons: list[str] = []
+            faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
                 for charge, key, seen in self._matching.matches(event, subscription):
                     if isinstance(seen, Uncounted):
-                        reasons.append(f"meter {charge.meter.code}: {seen.reason}")
+                        faults.append(Fault(charge.meter.code, charge.meter.field, seen.reason))
                         continue
                     counted = True
                     work = works.get(key)
@@ -121,15 +135,21 @@ class Fold:
                         work = works[key] = PendingEvents(charge)
                     work.events.append(Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
             report.counted += counted
-            if not counted and not reasons:
-                reasons.append("no meter of a line item counts it")
-            if reasons:
-                report.uncounted += [(position, reason) for reason in dict.fromkeys(reasons)]
+            if faults:
+                unread = Unread(position, event, tuple(dict.fromkeys(faults)), counted)
+                report.unread.append(unread)
+                report.uncounted += [
+                    (position, f"meter {fault.meter}: {fault.reason}") for fault in unread.faults
+                ]
+            elif not counted:
+                report.uncounted.append((position, "no meter of a line item counts it"))
+        if report.unread:
+            self.keep_unread(report.unread)
         self._fold_all(works, now, report)
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Return whether a line item is for events of this name at this time, even one that does not count it."""
+        """Return whether a line item is for an event, even if its meter cannot read the event."""
         return self._matching.expects(event, subscriptions)
 
     def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:

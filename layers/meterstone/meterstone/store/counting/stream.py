@@ -17,22 +17,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from meterstone.store.catalogue.accounts import Account, Generation, read_account
+from meterstone.store.catalogue.accounts import Account, Generation, read_account, unchanged
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
+from meterstone.store.counting.fold import WRITERS, EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
-    Action,
     ConflictError,
     Item,
     StoreUnavailableError,
     Table,
-    key_item,
 )
-from meterstone.store.events.log import put_together
 from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
 from meterstone.store.events.quarantine import Poison
+from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched, take_over
 from meterstone.store.events.unmatched import (
     generation_of,
     is_unmatched,
@@ -44,6 +42,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
+from meterstone.usage.receipt import Reason, why_unmatched
 from meterstone.usage.tally import Position
 
 #: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
@@ -112,8 +111,11 @@ class StreamFold:
             return
         writer = part_of(events[0].position.shard, WRITERS)
         folding = self._folding(organization_id, account.generation, writer)
-        records = {each.position: each.record for each in events}
-        folding.quarantine = lambda position, reason: self._quarantine(records[position], reason, now, report)
+        arrived = {each.position: each for each in events}
+        folding.quarantine = lambda at, reason: self._quarantine(arrived[at].record, reason, now, report)
+        folding.keep_unread = lambda unread: keep_unreadable(
+            self._table, organization_id, (_unreadable(arrived[each.position], each) for each in unread)
+        )
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuild_shard(account.generation)})
         logged: list[tuple[Subject, EventToCount]] = []
@@ -183,29 +185,27 @@ class StreamFold:
         Only as long as the catalogue is the one that was read: by another, a second function on the same batch
         could have counted them. Raises `StoreUnavailableError` if it is not.
         """
-        items = [unmatched_item(organization_id, each.subject, each.image, each.accepted) for each in events]
+        items = [
+            unmatched_item(organization_id, each.subject, each.image, each.accepted, self._why(account, each))
+            for each in events
+        ]
+        guard = unchanged(self._table, organization_id, account)
         try:
-            found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
+            found = put_unmatched(self._table, organization_id, items, [guard])
+            for place, item in found.items():
+                if account is not None and is_void(generation_of(item), account.generation):
+                    # An unfinished rebuild saved this event as unmatched for its own generation only. Save it for
+                    # the live generation too.
+                    take_over(self._table, organization_id, item, items[place])
         except ConflictError as error:
-            raise StoreUnavailableError("the catalogue has changed") from error
-        for place, item in found.items():
-            if account is not None and is_void(generation_of(item), account.generation):
-                # An unfinished rebuild saved this event as unmatched for its own generation only: save it for all.
-                self._table.put(items[place])
+            raise StoreUnavailableError("the catalogue, or an unmatched event, has changed") from error
         report.unmatched += len(events)
 
-    def _unchanged(self, organization_id: str, account: Account | None) -> Action:
-        """Return the action that lets a transaction happen as long as the catalogue is the one that was read."""
-        check: Action = {
-            "TableName": self._table.name,
-            "Key": key_item(keys.organization(organization_id, "profile")),
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+    def _why(self, account: Account | None, each: _Arrived) -> Reason:
         if account is None:
-            return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
-        version = {":version": {"N": str(account.version)}}
-        check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
-        return {"ConditionCheck": check}
+            return why_unmatched(each.event, each.subject, (), ())
+        held = self._subjects.subscriptions(account, each.subject)
+        return why_unmatched(each.event, each.subject, account.meters, held)
 
     def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         self._table.put(Poison.of(record, reason, now).item())
@@ -240,6 +240,12 @@ def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
         int(image["acc"]["N"]),
         image,
         record,
+    )
+
+
+def _unreadable(arrived: _Arrived, unread: Unread) -> UnreadableEvent:
+    return UnreadableEvent.of(
+        arrived.subject, arrived.event, arrived.accepted, unread.faults, elsewhere=unread.elsewhere
     )
 
 

@@ -23,6 +23,8 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
 | unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
+| uncounted | `<org>#uncounted` | `numbers` | get, by the command line alone | 0.5 |
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
@@ -42,7 +44,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `ver` | goes up when a catalogue begins to be written, and when it is written |
 | | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
 | | `gen`, `cut` | the live generation (absent: `1`); its rebuild counted the events accepted up to `cut` |
-| | `views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
+| | `rollup_views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live before, until it is deleted |
 | | `counted_by` | the rules by which the live generation was counted (absent: `1`); see `rules` in `usage` |
@@ -50,6 +52,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |
 | | `replayed` | the last number that `replay` has given to an event |
+| | `tried_ver` | by which `ver` all that waits was last tried to the end |
+| | `try_from`, `try_ver` | where that is to go on, and by which `ver` it had begun; absent if it came to its end |
 | `meters` | `doc` | all meters, as JSON; its `ver` is not read |
 | catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
 | subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
@@ -61,6 +65,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `acc` | when the newest event that the rollup counts came in over HTTP |
 | event | | see `events.log` |
 | unmatched | | the event's attributes, and those that `events.unmatched` lists |
+| unreadable, uncounted | | see `events.uncounted` |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it last ran; the same if it was read to its end, else absent (both RFC 3339) |
@@ -78,7 +83,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
-from meterstone.usage.instant import key_instant
+from meterstone.usage.instant import key_instant, parse_key_instant
 from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
@@ -260,6 +265,34 @@ def parse_counter(sk: str) -> CounterKey:
     return CounterKey(name, int(chunk))
 
 
+def parse_period_start(sk: str) -> int:
+    """Read the start of the billing period back from the sort key of a counter's chunk.
+
+    >>> parse_period_start(counter("monthly.1", 5_000_000, "item", 7))
+    5000000
+    """
+    return parse_key_instant(sk.split("#")[2])
+
+
+def parse_item(sk: str) -> str:
+    """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    ('item', 'item')
+    """
+    parts = sk.split("#")
+    return parts[3] if parts[0] == Kind.COUNTER else parts[1]
+
+
+def parse_item_day(sk: str) -> int:
+    """Read the day back from the sort key of a line item's hours, or of its buckets.
+
+    >>> parse_item_day(hours("item", 0, 738000)), parse_item_day(buckets("item", 0, 738001))
+    (738000, 738001)
+    """
+    return parse_day(sk.split("#")[3])
+
+
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
     """Range of sort keys that holds a cadence's counters from one period to another, both included."""
     # "$" is the character after "#", so the keys of all line items lie below.
@@ -368,6 +401,15 @@ def parse_rollup(sk: str) -> RollupKey:
     return RollupKey(*sk.split("#"))
 
 
+def parse_rollup_of_all_writers(sk: str) -> RollupKey:
+    """Read back what `rollup_of_all_writers` returned; the writer is empty.
+
+    >>> parse_rollup_of_all_writers(rollup_of_all_writers(rollup("2024-03", "usd", "calls", "company", 2)))
+    RollupKey(month='2024-03', currency='usd', meter='calls', customer_type='company', writer='')
+    """
+    return parse_rollup(f"{sk}#")
+
+
 def rollup_of_all_writers(sk: str) -> str:
     """Return a rollup's sort key without the writer: it is equal for the rollups of all writers."""
     return sk.rpartition("#")[0]
@@ -435,6 +477,21 @@ def unmatched(organization_id: str, kind: str, external_id: str, transaction_id:
 def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
     """Partition and prefix of the sort keys of one subject's unmatched events."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
+
+
+def unreadable(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
+    """Key of an event that a meter of a line item cannot read."""
+    return Key(f"{organization_id}#unreadable", f"{kind}#{part(external_id)}#{part(transaction_id)}")
+
+
+def unreadable_of(organization_id: str, kind: str, external_id: str) -> Key:
+    """Partition and prefix of the sort keys of one subject's events that a meter cannot read."""
+    return Key(f"{organization_id}#unreadable", f"{kind}#{part(external_id)}#")
+
+
+def uncounted_numbers(organization_id: str) -> Key:
+    """Key of the numbers of events that do not count, by reason."""
+    return Key(f"{organization_id}#uncounted", "numbers")
 
 
 def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:

@@ -306,6 +306,28 @@ class Table:
         )
         return bool(answer["Items"]), answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
 
+    def ids_in(self, pk: str) -> tuple[list[str], float]:
+        """Read the attribute `id` of all items of a partition, and the read units that it cost.
+
+        May be called from several threads at once, if nothing else is read meanwhile.
+        """
+        ids: list[str] = []
+        units = 0.0
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": {"S": pk}},
+            "ProjectionExpression": "id",
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        while True:
+            answer = self._call(self.client.query, **request)
+            ids += [each["id"]["S"] for each in answer["Items"]]
+            units += answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
+            if not answer.get("LastEvaluatedKey"):
+                return ids, units
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
     def service_time(self) -> int | None:
         """Return the service's time, exact to the second, in microseconds; None if the service does not say."""
         answer = self._call(self.client.get_item, TableName=self.name, Key=key_item(Key("clock", "clock")))

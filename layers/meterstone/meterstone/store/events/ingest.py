@@ -1,15 +1,20 @@
 """What ingestion does to the table: it looks keys and subjects up, and logs events. It counts nothing."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 
-from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.accounts import REMEMBERED, Account, AccountStore
+from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import EventLog, at_once
-from meterstone.usage.arrival import Arrival, Receipt, Subject
-from meterstone.usage.instant import END_OF_TIME
+from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
+from meterstone.usage.matching import Matching
+from meterstone.usage.receipt import Reason, judge
+from meterstone.usage.subscription import Subscription
 
-_MOST_REMEMBERED = 20_000
+#: Subscriptions that are remembered, each of 1 to 5 KB, and subjects without any count as one.
+_MOST_REMEMBERED = 10_000
 
 
 class Intake(AccountStore):
@@ -18,60 +23,93 @@ class Intake(AccountStore):
     def __init__(self, table: Table) -> None:
         """Log to a table."""
         super().__init__(table)
-        self._known: set[tuple[str, Subject]] = set()
+        self._matching = Matching()
+        self._known: dict[tuple[str, Subject], tuple[float, list[Subscription]]] = {}
+        self._remembered = 0
 
     def take_all_or_none(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log up to 100 arrivals if all are new (see `EventLog.append_all_or_none`).
 
-        Cost: 2 write units for each event and KB of it; 1 query for each subject that was not met before.
+        Cost: 2 write units for each event and KB of it; what `_look_up` costs.
         """
         unmatched = self._unmatched(account, arrivals)
         log = EventLog(self.table, account.organization.id)
-        return Receipt(log.append_all_or_none(arrivals), unmatched)
+        return _receipt(log.append_all_or_none(arrivals), unmatched)
 
     def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log arrivals, each for itself (see `EventLog.append_each`).
 
-        Cost: 1 write unit for each event and KB of it; 1 query for each subject that was not met before.
+        Cost: 1 write unit for each event and KB of it; what `_look_up` costs.
         """
         unmatched = self._unmatched(account, arrivals)
-        return Receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
+        return _receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
 
-    def _unmatched(self, account: Account, arrivals: Mapping[int, Arrival]) -> dict[int, tuple[str, ...]]:
-        """Return what the catalogue does not know of each arrival, by its place: such an event is unmatched."""
-        ends: dict[str, int] = {}
-        for meter in account.meters:
-            deleted_at = END_OF_TIME if meter.deleted_at is None else meter.deleted_at
-            for name in meter.names:
-                ends[name] = max(deleted_at, ends.get(name, deleted_at))
-        unknown = self._unknown(account.organization.id, {each.subject for each in arrivals.values()})
-        unmatched: dict[int, tuple[str, ...]] = {}
+    def _unmatched(self, account: Account, arrivals: Mapping[int, Arrival]) -> dict[int, Reason]:
+        """Return why arrivals count nowhere, by their places, as far as the remembered catalogue tells."""
+        known = self._look_up(account.organization.id, {each.subject for each in arrivals.values()})
+        unmatched: dict[int, Reason] = {}
         for place, arrival in arrivals.items():
-            found = []
-            if arrival.subject in unknown:
-                found.append("subscription" if arrival.subject.kind == "s" else "customer")
-            if arrival.event.at >= ends.get(arrival.event.name, arrival.event.at):
-                found.append("code")
-            if found:
-                unmatched[place] = tuple(found)
+            verdict = judge(
+                arrival.event, arrival.subject, account.meters, known[arrival.subject], self._matching
+            )
+            if verdict.reason is not None:
+                unmatched[place] = verdict.reason
         return unmatched
 
-    def _unknown(self, organization_id: str, subjects: set[Subject]) -> set[Subject]:
-        """Pick the subjects that have no subscription. One that has is remembered: it stays."""
-        wanted = [each for each in subjects if (organization_id, each) not in self._known]
-        answers = at_once(
-            lambda subject: self.table.has_any(
-                keys.by_external_id(organization_id, subject.external_id).pk
-                if subject.kind == "s"
-                else keys.of_customer(organization_id, subject.external_id).pk
-            ),
-            wanted,
-        )
-        self.cost.items += len(answers)
-        self.cost.read_units += sum(units for _, units in answers)
-        if len(self._known) + len(wanted) > _MOST_REMEMBERED:
+    def _look_up(
+        self, organization_id: str, subjects: Iterable[Subject]
+    ) -> dict[Subject, list[Subscription]]:
+        """Return the subscriptions of subjects, each looked up at most once in `REMEMBERED` seconds.
+
+        Cost: 1 query for each subject that is not remembered, and 1 get for each of its subscriptions.
+        """
+        # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
+        clock = time.time()
+        found: dict[Subject, list[Subscription]] = {}
+        wanted: list[Subject] = []
+        for subject in subjects:
+            known = self._known.get((organization_id, subject))
+            if known is not None and 0 <= clock - known[0] < REMEMBERED:
+                found[subject] = known[1]
+            else:
+                wanted.append(subject)
+        if not wanted:
+            return found
+        mentions = at_once(lambda subject: self.table.ids_in(_mentions(organization_id, subject)), wanted)
+        self.cost.items += sum(len(ids) for ids, _ in mentions)
+        self.cost.read_units += sum(units for _, units in mentions)
+        ids = dict.fromkeys(each for ids, _ in mentions for each in ids)
+        documents = {each.id: each for each in read_subscriptions(self.table, organization_id, ids)}
+        for subject, (mentioned, _) in zip(wanted, mentions, strict=True):
+            held = [documents[each] for each in mentioned if each in documents]
+            # A mention stays when the subscription is given to another: the document says whose it is.
+            found[subject] = [each for each in held if _whose(each, subject) == subject.external_id]
+            self._remember(organization_id, subject, clock, found[subject])
+        return found
+
+    def _remember(
+        self, organization_id: str, subject: Subject, clock: float, found: list[Subscription]
+    ) -> None:
+        size = max(len(found), 1)
+        if self._remembered + size > _MOST_REMEMBERED:
             self._known.clear()
-        self._known.update(
-            (organization_id, each) for each, (held, _) in zip(wanted, answers, strict=True) if held
-        )
-        return {each for each, (held, _) in zip(wanted, answers, strict=True) if not held}
+            self._remembered = 0
+        before = self._known.get((organization_id, subject))
+        self._remembered += size - (0 if before is None else max(len(before[1]), 1))
+        self._known[organization_id, subject] = clock, found
+
+
+def _receipt(outcomes: Mapping[int, Outcome], unmatched: Mapping[int, Reason]) -> Receipt:
+    """Put outcomes and reasons together: an event that is another one's conflict is not in the log at all."""
+    taken = (place for place in unmatched if outcomes.get(place) is not Outcome.CONFLICT)
+    return Receipt(outcomes, {place: unmatched[place] for place in taken})
+
+
+def _mentions(organization_id: str, subject: Subject) -> str:
+    if subject.kind == "s":
+        return keys.by_external_id(organization_id, subject.external_id).pk
+    return keys.of_customer(organization_id, subject.external_id).pk
+
+
+def _whose(subscription: Subscription, subject: Subject) -> str:
+    return subscription.external_id if subject.kind == "s" else subscription.customer_id

@@ -91,6 +91,11 @@ class LoggedEvent(NamedTuple):
     withdrawn: bool
     row: Row
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the client said beside the event."""
+        return json.loads(text(self.row, "n")) if "n" in self.row else {}
+
 
 class EventLog:
     """The event log of one organization."""
@@ -237,8 +242,13 @@ def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[L
     """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
     pk = keys.event(organization_id, *subject, "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
-        position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
-        yield LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
+        yield logged_event_of(subject, row)
+
+
+def logged_event_of(subject: Subject, row: Row) -> LoggedEvent:
+    """Read a subject's logged event."""
+    position = Position(text(row, "shard"), integer(row, "seq")) if "shard" in row else None
+    return LoggedEvent(subject, event_of(row), integer(row, "acc"), position, "w" in row, row)
 
 
 def event_of(row: Row) -> Event:

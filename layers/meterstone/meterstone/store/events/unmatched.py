@@ -5,6 +5,7 @@ The item of an unmatched event is the logged one under another key, with
 | attribute | holds |
 |---|---|
 | `k`, `x` | whose event it is, as in the log |
+| `why` | why it counts nowhere, as far as the catalogue told when that was last asked |
 | `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
 | `num` | the number under which `replay` counts it, once it has one |
 | `done` | when `replay` was through with it, or it was withdrawn: it stays while stream or import may come again |
@@ -64,16 +65,20 @@ def unmatched_item(
     subject: Subject,
     logged: Item,
     since: int,
+    why: str = "",
     *,
     generation: str = "",
     done: int | None = None,
 ) -> Item:
     """Return the item of an unmatched event, made of its item in the log.
 
-    ``generation`` is the one whose rebuild puts it by, and ``done`` the instant at which it was withdrawn.
+    ``why`` is the reason why it counts nowhere; one that is ``done`` needs none. ``generation`` is the one whose
+    rebuild puts it by, and ``done`` the instant at which it was withdrawn.
     """
     item = logged | key_item(keys.unmatched(organization_id, *subject, logged["id"]["S"]))
     item |= {"k": {"S": subject.kind}, "x": {"S": subject.external_id}, "put_at": {"N": str(since)}}
+    if why:
+        item["why"] = {"S": why}
     if generation:
         item["gen"] = {"S": generation}
     if done is not None:
@@ -104,11 +109,11 @@ def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEven
 
 
 def read_unmatched(
-    table: Table, organization_id: str, subject: Subject | None = None
+    table: Table, organization_id: str, subject: Subject | None = None, begin: str = FIRST
 ) -> Iterator[UnmatchedEvent]:
-    """Read the events that were put by, of one subject or of all. Cost: 1 query."""
+    """Read unmatched events, of one subject, or of all from the sort key ``begin`` on. Cost: 1 query."""
     if subject is None:
-        rows = table.query(keys.unmatched(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
+        rows = table.query(keys.unmatched(organization_id, "", "", "").pk, begin, LAST, consistent=True)
     else:
         rows = table.query_prefix(*keys.unmatched_of(organization_id, *subject), consistent=True)
     return map(unmatched_event_of, rows)

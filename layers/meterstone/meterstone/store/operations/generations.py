@@ -5,16 +5,15 @@ up over their writers. How it came to be is not: versions, positions, and how ev
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import batched, product
-from typing import NamedTuple
 
 from meterstone.pricing.money import ZERO, add, plain, whole
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Row, Table, text
+from meterstone.store.operations.differences import ItemDifference, Place, View
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.subscription import Dated, Subscription
@@ -33,24 +32,6 @@ _COMPARED: dict[str, tuple[str, ...]] = {
 _NOTHING = frozenset({"", "{}", "[]", '"0"', '["0","0"]'})
 
 
-class Difference(NamedTuple):
-    """What one place of the two generations holds; empty for nothing."""
-
-    place: str
-    attribute: str
-    live: str
-    rebuilt: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view of the rollups with the values of its dimensions."""
-
-    name: str
-    values: tuple[str, ...]
-
-
-type Place = str | View
 type _Held = dict[tuple[str, str], str]
 
 
@@ -88,15 +69,15 @@ class Generations:
                 views.update((View(*view), None) for view in keys.views(Dimensions(*dimensions)))
         yield from views
 
-    def differences(self, live: str, rebuilt: str, places: Iterable[Place]) -> dict[Place, list[Difference]]:
+    def differences(
+        self, live: str, rebuilt: str, places: Iterable[Place]
+    ) -> dict[Place, list[ItemDifference]]:
         """Compare two generations place by place; those that are alike are left out."""
-        found: dict[Place, list[Difference]] = {}
+        found: dict[Place, list[ItemDifference]] = {}
         for place in places:
             one, other = self._held(live, place), self._held(rebuilt, place)
             different = [
-                Difference(
-                    _shown(place, sk), attribute, one.get((sk, attribute), ""), other.get((sk, attribute), "")
-                )
+                ItemDifference(sk, attribute, one.get((sk, attribute), ""), other.get((sk, attribute), ""))
                 for sk, attribute in sorted(one.keys() | other.keys())
                 if one.get((sk, attribute)) != other.get((sk, attribute))
             ]
@@ -157,9 +138,3 @@ def _text(row: Row, attribute: str) -> str:
 
 def _values(facts: Iterable[Dated]) -> set[str | None]:
     return {None, *(fact.value for fact in facts)}
-
-
-def _shown(place: Place, sk: str) -> str:
-    if isinstance(place, View):
-        return " ".join((f"rollup {place.name}", *place.values, sk))
-    return f"subscription {place} {sk}"

@@ -6,22 +6,29 @@ here any more, whatever the catalogue has by the time that a stopped import come
 long as one may.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.accounts import Account, read_account, unchanged
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import ConflictError, Item, Table
-from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent, put_together
+from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent
+from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched, why
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Subject
+from meterstone.usage.receipt import Reason, told, why_unmatched
 from meterstone.usage.subscription import Subscription
+from meterstone.usage.tally import Position
+
+MOST_NAMED = 20
+"""How many of the events that count nowhere are named."""
 
 
 class AcceptedEvent(NamedTuple):
@@ -35,13 +42,42 @@ class AcceptedEvent(NamedTuple):
     before: bool
 
 
+class NotCounted(NamedTuple):
+    """An imported event that counts nowhere: its line, its id, why, and which meter cannot read it."""
+
+    line: int
+    id: str
+    reason: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Counts:
-    """What became of events: how many a line item is for, how many wait for one, and which lines count nowhere."""
+    """What became of events: how many count somewhere, and how many of the others wait for a line item.
+
+    ``uncounted`` says by line which meters cannot read an event, and why, also if another meter counts it.
+    ``nowhere`` has, by reason, how many events count nowhere, and ``first`` the first of them.
+    """
 
     counted: int = 0
     unmatched: int = 0
     uncounted: list[tuple[int, str]] = field(default_factory=list)
+    nowhere: Counter[str] = field(default_factory=Counter)
+    first: list[NotCounted] = field(default_factory=list)
+
+    def note(self, found: NotCounted) -> None:
+        """Note an event that counts nowhere."""
+        self.nowhere[found.reason] += 1
+        if len(self.first) < MOST_NAMED:
+            self.first.append(found)
+
+    def add(self, other: "Counts") -> None:
+        """Add what became of further events."""
+        self.counted += other.counted
+        self.unmatched += other.unmatched
+        self.uncounted += other.uncounted
+        self.nowhere += other.nowhere
+        self.first += other.first[: MOST_NAMED - len(self.first)]
 
 
 class ImportRun:
@@ -103,21 +139,44 @@ class ImportRun:
         known = self._known(each.entry for each in taken if each.before)
         logged: list[EventToCount] = []
         unmatched: list[ImportedEvent] = []
+        entries: dict[Position, ImportedEvent] = {}
         for entry, owning, _ in taken:
             if self._key(entry) in known:
                 continue
             if self._fold.expects(entry.event, owning):
                 logged.append(EventToCount(entry.position, entry.event, owning))
+                entries[entry.position] = entry
             else:
                 unmatched.append(entry)
         self._keep_unmatched(unmatched)
+        self._fold.keep_unread = lambda unread: keep_unreadable(
+            self._table,
+            self._organization_id,
+            (self._unreadable(entries[each.position], each) for each in unread),
+        )
         folded = self._fold.fold(logged, self._now)
-        waiting = sum(not each.done for each in known.values()) + len(unmatched)
-        return Counts(
-            len(taken) - waiting,
-            waiting,
+        waiting = [each for each in known.values() if not each.done]
+        counts = Counts(
+            folded.counted + len(known) - len(waiting),
+            len(waiting) + len(unmatched),
             [(position.number, reason) for position, reason in folded.uncounted],
         )
+        lines = {self._key(each.entry): each.entry.position.number for each in taken}
+        nowhere = [
+            *(
+                NotCounted(lines[each.key], each.event.id, why(each.row) or Reason.LINE_ITEM, "")
+                for each in waiting
+            ),
+            *(NotCounted(each.position.number, each.event.id, self._reason(each), "") for each in unmatched),
+            *(
+                NotCounted(each.position.number, each.event.id, Reason.VALUE, told(each.faults))
+                for each in folded.unread
+                if not each.elsewhere
+            ),
+        ]
+        for each in sorted(nowhere):
+            counts.note(each)
+        return counts
 
     def move(self, record: ImportRecord) -> None:
         """Write how far the import has come."""
@@ -133,14 +192,37 @@ class ImportRun:
         return {key: unmatched_event_of(row) for key, row in found.items()}
 
     def _keep_unmatched(self, entries: Iterable[ImportedEvent]) -> None:
-        guard = self.record.guard(self._table, self._organization_id)
+        """Save events as unmatched, while no other run has begun and the catalogue is the one that was read.
+
+        A replay that has been through all that waits does not come again until the catalogue changes: what is
+        saved after it must have been found unmatched by the same catalogue.
+        """
+        guards = [
+            self.record.guard(self._table, self._organization_id),
+            unchanged(self._table, self._organization_id, self._account),
+        ]
+        items = map(self._unmatched_item, entries)
         try:
-            put_together(self._table, enumerate(map(self._unmatched_item, entries)), guard)
+            put_unmatched(self._table, self._organization_id, items, guards)
         except ConflictError as error:
-            raise self.record.taken_over() from error
+            source = self.record.source
+            last = Records.read(self._table, self._organization_id).find(source, self._now)
+            if last.run != self.record.run:
+                raise self.record.taken_over() from error
+            raise BusyError("the catalogue has changed meanwhile: run this again") from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
-        return unmatched_item(self._organization_id, entry.subject, self._log.item(entry), self._now)
+        item = self._log.item(entry)
+        return unmatched_item(self._organization_id, entry.subject, item, self._now, self._reason(entry))
+
+    def _reason(self, entry: ImportedEvent) -> Reason:
+        held = self._subjects.subscriptions(self._account, entry.subject)
+        return why_unmatched(entry.event, entry.subject, self._account.meters, held)
+
+    def _unreadable(self, entry: ImportedEvent, unread: Unread) -> UnreadableEvent:
+        return UnreadableEvent.of(
+            entry.subject, entry.event, self._now, unread.faults, elsewhere=unread.elsewhere
+        )
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)

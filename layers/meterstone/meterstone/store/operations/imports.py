@@ -10,6 +10,7 @@ An import whose file is lost is closed: what it has logged beyond its record is 
 way. Should the file be found, it goes on after the record's line: what was logged by then is a duplicate.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
@@ -25,6 +26,7 @@ from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
 from meterstone.usage.meter import Event
+from meterstone.usage.receipt import Reason
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -45,19 +47,33 @@ class SourceLine(NamedTuple):
 class ImportReport:
     """What became of a source's events.
 
-    ``counted`` events are new, and a line item is for them. ``uncounted`` says by line which meters could not use
-    one of them, and why. ``unmatched`` are new, too, and put by, for no line item is for them yet. ``duplicates``
-    were logged before with the same content. ``resumed_after`` is the line up to which an earlier run had come;
-    ``finished_before`` tells that the whole source had been imported, so that it was not read again: only what
-    the clock has brought since was published.
+    ``counts`` tells of those that are new: how many count, and why the others do not. ``refused`` has, by reason,
+    how many were not taken since nobody's subscription holds them. ``duplicates`` were logged before with the same
+    content. ``resumed_after`` is the line up to which an earlier run had come; ``finished_before`` tells that the
+    whole source had been imported, so that it was not read again: only what the clock has brought since was
+    published.
     """
 
-    counted: int = 0
-    unmatched: int = 0
+    counts: Counts = field(default_factory=Counts)
+    refused: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
-    uncounted: list[tuple[int, str]] = field(default_factory=list)
     resumed_after: int = 0
     finished_before: bool = False
+
+    @property
+    def counted(self) -> int:
+        """How many new events count somewhere."""
+        return self.counts.counted
+
+    @property
+    def unmatched(self) -> int:
+        """How many new events wait for a line item."""
+        return self.counts.unmatched
+
+    @property
+    def uncounted(self) -> list[tuple[int, str]]:
+        """Which meters cannot read an event, and why, by its line."""
+        return self.counts.uncounted
 
 
 class Importer:
@@ -141,6 +157,8 @@ def _import(
         held = run.subscriptions(each.subject)
         owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
         reason = _refusal(each, held, owning, now)
+        if not owning:
+            report.refused[_nobody(each.subject) if not held else Reason.TIME] += 1
         if reason is None:
             position = Position(run.record.shard, each.line)
             let_in.append((each, ImportedEvent(position, each.subject, each.event), owning))
@@ -157,10 +175,7 @@ def _import(
         else:
             before = appended.outcome is not Outcome.NEW
             taken.append(AcceptedEvent(entry._replace(position=found), owning, before))
-    counts = run.count(taken)
-    report.counted += counts.counted
-    report.unmatched += counts.unmatched
-    report.uncounted += counts.uncounted
+    report.counts.add(run.count(taken))
     return refused
 
 
@@ -175,6 +190,10 @@ def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Posi
         return at if at.number == entry.position.number else None
     owner = run.records.owner(at.shard)
     return None if owner is None else f"belongs to an import that was stopped: run {owner.source.name} again"
+
+
+def _nobody(subject: Subject) -> Reason:
+    return Reason.SUBSCRIPTION if subject.kind == "s" else Reason.CUSTOMER
 
 
 def _refusal(

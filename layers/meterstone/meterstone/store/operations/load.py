@@ -99,7 +99,7 @@ def write_catalogue(
             named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
             if views := keys.views_text():
                 # The first generation of an organization that is new has every view from its beginning.
-                named, values[":views"] = f"{named}, views = :views", {"S": views}
+                named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
         table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
 
 

@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from meterstone import clock as wall
 from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
-    Action,
     ConflictError,
     Item,
     Row,
@@ -37,12 +36,22 @@ from meterstone.store.dynamodb.table import (
 )
 from meterstone.store.events.log import LoggedEvent, read_log
 from meterstone.store.events.positions import rebuild_shard
+from meterstone.store.events.uncounted import (
+    UnreadableEvent,
+    drop,
+    drop_unreadable,
+    keep_unreadable,
+    put_unmatched,
+    read_unreadable,
+)
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
-from meterstone.store.operations.generations import Difference, Generations, Place, View
+from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
+from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
+from meterstone.usage.receipt import why_unmatched
 from meterstone.usage.rules import RULES
 from meterstone.usage.tally import Position
 
@@ -91,11 +100,19 @@ class Rebuild:
         self._subjects = Subjects(table)
         self._generations = Generations(table, organization_id)
         self._number = 0
+        #: Whether the list of unreadable events is brought up to date, too: one that only compares changes
+        #: nothing.
+        self._keeps_lists = False
+        #: Of the events that are about to be counted, what the log holds.
+        self._held: dict[Position, LoggedEvent] = {}
+        #: What stands in the list of unreadable events, and is none by the catalogue as it is.
+        self._readable: dict[Subject, set[str]] = {}
 
     def run(self, *, swap: bool = True) -> RebuildReport:
         """Rebuild, compare, and, if it is wanted, swap. Raises `BusyError`."""
         after = self._begin()
         report = RebuildReport(after.name)
+        self._keeps_lists = swap
         self._around.progress("waiting two minutes, until all that is under way is in the log")
         self._pass(after.cut + SETTLES)
         done: set[Subject] = set()
@@ -117,6 +134,8 @@ class Rebuild:
                 self._wake(after.name)
         if report.swapped:
             self._roll(after.name, self._around.clock())
+            for subject, ids in self._readable.items():
+                drop_unreadable(self._table, self._organization_id, subject, sorted(ids))
         self.close()
         return report
 
@@ -193,6 +212,11 @@ class Rebuild:
             for each in read_unmatched(self._table, self._organization_id, subject)
             if each.waiting(account.generation)
         }
+        unmatched: list[Item] = []
+        listed = {each.id for each in read_unreadable(self._table, self._organization_id, subject)}
+        if listed:
+            # Taken out again of those that are found unreadable.
+            self._readable[subject] = listed
         for held in read_log(self._table, self._organization_id, subject):
             if held.withdrawn or held.accepted > after.cut or held.event.id in waiting:
                 continue
@@ -200,21 +224,45 @@ class Rebuild:
             if folding.expects(held.event, owning):
                 self._number += 1
                 position = Position(rebuild_shard(after.name), self._number)
+                self._held[position] = held
                 yield EventToCount(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
-                self._keep_unmatched(held, after)
+                unmatched.append(self._unmatched_item(account, held, after))
+                if len(unmatched) >= _COUNTED_TOGETHER:
+                    put_unmatched(self._table, self._organization_id, unmatched)
+                    unmatched = []
+        put_unmatched(self._table, self._organization_id, unmatched)
 
-    def _keep_unmatched(self, held: LoggedEvent, after: Generation) -> None:
+    def _unmatched_item(self, account: Account, held: LoggedEvent, after: Generation) -> Item:
         since = held.accepted or self._around.clock()
+        held_by = self._subjects.subscriptions(account, held.subject)
+        reason = why_unmatched(held.event, held.subject, account.meters, held_by)
         logged = item_of(held.row)
-        self._table.put_new(
-            unmatched_item(self._organization_id, held.subject, logged, since, generation=after.name)
+        return unmatched_item(
+            self._organization_id, held.subject, logged, since, reason, generation=after.name
         )
 
     def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
         self._lease.renew()
-        return folding.fold(logged, self._around.clock()).counted
+        folding.keep_unread = self._keep_unread
+        report = folding.fold(logged, self._around.clock())
+        self._held.clear()
+        return report.counted
+
+    def _keep_unread(self, unread: Sequence[Unread]) -> None:
+        """List events that meters cannot read, as the stream and the imports have, or should have."""
+        if not self._keeps_lists:
+            return
+        found: list[UnreadableEvent] = []
+        for each in unread:
+            held = self._held[each.position]
+            since = held.accepted or self._around.clock()
+            found.append(
+                UnreadableEvent.of(held.subject, each.event, since, each.faults, elsewhere=each.elsewhere)
+            )
+            self._readable.get(held.subject, set()).discard(each.event.id)
+        keep_unreadable(self._table, self._organization_id, found)
 
     def _roll(self, generation: str, now: int) -> None:
         Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
@@ -236,7 +284,7 @@ class Rebuild:
             for place in self._generations.places()
             if not isinstance(place, View) or place.name in account.views
         )
-        found: dict[Place, list[Difference]] = self._generations.differences(
+        found: dict[Place, list[ItemDifference]] = self._generations.differences(
             live, after, self._renewing(places)
         )
         for _ in range(_COMPARISONS):
@@ -244,7 +292,7 @@ class Rebuild:
                 break
             self._pass(self._around.clock() + _BETWEEN_LOOKS)
             found = self._generations.differences(live, after, self._renewing(found))
-        return [difference for several in found.values() for difference in several]
+        return described(found, self._renewing(self._generations.subscriptions()))
 
     def _renewing[A](self, places: Iterable[A]) -> Iterator[A]:
         for number, place in enumerate(places):
@@ -262,9 +310,9 @@ class Rebuild:
             ":version": {"N": str(account.version)},
             ":rules": {"N": str(RULES)},
         }
-        named, unnamed = "", ", views"
+        named, unnamed = "", ", rollup_views"
         if views := keys.views_text():
-            named, unnamed = ", views = :views", ""
+            named, unnamed = ", rollup_views = :views", ""
             values[":views"] = {"S": views}
         try:
             self._lease.change(
@@ -280,14 +328,8 @@ class Rebuild:
 
     def _drop(self, each: UnmatchedEvent) -> None:
         """Delete an item that means nothing, unless the fold has just given it a meaning."""
-        delete: Action = {
-            "TableName": self._table.name,
-            "Key": key_item(each.key),
-            "ConditionExpression": "gen = :gen",
-            "ExpressionAttributeValues": {":gen": {"S": each.generation}},
-        }
         with suppress(ConflictError):
-            self._table.transact([{"Delete": delete}])
+            drop(self._table, self._organization_id, each)
 
     def _pass(self, until: int) -> None:
         """Let time pass, and keep the lease."""

@@ -7,24 +7,38 @@ higher one that was counted.
 
 What is counted keeps its item as long as somebody may ask whether it is still theirs to count: the stream for a
 while, an import until it is through.
+
+`catch_up` does the same by itself, every hour, when the catalogue has changed. It goes through all that waits in
+slices of a few minutes: the profile holds where a pass has stopped (`try_from`), by which version of the catalogue
+it had begun (`try_ver`), and by which the last pass that came to its end had (`tried_ver`). An event is saved as
+unmatched under the condition that the catalogue has the version by which it is unmatched: what is saved behind a
+pass is nothing that the pass would have counted.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import FIRST
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item
+from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item, text
 from meterstone.store.dynamodb.transaction import MOST_ACTIONS
 from meterstone.store.events.positions import REPLAYS
+from meterstone.store.events.uncounted import (
+    UnreadableEvent,
+    change_reasons,
+    finish,
+    keep_unreadable,
+    why,
+)
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.usage.instant import HOUR
+from meterstone.usage.receipt import Reason, why_unmatched
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -41,17 +55,37 @@ class ReplayReport:
     """What became of the events that were put by.
 
     ``counted`` count somewhere now. ``uncounted`` says of one by its id which meter cannot use it and why.
-    ``withdrawn`` never will be counted. ``waiting`` still match nothing.
+    ``withdrawn`` never will be counted. ``waiting`` still match nothing. ``unfinished`` tells that time was up
+    before all that waits was looked at.
     """
 
     counted: int = 0
     uncounted: list[tuple[str, str]] = field(default_factory=list)
     withdrawn: int = 0
     waiting: int = 0
+    unfinished: bool = False
 
 
-def replay(table: Table, organization_id: str, clock: Callable[[], int]) -> ReplayReport:
-    """Count the events that were put by and that a line item is for now. Raises `BusyError`."""
+def catch_up(table: Table, organization_id: str, clock: Callable[[], int], until: int) -> ReplayReport | None:
+    """Replay if the catalogue has changed since all that waits was last tried; None if it has not.
+
+    What is not done by the instant ``until`` is left to the next call. Raises `BusyError`.
+    """
+    profile = table.get(keys.organization(organization_id, "profile"), consistent=True) or {}
+    if "try_from" not in profile and integer(profile, "tried_ver") == integer(profile, "ver"):
+        return None
+    return replay(table, organization_id, clock, until)
+
+
+def replay(
+    table: Table, organization_id: str, clock: Callable[[], int], until: int | None = None
+) -> ReplayReport:
+    """Count the unmatched events that a line item is for now.
+
+    With ``until`` it goes on from where an earlier call's time was up, and stops at that instant.
+
+    Raises `BusyError`.
+    """
     with leased(table, organization_id, "replay", clock) as lease:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
@@ -60,7 +94,7 @@ def replay(table: Table, organization_id: str, clock: Callable[[], int]) -> Repl
             raise BusyError("a rebuild was stopped: run rebuild again, or give it up, first")
         replaying = Replay(table, account, lease, clock)
         replaying.take_up()
-        replaying.count_new()
+        replaying.count_new(until)
         return replaying.report
 
 
@@ -77,6 +111,9 @@ class Replay:
         self._clock = clock
         self._subjects = Subjects(table)
         self._fold = Fold(table, self._organization_id, account.generation)
+        self._fold.keep_unread = self._keep_unread
+        #: The events that are being counted, by the positions that their numbers are.
+        self._counting: Mapping[Position, UnmatchedEvent] = {}
         self._imports = Records.read(table, self._organization_id)
 
     def take_up(self) -> None:
@@ -102,25 +139,52 @@ class Replay:
             self._table.put(each.item_without_number())
         self._count(expected)
 
-    def count_new(self) -> None:
-        """Assign numbers to the events that a line item is for now, and count them."""
+    def count_new(self, until: int | None = None) -> None:
+        """Return numbers to what a line item is for now, and count it; stop when it is ``until``."""
+        profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
+        begin, version = FIRST, self._account.version
+        if until is not None and "try_from" in profile:
+            begin, version = text(profile, "try_from"), integer(profile, "try_ver")
+        rows = read_unmatched(self._table, self._organization_id, begin=begin)
+        looked = False
+        for some in batched(rows, _COUNTED_TOGETHER, strict=False):
+            if until is not None and looked and self._clock() >= until:
+                self._lease.change(
+                    "SET try_from = :from, try_ver = :version",
+                    {":from": {"S": some[0].key.sk}, ":version": {"N": str(version)}},
+                )
+                self.report.unfinished = True
+                return
+            self._count_matching(some)
+            looked = True
+        self._lease.change(
+            "SET tried_ver = :version REMOVE try_from, try_ver", {":version": {"N": str(version)}}
+        )
+
+    def _count_matching(self, some: Iterable[UnmatchedEvent]) -> None:
+        """Count those of some events that a line item is for now, and see why the others still wait."""
+        self._lease.renew()
+        kept = self._without_withdrawn(each for each in some if each.waiting(self._account.generation))
         matching: list[UnmatchedEvent] = []
-        for some in batched(
-            read_unmatched(self._table, self._organization_id), _COUNTED_TOGETHER, strict=False
-        ):
-            waiting = [each for each in some if each.waiting(self._account.generation)]
-            kept = self._without_withdrawn(waiting)
-            found = [each for each in kept if self._fold.expects(each.event, self._owning(each))]
-            self.report.waiting += len(kept) - len(found)
-            matching += found
-        for several in batched(matching, _COUNTED_TOGETHER, strict=False):
-            self._count(
-                [
-                    each
-                    for some in batched(several, _NUMBERED_TOGETHER, strict=False)
-                    for each in self._number(some)
-                ]
-            )
+        changed: list[tuple[UnmatchedEvent, Reason]] = []
+        for each in kept:
+            if self._fold.expects(each.event, self._owning(each)):
+                matching.append(each)
+                continue
+            self.report.waiting += 1
+            held = self._subjects.subscriptions(self._account, each.subject)
+            reason = why_unmatched(each.event, each.subject, self._account.meters, held)
+            if reason != why(each.row):
+                changed.append((each, reason))
+        self._subjects.agree_or_busy(self._account)
+        change_reasons(self._table, self._organization_id, changed)
+        self._count(
+            [
+                each
+                for several in batched(matching, _NUMBERED_TOGETHER, strict=False)
+                for each in self._number(several)
+            ]
+        )
 
     def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
         """Leave out what the log says was withdrawn; nothing is while the lease is held."""
@@ -168,6 +232,7 @@ class Replay:
                 for position, each in by_position.items()
             ]
             self._subjects.agree_or_busy(self._account)
+            self._counting = by_position
             folded = self._fold.fold(logged, self._clock())
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
@@ -175,16 +240,23 @@ class Replay:
 
     def _done(self, some: Iterable[UnmatchedEvent]) -> None:
         """Keep the items that tell that these events are counted, as long as somebody may ask."""
-        now = self._clock()
-        kept: list[UnmatchedEvent] = []
-        old: list[Key] = []
-        for each in some:
-            if self._asked_for(each, now):
-                kept.append(each)
-            else:
-                old.append(each.key)
-        self._table.delete_all(old)
-        self._table.put_all(each.item_when_done(now) for each in kept)
+        several, now = list(some), self._clock()
+        kept = [self._asked_for(each, now) for each in several]
+        finish(self._table, self._organization_id, several, now, kept)
+
+    def _keep_unread(self, unread: Iterable[Unread]) -> None:
+        """List the events that have waited for line items whose meters cannot read them."""
+        found = (
+            UnreadableEvent.of(
+                self._counting[each.position].subject,
+                each.event,
+                self._counting[each.position].since,
+                each.faults,
+                elsewhere=each.elsewhere,
+            )
+            for each in unread
+        )
+        keep_unreadable(self._table, self._organization_id, found)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
         """Return whether the stream, or the import that logged an event, may still come with it."""

@@ -16,7 +16,8 @@ from meterstone.store.dynamodb.table import (
     item_of,
     key_item,
 )
-from meterstone.store.events.unmatched import unmatched_event_of, unmatched_item
+from meterstone.store.events.uncounted import drop_unreadable, finish
+from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.rebuild import Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT
@@ -104,6 +105,7 @@ def _keep_from_the_stream(
         (keys.unmatched(organization_id, *subject, each) for each in ids), consistent=True
     )
     items: list[Item] = []
+    waiting: list[UnmatchedEvent] = []
     for each in ids:
         row = put_by.get(keys.unmatched(organization_id, *subject, each))
         if row is None:
@@ -112,6 +114,8 @@ def _keep_from_the_stream(
             if accepted < now - KEPT:  # Imported, or delivered long ago.
                 continue
             items.append(unmatched_item(organization_id, subject, item_of(row), accepted, done=now))
-        elif not (waiting := unmatched_event_of(row)).done:
-            items.append(waiting.item_when_done(now))
+        elif not (found := unmatched_event_of(row)).done:
+            waiting.append(found)
     table.put_all(items)
+    finish(table, organization_id, waiting, now, [True] * len(waiting))
+    drop_unreadable(table, organization_id, subject, ids)

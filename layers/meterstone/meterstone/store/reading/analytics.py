@@ -27,7 +27,7 @@ class ViewNotBuiltError(StoreError):
     """The live generation lacks the view of the rollups that would answer. Only a rebuild can fill its past."""
 
     def __init__(self, view: str) -> None:
-        """Name the view in the message."""
+        """Return the view in the message."""
         super().__init__(f"the live generation has no view {view}: rebuild the organization")
         self.view = view
 

@@ -1,7 +1,6 @@
 """The edge: keys, routes, what becomes of exceptions, and the log line. `tests/api` has the functions' own."""
 
 import json
-import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter, sleep
@@ -13,6 +12,7 @@ from meterstone.contracts import flexprice, lago
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.edge.application import Application
 from meterstone.usage.subscription import Organization
+from support.functions import forget_logger
 
 ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10")
 KEY = "good-key"
@@ -121,8 +121,7 @@ FLEX_KEY = {"x-api-key": KEY}
 @pytest.fixture
 def edge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> PartialHour:
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "edge")
-    # A logger of this name would go on writing to an earlier test's output.
-    logging.Logger.manager.loggerDict.pop("edge", None)
+    forget_logger("edge")
     return PartialHour(capsys)
 
 

@@ -1,12 +1,10 @@
 """What a batch of the stream's records is taken for: events to count, events put by, poison, or nothing."""
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal, Inexact
-from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -19,9 +17,10 @@ from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Row, Table, WriteRefusedError
+from meterstone.store.dynamodb.table import Row, WriteRefusedError
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
+from meterstone.store.events.uncounted import read_numbers, read_unreadable
 from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
@@ -31,12 +30,12 @@ from meterstone.usage.meter import Aggregation, Event, Meter, Properties
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from support.counting import check_analytics
+from support.functions import load_over
 from support.memory_table import Faults, MemoryTable
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stored import memory
 from support.stream import Folding, Record, Stream, record
 
-ROOT = Path(__file__).parents[2]
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY
 CALLS = Meter("calls", "calls", "", Aggregation.SUM, "call", "value")
@@ -183,20 +182,21 @@ def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding)
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    ("stranger", "why"),
     [
-        pytest.param(call("x", ext="nobody"), id="unknown subscription"),
+        pytest.param(call("x", ext="nobody"), "subscription", id="unknown subscription"),
         pytest.param(
             Usage(Subject.customer("nobody"), Event("x", "call", START + 2 * DAY, {"value": 1})),
+            "customer",
             id="unknown customer",
         ),
-        pytest.param(call("x", name="other"), id="unknown code"),
-        pytest.param(call("x", START - 1), id="before the subscription"),
-        pytest.param(call("x", START + HOUR), id="before the line item"),
-        pytest.param(call("x", START + 20 * DAY), id="after the line item"),
+        pytest.param(call("x", name="other"), "code", id="unknown code"),
+        pytest.param(call("x", START - 1), "time", id="before the subscription"),
+        pytest.param(call("x", START + HOUR), "line_item", id="before the line item"),
+        pytest.param(call("x", START + 20 * DAY), "line_item", id="after the line item"),
     ],
 )
-def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -> None:
+def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage, why: str) -> None:
     now = START + 30 * DAY
     usage = [call("one"), stranger, call("two")]
     records = records_of(folding, usage, now)
@@ -207,7 +207,8 @@ def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage) -
     assert Key(UNMATCHED, sk) == keys.unmatched(ORGANIZATION.id, kind, external_id, "x")
     image = records[1]["dynamodb"]["NewImage"]
     kept = {name: value for name, value in image.items() if name not in {"pk", "sk"}}
-    assert item == kept | {"put_at": image["acc"]}
+    assert item == kept | {"put_at": image["acc"], "why": {"S": why}}
+    assert numbers(folding) == {why: 1}
     check_analytics(folding.world, (usage[0], usage[2]), now)
     before = folding.table.items()
     fold(folding, records, now)
@@ -218,6 +219,17 @@ def test_an_event_that_the_meter_cannot_use_is_no_stranger(folding: Folding) -> 
     report = fold(folding, records_of(folding, [call("text", value="many")]))
     assert (report.counted, report.uncounted, report.unmatched) == (0, 1, 0)
     assert not partition(folding.table, UNMATCHED)
+    (listed,) = read_unreadable(folding.table, ORGANIZATION.id)
+    assert (listed.id, listed.since, listed.elsewhere) == ("text", NOW, False)
+    ((meter, name, reason),) = listed.faults
+    assert (meter, name) == ("calls", "value")
+    assert reason.startswith("property 'value': ")
+    assert numbers(folding) == {"value": 1}
+
+
+def numbers(folding: Folding) -> dict[str, int]:
+    found = read_numbers(folding.table, ORGANIZATION.id, "1")
+    return {name: number for name, number in found.items() if number}
 
 
 def test_an_organization_without_a_catalogue_loses_nothing() -> None:
@@ -394,21 +406,10 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     assert max(item.counted_until for item in found) == NOW - MINUTE
 
 
-def function(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Load a function over a table."""
-    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / name / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def fold_usage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Load the function over a table in memory."""
-    return function("fold_usage", memory(World(SCENARIO)), monkeypatch)
+    return load_over("fold_usage", memory(World(SCENARIO)), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -526,7 +527,7 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     usage = [call(name, START + DAY, ext=f"ext {name}", value=31_000) for name in "ac"]
     usage.append(call("b", START + DAY, ext="ext b", value=10**18 - 1))
     fold(folding, records_of(folding, usage), START + DAY)
-    roll_usage = function("roll_usage", folding.table, monkeypatch)
+    roll_usage = load_over("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
     with pytest.raises(
         WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 17 digits"

@@ -1,11 +1,9 @@
 """What fits in a transaction: actions, bytes, and items to which several contributors add."""
 
-import doctest
 from collections.abc import Sequence
 
 import pytest
 
-from meterstone.store.dynamodb import transaction
 from meterstone.store.dynamodb.transaction import MOST_ACTIONS, MOST_BYTES, Needs, TransactionBudget, packed
 
 ALL, HALF = MOST_BYTES, MOST_BYTES // 2
@@ -46,9 +44,3 @@ def test_an_action_beside_takes_room_in_every_transaction() -> None:
     packs = list(packed(range(199), lambda _: Needs(1, 0), beside_a_guard))
 
     assert [len(pack) for pack in packs] == [MOST_ACTIONS - 1, MOST_ACTIONS - 1, 1]
-
-
-def test_examples() -> None:
-    results = doctest.testmod(transaction)
-    assert results.attempted
-    assert not results.failed

@@ -1,9 +1,8 @@
 """What the table asks of the service when it reads: consistently if it is told so, and not otherwise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
@@ -12,22 +11,6 @@ from meterstone.store.dynamodb.table import Page, Row, Table, key_item, page_dec
 
 KEY = Key("p", "s")
 ITEM = key_item(KEY)
-
-
-@pytest.fixture
-def table() -> Table:
-    client = boto3.client(
-        "dynamodb", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    return Table(client, "t")
-
-
-@pytest.fixture
-def answers(table: Table) -> Iterator[Stubber]:
-    """Give what answers in place of the service, in order; all of it must be asked for."""
-    with Stubber(table.client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize("consistent", [True, False])

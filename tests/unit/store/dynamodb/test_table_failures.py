@@ -1,11 +1,8 @@
 """How the table's failures are told apart: what passes, what another writer did, what it will never take."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import Stubber
 
@@ -20,27 +17,6 @@ from meterstone.store.dynamodb.table import (
 
 KEY = Key("p", "s")
 ACTION = {"Put": {"TableName": "t", "Item": key_item(KEY)}}
-
-
-@pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    client = boto3.client(
-        "dynamodb",
-        region_name="eu-central-1",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-    return Table(client, "t")
-
-
-@pytest.fixture
-def answers(table: Table) -> Iterator[Stubber]:
-    """Give what answers in place of the service, in order; all of it must be asked for."""
-    with Stubber(table.client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 def cancelled(answers: Stubber, *reasons: dict[str, Any]) -> None:

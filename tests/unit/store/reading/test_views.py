@@ -15,8 +15,7 @@ from meterstone.usage.instant import DAY, MINUTE
 from support.memory_table import MemoryTable
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, DayTotals, World, views
-from support.small_world import table_of
-from support.stored import rich
+from support.stored import memory, rich
 
 RICH = rich()
 #: What the added view answers.
@@ -66,8 +65,8 @@ def answered(world: World) -> dict[str, DayTotals | str]:
 
 def named(world: World) -> str | None:
     """Give the views that the organization's profile names."""
-    profile = table_of(world).items()[keys.organization(ORGANIZATION.id, "profile")]
-    return profile["views"]["S"] if "views" in profile else None
+    profile = memory(world).items()[keys.organization(ORGANIZATION.id, "profile")]
+    return profile["rollup_views"]["S"] if "rollup_views" in profile else None
 
 
 def test_a_view_that_was_added_is_refused_and_all_else_is_answered_as_before(
@@ -85,7 +84,7 @@ def test_a_view_that_was_added_is_refused_though_it_has_what_came_since(
 ) -> None:
     add_view()
     world.load("second", RICH.batches[1].usage, RICH.end)
-    assert any(key.pk.startswith(f"{ORGANIZATION.id}#1#rollup#PCY#") for key in table_of(world).items())
+    assert any(key.pk.startswith(f"{ORGANIZATION.id}#1#rollup#PCY#") for key in memory(world).items())
     with pytest.raises(ViewNotBuiltError, match="no view PCY"):
         world.days(**FINEST)
 
@@ -112,9 +111,11 @@ def test_a_rebuild_compares_only_the_views_that_both_generations_have(
     world.load("second", RICH.batches[1].usage, RICH.end)
     assert rebuild_now(world, swap=False).differences == []
     assert named(world) is None
-    key = next(key for key in table_of(world).items() if key.pk == f"{ORGANIZATION.id}#1#rollup#PC#pro#DE")
-    table_of(world).delete_all([key])
-    assert {each.place.split()[1] for each in rebuild_now(world, swap=False).differences} == {"PC"}
+    key = next(key for key in memory(world).items() if key.pk == f"{ORGANIZATION.id}#1#rollup#PC#pro#DE")
+    memory(world).delete_all([key])
+    assert {each.group for each in rebuild_now(world, swap=False).differences} == {
+        "plan pro, country DE, type company"
+    }
 
 
 def test_a_rebuild_names_no_views_while_there_are_the_first_four(world: World) -> None:
@@ -157,7 +158,7 @@ def test_only_the_profile_says_which_views_there_are() -> None:
     table = MemoryTable()
     world = World(RICH, table)
     profile = keys.organization(ORGANIZATION.id, "profile")
-    table.update(profile, "SET views = :views", {":views": {"S": "T,P"}})
+    table.update(profile, "SET rollup_views = :views", {":views": {"S": "T,P"}})
     account: Any = read_account(table, ORGANIZATION.id)
     assert account.views == ("T", "P")
     world.account = account

@@ -1,10 +1,7 @@
 """The names of shards: made, read back, and told apart."""
 
-import doctest
-
 import pytest
 
-from meterstone.store.events import positions
 from meterstone.store.events.positions import (
     REPLAYS,
     ImportShard,
@@ -50,9 +47,3 @@ def test_no_other_name_is_read_as_an_import_s(name: str) -> None:
 def test_shards_of_the_stream_are_dealt_to_all_parts() -> None:
     assert {part_of(stream_shard(str(number)), 4) for number in range(100)} == {0, 1, 2, 3}
     assert part_of("s2901a0b1", 16) == 1
-
-
-def test_examples() -> None:
-    results = doctest.testmod(positions)
-    assert results.attempted
-    assert not results.failed

@@ -1,0 +1,175 @@
+"""Looking an event up by its transaction id: what the log holds, where it counts, and where not.
+
+Nothing is stored for this: the log is keyed by whose event it is and by its id, and what becomes of the event is
+worked out from the catalogue, the lists of uncounted events and how far the counters have come.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import batched
+
+from meterstone.store.catalogue.accounts import Account, AccountStore
+from meterstone.store.catalogue.subscriptions import (
+    read_subscriptions,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.packing import counter_key
+from meterstone.store.dynamodb.table import StoreError, integer, text
+from meterstone.store.events.log import LoggedEvent, logged_event_of
+from meterstone.store.events.unmatched import unmatched_event_of
+from meterstone.usage.arrival import Subject
+from meterstone.usage.matching import Match, Matching
+from meterstone.usage.meter import Event
+from meterstone.usage.receipt import Fault, Reason, judge
+
+MOST_SUBJECTS = 2000
+"""External ids of an organization under which an id is looked for, if it is not said whose event it is."""
+
+_SUBSCRIPTIONS_AT_ONCE = 100
+
+
+class TooManySubjectsError(StoreError):
+    """The organization has more external ids than an event is looked for under: say whose it is."""
+
+
+class AmbiguousEventError(StoreError):
+    """Several external ids have an event of this transaction id: say whose it is."""
+
+
+class State(StrEnum):
+    """How an event stands."""
+
+    #: It counts everywhere that a line item is for it.
+    COUNTED = "counted"
+    #: A line item is for it, and it came in after what the counters have.
+    PENDING = "pending"
+    NOT_COUNTED = "not_counted"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """An event as it is logged, and what became of it. ``reason`` is None if it counts, or was withdrawn."""
+
+    logged: LoggedEvent
+    state: State
+    counts: Sequence[Match]
+    faults: Sequence[Fault]
+    reason: Reason | None
+
+    @property
+    def subject(self) -> Subject:
+        """Whose event it is."""
+        return self.logged.subject
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+        return self.logged.event
+
+    @property
+    def accepted(self) -> int:
+        """When it came in over HTTP, in microseconds; 0 if it was imported."""
+        return self.logged.accepted
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the client said beside the event."""
+        return self.logged.notes
+
+    @property
+    def why(self) -> str | None:
+        """Why it counts nowhere; None if it counts."""
+        return "withdrawn" if self.logged.withdrawn else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an event would be logged."""
+
+    subject: Subject
+    key: Key
+
+
+class EventStore(AccountStore):
+    """What single events are read from. One for each thread."""
+
+    def find(self, account: Account, ids: Iterable[str], subject: Subject | None) -> FoundEvent | None:
+        """Find the event of the first of some transaction ids that is logged; None if none is.
+
+        ``subject`` is whose it is; if it is not known, it is looked for under all of the organization's external
+        ids. Raises `TooManySubjectsError` and `AmbiguousEventError`. Cost: 1 get for each external id, and reading
+        all subscriptions; if it is known whose event it is, 1 get; and some gets for what became of it.
+        """
+        subjects = [subject] if subject is not None else self._subjects(account)
+        for identity in ids:
+            found = self._logged(account, identity, subjects)
+            if len(found) > 1:
+                raise AmbiguousEventError(identity)
+            if found:
+                return self._judged(account, found[0])
+        return None
+
+    def _subjects(self, account: Account) -> list[Subject]:
+        organization_id = account.organization.id
+        subjects: dict[Subject, None] = {}
+        pk = keys.catalogue(organization_id, "", "").pk
+        mentions = (text(row, "id") for row in self.table.query_prefix(pk, "subscription#"))
+        for some in batched(mentions, _SUBSCRIPTIONS_AT_ONCE, strict=False):
+            for each in read_subscriptions(self.table, organization_id, some):
+                subjects[Subject.subscription(each.external_id)] = None
+                subjects[Subject.customer(each.customer_id)] = None
+            if len(subjects) > MOST_SUBJECTS:
+                raise TooManySubjectsError(organization_id)
+        return list(subjects)
+
+    def _logged(self, account: Account, identity: str, subjects: Sequence[Subject]) -> list[LoggedEvent]:
+        places = [_Place(each, keys.event(account.organization.id, *each, identity)) for each in subjects]
+        rows = self.table.batch_get((each.key for each in places), consistent=True)
+        return [logged_event_of(each.subject, rows[each.key]) for each in places if each.key in rows]
+
+    def _judged(self, account: Account, logged: LoggedEvent) -> FoundEvent:
+        if logged.withdrawn:
+            return FoundEvent(logged, State.NOT_COUNTED, (), (), None)
+        organization_id, subject = account.organization.id, logged.subject
+        read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
+        subscriptions = read(self.table, organization_id, subject.external_id)
+        verdict = judge(logged.event, subject, account.meters, subscriptions, Matching())
+        if verdict.reason is not None:
+            return FoundEvent(logged, State.NOT_COUNTED, (), verdict.faults, verdict.reason)
+        counted = not self._waits(account, logged) and self._reached(account, logged, verdict.counts)
+        state = State.COUNTED if counted else State.PENDING
+        return FoundEvent(logged, state, verdict.counts, verdict.faults, None)
+
+    def _waits(self, account: Account, logged: LoggedEvent) -> bool:
+        """Return whether an event still waits for the catalogue, which has a line item for it by now."""
+        key = keys.unmatched(account.organization.id, *logged.subject, logged.event.id)
+        row = self.table.get(key, consistent=True)
+        return row is not None and unmatched_event_of(row).waiting(account.generation)
+
+    def _reached(self, account: Account, logged: LoggedEvent, counts: Sequence[Match]) -> bool:
+        """Return whether its import, or each of the counters that an event is for, has come as far as it."""
+        if logged.position is not None:
+            return self._imported(account, logged.position.shard, logged.position.number)
+        heads = {
+            Key(
+                keys.usage(account.organization.id, account.generation, each.key.subscription_id),
+                keys.chain(each.key.meter_id) if each.key.item_id is None else counter_key(each.charge, 0),
+            )
+            for each in counts
+        }
+        rows = self.table.batch_get(heads)
+        return len(rows) == len(heads) and all(
+            integer(row, "acc") >= logged.accepted for row in rows.values()
+        )
+
+    def _imported(self, account: Account, shard: str, line: int) -> bool:
+        stream, _, run = shard.partition(".")
+        for row in self.table.query(keys.imported(account.organization.id, "").pk, FIRST, LAST):
+            if text(row, "sk").startswith(stream[1:]):
+                settled = integer(row, "run") if "done" in row else integer(row, "closed")
+                return int(run) <= settled or line <= integer(row, "line")
+        return False

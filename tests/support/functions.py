@@ -1,0 +1,37 @@
+"""The functions, each loaded from its own folder, as Lambda loads it."""
+
+import importlib.util
+import logging
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from meterstone.store.dynamodb.table import Table
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+
+_number = count()
+
+
+def load(name: str) -> ModuleType:
+    """Load a function anew: what it made when it was loaded before is forgotten."""
+    name_of_its_own = f"function_{name}_{next(_number)}"
+    spec = importlib.util.spec_from_file_location(name_of_its_own, FUNCTIONS / name / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_over(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load a function over a table."""
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
+    return load(name)
+
+
+def forget_logger(name: str) -> None:
+    """Let the next logger of a name be a new one: this one would go on writing to an earlier test's output."""
+    logging.Logger.manager.loggerDict.pop(name, None)

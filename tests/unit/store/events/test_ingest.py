@@ -1,0 +1,187 @@
+"""What ingestion looks up, and what it says of events that count nowhere."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.records import subscription_items
+from meterstone.store.events import ingest
+from meterstone.store.events.ingest import Intake
+from meterstone.usage.arrival import Arrival, Outcome, Subject
+from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Property
+from meterstone.usage.subscription import Organization, Subscription
+from support.memory_table import MemoryTable
+from support.one_subscription import item_of, subscription_of
+
+ORGANIZATION = Organization("o", "O", "UTC")
+
+
+def meter(identity: str, event_name: str, deleted_at: int | None = None) -> Meter:
+    return Meter(identity, identity, "", Aggregation.COUNT, event_name, deleted_at=deleted_at)
+
+
+CALLS = meter("a", "calls")
+FAXES = meter("b", "faxes", deleted_at=100)
+SIZES = Meter("s", "s", "", Aggregation.SUM, "sizes", "size")
+SEEN_SIZES = meter("seen", "seen sizes")
+EUROPE = Meter("eu", "eu", "", Aggregation.COUNT, "visits", filters=(Filter("region", ("eu",)),))
+METERS = (
+    CALLS,
+    FAXES,
+    meter("c", "mails", 50),
+    meter("d", "mails", 90),
+    meter("e", "pages"),
+    meter("f", "pages", 50),
+    SIZES,
+    replace(SIZES, id="t", code="t", event_name="seen sizes"),
+    SEEN_SIZES,
+    EUROPE,
+    meter("unpriced", "unpriced"),
+)
+ACCOUNT = Account(ORGANIZATION, "1", METERS)
+
+
+def subscribed(identity: str = "sub") -> Subscription:
+    """Make a subscription of all meters but one, from the instant 0 to 1000."""
+    items = [
+        replace(item_of(each, name=each.id), start=0, end=None) for each in METERS if each.id != "unpriced"
+    ]
+    found = subscription_of(*items)
+    return replace(found, id=identity, external_id="sub", customer_id="cus", start=0, end=1000, anchor=0)
+
+
+def put(intake: Intake, subscription: Subscription) -> None:
+    for item in subscription_items("o", subscription):
+        intake.table.put(item)
+
+
+@pytest.fixture
+def table() -> MemoryTable:
+    return MemoryTable()
+
+
+@pytest.fixture
+def intake(table: MemoryTable) -> Intake:
+    intake = Intake(table)
+    put(intake, subscribed())
+    return intake
+
+
+def arrival(
+    subject: Subject,
+    name: str,
+    at: int = 5,
+    identity: str = "t",
+    properties: dict[str, Property] | None = None,
+) -> Arrival:
+    return Arrival.of(subject, Event(identity, name, at, properties or {}), 2000, {}, dated=True)
+
+
+SUBSCRIPTION, CUSTOMER = Subject.subscription("sub"), Subject.customer("cus")
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "at", "properties", "reason"),
+    [
+        pytest.param(SUBSCRIPTION, "calls", 5, {}, None, id="a subscription's"),
+        pytest.param(CUSTOMER, "calls", 5, {}, None, id="a customer's"),
+        pytest.param(SUBSCRIPTION, "faxes", 99, {}, None, id="before the metric was deleted"),
+        pytest.param(SUBSCRIPTION, "pages", 99, {}, None, id="one of two metrics was deleted"),
+        pytest.param(SUBSCRIPTION, "a", 5, {}, None, id="a metric's code, which is not its event name"),
+        pytest.param(SUBSCRIPTION, "c", 50, {}, "code", id="the code of a metric when it was deleted"),
+        pytest.param(SUBSCRIPTION, "visits", 5, {"region": "eu"}, None, id="a filter that it passes"),
+        pytest.param(SUBSCRIPTION, "sizes", 5, {"size": "1.5"}, None, id="a number's text"),
+        pytest.param(SUBSCRIPTION, "seen sizes", 5, {}, None, id="one of two meters can read it"),
+        pytest.param(Subject.subscription("cus"), "calls", 5, {}, "subscription", id="a customer's id"),
+        pytest.param(Subject.customer("sub"), "calls", 5, {}, "customer", id="a subscription's id"),
+        pytest.param(Subject.customer("x"), "x", 5000, {}, "customer", id="nobody, and no meter"),
+        pytest.param(SUBSCRIPTION, "calls", 1000, {}, "time", id="when the subscription has ended"),
+        pytest.param(CUSTOMER, "calls", -1, {}, "time", id="before the customer's only one"),
+        pytest.param(SUBSCRIPTION, "x", 1000, {}, "time", id="no time, and no meter"),
+        pytest.param(SUBSCRIPTION, "Calls", 5, {}, "code", id="another case of the name"),
+        pytest.param(SUBSCRIPTION, "faxes", 100, {}, "code", id="when the metric was deleted"),
+        pytest.param(SUBSCRIPTION, "mails", 90, {}, "code", id="the later of two deleted metrics"),
+        pytest.param(SUBSCRIPTION, "unpriced", 5, {}, "line_item", id="a meter without a line item"),
+        pytest.param(SUBSCRIPTION, "visits", 5, {"region": "us"}, "line_item", id="a filter that it fails"),
+        pytest.param(SUBSCRIPTION, "sizes", 5, {"size": "1,000"}, "value", id="no number"),
+        pytest.param(SUBSCRIPTION, "sizes", 5, {}, "value", id="no property"),
+    ],
+)
+def test_the_first_reason_that_holds(
+    intake: Intake, subject: Subject, name: str, at: int, properties: dict[str, Property], reason: str | None
+) -> None:
+    receipt = intake.take_each(ACCOUNT, {3: arrival(subject, name, at, properties=properties)})
+    assert receipt.outcomes == {3: Outcome.NEW}
+    assert receipt.unmatched == ({} if reason is None else {3: reason})
+
+
+def test_a_subject_is_looked_up_once_in_thirty_seconds(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mention and a document, however many events: what is known and what is not, alike."""
+    items = []
+    for second in (0, 10, 29.9, 30, 59.9, 60):
+        monkeypatch.setattr(time, "time", lambda second=second: 1000 + second)
+        for number, subject in enumerate((SUBSCRIPTION, Subject.customer("nobody"))):
+            intake.take_each(ACCOUNT, {0: arrival(subject, "calls", identity=f"{second} {number}")})
+        items.append(intake.cost.items)
+    assert items == [2, 2, 2, 4, 4, 6]
+
+
+def test_a_subject_is_looked_up_again_when_the_clock_was_set_back(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, second in enumerate((1000, 999)):
+        monkeypatch.setattr(time, "time", lambda second=second: second)
+        intake.take_each(ACCOUNT, {0: arrival(SUBSCRIPTION, "calls", identity=str(number))})
+    assert intake.cost.items == 4
+
+
+def test_a_subject_that_becomes_known_is_found_after_thirty_seconds(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Subject.customer("late")
+    found = []
+    for second in (0, 29, 31):
+        monkeypatch.setattr(time, "time", lambda second=second: 1000 + second)
+        receipt = intake.take_each(ACCOUNT, {0: arrival(late, "calls", identity=str(second))})
+        found.append(receipt.unmatched.get(0))
+        put(intake, replace(subscribed("s2"), customer_id="late"))
+    assert found == ["customer", "customer", None]
+
+
+def test_a_subscription_that_was_given_away_is_no_longer_its_customer_s(intake: Intake) -> None:
+    put(intake, replace(subscribed(), customer_id="other"))
+    assert intake.take_each(ACCOUNT, {0: arrival(CUSTOMER, "calls")}).unmatched == {0: "customer"}
+
+
+def test_what_is_remembered_has_a_bound(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_MOST_REMEMBERED", 3)
+    for number in range(10):
+        intake.take_each(ACCOUNT, {0: arrival(Subject.customer(str(number)), "calls")})
+    before = intake.cost.items
+    intake.take_each(ACCOUNT, {0: arrival(SUBSCRIPTION, "calls")})
+    assert (len(intake._known), intake.cost.items - before) == (2, 2)
+
+
+def test_another_organization_s_customer_is_unknown(intake: Intake) -> None:
+    other = Account(Organization("p", "P", "UTC"), "1", ACCOUNT.meters)
+    intake.take_each(ACCOUNT, {0: arrival(CUSTOMER, "calls")})
+    assert intake.take_each(other, {0: arrival(CUSTOMER, "calls")}).unmatched == {0: "customer"}
+
+
+def test_an_event_costs_one_write(intake: Intake, table: MemoryTable) -> None:
+    for name in ("calls", "nothing"):
+        before = table.writes
+        intake.take_each(ACCOUNT, {0: arrival(SUBSCRIPTION, name, identity=name)})
+        assert table.writes - before == 1
+
+
+def test_a_batch_has_one_look_up_for_each_subject(intake: Intake) -> None:
+    arrivals = {number: arrival(SUBSCRIPTION, "calls", identity=str(number)) for number in range(50)}
+    arrivals |= {number: arrival(CUSTOMER, "calls", identity=str(number)) for number in range(50, 100)}
+    receipt = intake.take_all_or_none(ACCOUNT, arrivals)
+    # Two mentions, and the one document of both.
+    assert (set(receipt.outcomes.values()), receipt.unmatched, intake.cost.items) == ({Outcome.NEW}, {}, 3)
