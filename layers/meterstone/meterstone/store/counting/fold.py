@@ -50,7 +50,7 @@ from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
 WRITERS = 4
 """How many items a rollup is spread over. So many folds can add to it at once without conflict."""
 
-_LEDGERS_AT_ONCE = 100
+_TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
 
 
@@ -165,7 +165,7 @@ class Fold:
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Reading the index once is enough: a tally that was brought up to now is due later.
-        for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
+        for found in batched(self.table.due(partition, key_instant(now)), _TALLIES_AT_ONCE, strict=False):
             rows = self.table.batch_get(found, consistent=True)
             works: dict[TallyKey, PendingEvents] = {}
             for row in rows.values():
@@ -186,7 +186,7 @@ class Fold:
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
-            wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
+            wave = dict(islice(waiting.items(), _TALLIES_AT_ONCE))
             batches = {key: events_that_fit(work.charge, work.events) for key, work in wave.items()}
             self._fold_wave(wave, batches, now, report)
             for key, work in wave.items():
