@@ -65,10 +65,10 @@ class ImportRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClosedImport:
-    """What an import had logged beyond its record, and the last ``line`` of it.
+    """The events that an import had logged after its record's line, and the last ``line`` of them.
 
-    ``unmatched`` events were put by, for no line item is for them yet; ``counted`` are the others. ``uncounted``
-    says how many of these a meter could not use, by reason.
+    ``unmatched`` is how many no line item is for yet, and ``counted`` how many count. ``uncounted`` says how many of
+    these a meter could not use, by reason.
     """
 
     line: int
@@ -134,7 +134,7 @@ class UncountedNumbers:
 
 @dataclass(frozen=True, slots=True)
 class PoisonRecord:
-    """A stream's record that was set aside, as JSON; why, and since when (microseconds)."""
+    """A quarantined record of the stream, as JSON; the reason, and since when (microseconds)."""
 
     id: str
     reason: str

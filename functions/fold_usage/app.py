@@ -28,7 +28,7 @@ def tell(poison: str) -> None:
     try:
         boto3.client("sqs").send_message(QueueUrl=url, MessageBody=poison)
     except (BotoCoreError, ClientError):
-        logger.exception("the queue did not take a record that was set aside")
+        logger.exception("the queue did not take a quarantined record")
 
 
 folding = StreamFold(Table.from_environment(), tell)

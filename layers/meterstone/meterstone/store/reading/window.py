@@ -195,7 +195,7 @@ class StoredUsageReader:
                 return
             # The events beside the hours may have been packed meanwhile, and been read from the detail.
             beside = after
-        raise StoreUnavailableError("events are being put away")
+        raise StoreUnavailableError("events are being packed")
 
     def _packed_details(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         clock, item, meter = charge.zone, charge.item, charge.meter
