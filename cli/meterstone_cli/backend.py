@@ -67,8 +67,8 @@ class ImportRecord:
 class ClosedImport:
     """The events that an import had logged after its record's line, and the last ``line`` of them.
 
-    ``unmatched`` is how many no line item is for yet, and ``counted`` how many count. ``uncounted`` says how many of
-    these a meter could not use, by reason.
+    ``unmatched`` is how many no line item is for yet, and ``counted`` how many count. ``uncounted`` says how many
+    of these a meter could not use, by reason.
     """
 
     line: int
