@@ -63,7 +63,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("name", ["electricity", "gas"])
 def test_every_reading_counts(imported: tuple[Run, dict[str, str]], name: str) -> None:
     count = len(readings(name))
-    assert imported[1][name] == f"{name}.csv: {count} counted, 0 were there already, 0 put aside\n"
+    told = f"{count} taken, {count} counted, 0 not counted, 0 were there already, 0 put aside"
+    assert imported[1][name] == f"{name}.csv: {told}\n"
 
 
 @pytest.mark.parametrize("name", ["electricity", "gas"])

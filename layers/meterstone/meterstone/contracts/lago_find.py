@@ -5,10 +5,10 @@ What Lago's API description leaves open, or has not, is settled so:
 - A transaction id belongs to a subscription or to a customer: `external_subscription_id` or `external_customer_id`
   says whose event is meant. Without either, an id that several have is refused with 422, and so is any id in an
   organization that has too many external ids to look under all; both parameters are `value_is_mandatory` then.
-- The event of a customer has `external_customer_id` too, and no subscription: both of its fields for one are
-empty. - An imported event has no `created_at`: it has the event's own time. - `meterstone` is an object of our
-own. Quantities in it are texts. The fields of Lago's event are as when it was
-  taken in.
+- The event of a customer has `external_customer_id` too, and no subscription: both its fields for one are empty.
+- An imported event has no `created_at`: it has the event's own time.
+- `meterstone` is an object of our own. Quantities in it are texts.
+- The fields of Lago's event are as when it was taken in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -174,6 +174,10 @@ def _is_id(text: str) -> bool:
 
 
 def _named(code: str) -> Reply:
-    details = {_SUBSCRIPTION: [code], _CUSTOMER: [code]}
-    body = {"status": 422, "error": "Unprocessable Entity", "code": "validation_errors"}
-    return Reply.of(422, body | {"error_details": details})
+    """Refuse a request that does not say, or says twice, whose event is meant."""
+    reason = (
+        "is needed, or the other one"
+        if code == lago.MISSING
+        else "may be given once, and not with the other one"
+    )
+    return lago.unprocessable({name: lago.Fault(code, reason) for name in (_SUBSCRIPTION, _CUSTOMER)})

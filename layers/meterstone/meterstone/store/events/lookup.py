@@ -116,8 +116,8 @@ class EventStore(AccountStore):
     def _subjects(self, account: Account) -> list[Subject]:
         organization_id = account.organization.id
         subjects: dict[Subject, None] = {}
-        pk = keys.catalogue(organization_id, "", "").pk
-        mentions = (text(row, "id") for row in self.table.query_prefix(pk, "subscription#"))
+        of_subscriptions = keys.catalogue_kind(organization_id, "subscription")
+        mentions = (text(row, "id") for row in self.table.query_prefix(*of_subscriptions))
         for some in batched(mentions, _SUBSCRIPTIONS_AT_ONCE, strict=False):
             for each in read_subscriptions(self.table, organization_id, some):
                 subjects[Subject.subscription(each.external_id)] = None
