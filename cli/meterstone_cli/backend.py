@@ -65,10 +65,10 @@ class ImportRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClosedImport:
-    """What an import had logged beyond its record, and the last ``line`` of it.
+    """The events that an import had logged after its record's line, and the last ``line`` of them.
 
-    ``unmatched`` events were put by, for no line item is for them yet; ``counted`` are the others. ``uncounted``
-    says how many of these a meter could not use, by reason.
+    ``unmatched`` is how many no line item is for yet, and ``counted`` how many count. ``uncounted`` says how many
+    of these a meter could not use, by reason.
     """
 
     line: int
@@ -134,7 +134,7 @@ class UncountedNumbers:
 
 @dataclass(frozen=True, slots=True)
 class PoisonRecord:
-    """A stream's record that was set aside, as JSON; why, and since when (microseconds)."""
+    """A quarantined record of the stream, as JSON; the reason, and since when (microseconds)."""
 
     id: str
     reason: str
@@ -199,25 +199,25 @@ class Backend(Protocol):
         """Make the table; False if it is there already."""
 
     def has_catalogue(self, organization_id: str) -> bool:
-        """Tell whether a catalogue of the organization is stored."""
+        """Return whether a catalogue of the organization is stored."""
 
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
-        """Give the stored catalogue, None if the organization has none."""
+        """Return the stored catalogue, None if the organization has none."""
 
     def half_written(self, organization_id: str) -> bool:
-        """Tell whether a catalogue was not written to its end: the same one must be written again."""
+        """Return whether a catalogue was not written to its end: the same one must be written again."""
 
     def outdated(self, organization_id: str) -> bool:
-        """Tell whether usage was counted by older rules than those of this code."""
+        """Return whether usage was counted by older rules than those of this code."""
 
     def write_catalogue(self, catalogue: Catalogue) -> None:
         """Store a catalogue that was compared with the stored one, adding and replacing."""
 
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
-        """Tell whether any usage was counted for a subscription."""
+        """Return whether any usage was counted for a subscription."""
 
     def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> AbstractSet[str]:
-        """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
+        """Return the ids of those subscriptions of which, or of whose customers, events have come in."""
 
     def import_events(
         self,
@@ -248,7 +248,7 @@ class Backend(Protocol):
         """Make an API key of an organization."""
 
     def list_keys(self) -> Sequence[KeyRecord]:
-        """Give all keys, revoked ones among them."""
+        """Return all keys, revoked ones among them."""
 
     def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False if there is no such key."""
@@ -257,7 +257,7 @@ class Backend(Protocol):
         """List the events that do not count, or not for a meter of a line item: first those that wait."""
 
     def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
-        """Tell how many events do not count, by reason."""
+        """Return how many events do not count, by reason."""
 
     def find_event(
         self, organization_id: str, identity: str, whose: tuple[str, str] | None

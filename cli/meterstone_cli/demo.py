@@ -54,7 +54,7 @@ class Source:
 
 
 def sources(folder: Path, ends: int) -> list[Source]:
-    """Give the demo's sources, from the files in `folder`; the shifted ones end at or just before `ends`."""
+    """Return the demo's sources, from the files in `folder`; the shifted ones end at or just before `ends`."""
     found = []
     hours = _model_shift(folder, ends)
     for model, file in _MODELS.items():
@@ -139,6 +139,6 @@ def _homes(energy: str, rows: list[str], shift: int) -> Callable[[], Iterator[tu
 
 
 def _wall(time: str) -> int:
-    """Read what the clock shows, as microseconds since its 1970-01-01T00:00, leaving the offset aside."""
+    """Read the time that the clock shows, as microseconds since its 1970-01-01T00:00, without the offset."""
     day = date.fromisoformat(time[:10]).toordinal() - EPOCH_DAY
     return day * DAY + int(time[11:13]) * HOUR + int(time[14:16]) * MINUTE + int(time[17:19]) * SECOND

@@ -101,12 +101,12 @@ class DynamoDB:
 
     @_one_line_errors()
     def has_catalogue(self, organization_id: str) -> bool:
-        """Tell whether a catalogue of the organization is stored."""
+        """Return whether a catalogue of the organization is stored."""
         return read_account(self.table, organization_id, consistent=True) is not None
 
     @_one_line_errors()
     def organization_catalogue(self, organization_id: str) -> Catalogue | None:
-        """Give the stored catalogue, None if the organization has none."""
+        """Return the stored catalogue, None if the organization has none."""
         account = read_account(self.table, organization_id, consistent=True)
         if account is None:
             return None
@@ -125,13 +125,13 @@ class DynamoDB:
 
     @_one_line_errors()
     def half_written(self, organization_id: str) -> bool:
-        """Tell whether a catalogue was not written to its end: the same one must be written again."""
+        """Return whether a catalogue was not written to its end: the same one must be written again."""
         account = read_account(self.table, organization_id, consistent=True)
         return account is not None and account.loading_at is not None
 
     @_one_line_errors()
     def outdated(self, organization_id: str) -> bool:
-        """Tell whether usage was counted by older rules than those of this code."""
+        """Return whether usage was counted by older rules than those of this code."""
         account = read_account(self.table, organization_id, consistent=True)
         return account is not None and account.outdated
 
@@ -154,13 +154,13 @@ class DynamoDB:
 
     @_one_line_errors()
     def has_usage(self, organization_id: str, subscription_id: str) -> bool:
-        """Tell whether any usage was counted for a subscription."""
+        """Return whether any usage was counted for a subscription."""
         account = self._account(organization_id)
         return admin.has_usage(self.table, organization_id, account.generation, subscription_id)
 
     @_one_line_errors()
     def with_events(self, organization_id: str, subscriptions: Sequence[Subscription]) -> set[str]:
-        """Give the ids of those subscriptions of which, or of whose customers, events have come in."""
+        """Return the ids of those subscriptions of which, or of whose customers, events have come in."""
         subjects = {each.id: _subjects(each) for each in subscriptions}
         asked = {subject for several in subjects.values() for subject in several}
         logged = admin.have_events(self.table, organization_id, asked)
@@ -230,7 +230,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def list_keys(self) -> Sequence[KeyRecord]:
-        """Give all keys, revoked ones among them."""
+        """Return all keys, revoked ones among them."""
         return [
             KeyRecord(key.id, key.organization_id, key.name, key.created_at, key.revoked_at)
             for key in api_keys.list_keys(self.table)
@@ -266,7 +266,7 @@ class DynamoDB:
 
     @_one_line_errors()
     def uncounted_numbers(self, organization_id: str) -> UncountedNumbers:
-        """Tell how many events do not count, by reason, and which meters nothing prices now."""
+        """Return how many events do not count, by reason, and which meters nothing prices now."""
         account = read_account(self.table, organization_id, consistent=True)
         live = "0" if account is None else account.generation
         numbers = read_numbers(self.table, organization_id, live)

@@ -86,7 +86,7 @@ def running(environment: Path, state: Path, port: int) -> Iterator[str]:
 
 
 def environment_of_clients(url: str) -> dict[str, str]:
-    """Give the environment variables with which boto3 talks to the engine, and to nothing else."""
+    """Return the environment variables with which boto3 talks to the engine, and to nothing else."""
     return {
         "AWS_ENDPOINT_URL_DYNAMODB": url,
         "AWS_ACCESS_KEY_ID": "local",

@@ -105,6 +105,6 @@ class _Follower:
 
 
 def _is_new_event(record: Mapping[str, Any]) -> bool:
-    """Tell what the template's filter lets through."""
+    """Return what the template's filter lets through."""
     image = record["dynamodb"].get("NewImage", {})
     return record["eventName"] == "INSERT" and "e" in image and "acc" in image

@@ -90,7 +90,7 @@ class Function:
         self._environment: _Environment | None = _Environment(name, source)
 
     def invoke(self, event: dict[str, Any], request_id: str | None = None) -> object:
-        """Give what the handler returns for an event; raises `FunctionFailedError` or `FunctionBusyError`."""
+        """Return what the handler returns for an event; raises `FunctionFailedError` or `FunctionBusyError`."""
         if not self._turn.acquire(timeout=self._patience):
             raise FunctionBusyError(f"{self.name} was busy for {self._patience:g} s")
         try:

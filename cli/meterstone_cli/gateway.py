@@ -77,7 +77,7 @@ _BODIES: Final[Mapping[int, tuple[str, str, str]]] = {
 
 
 def gateway_response(status: int) -> Response:
-    """Give the gateway's own answer: JSON with the keys of both contracts, as `template.yaml` has it."""
+    """Return the gateway's own answer: JSON with the keys of both contracts, as `template.yaml` has it."""
     error, code, message = _BODIES[status]
     body = {"status": status, "error": error, "code": code, "message": message, "http_status_code": status}
     return Response(status, (_JSON,), json.dumps(body, separators=(",", ":")).encode())
@@ -87,7 +87,7 @@ class Invocable(Protocol):
     """What a gateway calls."""
 
     def invoke(self, event: dict[str, Any], request_id: str) -> object:
-        """Give what the handler returns for an event; raise `FunctionFailedError` or `FunctionBusyError`."""
+        """Return what the handler returns for an event; raise `FunctionFailedError` or `FunctionBusyError`."""
 
 
 class Gateway:
@@ -161,7 +161,7 @@ def load(template: Path) -> dict[str, Function]:
 
 
 def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datetime) -> dict[str, Any]:
-    """Give the event (payload format 1.0) that a REST API's Lambda proxy integration makes of a request.
+    """Return the event (payload format 1.0) that a REST API's Lambda proxy integration makes of a request.
 
     The query is decoded once, `+` being a space; bytes that are no UTF-8 become U+FFFD, in the body too. Of a
     parameter or header that is repeated the plain mapping has the last value.
@@ -225,7 +225,7 @@ def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datet
 
 
 def http_response(answer: object) -> Response:
-    """Give the HTTP response that a REST API makes of a handler's answer; raises `MalformedResponseError`.
+    """Return the HTTP response that a REST API makes of a handler's answer; raises `MalformedResponseError`.
 
     A header in both mappings is sent with all its different values. Without a content type it is JSON.
     """

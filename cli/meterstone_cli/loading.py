@@ -129,7 +129,7 @@ def _good(rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside) -> Iter
 
 
 def _free(path: Path) -> Path:
-    """Give a path at which nothing stands: what was put aside before may have been corrected since."""
+    """Return a path without a file: rows that were rejected before may have been corrected in their file since."""
     number = 1
     free = path
     while free.exists():

@@ -110,7 +110,7 @@ class _Kept:
             say(f"The demo's shifted usage ends on {format_instant(self.ends)[:10]}: `--fresh` loads it anew")
 
     def key(self, backend: Backend) -> str:
-        """Give the key of an earlier start if it is still good, else a new one."""
+        """Return the key of an earlier start if it is still good, else a new one."""
         good = {key.id for key in backend.list_keys() if key.revoked_at is None}
         if self._values.get("key_id") not in good:
             made = backend.create_key(self._organization_id, "start")

@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 
 def follow[Row](label: str, rows: Iterable[Row], total: int | None = None) -> Iterator[Row]:
-    """Give the rows as they come, showing how many have been taken."""
+    """Return the rows as they come, showing how many have been taken."""
     console = Console(stderr=True)
     return _bar(console, label, rows, total) if console.is_terminal else _lines(label, rows, total)
 

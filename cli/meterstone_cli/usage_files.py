@@ -98,7 +98,7 @@ def read_usage(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
 
 
 def sha256(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsageError`."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises `UnreadableUsageError`."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -107,7 +107,7 @@ def sha256(path: Path) -> str:
 
 
 class Aside(AbstractContextManager["Aside"]):
-    """A file in which bad rows are put aside, made when the first one comes."""
+    """A file for rejected rows. It is made when the first row is rejected."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -231,7 +231,7 @@ def _read_json(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
 
 def _json_event(row: str, latest: int) -> UsageEvent:
     fields = _parse(row)
-    if type(inner := fields.get("row")) is str and "reason" in fields:  # a row that had been put aside
+    if type(inner := fields.get("row")) is str and "reason" in fields:  # a row that was rejected before
         if type(header := fields.get("header")) is str:
             check_text([header, inner])
             return _Columns(_cells(header)).event(_cells(inner), latest)

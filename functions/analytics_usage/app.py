@@ -18,7 +18,7 @@ app = Application(
 
 @app.route("GET", "/api/v1/analytics/usage")
 def analytics_usage(account: Account, request: Request) -> Reply:
-    """List an organization's usage; today is the organization's own."""
+    """List an organization's usage. The default of the last day is today in the organization's time zone."""
     now = clock.now()
     query = lago.parse(request, today=zone(account.organization.timezone).day_of(now))
     days = store.daily_usage(account, query)

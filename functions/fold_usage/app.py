@@ -1,6 +1,6 @@
-"""The table's stream into counters and rollups: what makes a posted event visible in both endpoints.
+"""Counts the events of the table's stream into counters and rollups, which both usage endpoints read.
 
-A batch that fails is delivered again, without end: nothing is skipped, and what was counted is not counted twice.
+A batch that fails is delivered again, without end. So no event is skipped, and no event is counted twice.
 """
 
 import os
@@ -18,9 +18,9 @@ logger = Logger(service="fold-usage")
 
 
 def tell(poison: str) -> None:
-    """Send a record that was set aside, with the reason, to the queue that rings the alarm.
+    """Send a quarantined record, with the reason, to the queue that raises the alarm.
 
-    The record is in the table already: should the queue not take it, the stream must still go on.
+    The record is in the table already. If the queue does not take it, the stream must still go on.
     """
     url = os.environ.get("POISON_QUEUE_URL")
     if url is None:
@@ -28,14 +28,14 @@ def tell(poison: str) -> None:
     try:
         boto3.client("sqs").send_message(QueueUrl=url, MessageBody=poison)
     except (BotoCoreError, ClientError):
-        logger.exception("the queue did not take a record that was set aside")
+        logger.exception("the queue did not take a quarantined record")
 
 
 folding = StreamFold(Table.from_environment(), tell)
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
-    """Fold a batch of stream records; the last batch of a window may be empty."""
+    """Fold a batch of the stream's records. The last batch of a tumbling window may be empty."""
     report = folding.fold(event["Records"], shard_of(event), clock.now())
     logger.info(
         "folded",
@@ -52,15 +52,15 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
         logger.error("a record was set aside", extra={"reason": reason})
     for reason in report.unpublished:
         logger.error("the rollups would not take what a tally comes to", extra={"reason": reason})
-    # A batch of a tumbling window that is answered without a state counts as failed.
+    # Lambda takes a batch of a tumbling window for failed if the answer has no state.
     return {"state": {}}
 
 
 def shard_of(event: dict[str, Any]) -> str:
-    """Name the shard that delivers: positions compare within a shard only.
+    """Return the name of the shard that delivers a batch. Positions compare within a shard only.
 
-    Lambda names it where the event source has a tumbling window, which is all that the window is for. An engine
-    on one machine has one shard and does not name it; anywhere else a batch without it is refused.
+    Lambda names the shard if the event source has a tumbling window. The window has no other purpose. An engine on
+    one machine has one shard and does not name it. Anywhere else, a batch without a name raises `ValueError`.
     """
     if "shardId" in event:
         return str(event["shardId"])

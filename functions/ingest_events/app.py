@@ -16,7 +16,7 @@ app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABL
 
 @app.route("POST", "/api/v1/events")
 def lago_event(account: Account, request: Request) -> Reply:
-    """Log one event of a subscription, if it is new."""
+    """Log one event of a subscription, unless its transaction id was used before."""
     arrival = lago_events.parse_event(request, clock.now())
     receipt = counted(store.take_each(account, {0: arrival}))
     return lago_events.answer_event(account.organization.id, arrival, receipt)
@@ -24,7 +24,7 @@ def lago_event(account: Account, request: Request) -> Reply:
 
 @app.route("POST", "/api/v1/events/batch")
 def lago_batch(account: Account, request: Request) -> Reply:
-    """Log up to 100 events of subscriptions, if all of them are new."""
+    """Log up to 100 events of subscriptions, unless a transaction id of any of them was used before."""
     arrivals = lago_events.parse_batch(request, clock.now())
     receipt = counted(store.take_all_or_none(account, arrivals))
     return lago_events.answer_batch(account.organization.id, arrivals, receipt)
@@ -40,7 +40,7 @@ def flexprice_event(account: Account, request: Request) -> Reply:
 
 @app.route("POST", "/v1/events/bulk", flexprice_events)
 def flexprice_bulk(account: Account, request: Request) -> Reply:
-    """Log up to 1000 events of customers, each for itself."""
+    """Log up to 1000 events of customers, each one independently of the others."""
     bulk = flexprice_events.parse_bulk(request, clock.now())
     receipt = counted(store.take_each(account, bulk.arrivals))
     app.count(EventsRejected=len(bulk.rejected))
@@ -48,7 +48,7 @@ def flexprice_bulk(account: Account, request: Request) -> Reply:
 
 
 def counted(receipt: Receipt) -> Receipt:
-    """Count what became of events, for the metrics."""
+    """Add the outcomes of events to the metrics. Return the receipt."""
     outcomes = Counter(receipt.outcomes.values())
     unmatched = [place for place in receipt.unmatched if receipt.outcomes.get(place) is Outcome.NEW]
     app.count(

@@ -1,4 +1,4 @@
-"""What every hour brings: what the clock changes is published, and what waits for the catalogue is tried again."""
+"""Publishes, every hour, what the clock changes, and tries again the events that wait for the catalogue."""
 
 from typing import Any
 

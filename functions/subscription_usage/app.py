@@ -20,7 +20,7 @@ app = Application(
 
 @app.route("POST", "/v1/subscriptions/usage")
 def subscription_usage(account: Account, request: Request) -> Reply:
-    """Read what was counted, measure the window, price it, and apply the commitment."""
+    """Measure a subscription's usage over the window, price it, and apply the commitment."""
     asked, now = flexprice.parse(request), clock.now()
     subscription = store.subscription(account, asked.subscription_id)
     window = window_for(subscription, asked.start, asked.end, lifetime=asked.lifetime, now=now)

@@ -85,7 +85,7 @@ def test_attributes_of_every_kind_of_item(first: Run) -> None:
     )
 
 
-def test_messages_of_what_was_set_aside(first: Run) -> None:
+def test_messages_of_what_was_quarantined(first: Run) -> None:
     check("queue.jsonl", map(json.dumps, first.queue))
 
 

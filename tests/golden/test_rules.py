@@ -131,7 +131,7 @@ def check(run: Run) -> None:
         assert found == expected(scenario, (day for _, day in right)), query
 
 
-def test_whoever_works_on_such_a_table_is_told_what_to_do(run: Run) -> None:
+def test_every_command_on_such_a_table_says_what_to_do(run: Run) -> None:
     run.command("imports", organization=ORGANIZATION)
     assert said(run) == [TOLD]
     run.load("early", "late", "after")

@@ -101,7 +101,7 @@ def reads_hours_again(key: Key, *, consistent: bool = False) -> bool:
     ],
 )
 @pytest.mark.parametrize("more", [15, 40], ids=["a detail", "several"])
-def test_events_that_are_put_away_while_they_are_read_count_once(
+def test_events_that_are_packed_while_they_are_read_count_once(
     more: int, read: str, when: Callable[..., bool]
 ) -> None:
     """They stood beside the day's hours, which were read, and move into the details, which are read next."""
@@ -143,7 +143,7 @@ def test_a_value_that_moves_while_it_is_read_counts_once(seen_at: int) -> None:
     assert not it.stream.waiting(), "the event was counted meanwhile"
 
 
-def test_what_another_function_has_counted_is_not_put_by() -> None:
+def test_an_event_that_another_function_has_counted_is_not_saved_as_unmatched() -> None:
     """Both are on one batch; this one has read the catalogue before it knew whose the event is."""
     it = folding(UNKNOWN)
     usage = (call("e"),)
@@ -162,7 +162,7 @@ def test_what_another_function_has_counted_is_not_put_by() -> None:
     check_analytics(it.world, usage, NOW)
 
 
-def test_what_is_put_by_first_is_not_counted_by_another_function() -> None:
+def test_an_event_that_is_unmatched_first_is_not_counted_by_another_function() -> None:
     it = folding(UNKNOWN)
     usage = (call("e"),)
     it.post(usage[0], NOW)
@@ -176,7 +176,9 @@ def test_what_is_put_by_first_is_not_counted_by_another_function() -> None:
     check_analytics(it.world, usage, NOW)
 
 
-def test_nothing_is_put_by_while_the_catalogue_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_event_becomes_unmatched_while_the_catalogue_is_being_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Half of it is there: another function may know whose the event is, under the same version."""
     it = folding(UNKNOWN)
     it.post(call("e"), NOW)
@@ -384,7 +386,7 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
     check_analytics(world, tuple(usage), NOW)
 
 
-def test_an_event_that_is_not_put_by_comes_again() -> None:
+def test_an_event_that_could_not_be_saved_as_unmatched_comes_again() -> None:
     """Somebody's line item is for it by the time that it would be put by."""
     it = folding(UNKNOWN)
     usage = (call("e"),)
@@ -397,7 +399,7 @@ def test_an_event_that_is_not_put_by_comes_again() -> None:
     check_analytics(it.world, usage, NOW)
 
 
-def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
+def test_an_event_is_saved_as_unmatched_before_a_tally_goes_past_it() -> None:
     """Its line item was to end before it. Stopped at any write, the batch comes again to one that lasts longer."""
     (item,) = SUBSCRIPTION.line_items
     short = replace(

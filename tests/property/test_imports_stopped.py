@@ -194,7 +194,7 @@ def check(world: World, stream: Stream, usage: tuple[Usage, ...]) -> None:
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
 
 
-def test_what_no_line_item_is_for_is_put_by_and_replayed() -> None:
+def test_what_no_line_item_is_for_is_unmatched_and_replayed() -> None:
     world, stream = streaming(incomplete())
     report = load(world, stream)
     assert waiting(world) == {each.event.id for each in usage_of()} - MATCHED

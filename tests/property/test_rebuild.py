@@ -689,7 +689,7 @@ def test_who_still_reads_the_generation_before_sees_what_the_stream_delivers_lat
     check(world, stream, scenario)
 
 
-def test_what_a_rebuild_put_by_before_it_was_stopped_is_counted_when_the_stream_delivers_it() -> None:
+def test_an_unmatched_event_of_a_stopped_rebuild_is_counted_when_the_stream_delivers_it() -> None:
     """A line item is for it by then. What the rebuild made means nothing, and goes when it is given up."""
     complete = small()
     number, stopped = -1, True

@@ -74,7 +74,7 @@ def waiting(world: World) -> set[str]:
     return {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
 
 
-def test_the_stream_leaves_what_was_put_by_to_the_replay() -> None:
+def test_the_stream_leaves_unmatched_events_to_the_replay() -> None:
     world, stream = put_by(small())
     stream.delivered = 0
     stream.deliver()
@@ -142,7 +142,7 @@ def test_a_withdrawal_finds_what_was_just_logged() -> None:
     check(world, stream, without(small(), *gone))
 
 
-def test_what_an_import_put_by_waits_no_longer_when_it_is_withdrawn() -> None:
+def test_an_unmatched_event_of_an_import_waits_no_longer_when_it_is_withdrawn() -> None:
     world, stream = still(replace(small(), subscriptions=tuple(bare(each) for each in small().subscriptions)))
     usage = small().usage
     assert world.load("file", usage, stream.clock.now).unmatched == len(usage)
@@ -175,7 +175,7 @@ def test_an_import_knows_what_it_and_others_have_done() -> None:
 
 
 @pytest.mark.parametrize("stop", range(3, 8))
-def test_an_import_that_goes_on_leaves_what_it_put_by_to_the_replay(stop: int) -> None:
+def test_an_import_that_goes_on_leaves_its_unmatched_events_to_the_replay(stop: int) -> None:
     world, stream = still(replace(small(), subscriptions=tuple(bare(each) for each in small().subscriptions)))
     table, now, usage = memory(world), stream.clock.now, small().usage
     table.faults = Faults(before=table.writes + stop)
@@ -331,14 +331,14 @@ def test_a_load_wakes_what_the_clock_keeps_by_a_catalogue_that_was_just_written(
     check_small(world, usage)
 
 
-def test_events_that_a_rebuild_put_by_are_listed_when_it_is_through() -> None:
+def test_unmatched_events_of_a_rebuild_are_listed_when_it_is_finished() -> None:
     world, stream = still(replace(small(), subscriptions=tuple(bare(each) for each in small().subscriptions)))
     stream.post(small().usage)
     assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
     assert waiting(world) == {each.event.id for each in small().usage}
 
 
-def test_a_record_that_was_set_aside_is_listed_at_once() -> None:
+def test_a_quarantined_record_is_listed_at_once() -> None:
     world, stream = still(small())
     stream.post(small().usage[:1])
     ((_, record),) = stream.records

@@ -27,7 +27,7 @@ from support.recovering import refresh, streaming, write
 from support.scenario import make
 
 
-def test_what_was_put_by_counts_and_what_is_withdrawn_does_not(table: Table) -> None:
+def test_unmatched_events_are_replayed_and_withdrawn_ones_do_not_count(table: Table) -> None:
     random = Random(41)  # noqa: S311 - nothing secret
     scenario = make(random, 24, 3)
     # An organization of the test's own keeps the tests of one table apart.

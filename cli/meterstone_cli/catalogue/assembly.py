@@ -148,7 +148,7 @@ class _Assembly:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
     def catalogue(self) -> Catalogue | None:
-        """Give what was made, each kind ordered by id."""
+        """Return what was made, each kind ordered by id."""
         if self.organization is None:
             return None
         return Catalogue(
@@ -265,7 +265,7 @@ class _Assembly:
             self.spans.append((external_id, record.start, _end(record.end), entry))
 
     def _first(self, entry: CatalogueEntry) -> bool:
-        """Tell whether a record is the first that has its id."""
+        """Return whether a record is the first that has its id."""
         return self.written.get((entry.kind, entry.key)) is entry
 
     def _line_items(self, entry: CatalogueEntry, subscription: SubscriptionRecord) -> tuple[LineItem, ...]:

@@ -33,7 +33,7 @@ _CHAINED = "not even --recompute takes it, for another line item has the same re
 
 
 def _fields(record: type[Kept] | type[LineItem], *, free: Iterable[str]) -> tuple[str, ...]:
-    """Name the fields of a record that may not change once they mean something, in their order.
+    """List the fields of a record that may not change once they mean something, in their order.
 
     These are all but the free ones, so that a field which is added to a record cannot change until it is said to
     be free. A free field may change, or has a rule of its own below.
@@ -158,7 +158,7 @@ def _beginnings(old: Catalogue, new: Catalogue, now: int) -> Iterator[Beginning]
 def _gained(
     before: tuple[Subscription, LineItem] | None, subscription: Subscription, item: LineItem
 ) -> int | None:
-    """Give the first instant of which a line item counts events that it did not count before."""
+    """Return the first instant of which a line item counts events that it did not count before."""
     span = subscription.counted(item)
     if item.meter is None or span.start == span.end:
         return None
@@ -173,7 +173,7 @@ def _gained(
 
 
 def _whose(subscription: Subscription, item: LineItem) -> tuple[object, ...]:
-    """Give what decides which events a line item counts, at any time."""
+    """Return what decides which events a line item counts, at any time."""
     counts = None if item.meter is None else [getattr(item.meter, name) for name in ("id", *_METER_FIELDS)]
     return subscription.external_id, subscription.customer_id, counts
 
@@ -187,7 +187,7 @@ class _Comparison:
         self._answers: dict[str, bool] = {}
 
     def findings(self) -> Iterator[_Finding]:
-        """Give everything that is refused."""
+        """Return everything that is refused."""
         yield from self._prices()
         yield from self._meters()
         yield from self._customers()
@@ -295,7 +295,7 @@ class _Comparison:
                 yield f".{name}", reason
 
     def _effective(self, at: int | None) -> bool:
-        """Tell whether something that changes from an instant on would change the past."""
+        """Return whether something that changes from an instant on would change the past."""
         return at is not None and at < self._now
 
     def _too_early(self, what: str, at: int | None) -> Iterator[str]:
@@ -322,13 +322,13 @@ def _differing(names: Iterable[str], old: object, new: object) -> Iterator[str]:
 
 
 def _earlier(old: int | None, new: int | None) -> int | None:
-    """Give the instant from which two bounds differ, None if they do not; as a bound, None is never."""
+    """Return the instant from which two bounds differ, None if they do not; as a bound, None is never."""
     if old == new:
         return None
     return min(END_OF_TIME if old is None else old, END_OF_TIME if new is None else new)
 
 
 def _first_difference(old: Sequence[Dated], new: Sequence[Dated]) -> int | None:
-    """Give the first instant at which two dated facts differ, None if they never do."""
+    """Return the first instant at which two dated facts differ, None if they never do."""
     turns = sorted({ZERO_TIME if fact.since is None else fact.since for fact in (*old, *new)})
     return next((at for at in turns if in_force(old, at) != in_force(new, at)), None)

@@ -69,7 +69,7 @@ class _Tree:
 
 
 def _step(tree: _Tree, rest: str) -> str | None:
-    """Name the step that a path begins with. A key may hold dots and brackets: the longest one is it."""
+    """Return the step that a path begins with. A key may hold dots and brackets: the longest one is it."""
     if (place := _PLACE.match(rest)) is not None:
         return place[0] if place[0] in tree.inner else None
     fitting = [step for step in tree.inner if rest == step or rest.startswith((step + ".", step + "["))]

@@ -4,5 +4,5 @@ import time
 
 
 def now() -> int:
-    """Give the present instant: microseconds since the Unix epoch."""
+    """Return the present instant, in microseconds since the Unix epoch."""
     return time.time_ns() // 1000

@@ -295,7 +295,7 @@ def test_a_refused_change_writes_nothing(backend: FakeBackend, folder: Path) -> 
     ]
 
 
-def test_usage_is_counted_once_and_what_is_not_taken_is_put_aside(
+def test_usage_is_counted_once_and_bad_rows_are_rejected(
     backend: FakeBackend, folder: Path, tmp_path: Path
 ) -> None:
     run("load", folder)
@@ -361,7 +361,7 @@ def test_a_row_that_counts_nowhere_because_of_itself_is_named(
     )
 
 
-def test_what_was_put_aside_is_never_overwritten(backend: FakeBackend, folder: Path, tmp_path: Path) -> None:
+def test_rejected_rows_are_never_overwritten(backend: FakeBackend, folder: Path, tmp_path: Path) -> None:
     run("load", folder)
     usage = tmp_path / "usage.jsonl"
     for content in ("oops", "oh no"):

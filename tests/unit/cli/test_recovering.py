@@ -201,7 +201,7 @@ def test_what_cannot_be_closed(backend: FakeBackend, which: str, said: list[str]
     assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (program.REFUSED, "", said)
 
 
-def test_records_set_aside_are_listed_with_the_reason(backend: FakeBackend) -> None:
+def test_quarantined_records_are_listed_with_the_reason(backend: FakeBackend) -> None:
     backend.quarantine = [PoisonRecord("abc", "KeyError: 'id'", SINCE, '{"x": 1}')]
     plain = CliRunner().invoke(program.app, ["poison"])
     assert plain.stdout == "abc\t2026-03-01T12:00:01.5Z\tKeyError: 'id'\n"

@@ -253,7 +253,7 @@ def test_a_line_of_the_longest_length_is_read(tmp_path: Path) -> None:
         assert isinstance(found, UsageEvent)
 
 
-def test_what_is_put_aside_can_be_corrected_and_read_again(tmp_path: Path) -> None:
+def test_rejected_rows_can_be_corrected_and_read_again(tmp_path: Path) -> None:
     contents = {
         "u.csv": f"{HEADER},size\nt,c,s,0,5\n,c,s,0,5\nt\xff,c,s,0,\n".encode("latin-1"),
         "u.jsonl": f"{json_row()}\n{json_row(transaction_id='')}\n".encode() + b"\xff\n",

@@ -1,4 +1,4 @@
-"""What both contracts of events share: how a body is read, and the headers of events that nothing counts."""
+"""The shared part of both contracts for events: reading a body, and the headers about unmatched events."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,18 +7,18 @@ from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.usage.arrival import InadmissibleError, Receipt, decode, escapes
 
 UNMATCHED: Final = "x-meterstone-unmatched"
-"""Why events count nowhere, by their places in the request: `0=subscription, 3=value`."""
+"""Why events are unmatched, by their places in the request: `0=subscription, 3=value`."""
 
 UNMATCHED_COUNT: Final = "x-meterstone-unmatched-count"
-"""How many of the request's events are so; `UNMATCHED` lists the first of them."""
+"""How many of the request's events are unmatched; `UNMATCHED` lists the first of them."""
 
 _LISTED: Final = 50
 
 
 def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict[str, Any], bool]:
-    """Decode the body, a JSON object; tell whether its text could hold halves of surrogate pairs.
+    """Decode the body, a JSON object. Also return whether its text could hold halves of surrogate pairs.
 
-    Raises `RequestRefusedError` with what ``refusal`` makes of the reason.
+    Raises `RequestRefusedError` with the reply that ``refusal`` makes of the reason.
     """
     try:
         text = request.body()
@@ -33,7 +33,7 @@ def read_object(request: Request, refusal: Callable[[str], Reply]) -> tuple[dict
 
 
 def unmatched_headers(receipt: Receipt) -> dict[str, str]:
-    """Say which events count nowhere, and why; nothing if all count."""
+    """Return the headers that say which events are unmatched, and why; none if there are no such events."""
     if not receipt.unmatched:
         return {}
     places = sorted(receipt.unmatched)

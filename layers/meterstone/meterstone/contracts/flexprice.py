@@ -1,13 +1,12 @@
 """Flexprice's `POST /v1/subscriptions/usage` on the wire: the request's body, the answer, and errors.
 
-What the API's description leaves open is settled so:
+The API's description leaves some questions open. The answers here:
 
 - `null` is the same as an absent field, also for `lifetime_usage`: clients write either.
-- A key that stands twice in an object, `NaN`, an unpaired surrogate in the id, and a body over 64 KiB are 400
-  `validation_error`. So are reversed bounds, also beside `lifetime_usage`: the request contradicts itself.
-- An id over 255 characters is 404 `not_found`: no subscription can have it, so that it answers like any other
-  that does not exist (Flexprice has no 422).
-- A wrong method is 405 `invalid_operation`, the enum's nearest.
+- A repeated key in an object, `NaN`, an unpaired surrogate in the id, and a body over 64 KiB are 400
+  `validation_error`. So are reversed bounds, also beside `lifetime_usage`, since the request contradicts itself.
+- An id over 255 characters is 404 `not_found`, like any other id of no subscription (Flexprice has no 422).
+- A wrong method is 405 `invalid_operation`, the nearest code that Flexprice has.
 """
 
 import json
@@ -37,14 +36,14 @@ from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
 
 LONGEST_BODY: Final = 65_536
-"""Characters. A request has four short fields; more would only cost the time to read it."""
+"""Characters of a body. A request has four short fields; reading more would only take time."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRequest:
-    """Whose usage is asked for, and over which window.
+    """A request: the subscription, and the bounds of the window.
 
-    Bounds are instants in microseconds since the epoch, None for the default; `lifetime` overrides both.
+    Bounds are instants in microseconds since the epoch, None for the default. `lifetime` overrides both bounds.
     """
 
     subscription_id: str
@@ -86,15 +85,14 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def api_key(request: Request) -> str | None:
-    """Give the key of the header `x-api-key`."""
+    """Return the key of the header `x-api-key`."""
     return possible_key(request.header("x-api-key") or "")
 
 
 def parse(request: Request) -> UsageRequest:
-    """Read the body; fields that are not the contract's are ignored.
+    """Read the body. Fields that the contract does not have are ignored.
 
-    Raises `RequestRefusedError`: 400 that names every bad field at once, or 404 for an id that no subscription
-    can have.
+    Raises `RequestRefusedError`: 400 with all bad fields at once, or 404 for an id that no subscription can have.
     """
     fields = _object(request)
     faults: dict[str, str] = {}
@@ -114,7 +112,7 @@ def parse(request: Request) -> UsageRequest:
 
 
 def answer(statement: Statement) -> Reply:
-    """Write what a subscription's usage comes to."""
+    """Write a subscription's statement as the reply."""
     subscription, settlement, window = statement.subscription, statement.settlement, statement.window
     currency = subscription.currency
     reply = UsageAnswer(
@@ -128,7 +126,7 @@ def answer(statement: Statement) -> Reply:
     )
     commitment = subscription.commitment
     if commitment is not None:
-        # What was agreed stands there even where it changes nothing; what came of it does not.
+        # A commitment without effect is shown, but without amounts of commitment and overage.
         reply = msgspec.structs.replace(
             reply,
             commitment_amount=number(commitment.amount) if commitment.amount else UNSET,
@@ -140,7 +138,7 @@ def answer(statement: Statement) -> Reply:
 
 
 def refuse(problem: Problem) -> Reply:
-    """Say why there is no answer: `{"code", "message", "http_status_code"}`, or `{"error"}` for a bad key."""
+    """Write the reply to a problem: `{"code", "message", "http_status_code"}`, or `{"error"}` for a bad key."""
     match problem:
         case Problem.UNAUTHORIZED:
             return Reply.of(401, {"error": "Unauthorized"})
@@ -151,7 +149,7 @@ def refuse(problem: Problem) -> Reply:
         case Problem.WRONG_METHOD:
             return error(405, "invalid_operation", "This path does not take that method.")
         case Problem.NOT_BUILT:
-            # What Flexprice answers to what the present state does not allow.
+            # Flexprice answers so to a request that the present state does not allow.
             return error(400, "invalid_operation", "This cannot be answered before the usage is rebuilt.")
         case Problem.UNAVAILABLE:
             return error(
@@ -173,7 +171,7 @@ def error(
     details: Mapping[str, Mapping[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Write an error as Flexprice does: `details` has, for each field at fault, what is wrong with it."""
+    """Write an error as Flexprice does. `details` says of each bad field what is wrong with it."""
     body: dict[str, object] = {"code": code, "message": message, "http_status_code": status}
     if details:
         body["details"] = details
@@ -211,10 +209,10 @@ def _object(request: Request) -> dict[str, Any]:
 
 
 class _Number:
-    """A JSON number, of whatever value: no field of the request is one."""
+    """A JSON number of any value. No field of a request is a number."""
 
     def __init__(self, text: str) -> None:
-        """Keep nothing: reading a number of 60,000 digits would take long."""
+        """Keep nothing of the text: reading a number of 60,000 digits would take long."""
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -274,15 +272,15 @@ def _charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge
 
 
 def _price(price: Price, subscription: Subscription) -> dict[str, Any]:
-    """Write the whole price object; money in it is text."""
-    # What every price here is, unless the catalogue says otherwise.
+    """Write the whole price object. Its amounts are text."""
+    # Fields that have the same value for all prices, unless the catalogue says otherwise.
     written: dict[str, Any] = {
         "billing_cadence": "RECURRING",
         "invoice_cadence": "ARREAR",
         "price_unit_type": "FIAT",
         "status": "published",
     }
-    # Of the descriptive fields the contract allows null for min_quantity alone.
+    # The only descriptive field that may be null in the contract is min_quantity.
     written |= {
         name: value for name, value in price.details.items() if value is not None or name == "min_quantity"
     }

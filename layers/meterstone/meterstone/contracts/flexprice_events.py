@@ -1,13 +1,14 @@
 """Flexprice's `POST /v1/events` and `POST /v1/events/bulk` on the wire: events in, the answer, and errors.
 
-What Flexprice's API description leaves open is settled so:
+Flexprice's API description leaves some questions open. The answers here:
 
-- Its clients read the answer as a map of texts, so every value is one. Each event's outcome stands under its place
-  in the request, from "0": `accepted`, `duplicate`, `conflict` or `rejected`; beside it `0.reason` of what was
-  rejected, `0.unmatched`, why an event counts nowhere, and `0.event_id` of an id that was made here. `accepted`,
-  `duplicate` and so on tell how many there are, `unmatched` how many count nowhere, if any.
-- One event that is a conflict is 409 `already_exists`. A bulk with any event that can be read is 202, whatever
-  became of each; one with none is 400.
+- Flexprice's clients read the answer as a map of texts, so every value is text. The outcome of each event is given
+  under its place in the request, from "0": `accepted`, `duplicate`, `conflict` or `rejected`. Beside it,
+  `0.reason` says why an event is rejected, `0.unmatched` why it counts nowhere, and `0.event_id` is an id that was
+  made here. `accepted`, `duplicate` and so on give the number of such events, `unmatched` the number that count
+  nowhere, if any.
+- A single event that is a conflict is 409 `already_exists`. A bulk in which any event can be read is 202, whatever
+  the outcomes; a bulk in which none can be read is 400.
 - `null` is the same as an absent field. An empty or absent `event_id` is made up, so that a repeat of such an
   event counts again. An empty or absent `timestamp`, and Go's zero time, are now.
 - Bodies that are no JSON, that repeat a key, and bad fields are 400 `validation_error`.
@@ -63,7 +64,7 @@ api_key = flexprice.api_key
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A bulk's events by their places: those that can be taken, why the others cannot, and ids made up."""
+    """A bulk's events by their places: the arrivals, the reasons to reject the others, and ids made here."""
 
     arrivals: Mapping[int, Arrival]
     rejected: Mapping[int, str]
@@ -77,12 +78,12 @@ class _EventFaultError(ValueError):
 
 
 def made_id() -> str:
-    """Make up the id of an event that has none."""
+    """Make an id for an event that has none."""
     return str(uuid4())
 
 
 def parse_event(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Arrival:
-    """Read the body of one event. Raises `RequestRefusedError` (400) that names every bad field at once."""
+    """Read the body of one event. Raises `RequestRefusedError` (400) with all bad fields at once."""
     body, escaped = read_object(request, _invalid)
     try:
         return _arrival(body, now, new_id, escaped=escaped)
@@ -93,7 +94,7 @@ def parse_event(request: Request, now: int, new_id: Callable[[], str] = made_id)
 def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) -> Bulk:
     """Read the body of a bulk.
 
-    Raises `RequestRefusedError` (400) if it has no events, too many, or none that can be read.
+    Raises `RequestRefusedError` (400) if the bulk has no events, too many, or none that can be read.
     """
     body, escaped = read_object(request, _invalid)
     events = body.get("events")
@@ -111,7 +112,7 @@ def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) 
         except _EventFaultError as error:
             rejected[place] = str(error)
         else:
-            if not event.get("event_id"):  # It can only be a text here.
+            if not event.get("event_id"):  # A value that is not empty is text here.
                 made[place] = arrival.event.id
     if not arrivals:
         details = {str(place): reason for place, reason in rejected.items()}
@@ -120,7 +121,7 @@ def parse_bulk(request: Request, now: int, new_id: Callable[[], str] = made_id) 
 
 
 def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
-    """Tell what became of an event."""
+    """Write the outcome of an event."""
     outcome = receipt.outcomes[0]
     if outcome is Outcome.CONFLICT:
         return flexprice.error(
@@ -136,7 +137,7 @@ def answer_event(arrival: Arrival, receipt: Receipt) -> Reply:
 
 
 def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
-    """Tell what became of each event."""
+    """Write the outcome of each event of a bulk."""
     called = {place: _CALLED[outcome] for place, outcome in receipt.outcomes.items()}
     called |= dict.fromkeys(bulk.rejected, REJECTED)
     counts = Counter(called.values())
@@ -156,9 +157,9 @@ def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
 
 
 def refuse(problem: Problem) -> Reply:
-    """Say why there is no answer, as the usage endpoint does."""
+    """Write the reply to a problem, as the usage endpoint does."""
     if problem is Problem.UNAVAILABLE:
-        # Whatever was stored of a bulk answers `duplicate` then.
+        # Events of a bulk that were stored are then answered with `duplicate`.
         message = "The events cannot be stored right now. Send the same request again."
         return flexprice.error(503, "service_unavailable", message, headers=RETRY_AFTER)
     return flexprice.refuse(problem)

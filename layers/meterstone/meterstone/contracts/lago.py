@@ -1,13 +1,14 @@
 """Lago's `GET /api/v1/analytics/usage` on the wire: query parameters, the answer, and errors.
 
-What the API's description leaves open is settled so:
+The API's description leaves some questions open. The answers here:
 
-- A parameter given more than once, also with the same value, and a list such as `currency[]=USD` are refused:
-  a filter that is silently dropped would answer with more usage than was asked for.
+- A parameter given more than once, even with the same value, and a list such as `currency[]=USD` are refused. If
+  such a filter were silently dropped, the answer would show more usage than was asked for.
 - An empty value is refused for the same reason.
-- Error codes are Lago's (its `config/locales/en.yml`) where it has one for the case; `answer_is_too_large` and
-  `view_not_built` are our own. Lago's clients read codes in `error_details`; what a code leaves open stands beside
-  it, in words: `reasons` has the same keys, a text for each list of codes.
+- Error codes are Lago's (in its `config/locales/en.yml`) where Lago has one for the case. `answer_is_too_large`
+  and `view_not_built` are our own.
+- Lago's clients read codes in `error_details`. Beside it, `reasons` has the same keys, and says in words what the
+  codes leave open: a text for each list of codes.
 """
 
 import re
@@ -39,7 +40,7 @@ from meterstone.usage.calendar import Granularity
 from meterstone.usage.identifier import LONGEST_ID, is_text
 
 LARGEST_ANSWER: Final = 5_000_000
-"""Bytes of a body at most: Lambda itself refuses answers over 6 MB."""
+"""How many bytes an answer may have. Lambda itself refuses answers over 6 MB."""
 
 INVALID: Final = "value_is_invalid"
 MISSING: Final = "value_is_mandatory"
@@ -100,7 +101,7 @@ class UsageObject(msgspec.Struct, frozen=True, gc=False):
     end_of_period_dt: str
     #: Upper case.
     amount_currency: str
-    #: In the currency's smallest unit.
+    #: In the currency's minor unit.
     amount_cents: int
     billable_metric_code: str
     #: Plain decimal text; negative where usage fell.
@@ -130,7 +131,7 @@ class _ValueFaultError(ValueError):
 
 
 def api_key(request: Request) -> str | None:
-    """Give the key of `Authorization: Bearer KEY`; the scheme's case does not matter."""
+    """Return the key of `Authorization: Bearer KEY`; the scheme's case does not matter."""
     match (request.header("authorization") or "").split():
         case [scheme, key] if scheme.lower() == "bearer":
             return possible_key(key)
@@ -141,7 +142,7 @@ def api_key(request: Request) -> str | None:
 def parse(request: Request, today: int) -> UsageQuery:
     """Read the query parameters. `today` is the organization's present day, the default of `to_date`.
 
-    Unknown parameters are ignored. Raises `RequestRefusedError` (422) that names every bad parameter at once.
+    Unknown parameters are ignored. Raises `RequestRefusedError` (422) with all bad parameters at once.
     """
     faults = _repeated(request.parameters)
 
@@ -187,9 +188,9 @@ def parse(request: Request, today: int) -> UsageQuery:
 def answer(
     organization_id: str, query: UsageQuery, items: Iterable[CountedDays], deleted_codes: Container[str]
 ) -> Reply:
-    """Write the days of usage, as stored items have them, as the answer to a query.
+    """Write the answer to a query, from the days of usage as stored items have them.
 
-    Raises `RequestRefusedError` (422) if it would be over 5 MB; the items are not read to their end then.
+    Raises `RequestRefusedError` (422) if the answer would be over 5 MB. The rest of the items is then not read.
     """
     try:
         found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
@@ -216,10 +217,11 @@ def answer(
 
 
 def refuse(problem: Problem) -> Reply:
-    """Say why there is no answer: `{"status", "error"}`, in the shape of a 422 also a code and details.
+    """Write the reply to a problem: `{"status", "error"}`, and for a 422 also a code and details.
 
-    `NOT_BUILT` is a 422: the parameters fit, but this combination of filters has no answer. A 503 would have
-    clients ask again, in vain until somebody runs a rebuild. What concerns no one parameter, Rails calls `base`.
+    `NOT_BUILT` is a 422: each parameter is valid, but this combination of filters has no answer yet. After a 503
+    clients would ask again, in vain until a rebuild is run. Rails lists an error that concerns no single parameter
+    under `base`.
     """
     match problem:
         case Problem.UNAUTHORIZED:
@@ -312,7 +314,7 @@ def _customer_type(text: str) -> str:
 
 
 def _country(text: str) -> str:
-    # Beyond ASCII, upper() would make our letters out of others.
+    # upper() would map some letters beyond ASCII onto ASCII letters.
     if not _given(text).isascii() or text.upper() not in COUNTRIES:
         raise _ValueFaultError(INVALID_COUNTRY, "is not an ISO 3166-1 alpha-2 country, such as NO")
     return text.upper()

@@ -1,19 +1,19 @@
 """Lago's `POST /api/v1/events` and `POST /api/v1/events/batch` on the wire: events in, the answer, and errors.
 
-What Lago's API description leaves open is settled so:
+Lago's API description leaves some questions open. The answers here:
 
 - `timestamp` is seconds since the Unix epoch, as a number or its decimal text, exact to the microsecond. Null or
-  absent is now; anything else, RFC 3339 too, is `invalid_format`, as in Lago's `Events::CreateBatchService`;
-  of milliseconds that is said, too.
-- A transaction id that was used before is `value_already_exist` if the event says the same, as Lago answers it,
-  and `conflict`, a code of our own, if it says anything else, or was withdrawn.
-- A batch is logged all or none. Its errors are keyed by the event's place, from "0".
+  absent is now. Anything else, also RFC 3339, is `invalid_format`, as in Lago's `Events::CreateBatchService`. For
+  milliseconds the error also says so.
+- A transaction id that was used before is `value_already_exist` if the event has the same content, as in Lago. It
+  is `conflict`, a code of our own, if the content differs or the logged event was withdrawn.
+- A batch is logged as a whole or not at all. Its errors are keyed by the event's place, from "0".
 - Bodies that are no JSON, that repeat a key, or have no `event` are 400.
-- A timestamp more than 5 minutes ahead is `value_is_out_of_range`; properties that hold what no property may
-  (a number of more than 15 and 15 digits, half a surrogate pair) `value_is_invalid`.
-- Why a code stands there is said in words in `reasons`, as in the analytics: Lago's clients read the codes alone.
-- Lago's own ids are UUIDs made of the organization's and the event's, the same on every answer. As in Lago's own
-  answer the customer is not known yet when an event is taken in.
+- A timestamp more than 5 minutes ahead of the clock is `value_is_out_of_range`. Properties with a value that no
+  property may have (see `arrival` in `usage`) are `value_is_invalid`.
+- `reasons` says in words why there is a code, as in the analytics. Lago's clients read the codes alone.
+- Lago's own ids are UUIDs made of the ids of the organization and the event, so that each answer has the same. As
+  in Lago's answer, the customer is not known yet when an event is taken in.
 """
 
 import json
@@ -48,7 +48,7 @@ MOST_EVENTS: Final = 100
 """Events of a batch, as in Lago."""
 
 LARGEST_BATCH: Final = 3_000_000
-"""Bytes of a batch's events together: they are stored all at once, and the store takes 4 MB so."""
+"""Bytes of all events of a batch together. They are stored in one transaction, which takes 4 MB."""
 
 INVALID_FORMAT: Final = "invalid_format"
 IN_MILLISECONDS: Final = "in_milliseconds"
@@ -92,12 +92,12 @@ class _EventFaultError(ValueError):
 def parse_event(request: Request, now: int) -> Arrival:
     """Read the body of one event.
 
-    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field at once.
+    Raises `RequestRefusedError`: 400 for a body that cannot be read, 422 with all bad fields at once.
     """
     body, escaped = read_object(request, _bad_request)
     event = body.get("event")
     if not isinstance(event, dict) or not event:
-        # Rails calls a parameter missing that is empty, too.
+        # Rails calls an empty parameter missing, too.
         raise RequestRefusedError(_bad_request("param is missing or the value is empty: event"))
     try:
         return _arrival(event, now, escaped=escaped)
@@ -108,7 +108,7 @@ def parse_event(request: Request, now: int) -> Arrival:
 def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
     """Read the body of a batch: its events by their places.
 
-    Raises `RequestRefusedError`: 400 for a body that is none, 422 that names every bad field of every event at
+    Raises `RequestRefusedError`: 400 for a body that cannot be read, 422 with all bad fields of all events at
     once.
     """
     body, escaped = read_object(request, _bad_request)
@@ -139,7 +139,7 @@ def parse_batch(request: Request, now: int) -> dict[int, Arrival]:
 
 
 def answer_event(organization_id: str, arrival: Arrival, receipt: Receipt) -> Reply:
-    """Answer with the event, or say what its transaction id was used for before."""
+    """Write the event, or an error if its transaction id was used before."""
     fault = _FAULTS.get(receipt.outcomes[0])
     if fault is not None:
         return unprocessable({"transaction_id": fault})
@@ -148,7 +148,7 @@ def answer_event(organization_id: str, arrival: Arrival, receipt: Receipt) -> Re
 
 
 def answer_batch(organization_id: str, arrivals: Mapping[int, Arrival], receipt: Receipt) -> Reply:
-    """Answer with the events, or say of each that stood in the way what its transaction id was used for."""
+    """Write the events, or an error for each event whose transaction id was used before."""
     faults = {
         str(place): {"transaction_id": _FAULTS[outcome]}
         for place, outcome in sorted(receipt.outcomes.items())
@@ -161,7 +161,7 @@ def answer_batch(organization_id: str, arrivals: Mapping[int, Arrival], receipt:
 
 
 def refuse(problem: Problem) -> Reply:
-    """Say why there is no answer: `{"status", "error"}`."""
+    """Write the reply to a problem: `{"status", "error"}`."""
     return lago.refuse(problem)
 
 
@@ -250,7 +250,7 @@ def _written(organization_id: str, arrival: Arrival) -> EventObject:
 
 
 def uuid_of(*names: str) -> UUID:
-    """Give the UUID of something by its names; as JSON no two lists of names are the same text."""
+    """Return the UUID made of some names. The names are hashed as JSON, so that no two lists have one text."""
     return uuid5(_SPACE, json.dumps(names))
 
 

@@ -1,4 +1,4 @@
-"""Requests and replies as both contracts see them, whatever brought them here."""
+"""Requests and replies in the form that both contracts share."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ import msgspec
 from meterstone.pricing.money import plain
 
 RETRY_AFTER: Final = {"Retry-After": "5"}
-"""Seconds after which to try again what was not available: longer than the store's own retries go on."""
+"""After how many seconds a client may try again when the store is not available: longer than the store retries."""
 
 _LONGEST_KEY: Final = 512
 
@@ -20,13 +20,13 @@ _encoder = msgspec.json.Encoder()
 
 
 class Problem(StrEnum):
-    """Why a request has no answer, where both contracts have a reply of their own shape for it."""
+    """A reason why a request has no answer. Each contract has a reply of its own shape for each reason."""
 
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     UNKNOWN_ROUTE = "unknown_route"
     WRONG_METHOD = "wrong_method"
-    #: What is stored lacks what would answer, until it is rebuilt: asking again does not help, nor does waiting.
+    #: The stored usage cannot answer until it is rebuilt. Asking again, or later, does not help.
     NOT_BUILT = "not_built"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
@@ -36,8 +36,8 @@ class Problem(StrEnum):
 class Reply:
     """A status and a JSON body.
 
-    `counted_until` is when the newest event came in that is counted in the answer, in microseconds since the
-    epoch; 0 if that is not known, or nothing is counted in it.
+    `counted_until` is when the newest event counted in the answer came in, in microseconds since the epoch. It is
+    0 if that is not known, or if the answer is not about usage.
     """
 
     status: int
@@ -49,12 +49,12 @@ class Reply:
     def of(
         cls, status: int, body: object, headers: Mapping[str, str] | None = None, counted_until: int = 0
     ) -> Self:
-        """Encode a body: structs, dicts, lists, and `number` for every number that is a `Decimal`."""
+        """Encode a body of structs, dicts and lists. Each `Decimal` in it must have been encoded by `number`."""
         return cls(status, _encoder.encode(body).decode(), headers or {}, counted_until)
 
 
 class RequestRefusedError(Exception):
-    """A request that a contract refuses, with the reply to it in the contract's own shape."""
+    """A contract refuses the request. The error has the reply, in the contract's own shape."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"refused with status {reply.status}")
@@ -63,11 +63,11 @@ class RequestRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request out of an API Gateway REST proxy event (payload 1.0)."""
+    """An HTTP request, read from an API Gateway REST proxy event (payload 1.0)."""
 
     method: str
     path: str
-    #: API Gateway's id of the request, the one that the caller sees too.
+    #: API Gateway's id of the request. The caller sees the same id.
     id: str
     #: Every value of each query parameter, in order, decoded.
     parameters: Mapping[str, tuple[str, ...]]
@@ -80,7 +80,7 @@ class Request:
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Self:
-        """Read an event; what its multi-valued maps lack is taken from its single-valued ones."""
+        """Read an event. Values that its multi-valued maps lack are taken from its single-valued maps."""
         return cls(
             method=event["httpMethod"],
             path=event["path"],
@@ -93,26 +93,26 @@ class Request:
         )
 
     def body(self) -> str:
-        """Give the body as text. Raises `ValueError` if it is not UTF-8, or not base64 where it should be."""
+        """Return the body as text. Raises `ValueError` if it is not UTF-8, or not base64 if it is said to be."""
         if self.is_base64:
             return base64.b64decode(self.raw_body, validate=True).decode()
-        self.raw_body.encode()  # Half of a surrogate pair is no text either.
+        self.raw_body.encode()  # Raises for half of a surrogate pair, which is no text either.
         return self.raw_body
 
     def header(self, name: str) -> str | None:
-        """Give a header's one value; None when it is absent, and when it is given more than once."""
+        """Return the value of a header; None if the header is absent or given more than once."""
         values = self.headers.get(name, ())
         return values[0].strip() if len(values) == 1 else None
 
 
 class Contract(Protocol):
-    """What the edge needs of a contract; both contract modules have it."""
+    """The functions of a contract module that the edge needs."""
 
     def api_key(self, request: Request, /) -> str | None:
-        """Give the key that the request bears; None if it has none that could be one."""
+        """Return the API key of a request; None if the request has no text that could be an API key."""
 
     def refuse(self, problem: Problem, /) -> Reply:
-        """Say in the contract's shape why there is no answer."""
+        """Return the reply to a problem in the contract's shape."""
 
 
 def number(value: Decimal) -> msgspec.Raw:
@@ -121,7 +121,7 @@ def number(value: Decimal) -> msgspec.Raw:
 
 
 def possible_key(text: str) -> str | None:
-    """Give back what could be an API key: visible ASCII of a sensible length."""
+    """Return the text if it could be an API key: visible ASCII of a sensible length."""
     visible = text.isascii() and text.isprintable() and " " not in text
     return text if visible and 0 < len(text) <= _LONGEST_KEY else None
 
@@ -135,7 +135,10 @@ def _values(event: Mapping[str, Any], single: str, multiple: str) -> dict[str, t
 
 
 def _lower_case(headers: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """Name headers in lower case; one that came in two spellings has the values of both, if they differ."""
+    """Return headers with their names in lower case.
+
+    A header that came in two spellings has the values of both, if they differ.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for name, values in headers.items():
         known = found.get(name.lower(), ())

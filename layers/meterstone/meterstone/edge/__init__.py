@@ -1,1 +1,1 @@
-"""The application: routes, keys, the log line, and what becomes of exceptions."""
+"""The application: routes, keys, the log line, and the replies to exceptions."""

@@ -1,7 +1,7 @@
-"""The edge of every function: routes, keys, the log line, and what becomes of exceptions.
+"""The edge of every function: routes, keys, the log line, and the replies to exceptions.
 
-A request has one log line, which carries its metrics too (CloudWatch's embedded metric format). It never has
-a key, a query, a body or a customer's name in it.
+A request has one log line, which also carries its metrics (CloudWatch's embedded metric format). The line never
+has a key, a query, a body or a customer's name.
 """
 
 import os
@@ -20,7 +20,7 @@ from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
 _NAMESPACE: Final = "Meterstone"
-#: Bears the time at which the newest event came in that is counted in an answer.
+#: The header with the time at which the newest event counted in an answer came in.
 _FRESHNESS: Final = "X-Meterstone-Counted-Until"
 _SERVICE: Final = "meterstone"
 _SERVER_ERRORS: Final = 500
@@ -30,34 +30,34 @@ type Answer[A] = Callable[[A, Request], Reply]
 
 
 class KeyOwner(Protocol):
-    """Whose key a request bears."""
+    """The owner of a request's API key."""
 
     @property
     def organization(self) -> Organization:
-        """The one organization whose data the key opens."""
+        """The organization whose data the key opens. There is one for each key."""
 
 
 class RequestCost(Protocol):
-    """What was read for a request."""
+    """The items of the table that were read for a request."""
 
     @property
     def items(self) -> int:
-        """Items of the table."""
+        """The number of items."""
 
     @property
     def read_units(self) -> float:
-        """What they cost, by the table's rules."""
+        """The read units that the items cost."""
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Start again at nothing."""
 
 
 class Accounts[A: KeyOwner](Protocol):
-    """What the edge needs of a store."""
+    """The functions of a store that the edge needs."""
 
     @property
     def cost(self) -> RequestCost:
-        """What was read since the last reset."""
+        """The items and read units since the last reset."""
 
     def account(self, api_key: str, /) -> A | None:
         """Look a key up; None if it is unknown or revoked."""
@@ -66,9 +66,9 @@ class Accounts[A: KeyOwner](Protocol):
 class Application[A: KeyOwner]:
     """One function: its routes, each answered in the shapes of a contract.
 
-    `contract` is that of every route that names no other, and of paths that are none. `problems` says which of
-    the store's exceptions is which problem; each contract writes a problem in its own way. It answers one request
-    at a time, as Lambda asks; others in the same process may answer theirs meanwhile.
+    `contract` is used for every route that names no other, and for paths without a route. `problems` maps the
+    store's exceptions to problems, which each contract writes in its own way. An application answers one request
+    at a time, as Lambda asks. Several applications in one process may answer at the same time.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Application[A: KeyOwner]:
         self._resolver.not_found(self._unrouted)
         self._resolver.exception_handler(RequestRefusedError)(self._refused)
         self._resolver.exception_handler(list(problems))(self._failed)
-        # Where in this file the one line is written says nothing.
+        # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
         self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
         self._cold = True
@@ -94,7 +94,7 @@ class Application[A: KeyOwner]:
     def route(
         self, method: str, path: str, contract: Contract | None = None
     ) -> Callable[[Answer[A]], Answer[A]]:
-        """Register what answers a method and path, once the request's key has been found to be good.
+        """Register the function that answers a method and path. It is called if the request's key is good.
 
         All methods of a path speak one contract.
         """
@@ -118,7 +118,7 @@ class Application[A: KeyOwner]:
         return register
 
     def count(self, **numbers: int) -> None:
-        """Add to metrics of the request that is being answered, named as they shall be called."""
+        """Add numbers to the metrics of the present request, each under the name of its argument."""
         for name, value in numbers.items():
             self._counts[name] = self._counts.get(name, 0) + value
 
@@ -134,8 +134,8 @@ class Application[A: KeyOwner]:
             event = event | {"path": event["resource"]}
         try:
             self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
-            # Powertools keeps the event in an attribute of the class. Two functions that are served in one process
-            # would answer each other's requests; an attribute of the instance is found first.
+            # Powertools keeps the event in an attribute of the class. So two functions that are served in one
+            # process would answer each other's requests. An attribute of the instance takes precedence.
             self._resolver.current_event = APIGatewayProxyEvent(event)
             reply = self._resolver.resolve(event, context)
         except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
@@ -193,10 +193,10 @@ class Application[A: KeyOwner]:
 
 
 def _traced(handler: Handler) -> Handler:
-    """Trace the handler if the environment says in so many words that tracing is not disabled."""
+    """Trace the handler if the environment explicitly says that tracing is not disabled."""
     if os.environ.get("POWERTOOLS_TRACE_DISABLED") != "false":
         return handler
-    # Imported only here: it takes as long as making the DynamoDB client.
+    # Imported only here, since importing the tracer takes as long as making the DynamoDB client.
     from aws_lambda_powertools.tracing import Tracer  # noqa: PLC0415
 
     traced: Handler = Tracer(patch_modules=["botocore"]).capture_lambda_handler(

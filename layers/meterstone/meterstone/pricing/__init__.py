@@ -8,6 +8,7 @@ Errors:
     │   └── NumberOutOfRangeError
     └── UnknownCurrencyError
 
-Modules: `money` (exact arithmetic, rounding, text), `currency`, `price` (what a catalogue says), `cost` (what
-a quantity costs, with a file per billing model), `lines` (why it costs that), `commitment` (what is overage).
+Modules: `money` (exact arithmetic, rounding, text), `currency`, `price` (a price of a catalogue, and its checks),
+`cost` (the cost of a quantity, with a file for each billing model), `lines` (the lines that explain a cost),
+`commitment` (the division into usage and overage).
 """

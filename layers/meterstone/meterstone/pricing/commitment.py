@@ -1,7 +1,7 @@
-"""Commitments: usage up to an amount at its own price, what goes beyond it at a multiple, the overage factor.
+"""Commitments: usage up to an agreed amount at its own price, and usage beyond it (overage) times a factor.
 
-A commitment is consumed by charges in their order, from their rounded amounts. It can be split in two ways,
-of which the second is what Flexprice's service computes.
+Charges consume a commitment in their order, by their rounded amounts. The charge that crosses the commitment can
+be split in two ways (see `CommitmentSplit`). Flexprice's service splits it in the second way.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,15 +17,15 @@ from meterstone.pricing.price import BillingModel, Price
 class CommitmentSplit(StrEnum):
     """How the charge that crosses the commitment is split."""
 
-    #: To the smallest unit of money; the two rows may have fractional quantities.
+    #: To the minor unit of the currency. The two rows may have fractional quantities.
     AMOUNT = "amount"
-    #: Between two whole units; what is left of the commitment is offered to the next charge.
+    #: Between two whole units. The rest of the commitment is offered to the next charge.
     WHOLE_UNITS = "whole_units"
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What a customer has committed to spend in a billing period, in the subscription's currency."""
+    """The amount that a customer has agreed to spend in a billing period, in the subscription's currency."""
 
     amount: Decimal
     overage_factor: Decimal
@@ -33,7 +33,7 @@ class Commitment:
 
     @property
     def active(self) -> bool:
-        """Whether it changes anything: there is an amount, and overage costs more than usage."""
+        """Whether the commitment changes anything: it has an amount, and overage costs more than usage."""
         return self.amount > 0 and self.overage_factor > 1
 
 
@@ -41,10 +41,10 @@ class Commitment:
 class Charge[Key: Hashable]:
     """One line item's usage, before the commitment."""
 
-    #: The caller's own reference, carried to the rows that come of this charge.
+    #: The caller's own reference. The rows made of this charge have it, too.
     key: Key
     quantity: Decimal
-    #: Rounded to the currency's smallest unit.
+    #: Rounded to the currency's minor unit.
     amount: Decimal
     price: Price
 
@@ -55,10 +55,10 @@ class ChargeRow[Key: Hashable]:
 
     source: Charge[Key]
     quantity: Decimal
-    #: In the currency's smallest unit, the overage factor included.
+    #: Rounded to the currency's minor unit, with the overage factor included.
     amount: Decimal
     is_overage: bool = False
-    #: None on a row that is no overage.
+    #: None if the row is no overage.
     overage_factor: Decimal | None = None
 
 
@@ -66,10 +66,10 @@ class ChargeRow[Key: Hashable]:
 class Settlement[Key: Hashable]:
     """Charges after the commitment."""
 
-    #: In the order of the charges; of a charge that was split, the normal row first.
+    #: In the order of the charges. Of a split charge, the row of usage comes before the row of overage.
     rows: tuple[ChargeRow[Key], ...]
-    #: What of the commitment was used, and what overage costs, factor included; None without a commitment.
-    #: AMOUNT: both rounded, the rows add up to their sum. WHOLE_UNITS: unrounded, as in Flexprice.
+    #: How much of the commitment was used, and the overage's cost with the factor; None without a commitment.
+    #: AMOUNT: both are rounded, and the rows add up to their sum. WHOLE_UNITS: unrounded, as in Flexprice.
     commitment_utilized: Decimal | None = None
     overage_amount: Decimal | None = None
 
@@ -87,7 +87,7 @@ class Settlement[Key: Hashable]:
 def apply[Key: Hashable](
     commitment: Commitment | None, charges: Sequence[Charge[Key]], currency: str
 ) -> Settlement[Key]:
-    """Let charges consume a commitment in their order. Without an active one they stay as they are.
+    """Let charges consume a commitment in their order. Without an active commitment, charges do not change.
 
     Raises `UnknownCurrencyError` for a currency in which rows cannot be rounded.
 
@@ -114,11 +114,12 @@ def apply[Key: Hashable](
 def _split_amount[Key: Hashable](
     commitment: Commitment, charges: Sequence[Charge[Key]], currency: str
 ) -> Settlement[Key]:
-    """Split the money itself.
+    """Split the amount of the charge that crosses the commitment.
 
-    In any order of the charges the rows add up to commitment_utilized + round((usage - commitment) * factor):
-    charges below zero give back before anything is consumed, and an overage row shows by how much the rounded
-    overage grew with it. A commitment that is finer than the currency is used up to the nearest unit.
+    In any order of the charges the rows add up to commitment_utilized + round((usage - commitment) * factor). For
+    that, charges below zero are added to the commitment before anything is consumed, and an overage row shows by
+    how much it raises the rounded overage. A commitment that is finer than the currency is used up to the nearest
+    minor unit.
     """
     factor = commitment.overage_factor
     left = subtract(commitment.amount, total(charge.amount for charge in charges if charge.amount < 0))
@@ -181,7 +182,7 @@ def _split_whole_units[Key: Hashable](
 
 
 def _unit_amount(charge: Charge[Hashable]) -> Decimal:
-    """Return the price of one unit; 0 for a charge that no number of units explains, which is never split."""
+    """Return the price of one unit; 0 for a charge that is never split, as no number of units makes its amount."""
     if charge.quantity <= 0:
         return ZERO
     match charge.price.billing_model:

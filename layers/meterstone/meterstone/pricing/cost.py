@@ -1,4 +1,4 @@
-"""What a quantity costs under a price."""
+"""The cost of a quantity under a price."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -12,9 +12,10 @@ from meterstone.pricing.tiered import tiered
 
 
 def cost(price: Price, quantity: Decimal) -> Cost:
-    """Price a quantity: exact, unrounded, with the lines that explain it.
+    """Return the cost of a quantity: exact, unrounded, with the lines that explain it.
 
-    Quantity 0 costs 0 under every model; below zero a FLAT_FEE gives back, the other models cost 0.
+    Quantity 0 costs 0 under every model. A quantity below zero has a negative cost under FLAT_FEE, and costs 0
+    under the other models.
 
     >>> price = Price("p", "usd", BillingModel.FLAT_FEE, amount=Decimal("0.1"))
     >>> cost(price, Decimal(300)).amount
@@ -32,5 +33,5 @@ def cost(price: Price, quantity: Decimal) -> Cost:
 
 
 def cost_buckets(price: Price, quantities: Iterable[Decimal]) -> Cost:
-    """Price each bucket of a bucketed meter by itself and add them up, in at most one line for each tier."""
+    """Return the sum of the costs of buckets, each priced by itself, with at most one line for each tier."""
     return merge_all(cost(price, quantity) for quantity in quantities)

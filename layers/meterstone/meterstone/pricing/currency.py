@@ -1,4 +1,4 @@
-"""Currencies: decimals by ISO 4217, symbols as Flexprice prints them. Codes are taken in any case."""
+"""Currencies: decimals by ISO 4217, symbols as Flexprice prints them. Codes may be in upper or lower case."""
 
 from meterstone.pricing.errors import UnknownCurrencyError
 from meterstone.pricing.iso4217 import CURRENT, WITHDRAWN
@@ -50,9 +50,9 @@ _SYMBOLS = {
 
 
 def precision(code: str) -> int:
-    """How many decimals the currency's amounts have: JPY 0, USD 2, KWD 3, CLF 4.
+    """Return how many decimals the currency's amounts have: JPY 0, USD 2, KWD 3, CLF 4.
 
-    Raises `UnknownCurrencyError` for a code to which ISO 4217 gives no minor unit. Withdrawn codes have two.
+    Withdrawn codes have 2. Raises `UnknownCurrencyError` for a code for which ISO 4217 has no minor unit.
 
     >>> precision("usd"), precision("JPY")
     (2, 0)
@@ -64,12 +64,12 @@ def precision(code: str) -> int:
 
 
 def is_currency(code: str) -> bool:
-    """Whether amounts in this currency can be rounded: whether `precision` knows it."""
+    """Return whether `precision` knows the currency, so that its amounts can be rounded."""
     return _upper(code) in _PRECISION
 
 
 def symbol(code: str) -> str:
-    """Return what stands before an amount, such as `$` or `CN¥`; nothing where Flexprice has no symbol.
+    """Return the symbol that stands before an amount, such as `$` or `CN¥`; empty if Flexprice has none.
 
     >>> symbol("cny"), symbol("aed")
     ('CN¥', '')
@@ -78,5 +78,5 @@ def symbol(code: str) -> str:
 
 
 def _upper(code: str) -> str:
-    # Beyond ASCII, upper() maps letters onto ours: a dotless i followed by "nr" would pass for INR.
+    # upper() maps some letters beyond ASCII onto ASCII letters: a dotless i followed by "nr" would pass for INR.
     return code.upper() if code.isascii() else code

@@ -1,4 +1,4 @@
-"""What goes wrong in pricing."""
+"""The errors of pricing."""
 
 
 class PricingError(ValueError):
@@ -6,16 +6,16 @@ class PricingError(ValueError):
 
 
 class NumberError(PricingError):
-    """A value at the door that is no usable number."""
+    """A value that came from outside is no usable number."""
 
 
 class NotANumberError(NumberError):
-    """Neither an integer, nor a finite decimal, nor text of the form `-12.5`."""
+    """The value is neither an integer, nor a finite decimal, nor text of the form `-12.5`."""
 
 
 class NumberOutOfRangeError(NumberError):
-    """A number with more digits than are taken at its place."""
+    """The number has more digits than are allowed in its place."""
 
 
 class UnknownCurrencyError(PricingError):
-    """A code that is no ISO 4217 currency with a minor unit."""
+    """The code is no ISO 4217 currency with a minor unit."""

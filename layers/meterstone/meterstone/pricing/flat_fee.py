@@ -8,7 +8,7 @@ from meterstone.pricing.price import Price
 
 
 def flat_fee(price: Price, quantity: Decimal) -> Cost:
-    """Return amount times quantity, also of a quantity below zero."""
+    """Return amount times quantity, also for a quantity below zero."""
     if not quantity:
         return Cost(quantity, ())
     return Cost(quantity, (Line(ZERO, None, quantity, price.amount, ZERO, multiply(price.amount, quantity)),))

@@ -1,4 +1,4 @@
-"""What a quantity costs, as lines: an amount is never a bare number, so that any amount can be explained."""
+"""Costs as lines: an amount is never a bare number, so that every amount can be explained."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from meterstone.pricing.money import ZERO, add
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one tier, or the packages, or the flat fee charge.
+    """A part of a cost: what one tier, the packages, or the flat fee charge.
 
     `subtotal` is always quantity * unit_amount + flat_amount, unrounded, in the price's currency.
     """
 
-    #: The units this line speaks of lie above `from_` and up to `to`, inclusive; None is unbounded.
+    #: The line is for the units above `from_`, up to and including `to`. None is unbounded.
     from_: Decimal
     to: Decimal | None
-    #: Units in this line; of a PACKAGE price, packages.
+    #: Units in this line; packages, for a PACKAGE price.
     quantity: Decimal
-    #: The amount per unit; of a PACKAGE price, per package.
+    #: The amount for each unit; for each package, for a PACKAGE price.
     unit_amount: Decimal
-    #: What is due for entering the tier, summed over as many costs as were merged.
+    #: The amount due for entering the tier, summed over all costs that were merged.
     flat_amount: Decimal
     subtotal: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a quantity costs. The quantity is what was measured, also where nothing is charged for it."""
+    """The cost of a quantity. The quantity is the measured one, even if nothing is charged for it."""
 
     quantity: Decimal
     #: In order of `from_`, at most one for each tier; none where nothing is charged, such as at quantity 0.
@@ -47,12 +47,12 @@ _NOTHING = (ZERO, ZERO, ZERO)
 
 
 def merge(a: Cost, b: Cost) -> Cost:
-    """Add two costs up, line by line."""
+    """Add two costs, line by line."""
     return merge_all((a, b))
 
 
 def merge_all(costs: Iterable[Cost]) -> Cost:
-    """Add costs up; lines of the same tier and unit amount become one. Neither order nor grouping matters."""
+    """Add costs: lines of the same tier and unit amount become one. Neither order nor grouping matters."""
     quantity = ZERO
     tiers: dict[tuple[Decimal, Decimal | None, Decimal], tuple[Decimal, Decimal, Decimal]] = {}
     for cost in costs:

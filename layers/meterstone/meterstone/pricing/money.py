@@ -1,10 +1,11 @@
 """Exact decimal arithmetic, and the places where a value is rounded.
 
-`add`, `subtract`, `multiply` and `total` raise `decimal.Inexact` rather than lose a digit: their one context
-has 120 digits, room for a quantity times a price times an overage factor, and for sums of that. Only `reading`,
-`rounded_quantity`, `quotient` and the functions that take a currency round, always half away from zero. The first
-three are bound methods of the context because that is the fastest way to be exact: about as fast as an operator,
-where entering `decimal.localcontext` takes six times as long as the operation.
+`add`, `subtract`, `multiply` and `total` raise `decimal.Inexact` rather than lose a digit. Their context has 120
+digits: enough for a quantity times a price times an overage factor, and for sums of such products. Only `reading`,
+`rounded_quantity`, `quotient` and the functions that take a currency round, always half away from zero.
+
+`add`, `subtract` and `multiply` are bound methods of the context, which is the fastest exact way: about as fast as
+an operator. Entering `decimal.localcontext` takes six times as long as the operation itself.
 """
 
 import re
@@ -33,7 +34,8 @@ _TRAPS = [InvalidOperation, DivisionByZero, Overflow]
 #: The context of all arithmetic on money and quantities. What decimal calls "half up" is half away from zero.
 CONTEXT = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=[*_TRAPS, Inexact])
 _ROUNDING = Context(prec=_PRECISION, rounding=ROUND_HALF_UP, traps=_TRAPS)
-# A quotient is cut at 120 digits, then rounded: rounded twice, a little less than a half could become one.
+# A quotient is cut at 120 digits, then rounded. If it were rounded twice, a little less than a half could become a
+# half, and be rounded up.
 _CUTTING = Context(prec=_PRECISION, rounding=ROUND_DOWN, traps=_TRAPS)
 
 add = CONTEXT.add
@@ -41,24 +43,24 @@ subtract = CONTEXT.subtract
 multiply = CONTEXT.multiply
 
 LONGEST_NUMBER: Final = 100
-"""Characters of a number, as it is written."""
+"""How many characters the text of a number may have."""
 
 LARGEST_EXPONENT: Final = 100
-"""What stands behind an `e`: a text with a larger one, or a smaller one than its negative, is no number."""
+"""The largest exponent, after an `e`, of a number's text; its negative is the smallest."""
 
 QUANTITY_DIGITS: Final = 18
-"""Integer digits of what a meter reads, of a multiplier, of a tier's bound and of a package's size."""
+"""Integer digits of a number that a meter reads, of a multiplier, of a tier's bound and of a package's size."""
 
 PRICE_DIGITS: Final = 12
 """Integer digits of a price."""
 
 DECIMALS: Final = 18
-"""Decimals of all of these, and of a quantity."""
+"""Decimals of all these numbers, and of a quantity."""
 
 _FINEST = Decimal(1).scaleb(-DECIMALS)
 _QUOTIENT = Decimal(1).scaleb(-16)
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE]([+-]?[0-9]+))?")
-#: Nothing is to be rounded or written otherwise: true of nearly all.
+#: A number in this form needs neither rounding nor rewriting. Nearly all numbers have it.
 _SHORT_NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,18})?")
 _UNITS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(5))
 # Flexprice prints an amount in a currency that it does not know to two decimals.
@@ -85,7 +87,7 @@ def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
 
 
 def round_money(amount: Decimal, currency: str) -> Decimal:
-    """Round half away from zero to the currency's smallest unit, with as many decimals as the currency has.
+    """Round half away from zero to the currency's minor unit, with as many decimals as the currency has.
 
     >>> round_money(Decimal("-10.125"), "usd"), round_money(Decimal("0.5"), "jpy")
     (Decimal('-10.13'), Decimal('1'))
@@ -94,7 +96,7 @@ def round_money(amount: Decimal, currency: str) -> Decimal:
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
-    """Return the amount in the currency's smallest unit (cents, whole yen), rounded as `round_money` does.
+    """Return the amount in the currency's minor unit (cents, whole yen), rounded as `round_money` does.
 
     >>> minor_units(Decimal("12.345"), "usd"), minor_units(Decimal("12.5"), "jpy")
     (1235, 13)
@@ -113,7 +115,7 @@ def plain(value: Decimal) -> str:
 
 
 def display_amount(amount: Decimal, currency: str) -> str:
-    """Return the rounded amount behind its currency's symbol, if it has one, as Flexprice does.
+    """Return the rounded amount, with its currency's symbol before it if there is one, as Flexprice does.
 
     A code that is no currency is displayed with two decimals.
 
@@ -125,7 +127,7 @@ def display_amount(amount: Decimal, currency: str) -> str:
 
 
 def price_display_amount(amount: Decimal, currency: str) -> str:
-    """Return a price's own amount, never rounded, behind the symbol, or the upper-case code if there is none.
+    """Return a price's own amount, never rounded, after the symbol or, if there is none, the upper-case code.
 
     >>> price_display_amount(Decimal("0.003333"), "usd"), price_display_amount(Decimal(10), "aed")
     ('$0.003333', 'AED10')
@@ -134,9 +136,9 @@ def price_display_amount(amount: Decimal, currency: str) -> str:
 
 
 def exact_number(value: object) -> Decimal:
-    """Read a number as it is, however many digits it has: what filters compare, and the log keeps.
+    """Read a number exactly, with all its digits, as filters compare it and the event log keeps it.
 
-    Taken are integers, finite decimals, and text of at most 100 characters such as `-12.5` or `1.5E-7`. Zero has
+    Integers, finite decimals, and text of at most 100 characters such as `-12.5` or `1.5E-7` are numbers. Zero has
     no sign. Raises `NotANumberError` for anything else: floats, booleans, exponents beyond 100.
 
     >>> exact_number("1.5E-7"), exact_number(10**20)
@@ -167,8 +169,9 @@ def exact_number(value: object) -> Decimal:
 def number(value: object, integer_digits: int = PRICE_DIGITS) -> Decimal:
     """Read a number that must not be rounded: a price or, with more ``integer_digits``, a multiplier.
 
-    It has at most so many integer and 18 decimal digits (zeros that do not matter are not counted). The result
-    has no exponent above 0 and zero has no sign. Raises `NumberOutOfRangeError`, and what `exact_number` does.
+    The number may have ``integer_digits`` integer and 18 decimal digits; leading and trailing zeros are not
+    counted. The result has no exponent above 0, and zero has no sign. Raises `NumberOutOfRangeError` for more
+    digits, and the errors of `exact_number`.
 
     >>> number("12.50"), number(Decimal("1E+3")), number("7.6234102728e-08")
     (Decimal('12.50'), Decimal('1000'), Decimal('7.6234102728E-8'))
@@ -188,10 +191,10 @@ def number(value: object, integer_digits: int = PRICE_DIGITS) -> Decimal:
 
 
 def reading(value: object) -> Decimal:
-    """Read a number as a meter does: what is finer than 18 decimals is rounded.
+    """Read a number as a meter does, rounded to 18 decimals.
 
-    The result has no exponent above 0 and zero has no sign. Raises `NumberOutOfRangeError` if the number has more
-    than 18 integer digits, and what `exact_number` does.
+    The result has no exponent above 0, and zero has no sign. Raises `NumberOutOfRangeError` if the number has more
+    than 18 integer digits, and the errors of `exact_number`.
 
     >>> reading("0.0289999999999999985"), reading(5)
     (Decimal('0.028999999999999999'), Decimal('5'))
@@ -205,9 +208,10 @@ def reading(value: object) -> Decimal:
 
 
 def in_two(value: Decimal) -> tuple[int, int]:
-    """Part a quantity of at most 18 decimals: its integer part, and its fraction x 10^18, with the value's sign.
+    """Split a quantity into its integer part and its fraction times 10^18, both with the quantity's sign.
 
-    So the table adds it exactly: 36 digits do not fit one number that is added to. Raises `decimal.Inexact`.
+    DynamoDB can add the two exactly, each as a number of its own: the 36 digits of a sum do not fit in one. Raises
+    `decimal.Inexact` if the quantity has more than 18 decimals.
 
     >>> in_two(Decimal("-12.5")), whole(-12, -500_000_000_000_000_000)
     ((-12, -500000000000000000), Decimal('-12.500000000000000000'))
@@ -218,7 +222,7 @@ def in_two(value: Decimal) -> tuple[int, int]:
 
 
 def whole(integer: Decimal | int, fraction: Decimal | int) -> Decimal:
-    """Put together what `in_two` gave, or what sums of that came to."""
+    """Return the quantity of an integer part and a fraction made by `in_two`, or of sums of both."""
     return add(Decimal(integer), Decimal(fraction).scaleb(-DECIMALS, CONTEXT))
 
 

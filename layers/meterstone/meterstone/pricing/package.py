@@ -9,7 +9,7 @@ from meterstone.pricing.price import Price, RoundType, TransformQuantity
 
 
 def package(price: Price, quantity: Decimal) -> Cost:
-    """Return amount times packages. Packages of size 0 or less cost 0, as in Flexprice."""
+    """Return amount times number of packages. Packages of size 0 or less cost 0, as in Flexprice."""
     transform = price.transform_quantity
     if quantity <= 0 or transform is None or transform.divide_by <= 0:
         return Cost(quantity, ())
@@ -20,7 +20,7 @@ def package(price: Price, quantity: Decimal) -> Cost:
 
 
 def _packages(quantity: Decimal, transform: TransformQuantity) -> Decimal:
-    # Whole packages and what is left, not a quotient: rounded to 16 decimals it would lose a very small rest.
+    # Divided with a rest: a quotient, rounded to 16 decimals, would lose a very small rest.
     whole, rest = CONTEXT.divmod(quantity, transform.divide_by)
     match transform.round:
         case RoundType.UP:

@@ -1,6 +1,6 @@
-"""A price as the catalogue has it, and what makes a catalogue refuse it.
+"""A price as the catalogue has it, and the reasons for a catalogue to refuse it.
 
-Fields and their names are those of Flexprice's price object, so that a price goes to the wire as it stands.
+The fields have the names of Flexprice's price object, so that a price can be sent without translation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,14 +34,14 @@ class TierMode(StrEnum):
 
 
 class RoundType(StrEnum):
-    """What becomes of a package that is only partly used."""
+    """Whether a package that is only partly used counts as a package."""
 
     UP = "up"
     DOWN = "down"
 
 
 class PriceType(StrEnum):
-    """What a price is for: metered usage, or a fixed charge, which no usage answer shows."""
+    """Whether a price is for metered usage or is a fixed charge. No answer about usage shows a fixed charge."""
 
     USAGE = "USAGE"
     FIXED = "FIXED"
@@ -51,7 +51,7 @@ class PriceType(StrEnum):
 class Tier:
     """One tier of a TIERED price."""
 
-    #: The last quantity in this tier, inclusive; None on the last tier.
+    #: The last quantity that belongs to this tier; None on the last tier.
     up_to: int | None
     unit_amount: Decimal
     #: Due once when the tier is entered.
@@ -69,23 +69,23 @@ class TransformQuantity:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a meter's usage costs. Amounts are in the currency's main unit: 12.5 dollars, not cents."""
+    """The price of a meter's usage. Amounts are in the currency's main unit: 12.5 dollars, not cents."""
 
     id: str
     #: ISO 4217, lower case.
     currency: str
     billing_model: BillingModel
-    #: Per unit for FLAT_FEE, per package for PACKAGE; TIERED does not use it.
+    #: For each unit under FLAT_FEE, for each package under PACKAGE. TIERED does not use it.
     amount: Decimal = ZERO
     type: PriceType = PriceType.USAGE
     meter_id: str = ""
     tier_mode: TierMode | None = None
     tiers: tuple[Tier, ...] = ()
     transform_quantity: TransformQuantity | None = None
-    #: None follows the subscription's billing period.
+    #: None: the subscription's billing period.
     billing_period: str | None = None
     billing_period_count: int = 1
-    #: The descriptive rest of Flexprice's price object (display_name, metadata), carried untouched.
+    #: The descriptive fields of Flexprice's price object (display_name, metadata), passed on unchanged.
     details: Mapping[str, Detail] = field(default_factory=dict, hash=False)
 
 
@@ -98,9 +98,9 @@ class PriceProblem(NamedTuple):
 
 
 def check(price: Price, *, currency: str | None = None) -> list[PriceProblem]:
-    """Say everything that is wrong with a price, all at once; nothing if a catalogue may hold it.
+    """Return everything that is wrong with a price; an empty list if a catalogue may hold it.
 
-    `currency` is that of the subscription which the price is for, in any case, if it is known.
+    `currency` is the currency of the price's subscription, in upper or lower case; None if it is not known.
     """
     problems = [*_amount_problems("amount", price.amount), *_tier_problems(price), *_package_problems(price)]
     if not is_currency(price.currency):
@@ -114,7 +114,7 @@ def check(price: Price, *, currency: str | None = None) -> list[PriceProblem]:
     return problems
 
 
-#: A bucketed meter's counter keeps a line for each tier and day, and a counter's item holds 400 KB.
+#: A bucketed meter's counter keeps a line for each tier and day, and an item has at most 400 KB.
 _MOST_TIERS = 50
 
 

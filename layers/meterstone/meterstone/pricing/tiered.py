@@ -1,6 +1,6 @@
-"""TIERED: unit amounts and flat amounts that depend on how much is used.
+"""TIERED: unit amounts and flat amounts that depend on the quantity.
 
-A catalogue refuses unsorted tiers and a bounded last tier; here they are answered as Flexprice answers them.
+A catalogue refuses unsorted tiers and a bounded last tier. Here they are priced as Flexprice prices them.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from meterstone.pricing.price import Price, Tier, TierMode
 
 
 def tiered(price: Price, quantity: Decimal) -> Cost:
-    """Price a quantity by the tier mode. Without a mode or tiers, which a catalogue refuses, it costs 0."""
+    """Price a quantity by the tier mode. It costs 0 without a mode or tiers, which a catalogue refuses."""
     mode = price.tier_mode
     if quantity <= 0 or mode is None or not price.tiers:
         return Cost(quantity, ())
@@ -28,9 +28,9 @@ def tiered(price: Price, quantity: Decimal) -> Cost:
 
 
 def volume(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
-    """Price the whole quantity by the one tier that holds it; beyond a bounded last tier, by that one.
+    """Price the whole quantity by the tier that holds it, or by the last tier if it is beyond all bounds.
 
-    `tiers` are in order and at least one; `quantity` is above 0.
+    There is at least one tier, and the tiers are in order. `quantity` is above 0.
     """
     start = 0
     for tier in tiers[:-1]:
@@ -41,9 +41,9 @@ def volume(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
 
 
 def slab(tiers: Sequence[Tier], quantity: Decimal) -> Cost:
-    """Fill each tier up to its bound; every tier entered adds its flat amount.
+    """Price the part of the quantity within each tier; every tier that is entered adds its flat amount.
 
-    `tiers` are in order; `quantity` is above 0. Nothing is charged beyond a bounded last tier.
+    The tiers are in order, and `quantity` is above 0. Nothing is charged beyond a bounded last tier.
 
     >>> tiers = [Tier(10, Decimal(2)), Tier(None, Decimal(1), flat_amount=Decimal(5))]
     >>> [str(line.subtotal) for line in slab(tiers, Decimal(12)).lines]
@@ -78,7 +78,7 @@ def _line(start: int, tier: Tier, quantity: Decimal) -> Line:
 
 
 def _ascending(tiers: Sequence[Tier]) -> bool:
-    # Looked at before sorting, since every catalogue's tiers are in order and this runs for every amount.
+    # Checked before sorting, since the tiers of every catalogue are in order, and this runs for every amount.
     before = 0
     for tier in tiers[:-1]:
         if tier.up_to is None or tier.up_to < before:

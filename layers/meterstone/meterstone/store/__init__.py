@@ -4,10 +4,10 @@ StoreError
 ├── StoreUnavailableError      the table could not be reached or is throttled; the same call may succeed later
 │   └── CatalogueChangedError  another catalogue was stored while events were counted; they must be matched again
 ├── ConflictError              a condition of a transaction did not hold; nothing was written
-├── WriteRefusedError          the table will not take it, however often it is asked
-├── BusyError                  something else must be done first, or be over; for those who run commands
+├── WriteRefusedError          the table will never take this write
+├── BusyError                  something else must be done, or be over, first; the message is for a person
 ├── UnknownSubscriptionError   the organization has no such subscription
-└── ViewNotBuiltError          only a rebuild can bring what was asked for
+└── ViewNotBuiltError          only a rebuild can fill the view that would answer
 """
 
 from meterstone.store.catalogue.accounts import Account

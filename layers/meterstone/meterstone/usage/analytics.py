@@ -1,4 +1,4 @@
-"""Usage by calendar bucket, currency and metric: what is asked, and how days add up to its rows."""
+"""Usage by calendar bucket, currency and metric: the query, and how days add up to the rows of its answer."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from meterstone.usage.calendar import (
 
 
 class AnswerTooLargeError(Exception):
-    """The usage asked for makes more rows than an answer may hold."""
+    """The answer to a query would have more rows than an answer may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """What is asked: the days from `from_day` to `to_day`, inclusive, of the usage that passes every filter.
+    """A query: the usage of the days from `from_day` to `to_day`, both included, that passes every filter.
 
     Days are date ordinals. A filter that is None lets everything pass. `currency` is lower case,
     `customer_country` upper case.
@@ -46,10 +46,10 @@ class UsageQuery:
 
 
 class DayUsage(msgspec.Struct, frozen=True, gc=False):
-    """What one metric's usage on one day came to; several of the same day, currency and code add up.
+    """The usage of one metric on one day. Several of the same day, currency and code add up.
 
-    No tuple: a year of a large organization has tens of thousands, which would take a third longer to list.
-    `currency` is lower case; `amount_cents` is in its smallest unit.
+    `currency` is lower case. `amount_cents` is in the currency's minor unit. This is no tuple, since a year of a
+    large organization has tens of thousands of days, and tuples take a third longer to list.
     """
 
     day: int
@@ -62,8 +62,8 @@ class DayUsage(msgspec.Struct, frozen=True, gc=False):
 class CountedDays(NamedTuple):
     """Some days of usage, as one stored item has them.
 
-    `counted_until` is when the newest event came in that the item has counted, in microseconds since the epoch; 0
-    if that is not known, as where all of them were imported.
+    `counted_until` is when the newest event that the item has counted came in, in microseconds since the epoch. It
+    is 0 if that is not known: imported events have no such time.
     """
 
     counted_until: int
@@ -72,7 +72,7 @@ class CountedDays(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """A metric's usage in one calendar bucket, from `start_day` to `end_day`, inclusive, in one currency.
+    """A metric's usage in one calendar bucket, from `start_day` to `end_day`, both included, in one currency.
 
     `deleted` is true if no live metric has the code.
     """
@@ -87,16 +87,16 @@ class UsageRow:
 
 
 class UsageRows(NamedTuple):
-    """The rows of an answer, and when the newest event came in that is counted in them (see `CountedDays`)."""
+    """The rows of an answer, and when the newest event counted in them came in (see `CountedDays`)."""
 
     rows: list[UsageRow]
     counted_until: int
 
 
 def default_from_day(granularity: Granularity, to_day: int) -> int:
-    """Give the first day asked for when none is named.
+    """Return the first day of a query that names none.
 
-    It is 30 days, 12 weeks, 12 months or 5 years before the last one, moved back to the start of its bucket.
+    It is 30 days, 12 weeks, 12 months or 5 years before the last day, moved back to the start of its bucket.
 
     >>> date.fromordinal(default_from_day(Granularity.MONTHLY, date(2023, 11, 30).toordinal())).isoformat()
     '2022-11-01'
@@ -115,10 +115,10 @@ def default_from_day(granularity: Granularity, to_day: int) -> int:
 
 
 def last_to_day(granularity: Granularity, from_day: int) -> int:
-    """Give the last day that may be asked for together with a first one.
+    """Return the last day that a query with a given first day may ask for.
 
-    The days asked for, the first and the last included, are at most 400 for daily buckets, 3 years for weekly
-    ones, 10 for monthly and 30 for yearly ones.
+    A query may span 400 days for daily buckets, 3 years for weekly, 10 years for monthly and 30 years for yearly
+    buckets, the first and the last day included.
 
     >>> date.fromordinal(last_to_day(Granularity.WEEKLY, date(2020, 1, 1).toordinal())).isoformat()
     '2022-12-31'
@@ -139,7 +139,7 @@ def last_to_day(granularity: Granularity, from_day: int) -> int:
 def rows(
     items: Iterable[CountedDays], granularity: Granularity, deleted_codes: Container[str], most_rows: int
 ) -> UsageRows:
-    """Add days up to one row per bucket, currency and code, ordered so; rows of nothing are left out.
+    """Add days up to one row for each bucket, currency and code, in that order. Rows of nothing are left out.
 
     Raises `AnswerTooLargeError` as soon as there are more than `most_rows`, before the rest of the days is read.
     """
@@ -173,7 +173,7 @@ def rows(
 
 
 def _years_after(day: int, years: int) -> int:
-    """Give the same day of a later year, 1 March for a 29 February that it lacks, within the calendar."""
+    """Return the same day of a later year, or 1 March for a missing 29 February, within the calendar."""
     shown = date.fromordinal(day)
     year = shown.year + years
     if year > date.max.year:

@@ -1,10 +1,10 @@
-"""Events on their way in: what each must be, the same whether it stands in a file or comes over HTTP.
+"""Events on their way in: the rules for an event, the same in a file and over HTTP.
 
-Text is read by `decode`, which keeps every number as it came. What comes out of it may hold numbers that no
-property may be (`Unusable`), of more than 100 characters or with an exponent beyond 100, and halves of surrogate
-pairs. `checked_properties` and the readers of ids and times refuse them one event at a time, so that the events
-beside a bad one can still be taken. How many digits a meter reads is the meter's affair: a long number in a
-property that nobody meters is let in.
+`decode` reads the JSON text and keeps every number as it came. Its result may still hold values that no property
+may have: numbers of more than 100 characters or with an exponent beyond 100 (as `Unusable`), and halves of
+surrogate pairs. `checked_properties` and the readers of ids and times refuse such values event by event, so that
+the other events of a request or file can be taken. How many digits a meter reads is decided by the meter: a long
+number in a property that no meter reads is let in.
 """
 
 import json
@@ -27,17 +27,17 @@ LARGEST_EVENT: Final = 65_536
 """Bytes of an event's name, time and properties as JSON."""
 
 AHEAD: Final = 5 * MINUTE
-"""How far ahead of the clock an event may lie, in microseconds: clocks differ."""
+"""How far ahead of the clock an event's time may be, in microseconds, since clocks differ."""
 
 DEEPEST: Final = 32
-"""Lists and objects that may stand inside each other in a property."""
+"""How deep lists and objects may be nested in a property."""
 
 _SHOWN = 40
-#: A number of at most 15 integer and 15 decimal digits is plain in an event's content, however it was written.
+#: A number of at most 15 integer and 15 decimal digits is written plainly (no exponent) in an event's content.
 _PLAIN_DIGITS = 15
 _PLAIN = re.compile(rf"-?[0-9]{{1,{_PLAIN_DIGITS}}}(?:\.[0-9]{{1,{_PLAIN_DIGITS}}})?")
 _MILLISECONDS = 1000
-#: More than the milliseconds of all years. Writing out the microseconds of 1e100 seconds would be of no use.
+#: More than the milliseconds of all years. A number beyond it is no time, and is not converted to microseconds.
 _PAST_ALL_SECONDS = Decimal(10) ** 15
 #: Units in which such a large number is a time from 2001 on, and how many of them are a second.
 _FINER_UNITS = (("microseconds", 10**6), ("nanoseconds", 10**9))
@@ -47,19 +47,19 @@ _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").e
 
 
 class InadmissibleError(ValueError):
-    """What is not let in; the message says why."""
+    """An event, or a part of one, is not let in. The message says why."""
 
 
 class TooFarAheadError(InadmissibleError):
-    """The event's time is more than `AHEAD` after the clock's."""
+    """The event's time is more than `AHEAD` after the clock's time."""
 
 
 class InMillisecondsError(InadmissibleError):
-    """A time in milliseconds where seconds are asked for."""
+    """A time is given in milliseconds, where seconds are expected."""
 
 
 class Outcome(StrEnum):
-    """What the log says of an event."""
+    """Whether an event was new to the event log. A conflict is a known transaction id with another content."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -74,12 +74,12 @@ class Subject(NamedTuple):
 
     @classmethod
     def subscription(cls, external_id: str) -> "Subject":
-        """Name a subscription."""
+        """Return a subscription as a subject."""
         return cls("s", external_id)
 
     @classmethod
     def customer(cls, external_id: str) -> "Subject":
-        """Name a customer."""
+        """Return a customer as a subject."""
         return cls("c", external_id)
 
 
@@ -87,8 +87,8 @@ class Subject(NamedTuple):
 class Arrival:
     """An event that came over HTTP at the instant ``accepted``.
 
-    ``dated`` tells whether the client gave its time; if not, the event's time is that instant, and is no part of
-    its ``content``. ``notes`` are what the client said beside the event: kept with it, part of nothing.
+    ``dated`` says whether the client gave the event's time. If not, the time is ``accepted``, and the ``content``
+    has no time. ``notes`` is what the client sent beside the event: logged, but neither compared nor counted.
     """
 
     subject: Subject
@@ -102,7 +102,7 @@ class Arrival:
     def of(
         cls, subject: Subject, event: Event, now: int, notes: Mapping[str, str], *, dated: bool
     ) -> "Arrival":
-        """Take an event in. Raises `TooFarAheadError`, and `InadmissibleError` if it is too large."""
+        """Make an arrival of an event. Raises `TooFarAheadError`, and `InadmissibleError` if it is too large."""
         if event.at > now + AHEAD:
             raise TooFarAheadError("is more than 5 minutes ahead of the clock")
         text = content(event, dated=dated)
@@ -115,7 +115,7 @@ class Arrival:
 class Receipt:
     """What became of a request's arrivals, by their places in it.
 
-    ``unmatched`` says of those that count nowhere why (see `receipt.Reason`): they are logged all the same.
+    ``unmatched`` has the reasons why events count nowhere (see `receipt.Reason`). They are logged all the same.
     """
 
     outcomes: Mapping[int, Outcome]
@@ -123,7 +123,7 @@ class Receipt:
 
 
 class Unusable:
-    """A JSON number that no property may be, and why."""
+    """A JSON number that no property may have, and the reason."""
 
     __slots__ = ("reason",)
 
@@ -132,9 +132,9 @@ class Unusable:
 
 
 def content(event: Event, *, dated: bool = True) -> str:
-    """Give what an event says, as text that is the same for the same content.
+    """Return an event's content, as text that is equal for equal content.
 
-    An event that the client did not date says nothing of its time, so that a retry of it says the same.
+    The content has the time only if the client gave it: a retry of an event without a time has the same content.
 
     >>> content(Event("t1", "calls", 0, {"b": Decimal("1.50"), "a": None}), dated=False)
     '["calls",null,{"a":null,"b":1.50}]'
@@ -143,8 +143,8 @@ def content(event: Event, *, dated: bool = True) -> str:
 
 
 def too_large(text: str) -> bool:
-    """Tell whether an event's content has more bytes than are stored."""
-    # No character has more than four bytes, most have one.
+    """Return whether an event's content has more than `LARGEST_EVENT` bytes."""
+    # A character has at most four bytes, and mostly one: few texts need to be encoded to be measured.
     return len(text) > LARGEST_EVENT or (
         len(text) * 4 > LARGEST_EVENT and not text.isascii() and len(text.encode()) > LARGEST_EVENT
     )
@@ -165,12 +165,15 @@ def decode(text: str) -> Any:
 
 
 def escapes(text: str) -> bool:
-    """Tell whether what `decode` makes of the text could hold halves of surrogate pairs."""
+    """Return whether the values that `decode` reads from the text could hold halves of surrogate pairs."""
     return "\\u" in text or not text.isascii()
 
 
 def checked_properties(value: object, *, escaped: bool) -> dict[str, Property]:
-    """Give an event's properties; null is none. ``escaped`` is what `escapes` said. Raises `InadmissibleError`."""
+    """Return an event's properties, checked. Raises `InadmissibleError`.
+
+    Null stands for no properties. ``escaped`` is what `escapes` said of the text that they were read from.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -253,9 +256,10 @@ def _decimal(text: str) -> Decimal | Unusable:
 
 
 def _as_logged(value: Decimal) -> Decimal:
-    """Give a number as the log has it: as it came, or plain if it is short.
+    """Return a number as the event log keeps it: as it came, or without an exponent if it is short.
 
-    Events were logged when only short numbers were let in, all of them plain: come again, they must say the same.
+    Older events were logged when only short numbers were let in, all without an exponent. When such an event comes
+    again, its content must be the same.
     """
     if _PLAIN.fullmatch(str(value)) or value.adjusted() >= _PLAIN_DIGITS:
         return value

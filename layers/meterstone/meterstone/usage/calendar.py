@@ -3,12 +3,12 @@
 A day is named by its ordinal, `date.toordinal()`: an int that adds and compares. Day *d* is the stretch
 `[day_start(d), day_start(d + 1))`, so that days partition time whatever the clocks do:
 
-- a midnight that a change of clocks skips: the day begins at the first instant after the gap;
-- a whole day skipped (Pacific/Apia, 30 December 2011): that day has no length, and no instant;
-- clocks set back over midnight (America/St_Johns at 00:01, until 2011): the day has begun and goes on.
+- If a change of clocks skips midnight, the day begins at the first instant after the gap.
+- If a zone skips a whole day (Pacific/Apia, 30 December 2011), that day has no length, and no instant.
+- If clocks are set back over midnight (America/St_Johns at 00:01, until 2011), the day that has begun goes on.
 
-The first day of the year 1 and the last of 9999 take in the hours that a zone's clock shows before and after
-them, so that a day can always be printed.
+The first day of the year 1 includes all earlier hours, the last day of the year 9999 all later ones. So a day can
+always be printed.
 """
 
 import re
@@ -21,9 +21,9 @@ from typing import Final, assert_never
 
 from meterstone.usage.instant import DAY, END_OF_TIME, EPOCH, HOUR, MINUTE, SECOND, ZERO_TIME, microseconds
 
-# Days, and so amounts, must not depend on the machine: the operating system's database differs between a
-# laptop, a container and Lambda, and changes without a deployment. With no path to search, zoneinfo reads the
-# pinned `tzdata`.
+# Days, and so amounts, must not depend on the machine. The operating system's database of time zones differs
+# between a laptop, a container and Lambda, and changes without a deployment. With no path to search, zoneinfo
+# reads the pinned `tzdata`.
 zoneinfo.reset_tzpath(to=())
 
 FIRST_DAY: Final = date.min.toordinal()
@@ -83,14 +83,14 @@ class Zone:
         return f"Zone({self.name!r})"
 
     def day_of(self, instant: int) -> int:
-        """Give the day that holds an instant. Remembers the last two days: events come in order, or nearly."""
+        """Return the day that holds an instant. The last two days are remembered: events come nearly in order."""
         start, end, day = self._today
         if start <= instant < end:
             return day
         return self._turn_to(instant)[2]
 
     def day_start(self, day: int) -> int:
-        """Give the earliest instant at which the zone's date is `day` or later."""
+        """Return the earliest instant at which the zone's date is `day` or later."""
         if day <= FIRST_DAY:
             return ZERO_TIME
         if day > LAST_DAY:
@@ -103,15 +103,15 @@ class Zone:
         return start
 
     def day_bounds(self, day: int) -> tuple[int, int]:
-        """Give a day's start and its end, exclusive; they are equal for a day that the zone skipped."""
+        """Return a day's start and its exclusive end. Both are equal for a day that the zone skipped."""
         return self.day_start(day), self.day_start(day + 1)
 
     def hour_of(self, instant: int) -> tuple[int, int]:
-        """Give the day and the hour of it, counted from 0, that hold an instant.
+        """Return the day that holds an instant, and the number of the hour of that day, from 0.
 
-        Hours are elapsed ones since the day's first instant, not those that the clock shows: they never
-        repeat. Most days have 24, those with a change of clocks usually 23 or 25; the last one may be
-        shorter.
+        Hours are counted from the day's first instant. They are not the hours that the clock shows, and never
+        repeat. Most days have 24 hours, a day with a change of clocks usually has 23 or 25. The last hour of a day
+        may be shorter.
         """
         start, end, day = self._today
         if not start <= instant < end:
@@ -119,12 +119,12 @@ class Zone:
         return day, (instant - start) // HOUR
 
     def hours(self, day: int) -> int:
-        """Count a day's hours; a last one that is cut short counts."""
+        """Return the number of a day's hours. A last hour that is shorter counts as one."""
         start, end = self.day_bounds(day)
         return -((start - end) // HOUR)
 
     def hour_bounds(self, day: int, hour: int) -> tuple[int, int]:
-        """Give the bounds, end exclusive, of an hour. Raises `ValueError` if the day has no such hour."""
+        """Return the bounds, end exclusive, of an hour. Raises `ValueError` if the day has no such hour."""
         start, end = self.day_bounds(day)
         begin = start + hour * HOUR
         if not start <= begin < end:
@@ -132,44 +132,44 @@ class Zone:
         return begin, min(begin + HOUR, end)
 
     def local(self, instant: int) -> datetime:
-        """Give the naive date and time that the clock shows, cut to the years that a `datetime` has."""
+        """Return the naive date and time that the clock shows, cut to the years that a `datetime` has."""
         wall = min(max(self.wall(instant), ZERO_TIME), END_OF_TIME - 1)
         return (EPOCH + timedelta(microseconds=wall)).replace(tzinfo=None)
 
     def instant(self, local: datetime) -> int:
-        """Give the instant at which the clock shows a naive date and time.
+        """Return the instant at which the clock shows a naive date and time.
 
-        A time that the clock skips moves forward by the gap; of one that it shows twice, the first is meant.
+        A time that the clock skips moves forward by the gap. Of a time that it shows twice, the first counts.
         """
         return self.at_wall(microseconds(local.replace(tzinfo=EPOCH.tzinfo) - EPOCH))
 
     def offset(self, instant: int) -> int:
-        """Give how far the clock is ahead of UTC at an instant, in microseconds."""
+        """Return how far the clock is ahead of UTC at an instant, in microseconds."""
         # Within a day of the calendar's ends the shifted datetime would overflow; no zone changes there.
         safe = min(max(instant, ZERO_TIME + DAY), END_OF_TIME - DAY)
         shifted = (EPOCH + timedelta(microseconds=safe)).astimezone(self._info)
         return microseconds(shifted.utcoffset() or timedelta())
 
     def wall(self, instant: int) -> int:
-        """Give the wall time of an instant; it may lie up to a day outside the years 1 to 9999."""
+        """Return the wall time of an instant; it may lie up to a day outside the years 1 to 9999."""
         return instant + self.offset(instant)
 
     def at_wall(self, wall: int) -> int:
-        """Give the instant of a wall time, by the rule of `instant`, cut to the years 1 to 9999."""
+        """Return the instant of a wall time, by the rule of `instant`, cut to the years 1 to 9999."""
         return _within_time(wall - self._offset_at_wall(wall, fold=0))
 
     def first(self, wall: int) -> int:
-        """Give the earliest instant at which the clock shows `wall` or later, cut to the years 1 to 9999."""
+        """Return the earliest instant at which the clock shows `wall` or later, cut to the years 1 to 9999."""
         before = self._offset_at_wall(wall, fold=0)
         after = self._offset_at_wall(wall, fold=1)
         if after <= before:
             return _within_time(wall - before)
-        # The clock skips this time (PEP 495: the offset of fold 1 is then the larger one). The jump lies
-        # between.
+        # The clock skips this time (PEP 495: the offset of fold 1 is then the larger one). The jump lies between
+        # the two instants.
         return _within_time(_bisect(wall - after, wall - before, lambda at: self.wall(at) >= wall))
 
     def bucket(self, size: BucketSize, instant: int) -> tuple[int, int]:
-        """Give `bucket_bounds`, remembering the last bucket of each size."""
+        """Return `bucket_bounds`, remembering the last bucket of each size."""
         bounds = self._buckets.get(size)
         if bounds is None or not bounds[0] <= instant < bounds[1]:
             bounds = self._buckets[size] = _find_bucket(size, instant, self)
@@ -186,7 +186,7 @@ class Zone:
             return self._today
         shown = self.wall(instant) // DAY + EPOCH_DAY
         day = min(max(shown, FIRST_DAY), LAST_DAY)
-        # Where clocks were set back over midnight they show a day that is already over.
+        # After clocks are set back over midnight, they show the day before, which is over.
         while day < LAST_DAY and instant >= self.day_start(day + 1):
             day += 1
         today = self._today = (*self.day_bounds(day), day)
@@ -195,7 +195,7 @@ class Zone:
 
 @cache
 def zone(name: str) -> Zone:
-    """Give the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZoneError`."""
+    """Return the zone of an IANA name, such as `Europe/Berlin` or `UTC`. Raises `UnknownZoneError`."""
     if _ZONE_NAME.fullmatch(name) is None:
         raise UnknownZoneError("not the name of a time zone")
     try:
@@ -207,20 +207,23 @@ def zone(name: str) -> Zone:
 
 
 def bucket_bounds(size: BucketSize, instant: int, zone: Zone) -> tuple[int, int]:
-    """Give the bucket, its end exclusive, that holds an instant on the zone's calendar.
+    """Return the bucket that holds an instant on the zone's calendar, as its start and its exclusive end.
 
-    Buckets of one size partition time, and those shorter than a day never cross a day's start. Up to an hour
-    they follow the clock and end where it is changed, so that an hour which the clock shows twice is two
-    buckets. Of 3, 6 and 12 hours they begin when the clock first shows their hour, so that they are longer or
-    shorter when it is changed. Weeks begin on Monday; months are calendar months.
+    Buckets of one size partition time. A bucket shorter than a day never crosses a day's start.
+
+    - Up to an hour: buckets follow the clock and end where it is changed. An hour that the clock shows twice is
+      two buckets.
+    - 3, 6 and 12 hours: a bucket begins when the clock first shows its hour. It is longer or shorter on a day on
+      which the clock is changed.
+    - Weeks begin on Monday. Months are calendar months.
     """
     return zone.bucket(size, instant)
 
 
 def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
-    """Give the first and the last day, inclusive, of the calendar bucket that holds a day.
+    """Return the first and the last day, both included, of the calendar bucket that holds a day.
 
-    Days of a last week that a `date` cannot hold, after 9999-12-31, are cut.
+    The last week ends on 9999-12-31, the last day that a `date` can hold.
 
     >>> bounds = granularity_bounds(Granularity.MONTHLY, date(2024, 2, 10).toordinal())
     >>> [date.fromordinal(day).isoformat() for day in bounds]
@@ -243,7 +246,7 @@ def granularity_bounds(granularity: Granularity, day: int) -> tuple[int, int]:
 
 
 def week_start(day: int) -> int:
-    """Give the Monday of a day's week.
+    """Return the Monday of a day's week.
 
     >>> date.fromordinal(week_start(date(2024, 3, 1).toordinal()))
     datetime.date(2024, 2, 26)
@@ -252,7 +255,7 @@ def week_start(day: int) -> int:
 
 
 def month_of(day: int) -> int:
-    """Give the number of a day's month: twelve times the year, plus 0 for January to 11 for December.
+    """Return the number of a day's month: twelve times the year, plus 0 for January to 11 for December.
 
     >>> month_of(date(2024, 3, 1).toordinal()) == 2024 * 12 + 2
     True
@@ -262,7 +265,7 @@ def month_of(day: int) -> int:
 
 
 def month_start(month: int) -> int:
-    """Give the first day of a month by its number; beyond the years 1 to 9999, the calendar's ends.
+    """Return the first day of the month of a number; beyond the years 1 to 9999, the calendar's end.
 
     >>> date.fromordinal(month_start(2024 * 12 + 2))
     datetime.date(2024, 3, 1)
@@ -312,10 +315,10 @@ def _hours_bucket(length: int, instant: int, zone: Zone) -> tuple[int, int]:
 
 
 def _bisect(low: int, high: int, reached: Callable[[int], bool]) -> int:
-    """Give the first instant in `(low, high]` at which `reached` holds.
+    """Return the first instant in `(low, high]` at which `reached` holds.
 
-    Clocks change on whole seconds, and no zone's clock changes twice within a week: between two instants less
-    than a day apart, one change at most is to be found.
+    Clocks change on whole seconds, and no zone's clock changes twice within a week. So between two instants less
+    than a day apart there is at most one change.
     """
     low, high = low // SECOND, -(-high // SECOND)
     while high - low > 1:

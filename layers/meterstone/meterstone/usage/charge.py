@@ -1,8 +1,8 @@
 """One charge over one billing period: its counter, and the days that the period's amount falls on.
 
-A price always applies to the whole billing period so far. What day *d* brings is the period priced to the end
-of *d* less the period priced to the end of the day before, each rounded once to the currency's smallest unit:
-so days add up to the period's charge to the cent, under every price.
+A price always applies to the whole billing period so far. The amount of day *d* is the price of the period up to
+the end of *d*, less the price of the period up to the end of the day before. Each of the two is rounded once, to
+the currency's minor unit. So the days add up to the period's charge to the cent, under every price.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
 
 
 class Dimensions(NamedTuple):
-    """By what the analytics can tell a charge apart: as in force where it begins to count in its period."""
+    """What the analytics can group and filter charges by, as in force where the charge begins to count."""
 
     plan: str | None
     country: str | None
@@ -33,14 +33,14 @@ class Dimensions(NamedTuple):
 
 
 class DayAmount(NamedTuple):
-    """What one day brought: units, and the amount in the currency's smallest unit. Either may be negative."""
+    """The units of one day, and its amount in the currency's minor unit. Either may be negative."""
 
     units: Decimal
     cents: int
 
 
 def add_amounts(one: DayAmount, other: DayAmount) -> DayAmount:
-    """Add what two charges, or two writes, bring to one day.
+    """Add the amounts that two charges, or two writes, bring to one day.
 
     >>> add_amounts(DayAmount(Decimal("1.5"), 150), DayAmount(Decimal(-1), -99))
     DayAmount(units=Decimal('0.5'), cents=51)
@@ -49,10 +49,13 @@ def add_amounts(one: DayAmount, other: DayAmount) -> DayAmount:
 
 
 class ChargePeriod:
-    """One usage line item over one billing period of its cadence, and where in it events count."""
+    """One usage line item over one billing period of its cadence.
+
+    ``counted_span`` is the part of the period in which events count.
+    """
 
     def __init__(self, subscription: Subscription, item: LineItem, period: Period) -> None:
-        """Take a line item that has a meter, and one of its billing periods, which its counted span meets."""
+        """Take a line item that has a meter, and a billing period that the line item's counted span meets."""
         counted = subscription.counted(item)
         ends = [end for end in (counted.end, period.end) if end is not None]
         self.subscription = subscription
@@ -74,7 +77,7 @@ class ChargePeriod:
 
     @cached_property
     def cadence_code(self) -> str:
-        """A short text for keys: by how much the charge is billed at a time."""
+        """How often the charge is billed, as a short text for keys, such as ``MONTHLY.1``."""
         return self.subscription.cadence(self.item).code
 
     @cached_property
@@ -91,8 +94,8 @@ class ChargePeriod:
     def dimensions(self) -> Dimensions:
         """The plan, country and customer type in force where the charge begins to count.
 
-        That is the billing period's start, or the line item's, if it is later: after an upgrade in mid-period the
-        new plan's line items are the new plan's.
+        A charge begins to count at the start of the billing period or of the line item, at the later of the two.
+        So after an upgrade within a period the line items of the new plan are shown under the new plan.
         """
         subscription, at = self.subscription, self.counted_span.start
         return Dimensions(
@@ -111,8 +114,8 @@ class ChargePeriod:
 class Counter:
     """What was counted of one charge over one billing period.
 
-    ``days`` has the state of each local day, ``published`` what each day is worth as the rollups have it.
-    ``carry`` is the state before the period, of a recurring meter.
+    ``days`` has the state of each day. ``published`` has the worth of each day that the rollups have already.
+    ``carry`` is the state of a recurring meter before the period.
     """
 
     days: dict[int, State] = field(default_factory=dict)
@@ -120,23 +123,26 @@ class Counter:
     carry: State | None = None
 
     def closing(self, meter: Meter) -> State | None:
-        """Give the state at the period's end, as the next period of a recurring meter carries it."""
+        """Return the state at the period's end, as the next period of a recurring meter carries it."""
         return carry(meter, merge_all_states(meter, chain((self.carry,), self.days.values())))
 
 
 class Series(NamedTuple):
-    """A charge's days so far, those that bring nothing left out, and when the clock alone will change them."""
+    """What a charge's days are worth so far, without the days that bring nothing.
+
+    ``due`` is the instant at which the clock alone changes the days; None if it does not.
+    """
 
     days: dict[int, DayAmount]
     due: int | None
 
 
 def day_series(charge: ChargePeriod, counter: Counter, now: int) -> Series:
-    """Attribute a charge to the days that have begun; of a WEIGHTED_SUM, to those that have ended.
+    """Divide a charge over the days that have begun; over the days that have ended, for a WEIGHTED_SUM.
 
-    A billing period that begins within a day brings nothing before it has begun, even where an event of it came
-    ahead of time: what is published depends on the clock and on the events, never on what came first.
-    A WEIGHTED_SUM grows with the clock, so that its day is known only when it is over.
+    A billing period that begins within a day brings nothing before it has begun, even if one of its events came
+    ahead of time. So what is published depends on the clock and on the events, never on the order of arrival.
+    A WEIGHTED_SUM grows with the clock: the worth of a day is known only when the day is over.
     """
     if traits(charge.meter).accrues:
         running = _accruing(charge, counter)
@@ -204,7 +210,7 @@ def _accruing(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
     last = max(counter.days, default=charge.first_day - 1)
     day = charge.first_day if carried else min(counter.days, default=charge.first_day)
     level = carried
-    # A level of 0 for good accrues no more; the day on which it fell still shows what it was before.
+    # After the last event, a level of 0 accrues nothing more. The day on which it fell to 0 still accrues.
     while (level or day <= last) and (counted_span.end is None or clock.day_start(day) < counted_span.end):
         state = merge_states(meter, state, counter.days.get(day))
         level = add(carried, quantity(meter, state))

@@ -1,14 +1,14 @@
-"""Ids, as catalogues and events bear them, and as they are asked for: the one place of their rule and length.
+"""Ids of catalogues, events and requests: the one place that knows their rule and length.
 
-What is stored is checked by `checked_id`. Who asks by an id need not know the rule: `is_text` lets whatever
-could be compared through, and what nobody can have is simply not found.
+`checked_id` checks an id that is to be stored. A request may ask for any id that can be compared (`is_text`): an
+id that breaks the rule is simply not found.
 """
 
 import unicodedata
 from typing import Final
 
 LONGEST_ID: Final = 255
-"""Characters that an id has at most."""
+"""How many characters an id may have."""
 
 CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that no id holds: controls, halves of pairs, line and paragraph ends."""
@@ -19,7 +19,7 @@ def checked_id(text: str) -> str:
 
     Raises `ValueError`.
     """
-    # The common case takes one look.
+    # The common case is decided by one expression.
     if 0 < len(text) <= LONGEST_ID and text.isascii() and text.isprintable() and text.strip() == text:
         return text
     if not text:

@@ -1,8 +1,7 @@
 """Instants: whole microseconds since the Unix epoch, UTC, as `int`.
 
-An int is exact, compares and adds in one step and needs no time zone to be right. Text appears at the edges
-only: RFC 3339 where people and programs talk to the engine, and a fixed-width form where a database sorts by
-it.
+An int is exact, compares and adds in one step, and needs no time zone. Instants are text at the edges only: RFC
+3339 for people and programs, and a form of fixed width where the database sorts by it.
 """
 
 import re
@@ -18,14 +17,14 @@ DAY: Final = 24 * HOUR
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 ZERO_TIME: Final = -62_135_596_800 * SECOND
-"""0001-01-01T00:00:00Z: the first instant there is, and the one that stands for "not given" on the wire."""
+"""0001-01-01T00:00:00Z: the first instant there is. On the wire it stands for "not given"."""
 
 END_OF_TIME: Final = 253_402_300_800 * SECOND
-"""The end, exclusive, of the year 9999. Every instant lies in `[ZERO_TIME, END_OF_TIME)`."""
+"""The exclusive end of the year 9999. Every instant lies in `[ZERO_TIME, END_OF_TIME)`."""
 
 LONGEST_TEXT: Final = 64
 
-#: The starts of billing periods are in many keys, and few.
+#: Few different starts of billing periods are in many keys.
 _REMEMBERED = 1024
 
 # Hours, minutes and offsets are bounded here, so that no version of the standard parser can widen them
@@ -43,11 +42,11 @@ class InvalidInstantError(ValueError):
 
 
 def parse_instant(text: str) -> int:
-    """Read an RFC 3339 date and time, to the microsecond; digits beyond are cut. Without an offset it is UTC.
+    """Read an RFC 3339 date and time, to the microsecond; further digits are cut. Without an offset it is UTC.
 
-    The date and the time may be parted by `T`, `t` or a space; `Z` may be small. Raises `InvalidInstantError` on
-    anything else: a bare date, a day or time that does not exist (leap seconds among them), more than 64
-    characters, and a text whose instant in UTC lies outside the years 1 to 9999.
+    `T`, `t` or a space may stand between the date and the time; `z` may stand for `Z`. Raises
+    `InvalidInstantError` for anything else: a bare date, a day or time that does not exist (leap seconds too),
+    more than 64 characters, and a text whose instant in UTC lies outside the years 1 to 9999.
 
     >>> parse_instant("1970-01-01T02:00:00.0000019+02:00")
     1
@@ -67,9 +66,9 @@ def parse_instant(text: str) -> int:
 
 
 def format_instant(instant: int) -> str:
-    """Print an instant as RFC 3339 in UTC; the fraction only if there is one, without trailing zeros.
+    """Return an instant as RFC 3339 text in UTC; with a fraction only if there is one, without trailing zeros.
 
-    `END_OF_TIME`, which can only be the end of something, is printed as the last microsecond before it.
+    `END_OF_TIME`, which can only be the end of something, is returned as the last microsecond before it.
 
     >>> format_instant(1_500_000)
     '1970-01-01T00:00:01.5Z'
@@ -80,7 +79,7 @@ def format_instant(instant: int) -> str:
 
 @lru_cache(_REMEMBERED)
 def key_instant(instant: int) -> str:
-    """Print an instant in 27 characters that sort as the instants do.
+    """Return an instant as text of 27 characters that sorts as the instants do.
 
     Raises `OverflowError` outside `[ZERO_TIME, END_OF_TIME)`.
 
@@ -92,14 +91,14 @@ def key_instant(instant: int) -> str:
 
 
 def parse_key_instant(text: str) -> int:
-    """Read what `key_instant` printed, and nothing else: raises `InvalidInstantError`."""
+    """Read a text of `key_instant`. Raises `InvalidInstantError` for any other text."""
     if _KEY.fullmatch(text) is None:
         raise InvalidInstantError("not an instant of a key")
     return parse_instant(text)
 
 
 def microseconds(duration: timedelta) -> int:
-    """Count the whole microseconds of a duration, exactly (`total_seconds` is a float).
+    """Return the microseconds of a duration, exactly (`total_seconds` is a float).
 
     >>> microseconds(timedelta(days=1, microseconds=1))
     86400000001
@@ -108,7 +107,7 @@ def microseconds(duration: timedelta) -> int:
 
 
 def utc_midnight(day: int) -> int:
-    """Give the start of a day in UTC.
+    """Return the start of a day in UTC.
 
     >>> format_instant(utc_midnight(738000))
     '2021-07-29T00:00:00Z'

@@ -1,4 +1,4 @@
-"""Which charges an event belongs to. What was found of a subscription is remembered, from batch to batch."""
+"""Which charges an event belongs to. The line items found of a subscription are remembered between batches."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from meterstone.usage.meter import Event, Meter, Observation, Uncounted, passes
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.tally import TallyKey, tally_key
 
-#: Each takes 1 to 3 KB.
+#: A remembered subscription takes 1 to 3 KB of memory.
 _MOST_SUBSCRIPTIONS = 10_000
 
 
@@ -25,11 +25,11 @@ class Matching:
     """Finds the charges of subscriptions that events belong to."""
 
     def __init__(self) -> None:
-        """Know of no subscription yet."""
+        """Start with no subscription remembered."""
         self._known: dict[str, _Metered] = {}
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether a line item is for an event, whether or not its meter can read it."""
+        """Return whether a line item is for an event, even if its meter cannot read the event."""
         for subscription in subscriptions:
             for each in self._metered(subscription).items(event.name):
                 if each.counted.holds(event.at) and passes(each.meter.filters, event.properties):
@@ -37,7 +37,7 @@ class Matching:
         return False
 
     def matches(self, event: Event, subscription: Subscription) -> Iterator[Match]:
-        """Give the charges of a subscription whose meters have to do with an event."""
+        """Yield the charges of a subscription whose meters an event concerns, whether or not they can count it."""
         for each in self._metered(subscription).items(event.name):
             if each.counted.holds(event.at) and (seen := observe(each.meter, event)) is not None:
                 charge = each.charge
@@ -73,14 +73,14 @@ class _Metered:
                 for item in self.subscription.line_items
                 if item.meter is not None and name in item.meter.names
             ]
-            # Names that no meter has are as many as clients send.
+            # Names without a meter are not remembered: clients may send any number of them.
             if found:
                 self._items[name] = found
         return found
 
 
 class _MeteredItem:
-    """A line item with a meter, and the charge of it that was found last."""
+    """A line item with a meter, and the charge that was found last."""
 
     __slots__ = ("_cadence", "_item", "_subscription", "charge", "counted", "key", "meter")
 

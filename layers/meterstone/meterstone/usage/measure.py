@@ -1,4 +1,4 @@
-"""Measuring a subscription over a window: the stored parts put together to quantities. Nothing is priced here.
+"""Measuring a subscription over a window: putting stored parts together into quantities. Nothing is priced here.
 
 `measure` decides what is read, asks a `UsageReader` for it, and returns values; `usage.statement` prices them.
 """
@@ -31,23 +31,23 @@ from meterstone.usage.window import Days, PartialDay, Window, WindowPlan, hours_
 
 
 class UsageReader(Protocol):
-    """Where the stored parts of one subscription are read, for one request."""
+    """Reads the stored parts of one subscription, for one request."""
 
     @property
     def counted_until(self) -> int:
-        """When the newest event came in that is counted in what was read so far; 0 if that is not known."""
+        """When the newest event in the parts read so far came in, in microseconds; 0 if that is not known."""
 
     def read_ahead(self, plans: Sequence[WindowPlan]) -> None:
-        """Read at once what most of the plans will need."""
+        """Read, in few requests, the parts that most of the plans need."""
 
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter, at least as far as the window reaches; None if nothing is stored."""
 
     def read_again(self, charge: ChargePeriod) -> None:
-        """Have a charge's counter read anew, as it is now."""
+        """Have the next `counter` of a charge read from the table anew, not from what was read before."""
 
     def carried(self, charge: ChargePeriod) -> State | None:
-        """Read the state of a recurring meter before a charge begins."""
+        """Read the state that a recurring meter carries into a charge."""
 
     def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
         """Read the hours of a day."""
@@ -56,27 +56,27 @@ class UsageReader(Protocol):
         """Read the buckets of a day, by their starts."""
 
     def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterable[Observation]:
-        """Read a charge's events of a part of a day; a COUNT_UNIQUE's texts as `values` names them."""
+        """Read a charge's events in the part `[start, end)` of a day; texts of a COUNT_UNIQUE as in `values`."""
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
-        """Read the values seen on days, both included: by day, each with a bit for every hour."""
+        """Read the values seen on the days `first` to `last`: by day, each with a bit for every hour."""
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
-        """Read when values were first seen, as it is now."""
+        """Read when values were first seen, from the table and not from what was read before."""
 
 
 class Buckets(NamedTuple):
     """What a bucketed meter measured: each bucket of time is priced by itself.
 
-    `quantities` are those of buckets that are still to be priced. `costs` are those of whole days of buckets
-    shorter than a day: their counters keep what the day's buckets cost, not the buckets.
+    `quantities` has the quantity of each bucket that is still to be priced. `costs` has one cost for each whole
+    day, for buckets shorter than a day: a counter keeps what the day's buckets cost, not the buckets.
     """
 
     quantities: tuple[Decimal, ...]
     costs: tuple[Cost, ...] = ()
 
 
-#: What a line item measured in a window, not priced yet: one quantity, or those of buckets.
+#: What a line item measured in a window, not priced yet: one quantity, or the quantities of buckets.
 type Measured = Decimal | Buckets
 
 
@@ -85,8 +85,8 @@ class WindowUsage:
     """What a subscription used in a window, not priced yet.
 
     `measured` has the usage line items that have a row in the window, in the order of the rows, each with what it
-    measured. `counted_until` is when the newest event came in that is counted in it, in microseconds; 0 if that is
-    not known, as where nothing was counted but what was imported.
+    measured. `counted_until` is when the newest counted event came in, in microseconds. It is 0 if that is not
+    known: imported events have no such time.
     """
 
     subscription: Subscription
@@ -95,12 +95,12 @@ class WindowUsage:
     counted_until: int
 
 
-def measure(subscription: Subscription, window: Window, parts: UsageReader, now: int) -> WindowUsage:
+def measure(subscription: Subscription, window: Window, reader: UsageReader, now: int) -> WindowUsage:
     """Measure every usage line item that has a row in a window."""
     plans = [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)]
-    parts.read_ahead(plans)
-    measured = tuple((plan.item, measure_line_item(parts, plan, window, now)) for plan in plans)
-    return WindowUsage(subscription, window, measured, parts.counted_until)
+    reader.read_ahead(plans)
+    measured = tuple((plan.item, measure_line_item(reader, plan, window, now)) for plan in plans)
+    return WindowUsage(subscription, window, measured, reader.counted_until)
 
 
 def rated_items(subscription: Subscription, window: Window) -> list[LineItem]:
@@ -115,24 +115,24 @@ def rated_items(subscription: Subscription, window: Window) -> list[LineItem]:
     return sorted(items, key=lambda item: (item.meter.name if item.meter is not None else "", item.id))
 
 
-def measure_line_item(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Measured:
-    """Put together what a line item measured in a window."""
-    meter = _meter(covered.item)
+def measure_line_item(reader: UsageReader, plan: WindowPlan, window: Window, now: int) -> Measured:
+    """Return what a line item measured in a window, put together from the stored parts."""
+    meter = _meter(plan.item)
     if meter.recurring and not traits(meter).accrues:
-        return quantity(meter, _restated(parts, covered, window, now))
-    if covered.empty:
+        return quantity(meter, _restated(reader, plan, window, now))
+    if plan.empty:
         return ZERO
     match fine_parts(meter):
         case FineParts.BUCKETS:
-            return _short_buckets(parts, covered)
+            return _short_buckets(reader, plan)
         case FineParts.VALUES:
-            return _distinct(parts, covered)
+            return _distinct(reader, plan)
         case FineParts.HOURS:
             if meter.bucket_size is not None:
-                return Buckets(_coarse_buckets(parts, covered, meter.bucket_size))
+                return Buckets(_coarse_buckets(reader, plan, meter.bucket_size))
             if traits(meter).accrues:
-                return _weighted(parts, covered, window, now)
-            return quantity(meter, merge_all_states(meter, _states(parts, covered)))
+                return _weighted(reader, plan, window, now)
+            return quantity(meter, merge_all_states(meter, _states(reader, plan)))
         case never:
             assert_never(never)
 
@@ -143,87 +143,90 @@ def _meter(item: LineItem) -> Meter:
     return item.meter
 
 
-def _states(parts: UsageReader, covered: WindowPlan) -> Iterator[State | None]:
-    """Give the states of all parts of a cover."""
-    for _, state in _daily(parts, covered):
+def _states(reader: UsageReader, plan: WindowPlan) -> Iterator[State | None]:
+    """Yield the states of all parts of a window plan."""
+    for _, state in _daily(reader, plan):
         yield state
 
 
-def _daily(parts: UsageReader, covered: WindowPlan) -> Iterator[tuple[int, State | None]]:
-    """Give the states of all parts of a cover, each with its day."""
-    for days in covered.days:
-        counter = parts.counter(days.charge)
+def _daily(reader: UsageReader, plan: WindowPlan) -> Iterator[tuple[int, State | None]]:
+    """Yield the states of all parts of a window plan, each with its day."""
+    for days in plan.days:
+        counter = reader.counter(days.charge)
         if counter is not None:
             yield from ((day, state) for day, state in counter.days.items() if days.first <= day <= days.last)
-    for cut in covered.cut:
-        yield cut.day, _part_of_day(parts, covered, cut)
+    for cut in plan.cut:
+        yield cut.day, _part_of_day(reader, plan, cut)
 
 
-def _part_of_day(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> State | None:
-    meter = _meter(covered.item)
-    hours, edges = hours_and_partial_hours(covered, cut)
-    known = parts.hours(cut.charge, cut.day)
+def _part_of_day(reader: UsageReader, plan: WindowPlan, cut: PartialDay) -> State | None:
+    meter = _meter(plan.item)
+    hours, partial_hours = hours_and_partial_hours(plan, cut)
+    known = reader.hours(cut.charge, cut.day)
     state = merge_all_states(meter, (known.get(hour) for hour in hours))
-    for edge in edges:
+    for partial_hour in partial_hours:
         # An hour in which nothing was counted has no events to look for.
-        if cut.charge.zone.hour_of(edge.start)[1] in known:
-            for seen in parts.events(cut.charge, edge.day, edge.start, edge.end):
+        if cut.charge.zone.hour_of(partial_hour.start)[1] in known:
+            for seen in reader.events(cut.charge, partial_hour.day, partial_hour.start, partial_hour.end):
                 state = merge_states(meter, state, state_of(meter, seen))
     return state
 
 
-def _coarse_buckets(parts: UsageReader, covered: WindowPlan, size: BucketSize) -> tuple[Decimal, ...]:
-    """Give the quantity of each bucket of a day or more, as far as it lies in the window."""
-    meter = _meter(covered.item)
+def _coarse_buckets(reader: UsageReader, plan: WindowPlan, size: BucketSize) -> tuple[Decimal, ...]:
+    """Return the quantity of each bucket of a day or longer, as far as the bucket lies in the window."""
+    meter = _meter(plan.item)
     buckets: dict[int, State | None] = {}
-    for day, state in _daily(parts, covered):
-        clock = covered.days[0].charge.zone if covered.days else covered.cut[0].charge.zone
+    for day, state in _daily(reader, plan):
+        clock = plan.days[0].charge.zone if plan.days else plan.cut[0].charge.zone
         start, _ = bucket_bounds(size, clock.day_start(day), clock)
         buckets[start] = merge_states(meter, buckets.get(start), state)
     return tuple(quantity(meter, buckets[start]) for start in sorted(buckets))
 
 
-def _short_buckets(parts: UsageReader, covered: WindowPlan) -> Buckets:
-    """Put together the buckets of which a day holds several: whole days as their counters have them already."""
-    meter = _meter(covered.item)
+def _short_buckets(reader: UsageReader, plan: WindowPlan) -> Buckets:
+    """Return the buckets of a meter whose buckets are shorter than a day; whole days are costed already."""
+    meter = _meter(plan.item)
     whole: list[Cost] = []
     buckets: dict[int, State | None] = {}
-    for days in covered.days:
-        shared = _shared_days(covered, days)
-        counter = parts.counter(days.charge)
+    for days in plan.days:
+        shared = _shared_days(plan, days)
+        counter = reader.counter(days.charge)
         for day, state in (counter.days if counter is not None else {}).items():
             if days.first <= day <= days.last and day not in shared and isinstance(state, Cost):
                 whole.append(state)
         for day in shared:
-            for start, value in parts.buckets(days.charge, day).items():
+            for start, value in reader.buckets(days.charge, day).items():
                 buckets[start] = merge_states(meter, buckets.get(start), value)
-    for cut in covered.cut:
-        for start, state in _cut_buckets(parts, covered, cut):
+    for cut in plan.cut:
+        for start, state in _cut_buckets(reader, plan, cut):
             buckets[start] = merge_states(meter, buckets.get(start), state)
     return Buckets(tuple(quantity(meter, buckets[start]) for start in sorted(buckets)), tuple(whole))
 
 
-def _shared_days(covered: WindowPlan, days: Days) -> set[int]:
-    """Name the days with a bucket that a billing period's bound cuts, while the window holds both its sides."""
-    size, counted_span = _meter(covered.item).bucket_size, days.charge.counted_span
+def _shared_days(plan: WindowPlan, days: Days) -> set[int]:
+    """List the days with a bucket that a billing period's bound cuts while the window holds both sides of it.
+
+    Such a bucket is one bucket in the window, but two in the counters.
+    """
+    size, counted_span = _meter(plan.item).bucket_size, days.charge.counted_span
     if size is None:
         return set()
     clock = days.charge.zone
     shared = set()
     if (
-        covered.start < counted_span.start
+        plan.start < counted_span.start
         and bucket_bounds(size, counted_span.start, clock)[0] < counted_span.start
     ):
         shared.add(days.first)
     end = counted_span.end
-    if end is not None and end < covered.end and bucket_bounds(size, end, clock)[0] < end:
+    if end is not None and end < plan.end and bucket_bounds(size, end, clock)[0] < end:
         shared.add(days.last)
     return shared
 
 
-def _cut_buckets(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> Iterator[tuple[int, State]]:
-    meter, counted_span, clock = _meter(covered.item), cut.charge.counted_span, cut.charge.zone
-    for start, value in parts.buckets(cut.charge, cut.day).items():
+def _cut_buckets(reader: UsageReader, plan: WindowPlan, cut: PartialDay) -> Iterator[tuple[int, State]]:
+    meter, counted_span, clock = _meter(plan.item), cut.charge.counted_span, cut.charge.zone
+    for start, value in reader.buckets(cut.charge, cut.day).items():
         size = meter.bucket_size
         if size is None:
             return
@@ -236,27 +239,26 @@ def _cut_buckets(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> It
             yield start, value
             continue
         begin, until = max(counted_start, cut.start), min(counted_end, cut.end)
-        for seen in parts.events(cut.charge, cut.day, begin, until):
+        for seen in reader.events(cut.charge, cut.day, begin, until):
             yield start, state_of(meter, seen)
 
 
-def _weighted(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> Decimal:
+def _weighted(reader: UsageReader, plan: WindowPlan, window: Window, now: int) -> Decimal:
     carried = ZERO
-    meter = _meter(covered.item)
+    meter = _meter(plan.item)
     if meter.recurring:
-        carried = quantity(meter, _value_at(parts, covered, covered.start, now))
-    state = merge_all_states(meter, _states(parts, covered))
-    length = window.divisor(covered.subscription.cadence(covered.item))
-    return accrued(state, carried, covered.start, covered.end, length)
+        carried = quantity(meter, _value_at(reader, plan, plan.start, now))
+    state = merge_all_states(meter, _states(reader, plan))
+    length = window.divisor(plan.subscription.cadence(plan.item))
+    return accrued(state, carried, plan.start, plan.end, length)
 
 
-def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int) -> State | None:
-    """Give the state of a recurring meter at the end of the line item's part of a window.
+def _restated(reader: UsageReader, plan: WindowPlan, window: Window, now: int) -> State | None:
+    """Return the state of a recurring meter at the end of the line item's part of a window.
 
-    As in the analytics, a value is restated when a billing period begins: in those that have not begun there is
-    none yet.
+    As in the analytics, a value is restated when a billing period begins. Before that, the period has no value.
     """
-    subscription, item = covered.subscription, covered.item
+    subscription, item = plan.subscription, plan.item
     counted = subscription.counted(item)
     start = max(window.start, counted.start)
     end = window.end if counted.end is None else min(window.end, counted.end)
@@ -265,75 +267,68 @@ def _restated(parts: UsageReader, covered: WindowPlan, window: Window, now: int)
     end = end if counted_span.end is None else min(end, counted_span.end)
     if end <= start or now < counted_span.start:
         return None
-    return _value_at(parts, covered, end, now)
+    return _value_at(reader, plan, end, now)
 
 
-def _value_at(parts: UsageReader, covered: WindowPlan, at: int, now: int) -> State | None:
-    """Give the state of a recurring meter over all that it counted before an instant."""
-    subscription, item = covered.subscription, covered.item
-    charge = ChargePeriod(
-        subscription, item, subscription.cadence(item).period_at(max(at - 1, covered.start))
-    )
+def _value_at(reader: UsageReader, plan: WindowPlan, at: int, now: int) -> State | None:
+    """Return the state of a recurring meter over all events before an instant."""
+    subscription, item = plan.subscription, plan.item
+    charge = ChargePeriod(subscription, item, subscription.cadence(item).period_at(max(at - 1, plan.start)))
     if at <= charge.counted_span.start:
-        return parts.carried(charge)
+        return reader.carried(charge)
     inside = plan_window(subscription, item, Window(charge.counted_span.start, at), now)
     meter = _meter(item)
     match fine_parts(meter):
         case FineParts.VALUES:
-            return _ever_seen(parts, inside, charge)
+            return _ever_seen(reader, inside, charge)
         case FineParts.HOURS | FineParts.BUCKETS:
-            return merge_states(meter, parts.carried(charge), merge_all_states(meter, _states(parts, inside)))
+            return merge_states(
+                meter, reader.carried(charge), merge_all_states(meter, _states(reader, inside))
+            )
         case never:
             assert_never(never)
 
 
-def _ever_seen(parts: UsageReader, inside: WindowPlan, charge: ChargePeriod) -> State | None:
-    """Count the values that were seen for the first time ever up to the end of a part of a charge.
+def _ever_seen(reader: UsageReader, inside: WindowPlan, charge: ChargePeriod) -> State | None:
+    """Count the values that were first seen before the end of a part of a charge, over all time.
 
-    A late event moves a value to an earlier day. One that moved away from the day that is cut, after the days
-    before were read, would be on neither: these are read again then.
+    A late event moves a value to an earlier day. If it moved a value from the partial day to a whole day between
+    the two reads, the value would be missing on both. So the whole days are read again, until they do not change.
     """
     meter = charge.meter
 
     def before() -> State | None:
-        return merge_states(meter, parts.carried(charge), _on_whole_days(parts, inside))
+        return merge_states(meter, reader.carried(charge), _on_whole_days(reader, inside))
 
     found = before()
     while inside.cut:
-        cut = _on_cut_days(parts, inside)
-        parts.read_again(charge)
+        cut = _on_cut_days(reader, inside)
+        reader.read_again(charge)
         if (again := before()) == found:
             return merge_states(meter, found, cut)
         found = again
     return found
 
 
-def _distinct(parts: UsageReader, covered: WindowPlan) -> Decimal:
+def _distinct(reader: UsageReader, plan: WindowPlan) -> Decimal:
     """Count the distinct values in the window."""
-    charges = {days.charge.period.start for days in covered.days} | {
-        cut.charge.period.start for cut in covered.cut
-    }
-    charge = covered.days[0].charge if covered.days else None
-    if (
-        len(charges) == 1
-        and charge is not None
-        and covered.start == charge.counted_span.start
-        and not covered.cut
-    ):
-        return _on_whole_days(parts, covered)
+    charges = {days.charge.period.start for days in plan.days} | {cut.charge.period.start for cut in plan.cut}
+    charge = plan.days[0].charge if plan.days else None
+    if len(charges) == 1 and charge is not None and plan.start == charge.counted_span.start and not plan.cut:
+        return _on_whole_days(reader, plan)
     seen: set[str] = set()
-    for days in covered.days:
-        seen.update(*_days_values(parts, covered, days))
-    for cut in covered.cut:
-        seen |= _part_values(parts, covered, cut)
+    for days in plan.days:
+        seen.update(*_days_values(reader, plan, days))
+    for cut in plan.cut:
+        seen |= _part_values(reader, plan, cut)
     return Decimal(len(seen))
 
 
-def _on_whole_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
-    """Count the values first seen on the whole days of a cover that begins where its only charge does."""
+def _on_whole_days(reader: UsageReader, plan: WindowPlan) -> Decimal:
+    """Count the values first seen on the whole days of a plan that begins where its only charge begins."""
     total = ZERO
-    for days in covered.days:
-        counter = parts.counter(days.charge)
+    for days in plan.days:
+        counter = reader.counter(days.charge)
         if counter is not None:
             for day, state in counter.days.items():
                 if days.first <= day <= days.last and isinstance(state, Decimal):
@@ -341,42 +336,42 @@ def _on_whole_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
     return total
 
 
-def _on_cut_days(parts: UsageReader, covered: WindowPlan) -> Decimal:
-    """Count the values first seen on the days of a cover that are cut."""
+def _on_cut_days(reader: UsageReader, plan: WindowPlan) -> Decimal:
+    """Count the values first seen within the partial days of a plan."""
     total = ZERO
-    for cut in covered.cut:
-        values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
-        firsts = parts.firsts(tally_key(cut.charge), values)
+    for cut in plan.cut:
+        values = reader.values(plan.item, cut.day, cut.day).get(cut.day, {})
+        firsts = reader.firsts(tally_key(cut.charge), values)
         total = add(total, Decimal(sum(cut.start <= first < cut.end for first in firsts.values())))
     return total
 
 
-def _days_values(parts: UsageReader, covered: WindowPlan, days: Days) -> Iterator[set[str]]:
-    """Give the values of whole days; a day that two billing periods share is looked at by the hour."""
+def _days_values(reader: UsageReader, plan: WindowPlan, days: Days) -> Iterator[set[str]]:
+    """Yield the values of whole days; a day that two billing periods share is read by the hour."""
     clock, counted_span = days.charge.zone, days.charge.counted_span
     first, last = days.first, days.last
     if counted_span.start > clock.day_start(first):
-        end = min(clock.day_start(first + 1), covered.end)
-        yield _part_values(parts, covered, PartialDay(days.charge, first, counted_span.start, end))
+        end = min(clock.day_start(first + 1), plan.end)
+        yield _part_values(reader, plan, PartialDay(days.charge, first, counted_span.start, end))
         first += 1
     if first <= last and counted_span.end is not None and counted_span.end < clock.day_start(last + 1):
         yield _part_values(
-            parts, covered, PartialDay(days.charge, last, clock.day_start(last), counted_span.end)
+            reader, plan, PartialDay(days.charge, last, clock.day_start(last), counted_span.end)
         )
         last -= 1
     if first <= last:
-        for values in parts.values(covered.item, first, last).values():
+        for values in reader.values(plan.item, first, last).values():
             yield set(values)
 
 
-def _part_values(parts: UsageReader, covered: WindowPlan, cut: PartialDay) -> set[str]:
-    hours, edges = hours_and_partial_hours(covered, cut)
-    values = parts.values(covered.item, cut.day, cut.day).get(cut.day, {})
+def _part_values(reader: UsageReader, plan: WindowPlan, cut: PartialDay) -> set[str]:
+    hours, partial_hours = hours_and_partial_hours(plan, cut)
+    values = reader.values(plan.item, cut.day, cut.day).get(cut.day, {})
     mask = sum(1 << hour for hour in hours)
     found = {value for value, bits in values.items() if bits & mask}
-    for edge in edges:
-        bit = 1 << cut.charge.zone.hour_of(edge.start)[1]
+    for partial_hour in partial_hours:
+        bit = 1 << cut.charge.zone.hour_of(partial_hour.start)[1]
         if any(bits & bit for bits in values.values()):
-            events = parts.events(cut.charge, edge.day, edge.start, edge.end)
+            events = reader.events(cut.charge, partial_hour.day, partial_hour.start, partial_hour.end)
             found.update(seen.text for seen in events)
     return found

@@ -52,10 +52,11 @@ class Event:
 
 
 class Observation(NamedTuple):
-    """What one event means to one meter. A tuple, as there are many: it is made in a third of the time.
+    """What one event means to one meter.
 
-    ``value`` is the field's number, of at most 18 decimals; for COUNT it is 1, for COUNT_UNIQUE 0 with the
-    distinct ``text``.
+    ``value`` is the field's number, of at most 18 decimals. For COUNT it is 1. For COUNT_UNIQUE it is 0, and
+    ``text`` is the value that is distinct or not. This is a tuple, since there are many observations, and a tuple
+    is made in a third of the time.
     """
 
     at: int
@@ -66,7 +67,7 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """Why an event that bears the meter's name and passes its filters still does not count for it."""
+    """Why a meter cannot count an event that has the meter's name and passes its filters."""
 
     reason: str
 
@@ -75,8 +76,8 @@ class Uncounted:
 class Meter:
     """A billable metric.
 
-    ``deleted_at`` is the instant from which its events no longer count; its history stays.
-    ``bucket_size`` costs each bucket of time by itself; not every aggregation can have it.
+    ``deleted_at`` is the instant from which on events no longer count for the meter; earlier usage stays.
+    With a ``bucket_size``, each bucket of time is costed by itself. Not every aggregation can have one.
     """
 
     id: str
@@ -98,12 +99,12 @@ class Meter:
 
 
 def property_text(value: Property) -> str | None:
-    """Give the text by which filters and COUNT_UNIQUE compare a property.
+    """Return the text by which filters and COUNT_UNIQUE compare a property.
 
     >>> property_text("a"), property_text(Decimal("5.0")), property_text(5), property_text(True)
     ('a', '5', '5', 'true')
 
-    Null, lists and objects have none: they never match and are never distinct values.
+    Null, lists and objects have no such text (None): they match no filter, and COUNT_UNIQUE does not count them.
     """
     match value:
         case str():
@@ -119,7 +120,7 @@ def property_text(value: Property) -> str | None:
 
 
 def passes(filters: tuple[Filter, ...], properties: Properties) -> bool:
-    """Tell whether the properties pass every filter (AND over keys, OR over a key's values).
+    """Return whether the properties pass every filter (AND over keys, OR over a key's values).
 
     >>> filters = (Filter("country", ("DE", "FR")), Filter("tier", ("1",)))
     >>> passes(filters, {"country": "FR", "tier": 1}), passes(filters, {"country": "FR", "tier": 2})

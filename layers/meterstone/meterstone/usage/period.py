@@ -1,7 +1,8 @@
 """Billing periods: how a subscription's span is divided into stretches that are billed one by one.
 
-Every boundary is computed from the origin (the calendar unit that holds the start, or the anchor) and its
-number, never from the boundary before it: 31 January is followed by 28 February, and that by 31 March.
+Every boundary is computed from an origin and the boundary's number, never from the boundary before it. The origin
+is the calendar unit that holds the start, or the anchor. So 31 January is followed by 28 February, and 28 February
+by 31 March.
 """
 
 from collections.abc import Iterator
@@ -46,10 +47,10 @@ class BillingCycle(StrEnum):
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of time `[start, end)`, in instants; without an end it never ends. Compared by start, end.
+    """A stretch of time `[start, end)`, in instants; `end` is None if it never ends. Compared by start, then end.
 
-    A subscription may begin or end inside a billing period. `before` and `after` say by how much its span cut the
-    period at either side, in microseconds.
+    A subscription may begin or end inside a billing period. `before` and `after` say how much of the period the
+    subscription's span cut off at either side, in microseconds.
     """
 
     start: int
@@ -69,15 +70,15 @@ class Period:
 
     @property
     def whole_length(self) -> int:
-        """The length of the period uncut, in microseconds; 0 if it never ends."""
+        """The length of the whole period, uncut, in microseconds; 0 if it never ends."""
         return 0 if self.end is None else self.end + self.after - self.whole_start
 
     def __contains__(self, instant: int) -> bool:
-        """Tell whether the period holds an instant."""
+        """Return whether the period holds an instant."""
         return self.start <= instant and (self.end is None or instant < self.end)
 
     def __lt__(self, other: "Period") -> bool:
-        """Compare by start, then end; no end is later than any."""
+        """Compare by start, then by end. A period that never ends comes after all others of the same start."""
         return (self.start, self.end is None, self.end or 0) < (
             other.start,
             other.end is None,
@@ -86,7 +87,7 @@ class Period:
 
 
 class _Memory:
-    """The last period found, kept outside the dataclass's fields: it is no part of the value, nor stored."""
+    """The last period found. It is no field of the dataclass, so that it is neither compared nor stored."""
 
     __slots__ = ("_last",)
     _last: Period
@@ -98,11 +99,14 @@ class Cadence(_Memory):
 
     With the calendar cycle, periods of `count` units run from the unit that holds `start`: days, weeks from
     Monday, months, quarters from January, April, July and October, half years from January and July, years.
-    With the anniversary cycle they begin when the clock of the time zone `zone` shows the anchor's time of
-    day, on the anchor's day; in a shorter month on its last day. The anchor may lie before or after the
-    start. A time that the clock skips moves forward by the gap; of one that it shows twice, the first counts.
-    The first period begins at `start` and the last ends at `end`, however short that makes them; they know by how
-    much they are cut. A one-time period is the span itself, and is never cut.
+
+    With the anniversary cycle, a period begins on the anchor's day, when the clock of the time zone `zone` shows
+    the anchor's time of day. In a month without that day it begins on the last day. The anchor may lie before or
+    after the start. A time that the clock skips moves forward by the gap. Of a time that the clock shows twice,
+    the first counts.
+
+    The first period begins at `start` and the last ends at `end`, however short that makes them. A period knows
+    how much of it is cut off. A one-time period is the span itself, and is never cut.
 
     Raises `ValueError` if `count` is below 1 or `end` before `start`, and `UnknownZoneError`.
     """
@@ -125,20 +129,20 @@ class Cadence(_Memory):
         object.__setattr__(self, "_last", Period(self.start, self.start))
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """Copy and pickle through the constructor, which makes the memory."""
+        """Copy and pickle through the constructor, which sets the last period found."""
         fields = (self.period, self.count, self.cycle, self.anchor, self.zone, self.start, self.end)
         return type(self), fields
 
     @property
     def code(self) -> str:
-        """A short text for keys: the unit and the count, `MONTHLY.1`."""
+        """The unit and the count as a short text for keys, such as `MONTHLY.1`."""
         return f"{self.period}.{self.count}"
 
     def period_at(self, instant: int) -> Period:
-        """Give the billing period that holds an instant, cut to the span.
+        """Return the billing period that holds an instant, cut to the span.
 
-        Before the start that is the first period; at the end or after it, the last. Remembers the last period
-        found: events come in order.
+        Before the start that is the first period; at the end or after it, the last. The last period found is
+        remembered, since events mostly come in order.
         """
         last = self._last
         if last.start <= instant and (last.end is None or instant < last.end):
@@ -148,20 +152,20 @@ class Cadence(_Memory):
         return found
 
     def next(self, period: Period) -> Period | None:
-        """Give the billing period after one of this cadence, or None after the last."""
+        """Return the billing period after `period`, which is one of this cadence; None after the last."""
         last = END_OF_TIME if self.end is None else self.end
         if period.end is None or period.end >= last:
             return None
         return self.period_at(period.end)
 
     def periods(self, from_: int, to: int) -> Iterator[Period]:
-        """Give all billing periods that meet `[from_, to)`, in order."""
+        """Yield all billing periods that meet `[from_, to)`, in order."""
         begin = max(from_, self.start)
         end = to if self.end is None else min(to, self.end)
         period = self.period_at(begin) if begin < end else None
         while period is not None:
             yield period
-            # One that begins where the search ends is not looked up, so that the last one found is remembered.
+            # A period that begins at the end of the search is not looked up: it would replace the one remembered.
             beyond = period.end is None or period.end >= end
             period = None if beyond else self.next(period)
 
@@ -220,7 +224,7 @@ class Cadence(_Memory):
         return clock.at_wall((day - EPOCH_DAY) * DAY + anchor % DAY)
 
     def _step(self) -> tuple[int, int]:
-        """Give the length of a period in days and in months; one of the two is 0."""
+        """Return the length of a period in days and in months; one of the two is 0."""
         match self.period:
             case BillingPeriod.DAILY:
                 return self.count, 0

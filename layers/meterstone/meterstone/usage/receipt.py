@@ -1,7 +1,7 @@
-"""What becomes of an event, as far as the catalogue tells: it counts, or there is one reason why it does not.
+"""Whether an event counts by a catalogue, and the one reason if it does not.
 
-The reasons are tried in the order of `Reason`, and the first that holds is the event's. Whoever takes an event in,
-counts it, or looks it up afterwards asks here, so that all give the same answer for the same catalogue.
+The reasons are tried in the order of `Reason`, and the event gets the first that holds. Ingestion, counting and
+the later look-up of an event all ask here, so that they give the same answer for the same catalogue.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,13 +25,13 @@ class Reason(StrEnum):
     TIME = "time"
     #: No meter that is in use at the event's time is for events of this name.
     CODE = "code"
-    #: A meter is for it, and no line item prices it at this time: it is "not priced".
+    #: A meter is for the event, and no line item prices it at this time: it is "not priced".
     LINE_ITEM = "line_item"
-    #: The meters of line items that are for it cannot read it.
+    #: No meter of the line items for the event can read it.
     VALUE = "value"
 
 
-#: Reasons that lie in the event: no catalogue that is likely to come makes it count.
+#: Reasons that lie in the event itself: a later catalogue is not likely to make it count.
 OF_ITSELF = frozenset({Reason.TIME, Reason.VALUE})
 
 
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 def told(faults: Iterable[Fault]) -> str:
-    """Say which meters cannot read an event, and why.
+    """Return a text that says which meters cannot read an event, and why.
 
     >>> told([Fault("calls", "size", "property 'size': not a number")])
     "meter calls: property 'size': not a number"
@@ -88,7 +88,7 @@ def judge(
 def why_unmatched(
     event: Event, subject: Subject, meters: Iterable[Meter], subscriptions: Sequence[Subscription]
 ) -> Reason:
-    """Say why an event counts nowhere that no line item of its subject's subscriptions is for."""
+    """Return why an event is unmatched: why no line item of its subject's subscriptions is for it."""
     owning = [each for each in subscriptions if each.span.holds(event.at)]
     return _unmatched(event, subject, meters, subscriptions, owning)
 

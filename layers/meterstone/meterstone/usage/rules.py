@@ -1,7 +1,7 @@
-"""The number of the rules by which usage is counted: it grows when the same events come to something else.
+"""The number of the rules by which usage is counted. It is raised when the same events are to give other results.
 
-Counters and rollups hold what events came to by the rules of their time, and keep it until they are rebuilt. Which
-rules those were can only be told by their number.
+Counters and rollups hold the results of the rules of their time until they are rebuilt. The number is stored with
+the generation, since nothing else tells by which rules it was counted.
 
 | number | what it changed |
 |---|---|
@@ -15,4 +15,4 @@ rules those were can only be told by their number.
 from typing import Final
 
 RULES: Final = 2
-"""Those of this code."""
+"""The rules of this code."""

@@ -1,8 +1,8 @@
-"""States of a meter: what its events of a stretch of time come to, merged, told as a quantity, stored.
+"""States of a meter: the results of its events, which can be merged, turned into a quantity, and stored.
 
-Each function takes the meter, and does what the meter's aggregation says (see `meterstone.usage.aggregation`). The
-state of a day of a meter whose buckets are shorter than a day is a `Cost`; the state of one bucket is its
-aggregation's.
+Each function takes the meter and asks the meter's aggregation (see `meterstone.usage.aggregation`). A meter whose
+buckets are shorter than a day has two kinds of state: a `Cost` for a day, and a state of its aggregation for a
+bucket.
 """
 
 from collections.abc import Iterable
@@ -54,12 +54,12 @@ def traits(meter: Meter) -> Traits:
 
 
 def follows_clock(meter: Meter) -> bool:
-    """Tell whether time alone changes what was counted: a recurring value is restated, and a level lasts."""
+    """Return whether time alone changes the meter's usage: a recurring value is restated, a level accrues."""
     return meter.recurring or traits(meter).accrues
 
 
 def shorter_than_a_day(meter: Meter) -> bool:
-    """Tell whether the meter is costed by buckets of which a day holds several."""
+    """Return whether the meter has buckets that are shorter than a day."""
     return meter.bucket_size is not None and meter.bucket_size not in (
         BucketSize.DAY,
         BucketSize.WEEK,
@@ -75,12 +75,12 @@ def fine_parts(meter: Meter) -> FineParts:
 
 
 def keeps_hours(meter: Meter) -> bool:
-    """Tell whether a meter's days are kept by the hour, not by value nor by bucket."""
+    """Return whether the meter's days are kept by the hour, and not by value or by bucket."""
     return fine_parts(meter) is FineParts.HOURS
 
 
 def state_of(meter: Meter, observation: Observation) -> State:
-    """Return the state of one event. For COUNT_UNIQUE it is that of a value seen for the first time."""
+    """Return the state of one event. For COUNT_UNIQUE it is the state of a value seen for the first time."""
     state: State = AGGREGATORS[meter.aggregation].state_of(observation)
     return state
 
@@ -91,7 +91,7 @@ def merge_states(meter: Meter, one: State | None, other: State | None) -> State 
 
 
 def merge_into(meter: Meter, one: State | None, other: State) -> State:
-    """Return the state of both parts together, where the second is not nothing."""
+    """Return the state of both parts together, like `merge_states`, where the second part is never None."""
     if one is None:
         return other
     merged: State = _kind_of(meter, other).merge(one, other)
@@ -119,7 +119,7 @@ def carry(meter: Meter, state: State | None) -> State | None:
 
 
 def stored_kind(meter: Meter) -> StateKind[Any]:
-    """Return the kind of the states that a meter's counters and hours hold: who writes many asks once."""
+    """Return the kind of the states in a meter's counters and hours. Code that writes many states asks once."""
     return BUCKET_COSTS if shorter_than_a_day(meter) else AGGREGATORS[meter.aggregation]
 
 
@@ -141,5 +141,5 @@ def decode_all(meter: Meter, packed: str) -> dict[int, State]:
 
 
 def _kind_of(meter: Meter, state: State) -> StateKind[Any]:
-    """Return the kind of a state in hand: days and buckets of one meter may be of two kinds."""
+    """Return the kind of a given state: days and buckets of one meter may be of two kinds."""
     return BUCKET_COSTS if isinstance(state, Cost) else AGGREGATORS[meter.aggregation]

@@ -17,9 +17,9 @@ from meterstone.usage.window import Window
 class Statement:
     """What a subscription used in a window, and what it owes for it.
 
-    The settlement's rows are in the reply's order, the source of each a charge whose key is its line item.
-    ``lines`` has, by line item id, the cost behind each row: the lines that its amount is the sum of.
-    ``counted_until`` is when the newest event came in that is counted, in microseconds; 0 if that is not known.
+    The settlement's rows are in the order of the reply. The source of each row is a charge whose key is a line
+    item. ``lines`` has the cost behind each row by line item id: the row's amount is the sum of its lines.
+    ``counted_until`` is when the newest counted event came in, in microseconds; 0 if that is not known.
     """
 
     subscription: Subscription
@@ -30,7 +30,7 @@ class Statement:
 
 
 def rate(usage: WindowUsage) -> Statement:
-    """Price what was measured: each amount rounded once, then the commitment applied to all of them."""
+    """Price the measured usage: round each amount once, then apply the commitment to all amounts."""
     subscription = usage.subscription
     charges: list[Charge[LineItem]] = []
     lines: dict[str, Cost] = {}
@@ -43,7 +43,7 @@ def rate(usage: WindowUsage) -> Statement:
 
 
 def price_measured(price: Price, measured: Measured) -> Cost:
-    """Price what one line item measured: exact, unrounded, with its lines."""
+    """Return the cost of what one line item measured: exact, unrounded, with its lines."""
     if isinstance(measured, Buckets):
         return merge_all((*measured.costs, cost_buckets(price, measured.quantities)))
     return cost(price, measured)

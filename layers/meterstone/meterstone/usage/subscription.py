@@ -21,7 +21,7 @@ class Dated:
 
 
 def in_force(facts: Sequence[Dated], at: int) -> str | None:
-    """Give the fact in force at an instant, None when none is yet; facts are ordered by ``since``.
+    """Return the fact in force at an instant; None before the first. The facts are ordered by ``since``.
 
     >>> plans = (Dated("basic"), Dated("pro", 100))
     >>> in_force(plans, 99), in_force(plans, 100)
@@ -37,17 +37,20 @@ def in_force(facts: Sequence[Dated], at: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A half-open span of instants, ``end`` None when it has none."""
+    """A half-open span of instants; ``end`` is None if it never ends."""
 
     start: int
     end: int | None
 
     def holds(self, at: int) -> bool:
-        """Tell whether the instant lies in the span."""
+        """Return whether the instant lies in the span."""
         return self.start <= at and (self.end is None or at < self.end)
 
     def meets(self, start: int, end: int | None) -> bool:
-        """Tell whether the span lies at [start, end), which may be empty; an empty span lies nowhere."""
+        """Return whether the span overlaps ``[start, end)``.
+
+        An empty stretch overlaps a span if it lies inside; an empty span overlaps nothing.
+        """
         if self.end is not None and self.end <= max(start, self.start):
             return False
         return end is None or self.start < end
@@ -55,7 +58,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class LineItem:
-    """One price of a subscription over a span of time. FIXED prices have no meter."""
+    """One price of a subscription over a span of time. A line item with a FIXED price has no meter."""
 
     id: str
     price: Price
@@ -79,9 +82,10 @@ class Customer:
 class Subscription:
     """What a customer has agreed to.
 
-    ``customer_id`` is the customer's external id; ``country`` and ``customer_type`` are the customer's dated
-    facts and ``timezone`` the zone of its days (the customer's, else the organization's, else UTC), carried
-    here so that one read answers. ``currency`` is lower case. Instants are microseconds since the epoch.
+    ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
+    customer. ``timezone`` decides the subscription's days: the customer's zone, else the organization's, else UTC.
+    The customer's facts are copied here so that one read is enough. ``currency`` is lower case. Instants are
+    microseconds since the epoch.
     """
 
     id: str
@@ -107,18 +111,18 @@ class Subscription:
         return Span(self.start, self.end)
 
     def cadence(self, item: LineItem | None = None) -> Cadence:
-        """Give the billing periods of the subscription, or of a line item whose price has its own."""
+        """Return the billing periods of the subscription, or of a line item whose price has its own."""
         period, count = self.billing_period, self.billing_period_count
         if item is not None and item.price.billing_period is not None:
             period, count = BillingPeriod(item.price.billing_period), item.price.billing_period_count
         return _cadence(period, count, self.billing_cycle, self.anchor, self.timezone, self.start, self.end)
 
     def shown(self, item: LineItem) -> Span:
-        """Give the span in which a line item has rows: its own, inside the subscription's."""
+        """Return the span in which a line item has rows: the line item's own, within the subscription's."""
         return _intersection(self.span, Span(item.start, item.end))
 
     def counted(self, item: LineItem) -> Span:
-        """Give the span in which events count for a line item: as shown, until its meter is deleted."""
+        """Return the counted span of a line item: the span in which it is shown, until its meter is deleted."""
         shown = self.shown(item)
         if item.meter is None or item.meter.deleted_at is None:
             return shown
@@ -135,7 +139,7 @@ def _cadence(
     start: int,
     end: int | None,
 ) -> Cadence:
-    """Make a cadence once for all line items that are billed alike: it remembers the period found last."""
+    """Return one cadence for all line items that are billed alike, since it remembers the period found last."""
     return Cadence(period, count, cycle, anchor, zone, start, end)
 
 
@@ -147,7 +151,7 @@ def _intersection(one: Span, other: Span) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Whose usage it is. ``id`` is a UUID; ``timezone`` decides what "today" is by default."""
+    """The owner of a catalogue and its usage. ``id`` is a UUID; ``timezone`` decides which day is today."""
 
     id: str
     name: str = ""

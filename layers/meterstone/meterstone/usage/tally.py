@@ -1,9 +1,9 @@
-"""Tallies: what is changed together, and how events change it.
+"""Tallies: the counters that change together, and how events change them.
 
-A tally is the unit of concurrency: whoever changes any part of it checks and raises its version. A plain meter
-has one tally for each line item and billing period. A recurring meter, whose value carries from period to
-period and across line items, has one for each subscription and meter: a chain of charges, without a gap from
-its first event to now.
+A tally is the unit of concurrency: each change of any part of it checks the tally's version and raises it.
+A plain meter has one tally for each line item and billing period. A recurring meter has one tally for each
+subscription, since its value carries from period to period and across line items. Such a tally is a chain of
+charges, without a gap from the first event to now.
 """
 
 from bisect import bisect_right
@@ -28,16 +28,17 @@ _ONE = Decimal(1)
 
 
 class Position(NamedTuple):
-    """Where an event stands in the stream that delivered it: they compare within a shard only."""
+    """Where an event stands in the shard that delivered it. Positions compare within one shard only."""
 
     shard: str
     number: int
 
 
 class Counted(NamedTuple):
-    """An event as one line item counts it; ``accepted`` is when it came in, 0 if it was imported.
+    """An event as one line item counts it.
 
-    ``day`` and ``hour`` are those that hold it by the subscription's clock.
+    ``accepted`` is the instant at which the event came in, 0 if it was imported. ``day`` and ``hour`` hold the
+    event by the clock of the subscription's time zone.
     """
 
     position: Position
@@ -47,12 +48,15 @@ class Counted(NamedTuple):
     hour: int
 
 
-#: Events by the number of the charge that holds them, within its tally, and by day; each day's in their order.
+#: Events by the charge that holds them (its index in the tally) and by day. The events of a day keep their order.
 type Batch = dict[tuple[int, int], list[Counted]]
 
 
 class TallyKey(NamedTuple):
-    """Names a tally: by line item and billing period, or, with no line item, the chain of a recurring meter."""
+    """The name of a tally: a line item and the start of a billing period.
+
+    For the chain of a recurring meter, ``item_id`` is None and ``period_start`` is 0.
+    """
 
     subscription_id: str
     meter_id: str
@@ -62,14 +66,15 @@ class TallyKey(NamedTuple):
 
 @dataclass(slots=True)
 class Head:
-    """A tally's version and what it remembers of its writers.
+    """A tally's version, and how far it has counted and published. All times are microseconds since the epoch.
 
-    ``positions`` has, by shard, the last event counted, and ``moved`` when that last moved, of shards that end by
-    themselves: what lies below a position that rested for 48 hours is not delivered again, for the table's stream
-    keeps it for 24. ``through`` is the latest time at which the tally was
-    published. ``stale_from`` is set while a change is only partly published: the start of the first charge in
-    question. ``first`` and ``last`` are the starts of a chain's first and last charge. ``accepted`` is when the
-    newest event that it counted came in.
+    ``positions`` has the number of the last event counted, by shard. ``moved`` has the time at which that number
+    last grew, of shards that end by themselves. A position that has rested for 48 hours can be dropped: the
+    table's stream keeps a record for 24 hours, so that nothing below the position is delivered again.
+
+    ``through`` is the latest time at which the tally was published. ``stale_from`` is set while a change is
+    published only in part: the start of the first charge that is not published. ``first`` and ``last`` are the
+    starts of a chain's first and last charge. ``accepted`` is when the newest counted event came in.
     """
 
     version: int = 0
@@ -82,17 +87,17 @@ class Head:
     accepted: int = 0
 
     def forget(self, shards: frozenset[str], now: int) -> None:
-        """Drop the positions of shards that will deliver nothing any more, those at rest for 48 hours too."""
+        """Drop the positions of ``shards``, which deliver nothing any more, and of shards at rest for 48 hours."""
         gone = shards | {shard for shard, moved in self.moved.items() if moved < now - _RETENTION}
         self.positions = {shard: at for shard, at in self.positions.items() if shard not in gone}
         self.moved = {shard: at for shard, at in self.moved.items() if shard not in gone}
 
     def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
-        """Leave out what the tally has counted already."""
+        """Return the events of a batch that the tally has not counted yet."""
         return [each for each in batch if each.position.number > self.positions.get(each.position.shard, -1)]
 
     def take(self, batch: Sequence[Counted]) -> None:
-        """Remember the positions of a batch that is counted now, and when the newest of its events came in."""
+        """Remember a batch as counted: its positions, and when the newest of its events came in."""
         for (shard, number), _, accepted, _, _ in batch:
             if number > self.positions.get(shard, -1):
                 self.positions[shard] = number
@@ -103,11 +108,14 @@ class Head:
 class FineState:
     """The finer parts of a tally that a batch of events touches, beside its counters.
 
-    ``hours``: by line item, billing period's start and day, the state of each hour. ``buckets``: by billing
-    period's start and day, the value of each bucket (of meters with buckets shorter than a day, in place of
-    hours). ``firsts``: when each value of a COUNT_UNIQUE was first seen. ``values``: by line item, billing
-    period's start, day and value, a bit for each hour of the day in which the value was seen. ``recent``: by the
-    keys of ``hours``, events of the day that stand beside them, not yet put away with others.
+    - ``hours``: the state of each hour, by line item, billing period's start and day.
+    - ``buckets``: the value of each bucket, by billing period's start and day. A meter with buckets shorter than
+      a day has these in place of hours.
+    - ``firsts``: when each value of a COUNT_UNIQUE was first seen; None if never before.
+    - ``values``: a bit for each hour of the day in which a value was seen, by line item, billing period's start,
+      day and value.
+    - ``recent``: the events that lie beside a day's hours and are not packed into a detail yet, by the same keys
+      as ``hours``.
     """
 
     hours: dict[tuple[str, int, int], dict[int, State]] = field(default_factory=dict)
@@ -119,7 +127,7 @@ class FineState:
 
 @dataclass(slots=True)
 class Tally:
-    """A tally in hand: its head, and the charges of it that matter, in order of time, with their counters."""
+    """A tally in memory: its head, and the charges that a change can reach, by time, with their counters."""
 
     key: TallyKey
     meter: Meter
@@ -128,7 +136,7 @@ class Tally:
     counters: list[Counter]
 
     def index_at(self, instant: int) -> int:
-        """Find the charge that holds an instant."""
+        """Return the index of the charge that holds an instant."""
         if len(self.charges) == 1:
             return 0
         return bisect_right(self.charges, instant, key=lambda charge: charge.counted_span.start) - 1
@@ -142,7 +150,7 @@ class Tally:
 
 
 def tally_key(charge: ChargePeriod) -> TallyKey:
-    """Name the tally that a charge belongs to."""
+    """Return the key of the tally that a charge belongs to."""
     meter = charge.meter
     if meter.recurring:
         return TallyKey(charge.subscription.id, meter.id, None, 0)
@@ -150,7 +158,7 @@ def tally_key(charge: ChargePeriod) -> TallyKey:
 
 
 def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod:
-    """Give the charge of a plain tally; of a chain the first one of a line item."""
+    """Return the charge of a plain tally; of a chain, the first charge of one of its line items."""
     if key.item_id is None:
         item = next(
             item
@@ -180,7 +188,9 @@ def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> 
 
 
 def identity(text: str) -> str:
-    """Give a value of a COUNT_UNIQUE in a bounded form that stands for it alone.
+    """Return the text under which a value of a COUNT_UNIQUE is stored.
+
+    It has at most 65 characters, and no two values share it: a long value is replaced by its SHA-256.
 
     >>> identity("user 7"), len(identity("user " * 20))
     ('user 7', 65)
@@ -191,7 +201,7 @@ def identity(text: str) -> str:
 
 
 def touched(tally: Tally, batch: Batch) -> FineState:
-    """Name the finer parts that a batch touches, empty, to be filled with what is stored of them."""
+    """Return the finer parts that a batch touches, all empty: the caller fills in what is stored."""
     parts = FineState()
     kept = fine_parts(tally.meter)
     for (index, day), events in batch.items():
@@ -211,7 +221,10 @@ def touched(tally: Tally, batch: Batch) -> FineState:
 
 
 def count(tally: Tally, parts: FineState, batch: Batch) -> None:
-    """Count a batch of events that the tally has not seen into its counters and their finer parts."""
+    """Count a batch of events into a tally's counters and finer parts.
+
+    The caller has left out the events that the tally has counted before.
+    """
     meter, kept = tally.meter, fine_parts(tally.meter)
     for (index, day), events in batch.items():
         charge, counter = tally.charges[index], tally.counters[index]
@@ -226,7 +239,7 @@ def count(tally: Tally, parts: FineState, batch: Batch) -> None:
                 buckets = parts.buckets[charge.period.start, day]
                 for counted in events:
                     _count_bucket(meter, buckets, charge, counted.observation)
-                # Costed anew from all the day's buckets: a late event may change one that was closed.
+                # Costed anew from all buckets of the day, since a late event may change a bucket that was over.
                 counter.days[day] = cost_buckets(charge.item.price, (buckets[at] for at in sorted(buckets)))
             case FineParts.VALUES:
                 for counted in events:
@@ -236,7 +249,7 @@ def count(tally: Tally, parts: FineState, batch: Batch) -> None:
 
 
 def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:
-    """Give what some events of one day come to, by its hours."""
+    """Return the state that some events of one day come to in each hour of the day."""
     hours: dict[int, State] = {}
     for _, seen, _, _, hour in events:
         hours[hour] = merge_into(meter, hours.get(hour), state_of(meter, seen))
@@ -259,7 +272,7 @@ def _count_unique(tally: Tally, parts: FineState, counted: Counted, charge: Char
     first = parts.firsts[text]
     if first is not None and first <= seen.at:
         return
-    # An event that comes late may be the first after all: the value then moves to its day.
+    # A late event may be earlier than the one that was first so far. Then its day counts the value.
     parts.firsts[text] = seen.at
     _add_first(tally, seen.at, _ONE)
     if first is not None:
@@ -278,16 +291,16 @@ def _add_first(tally: Tally, at: int, step: Decimal) -> None:
 
 
 class Restated(NamedTuple):
-    """What each charge's days are worth now, and when the clock alone will change that."""
+    """What each charge's days are worth now, and when the clock alone changes that; None if never."""
 
     series: list[Mapping[int, DayAmount]]
     due: int | None
 
 
 def restate(tally: Tally, now: int) -> Restated:
-    """Work out what each charge's days are worth at ``now``, carrying a recurring value along the chain.
+    """Calculate what each charge's days are worth at ``now``, carrying a recurring value along the chain.
 
-    The counters' ``carry`` is brought up to date; what is published is left to the caller.
+    This sets the counters' ``carry`` and the head's ``through``. Publishing the result is left to the caller.
     """
     now = tally.head.through = max(now, tally.head.through)
     series: list[Mapping[int, DayAmount]] = []
@@ -305,7 +318,10 @@ def restate(tally: Tally, now: int) -> Restated:
 
 
 def _restatement(tally: Tally) -> int | None:
-    """Give the instant at which the chain grows by a billing period, if its value is to be restated then."""
+    """Return the instant at which the next charge of a chain begins and restates the carried value.
+
+    None if there is nothing to restate, or no charge follows.
+    """
     last, counter = tally.charges[-1], tally.counters[-1]
     if quantity(tally.meter, counter.closing(tally.meter)) == ZERO:
         return None

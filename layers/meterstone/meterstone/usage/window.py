@@ -1,7 +1,8 @@
 """Windows: which one a request asks for, and which stored parts make up a line item's share of it.
 
-Whole days come from counters, the hours of a day that the window cuts from the day's hours, the part of an hour
-from the events themselves. The parts never overlap, so that every event in the window counts once.
+A whole day is read from its counter. Of a day that the window cuts, whole hours are read from the day's hours.
+Of an hour that the window cuts, the events are read. The parts never overlap, so that every event in the window
+counts once.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from meterstone.usage.subscription import LineItem, Span, Subscription
 class Window:
     """A half-open window of instants, in microseconds since the epoch.
 
-    ``lifetime`` marks the one that a request asks for by that name: it is no billing period, even where its bounds
-    are those of some.
+    ``lifetime`` marks the window that a request asks for by that name. It is treated as no billing period, even
+    where its bounds are those of one.
     """
 
     start: int
@@ -32,11 +33,11 @@ class Window:
         return self.end - self.start
 
     def divisor(self, cadence: Cadence) -> int:
-        """Give the length by which a WEIGHTED_SUM of a line item with this cadence is divided.
+        """Return the length by which a WEIGHTED_SUM of a line item with this cadence is divided.
 
-        That is the window's own. But where its bounds are those of one or more billing periods, it is the length
-        of these periods as if the subscription's span did not cut them: what was held 10 days of January is 10/31
-        of it, whether the window begins with the month or with the subscription.
+        In general that is the length of the window. A window of exactly one or more billing periods is divided by
+        the length of those periods, as if the subscription's span did not cut them. So a seat held for 10 days of
+        January is 10/31 of a seat, whether the window begins with the month or with the subscription.
         """
         if self.lifetime or not self.length:
             return self.length
@@ -49,13 +50,12 @@ class Window:
 def window_for(
     subscription: Subscription, start: int | None, end: int | None, *, lifetime: bool, now: int
 ) -> Window:
-    """Give the window that a request asks for.
+    """Return the window that a request asks for.
 
     ``lifetime`` is from the subscription's start until now, or until its end if it has ended. A bound that is not
-    given is that of the current billing period; where it would lie on the wrong side of the one that is given, or
-    on it, it is that of the billing period which holds the given one. An end holds the instant before it. Before
-    an end that is not after the subscription's start there is nothing: the window is empty; so it is from a start
-    that is not before the subscription's end.
+    given is taken from the current billing period. If that bound is not on the right side of the given one, it is
+    taken from the billing period that holds the given bound (for an end, the instant before it). The window is
+    empty if the given end is not after the subscription's start, or the given start not before its end.
     """
     if lifetime:
         until = now if subscription.end is None else min(now, subscription.end)
@@ -78,7 +78,7 @@ def window_for(
 
 
 class Days(NamedTuple):
-    """Whole days of a charge's counter, both included."""
+    """Whole days of a charge's counter, from ``first`` to ``last``, both included."""
 
     charge: ChargePeriod
     first: int
@@ -86,7 +86,7 @@ class Days(NamedTuple):
 
 
 class PartialHour(NamedTuple):
-    """A part of one hour, or of one bucket."""
+    """The part ``[start, end)`` of one hour, or of one bucket, of a day."""
 
     day: int
     start: int
@@ -104,7 +104,7 @@ class PartialDay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """The part ``[start, end)`` of a window in which a line item counts, as days, and days that are cut."""
+    """The part ``[start, end)`` of a window in which a line item counts, divided into whole and partial days."""
 
     subscription: Subscription
     item: LineItem
@@ -120,14 +120,14 @@ class WindowPlan:
 
 
 def latest_countable(now: int) -> int:
-    """Give an instant beyond which nothing has been counted: events lie 5 minutes ahead at most."""
+    """Return an instant after which nothing has been counted: an event is at most 5 minutes ahead of the clock."""
     return now + DAY
 
 
 def plan_window(subscription: Subscription, item: LineItem, window: Window, now: int) -> WindowPlan:
     """Divide a line item's share of a window into the parts that are stored.
 
-    A WEIGHTED_SUM accrues until now, so that its share ends there at the latest.
+    The share of a WEIGHTED_SUM ends now at the latest, for it has accrued nothing beyond.
     """
     counted = subscription.counted(item)
     until = latest_countable(now)
@@ -154,7 +154,10 @@ def plan_window(subscription: Subscription, item: LineItem, window: Window, now:
 def _divide(
     charge: ChargePeriod, part: Span, counted_end: int, days: list[Days], cut: list[PartialDay]
 ) -> None:
-    """Divide a part of one charge's counted_span, which ends at ``counted_end`` as far as anything was counted."""
+    """Divide a part of a charge's counted span into ``days`` and ``cut``.
+
+    ``counted_end`` is the end of the counted span, or an instant after which nothing was counted.
+    """
     clock, begin, end = charge.zone, part.start, part.end
     if end is None:
         raise TypeError("a part of a window ends")
@@ -179,16 +182,16 @@ def _divide(
         days.append(inner)
 
 
-def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[list[int], list[PartialHour]]:
-    """Divide a day that is cut into whole hours and parts of hours.
+def hours_and_partial_hours(plan: WindowPlan, cut: PartialDay) -> tuple[list[int], list[PartialHour]]:
+    """Divide a partial day into whole hours and partial hours.
 
-    An hour is whole if all that the line item can count in it lies in the part: its hours do not know the
-    billing periods that they belong to.
+    An hour is whole if everything that the line item can count in it lies in the window. The start and end of the
+    billing period do not matter here: each billing period has hours of its own.
     """
     clock = cut.charge.zone
-    counted = cover_.subscription.counted(cover_.item)
+    counted = plan.subscription.counted(plan.item)
     whole: list[int] = []
-    edges: list[PartialHour] = []
+    partial: list[PartialHour] = []
     _, first = clock.hour_of(cut.start)
     _, last = clock.hour_of(cut.end - 1)
     for hour in range(first, last + 1):
@@ -197,5 +200,5 @@ def hours_and_partial_hours(cover_: WindowPlan, cut: PartialDay) -> tuple[list[i
         if cut.start <= max(start, counted.start) and countable_end <= cut.end:
             whole.append(hour)
         else:
-            edges.append(PartialHour(cut.day, max(start, cut.start), min(end, cut.end)))
-    return whole, edges
+            partial.append(PartialHour(cut.day, max(start, cut.start), min(end, cut.end)))
+    return whole, partial

@@ -139,7 +139,7 @@ def without_number(made: Record) -> None:
         pytest.param(without_number, "KeyError: 'SequenceNumber'", id="without sequence number"),
     ],
 )
-def test_poison_is_set_aside_and_the_rest_counts(
+def test_poison_is_quarantined_and_the_rest_counts(
     folding: Folding, spoiled: Callable[[Record], None], reason: str
 ) -> None:
     usage = [call("before"), call("bad", value=99), call("after", value=7)]
@@ -157,7 +157,7 @@ def test_poison_is_set_aside_and_the_rest_counts(
     assert folding.table.items() == before
 
 
-def test_who_sets_poison_aside_is_told_its_content_and_why(folding: Folding) -> None:
+def test_the_content_and_the_reason_of_poison_are_told(folding: Folding) -> None:
     told: list[str] = []
     (poison,) = deepcopy(records_of(folding, [call("poison")]))
     spoil("at", None)(poison)
@@ -169,7 +169,7 @@ def test_who_sets_poison_aside_is_told_its_content_and_why(folding: Folding) -> 
     assert message["reason"].startswith("KeyError")
 
 
-def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding) -> None:
+def test_poison_is_quarantined_before_the_position_moves_past_it(folding: Folding) -> None:
     """Stopped at the first write that counts, what cannot be read is already kept."""
     records = deepcopy(records_of(folding, [call("bad"), call("good")]))
     spoil("at", None)(records[0])
@@ -196,7 +196,7 @@ def test_poison_is_set_aside_before_the_position_moves_past_it(folding: Folding)
         pytest.param(call("x", START + 20 * DAY), "line_item", id="after the line item"),
     ],
 )
-def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage, why: str) -> None:
+def test_an_event_that_no_line_item_is_for_is_unmatched(folding: Folding, stranger: Usage, why: str) -> None:
     now = START + 30 * DAY
     usage = [call("one"), stranger, call("two")]
     records = records_of(folding, usage, now)
@@ -215,7 +215,7 @@ def test_what_no_line_item_is_for_is_put_by(folding: Folding, stranger: Usage, w
     assert folding.table.items() == before
 
 
-def test_an_event_that_the_meter_cannot_use_is_no_stranger(folding: Folding) -> None:
+def test_an_event_that_the_meter_cannot_use_is_not_unmatched(folding: Folding) -> None:
     report = fold(folding, records_of(folding, [call("text", value="many")]))
     assert (report.counted, report.uncounted, report.unmatched) == (0, 1, 0)
     assert not partition(folding.table, UNMATCHED)
@@ -459,7 +459,7 @@ def short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_numbers")
 @pytest.mark.parametrize("place", [0, 3, 6], ids=["first", "in the midst", "last"])
-def test_what_the_table_would_not_take_is_set_aside_and_the_rest_counts(place: int) -> None:
+def test_an_event_that_the_table_does_not_take_is_quarantined_and_the_rest_counts(place: int) -> None:
     """Halved until it is found: each of the others counts, before it and after it, those of other tallies too."""
     both = tuple(subscription(name, replace(SUBSCRIPTION.line_items[0], id=f"item {name}")) for name in "ab")
     folding = Folding(World(Scenario((CALLS,), both, (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
@@ -497,7 +497,7 @@ def test_what_the_table_would_not_take_is_kept_before_its_position_is_passed() -
     assert stop >= 5, "three together, one and then two of them, the record, and the last one"
 
 
-def test_a_number_that_cannot_be_exact_is_set_aside_too(
+def test_a_number_that_cannot_be_exact_is_quarantined_too(
     folding: Folding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(opened: TallyUpdate, *arguments: Any) -> TallyTransaction | None:

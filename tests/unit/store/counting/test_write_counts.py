@@ -31,6 +31,6 @@ def test_a_lone_event(*, full: bool) -> None:
     assert total(units) <= LONE
 
 
-def test_events_beside_the_hours_are_put_away_when_there_are_many() -> None:
+def test_events_beside_the_hours_are_packed_when_there_are_many() -> None:
     """Ten events of an hour leave room for ten more, twice; then all go into one detail."""
     assert ["detail" in units for units in write_units.hour_by_hour(5)] == [False, False, False, True, False]

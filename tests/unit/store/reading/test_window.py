@@ -292,7 +292,7 @@ def test_a_counter_is_read_anew_where_that_is_asked_for_five_times(folding: Fold
         reader.read_again(march)
 
 
-def test_events_that_are_put_away_while_they_are_read_come_once(folding: Folding) -> None:
+def test_events_that_are_packed_while_they_are_read_come_once(folding: Folding) -> None:
     """What stood beside the hours when these were read has a detail of its own when the details are read."""
     reader, march = reader_of(folding), charge(SUM, "03")
     reader.hours(march, day("03-01"))
@@ -305,7 +305,7 @@ def test_events_that_are_put_away_while_they_are_read_come_once(folding: Folding
     assert sorted(found) == [E2, *(at("03-01T10:30") + number for number in range(40))]
 
 
-def test_events_that_are_put_away_again_and_again_are_unavailable(folding: Folding) -> None:
+def test_events_that_are_packed_again_and_again_are_unavailable(folding: Folding) -> None:
     numbers = iter(range(1000))
 
     def disturb() -> None:
@@ -314,5 +314,5 @@ def test_events_that_are_put_away_again_and_again_are_unavailable(folding: Foldi
 
     reader = reader_of(folding)
     watched(folding).disturb = disturb
-    with pytest.raises(StoreUnavailableError, match="events are being put away"):
+    with pytest.raises(StoreUnavailableError, match="events are being packed"):
         list(reader.events(charge(SUM, "03"), day("03-01"), at("03-01T10:00"), at("03-01T11:00")))

@@ -1,1 +1,1 @@
-"""What the catalogue says: organizations, subscriptions, whose event it is, API keys."""
+"""The catalogue: organizations, subscriptions, API keys, and the subjects that events belong to."""

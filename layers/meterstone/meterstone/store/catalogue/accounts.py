@@ -1,4 +1,4 @@
-"""Accounts: whose API key it is, the organization with its meters, and the generations of its counters."""
+"""Accounts: the organization that an API key opens, with its meters and the generations of its counters."""
 
 import time
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization
 
-#: A revoked key works for at most this many seconds more, where it is remembered.
+#: How long a key is remembered, in seconds. A revoked key works for at most so much longer.
 REMEMBERED = 30.0
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
-#: Those of a generation of which nobody has said by which rules it was counted.
+#: The rules of a generation whose profile names none.
 _FIRST_RULES = 1
-#: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
+#: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
+#: and the catalogue is read as it stands.
 _LOADS = 2 * MINUTE
 _ORGANIZATION = msgspec.json.Decoder(Organization)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
@@ -28,7 +29,7 @@ _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One counting of all events. Those accepted up to ``cut`` were left to the rebuild that made it; 0: none."""
+    """One counting of all events. Its rebuild counts the events accepted up to ``cut``; 0: no rebuild made it."""
 
     name: str
     cut: int = 0
@@ -36,33 +37,33 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose key it is, and which generation of counters is the live one."""
+    """An organization with its meters, as an API key opens it, and its generations of counters."""
 
     organization: Organization
     generation: str
     meters: tuple[Meter, ...] = ()
-    #: Raised whenever the catalogue is written: what was read of it before may be out of date.
+    #: Raised whenever the catalogue is written. What was read of the catalogue before may then be out of date.
     version: int = 0
-    #: The live generation's.
+    #: The `Generation.cut` of the live generation.
     cut: int = 0
-    #: The generation that a rebuild is filling, and the one that another has replaced a moment ago: events are
-    #: counted into these, too.
+    #: The generation that a rebuild is filling, and the one that was live before the last swap. Events are counted
+    #: into both, too.
     next: Generation | None = None
     previous: Generation | None = None
-    #: When its writer was last heard of, if the catalogue is being written, or was not to its end.
+    #: When the writer of a catalogue that is half written was last heard of; None if the catalogue is written.
     loading_at: int | None = None
     #: The views of the rollups that the live generation has.
     views: tuple[str, ...] = keys.FIRST_VIEWS
-    #: By which rules the live generation was counted: see `meterstone.usage.rules`.
+    #: The rules by which the live generation was counted: see `meterstone.usage.rules`.
     rules: int = RULES
 
     @property
     def outdated(self) -> bool:
-        """Whether the live generation was counted by older rules than this code's: a rebuild makes it right."""
+        """Whether the live generation was counted by older rules than this code's. A rebuild corrects it."""
         return self.rules < RULES
 
     def unsettled(self, now: int) -> bool:
-        """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
+        """Return whether a catalogue is being written: what is read of it now may be half old and half new."""
         return self.loading_at is not None and now < self.loading_at + _LOADS
 
     @property
@@ -71,13 +72,13 @@ class Account:
         return Generation(self.generation, self.cut)
 
     def deleted_codes(self, now: int) -> frozenset[str]:
-        """Name the codes that no live metric has."""
+        """Return the codes of deleted meters that no live meter has."""
         live = {meter.code for meter in self.meters if meter.deleted_at is None or meter.deleted_at > now}
         return frozenset(meter.code for meter in self.meters) - live
 
 
 class Accounts:
-    """Looks API keys up, and remembers them for `REMEMBERED` seconds."""
+    """Looks API keys up, and remembers their accounts for `REMEMBERED` seconds."""
 
     def __init__(self, table: Table) -> None:
         """Look keys up in a table."""
@@ -85,9 +86,9 @@ class Accounts:
         self._known: dict[Key, tuple[float, Account]] = {}
 
     def account(self, api_key: str) -> Account | None:
-        """Give the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
+        """Return the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
         key = keys.api_key(api_key)
-        # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
+        # The time of day is used, since a monotonic clock may stand still while the function is frozen.
         clock = time.time()
         known = self._known.get(key)
         if known is not None and 0 <= clock - known[0] < REMEMBERED:
@@ -105,7 +106,7 @@ class Accounts:
 
 
 class AccountStore:
-    """A table that is opened by API keys: what every function that answers HTTP needs of it. One a thread."""
+    """A table that is opened by API keys, as every function that answers HTTP needs it. One for each thread."""
 
     def __init__(self, table: Table) -> None:
         """Look keys up in a table."""
@@ -119,7 +120,7 @@ class AccountStore:
 
     @property
     def cost(self) -> ReadCost:
-        """What was read since it was last reset."""
+        """The items and read units since the last reset."""
         return self.table.cost
 
     def account(self, api_key: str) -> Account | None:

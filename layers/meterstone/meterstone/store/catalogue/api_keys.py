@@ -1,4 +1,4 @@
-"""API keys, as whoever administers them makes, lists and revokes them; `accounts.Accounts` looks them up."""
+"""Administration of API keys: making, listing and revoking them. `accounts.Accounts` looks them up."""
 
 import secrets
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _ID_BYTES = 6
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of an API key; the key itself is shown once and stored nowhere."""
+    """An API key as it is listed. The key itself is shown once, when it is made, and stored nowhere."""
 
     id: str
     organization_id: str
@@ -23,7 +23,7 @@ class ApiKey:
 
 
 def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
-    """Make an API key; give the key, which cannot be had again, and its id."""
+    """Make an API key. Return the key, which cannot be read again, and its id."""
     key, key_id = "mst_" + secrets.token_urlsafe(_KEY_BYTES), secrets.token_hex(_ID_BYTES)
     found = keys.api_key(key)
     shared: Item = {
@@ -39,15 +39,16 @@ def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple
 
 
 def list_keys(table: Table) -> list[ApiKey]:
-    """List all API keys, oldest first, those that were revoked among them."""
+    """List all API keys, also the revoked ones, oldest first."""
     rows = table.query(keys.key_listing("").pk, FIRST, LAST, consistent=True)
     return sorted((_api_key(row) for row in rows), key=lambda each: (each.created_at, each.id))
 
 
 def revoke_key(table: Table, key_id: str, now: int) -> bool:
-    """Revoke an API key, which stays listed; False if there is none of that id.
+    """Revoke an API key, which stays listed. Return False if there is no key of that id.
 
-    It is refused at once by whoever does not remember it, and by all after `accounts.REMEMBERED` seconds.
+    A function that does not remember the key refuses it at once. All refuse it after `accounts.REMEMBERED`
+    seconds.
     """
     listing = keys.key_listing(key_id)
     row = table.get(listing, consistent=True)

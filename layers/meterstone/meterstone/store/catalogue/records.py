@@ -1,4 +1,4 @@
-"""Records of the catalogue as they are written: documents, and the items that they are found by."""
+"""Records of the catalogue as they are written: documents, and items by which the documents are found."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,13 +12,13 @@ from meterstone.usage.subscription import Organization, Subscription
 
 
 def organization_items(organization: Organization, meters: Sequence[Meter]) -> Iterator[tuple[Key, str]]:
-    """Give an organization's documents."""
+    """Yield the documents of an organization, each with its key."""
     yield keys.organization(organization.id, "meters"), encode_document(tuple(meters))
     yield keys.organization(organization.id, "profile"), encode_document(organization)
 
 
 def subscription_items(organization_id: str, subscription: Subscription) -> Iterator[Item]:
-    """Give a subscription's document and the items that it is found by."""
+    """Yield a subscription's document, and the items by which it is found."""
     found_by = (
         keys.of_customer(organization_id, subscription.customer_id, subscription.id),
         keys.by_external_id(organization_id, subscription.external_id, subscription.id),
@@ -30,5 +30,5 @@ def subscription_items(organization_id: str, subscription: Subscription) -> Iter
 
 
 def encode_document(value: object) -> str:
-    """Give a domain value as the JSON text that is stored of it."""
+    """Return the JSON text under which a domain value is stored."""
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -1,4 +1,4 @@
-"""Whose events they are: subjects looked up in the catalogue, and remembered until it changes."""
+"""Subjects: their subscriptions are looked up in the catalogue, and remembered until the catalogue changes."""
 
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
@@ -12,25 +12,25 @@ _MOST_SUBJECTS = 20_000
 
 
 class Subjects:
-    """Looks subjects up for whoever counts."""
+    """Looks up the subscriptions of subjects whose events are to be counted."""
 
     def __init__(self, table: Table) -> None:
-        """Look subjects up in a table."""
+        """Look subjects up in a table; nothing is remembered yet."""
         self._table = table
         self._known: dict[tuple[str, Subject], tuple[int, list[Subscription]]] = {}
         self._unproven = False
 
     def owning(self, account: Account, subject: Subject, event: Event) -> list[Subscription]:
-        """Give the subject's subscriptions that hold an event's time."""
+        """Return the subscriptions of a subject whose span holds an event's time."""
         return [each for each in self.subscriptions(account, subject) if each.span.holds(event.at)]
 
     def subscriptions(self, account: Account, subject: Subject) -> list[Subscription]:
-        """Give the subject's subscriptions."""
+        """Return the subscriptions of a subject."""
         known = self._known.get((account.organization.id, subject))
         if known is not None and known[0] == account.version:
             return known[1]
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
-        # What is remembered under a version must not be older than it.
+        # Read consistently: subscriptions that are remembered under a version must not be older than the version.
         self._unproven = True
         found = read(self._table, account.organization.id, subject.external_id, consistent=True)
         if account.loading_at is None:
@@ -40,10 +40,11 @@ class Subjects:
         return found
 
     def agree(self, account: Account) -> bool:
-        """Tell whether all that was looked up is of one catalogue, the one that the account was read with.
+        """Return whether everything that was looked up belongs to the catalogue that the account was read with.
 
-        A customer's subscriptions are several items: while a catalogue is written, some may be of the new one. To
-        be asked before anything is counted by what was found. Cost: 1 query, if anything was looked up since.
+        A customer's subscriptions are several items. While a catalogue is written, some may be old and some new.
+        Ask this before anything is counted by subscriptions that were looked up. Cost: 1 query, if anything was
+        looked up since the last time.
         """
         if self._unproven:
             again = read_account(self._table, account.organization.id, consistent=True)
@@ -51,7 +52,7 @@ class Subjects:
         return not self._unproven
 
     def agree_or_busy(self, account: Account) -> None:
-        """Raise `BusyError` where they do not agree, or the catalogue was not written to its end."""
+        """Raise `BusyError` if the subscriptions do not `agree`, or the catalogue is half written."""
         if account.loading_at is not None:
             raise BusyError("the catalogue is being written, or was not to its end: load it again first")
         if not self.agree(account):

@@ -1,4 +1,4 @@
-"""Subscriptions as they are stored, each a document with all that prices it, and who has which."""
+"""Subscriptions as they are stored, each a document with its line items, meters and prices; and who has them."""
 
 from collections.abc import Iterable, Iterator
 
@@ -37,7 +37,7 @@ def unpack_subscription(row: Row) -> Subscription:
 def read_subscriptions(
     table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
 ) -> list[Subscription]:
-    """Read subscriptions by id, those that do not exist left out. Cost: 1 get each, in batches."""
+    """Read subscriptions by id. Ids that do not exist are left out. Cost: 1 get each, in batches."""
     wanted = [keys.subscription(organization_id, each) for each in ids]
     rows = table.batch_get(wanted, consistent=consistent)
     return [unpack_subscription(rows[key]) for key in wanted if key in rows]
@@ -50,14 +50,15 @@ def subscriptions_of_customer(
     pk = keys.of_customer(organization_id, customer_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
     found = read_subscriptions(table, organization_id, ids, consistent=consistent)
-    # A mention stays when the subscription is given to another customer: the document says whose it is.
+    # The item that lists a subscription under a customer stays when the subscription is given to another customer.
+    # The document says to whom it belongs.
     return [each for each in found if each.customer_id == customer_id]
 
 
 def subscriptions_by_external_id(
     table: Table, organization_id: str, external_id: str, *, consistent: bool = False
 ) -> list[Subscription]:
-    """Read the subscriptions of an external id, which may be used again. Cost: 1 query, and 1 get each."""
+    """Read all subscriptions with an external id: it may be used again. Cost: 1 query, and 1 get each."""
     pk = keys.by_external_id(organization_id, external_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
     found = read_subscriptions(table, organization_id, ids, consistent=consistent)

@@ -1,1 +1,1 @@
-"""Counting: tallies packed, read, written; the fold and the stream."""
+"""Counting: reading, packing and writing tallies; folding events and the table's stream."""

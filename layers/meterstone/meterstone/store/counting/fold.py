@@ -1,14 +1,15 @@
-"""Folding events into counters, and publishing what they are worth to the rollups: exactly once.
+"""Folding: events are counted into counters, and the worth of days is published to the rollups, exactly once.
 
-One transaction counts a batch of one tally's events, remembers their positions, and adds to the rollups what
-the tally's days are worth now less what they were worth as last published. Delivered again, the events are
-below the remembered positions and change nothing; killed between two transactions, nothing is half done.
+One transaction counts a batch of events of one tally, stores the positions of the events, and adds to the rollups.
+It adds the worth of the tally's days now, less their worth as last published. If the events are delivered again,
+their positions are not above the stored ones, and they change nothing. If the fold is killed between two
+transactions, nothing is half done.
 
-What does not fit a transaction of 100 actions is counted first and published in steps: the tally's head says
-from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
+A change that does not fit in a transaction of 100 actions is counted first, and then published in steps. The
+tally's head says from which charge on the tally is stale. The next event or the clock goes on from there.
 
-What the table would not take, however often it came, is halved until it is one event; that is set aside, and the
-others count.
+If the table will never take a batch, the batch is halved until a single event is found that the table does not
+take. That event is quarantined, and the others count.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,14 +48,14 @@ from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
 
 WRITERS = 4
-"""Items that a rollup is spread over, so that as many concurrent folds add to it without conflict."""
+"""How many items a rollup is spread over. So many folds can add to it at once without conflict."""
 
-_LEDGERS_AT_ONCE = 100
+_TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
 
 
 class EventToCount(NamedTuple):
-    """An event as it stands in the log, with the subscriptions that it is for."""
+    """An event of the log, with the subscriptions that it is for."""
 
     position: Position
     event: Event
@@ -64,7 +65,7 @@ class EventToCount(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """An event that meters of line items cannot read, and whether another meter counts it."""
+    """An event that some meters of line items cannot read, and whether another meter counts it."""
 
     position: Position
     event: Event
@@ -74,11 +75,11 @@ class Unread(NamedTuple):
 
 @dataclass(slots=True)
 class FoldReport:
-    """What became of a batch: how many events count somewhere, and of each meter that cannot use one, why.
+    """The result of a batch: how many events count somewhere, and why the others do not.
 
-    An event that no line item's meter is for stands among the ``uncounted`` too, and one that the table would not
-    take. ``unread`` are those that a meter cannot read. ``unpublished`` names tallies of which the rollups would
-    not take what they come to.
+    ``uncounted`` has the reason of each meter that cannot use an event. It also has the events that no meter of a
+    line item is for, and the events that the table does not take. ``unread`` has the events that a meter cannot
+    read. ``unpublished`` names the tallies whose worth the rollups do not take.
     """
 
     counted: int = 0
@@ -101,19 +102,19 @@ class Fold:
     ) -> None:
         """Write to a generation of an organization's counters.
 
-        ``writer`` names the items of the rollups that are added to. Readers add up those of all writers: with
-        one each, concurrent folds of a busy organization do not stand in each other's way. ``matching`` may know
-        the subscriptions from before.
+        ``writer`` is the number of the rollups' items that the fold adds to. Readers add up the items of all
+        writers. Folds with different numbers do not conflict in the rollups of a busy organization. ``matching``
+        may remember subscriptions from earlier batches.
         """
         self.table = table
         self.organization_id = organization_id
         self.generation = generation
         self.writer = writer
-        #: Shards that will deliver nothing any more: tallies drop their positions when next written.
+        #: Shards that deliver nothing any more. A tally drops their positions when it is next written.
         self.forget: frozenset[str] = frozenset()
-        #: Told of an event that the table would not take, and why, before the position moves past it.
+        #: Called with an event that the table does not take, and the reason, before the position moves past it.
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
-        #: Told of events that meters cannot read, before any position moves past them.
+        #: Called with events that meters cannot read, before any position moves past them.
         self.keep_unread: Callable[[Sequence[Unread]], None] = lambda _unread: None
         self._matching = matching or Matching()
 
@@ -149,26 +150,26 @@ class Fold:
         return report
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
-        """Tell whether a line item is for an event, whether or not its meter can read it."""
+        """Return whether a line item is for an event, even if its meter cannot read the event."""
         return self._matching.expects(event, subscriptions)
 
     def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:
-        """Publish what the clock has brought to the organization by ``now``; return how many tallies were due.
+        """Publish what the clock has changed in the organization by ``now``. Return how many tallies were due.
 
-        ``progress`` is told after each hundred of them how many it has been.
+        ``progress`` is called with the number of tallies done, after each hundred.
 
-        Recurring values are restated on the first day of each billing period that has begun, a WEIGHTED_SUM
-        shows each day that has ended, and what was left half published is finished. Doing it twice changes
-        nothing. Raises `WriteRefusedError`, when everything else is done, if the rollups would not take something.
+        Recurring values are restated on the first day of each billing period that has begun. A WEIGHTED_SUM shows
+        each day that has ended. Tallies that were published in part are finished. A second call changes nothing.
+        Raises `WriteRefusedError`, after everything else is done, if the rollups do not take a tally's worth.
         """
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
-        # Once through is enough: a tally that was brought up to now is due later.
-        for found in batched(self.table.due(partition, key_instant(now)), _LEDGERS_AT_ONCE, strict=False):
+        # Reading the index once is enough: a tally that was brought up to now is due later.
+        for found in batched(self.table.due(partition, key_instant(now)), _TALLIES_AT_ONCE, strict=False):
             rows = self.table.batch_get(found, consistent=True)
             works: dict[TallyKey, PendingEvents] = {}
             for row in rows.values():
-                # The index may lag behind the item.
+                # The index may be older than the item.
                 if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
                     key = unpack_tally_key(row)
                     works[key] = PendingEvents(charge_of(self._subscription(key.subscription_id), key))
@@ -185,7 +186,7 @@ class Fold:
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)
         while waiting:
-            wave = dict(islice(waiting.items(), _LEDGERS_AT_ONCE))
+            wave = dict(islice(waiting.items(), _TALLIES_AT_ONCE))
             batches = {key: events_that_fit(work.charge, work.events) for key, work in wave.items()}
             self._fold_wave(wave, batches, now, report)
             for key, work in wave.items():
@@ -200,7 +201,7 @@ class Fold:
         now: int,
         report: FoldReport,
     ) -> None:
-        """Write what fits together in one transaction, and the rest tally by tally."""
+        """Write the tallies that fit together in one transaction, and the others one by one."""
         alone: list[TallyKey] = []
         made: list[TallyKey] = []
         together: list[tuple[TallyKey, TallyTransaction]] = []
@@ -226,13 +227,14 @@ class Fold:
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
         if made:
-            # Whoever stored another subscription before they were there could not wake them.
+            # These tallies are new. If a load changed their subscription before they existed, it could not wake
+            # them.
             self._fold_wave({key: works[key] for key in made}, {key: [] for key in made}, now, report)
 
     def _finish(
         self, key: TallyKey, work: PendingEvents, batch: list[Counted], now: int, report: FoldReport
     ) -> None:
-        """Bring one tally up to date, in as many transactions as it takes, whoever else writes to it."""
+        """Bring one tally up to date, in as many transactions as needed, even if others write to it."""
         conflicts = 0
         while conflicts < _ATTEMPTS:
             (opened,) = self._open({key: work}, {key: batch}, now)
@@ -249,7 +251,7 @@ class Fold:
                 return
             if not (change.stale or change.unwoken):
                 return
-            # Counted: what is left is to publish, from where the head says.
+            # The events are counted. The rest is to be published, from the charge on that the head names.
             batch = []
         raise StoreUnavailableError("a tally is contended")
 
@@ -262,7 +264,7 @@ class Fold:
         report: FoldReport,
         refused: WriteRefusedError,
     ) -> None:
-        """Find the events that a tally cannot take, set them aside, and count the others."""
+        """Find the events that the table does not take, quarantine them, and count the others."""
         match batch:
             case []:
                 report.unpublished.append(f"{key.subscription_id}, meter {key.meter_id}: {refused}")
@@ -279,7 +281,7 @@ class Fold:
         try:
             return opened.change(now, self.writer, self.forget)
         except ArithmeticError as error:
-            # Of more digits than are ever lost: no later attempt would come to another end.
+            # The result has more digits than the context holds. Another attempt would fail in the same way.
             raise WriteRefusedError(f"a number is out of range: {type(error).__name__}") from error
 
     def _open(
@@ -302,17 +304,16 @@ class Fold:
 
 
 def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
-    """Tell what a tally's change takes of a transaction; several may add to the same rollups."""
+    """Return the room that a tally's change needs in a transaction. Several changes may share rollups."""
     _, change = keyed
     return Needs(len(change.actions), change.size, change.rollups.keys())
 
 
 def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
-    """Give the action that adds to a rollup; None if what it adds comes to nothing, as +5 and -5 do.
+    """Return the action that adds to a rollup; None if the sum to add is zero, as with +5 and -5.
 
-    Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps.
-
-    ``accepted``, if any, is when the newest event behind it came in.
+    Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps. ``accepted``
+    is when the newest event that is added came in; 0 if there is none.
     """
     terms: list[str] = []
     values: dict[str, dict[str, str]] = {}

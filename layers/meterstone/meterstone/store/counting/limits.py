@@ -19,25 +19,25 @@ from meterstone.usage.tally import Batch, Counted, FineState, Position, Tally, i
 
 #: The most items that one event can need: a detail, a counter's chunk, and three of a value.
 _ITEMS_OF_AN_EVENT = 5
-#: So many of the largest events fit the bytes of an item and of a transaction (see `dynamodb.transaction`).
-#: Only a LATEST keeps ids, of up to 255 characters.
+#: How many of the largest events fit in the bytes of a transaction and of an item (see `dynamodb.transaction`).
+#: The largest are a LATEST's: only they keep ids, of up to 255 characters.
 _EVENTS, _EVENTS_IN_A_DETAIL = 4000, 1500
 _EVENTS_WITH_IDS, _EVENTS_WITH_IDS_IN_A_DETAIL = 1500, 250
-#: A COUNT_UNIQUE keeps texts of up to 64 characters, of which JSON writes a control character as six.
+#: A COUNT_UNIQUE's events keep texts of up to 64 characters. JSON writes a control character as six.
 _EVENTS_WITH_TEXTS_IN_A_DETAIL = 800
 _SHORT_PERIODS = (BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY)
 _HOURS_APART = 4
-#: Bytes of a day's hours and the events beside them: with its key, the item is one write unit, of 1 KB.
+#: Bytes of a day's hours with the events beside them: with its key, the item then costs one write unit, for 1 KB.
 _BESIDE_HOURS = 760
 _EVENTS_OF_A_DAY = 200
 
 type DetailKey = tuple[str, int, str]
-#: A line item and its billing period's start, or None where there is but one charge; and the day.
+#: A line item and its billing period's start (None if the tally has only one charge), and the day.
 type _DayOfCharge = tuple[tuple[str, int] | None, int]
 
 
 class Details(NamedTuple):
-    """Events to be packed together, under the position of the first that came with this batch."""
+    """Events to be packed together, under the position of the first of them in the batch."""
 
     position: Position
     events: list[Observation]
@@ -52,7 +52,7 @@ class PackedFineState(NamedTuple):
 
 
 def events_in_a_detail(meter: Meter) -> int:
-    """Give how many of a meter's events one item may hold."""
+    """Return how many of a meter's events one item may hold."""
     match traits(meter).detail_keeps:
         case DetailKeeps.NOTHING:
             return _EVENTS_IN_A_DETAIL
@@ -76,14 +76,14 @@ def events_in_a_transaction(meter: Meter) -> int:
 
 
 def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Counted]:
-    """Give as many of a tally's first events as one transaction can count; ``charge`` is any one of it."""
+    """Return the first events, as many as one transaction can count; ``charge`` is any charge of the tally."""
     if len(events) * _ITEMS_OF_AN_EVENT <= ACTIONS_FOR_EVENTS:
         return list(events)
     meter = charge.meter
     keeps_values = fine_parts(meter) is FineParts.VALUES
     most = events_in_a_transaction(meter)
     in_a_detail = events_in_a_detail(meter)
-    # A value that was seen before, but later, is taken from the day that it was first seen on.
+    # If a value was first seen later than in the batch, the day on which it was first seen loses it.
     items_of_a_value = 3 if _has_many_chunks(charge.subscription, meter) else 2
     charge_at = _charges_of_a_chain(charge.subscription, meter)
     days: dict[_DayOfCharge, _Day] = defaultdict(_Day)
@@ -95,11 +95,11 @@ def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Cou
         seen, day = counted.observation, counted.day
         part = (charge_at(seen.at), day) if meter.recurring else (None, day)
         parts.add(part)
-        # The details of a COUNT_UNIQUE do not tell apart the billing periods that share a day.
+        # Billing periods that share a day also share the details of a COUNT_UNIQUE.
         details += days[(None, day) if keeps_values else part].grow(counted.hour, in_a_detail)
         if keeps_values:
             values.add((part, identity(seen.text)))
-        # Wherever a period's chunks begin, the days of one stretch fall into two of them at most.
+        # Wherever the chunks of a period begin, the days of one stretch lie in two chunks at most.
         stretches.add(day // CHUNK_DAYS)
         chunks = len(parts) if meter.recurring else min(2 * len(stretches), len(parts))
         needed = details + chunks + (items_of_a_value * len(values) if values else len(parts))
@@ -110,14 +110,14 @@ def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Cou
 
 @dataclass(slots=True)
 class _Day:
-    """How many events a day has, in which of its hours, and how many detail items they need."""
+    """How many events a day has, in which hours, and how many detail items they need."""
 
     events: int = 0
     hours: set[int] = field(default_factory=set)
     items: int = 0
 
     def grow(self, hour: int, in_a_detail: int) -> int:
-        """Take one more event; tell by how many items that is more, or fewer."""
+        """Take one more event. Return by how many detail items that is more, or fewer (negative)."""
         before = self.items
         self.events += 1
         self.hours.add(hour)
@@ -126,9 +126,10 @@ class _Day:
 
 
 def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PackedFineState:
-    """Pack the hours of the days, few events beside them; say what else is to be put into details.
+    """Pack the hours of the days, with a few events beside them. Return them, and the events for details.
 
-    The hours' item is written anyway. When it is full, what it has is put away together with what comes.
+    A few events lie beside the hours, since the hours' item is written anyway. When that item is full, its events
+    and the new ones are packed into a detail together.
     """
     if not keeps_hours(tally.meter):
         return PackedFineState({}, list(by_detail(tally, batch).items()))
@@ -153,7 +154,7 @@ def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], da
 
 
 def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Observation]) -> DetailKey:
-    """Name the hour that holds events of a day, or the day where there are several."""
+    """Return the stretch of a detail: the hour that holds the events, or the day if they are of several hours."""
     hours = {clock.hour_of(seen.at)[1] for seen in events}
     if len(hours) == 1:
         return charge.item.id, clock.hour_bounds(day, hours.pop())[0], "hour"
@@ -161,10 +162,10 @@ def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Obser
 
 
 def by_detail(tally: Tally, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
-    """Sort events to the detail items that hold them: by line item, start, and length of the time they span.
+    """Group events by the detail item that will hold them: line item, start, and length of the stretch of time.
 
-    Events that come as they happen are packed by the hour, so that the part of an hour is quick to read. A
-    loader brings days at once: where a day has few events over many hours, one item holds them all.
+    Events that come as they happen are packed by the hour, so that a part of an hour is quick to read. An import
+    brings whole days at once. If a day then has few events over many hours, one item holds all of them.
     """
     days: dict[tuple[str, int], list[Counted]] = {}
     for counted in batch:
@@ -198,7 +199,7 @@ def _items_of_a_day(events: int, hours: int, in_a_detail: int) -> int:
 
 
 def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
-    """Tell whether a tally of the meter may have several counters, or one of several chunks."""
+    """Return whether a tally of the meter may have several counters, or one of several chunks."""
     cadences = [
         subscription.cadence(item)
         for item in subscription.line_items
@@ -210,7 +211,7 @@ def _has_many_chunks(subscription: Subscription, meter: Meter) -> bool:
 
 
 def _charges_of_a_chain(subscription: Subscription, meter: Meter) -> Callable[[int], tuple[str, int] | None]:
-    """Find charges of a recurring meter by an instant: of a day that they share, each has items of its own."""
+    """Return a function that finds a chain's charge by an instant: charges of one day have separate items."""
     items = [
         (item.id, subscription.counted(item), subscription.cadence(item))
         for item in subscription.line_items

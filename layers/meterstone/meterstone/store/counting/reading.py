@@ -1,4 +1,4 @@
-"""Opening tallies for writing: what is read of them, in two rounds of batch reads, heads before their parts."""
+"""Reading tallies that are to be changed, in two or three rounds of batch reads, heads before their parts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -38,7 +38,7 @@ _CHARGES_AT_ONCE = 120
 
 
 class CatalogueChangedError(StoreUnavailableError):
-    """Events were matched by a catalogue that another has replaced: they must be matched again."""
+    """Events were matched by a catalogue that has been replaced. They must be matched again."""
 
 
 def read_tallies(
@@ -51,11 +51,12 @@ def read_tallies(
 ) -> list[TallyUpdate]:
     """Read tallies and the parts that the batches touch, consistently, in two or three rounds of batch reads.
 
-    Heads are read first: whatever another writer changes after that makes the version's condition fail, where a
-    head that is read last could vouch for parts that were read before the change. That goes for the subscription
-    of a tally that follows the clock, too: whoever stores another one raises the version afterwards.
+    Heads are read first. If another writer then changes a part, it also raises the version, and the condition on
+    the version fails. With a head that is read last, parts from before the change could be written under a version
+    from after it. The same goes for the subscription of a tally that follows the clock: a load that stores another
+    subscription raises the version afterwards.
 
-    Raises `CatalogueChangedError` if events of a batch belong elsewhere by the subscription as it is now.
+    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription.
     """
     unread = [
         TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
@@ -82,7 +83,7 @@ def read_tallies(
 
 
 class TallyReader:
-    """A tally of which the head is known, and what else is to be read of it."""
+    """Reads one tally: the head first, then the other items."""
 
     def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
         self.key = key
@@ -99,18 +100,18 @@ class TallyReader:
         self._more = False
 
     def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
-        """Take the head as it was read, and of a batch of events those that the tally has not counted."""
+        """Take the head that was read, and the events of a batch that the tally has not counted yet."""
         self._head_row = row
         self._tally.head = unpack_head(row)
         self._batch = self._tally.head.unseen(batch)
 
     @property
     def follows_clock(self) -> bool:
-        """Whether it must go by the subscription as it is now (see `state.follows_clock`)."""
+        """Whether the tally must use the present subscription (see `state.follows_clock`)."""
         return follows_clock(self._charge.meter)
 
     def take_subscription(self, current: Subscription) -> None:
-        """Go by the subscription as it was read after the head.
+        """Use the subscription that was read after the head.
 
         Raises `CatalogueChangedError`: see `read_tallies`.
         """
@@ -127,7 +128,7 @@ class TallyReader:
             raise CatalogueChangedError("the catalogue has changed meanwhile")
 
     def _still_counts(self, before: ChargePeriod, after: ChargePeriod) -> bool:
-        """Tell whether the tally is the same by the subscription as it is now, and holds the batch's events."""
+        """Return whether the present subscription still has this tally, and the tally the batch's events."""
         one, other = ((tally_key(each), each.cadence_code, each.zone) for each in (before, after))
         if one != other:
             return False
@@ -141,19 +142,22 @@ class TallyReader:
         return all(any(span.holds(counted.observation.at) for span in spans) for counted in self._batch)
 
     def first_keys(self) -> Iterator[Key]:
-        """Name where it stands when a COUNT_UNIQUE's values were first seen: that says which charges matter."""
+        """Return the keys of the items that hold when a COUNT_UNIQUE's values were first seen.
+
+        Those instants decide which charges a batch changes.
+        """
         return (Key(self._pk, keys.first_seen(self.key, keys.part(value))) for value in self._earliest())
 
     def find(self, firsts: Mapping[Key, Row], now: int) -> None:
-        """Find the charges that matter, and the parts that the batch touches."""
+        """Find the charges that the change can reach, and the finer parts that the batch touches."""
         tally, head = self._tally, self._tally.head
         found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
         seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
         self._moved = tuple({first for at, first in seen_first if at < first})
         times = [counted.observation.at for counted in self._batch]
-        # A clock that is a little behind another writer's must not miss what that one wrote, nor may a value
-        # that was first seen ahead of time be taken from another charge than the one that has it. A charge that
-        # the chain has ahead of time carries what the ones before it come to.
+        # The charges must reach up to the latest of these instants: to the time up to which another writer, whose
+        # clock may be a little ahead, has published; to values that were first seen ahead of time, since they move
+        # from that charge; to a charge that the chain has ahead of time, since its carried value may change.
         until = max(now, head.through, head.last or now, *times, *self._moved)
         if self.key.item_id is not None:
             tally.charges = [self._charge]
@@ -171,9 +175,9 @@ class TallyReader:
         ]
 
     def _open_since(self) -> int | None:
-        """Give an instant in the first charge that the clock may still change; None for a new chain.
+        """Return an instant in the first charge that the clock may still change; None for a new chain.
 
-        That is the last one, or, where an event came ahead of time, the one that the clock had reached.
+        That is the last charge or, if an event came ahead of time, the charge that the clock had reached.
         """
         head = self._tally.head
         return (
@@ -181,7 +185,7 @@ class TallyReader:
         )
 
     def _earliest(self) -> dict[str, int]:
-        """Give the earliest sight of each value in the batch."""
+        """Return, for each value in the batch, when the batch saw it first."""
         earliest: dict[str, int] = {}
         if fine_parts(self._tally.meter) is FineParts.VALUES:
             for counted in self._batch:
@@ -190,14 +194,14 @@ class TallyReader:
         return earliest
 
     def other_keys(self) -> Iterator[Key]:
-        """Name what else is to be read. A plain tally's head is a chunk of its counter, and was."""
+        """List the keys of the items still to be read. A plain tally's first chunk is its head, and was read."""
         bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
         return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
 
     def opened(
         self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]
     ) -> TallyUpdate:
-        """Put together what was read."""
+        """Return the tally update, made of the rows that were read."""
 
         def row_of(sk: str) -> Row | None:
             return rows.get(Key(self._pk, sk))

@@ -1,14 +1,17 @@
-"""Folding the table's stream: each event that came in over HTTP is counted once, whatever is delivered again.
+"""Folding the table's stream: each event that came in over HTTP is counted once, however often it is delivered.
 
-The stream hands over every change of the table, in order within a shard, at least once. Taken are events that are
-new to the log and have no position of their own (those of an import have: it folds them itself). An event's
-position is its sequence number within its shard.
+The stream delivers every change of the table at least once, in order within a shard. The fold takes the events
+that are new to the log and have no position in it. Imported events have a position in the log: the import folds
+them itself. The position of an event of the stream is its sequence number within its shard.
 
-Before a batch's events are counted, what cannot be is set aside: a record that cannot be read, with the reason,
-and an event that nobody's line item is for yet, to be counted when the catalogue has caught up. An event that the
-table would not take turns out while counting: its record is set aside before its position is passed. All are put
-under keys made of the record itself, so that the same batch again changes nothing. An event that was put by is not
-counted from here any more, whatever the catalogue has by the time that it is delivered again.
+Before the events of a batch are counted, two kinds are saved elsewhere. A record that cannot be read is
+quarantined, with the reason. An event that no line item is for yet is saved as unmatched, and waits for the
+catalogue. Events that the table does not take are found only while counting: such a record is quarantined before
+the position moves past it.
+
+All these items have keys made of the record itself, so that the same batch again changes nothing. Once an event is
+unmatched, the stream does not count it any more, even if it is delivered again when a line item is there. The
+replay counts it.
 """
 
 import json
@@ -45,13 +48,14 @@ from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Reason, why_unmatched
 from meterstone.usage.tally import Position
 
-#: A record that raises one of these does so however often it comes. A number out of range is an ArithmeticError.
+#: A record that raises one of these does so each time it is delivered. A number out of range is an
+#: ArithmeticError.
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 @dataclass(slots=True)
 class StreamReport:
-    """What became of a batch of records; of those that were set aside, why (see also `FoldReport`)."""
+    """The result of a batch of records, with the reasons why records were quarantined (see also `FoldReport`)."""
 
     events: int = 0
     counted: int = 0
@@ -77,14 +81,14 @@ class StreamFold:
     """Folds batches of stream records into counters and rollups."""
 
     def __init__(self, table: Table, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Fold into a table; ``tell`` is given each record that is set aside, with the reason, as JSON text."""
+        """Fold into a table. ``tell`` is called with each quarantined record and the reason, as JSON text."""
         self._table = table
         self._tell = tell
         self._subjects = Subjects(table)
         self._matching = Matching()
 
     def fold(self, records: Sequence[Mapping[str, Any]], shard: str, now: int) -> StreamReport:
-        """Count a batch's events, in order. Raises `StoreUnavailableError`: the batch is to be delivered again."""
+        """Count a batch's events, in order. After a `StoreUnavailableError` the batch must be delivered again."""
         report = StreamReport()
         arrived: dict[str, list[_Arrived]] = {}
         name = stream_shard(shard)
@@ -106,7 +110,7 @@ class StreamFold:
     def _fold(self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport) -> None:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
-            # Keys belong to organizations that have a catalogue; should one vanish, nothing of its is lost.
+            # An API key belongs to an organization with a catalogue. If the catalogue is gone, no event is lost.
             self._keep(organization_id, None, events, report)
             return
         writer = part_of(events[0].position.shard, WRITERS)
@@ -136,7 +140,7 @@ class StreamFold:
         report.uncounted += len(folded.uncounted)
         report.unpublished += folded.unpublished
         if account.previous is not None:
-            # Whoever remembers the account reads it for a moment more.
+            # Functions that remember the account still read the previous generation for a moment.
             before = self._folding(organization_id, account.previous.name, writer)
             before.fold(self._of(account, account.previous, logged), now)
         if account.next is not None:
@@ -149,9 +153,10 @@ class StreamFold:
     def _of(
         self, account: Account, generation: Generation, logged: Sequence[tuple[Subject, EventToCount]]
     ) -> list[EventToCount]:
-        """Leave out what the rebuild that made a generation has counted, or put by.
+        """Leave out the events that the rebuild of a generation has counted, or saved as unmatched.
 
-        That is what was accepted up to its cut, of the subjects that the catalogue had by then.
+        Those are the events that were accepted up to the generation's cut, of subjects that the catalogue had
+        then.
         """
         old = {subject for subject, each in logged if each.accepted <= generation.cut}
         marks = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
@@ -159,9 +164,9 @@ class StreamFold:
         return [each for subject, each in logged if each.accepted > generation.cut or subject not in scanned]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
-        """Name the events that were put by when they were delivered before: they are `replay`'s to count.
+        """Return the events that were saved as unmatched when they were delivered before: `replay` counts them.
 
-        Cost: 1 read unit, and 1 for each event while anything is put by.
+        Cost: 1 read unit, and 1 more for each event while any event is unmatched.
         """
         organization_id = account.organization.id
         if not self._table.has_any(keys.unmatched(organization_id, "", "", "").pk, consistent=True)[0]:
@@ -180,10 +185,10 @@ class StreamFold:
         events: Sequence[_Arrived],
         report: StreamReport,
     ) -> None:
-        """Put events by that nobody's line item is for, unless they are: they may have been counted since.
+        """Save events as unmatched, unless they were saved before: a replay may have counted them since.
 
-        Only as long as the catalogue is the one that was read: by another, a second function on the same batch
-        could have counted them. Raises `StoreUnavailableError` if it is not.
+        The condition is that the catalogue is still the one that was read. By another catalogue, a second function
+        that has the same batch could have counted the events. Raises `StoreUnavailableError` if it has changed.
         """
         items = [
             unmatched_item(organization_id, each.subject, each.image, each.accepted, self._why(account, each))
@@ -194,7 +199,8 @@ class StreamFold:
             found = put_unmatched(self._table, organization_id, items, [guard])
             for place, item in found.items():
                 if account is not None and is_void(generation_of(item), account.generation):
-                    # An unfinished rebuild saved it as unmatched for its own generation: now it is for all.
+                    # An unfinished rebuild saved this event as unmatched for its own generation only. Save it for
+                    # the live generation too.
                     take_over(self._table, organization_id, item, items[place])
         except ConflictError as error:
             raise StoreUnavailableError("the catalogue, or an unmatched event, has changed") from error
@@ -213,7 +219,7 @@ class StreamFold:
 
 
 def _new_event(record: Mapping[str, Any]) -> Item | None:
-    """Give the image of a record that brings a new event to be counted."""
+    """Return the item of a record's new event, if the event is to be counted; else None."""
     image: Item = record.get("dynamodb", {}).get("NewImage") or {}
     if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or is_unmatched(image):
         return None
@@ -221,7 +227,7 @@ def _new_event(record: Mapping[str, Any]) -> Item | None:
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
-    """Read an event. Raises one of `_UNREADABLE` for whatever counting could not go on with."""
+    """Read an event. Raises one of `_UNREADABLE` if the record has a value that cannot be counted with."""
     name, _, properties = _decode(image["e"]["S"])
     event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
     subject = Subject(image["k"]["S"], image["x"]["S"])

@@ -1,8 +1,8 @@
-"""Waking: the clock looks anew at tallies whose subscription has changed.
+"""Waking: tallies whose subscription has changed are made due at once.
 
-When the clock alone will next change a tally was worked out from the spans and line items that there were. A tally
-that is woken is due at once, and its version goes up, so that a fold which has read it before does not write the
-old time back.
+A tally stores when the clock alone will next change it. That time was calculated from the spans and line items of
+the old subscription. To wake a tally is to make it due at once, and to raise its version. So a fold that has read
+the tally before cannot write the old time back.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from meterstone.usage.subscription import Subscription
 def wake_changed(
     table: Table, organization_id: str, changed: Iterable[tuple[Subscription, Subscription]]
 ) -> None:
-    """Wake, in every generation, tallies of subscriptions that were changed: given as before and after."""
+    """Wake, in every generation, the tallies of changed subscriptions, given as they were before and after."""
     account = read_account(table, organization_id, consistent=True)
     if account is None:
         return
@@ -54,10 +54,11 @@ def wake_subscription(
 def wake_tally(
     table: Table, organization_id: str, generation: str, subscription: Subscription, meter: Meter, sk: str
 ) -> None:
-    """Wake the tally of a meter whose head has a sort key, if there is one.
+    """Wake the tally of a meter whose head has the sort key ``sk``, if there is one.
 
-    Of a chain, the clock then looks at the charges that are not over. But the end of a one-time period is the
-    length by which every WEIGHTED_SUM in it is divided: of such a chain all charges are stale.
+    The clock then publishes the charges of a chain that are not over. A chain with a one-time period is different:
+    a WEIGHTED_SUM is divided by the period's length, which depends on its end. So all charges of such a chain are
+    stale.
     """
     items = [item for item in subscription.line_items if item.meter is not None and item.meter.id == meter.id]
     once = any(subscription.cadence(item).period is BillingPeriod.ONETIME for item in items)
@@ -76,7 +77,7 @@ def wake_tally(
 
 
 def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tuple[str, Meter]]:
-    """Name the heads of chains, and of WEIGHTED_SUMs that accrue until another end now, each with its meter."""
+    """List the heads of chains, and of WEIGHTED_SUMs whose accrual now ends elsewhere, each with its meter."""
     ends = [each.end for each in (before, after) if each.end is not None]
     for item in after.line_items:
         if item.meter is None:

@@ -1,4 +1,4 @@
-"""Tallies in hand, as they were read, and the one transaction that changes each."""
+"""Tallies as they were read, and the one transaction that changes a tally."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,9 +31,9 @@ _NOTHING = DayAmount(ZERO, 0)
 
 @dataclass(slots=True)
 class PendingEvents:
-    """What is to be done to one tally: events to count, in the order of their positions; maybe none.
+    """The events that are to be counted into one tally, in the order of their positions; there may be none.
 
-    ``charge`` is that of a plain tally; of a chain, any one of its charges.
+    ``charge`` is the charge of a plain tally, or any charge of a chain.
     """
 
     charge: ChargePeriod
@@ -42,17 +42,18 @@ class PendingEvents:
 
 @dataclass(slots=True)
 class TallyTransaction:
-    """What one transaction does to one tally.
+    """The part of a transaction that changes one tally.
 
-    ``stale``: more is to follow. ``unwoken``: it makes a tally that follows the clock. A load that has just
-    stored another subscription could not wake it, so the tally is to be opened again.
+    ``stale`` says that the tally is published only in part, and needs another transaction. ``unwoken`` says that
+    the transaction creates a tally that follows the clock. A load that has just stored another subscription could
+    not wake that tally, so it must be read again.
     """
 
     actions: list[Action]
     rollups: dict[RollupKey, RollupChange]
     stale: bool
     size: int
-    #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
+    #: When the newest event that the transaction publishes came in; 0 if it publishes no new event.
     accepted: int = 0
     unwoken: bool = False
 
@@ -64,23 +65,23 @@ class TallyUpdate:
     table: str
     organization_id: str
     generation: str
-    #: Where all of it is.
+    #: The partition of all items of the tally.
     pk: str
     head_key: str
     tally: Tally
     parts: FineState
     batch: list[Counted]
-    #: The same by the charge and the day that hold them.
+    #: The events of the batch by the charge and the day that hold them.
     days: Batch
-    #: The counters' chunks and the head as they are stored, by sort key.
+    #: The chunks of counters and the head as they are stored, by sort key.
     stored: dict[str, Item]
-    #: Whether the chain goes on beyond the charges that were read.
+    #: Whether the chain has charges after those that were read.
     more: bool = False
-    #: When values of a COUNT_UNIQUE had been first seen that the batch saw before: they move away from there.
+    #: When values of a COUNT_UNIQUE were first seen that the batch has seen earlier. They move away from there.
     moved: tuple[int, ...] = ()
 
     def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> TallyTransaction | None:
-        """Count the batch and publish what fits one transaction; None if nothing is to be done.
+        """Count the batch and publish what fits in one transaction. Return None if there is nothing to do.
 
         The positions of shards in ``forget`` are dropped.
         """
@@ -90,7 +91,8 @@ class TallyUpdate:
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if ends_by_itself(shard)}
-            # How long a position has rested is told by the clocks that move it: an import's may be wrong by days.
+            # Only clocks of the stream's functions may say how long a position has rested: the clock of the
+            # machine that imports may be wrong by days.
             tally.head.forget(forget, now if ends else 0)
             tally.head.moved |= dict.fromkeys(ends, now)
         count(tally, self.parts, self.days)
@@ -100,7 +102,8 @@ class TallyUpdate:
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(tally.charges)
-        # Whoever goes on begins with the last charge that is done: the next one's carried value comes from it.
+        # The next step begins with the last charge that is done, since the next charge's carried value comes from
+        # it.
         tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].counted_span.start
         if tally.meter.recurring:
             self._extend_chain(plan)
@@ -110,14 +113,14 @@ class TallyUpdate:
         actions = [self._put(sk, item) for sk, item in fine] + items
         size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
         stale = tally.head.stale_from is not None
-        # What an import or the clock adds brings no news of when the newest event came in: the rollups, which are
-        # shared, may know of a newer one.
+        # An import or the clock does not change when the newest event came in. The rollups are shared by tallies
+        # and may have a later time.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
         return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
 
     def _touched(self) -> set[tuple[int, int]]:
-        """Name the counters' chunks that the batch changes: they must be written."""
+        """List the chunks of counters that the batch changes, and that must be written."""
         charges = self.tally.charges
         touched = {(index, chunk_of(charges[index], day)) for index, day in self.days}
         for at in self.moved:
@@ -128,9 +131,9 @@ class TallyUpdate:
     def _publish(
         self, series: Sequence[Mapping[int, DayAmount]], plan: "PlannedWrites", writer: int
     ) -> int | None:
-        """Publish month by month as long as the plan has room; give the number of the first charge left over."""
+        """Publish month by month as long as the plan has room. Return the index of the first charge left over."""
         for index, (charge, counter) in enumerate(zip(self.tally.charges, self.tally.counters, strict=True)):
-            # A new counter, or one whose carried value moved: that is in its first chunk.
+            # The first chunk is written if the counter is new, or if its carried value has changed.
             if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
                 return index
             worth = series[index]
@@ -154,7 +157,7 @@ class TallyUpdate:
         return None
 
     def _moved(self, index: int) -> bool:
-        """Tell whether a charge's counter differs from what is stored."""
+        """Return whether a charge's counter differs from what is stored."""
         packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
         return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
 
@@ -170,7 +173,7 @@ class TallyUpdate:
             head.last = start if head.last is None else max(head.last, start)
 
     def _changed(self, written: set[tuple[int, int]], due: int | None) -> list[Action] | None:
-        """Give the actions that write the head and the counters that differ from what is stored."""
+        """Return the actions that write the head and the counters that differ from what is stored."""
         tally = self.tally
         items: dict[str, Item] = {}
         for index in {index for index, _ in written}:
@@ -206,9 +209,9 @@ class TallyUpdate:
     def _tell_accepted(
         self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
     ) -> None:
-        """Say in a chain's counters, too, when the newest event came in: who reads them does not read the head.
+        """Write into a chain's counters, too, when the newest event came in: their readers do not read the head.
 
-        Of chunks that are not written anyway, it stays as it is.
+        Chunks that are not written anyway keep the time that they have.
         """
         for sk, item in packed.items():
             if (index, keys.parse_counter(sk).chunk) not in written:
@@ -217,7 +220,7 @@ class TallyUpdate:
                 item["acc"] = {"N": str(self.tally.head.accepted)}
 
     def _head_moved(self, item: Item) -> bool:
-        """Tell whether the head's item differs in more than the time through which it was published."""
+        """Return whether the head's item differs from the stored one in more than the time published through."""
         stored = self.stored.get(self.head_key, {})
         return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 
@@ -260,7 +263,7 @@ _BODY = ("d", "p", "c")
 
 
 class PlannedWrites:
-    """What a tally's transaction writes: chunks of counters, and rollups to which it adds."""
+    """The writes of a tally's transaction: chunks of counters, and rollups that it adds to."""
 
     def __init__(self, budget: TransactionBudget, chunks: Iterable[tuple[int, int]]) -> None:
         self.chunks = set(chunks)
@@ -279,7 +282,7 @@ class PlannedWrites:
         return True
 
     def add(self, key: RollupKey, number: int, change: DayAmount) -> None:
-        """Add what a day of the month brings to a rollup; two charges may fall on one day."""
+        """Add the change of one day of the month to a rollup; two charges may fall on one day."""
         days = self.rollups[key]
         days[number] = add_amounts(days[number], change) if number in days else change
 

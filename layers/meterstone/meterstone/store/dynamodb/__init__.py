@@ -1,1 +1,1 @@
-"""DynamoDB itself: the table, its keys, leases."""
+"""DynamoDB itself: the table, its keys, what fits in a call, and leases."""

@@ -1,8 +1,8 @@
 """The table: every item's key, what it holds, and the access patterns that read it.
 
-One table, keys `pk` and `sk`, both text. Parts of a key are joined by `#`; a `#` inside an id is escaped, and an
-id of more than 64 bytes is replaced by its hash, so that no id can reach into another item. `<org>` is the
-organization's id and `<g>` its generation, which a rebuild swaps.
+One table with the keys `pk` and `sk`, both text. The parts of a key are joined by `#`. A `#` inside an id is
+escaped, and an id of more than 64 bytes is replaced by its hash, so that no id can name another item. `<org>` is
+the organization's id, and `<g>` its generation, which a rebuild swaps.
 
 | item | pk | sk | read by | read units (eventually consistent, by size s in KB) |
 |---|---|---|---|---|
@@ -33,7 +33,7 @@ organization's id and `<g>` its generation, which a rebuild swaps.
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
 change the tally.
 
-What stands in an item beside its key, instants in microseconds since 1970 unless it is said:
+The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
 | item | attribute | holds |
 |---|---|---|
@@ -42,15 +42,15 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | key listing | `digest` | the key's SHA-256, under which its item is found |
 | `profile` | `doc` | the organization, as JSON |
 | | `ver` | goes up when a catalogue begins to be written, and when it is written |
-| | `loading_at` | when that was last going on, if it is not through; else absent |
-| | `gen`, `cut` | the live generation (absent: `1`), and up to when what was accepted was left to its rebuild |
+| | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
+| | `gen`, `cut` | the live generation (absent: `1`); its rebuild counted the events accepted up to `cut` |
 | | `rollup_views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
-| | `gen_prev`, `cut_prev` | the same of the one that was live a moment ago, until it is deleted |
-| | `counted_by` | by which rules the live generation was counted (absent: `1`); see `rules` in `usage` |
+| | `gen_prev`, `cut_prev` | the same of the one that was live before, until it is deleted |
+| | `counted_by` | the rules by which the live generation was counted (absent: `1`); see `rules` in `usage` |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
 | | `gens_gone` | generations that are being deleted, parted by commas |
-| | `lease_by`, `lease_until` | which command holds the lease, and until when; absent while none does |
+| | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |
 | | `replayed` | the last number that `replay` has given to an event |
 | | `tried_ver` | by which `ver` all that waits was last tried to the end |
 | | `try_from`, `try_ver` | where that is to go on, and by which `ver` it had begun; absent if it came to its end |
@@ -62,18 +62,18 @@ What stands in an item beside its key, instants in microseconds since 1970 unles
 | rollup | `u01` … `u31` | of each day of the month, the integer part of the units |
 | | `f01` … `f31` | 10^18 times their fraction, with their sign; absent where it was never but 0 |
 | | `a01` … `a31` | minor units of the currency |
-| | `acc` | when the newest event came in over HTTP that is counted in it |
+| | `acc` | when the newest event that the rollup counts came in over HTTP |
 | event | | see `events.log` |
-| unmatched | | the event's, and those that `unmatched` names |
-| unreadable, uncounted | | see `uncounted` |
-| poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was set aside |
+| unmatched | | the event's attributes, and those that `events.unmatched` lists |
+| unreadable, uncounted | | see `events.uncounted` |
+| poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
 | import | `name` | what people call the source |
-| | `at`, `done` | when it was last run; the same if it was read to its end, else absent (both RFC 3339) |
-| | `run`, `closed` | the number of its last run, and of the one that closed it, or 0 |
-| | `line`, `taken` | up to which line all is counted; the last line that closing it found in the log |
+| | `at`, `done` | when it last ran; the same if it was read to its end, else absent (both RFC 3339) |
+| | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
+| | `line`, `taken` | the line up to which all is counted; the last line that closing it found in the log |
 | | `v` | version |
 
-The other items, `scanned` and the organization listing, are their keys.
+The other items, `scanned` and the organization listing, have nothing but their keys.
 """
 
 from datetime import date
@@ -89,22 +89,23 @@ from meterstone.usage.tally import TallyKey
 CHUNK_DAYS = 62
 
 VIEWS: dict[str, tuple[str, ...]] = {"T": (), "P": ("plan",), "C": ("country",), "PC": ("plan", "country")}
-"""The views of the rollups, by name: by which of the `Dimensions` each is divided.
+"""The views of the rollups, by name, each with the `Dimensions` that it is divided by.
 
-They stand in such an order that a question is answered by the last view whose dimensions it all filters on. A
-generation has the views that there were when it was begun, and its organization's profile names them: one that is
-added here is filled from then on in the live generation, but answers only when a rebuild has filled it for the time
-before, too.
+A query is answered by the last view all of whose dimensions the query filters on.
+
+A generation has the views that existed when it was begun; the organization's profile names them. A view that is
+added here later is filled from then on, also in the live generation. But it has no past, and answers only after a
+rebuild.
 """
 
 FIRST_VIEWS = ("T", "P", "C", "PC")
 """The views of a generation whose profile names none."""
 
 FIRST, LAST = " ", "\U0010ffff" * 17
-"""Bounds of all sort keys of a partition: an id that a key holds as it is has at most 64 bytes."""
+"""Bounds of all sort keys of a partition: a part of a key that is an id has at most 64 bytes."""
 
 _LONGEST_PART = 64
-#: Keys are made of the same few ids and dates, again and again: those of late are not worked out anew.
+#: Keys are made of the same few ids and dates again and again, so the latest parts are remembered.
 _REMEMBERED = 4096
 
 
@@ -128,16 +129,16 @@ class Kind(StrEnum):
 
 
 class CounterKey(NamedTuple):
-    """The sort key of a counter's chunk, read back: the counter's name (see `counter_name`), and the chunk."""
+    """The parsed sort key of a counter's chunk: the counter's name (see `counter_name`), and the chunk."""
 
     name: str
     chunk: int
 
 
 class ValueKey(NamedTuple):
-    """The sort key of a value of a day, read back.
+    """The parsed sort key of a value of a day.
 
-    Line item and value are parts of a key (see `part`), the billing period's start is as `key_instant` prints it.
+    Line item and value are parts of a key (see `part`). The billing period's start has the form of `key_instant`.
     """
 
     item: str
@@ -158,7 +159,7 @@ class RollupKey(NamedTuple):
 
 @lru_cache(_REMEMBERED)
 def part(text: str) -> str:
-    """Give an id as a part of a key: short, and without the separator.
+    """Return an id as a part of a key: short, and without the separator.
 
     >>> part("a#b"), part("é"), len(part("x" * 255))
     ('a%23b', 'é', 65)
@@ -180,7 +181,7 @@ def api_key_by_digest(digest: str) -> Key:
 
 
 def digest_of(key: Key) -> str:
-    """Give the SHA-256 that an API key's item is found by."""
+    """Return the SHA-256 that an API key's item is found by."""
     return key.pk.removeprefix("key#")
 
 
@@ -215,17 +216,17 @@ def subscription(organization_id: str, subscription_id: str) -> Key:
 
 
 def of_customer(organization_id: str, customer_id: str, subscription_id: str = "") -> Key:
-    """Key of the mention of a subscription under its customer."""
+    """Key of the item that lists a subscription under its customer."""
     return Key(f"{organization_id}#customer#{part(customer_id)}", part(subscription_id))
 
 
 def by_external_id(organization_id: str, external_id: str, subscription_id: str = "") -> Key:
-    """Key of the mention of a subscription under its external id."""
+    """Key of the item that lists a subscription under its external id."""
     return Key(f"{organization_id}#external#{part(external_id)}", part(subscription_id))
 
 
 def usage(organization_id: str, generation: str, subscription_id: str) -> str:
-    """Partition of all that was counted of a subscription."""
+    """Partition of everything that was counted for a subscription."""
     return f"{organization_id}#{generation}#usage#{part(subscription_id)}"
 
 
@@ -235,7 +236,7 @@ def usage_kind(kind: Kind) -> str:
 
 
 def parse_usage_kind(sk: str) -> str:
-    """Read back what an item of a subscription's usage is (see `Kind`)."""
+    """Return the kind of an item of a subscription's usage (see `Kind`) from its sort key."""
     return sk.partition("#")[0]
 
 
@@ -245,7 +246,7 @@ def counter(cadence: str, period_start: int, item_id: str, chunk: int) -> str:
 
 
 def counter_name(cadence: str, period_start: int, item_id: str) -> str:
-    """Return what the sort keys of all of a counter's chunks begin with."""
+    """Return the text that the sort keys of all chunks of a counter begin with."""
     return f"C#{cadence}#{key_instant(period_start)}#{part(item_id)}"
 
 
@@ -255,7 +256,7 @@ def counter_chunks(cadence: str, period_start: int, item_id: str) -> str:
 
 
 def parse_counter(sk: str) -> CounterKey:
-    """Read the sort key of a counter's chunk back.
+    """Parse the sort key of a counter's chunk.
 
     >>> parse_counter(counter("monthly.1", 0, "item", 7))
     CounterKey(name='C#monthly.1#1970-01-01T00:00:00.000000Z#item', chunk=7)
@@ -294,7 +295,7 @@ def parse_item_day(sk: str) -> int:
 
 def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]:
     """Range of sort keys that holds a cadence's counters from one period to another, both included."""
-    # "$" is the character after "#": whatever the line item is called, its key lies below.
+    # "$" is the character after "#", so the keys of all line items lie below.
     return f"C#{cadence}#{key_instant(first_start)}#", f"C#{cadence}#{key_instant(last_start)}$"
 
 
@@ -306,7 +307,7 @@ def chain(meter_id: str) -> str:
 def hours(item_id: str, period_start: int, day: int) -> str:
     """Sort key of a line item's hours on a day, of one billing period.
 
-    Two periods may share a day, and each has a tally of its own: no item belongs to two tallies.
+    Two periods may share a day. Each has a tally of its own, and no item may belong to two tallies.
     """
     return f"H#{part(item_id)}#{key_instant(period_start)}#{_day(day)}"
 
@@ -334,12 +335,12 @@ def first_scope(key: TallyKey) -> str:
 
 
 def first_seen(key: TallyKey, value_part: str) -> str:
-    """Sort key under which a tally remembers when a value was first seen; the value as a part of a key."""
+    """Sort key of a tally's item that says when a value (given as a part of a key) was first seen."""
     return first_scope(key) + value_part
 
 
 def parse_first_seen(sk: str) -> str:
-    """Read the value back of which an item says when it was first seen, as a part of a key."""
+    """Return the value, as a part of a key, from the sort key of an item that says when it was first seen."""
     return sk.rpartition("#")[2]
 
 
@@ -359,7 +360,7 @@ def values_of_days(item_id: str, first: int, last: int) -> tuple[str, str]:
 
 
 def parse_value(sk: str) -> ValueKey:
-    """Read the sort key of a value of a day back."""
+    """Parse the sort key of a value of a day."""
     _, item, day, period_start, value_part = sk.split("#")
     return ValueKey(item, parse_day(day), period_start, value_part)
 
@@ -387,12 +388,12 @@ def rollup_partition(organization_id: str, generation: str, view: str, values_: 
 
 
 def rollup(month: str, currency: str, meter_id: str, customer_type: str | None, writer: int) -> str:
-    """Sort key of a metric's month of one type of customers, or of those without one, as one writer added it up."""
+    """Sort key of one writer's rollup of a month; ``customer_type`` is None for customers without a type."""
     return f"{month}#{currency}#{part(meter_id)}#{type_part(customer_type)}#{writer}"
 
 
 def parse_rollup(sk: str) -> RollupKey:
-    """Read the sort key of a rollup back.
+    """Parse the sort key of a rollup.
 
     >>> parse_rollup(rollup("2024-03", "usd", "calls", None, 2))
     RollupKey(month='2024-03', currency='usd', meter='calls', customer_type='', writer='2')
@@ -410,25 +411,26 @@ def parse_rollup_of_all_writers(sk: str) -> RollupKey:
 
 
 def rollup_of_all_writers(sk: str) -> str:
-    """Read back what a rollup adds up, whoever wrote it: its sort key without the writer."""
+    """Return a rollup's sort key without the writer: it is equal for the rollups of all writers."""
     return sk.rpartition("#")[0]
 
 
 def months(first_day: int, last_day: int) -> tuple[str, str]:
-    """Range of sort keys of a view's rollups from the month of one day to that of another, both included."""
+    """Range of sort keys of a view's rollups from the month of one day to the month of another, both included."""
     return f"{month_of(first_day)}#", f"{month_of(last_day)}$"
 
 
 def type_part(customer_type: str | None) -> str:
-    """Give a type of customers as a part of a rollup's sort key; no part of another id is empty."""
+    """Return a customer type as a part of a rollup's sort key; it is empty for customers without a type."""
     return "" if customer_type is None else part(customer_type)
 
 
 def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
-    """List the views that a charge belongs to, with its values.
+    """List the views that a charge belongs to, each with the charge's values of its dimensions.
 
-    A charge without a value of a dimension is in no view of it: a filter on that dimension never finds it. The
-    type of customers, of which there are two, is in the sort key instead: half as many views are written.
+    A charge without a value for a dimension is in no view that is divided by it: no filter on that dimension can
+    find the charge. The customer type is no dimension of a view but a part of the sort key. It has two values
+    only, and so half as many items are written.
     """
     found: list[tuple[str, tuple[str, ...]]] = []
     value_of: dict[str, str | None] = dimensions._asdict()
@@ -440,12 +442,12 @@ def views(dimensions: Dimensions) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def view_of(dimensions: Dimensions) -> tuple[str, tuple[str, ...]]:
-    """Name the view that answers a filter on dimensions: one that is None is not filtered on."""
+    """Return the view that answers a filter on dimensions, with its values. None stands for no filter."""
     return views(dimensions)[-1]
 
 
 def views_text() -> str:
-    """Return how a profile names the views that there are now; empty where there is no need to name them.
+    """Return the present views as a profile names them; empty if they are the views of a profile that names none.
 
     >>> views_text()
     ''
@@ -454,7 +456,7 @@ def views_text() -> str:
 
 
 def parse_views(text: str) -> tuple[str, ...]:
-    """Read the views of a generation back from its profile.
+    """Parse the views of a generation from its profile.
 
     >>> parse_views("T,P"), parse_views("")
     (('T', 'P'), ('T', 'P', 'C', 'PC'))
@@ -468,12 +470,12 @@ def event(organization_id: str, kind: str, external_id: str, transaction_id: str
 
 
 def unmatched(organization_id: str, kind: str, external_id: str, transaction_id: str) -> Key:
-    """Key of an event that nobody's line item was for when it was to be counted."""
+    """Key of an unmatched event: no line item was there for it when it was to be counted."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#{part(transaction_id)}")
 
 
 def unmatched_of(organization_id: str, kind: str, external_id: str) -> Key:
-    """Partition and prefix of the sort keys of one subject's events that were put by."""
+    """Partition and prefix of the sort keys of one subject's unmatched events."""
     return Key(f"{organization_id}#unmatched", f"{kind}#{part(external_id)}#")
 
 
@@ -493,12 +495,12 @@ def uncounted_numbers(organization_id: str) -> Key:
 
 
 def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
-    """Key of the mark that the rebuild which made a generation has been through a subject's log."""
+    """Key of the mark that the rebuild of a generation has read a subject's log to its end."""
     return Key(f"{organization_id}#{generation}#scanned", f"{kind}#{part(external_id)}")
 
 
 def poison(digest: str) -> Key:
-    """Key of a stream record that was set aside, by its content's SHA-256."""
+    """Key of a quarantined record of the stream, by its content's SHA-256."""
     return Key("poison", digest)
 
 
@@ -519,22 +521,22 @@ def due(organization_id: str, generation: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def month_of(day: int) -> str:
-    """Give the month of a day as keys have it, such as `2024-03`."""
+    """Return the month of a day in the form that keys have, such as `2024-03`."""
     return date.fromordinal(day).isoformat()[:7]
 
 
 def range_of(prefix: str) -> tuple[str, str]:
-    """Range of the sort keys that begin with a prefix; it must end with the separator."""
+    """Range of the sort keys that begin with a prefix. The prefix must end with the separator."""
     return prefix, _after(prefix)
 
 
 def _after(prefix: str) -> str:
-    """Return what is above all sort keys with a prefix: "$" is the character after the separator."""
+    """Return a text above all sort keys with a prefix: "$" is the character after the separator."""
     return prefix.removesuffix("#") + "$"
 
 
 def parse_day(text: str) -> int:
-    """Read a day back from a key."""
+    """Parse a day of a key."""
     return date.fromisoformat(text).toordinal()
 
 

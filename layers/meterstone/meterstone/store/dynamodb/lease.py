@@ -1,7 +1,8 @@
-"""One at a time: what replays, rebuilds and withdraws holds a lease on the organization's profile.
+"""The lease on an organization's profile, so that only one replay, rebuild or withdrawal runs at a time.
 
-Clocks alone do not keep two apart: whoever loses the lease may not know yet. So whatever must not be done by two
-is written under the condition that the lease is still one's own.
+A lease ends after a time, but clocks alone cannot keep two commands apart: a command that has lost its lease may
+not have noticed. So every write that only one command may do has the condition that the command still holds the
+lease.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,20 +14,20 @@ from meterstone.store.dynamodb.table import Action, Item, StoreError, Table, int
 from meterstone.usage.instant import MINUTE, format_instant
 
 LASTS = 2 * MINUTE
-"""How long a lease holds that is not renewed, in microseconds."""
+"""How long a lease lasts if it is not renewed, in microseconds."""
 
 _MARK = 6
 
 
 class BusyError(StoreError):
-    """Something else must be done first; the message says what, for a person."""
+    """Something else must be done, or be over, first. The message tells a person what."""
 
 
 class Lease:
-    """A lease that is held: it is lost when it was not renewed in time and another took it."""
+    """The lease of one command. It is lost if it is not renewed in time and another command takes it."""
 
     def __init__(self, table: Table, organization_id: str, what: str, clock: Callable[[], int]) -> None:
-        """Prepare to take the lease for what is to be done."""
+        """Prepare to take the lease; ``what`` names the command for others that find it running."""
         self._table = table
         self._organization_id = organization_id
         self._key = keys.organization(organization_id, "profile")
@@ -34,7 +35,7 @@ class Lease:
         self._me = f"{what}.{token_hex(_MARK)}"
 
     def take(self) -> None:
-        """Take the lease. Raises `BusyError` while another holds it."""
+        """Take the lease. Raises `BusyError` while another command holds it."""
         now = self._clock()
         taken = self._table.update(
             self._key,
@@ -52,17 +53,17 @@ class Lease:
             )
 
     def renew(self) -> None:
-        """Hold it for longer. Raises `BusyError` if it is lost."""
+        """Hold the lease for longer. Raises `BusyError` if it is lost."""
         self.change("SET lease_until = :until", {":until": self._until()})
 
     def change(self, expression: str, values: Item, *, condition: str = "") -> None:
-        """Change the profile while the lease is held. Raises `BusyError` if it is not, or if a condition fails."""
+        """Change the profile while the lease is held. Raises `BusyError` if it is lost or the condition fails."""
         held = " AND ".join(filter(None, ("lease_by = :me", condition)))
         if not self._table.update(self._key, expression, values | self._own(), condition=held):
             raise BusyError("another command took over: look what it does, and run this one again")
 
     def action(self, expression: str = "", values: Item | None = None) -> Action:
-        """Give the action of a transaction that renews the lease while it is held, and changes the profile."""
+        """Return an action that renews the lease and changes the profile, if the lease is still held."""
         return {
             "Update": {
                 "TableName": self._table.name,
@@ -74,7 +75,7 @@ class Lease:
         }
 
     def release(self) -> None:
-        """Give it back, if it is held."""
+        """End the lease, if it is still held."""
         self._table.update(self._key, "REMOVE lease_by, lease_until", self._own(), condition="lease_by = :me")
 
     def _own(self, *, lease: bool = False) -> Item:
@@ -86,7 +87,7 @@ class Lease:
 
 @contextmanager
 def leased(table: Table, organization_id: str, what: str, clock: Callable[[], int]) -> Iterator[Lease]:
-    """Hold the lease as long as the block lasts. Raises `BusyError` while another holds it."""
+    """Hold the lease as long as the block lasts. Raises `BusyError` while another command holds it."""
     lease = Lease(table, organization_id, what, clock)
     lease.take()
     try:

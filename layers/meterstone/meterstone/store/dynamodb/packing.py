@@ -3,11 +3,11 @@
 | attribute | of | holds |
 |---|---|---|
 | `d` | counter | the state of each day, by its number from the billing period's first |
-| `p` | counter | what days are worth as published: units and minor units, runs of days after `@` and a number |
+| `p` | counter | the published worth of each day: units and minor units, in runs of days after `@` and a number |
 | `c` | counter, first chunk | the state carried into the period, of a recurring meter |
 | `v`, `pos`, `th`, `st` | tally's head | version, positions by shard, published through, stale from |
-| `mov`, `acc` | tally's head | when positions last moved; when the newest event counted came in |
-| `acc` | counter, of a recurring meter | the same as in the head, when it was last written |
+| `mov`, `acc` | tally's head | when positions last moved; when the newest counted event came in |
+| `acc` | counter, of a recurring meter | the head's `acc` when the counter was last written |
 | `f`, `l` | chain's head | starts of the first and the last billing period |
 | `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
 | `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
@@ -16,9 +16,10 @@
 | `a` | first seen | the instant |
 | `e` | detail; hours | events: microseconds from the start, value, and id (LATEST) or text (COUNT_UNIQUE) |
 
-A detail's events are numbered from its key's start, those beside a day's hours from the day's start in UTC.
+The times of a detail's events are offsets from the start in the detail's key. The times of events beside a day's
+hours are offsets from the day's start in UTC.
 
-A plain tally's head is its counter's first chunk, so that a month is one item.
+The head of a plain tally is the first chunk of its counter, so that a month is one item.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,28 +45,28 @@ _EVENTS = msgspec.json.Decoder(list[tuple[int, Decimal, str]])
 
 
 def first_day(charge: ChargePeriod) -> int:
-    """Give the day from which a counter numbers its days: that of the billing period's start."""
+    """Return the day that a counter numbers its days from: the day that holds the billing period's start."""
     return charge.origin
 
 
 def chunks(charge: ChargePeriod, until: int) -> int:
-    """Count the chunks that a counter may have by an instant."""
+    """Return the number of chunks that a counter may have by an instant."""
     end = until if charge.counted_span.end is None else min(until, charge.counted_span.end - 1)
     return max(charge.zone.day_of(end) - first_day(charge), 0) // keys.CHUNK_DAYS + 1
 
 
 def chunk_of(charge: ChargePeriod, day: int) -> int:
-    """Give the number of the chunk that holds a day."""
+    """Return the number of the chunk that holds a day."""
     return (day - first_day(charge)) // keys.CHUNK_DAYS
 
 
 def counter_key(charge: ChargePeriod, chunk: int) -> str:
-    """Give the sort key of a chunk of a charge's counter."""
+    """Return the sort key of a chunk of a charge's counter."""
     return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
 
 
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
-    """Pack a counter into its chunks, by sort key. The first one is always there."""
+    """Pack a counter into its chunks, by sort key. There is always a first chunk."""
     kind, origin, size = stored_kind(charge.meter), first_day(charge), keys.CHUNK_DAYS
     days: dict[int, dict[str, Json]] = {0: {}}
     for day in sorted(counter.days):
@@ -88,7 +89,7 @@ def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
 
 
 def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_published: bool = True) -> Counter:
-    """Read a counter from its chunks, by their number; what it is worth as published only where it is wanted."""
+    """Unpack a counter from its chunks, given by number; its published worth only if ``as_published``."""
     meter, origin = charge.meter, first_day(charge)
     counter = Counter()
     for chunk, row in rows.items():
@@ -103,7 +104,7 @@ def unpack_counter(charge: ChargePeriod, rows: Mapping[int, Row], *, as_publishe
 
 
 def published(row: Row, base: int) -> Iterator[tuple[int, DayAmount]]:
-    """Give what a chunk's days are worth as published; ``base`` is the chunk's first day."""
+    """Yield the published worth of each day of a chunk; ``base`` is the chunk's first day."""
     day = base
     words = iter(text(row, "p").split())
     for word in words:
@@ -151,7 +152,7 @@ def pack_head(organization_id: str, generation: str, tally: Tally, due: int | No
 
 
 def unpack_head(row: Row | None) -> Head:
-    """Read a tally's head; a new one where nothing is stored."""
+    """Unpack a tally's head; a new head if nothing is stored."""
     if row is None:
         return Head()
     stale = text(row, "st")
@@ -168,12 +169,12 @@ def unpack_head(row: Row | None) -> Head:
 
 
 def unpack_tally_key(row: Row) -> TallyKey:
-    """Read which tally a head belongs to."""
+    """Unpack the key of the tally that a head belongs to."""
     return TallyKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
 
 
 def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
-    """Pack the hours of a day, and its events that have no detail of their own."""
+    """Pack the hours of a day, and the events of the day that are in no detail."""
     kind = stored_kind(meter)
     states = {str(hour): kind.encode(hours[hour]) for hour in sorted(hours)}
     item: Item = {"h": {"S": _encode(states).decode()}}
@@ -181,12 +182,12 @@ def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Seque
 
 
 def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
-    """Read the hours of a day."""
+    """Unpack the hours of a day."""
     return {} if row is None else decode_all(meter, text(row, "h"))
 
 
 def unpack_recent(meter: Meter, day: int, row: Row | None) -> Iterator[Observation]:
-    """Read the events that stand beside the hours of a day."""
+    """Unpack the events that lie beside the hours of a day."""
     return unpack_detail(meter, utc_midnight(day), row)
 
 
@@ -196,7 +197,7 @@ def pack_buckets(buckets: Mapping[int, Decimal]) -> Item:
 
 
 def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
-    """Read the buckets of a day, by their starts."""
+    """Unpack the buckets of a day, by their starts."""
     if row is None:
         return {}
     return {int(start): value for start, value in _VALUES.decode(text(row, "b")).items()}
@@ -222,7 +223,7 @@ def _kept(keeps: DetailKeeps, seen: Observation) -> str:
 
 
 def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
-    """Read events back; of a COUNT_UNIQUE, their text is its value's part of a key."""
+    """Unpack events; the text of a COUNT_UNIQUE's event is its value as a part of a key."""
     if row is None or "e" not in row:
         return
     keeps = traits(meter).detail_keeps

@@ -1,8 +1,9 @@
 """The DynamoDB table, at the lowest level: reads decoded fast, writes in transactions, failures told apart.
 
-botocore takes 110 to 180 ms of CPU to parse a page of 1 MB, nearly all of it in walking the service model. Its
+botocore takes 110 to 180 ms of CPU to parse a page of 1 MB, nearly all of it for walking the service model. Its
 `before-parse` event lets us decode a page straight into typed rows instead. The event is not a documented
-interface: where it does not fire, rows are converted from what botocore parsed, which is slower but as right.
+interface. If it does not fire, rows are converted from the result of botocore's parser, which is slower and as
+correct.
 """
 
 import os
@@ -47,31 +48,31 @@ _LONGEST_PAUSE = 1.0
 
 
 class StoreError(Exception):
-    """Anything the store raises on purpose."""
+    """The base of all errors that the store raises on purpose."""
 
 
 class StoreUnavailableError(StoreError):
-    """The table could not be reached, or is throttled: the same call may succeed later."""
+    """The table could not be reached, or is throttled. The same call may succeed later."""
 
 
 class ConflictError(StoreError):
-    """A condition of a transaction did not hold: nothing was written.
+    """A condition of a transaction did not hold. Nothing was written.
 
-    ``found`` has, by the action's place, the item that stands in the way, where it was asked for.
+    ``found`` has the item that did not fit the condition, by the action's place, if the action asked for it.
     """
 
     def __init__(self, found: Mapping[int, Item]) -> None:
-        """Keep what was found."""
+        """Keep the items found."""
         super().__init__("a condition did not hold")
         self.found = found
 
 
 class WriteRefusedError(StoreError):
-    """The table will not take it, however often it is asked: a number of over 38 digits, an item over 400 KB."""
+    """The table will never take this write: it has a number of over 38 digits, say, or an item over 400 KB."""
 
 
 class Attribute(msgspec.Struct, gc=False):
-    """An attribute's value: text or number (as text). The table uses no other types."""
+    """An attribute's value: text, or a number as text. The table has no other types."""
 
     S: str | None = None
     N: str | None = None
@@ -102,7 +103,7 @@ class _Batch(msgspec.Struct, gc=False):
 
 
 class ReadCost:
-    """What was read since the last reset: items, and the read units that the service reported."""
+    """The number of items read since the last reset, and the read units that the service reported for them."""
 
     __slots__ = ("items", "read_units")
 
@@ -117,10 +118,10 @@ class ReadCost:
 
 
 class Table:
-    """One table of the service. Not for use by several threads at once: each has its own."""
+    """One table of the service. It must not be used by several threads at once: each thread has its own."""
 
     def __init__(self, client: "DynamoDBClient", name: str) -> None:
-        """Take a low-level client, on whose events the fast decoding is hung."""
+        """Take a low-level client, and register the fast decoding for its events."""
         self.client = client
         self.name = name
         self.cost = ReadCost()
@@ -136,13 +137,14 @@ class Table:
             connect_timeout=2,
             read_timeout=10,
             tcp_keepalive=True,
-            # What is sent is all our own, and checking a transaction takes a third of sending it.
+            # All that is sent is made by this code, and checking a transaction takes a third of the time to send
+            # it.
             parameter_validation=False,
         )
         return cls(boto3.client("dynamodb", config=config), os.environ["TABLE_NAME"])
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
-        """Read one item; None where there is none. Cost: its size, 0.5 read units for each 4 KB."""
+        """Read one item; None if there is none. Cost: 0.5 read units for each 4 KB of the item."""
         found: _Found = self._read(
             _FOUND,
             _Found,
@@ -156,9 +158,9 @@ class Table:
         return found.Item
 
     def batch_get(self, keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
-        """Read many items by key, in calls of 100; those that do not exist are left out.
+        """Read many items by key, in calls of 100. Items that do not exist are left out.
 
-        Cost: 0.5 read units for each item and 4 KB of it.
+        Cost: for each item, 0.5 read units for each 4 KB of it.
         """
         found: dict[Key, Row] = {}
         for some in batched(dict.fromkeys(keys), READ_TOGETHER, strict=False):
@@ -187,7 +189,7 @@ class Table:
     def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read the items of a partition whose sort keys lie in ``[low, high]``, page by page.
 
-        Cost: the size of all of them together, 0.5 read units for each 4 KB.
+        Cost: 0.5 read units for each 4 KB of all items together.
         """
         return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent)
 
@@ -201,7 +203,7 @@ class Table:
         *,
         consistent: bool = False,
     ) -> Iterator[T]:
-        """Read like `query`, each item decoded as the page's type says."""
+        """Read like `query`, and decode each item into the type of the page's items."""
         request: dict[str, Any] = {
             "TableName": self.name,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
@@ -242,8 +244,8 @@ class Table:
 
         Raises `ConflictError` when a condition does not hold, or `WriteRefusedError`.
 
-        Cost: 2 write units for each item and KB of it. Safe to repeat after a time-out: botocore sends the
-        same token again, and every action of ours is under a condition that it makes false.
+        Cost: for each item, 2 write units for each KB. A call that timed out can be repeated: botocore sends the
+        same token again, and every action of ours has a condition that the action itself makes false.
         """
         for pause in _pauses():
             try:
@@ -258,11 +260,11 @@ class Table:
         raise StoreUnavailableError("the table is contended or throttled")
 
     def put(self, item: Item) -> None:
-        """Write one item, whatever stands under its key."""
+        """Write one item, and replace the item under its key, if there is one."""
         self._call(self.client.put_item, TableName=self.name, Item=item)
 
     def put_new(self, item: Item) -> Item | None:
-        """Write one item if there is none under its key; give the one that there is.
+        """Write one item if there is none under its key. Return the item that is there already, or None.
 
         May be called from several threads at once. Cost: 1 write unit for each KB, written or not.
         """
@@ -288,7 +290,7 @@ class Table:
         raise StoreUnavailableError("the table is contended")
 
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Tell whether a partition has any item, and the read units that it cost: 0.5, or 1.
+        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1.
 
         May be called from several threads at once, if nothing else is read meanwhile.
         """
@@ -327,13 +329,13 @@ class Table:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def service_time(self) -> int | None:
-        """Ask for the service's time of day, to the second, in microseconds; None if it does not tell."""
+        """Return the service's time, exact to the second, in microseconds; None if the service does not say."""
         answer = self._call(self.client.get_item, TableName=self.name, Key=key_item(Key("clock", "clock")))
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return None if date is None else int(parsedate_to_datetime(date).timestamp()) * SECOND
 
     def put_all(self, items: Iterable[Item]) -> None:
-        """Write many items, 25 a call, each for itself, whatever stands under their keys."""
+        """Write many items, 25 a call, each for itself, and replace the items under their keys."""
         for some in batched(items, WRITTEN_TOGETHER, strict=False):
             self._write_batch([{"PutRequest": {"Item": item}} for item in some])
 
@@ -343,7 +345,7 @@ class Table:
             self._write_batch([{"DeleteRequest": {"Key": key_item(key)}} for key in some])
 
     def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
-        """Change one item; tell whether the condition held."""
+        """Change one item. Return whether the condition held."""
         request: dict[str, Any] = {
             "TableName": self.name,
             "Key": key_item(key),
@@ -427,7 +429,7 @@ def _translated(error: ClientError) -> Exception:
 
 
 def _pauses() -> Iterator[Callable[[], None]]:
-    """Give as many pauses as there are attempts, each up to twice as long as the one before, with full jitter."""
+    """Yield a pause for each attempt, each up to twice as long as the one before, with full jitter."""
     random = SystemRandom()
     for attempt in range(_ATTEMPTS):
         limit = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
@@ -435,31 +437,31 @@ def _pauses() -> Iterator[Callable[[], None]]:
 
 
 def key_item(key: Key) -> Item:
-    """Give a key as the service wants it."""
+    """Return a key in the form of the service."""
     return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 
 def item_of(row: Row) -> Item:
-    """Return a row as it is written."""
+    """Return a row in the form in which it is written."""
     return {
         name: {"S": value.S} if value.S is not None else {"N": value.N or "0"} for name, value in row.items()
     }
 
 
 def text(row: Row, name: str) -> str:
-    """Read an attribute that is text; empty where there is none."""
+    """Return an attribute that is text; empty text if there is none."""
     attribute = row.get(name)
     return "" if attribute is None or attribute.S is None else attribute.S
 
 
 def integer(row: Row, name: str) -> int:
-    """Read an attribute that is a whole number; 0 where there is none."""
+    """Return an attribute that is a whole number; 0 if there is none."""
     attribute = row.get(name)
     return 0 if attribute is None or attribute.N is None else int(attribute.N)
 
 
 def page_decoder[T](page_type: type[T], *, strict: bool = True) -> "msgspec.json.Decoder[T]":
-    """Make a decoder for the pages of `Table.query_as`; one that is not strict reads numbers from text."""
+    """Return a decoder for the pages of `Table.query_as`. If it is not ``strict``, it reads numbers from text."""
     return msgspec.json.Decoder(page_type, strict=strict)
 
 

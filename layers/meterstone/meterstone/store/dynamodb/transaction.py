@@ -1,22 +1,22 @@
-"""What one call to DynamoDB may carry: the one place that knows its limits, and what is left of them.
+"""What fits in one call to DynamoDB: the one place that knows the limits, and how much of them is left.
 
-DynamoDB takes at most 100 actions and 4 MB in a transaction, no item twice, and no item of more than 400 KB.
+A transaction may have at most 100 actions and 4 MB, no item twice, and no item of more than 400 KB.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 MOST_ACTIONS = 100
-"""Actions of a transaction. A condition on an item that is not written is one, too."""
+"""Actions of a transaction. A condition on an item that is not written counts as an action."""
 
 MOST_BYTES = 3_000_000
-"""Bytes of a transaction's items, as `item_bytes` has them: DynamoDB takes 4 MB, and counts otherwise."""
+"""Bytes of a transaction's items, as `item_bytes` counts them. DynamoDB's limit is 4 MB; it counts differently."""
 
 MOST_CONTENT = 2_000_000
-"""Bytes of the contents of a transaction's events. The other attributes of an event have fewer than 2 KB."""
+"""Bytes of the contents of a transaction's events. All other attributes of an event have less than 2 KB."""
 
 ACTIONS_FOR_EVENTS = 66
-"""Of a tally's actions, those for its events; the rest is for the head and at least one month of rollups."""
+"""Actions of a tally's transaction for its events. The rest is for the head and at least one month of rollups."""
 
 READ_TOGETHER = 100
 """Keys of a batch read."""
@@ -26,7 +26,7 @@ WRITTEN_TOGETHER = 25
 
 
 def item_bytes(item: Mapping[str, Mapping[str, str]]) -> int:
-    """Return the bytes of an item's names and values, a number's as those of its text.
+    """Return the number of bytes of an item's names and values; a number has the bytes of its text.
 
     >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
     7
@@ -43,7 +43,7 @@ def item_bytes(item: Mapping[str, Mapping[str, str]]) -> int:
 class TransactionBudget:
     """What a transaction still has room for.
 
-    An item to which several contributors add is one action, however many they are.
+    An item that several contributors add to is one action, however many contributors there are.
 
     >>> budget = TransactionBudget(beside=98)
     >>> budget.has_room(1, shared={"a"}), budget.has_room(2, shared={"a"})
@@ -54,17 +54,17 @@ class TransactionBudget:
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES, *, beside: int = 0) -> None:
-        """Start with an empty transaction; ``beside`` are actions that it has anyway."""
+        """Start with an empty transaction; ``beside`` is the number of actions that it has anyway."""
         self._actions = MOST_ACTIONS - beside
         self._bytes = most_bytes
         self._shared: set[Hashable] = set()
 
     def has_room(self, actions: int, size: int = 0, shared: Iterable[Hashable] = ()) -> bool:
-        """Return whether there is room for actions of a size, and for the shared items that are new."""
+        """Return whether there is room for some actions, their bytes, and the shared items not taken before."""
         return actions + len(self._new(shared)) <= self._actions and size <= self._bytes
 
     def take(self, actions: int, size: int = 0, shared: Iterable[Hashable] = ()) -> None:
-        """Take room, whether or not there is any: what fits no transaction is tried alone."""
+        """Take room, even if there is none: a thing that fits no transaction is tried alone."""
         new = self._new(shared)
         self._actions -= actions + len(new)
         self._bytes -= size
@@ -75,7 +75,7 @@ class TransactionBudget:
 
 
 class Needs(NamedTuple):
-    """What something takes of a transaction (see `TransactionBudget.take`)."""
+    """The room that a thing needs in a transaction (see `TransactionBudget.take`)."""
 
     actions: int
     size: int
@@ -87,9 +87,9 @@ def packed[T](
     needs: Callable[[T], Needs],
     empty: Callable[[], TransactionBudget] = TransactionBudget,
 ) -> Iterator[list[T]]:
-    """Put things together, in their order, as long as one transaction holds them.
+    """Divide things, in their order, into groups that each fit in one transaction.
 
-    What no transaction holds stands alone. ``empty`` makes the budget of a new transaction.
+    A thing that fits in no transaction is a group of its own. ``empty`` makes the budget of a new transaction.
 
     >>> list(packed([60, 40, 1, 120, 2], lambda actions: Needs(actions, 0)))
     [[60, 40], [1], [120], [2]]

@@ -1,1 +1,1 @@
-"""Events on their way in: the log, the unmatched, the quarantined."""
+"""Stored events: the log, unmatched and unreadable events, and quarantined records."""

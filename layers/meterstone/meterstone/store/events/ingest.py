@@ -1,4 +1,4 @@
-"""What ingestion does to the table: it looks keys and subjects up, and logs events. It counts nothing."""
+"""Ingestion of events over HTTP: keys and subjects are looked up, and events are logged. Nothing is counted."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ from meterstone.usage.matching import Matching
 from meterstone.usage.receipt import Reason, judge
 from meterstone.usage.subscription import Subscription
 
-#: Subscriptions that are remembered, each of 1 to 5 KB, and subjects without any count as one.
+#: How many subscriptions are remembered, each of 1 to 5 KB. A subject without any counts as one.
 _MOST_REMEMBERED = 10_000
 
 
 class Intake(AccountStore):
-    """The write side of the table, for events. Answers one request at a time."""
+    """Logs events for the functions that take them in. It answers one request at a time."""
 
     def __init__(self, table: Table) -> None:
         """Log to a table."""
@@ -30,22 +30,22 @@ class Intake(AccountStore):
     def take_all_or_none(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log up to 100 arrivals if all are new (see `EventLog.append_all_or_none`).
 
-        Cost: 2 write units for each event and KB of it; what `_look_up` costs.
+        Cost: for each event, 2 write units for each KB; and the cost of `_look_up`.
         """
         unmatched = self._unmatched(account, arrivals)
         log = EventLog(self.table, account.organization.id)
         return _receipt(log.append_all_or_none(arrivals), unmatched)
 
     def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
-        """Log arrivals, each for itself (see `EventLog.append_each`).
+        """Log arrivals, each independently of the others (see `EventLog.append_each`).
 
-        Cost: 1 write unit for each event and KB of it; what `_look_up` costs.
+        Cost: for each event, 1 write unit for each KB; and the cost of `_look_up`.
         """
         unmatched = self._unmatched(account, arrivals)
         return _receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
 
     def _unmatched(self, account: Account, arrivals: Mapping[int, Arrival]) -> dict[int, Reason]:
-        """Say of the events that count nowhere why, as far as the catalogue that is remembered tells."""
+        """Return why arrivals count nowhere, by their places, as far as the remembered catalogue tells."""
         known = self._look_up(account.organization.id, {each.subject for each in arrivals.values()})
         unmatched: dict[int, Reason] = {}
         for place, arrival in arrivals.items():
@@ -59,11 +59,11 @@ class Intake(AccountStore):
     def _look_up(
         self, organization_id: str, subjects: Iterable[Subject]
     ) -> dict[Subject, list[Subscription]]:
-        """Give the subscriptions of subjects, each looked up at most once in `REMEMBERED` seconds.
+        """Return the subscriptions of subjects, each looked up at most once in `REMEMBERED` seconds.
 
         Cost: 1 query for each subject that is not remembered, and 1 get for each of its subscriptions.
         """
-        # The time of day: a monotonic clock may stand still while the function is frozen between two requests.
+        # The time of day is used, since a monotonic clock may stand still while the function is frozen.
         clock = time.time()
         found: dict[Subject, list[Subscription]] = {}
         wanted: list[Subject] = []
@@ -82,7 +82,8 @@ class Intake(AccountStore):
         documents = {each.id: each for each in read_subscriptions(self.table, organization_id, ids)}
         for subject, (mentioned, _) in zip(wanted, mentions, strict=True):
             held = [documents[each] for each in mentioned if each in documents]
-            # A mention stays when the subscription is given to another: the document says whose it is.
+            # The item that lists a subscription under a subject stays when the subscription is given to another
+            # subject. The document says to whom it belongs.
             found[subject] = [each for each in held if _whose(each, subject) == subject.external_id]
             self._remember(organization_id, subject, clock, found[subject])
         return found
@@ -100,7 +101,7 @@ class Intake(AccountStore):
 
 
 def _receipt(outcomes: Mapping[int, Outcome], unmatched: Mapping[int, Reason]) -> Receipt:
-    """Put outcomes and reasons together: an event that is another one's conflict is not in the log at all."""
+    """Make a receipt of outcomes and reasons. A conflict has no reason, since the event is not in the log."""
     taken = (place for place in unmatched if outcomes.get(place) is not Outcome.CONFLICT)
     return Receipt(outcomes, {place: unmatched[place] for place in taken})
 

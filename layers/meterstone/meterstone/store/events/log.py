@@ -1,18 +1,18 @@
 """The event log: every event once, for ever, under its transaction id.
 
-An event is put under the condition that its transaction id is new to its subscription or customer. So a repeat
-is recognised whenever it comes, and nothing is counted that is not in the log. An item holds
+An event is put under the condition that its transaction id is new to its subscription or customer. So a repeat is
+recognised whenever it comes, and an event that is not in the log is not counted. The attributes of an item:
 
 | attribute | of every event | imported | over HTTP |
 |---|---|---|---|
 | `id` | transaction id | | |
 | `e` | content: name, time (null if the client gave none) and properties | | |
-| `w` | when it was withdrawn, if it was: the id is not free again | | |
-| `shard`, `seq` | | its position, which is its import's and its line | none: the table's stream gives it one |
+| `w` | when it was withdrawn, if it was; the id cannot be used again | | |
+| `shard`, `seq` | | its position: the run of the import, and the line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |
 | `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
-| `by` | | | a mark of the call that put it, by which a put knows its own item when its answer was lost |
-| `n` | | | what the client said beside the event, if anything |
+| `by` | | | a mark of the call that put it: a call whose answer was lost recognises its own item by it |
+| `n` | | | notes: what the client sent beside the event, if anything |
 """
 
 import json
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 IN_FLIGHT = 10
-"""Puts under way at once: the connections that the client keeps."""
+"""How many puts run at once: as many as the client keeps connections."""
 
 _MARK = 4
 
@@ -69,9 +69,9 @@ class ImportedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What became of an entry; of one that stood there already, the position under which it was logged.
+    """Whether an entry was new; if it was in the log already, the position under which it was logged.
 
-    One that came over HTTP has no position in the log.
+    An event that came over HTTP has no position in the log.
     """
 
     outcome: Outcome
@@ -79,9 +79,9 @@ class AppendResult:
 
 
 class LoggedEvent(NamedTuple):
-    """An event as the log holds it; ``accepted`` is 0, and there is a ``position``, if it was imported.
+    """An event as the log holds it, with its item as ``row``.
 
-    ``row`` is its item.
+    An imported event has a ``position``, and its ``accepted`` is 0. An event over HTTP has no position here.
     """
 
     subject: Subject
@@ -101,16 +101,16 @@ class EventLog:
     """The event log of one organization."""
 
     def __init__(self, table: Table, organization_id: str, guard: Action | None = None) -> None:
-        """Log to a table; `append` does so as long as the condition of ``guard``, if any, holds."""
+        """Log to a table. `append` logs only as long as the condition of ``guard``, if any, holds."""
         self._table = table
         self._organization_id = organization_id
         self._guard = guard
 
     def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
-        """Log events that are new; tell of each whether it was, in the same order.
+        """Log the events that are new. Return for each, in the same order, whether it was.
 
-        When it returns, every new event is stored. Cost: 2 write units for each event and KB of it, and for the
-        guard of each 99. Raises `ConflictError` when the guard does not hold.
+        When the call returns, every new event is stored. Cost: for each event, 2 write units for each KB, and 2
+        for the guard of each 99 events. Raises `ConflictError` if the guard does not hold.
         """
         result: list[AppendResult | None] = [None] * len(entries)
         first: dict[Key, int] = {}
@@ -134,14 +134,16 @@ class EventLog:
         return [each for each in result if each is not None]
 
     def append_all_or_none(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
-        """Log up to 100 arrivals if all of them are new; tell of each, by its place, that it is.
+        """Log up to 100 arrivals if all of them are new. Return the outcomes by place.
 
-        If any is not, nothing is logged, and only those that stand in the way are told of. When it returns with
-        every one new, every one is stored. Cost: 2 write units for each event and KB of it.
+        If all are new, all are stored when the call returns, and each has an outcome. If any is not new, nothing
+        is logged, and only those that are not new have an outcome. Cost: for each event, 2 write units for each
+        KB.
         """
         first, repeats = self._told_apart(arrivals)
         if repeats:
-            # A transaction takes no item twice. What else stands in the way is looked up, to be told at once.
+            # A transaction takes no item twice. Other arrivals that are not new are looked up, so that all are
+            # reported at once.
             found = self._table.batch_get(
                 (self._arrival_key(arrivals[place]) for place in first), consistent=True
             )
@@ -165,16 +167,15 @@ class EventLog:
         return dict.fromkeys(places, Outcome.NEW)
 
     def append_each(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
-        """Log arrivals, each for itself; tell of each, by its place, whether it was new.
+        """Log arrivals, each independently of the others. Return the outcome of each by its place.
 
-        When it returns, every one is in the log. Raises `StoreUnavailableError` when any could not be put;
-        others may
-        be in the log then, and are duplicates when they come again. Cost: 1 write unit for each event and KB of
-        it, also of one that is not new.
+        When the call returns, every arrival that is no conflict is in the log. Raises `StoreUnavailableError` if
+        any could not be put. Others may then be in the log, and are duplicates when they come again. Cost: for
+        each event, new or not, 1 write unit for each KB.
         """
         first, repeats = self._told_apart(arrivals)
         result = self._put_each(first, arrivals)
-        # Compared with what is stored, which need not be what stood first in this request.
+        # Repeats are compared with the stored event, which need not be the first one of this request.
         return result | self._put_each(repeats, arrivals)
 
     def _put_each(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
@@ -191,7 +192,7 @@ class EventLog:
         return dict(zip(wanted, at_once(put, wanted), strict=True))
 
     def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
-        """Give the places that are the first with their transaction id, and what the others are to those."""
+        """Return the places that have a transaction id first, and the outcomes of the others against these."""
         first: dict[Key, int] = {}
         repeats: dict[int, Outcome] = {}
         for place, arrival in arrivals.items():
@@ -226,7 +227,7 @@ class EventLog:
         return item
 
     def item(self, entry: ImportedEvent) -> Item:
-        """Give an imported event as it is logged."""
+        """Return the item under which an imported event is logged."""
         return self._item(entry, content(entry.event))
 
     def _item(self, entry: ImportedEvent, text: str) -> Item:
@@ -239,7 +240,7 @@ class EventLog:
 
 
 def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
-    """Read a subject's events, withdrawn ones among them, in the order of their ids. Cost: 1 query."""
+    """Read a subject's events, also the withdrawn ones, in the order of their ids. Cost: 1 query."""
     pk = keys.event(organization_id, *subject, "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
         yield logged_event_of(subject, row)
@@ -252,7 +253,7 @@ def logged_event_of(subject: Subject, row: Row) -> LoggedEvent:
 
 
 def event_of(row: Row) -> Event:
-    """Read a logged event. One that the client did not date has the time at which it was accepted."""
+    """Read a logged event. If the client gave no time, it has the time at which it was accepted."""
     name, at, properties = json.loads(text(row, "e"), parse_float=Decimal)
     return Event(text(row, "id"), name, integer(row, "at") if "at" in row else at, properties)
 
@@ -260,9 +261,10 @@ def event_of(row: Row) -> Event:
 def put_together(
     table: Table, items: Iterable[tuple[int, Item]], guard: Action | None = None
 ) -> dict[int, Item]:
-    """Put events that are not there, in as few transactions as hold them; give the others as they stand, by place.
+    """Put the items that are new, in as few transactions as fit. Return the stored ones of the others, by place.
 
-    Each transaction has the ``guard``, if there is one. Raises `ConflictError` when its condition does not hold.
+    Each transaction has the ``guard``, if there is one. Raises `ConflictError` if the guard's condition does not
+    hold.
     """
     guards = [] if guard is None else [guard]
     stand: dict[int, Item] = {}
@@ -282,7 +284,7 @@ def put_together(
 
 
 def put_action(table: Table, item: Item) -> Action:
-    """Give the action that puts an item if there is none."""
+    """Return the action that puts an item if there is none under its key."""
     return {
         "Put": {
             "TableName": table.name,
@@ -294,7 +296,7 @@ def put_action(table: Table, item: Item) -> Action:
 
 
 def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
-    """Do something with each of some things, several at once. The first failure ends it, and is raised."""
+    """Call a function with each of some things, several at once. The first failure ends it, and is raised."""
     if len(things) == 1:
         return [do(things[0])]
     if not things:
@@ -304,12 +306,12 @@ def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
 
 
 def _outcome(item: Item, text: str) -> Outcome:
-    """Compare what is logged under a transaction id with what comes under it again."""
+    """Compare the event that is logged under a transaction id with one that comes under it again."""
     return Outcome.DUPLICATE if item["e"]["S"] == text and "w" not in item else Outcome.CONFLICT
 
 
 def _mark(item: Item) -> str | None:
-    """Give the mark of the call that put an item; that call's put may come twice, when its answer was lost."""
+    """Return the mark of the call that put an item. A call puts its item again if the first answer was lost."""
     return item["by"]["S"] if "by" in item else None
 
 

@@ -1,7 +1,7 @@
-"""Looking an event up by its transaction id: what the log holds, where it counts, and where not.
+"""Looking an event up by its transaction id: what the log holds, where the event counts, and where not.
 
-Nothing is stored for this: the log is keyed by whose event it is and by its id, and what becomes of the event is
-worked out from the catalogue, the lists of uncounted events and how far the counters have come.
+Nothing is stored for this. The log is keyed by subject and transaction id. Where the event counts follows from the
+catalogue, the lists of uncounted events, and how far the counters have counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,32 +27,32 @@ from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Fault, Reason, judge
 
 MOST_SUBJECTS = 2000
-"""External ids of an organization under which an id is looked for, if it is not said whose event it is."""
+"""Under how many external ids of an organization an event is looked for, if its subject is not given."""
 
 _SUBSCRIPTIONS_AT_ONCE = 100
 
 
 class TooManySubjectsError(StoreError):
-    """The organization has more external ids than an event is looked for under: say whose it is."""
+    """The organization has too many external ids to look under all of them. The subject must be given."""
 
 
 class AmbiguousEventError(StoreError):
-    """Several external ids have an event of this transaction id: say whose it is."""
+    """Several external ids have an event of this transaction id. The subject must be given."""
 
 
 class State(StrEnum):
-    """How an event stands."""
+    """Whether an event counts."""
 
-    #: It counts everywhere that a line item is for it.
+    #: Every line item that is for the event has counted it.
     COUNTED = "counted"
-    #: A line item is for it, and it came in after what the counters have.
+    #: A line item is for the event, and its counter has not come so far yet.
     PENDING = "pending"
     NOT_COUNTED = "not_counted"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An event as it is logged, and what became of it. ``reason`` is None if it counts, or was withdrawn."""
+    """A logged event, and where it counts. ``reason`` is None if the event counts, or was withdrawn."""
 
     logged: LoggedEvent
     state: State
@@ -62,7 +62,7 @@ class FoundEvent:
 
     @property
     def subject(self) -> Subject:
-        """Whose event it is."""
+        """The event's subject."""
         return self.logged.subject
 
     @property
@@ -72,7 +72,7 @@ class FoundEvent:
 
     @property
     def accepted(self) -> int:
-        """When it came in over HTTP, in microseconds; 0 if it was imported."""
+        """When the event came in over HTTP, in microseconds; 0 if it was imported."""
         return self.logged.accepted
 
     @property
@@ -82,7 +82,7 @@ class FoundEvent:
 
     @property
     def why(self) -> str | None:
-        """Why it counts nowhere; None if it counts."""
+        """Why the event counts nowhere; None if it counts."""
         return "withdrawn" if self.logged.withdrawn else self.reason
 
 
@@ -95,14 +95,14 @@ class _Place:
 
 
 class EventStore(AccountStore):
-    """What single events are read from. One for each thread."""
+    """Reads single events. Each thread needs one of its own."""
 
     def find(self, account: Account, ids: Iterable[str], subject: Subject | None) -> FoundEvent | None:
-        """Find the event of the first of some transaction ids that is logged; None if none is.
+        """Return the event of the first of some transaction ids that is in the log; None if none is.
 
-        ``subject`` is whose it is; if it is not known, it is looked for under all of the organization's external
-        ids. Raises `TooManySubjectsError` and `AmbiguousEventError`. Cost: 1 get for each external id, and reading
-        all subscriptions; if it is known whose event it is, 1 get; and some gets for what became of it.
+        Without a ``subject``, the event is looked for under all external ids of the organization. Raises
+        `TooManySubjectsError` and `AmbiguousEventError`. Cost: 1 get with a subject; without one, 1 get for each
+        external id, and all subscriptions are read. Some gets more show where the event counts.
         """
         subjects = [subject] if subject is not None else self._subjects(account)
         for identity in ids:
@@ -145,13 +145,13 @@ class EventStore(AccountStore):
         return FoundEvent(logged, state, verdict.counts, verdict.faults, None)
 
     def _waits(self, account: Account, logged: LoggedEvent) -> bool:
-        """Return whether an event still waits for the catalogue, which has a line item for it by now."""
+        """Return whether an event is still listed as unmatched, although a line item is there for it now."""
         key = keys.unmatched(account.organization.id, *logged.subject, logged.event.id)
         row = self.table.get(key, consistent=True)
         return row is not None and unmatched_event_of(row).waiting(account.generation)
 
     def _reached(self, account: Account, logged: LoggedEvent, counts: Sequence[Match]) -> bool:
-        """Return whether its import, or each of the counters that an event is for, has come as far as it."""
+        """Return whether the event's import, or each counter that it is for, has counted as far as the event."""
         if logged.position is not None:
             return self._imported(account, logged.position.shard, logged.position.number)
         heads = {

@@ -1,7 +1,7 @@
 """The names of shards: the one place that makes and reads them.
 
-A shard is a sequence of events in which each has a number that grows. A tally remembers of each shard up to which
-number it has counted (see `Position`). The names are stored, in positions and in the log, and stay as they are.
+A shard is a sequence of events whose numbers grow. A tally stores, for each shard, the number up to which it has
+counted (see `Position`). The names are stored in positions and in the log, so they must not change.
 
 | name | is | a number is |
 |---|---|---|
@@ -21,7 +21,7 @@ _STREAM_DIGITS, _CONTENT_DIGITS = 8, 16
 
 
 class ImportShard(NamedTuple):
-    """The shard that is a run of an import: the first digits of its content's SHA-256, and the run's number."""
+    """The shard of a run of an import: the first digits of the content's SHA-256, and the run's number."""
 
     content: str
     run: int
@@ -33,7 +33,7 @@ class ImportShard(NamedTuple):
 
     @classmethod
     def read(cls, name: str) -> Self:
-        """Read a shard's name back. Raises `ValueError` if it is no import's.
+        """Parse a shard's name. Raises `ValueError` if it is not the name of an import's shard.
 
         >>> ImportShard.read(ImportShard.of("0123456789abcdef" * 4, 12).name)
         ImportShard(content='0123456789abcdef', run=12)
@@ -50,7 +50,9 @@ class ImportShard(NamedTuple):
 
 
 def stream_shard(shard_id: str) -> str:
-    """Name a shard of the table's stream. The name is short, for tallies keep it while the shard delivers.
+    """Return the name of a shard of the table's stream.
+
+    The name is short: a tally keeps it for as long as the shard delivers.
 
     >>> stream_shard("shardId-00000001605549423000-7b1c0e1f")
     's2901a0b1'
@@ -59,15 +61,15 @@ def stream_shard(shard_id: str) -> str:
 
 
 def ends_by_itself(shard: str) -> bool:
-    """Return whether a shard is one of the table's stream: it ends after some hours, and nobody says so."""
+    """Return whether a shard belongs to the table's stream: it ends after some hours, without notice."""
     return shard.startswith(_STREAM)
 
 
 def part_of(shard: str, parts: int) -> int:
-    """Return to which of some equal parts a shard of the table's stream belongs, from 0."""
+    """Return which of ``parts`` equal parts, from 0, a shard of the table's stream belongs to."""
     return int(shard.removeprefix(_STREAM), 16) % parts
 
 
 def rebuild_shard(generation: str) -> str:
-    """Name the shard as which a rebuild counts the log into a generation."""
+    """Return the name of the shard as which a rebuild counts the log into a generation."""
     return _REBUILD + generation

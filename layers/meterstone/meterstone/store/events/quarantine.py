@@ -1,4 +1,4 @@
-"""Quarantine: records of the stream that were set aside, for a person to look at."""
+"""Quarantine: records of the stream that cannot be counted, kept for a person to look at."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,9 @@ from meterstone.store.dynamodb.table import Item, Table, integer, key_item, text
 
 
 class Poison(NamedTuple):
-    """A record of the stream that was set aside, for it could not be read, or the table would not take its event.
+    """A quarantined record of the stream: it cannot be read, or the table does not take its event.
 
-    ``record`` is its content as JSON, ``since`` when it was set aside.
+    ``record`` is its content as JSON, ``since`` the instant at which it was quarantined.
     """
 
     digest: str
@@ -23,12 +23,12 @@ class Poison(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any], reason: str, now: int) -> "Poison":
-        """Set a record aside: the same record is the same poison, however often it comes."""
+        """Make poison of a record. The same record makes the same poison, however often it is delivered."""
         content = json.dumps(record, default=str, sort_keys=True)
         return cls(sha256(content.encode()).hexdigest(), reason, content, now)
 
     def item(self) -> Item:
-        """Return the item that keeps it."""
+        """Return the item under which the record is stored."""
         return key_item(keys.poison(self.digest)) | {
             "record": {"S": self.record},
             "reason": {"S": self.reason},
@@ -37,6 +37,6 @@ class Poison(NamedTuple):
 
 
 def list_poison(table: Table) -> Iterator[Poison]:
-    """List the records that were set aside. Cost: 1 query."""
+    """List the quarantined records. Cost: 1 query."""
     for row in table.query(keys.poison("").pk, FIRST, LAST, consistent=True):
         yield Poison(text(row, "sk"), text(row, "reason"), text(row, "record"), integer(row, "put_at"))

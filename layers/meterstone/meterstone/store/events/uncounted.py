@@ -1,25 +1,26 @@
 """The lists of events that do not count, and how many there are of each reason.
 
-Two kinds of items make the lists. An event that no line item is for is *unmatched*: it waits for the catalogue,
-and `unmatched` describes its item. An event that a meter of a line item cannot read is *unreadable*, whether or
-not another meter counts it: meters do not change, so it waits for nothing. An unreadable event's item holds
+The lists have two kinds of items. An event that no line item is for is *unmatched*: it waits for the catalogue,
+and `unmatched` describes its item. An event that a meter of a line item cannot read is *unreadable*, even if
+another meter counts it. Meters do not change, so it waits for nothing. The attributes of an unreadable event's
+item:
 
 | attribute | holds |
 |---|---|
-| `id`, `k`, `x`, `code`, `at` | the event's transaction id, whose it is, its name and its time |
-| `put_at` | when it was accepted or, if it was imported, when it was found to be so |
-| `faults` | of each meter that cannot read it: code, property and why, as JSON |
+| `id`, `k`, `x`, `code`, `at` | the event's transaction id, subject (kind, external id), name and time |
+| `put_at` | when it was accepted or, if it was imported, when it was found to be unreadable |
+| `faults` | for each meter that cannot read it: code, property and reason, as JSON |
 | `els` | 1 if another meter counts it, else 0 |
 
-One item of the organization holds the numbers, each changed by the transaction that changes an item of the lists:
+One item of the organization has the numbers. The transaction that changes an item of the lists also changes these:
 
 | attribute | holds |
 |---|---|
 | `n_subscription`, `n_customer`, `n_time`, `n_code`, `n_line_item` | unmatched events that wait, by reason |
-| `n_value`, `n_partly` | unreadable events that count nowhere, and those that another meter counts |
+| `n_value`, `n_partly` | unreadable events that count nowhere; unreadable events that another meter counts |
 | `n_…_g2`, `n_…_g3` and so on | unmatched events that a rebuild has saved for this generation alone |
 
-An item that was stored before there were reasons has none, and is in no number: the next try of it adds both.
+An item that was stored before there were reasons has none, and is not in the numbers. The next replay adds both.
 """
 
 import json
@@ -56,11 +57,11 @@ from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Fault, Reason
 
 PARTLY = "partly"
-"""The number of events that count for one meter and that another cannot read."""
+"""The name of the number of events that one meter counts and another cannot read."""
 
 _PREFIX = "n_"
 _ATTEMPTS = 20
-#: Beside each put stands the check that the event was not withdrawn.
+#: Each put needs a second action: the check that the event was not withdrawn.
 _READ_TOGETHER = (MOST_ACTIONS - 1) // 2
 
 
@@ -85,17 +86,17 @@ class UnreadableEvent(NamedTuple):
 
 
 def why(row: Row) -> str:
-    """Read the reason of an unmatched event; empty of one that was stored before there were reasons."""
+    """Return the reason of an unmatched event; empty if it was stored before there were reasons."""
     return text(row, "why")
 
 
 def put_unmatched(
     table: Table, organization_id: str, items: Iterable[Item], guards: Sequence[Action] = ()
 ) -> dict[int, Item]:
-    """Save events as unmatched that are not, each with its reason `why`; give the others as they stand, by place.
+    """Save events as unmatched, each with its reason `why`. Return the items that were there before, by place.
 
-    The numbers change in the same transactions, and the ``guards`` are part of each. Raises `ConflictError` when
-    the condition of one does not hold.
+    The numbers change in the same transactions, and each transaction has the ``guards``. Raises `ConflictError` if
+    the condition of a guard does not hold.
     """
     stand: dict[int, Item] = {}
     for batch in packed(
@@ -120,7 +121,7 @@ def put_unmatched(
 
 
 def take_over(table: Table, organization_id: str, found: Item, item: Item) -> None:
-    """Save an event as unmatched for all which a rebuild had saved for its own generation.
+    """Save an event as unmatched for the live generation, too. A rebuild saved it for its own generation only.
 
     Raises `ConflictError` if its item has changed.
     """
@@ -157,9 +158,9 @@ def drop(table: Table, organization_id: str, each: UnmatchedEvent) -> None:
 def finish(
     table: Table, organization_id: str, events: Sequence[UnmatchedEvent], now: int, kept: Sequence[bool]
 ) -> None:
-    """Be done with unmatched events: of each, keep its item with the mark `done`, or delete it.
+    """Finish unmatched events: mark the item of each as `done` if it is to be ``kept``, or delete it.
 
-    One that was done with meanwhile stays as it is.
+    An item that was finished by another call in the meantime stays as it is.
     """
     keeps = dict(zip((each.key for each in events), kept, strict=True))
     numbered = {each.key: each.number for each in events}
@@ -181,7 +182,7 @@ def finish(
 def change_reasons(
     table: Table, organization_id: str, changes: Iterable[tuple[UnmatchedEvent, Reason]]
 ) -> None:
-    """Give waiting events the reasons that they have by now; one that was changed meanwhile is left as it is."""
+    """Write new reasons into the items of waiting events. An item that has changed meanwhile stays as it is."""
     for some in packed(changes, lambda change: _needs(change[0].row), _beside_the_numbers):
         numbers: Counter[str] = Counter()
         actions: list[Action] = []
@@ -209,10 +210,10 @@ def change_reasons(
 
 
 def keep_unreadable(table: Table, organization_id: str, events: Iterable[UnreadableEvent]) -> None:
-    """List events that meters of line items cannot read, unless they are withdrawn. Again, it changes nothing.
+    """Store events in the list of unreadable ones, unless they are withdrawn. A second call changes nothing.
 
-    One that is listed otherwise, for its line items have changed, is listed as it is now. Raises
-    `StoreUnavailableError` if others keep changing the same items.
+    An entry that differs, since the event's line items have changed, is replaced. Raises `StoreUnavailableError`
+    if others keep changing the same items.
     """
     for some in batched(dict.fromkeys(events), _READ_TOGETHER, strict=False):
         for _ in range(_ATTEMPTS):
@@ -241,7 +242,7 @@ def keep_unreadable(table: Table, organization_id: str, events: Iterable[Unreada
 
 
 def drop_unreadable(table: Table, organization_id: str, subject: Subject, ids: Iterable[str]) -> None:
-    """Take events off the list of those that a meter cannot read; they were withdrawn, or count everywhere now."""
+    """Delete events from the list of unreadable ones: they were withdrawn, or count everywhere now."""
     for some in batched(dict.fromkeys(ids), MOST_ACTIONS - 1, strict=False):
         wanted = [keys.unreadable(organization_id, *subject, each) for each in some]
         for _ in range(_ATTEMPTS):
@@ -303,7 +304,7 @@ def read_numbers(table: Table, organization_id: str, live: str) -> dict[str, int
 def _finish(
     table: Table, organization_id: str, events: Sequence[UnmatchedEvent], action: Callable[[Row], Action]
 ) -> None:
-    """Change unmatched events that wait, together with the numbers; others are left as they are."""
+    """Change unmatched events that wait, together with the numbers. Other items stay as they are."""
     for some in packed(events, lambda event: _needs(event.row), _beside_the_numbers):
         rows: Mapping[Key, Row] = {each.key: each.row for each in some}
         for _ in range(_ATTEMPTS):
@@ -338,7 +339,7 @@ def _deletion(table: Table, row: Row) -> Action:
 
 
 def _as_it_stands(row: Row) -> tuple[str, Item]:
-    """Give the condition that an unmatched event waits, with the reason and the generation that were read."""
+    """Return the condition that an unmatched event waits, with the reason and the generation that were read."""
     terms = ["attribute_exists(pk)", "attribute_not_exists(done)"]
     values: Item = {}
     for name in ("why", "gen"):
@@ -351,7 +352,7 @@ def _as_it_stands(row: Row) -> tuple[str, Item]:
 
 
 def _listing(table: Table, organization_id: str, each: UnreadableEvent, before: Row | None) -> list[Action]:
-    """Give the actions that list an event as long as it is not withdrawn and is listed as it was read."""
+    """Return the actions that list an event, if it is not withdrawn and its entry has not changed."""
     put: Action = {"TableName": table.name, "Item": _item(organization_id, each)}
     if before is None:
         put |= {"ConditionExpression": "attribute_not_exists(pk)"}
@@ -409,7 +410,7 @@ def _name(reason: str, generation: str) -> str:
 
 
 def _numbers(table: Table, organization_id: str, numbers: Mapping[str, int]) -> Action:
-    """Give the action that adds to the numbers."""
+    """Return the action that adds to the numbers."""
     return {
         "Update": {
             "TableName": table.name,

@@ -1,15 +1,15 @@
-"""Unmatched events: no line item is for them yet, so that they wait for `replay`.
+"""Unmatched events: no line item is for them yet, so they wait for `replay`.
 
-The item of an unmatched event is the logged one under another key, with
+The item of an unmatched event is the item of the log under another key, with more attributes:
 
 | attribute | holds |
 |---|---|
-| `k`, `x` | whose event it is, as in the log |
-| `why` | why it counts nowhere, as far as the catalogue told when that was last asked |
-| `put_at` | since when it waits: when it was accepted, or, of one that was imported, when it was put by |
+| `k`, `x` | the event's subject, as in the log |
+| `why` | why it counts nowhere, by the catalogue at the last try |
+| `put_at` | since when it waits: when it was accepted or, if it was imported, when it was saved as unmatched |
 | `num` | the number under which `replay` counts it, once it has one |
-| `done` | when `replay` was through with it, or it was withdrawn: it stays while stream or import may come again |
-| `gen` | the generation whose rebuild put it by: the item means nothing before that one is live |
+| `done` | when `replay` finished it, or it was withdrawn; the item stays while the event may be delivered again |
+| `gen` | the generation whose rebuild saved it; the item is void until that generation is live |
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ from meterstone.usage.meter import Event
 
 
 class UnmatchedEvent(NamedTuple):
-    """An event that nobody's line item was for, since the instant ``since``.
+    """An event that no line item is for, since the instant ``since``.
 
-    ``accepted`` is 0 if it was imported, and ``shard`` then says by which run of which import. ``number``: the one
-    under which it is counted, if any.
+    For an imported event ``accepted`` is 0, and ``shard`` names the run of the import. ``number`` is the number
+    under which the replay counts it, if it has one.
     """
 
     key: Key
@@ -43,19 +43,19 @@ class UnmatchedEvent(NamedTuple):
     row: Row
 
     def void(self, live: str) -> bool:
-        """Tell whether it was put by for a generation that is not live, nor was."""
+        """Return whether the event was saved for a generation only that is not live and never was."""
         return is_void(self.generation, live)
 
     def waiting(self, live: str) -> bool:
-        """Tell whether it is still to be counted."""
+        """Return whether the event is still to be counted."""
         return not self.done and not self.void(live)
 
     def item_without_number(self) -> Item:
-        """Return the item as it is stored, but for the number: it may be given another one."""
+        """Return the stored item without its number: it may then get another number."""
         return {name: value for name, value in item_of(self.row).items() if name != "num"}
 
     def item_when_done(self, now: int) -> Item:
-        """Return the item that says that the event is counted, or withdrawn, as of ``now``."""
+        """Return the item that says that the event is done: counted, or withdrawn, at ``now``."""
         number: Item = {} if self.number is None else {"num": {"N": str(self.number)}}
         return item_of(self.row) | {"done": {"N": str(now)}} | number
 
@@ -72,8 +72,8 @@ def unmatched_item(
 ) -> Item:
     """Return the item of an unmatched event, made of its item in the log.
 
-    ``why`` is the reason why it counts nowhere; one that is ``done`` needs none. ``generation`` is the one whose
-    rebuild puts it by, and ``done`` the instant at which it was withdrawn.
+    ``why`` is the reason why it counts nowhere; an event that is ``done`` needs none. ``generation`` is the
+    generation whose rebuild saves it, if one does. ``done`` is the instant at which it was withdrawn, if it was.
     """
     item = logged | key_item(keys.unmatched(organization_id, *subject, logged["id"]["S"]))
     item |= {"k": {"S": subject.kind}, "x": {"S": subject.external_id}, "put_at": {"N": str(since)}}
@@ -87,22 +87,22 @@ def unmatched_item(
 
 
 def is_unmatched(item: Item) -> bool:
-    """Return whether an item with an event is an unmatched event's: if not, it is the log's."""
+    """Return whether an item with an event belongs to an unmatched event, and not to the log."""
     return "put_at" in item
 
 
 def generation_of(item: Item) -> str:
-    """Return the generation whose rebuild put an unmatched event by; empty if none did."""
+    """Return the generation whose rebuild saved an unmatched event; empty if no rebuild did."""
     return item["gen"]["S"] if "gen" in item else ""
 
 
 def is_void(generation: str, live: str) -> bool:
-    """Return whether what the rebuild of a generation put by means nothing: it is not live yet, or never was."""
+    """Return whether unmatched events of a generation's rebuild are void: it is not live yet, or was given up."""
     return bool(generation) and int(generation) > int(live)
 
 
 def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEvent]:
-    """List the events that were put by and are still to be counted. Cost: 2 queries."""
+    """List the unmatched events that are still to be counted. Cost: 2 queries."""
     account = read_account(table, organization_id, consistent=True)
     live = "0" if account is None else account.generation
     return (each for each in read_unmatched(table, organization_id) if each.waiting(live))
@@ -111,7 +111,7 @@ def list_unmatched(table: Table, organization_id: str) -> Iterator[UnmatchedEven
 def read_unmatched(
     table: Table, organization_id: str, subject: Subject | None = None, begin: str = FIRST
 ) -> Iterator[UnmatchedEvent]:
-    """Read unmatched events, of one subject, or of all from the sort key ``begin`` on. Cost: 1 query."""
+    """Read unmatched events, of one subject or of all, from the sort key ``begin`` on. Cost: 1 query."""
     if subject is None:
         rows = table.query(keys.unmatched(organization_id, "", "", "").pk, begin, LAST, consistent=True)
     else:
@@ -120,7 +120,7 @@ def read_unmatched(
 
 
 def unmatched_event_of(row: Row) -> UnmatchedEvent:
-    """Read an event that was put by."""
+    """Read an unmatched event from its item."""
     return UnmatchedEvent(
         Key(text(row, "pk"), text(row, "sk")),
         Subject(text(row, "k"), text(row, "x")),

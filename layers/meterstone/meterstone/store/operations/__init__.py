@@ -1,1 +1,1 @@
-"""What an operator runs: load, import, replay, rebuild, withdraw."""
+"""The operations that an operator runs: load, import, replay, rebuild, withdraw."""

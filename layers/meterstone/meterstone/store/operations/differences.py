@@ -1,7 +1,7 @@
-"""What differs between two generations, as an operator reads it: whose, which metric, which day, before and after.
+"""The differences between two generations as an operator reads them: customer, metric, day, before and after.
 
-The generations are compared item by item (see `generations`), and what differs is told here, so that nothing that
-differs goes untold: an attribute that cannot be told apart by days is told as it is.
+The generations are compared item by item (see `generations`). Every difference is reported: an attribute that
+cannot be divided by days is reported as it is stored.
 """
 
 import json
@@ -35,7 +35,7 @@ type Place = str | View
 
 
 class ItemDifference(NamedTuple):
-    """What one attribute of an item holds in two generations, as it is stored; empty for nothing."""
+    """The stored values of one attribute of an item in two generations; empty for no value."""
 
     sk: str
     attribute: str
@@ -44,10 +44,10 @@ class ItemDifference(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A value that differs; before or after is empty where there is none.
+    """A value that differs; before or after is empty if there is none.
 
-    It is one subscription's, with its customer, or that of a ``group`` of all customers, such as `plan pro`. The
-    day is empty where the value is not one day's.
+    The value belongs to one subscription, which is given with its customer, or to a ``group`` of all customers,
+    such as `plan pro`. The day is empty if the value does not belong to one day.
     """
 
     group: str
@@ -63,7 +63,7 @@ class Difference(NamedTuple):
 
 @dataclass(slots=True)
 class _Names:
-    """What the parts of keys stand for."""
+    """The names that the parts of keys stand for."""
 
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     items: dict[tuple[str, str], LineItem] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Names:
 def described(
     found: Mapping[Place, Iterable[ItemDifference]], subscriptions: Iterable[Subscription]
 ) -> list[Difference]:
-    """Tell what differs, customer by customer, then the groups of customers; the same always in the same order."""
+    """Return the differences by customer, then by group of customers, always in the same order."""
     if not found:
         return []
     names = _Names.of(subscriptions)
@@ -144,7 +144,7 @@ def _of_subscription(names: _Names, subscription_id: str, found: ItemDifference)
 
 
 def _values(subscription: Subscription, sk: str, attribute: str, held: str) -> dict[tuple[str, str], str]:
-    """Take apart what an item holds: values by day, and what they are."""
+    """Divide the stored value of an item's attribute: values, by their day and by what they are."""
     if not held:
         return {}
     kind = keys.parse_usage_kind(sk)

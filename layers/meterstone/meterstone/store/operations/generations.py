@@ -1,7 +1,7 @@
-"""What a generation holds: compared with another one's, and deleted.
+"""The items of a generation: comparing them with those of another generation, and deleting them.
 
-Compared is what answers are made of: counters, hours, buckets and values by subscription, and the rollups, added
-up over their writers. How it came to be is not: versions, positions, and how events are grouped in details.
+The items that answers are made of are compared: counters, hours, buckets and values by subscription, and the
+rollups, summed over their writers. Versions, positions, and the grouping of events in details are not compared.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ _COMPARED: dict[str, tuple[str, ...]] = {
     Kind.HOURS: ("h",),
     Kind.VALUE: ("h",),
 }
-#: What brings nothing to any answer; how far a recurring value, or a level, of 0 was carried is among that.
+#: Stored values that change no answer. They also show how far a recurring value, or a level, of 0 was carried.
 _NOTHING = frozenset({"", "{}", "[]", '"0"', '["0","0"]'})
 
 
@@ -36,7 +36,7 @@ type _Held = dict[tuple[str, str], str]
 
 
 class Generations:
-    """The generations of one organization, as far as its catalogue says what they may hold."""
+    """The generations of one organization. Its catalogue says which items they may have."""
 
     def __init__(self, table: Table, organization_id: str) -> None:
         """Read from a table."""
@@ -51,7 +51,7 @@ class Generations:
             yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
 
     def subjects(self) -> list[Subject]:
-        """Name everybody whose events may count."""
+        """List all subjects whose events may count."""
         subjects: dict[Subject, None] = {}
         for subscription in self.subscriptions():
             subjects[Subject.subscription(subscription.external_id)] = None
@@ -59,7 +59,7 @@ class Generations:
         return list(subjects)
 
     def places(self) -> Iterator[Place]:
-        """Name the subscriptions that may have counters, then the views that may have rollups."""
+        """List the subscriptions that may have counters, then the views that may have rollups."""
         views: dict[View, None] = {}
         for subscription in self.subscriptions():
             yield subscription.id
@@ -72,7 +72,7 @@ class Generations:
     def differences(
         self, live: str, rebuilt: str, places: Iterable[Place]
     ) -> dict[Place, list[ItemDifference]]:
-        """Compare two generations place by place; those that are alike are left out."""
+        """Compare two generations place by place. Places without a difference are left out."""
         found: dict[Place, list[ItemDifference]] = {}
         for place in places:
             one, other = self._held(live, place), self._held(rebuilt, place)
@@ -86,7 +86,7 @@ class Generations:
         return found
 
     def delete(self, generation: str, progress: Callable[[], None]) -> int:
-        """Delete all that a generation holds; tell how many items that was."""
+        """Delete all items of a generation. Return how many there were."""
         deleted = 0
         partitions = (self._partition(generation, place) for place in self.places())
         for pk in (*partitions, keys.scanned(self._organization_id, generation, "", "").pk):
@@ -118,7 +118,7 @@ def _counted(rows: Iterable[Row]) -> _Held:
 
 
 def _rolled_up(rows: Iterable[Row]) -> _Held:
-    """Add rollups up over their writers, and units that are in two numbers."""
+    """Sum rollups over their writers, and put units together that are stored in two numbers."""
     sums: dict[tuple[str, str], Decimal] = {}
     for row in rows:
         sk = keys.rollup_of_all_writers(text(row, "sk"))

@@ -1,11 +1,13 @@
-"""What is kept of imports: how far each has come, and which of its runs are settled.
+"""The records of imports: how far each import has come, and which of its runs are settled.
 
-Each run of an import is a shard, named after the content and the run, and an event's position is its line. A run
-is settled when everything that it logged is counted, or put by, for good: all runs of an import that was read to
-its end are, and all up to the one that closed it. Nobody comes back to the events of a settled run.
+Each run of an import is a shard, named after the content and the run. An event's position is its line. A run is
+settled when all events that it logged are counted, or saved as unmatched, for good. If an import was read to its
+end, all its runs are settled. If it was closed, all runs up to the closing one are settled. The events of a
+settled run are never delivered again.
 
-The record belongs to the run that began last, and is written under its version. What a run logs and puts by is
-written under the condition that no other has begun: an import that was taken for dead does neither any more.
+The record belongs to the latest run, and is written under the condition that its version has not changed. A run
+logs events, and saves unmatched ones, under the condition that no other run has begun. So an import that was taken
+for dead can do neither any more.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from meterstone.usage.instant import format_instant, parse_instant
 
 
 class Source(NamedTuple):
-    """What is imported: a name for people, and the SHA-256 of its content."""
+    """The source of an import: a name for people, and the SHA-256 of its content."""
 
     name: str
     digest: str
@@ -29,9 +31,10 @@ class Source(NamedTuple):
 class ImportRecord(NamedTuple):
     """How far an import has come.
 
-    ``at`` is when its last run began, in microseconds; ``run`` that run's number, from 1. ``line`` is the line up
-    to which everything is counted, ``done`` tells that it is the source's last. ``closed`` is the run that closed
-    the import, if one did, and ``taken`` the last line that it found in the log. ``version`` is the record's.
+    ``at`` is when the last run began, in microseconds, and ``run`` is that run's number, from 1. ``line`` is the
+    line up to which everything is counted; ``done`` says that it is the source's last line. ``closed`` is the
+    number of the run that closed the import, or 0, and ``taken`` the last line that this run found in the log.
+    ``version`` is the version of the record.
     """
 
     source: Source
@@ -45,7 +48,7 @@ class ImportRecord(NamedTuple):
 
     @property
     def settled(self) -> int:
-        """The last run to whose events nobody comes back; 0 if there is none."""
+        """The last settled run; 0 if there is none. All runs before it are settled, too."""
         return self.run if self.done else self.closed
 
     @property
@@ -73,7 +76,7 @@ class ImportRecord(NamedTuple):
         )
 
     def item(self, organization_id: str) -> Item:
-        """Give it as it is stored."""
+        """Return the item of the record."""
         at = {"S": format_instant(self.at)}
         numbers = {
             "run": self.run,
@@ -87,9 +90,9 @@ class ImportRecord(NamedTuple):
         return item | {name: {"N": str(number)} for name, number in numbers.items()}
 
     def write(self, table: Table, organization_id: str) -> Self:
-        """Write it over the record that it was made of; give it as it stands then.
+        """Replace the stored record, and return the record with its new version.
 
-        Raises `BusyError` if that one has changed since.
+        Raises `BusyError` if the stored record has changed since it was read.
         """
         written = self._replace(version=self.version + 1)
         condition: Action = (
@@ -108,7 +111,7 @@ class ImportRecord(NamedTuple):
         return written
 
     def guard(self, table: Table, organization_id: str) -> Action:
-        """Give the action that lets a transaction happen as long as no other run has begun."""
+        """Return the action that lets a transaction happen as long as no other run has begun."""
         return {
             "ConditionCheck": {
                 "TableName": table.name,
@@ -120,12 +123,12 @@ class ImportRecord(NamedTuple):
         }
 
     def taken_over(self) -> BusyError:
-        """Give the error of a run that is not the last one any more."""
+        """Return the error for a run when another run has begun."""
         return BusyError(f"another run of the import of {self.source.name} has begun: look what it does")
 
 
 class Records:
-    """The records of an organization's imports, as they were at one moment. What was settled then stays so."""
+    """The records of an organization's imports at one moment. Runs that were settled then stay settled."""
 
     def __init__(self, records: Mapping[str, ImportRecord]) -> None:
         """Take records by the digests of their sources."""
@@ -144,20 +147,20 @@ class Records:
         return sorted(self._records.values(), key=lambda each: (each.at, each.source))
 
     def find(self, source: Source, now: int) -> ImportRecord:
-        """Give a source's record; of one that was never imported, that of a run before the first."""
+        """Return a source's record; if it was never imported, the record of a run before the first."""
         return self._records.get(source.digest) or ImportRecord(source, now)
 
     def owner(self, shard: str) -> ImportRecord | None:
-        """Give the import that a shard is a run of; None if it began after these were read."""
+        """Return the import whose run a shard is; None if it began after the records were read."""
         return self._contents.get(ImportShard.read(shard).content)
 
     def settled(self, shard: str) -> bool:
-        """Tell whether nobody comes back to the events of a shard."""
+        """Return whether a shard is a settled run: its events are never delivered again."""
         owner = self.owner(shard)
         return owner is not None and ImportShard.read(shard).run <= owner.settled
 
     def settled_shards(self) -> frozenset[str]:
-        """Name all shards to whose events nobody comes back."""
+        """List the shards that deliver nothing any more."""
         return frozenset(
             ImportShard.of(digest, run + 1).name
             for digest, record in self._records.items()
@@ -166,7 +169,7 @@ class Records:
 
 
 def refuse_open_imports(table: Table, organization_id: str) -> None:
-    """Raise `BusyError` if an import is not through: its events are counted from where it stopped."""
+    """Raise `BusyError` if an import is not finished: it still has to count events that it has logged."""
     for record in Records.read(table, organization_id).all:
         if record.open:
             raise BusyError(

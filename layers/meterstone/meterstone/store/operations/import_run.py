@@ -1,9 +1,9 @@
-"""A run of an import: what it has logged, it puts by or counts, and it moves the import's record past it.
+"""A run of an import: it logs a batch, saves the unmatched events, counts the others, and moves the record on.
 
-Before a batch's events are folded, those that nobody's line item is for are put by, for `replay` to count. In this
-order: a tally that has gone past an event would take it for counted. An event that was put by is not counted from
-here any more, whatever the catalogue has by the time that a stopped import comes back to it; its item stays as
-long as one may.
+Unmatched events are saved before the batch is folded, since a tally whose position has moved past an event would
+take the event for counted. The replay counts them later. Once an event is unmatched, the import does not count it
+any more, even if a stopped import comes back to it when a line item is there. The item stays for as long as that
+may happen.
 """
 
 from collections import Counter
@@ -28,13 +28,13 @@ from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 MOST_NAMED = 20
-"""How many of the events that count nowhere are named."""
+"""How many of the events that count nowhere are listed by line."""
 
 
 class AcceptedEvent(NamedTuple):
     """An event that is in the log, under its position there, with the subscriptions that hold its time.
 
-    ``before`` tells that it was in the log before: it may have been put by.
+    ``before`` says that it was in the log before this run, so that it may have been saved as unmatched.
     """
 
     entry: ImportedEvent
@@ -53,10 +53,10 @@ class NotCounted(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """What became of events: how many count somewhere, and how many of the others wait for a line item.
+    """How many events count somewhere, and how many of the others wait for a line item.
 
-    ``uncounted`` says by line which meters cannot read an event, and why, also if another meter counts it.
-    ``nowhere`` has, by reason, how many events count nowhere, and ``first`` the first of them.
+    ``uncounted`` says by line which meters cannot read an event, and why, even if another meter counts it.
+    ``nowhere`` has the number of events that count nowhere, by reason, and ``first`` lists the first of them.
     """
 
     counted: int = 0
@@ -72,7 +72,7 @@ class Counts:
             self.first.append(found)
 
     def add(self, other: "Counts") -> None:
-        """Add what became of further events."""
+        """Add the numbers of further events."""
         self.counted += other.counted
         self.unmatched += other.unmatched
         self.uncounted += other.uncounted
@@ -81,7 +81,7 @@ class Counts:
 
 
 class ImportRun:
-    """A run of an import, into the live generation. Another run ends it: what it does then raises `BusyError`."""
+    """A run of an import, into the live generation. When another run begins, its calls raise `BusyError`."""
 
     def __init__(
         self, table: Table, account: Account, record: ImportRecord, records: Records, now: int
@@ -100,7 +100,7 @@ class ImportRun:
 
     @classmethod
     def begin(cls, table: Table, organization_id: str, source: Source, now: int) -> Self | None:
-        """Begin a run of a source's import; None if it was read to its end.
+        """Begin a run of a source's import. Return None if the source was read to its end before.
 
         Raises `BusyError` while a rebuild runs.
         """
@@ -110,16 +110,16 @@ class ImportRun:
             return None
         _account_beside_no_rebuild(table, organization_id)
         record = before._replace(source=source, at=now, run=before.run + 1).write(table, organization_id)
-        # A rebuild that has begun meanwhile is seen here, or has seen that this import is not through.
+        # If a rebuild begins at the same time, either this run sees the rebuild, or the rebuild sees this import.
         account = _account_beside_no_rebuild(table, organization_id)
         return cls(table, account, record, records, now)
 
     def look_again(self) -> None:
-        """Go on with the catalogue as it is now. Cost: 1 query."""
+        """Read the account again, and go on with the present catalogue. Cost: 1 query."""
         self._account = _account_beside_no_rebuild(self._table, self._organization_id)
 
     def subscriptions(self, subject: Subject) -> list[Subscription]:
-        """Give the subscriptions of a subject."""
+        """Return the subscriptions of a subject."""
         return self._subjects.subscriptions(self._account, subject)
 
     def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
@@ -130,10 +130,10 @@ class ImportRun:
             raise self.record.taken_over() from error
 
     def count(self, taken: Sequence[AcceptedEvent]) -> Counts:
-        """Put by what no line item is for yet, and count the others, each for once.
+        """Save the events as unmatched that no line item is for yet, and count the others, each once.
 
-        Of one shard they come in the order of their positions, and none is left out. Raises `BusyError` if the
-        catalogue has changed since their subscriptions were looked up.
+        The events of a shard must come in the order of their positions, and none may be left out. Raises
+        `BusyError` if the catalogue has changed since the subscriptions were looked up.
         """
         self._subjects.agree_or_busy(self._account)
         known = self._known(each.entry for each in taken if each.before)
@@ -183,19 +183,19 @@ class ImportRun:
         self.record = record.write(self._table, self._organization_id)
 
     def roll(self) -> None:
-        """Publish what the clock has brought."""
+        """Publish what the clock has changed."""
         self._fold.roll(self._now)
 
     def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
-        """Give the events that were put by before. Cost: 1 read unit for each event."""
+        """Return the events that were saved as unmatched before. Cost: 1 read unit for each event."""
         found = self._table.batch_get(map(self._key, entries), consistent=True)
         return {key: unmatched_event_of(row) for key, row in found.items()}
 
     def _keep_unmatched(self, entries: Iterable[ImportedEvent]) -> None:
-        """Save events as unmatched, while no other run has begun and the catalogue is the one that was read.
+        """Save events as unmatched, if no other run has begun and the catalogue has not changed since it was read.
 
-        A replay that has been through all that waits does not come again until the catalogue changes: what is
-        saved after it must have been found unmatched by the same catalogue.
+        A replay that has tried all unmatched events does not run again until the catalogue changes. So events that
+        are saved after it must be unmatched by the same catalogue.
         """
         guards = [
             self.record.guard(self._table, self._organization_id),

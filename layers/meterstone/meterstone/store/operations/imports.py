@@ -1,13 +1,16 @@
 """Importing usage: events into the log, from the log into the counters, each once however often it is stopped.
 
-Each run of an import is a stream of its own: its shard is named after the content and the run, and an event's
-position is its line. A batch is logged, then put by or folded, then the import's record moves past it. Run again
-after a stop, the log knows the events of the unfinished batch as this import's own, and they are folded again,
-under the positions of the run that logged them: those that were counted are at or below what the tallies remember.
-What an earlier run refused and this one takes has a position in this one's shard, where no later line was counted.
+Each run of an import is a shard of its own, named after the content and the run. An event's position is its line.
+A batch is first logged, then saved as unmatched or folded, then the import's record moves past it.
 
-An import whose file is lost is closed: what it has logged beyond its record is counted from the log, in the same
-way. Should the file be found, it goes on after the record's line: what was logged by then is a duplicate.
+If an import is stopped and run again, the log knows the events of the unfinished batch as this import's own. They
+are folded again under the positions of the run that logged them. Tallies that have counted them have stored the
+same or later positions, so no event counts twice. An event that an earlier run refused, and this run takes, has a
+position in this run's shard, where no later line was counted.
+
+An import whose file is lost is closed: the events that it has logged after its record's line are counted from the
+log, in the same way. If the file is found, the import goes on after the record's line. Events that are logged by
+then are duplicates.
 """
 
 from collections import Counter
@@ -36,7 +39,7 @@ _BATCH = 5000
 
 
 class SourceLine(NamedTuple):
-    """A line of a source: its number, whose event it is, and the event."""
+    """A line of a source: its number, the subject, and the event."""
 
     line: int
     subject: Subject
@@ -45,13 +48,13 @@ class SourceLine(NamedTuple):
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of a source's events.
+    """The result of an import.
 
-    ``counts`` tells of those that are new: how many count, and why the others do not. ``refused`` has, by reason,
-    how many were not taken since nobody's subscription holds them. ``duplicates`` were logged before with the same
-    content. ``resumed_after`` is the line up to which an earlier run had come; ``finished_before`` tells that the
-    whole source had been imported, so that it was not read again: only what the clock has brought since was
-    published.
+    ``counts`` is about the new events: how many count, and why the others do not. ``refused`` has the number of
+    events that were not taken, since no subscription holds them, by reason. ``duplicates`` is the number of events
+    that were logged before with the same content. ``resumed_after`` is the line up to which an earlier run had
+    come. ``finished_before`` says that the whole source was imported before. It was then not read again, and only
+    the changes of the clock were published.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -91,7 +94,7 @@ class Importer:
         now: int,
         refuse: Callable[[int, SourceLine, str], None],
     ) -> ImportReport:
-        """Import a source's events in the order of their lines; `refuse` is told of those that are not logged.
+        """Import a source's events in the order of their lines. `refuse` is called with those that are not logged.
 
         Raises `BusyError` while a rebuild runs, and when another run of the same import begins meanwhile.
         """
@@ -107,23 +110,23 @@ class Importer:
             for each, reason in _import(run, batch, now, report):
                 refuse(each.line, each, reason)
             run.move(run.record._replace(line=batch[-1].line))
-        # First it is through: no import waits for a tally that the rollups would not take.
+        # The import is finished first: it must not wait for a tally whose worth the rollups do not take.
         run.move(run.record._replace(done=True))
         run.roll()
         return report
 
 
 class Closed(NamedTuple):
-    """What became of an import that was closed: its record, and the events that it had logged beyond it."""
+    """The result of closing an import: its record, and the counts of events logged after the record's line."""
 
     record: ImportRecord
     counts: Counts
 
 
 def close_import(table: Table, organization_id: str, source: Source, now: int) -> Closed | None:
-    """Count what an import has logged and not counted, and be done with it; None if it was read to its end.
+    """Count the events that an import has logged and not counted, and close it; None if it was read to its end.
 
-    Raises `BusyError` while a rebuild runs. Stopped, it is done again. Cost: reads the whole log.
+    Raises `BusyError` while a rebuild runs. If it is stopped, it can be called again. Cost: reads the whole log.
     """
     run = ImportRun.begin(table, organization_id, source, now)
     if run is None:
@@ -137,7 +140,7 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
             if at is None or ImportShard.read(at.shard).content != imported or run.records.settled(at.shard):
                 continue
             last = max(last, at.number)
-            # What is withdrawn counts nowhere; what lies before the record's line is counted.
+            # Withdrawn events count nowhere. Events up to the record's line are counted.
             if at.number > run.record.line and not held.withdrawn:
                 owning = [each for each in run.subscriptions(subject) if each.span.holds(held.event.at)]
                 taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), owning, before=True))
@@ -150,7 +153,7 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
 def _import(
     run: ImportRun, batch: Sequence[SourceLine], now: int, report: ImportReport
 ) -> list[tuple[SourceLine, str]]:
-    """Log and count a batch; give what was refused, and why."""
+    """Log and count a batch. Return the lines that were refused, with the reasons."""
     refused: list[tuple[SourceLine, str]] = []
     let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
     for each in batch:
@@ -180,12 +183,14 @@ def _import(
 
 
 def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Position | str | None:
-    """Give the position under which this run is to count an event; a reason to refuse it; None for a duplicate."""
+    """Return the position under which the run counts an event, or a reason to reject it; None for a duplicate."""
     at = appended.position
     if appended.outcome is Outcome.CONFLICT:
         return "another event has this transaction id"
     if at is None or run.records.settled(at.shard):
-        return None  # It came over HTTP, and is counted from there, or an import was through with it.
+        return (
+            None  # The event came over HTTP and is counted by the stream, or an import has finished with it.
+        )
     if ImportShard.read(at.shard).content == ImportShard.read(entry.position.shard).content:
         return at if at.number == entry.position.number else None
     owner = run.records.owner(at.shard)

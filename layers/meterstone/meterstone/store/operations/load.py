@@ -1,4 +1,4 @@
-"""What an administrator does to the table: make it, fill it with a catalogue, and look what stands in the way."""
+"""Loading a catalogue: making the table, writing the catalogue, and finding what forbids a change."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import batched
@@ -23,7 +23,7 @@ _ITEMS_BETWEEN_WORDS = 500
 
 
 def create_table(table: Table) -> bool:
-    """Make the table as the template does, for an engine that has no templates; False if it is there."""
+    """Make the table as the template does, for an engine without templates. Return False if it exists."""
     try:
         table.client.create_table(
             TableName=table.name,
@@ -63,16 +63,18 @@ def write_catalogue(
     subscriptions: Iterable[Subscription],
     entries: Iterable[tuple[str, str, object]],
 ) -> None:
-    """Store a catalogue that was checked: the same one again changes nothing.
+    """Store a catalogue that has been checked. Storing the same one again changes nothing.
 
-    ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
-    written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it.
+    ``entries`` are its other documents, by kind and id. Only `read_entries` reads them. Each item is written by
+    itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
+    again completes it.
     """
     written = list(subscriptions)
     before = read_account(table, organization.id, consistent=True)
     changed = [] if before is None else _changed(table, before, written)
-    # The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
-    # whoever acts under the version that it read must not have read one part before and another after.
+    # A new version says that remembered subscriptions may be out of date. The version goes up at the beginning,
+    # too: a reader that acts under the version which it read must not have read one part before the load and one
+    # after.
     _say_that_it_is_written(table, organization.id, " ADD ver :one", {":one": {"N": "1"}})
 
     def items() -> Iterator[Item]:
@@ -91,14 +93,14 @@ def write_catalogue(
     wake_changed(table, organization.id, changed)
     profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
-        # The generation is not the catalogue's to change. The profile comes last, when all is there.
+        # A load does not change the generation. The profile comes last, when everything else is written.
         values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
         named = ""
         if before is None and key == profile:
-            # Nothing was counted yet: all of it will be by these rules.
+            # Nothing was counted yet, so that everything will be counted by these rules.
             named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
             if views := keys.views_text():
-                # The first generation of an organization that is new has every view from its beginning.
+                # The first generation of a new organization has every view from its beginning.
                 named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
         table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
 
@@ -106,7 +108,7 @@ def write_catalogue(
 def _say_that_it_is_written(
     table: Table, organization_id: str, more: str = "", values: Item | None = None
 ) -> None:
-    """Tell whoever reads the profile that the catalogue is being written now; of a new one, nobody does."""
+    """Mark in the profile that the catalogue is being written now; a new organization has no readers yet."""
     table.update(
         keys.organization(organization_id, "profile"),
         "SET loading_at = :now" + more,
@@ -118,16 +120,16 @@ def _say_that_it_is_written(
 def _changed(
     table: Table, before: Account, written: Sequence[Subscription]
 ) -> list[tuple[Subscription, Subscription]]:
-    """Give the subscriptions that differ from what is stored, as before and after."""
+    """Return the subscriptions that differ from what is stored, as before and after."""
     stored = read_subscriptions(table, before.organization.id, (each.id for each in written), consistent=True)
     known = {each.id: each for each in stored}
     pairs = [(known[each.id], each) for each in written if each.id in known]
-    # What differed before a load that was stopped is not known any more.
+    # After a load that was stopped, it is not known any more what differed before.
     return [(old, new) for old, new in pairs if before.loading_at is not None or old != new]
 
 
 def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]]:
-    """Read a catalogue's documents as JSON text, by kind and id; of subscriptions, their ids alone."""
+    """Read a catalogue's documents as JSON text, by kind and id. Of subscriptions only the ids are read."""
     found: dict[str, dict[str, str]] = {}
     pk = keys.catalogue(organization_id, "", "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
@@ -137,7 +139,7 @@ def read_entries(table: Table, organization_id: str) -> dict[str, dict[str, str]
 
 
 def has_usage(table: Table, organization_id: str, generation: str, subscription_id: str) -> bool:
-    """Tell whether anything was counted for a subscription."""
+    """Return whether anything was counted for a subscription."""
     pk = keys.usage(organization_id, generation, subscription_id)
     return (
         next(iter(table.query_prefix(pk, keys.usage_kind(Kind.COUNTER), consistent=True)), None) is not None
@@ -145,7 +147,7 @@ def has_usage(table: Table, organization_id: str, generation: str, subscription_
 
 
 def have_events(table: Table, organization_id: str, subjects: Iterable[Subject]) -> set[Subject]:
-    """Pick the subjects of which any event is logged. Cost: 0.5 read units each, or 1."""
+    """Return the subjects that have any event in the log. Cost: for each, 0.5 or 1 read unit."""
     wanted = list(subjects)
     found = at_once(
         lambda subject: table.has_any(keys.event(organization_id, *subject, "").pk, consistent=True)[0],

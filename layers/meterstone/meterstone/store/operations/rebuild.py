@@ -1,13 +1,14 @@
-"""Rebuilding: counters and rollups recomputed from the event log, beside those that are read, then swapped in.
+"""Rebuilding: counters and rollups are recomputed from the event log, beside the live ones, and then swapped in.
 
 The organization's profile names a `next` generation and a `cut`, which lies a minute ahead. From then on the fold
-counts what is accepted after the cut into both; when a minute more has passed, everything that was accepted up to
-the cut is in the log, and is counted into the next generation from there. The cut stays with the generation: what
-the stream delivers late is known by it to have been counted. So an event is in the next generation once, by either
-way, and at no time is anything that is read not up to date.
+counts events that are accepted after the cut into both generations. When one more minute has passed, all events
+that were accepted up to the cut are in the log, and the rebuild counts them into the next generation. The cut
+stays with the generation. By it the fold knows that an event which the stream delivers late has been counted. So
+each event is in the next generation once, from the log or from the stream, and readers see up-to-date usage at all
+times.
 
-For a minute after the swap the fold goes on counting into the generation that was read before, since readers
-remember an account for half a minute; then it is deleted. A rebuild that was stopped is begun anew, in a newer
+For a minute after the swap the fold also counts into the previous generation, since readers remember an account
+for half a minute. Then the previous generation is deleted. A rebuild that was stopped is begun anew, in a newer
 generation.
 """
 
@@ -71,7 +72,7 @@ _BETWEEN_LOOKS = 2 * _SECOND
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The clock, the passing of time, and who is told how far it is."""
+    """The surroundings of a rebuild: the clock, the passing of time, and the function that shows progress."""
 
     clock: Callable[[], int] = wall.now
     sleep: Callable[[float], None] = time.sleep
@@ -80,7 +81,7 @@ class Surroundings:
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild came to: how many events it counted from the log, and where the generations differed."""
+    """The result of a rebuild: how many events it counted from the log, and where the generations differ."""
 
     generation: str
     events: int = 0
@@ -100,16 +101,16 @@ class Rebuild:
         self._subjects = Subjects(table)
         self._generations = Generations(table, organization_id)
         self._number = 0
-        #: Whether the list of unreadable events is brought up to date, too: one that only compares changes
-        #: nothing.
+        #: Whether the list of unreadable events is brought up to date, too. A rebuild that only compares does not
+        #: change it.
         self._keeps_lists = False
-        #: Of the events that are about to be counted, what the log holds.
+        #: The logged events that are about to be counted, by position.
         self._held: dict[Position, LoggedEvent] = {}
-        #: What stands in the list of unreadable events, and is none by the catalogue as it is.
+        #: Events in the list of unreadable ones that all meters can read by the present catalogue.
         self._readable: dict[Subject, set[str]] = {}
 
     def run(self, *, swap: bool = True) -> RebuildReport:
-        """Rebuild, compare, and, if it is wanted, swap. Raises `BusyError`."""
+        """Rebuild, compare, and, with ``swap``, swap. Raises `BusyError`."""
         after = self._begin()
         report = RebuildReport(after.name)
         self._keeps_lists = swap
@@ -119,16 +120,16 @@ class Rebuild:
         while not report.swapped:
             account = self._settled_account()
             report.events += self._count_log(account, after, done)
-            # Both as of one instant: what the clock has brought since it last published is no difference.
+            # Both are rolled up to one instant, so that changes of the clock are no differences.
             now = self._around.clock()
             with suppress(WriteRefusedError):
-                # What the live rollups would not take is no reason to keep them.
+                # The live rollups are replaced even if they do not take what the clock has changed.
                 self._roll(account.generation, now)
             self._roll(after.name, now)
             report.differences = self._compare(account, after.name)
             if not swap:
                 break
-            # It fails when the catalogue has changed, which may have brought subjects that were not counted.
+            # The swap fails if the catalogue has changed: there may be new subjects that were not counted.
             report.swapped = self._swap(account, after)
             if not report.swapped:
                 self._wake(after.name)
@@ -140,14 +141,14 @@ class Rebuild:
         return report
 
     def close(self) -> None:
-        """Close and delete what is neither live nor read by those who remember: a next generation is given up."""
+        """Close and delete all generations but the live one. A next generation is given up."""
         account = self._account()
         if account.previous is not None:
             self._pass(self._around.clock() + SETTLES)
         gone = {each.name for each in (account.next, account.previous) if each is not None}
         gone.update(self._gone())
         if gone:
-            # Named until they are deleted, so that whoever comes after a stop knows of them.
+            # The profile names them until they are deleted, so that the next command knows of them after a stop.
             self._lease.change(
                 "SET gens_gone = :gone REMOVE gen_next, cut_next, gen_prev, cut_prev",
                 {":gone": {"S": ",".join(sorted(gone, key=int))}},
@@ -156,14 +157,14 @@ class Rebuild:
             if each.void(account.generation):
                 self._drop(each)
         for name in gone:
-            # A fold that read the profile before may still write: once more, until there is nothing.
+            # A fold that read the profile before may still write. So delete again, until nothing is found.
             while self._generations.delete(name, self._lease.renew):
                 self._around.progress(f"deleted generation {name}")
         if gone:
             self._lease.change("REMOVE gens_gone", {})
 
     def _begin(self) -> Generation:
-        """Open the next generation: from now on the fold counts what comes after its cut into both."""
+        """Open the next generation: from now on the fold counts events after its cut into both generations."""
         refuse_open_imports(self._table, self._organization_id)
         Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
         self.close()
@@ -175,7 +176,7 @@ class Rebuild:
             {":next": {"S": name}, ":last": {"N": name}, ":cut": {"N": str(after.cut)}},
         )
         try:
-            # An import that has begun meanwhile is seen here, or has seen the next generation.
+            # If an import begins at the same time, either it is seen here, or it sees the next generation.
             refuse_open_imports(self._table, self._organization_id)
         except BusyError:
             self.close()
@@ -183,7 +184,7 @@ class Rebuild:
         return after
 
     def _count_log(self, account: Account, after: Generation, done: set[Subject]) -> int:
-        """Count the events of all subjects that were not counted yet; tell how many count somewhere."""
+        """Count the events of all subjects that are not ``done``. Return how many events count somewhere."""
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
         marks: list[Item] = []
@@ -206,7 +207,7 @@ class Rebuild:
     def _to_count(
         self, account: Account, after: Generation, subject: Subject, folding: Fold
     ) -> Iterator[EventToCount]:
-        """Give a subject's events that count, and put those by that nobody's line item is for."""
+        """Yield a subject's events that count, and save the others as unmatched."""
         waiting = {
             each.event.id
             for each in read_unmatched(self._table, self._organization_id, subject)
@@ -215,7 +216,7 @@ class Rebuild:
         unmatched: list[Item] = []
         listed = {each.id for each in read_unreadable(self._table, self._organization_id, subject)}
         if listed:
-            # Taken out again of those that are found unreadable.
+            # Events that are found to be unreadable are removed again.
             self._readable[subject] = listed
         for held in read_log(self._table, self._organization_id, subject):
             if held.withdrawn or held.accepted > after.cut or held.event.id in waiting:
@@ -227,7 +228,7 @@ class Rebuild:
                 self._held[position] = held
                 yield EventToCount(position, held.event, owning, held.accepted)
             else:
-                # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
+                # If the stream delivers the event later, the cut says that the next generation has it already.
                 unmatched.append(self._unmatched_item(account, held, after))
                 if len(unmatched) >= _COUNTED_TOGETHER:
                     put_unmatched(self._table, self._organization_id, unmatched)
@@ -251,7 +252,7 @@ class Rebuild:
         return report.counted
 
     def _keep_unread(self, unread: Sequence[Unread]) -> None:
-        """List events that meters cannot read, as the stream and the imports have, or should have."""
+        """Store events that meters cannot read in the list of unreadable ones, as the stream and imports do."""
         if not self._keeps_lists:
             return
         found: list[UnreadableEvent] = []
@@ -268,14 +269,14 @@ class Rebuild:
         Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
 
     def _wake(self, generation: str) -> None:
-        """Have the clock look anew at all that it keeps: who changed the catalogue woke what there was then."""
+        """Wake all tallies of a generation: a load wakes only the tallies that exist at its time."""
         for subscription in self._renewing(self._generations.subscriptions()):
             wake_subscription(self._table, self._organization_id, generation, subscription)
 
     def _compare(self, account: Account, after: str) -> list[Difference]:
-        """Compare the generations. What is being counted just then may differ for a moment: looked at again.
+        """Compare the generations. Places that differ, as they may while events are counted, are compared again.
 
-        A view that the live generation lacks is not compared: it has only what came since the view was added.
+        A view that the live generation lacks is not compared. It has only usage since the view was added.
         """
         self._around.progress("comparing")
         live = account.generation
@@ -327,12 +328,12 @@ class Rebuild:
         return True
 
     def _drop(self, each: UnmatchedEvent) -> None:
-        """Delete an item that means nothing, unless the fold has just given it a meaning."""
+        """Delete a void unmatched item, unless the fold has just saved it for the live generation."""
         with suppress(ConflictError):
             drop(self._table, self._organization_id, each)
 
     def _pass(self, until: int) -> None:
-        """Let time pass, and keep the lease."""
+        """Wait until an instant, and keep the lease meanwhile."""
         self._lease.renew()
         while (rest := until - self._around.clock()) > 0:
             self._around.sleep(min(rest, _LONGEST_SLEEP) / _SECOND)
@@ -346,7 +347,7 @@ class Rebuild:
         return self._table.get(key, consistent=True) or {}
 
     def _settled_account(self) -> Account:
-        """Give the account when its catalogue is not being written: its version tells of a change from then on."""
+        """Return the account once its catalogue is not being written: any later change raises its version."""
         account = self._account()
         if account.unsettled(self._around.clock()):
             self._around.progress("waiting for the catalogue to be written")
@@ -369,7 +370,7 @@ def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: b
 
 
 def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
-    """See that a rebuild can begin; one that was stopped is given up. Raises `BusyError`."""
+    """Check that a rebuild can begin, and give up a rebuild that was stopped. Raises `BusyError`."""
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         refuse_open_imports(table, organization_id)
         Rebuild(table, organization_id, lease, around).close()

@@ -1,18 +1,18 @@
-"""Replaying: events that were put by are counted, each once, when the catalogue has a line item for them.
+"""Replaying: unmatched events are counted, each once, when the catalogue has a line item for them.
 
-Each is given a number, for ever, on its item, and is counted as the shard `p`, whose positions these numbers are.
-Whoever comes after a replay that was stopped counts first what has a number, in their order: what was counted is
-at or below what the tallies remember. Numbers are given under the lease alone, so that none is given behind a
-higher one that was counted.
+Each event gets a number, which is stored in its item and never changes, and is counted in the shard `p`, with the
+number as its position. After a replay that was stopped, the next one first counts the events that have a number,
+in the order of the numbers. Tallies that have counted them have stored the same or later positions, so no event
+counts twice. Numbers are given only under the lease, so that no number is given below one that was counted.
 
-What is counted keeps its item as long as somebody may ask whether it is still theirs to count: the stream for a
-while, an import until it is through.
+The item of a counted event stays as long as the event may be delivered again: by the stream for a while, by an
+import until it is finished. The item says that the event is not theirs to count.
 
-`catch_up` does the same by itself, every hour, when the catalogue has changed. It goes through all that waits in
-slices of a few minutes: the profile holds where a pass has stopped (`try_from`), by which version of the catalogue
-it had begun (`try_ver`), and by which the last pass that came to its end had (`tried_ver`). An event is saved as
-unmatched under the condition that the catalogue has the version by which it is unmatched: what is saved behind a
-pass is nothing that the pass would have counted.
+`catch_up` does the same by itself, every hour, if the catalogue has changed. It tries all unmatched events in
+slices of a few minutes. The profile holds where a pass has stopped (`try_from`), the version of the catalogue by
+which that pass began (`try_ver`), and the version by which the last complete pass began (`tried_ver`). An event is
+saved as unmatched under the condition that the catalogue has the version by which it is unmatched. So an event
+that is saved behind the place of a pass is one that the pass would not have counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -43,20 +43,20 @@ from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 KEPT = 48 * HOUR
-"""How long an item outlives its event's counting: the stream may deliver the event again for 24 hours."""
+"""How long an item is kept after its event was counted: the stream may deliver the event again for 24 hours."""
 
-#: Beside the lease's own action.
+#: A transaction also needs the lease's own action.
 _NUMBERED_TOGETHER = MOST_ACTIONS - 1
 _COUNTED_TOGETHER = 2000
 
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What became of the events that were put by.
+    """The result of a replay of unmatched events.
 
-    ``counted`` count somewhere now. ``uncounted`` says of one by its id which meter cannot use it and why.
-    ``withdrawn`` never will be counted. ``waiting`` still match nothing. ``unfinished`` tells that time was up
-    before all that waits was looked at.
+    ``counted`` is how many count somewhere now. ``uncounted`` says by an event's id which meter cannot use it, and
+    why. ``withdrawn`` is how many were withdrawn, and ``waiting`` how many are still unmatched. ``unfinished``
+    says that time was up before all were tried.
     """
 
     counted: int = 0
@@ -67,9 +67,9 @@ class ReplayReport:
 
 
 def catch_up(table: Table, organization_id: str, clock: Callable[[], int], until: int) -> ReplayReport | None:
-    """Replay if the catalogue has changed since all that waits was last tried; None if it has not.
+    """Replay if the catalogue has changed since all unmatched events were last tried; None if it has not.
 
-    What is not done by the instant ``until`` is left to the next call. Raises `BusyError`.
+    Events that are not tried by the instant ``until`` are left to the next call. Raises `BusyError`.
     """
     profile = table.get(keys.organization(organization_id, "profile"), consistent=True) or {}
     if "try_from" not in profile and integer(profile, "tried_ver") == integer(profile, "ver"):
@@ -82,7 +82,7 @@ def replay(
 ) -> ReplayReport:
     """Count the unmatched events that a line item is for now.
 
-    With ``until`` it goes on from where an earlier call's time was up, and stops at that instant.
+    With ``until``, it goes on where an earlier call has stopped, and stops at that instant.
 
     Raises `BusyError`.
     """
@@ -112,12 +112,12 @@ class Replay:
         self._subjects = Subjects(table)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.keep_unread = self._keep_unread
-        #: The events that are being counted, by the positions that their numbers are.
+        #: The events that are being counted, by their positions.
         self._counting: Mapping[Position, UnmatchedEvent] = {}
         self._imports = Records.read(table, self._organization_id)
 
     def take_up(self) -> None:
-        """Count what an earlier replay had numbered, if it was stopped, and drop what it was long through with."""
+        """Count the events that a stopped replay has numbered, and delete items that are kept no longer."""
         live, now = self._account.generation, self._clock()
         numbered: list[UnmatchedEvent] = []
         gone = []
@@ -135,12 +135,13 @@ class Replay:
         if others:
             self._subjects.agree_or_busy(self._account)
         for each in others:
-            # By a changed catalogue it waits again, and for another number: a tally may have gone past this one.
+            # By a changed catalogue the event is unmatched again. It will need another number, since a tally may
+            # have moved past this one.
             self._table.put(each.item_without_number())
         self._count(expected)
 
     def count_new(self, until: int | None = None) -> None:
-        """Give numbers to what a line item is for now, and count it; stop when it is ``until``."""
+        """Assign numbers to the events that a line item is for now, and count them; stop at ``until``."""
         profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         begin, version = FIRST, self._account.version
         if until is not None and "try_from" in profile:
@@ -162,7 +163,7 @@ class Replay:
         )
 
     def _count_matching(self, some: Iterable[UnmatchedEvent]) -> None:
-        """Count those of some events that a line item is for now, and see why the others still wait."""
+        """Count the events that a line item is for now, and write down why the others still wait."""
         self._lease.renew()
         kept = self._without_withdrawn(each for each in some if each.waiting(self._account.generation))
         matching: list[UnmatchedEvent] = []
@@ -187,7 +188,7 @@ class Replay:
         )
 
     def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
-        """Leave out what the log says was withdrawn; nothing is while the lease is held."""
+        """Leave out events that were withdrawn, by the log. None is withdrawn while the lease is held."""
         logged = {keys.event(self._organization_id, *each.subject, each.event.id): each for each in waiting}
         rows = self._table.batch_get(logged, consistent=True)
         withdrawn = [each for key, each in logged.items() if "w" in rows.get(key, {})]
@@ -196,7 +197,7 @@ class Replay:
         return [each for key, each in logged.items() if "w" not in rows.get(key, {})]
 
     def _number(self, some: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
-        """Give events the next numbers, all or none."""
+        """Assign the next numbers to events, to all or to none."""
         profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         last = integer(profile, "replayed")
         numbered = [each._replace(number=last + place) for place, each in enumerate(some, start=1)]
@@ -222,7 +223,7 @@ class Replay:
         return numbered
 
     def _count(self, numbered: Iterable[UnmatchedEvent]) -> None:
-        """Count events in the order of their numbers, then be done with them."""
+        """Count events in the order of their numbers, then finish their items."""
         ordered = sorted(numbered, key=lambda each: each.number or 0)
         for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
             self._lease.renew()
@@ -239,13 +240,13 @@ class Replay:
             self._done(some)
 
     def _done(self, some: Iterable[UnmatchedEvent]) -> None:
-        """Keep the items that tell that these events are counted, as long as somebody may ask."""
+        """Finish the items of counted events: keep them if the events may be delivered again, else delete them."""
         several, now = list(some), self._clock()
         kept = [self._asked_for(each, now) for each in several]
         finish(self._table, self._organization_id, several, now, kept)
 
     def _keep_unread(self, unread: Iterable[Unread]) -> None:
-        """List the events that have waited for line items whose meters cannot read them."""
+        """Store events in the list of unreadable ones: meters of their new line items cannot read them."""
         found = (
             UnreadableEvent.of(
                 self._counting[each.position].subject,
@@ -259,7 +260,7 @@ class Replay:
         keep_unreadable(self._table, self._organization_id, found)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
-        """Tell whether the stream, or the import that logged an event, may still come with it."""
+        """Return whether the stream, or the import that logged an event, may still deliver it again."""
         if each.shard:
             return not self._imports.settled(each.shard)
         return each.accepted >= now - KEPT

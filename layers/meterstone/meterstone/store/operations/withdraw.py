@@ -1,4 +1,4 @@
-"""Withdrawing events: they stay in the log, marked, and are counted nowhere any more."""
+"""Withdrawing events: they stay in the log with a mark, and count nowhere any more."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from meterstone.usage.arrival import Subject
 
 @dataclass(slots=True)
 class WithdrawReport:
-    """What became of the ids: marked now, marked before, or not in the log. ``rebuilt``: what that changed."""
+    """The ids that were marked now, were marked before, or are not in the log; and the rebuild's report."""
 
     withdrawn: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
@@ -45,9 +45,9 @@ def withdraw(
 ) -> WithdrawReport:
     """Withdraw events of a subscription or a customer by their transaction ids. Raises `BusyError`.
 
-    Their effect goes by the rebuild, this one or a later one: it leaves marked events out, and an event is never
-    counted into a rebuilt generation that was accepted before it. An event that was put by is not replayed. If no
-    id is known, nothing is done.
+    A rebuild, now or later, removes their effect, since it leaves marked events out. The stream counts no event
+    into a rebuilt generation that was accepted before the generation's cut. An unmatched event that is withdrawn
+    is not replayed. If no id is known, nothing is done.
     """
     with leased(table, organization_id, "withdraw", around.clock) as lease:
         if rebuild:
@@ -96,10 +96,10 @@ def _keep_from_the_stream(
     logged: Mapping[Key, Row],
     now: int,
 ) -> None:
-    """Have withdrawn events stand among those that were put by and are done.
+    """Save withdrawn events as unmatched events that are done.
 
-    They are listed no longer, and the stream, which may deliver them only later, finds that they are not its to
-    count. The replay looks at the log too, should the fold put one by only now.
+    So they are not listed any more, and the stream, which may deliver them later, does not count them. If the fold
+    saves such an event as unmatched only now, the replay still finds in the log that it was withdrawn.
     """
     put_by = table.batch_get(
         (keys.unmatched(organization_id, *subject, each) for each in ids), consistent=True
@@ -111,7 +111,7 @@ def _keep_from_the_stream(
         if row is None:
             row = logged[keys.event(organization_id, *subject, each)]
             accepted = integer(row, "acc")
-            if accepted < now - KEPT:  # Imported, or delivered long ago.
+            if accepted < now - KEPT:  # The event was imported, or delivered long ago.
                 continue
             items.append(unmatched_item(organization_id, subject, item_of(row), accepted, done=now))
         elif not (found := unmatched_event_of(row)).done:

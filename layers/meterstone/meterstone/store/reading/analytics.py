@@ -1,6 +1,7 @@
-"""What the analytics are read from: what days are worth as published, and until when they have counted.
+"""Reading for the analytics: the published worth of days, and until when they have counted.
 
-An organization's days are read from the rollups, those of a customer or a subscription from its counters.
+The days of an organization are read from its rollups. The days of a customer or a subscription are read from
+counters.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,25 +24,25 @@ from meterstone.usage.subscription import Subscription
 
 
 class ViewNotBuiltError(StoreError):
-    """The live generation lacks the view of the rollups that would answer: until a rebuild, it has no past."""
+    """The live generation lacks the view of the rollups that would answer. Only a rebuild can fill its past."""
 
     def __init__(self, view: str) -> None:
-        """Name the view."""
+        """Return the view in the message."""
         super().__init__(f"the live generation has no view {view}: rebuild the organization")
         self.view = view
 
 
 class AnalyticsStore(AccountStore):
-    """What the analytics are read from. One for each thread."""
+    """Reads the usage of days for the analytics. Each thread needs one of its own."""
 
     def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
-        """Return each day's usage that passes all filters, unmerged, in no particular order, item by item.
+        """Yield the usage of each day that passes all filters, item by item, unmerged, in no particular order.
 
-        Cost: of an organization, the months of one view, whatever the number of events or subscriptions; of a
+        Cost: for an organization, the months of one view, whatever the number of events or subscriptions; for a
         customer or a subscription, the counters of its billing periods.
 
-        Raises `ViewNotBuiltError` when it is read, if the view of the rollups that answers was added to the code
-        after the live generation was begun.
+        Raises `ViewNotBuiltError`, when the first item is read, if the view that would answer was added to the
+        code after the live generation was begun.
         """
         if query.external_subscription_id is None and query.external_customer_id is None:
             return self._rollups(account, query)
@@ -115,7 +116,7 @@ class AnalyticsStore(AccountStore):
 
 
 def _wanted_meters(account: Account, query: UsageQuery) -> dict[str, Meter]:
-    """Give the meters that pass the filters on metrics, by their part of a key."""
+    """Return the meters that pass the filters on metrics, by their part of a key."""
     return {
         keys.part(meter.id): meter
         for meter in account.meters
@@ -132,7 +133,7 @@ def _passes(query: UsageQuery, dimensions: Dimensions) -> bool:
 
 
 def _charges(subscription: Subscription, query: UsageQuery) -> Iterator[ChargePeriod]:
-    """Give the charges whose billing periods meet the query's days."""
+    """Yield the charges whose billing periods meet the query's days."""
     for item in subscription.line_items:
         counted = subscription.counted(item)
         if item.meter is None:
@@ -147,7 +148,7 @@ def _charges(subscription: Subscription, query: UsageQuery) -> Iterator[ChargePe
 
 
 def _ranges(charges: Iterable[ChargePeriod]) -> list[tuple[str, str]]:
-    """Give the range of sort keys of each cadence's counters."""
+    """Return, for each cadence, the range of sort keys that holds the counters of the charges."""
     starts: dict[str, list[int]] = {}
     for charge in charges:
         starts.setdefault(charge.cadence_code, []).append(charge.period.start)
@@ -159,12 +160,12 @@ class _Text(msgspec.Struct, gc=False):
 
 
 class _Units(msgspec.Struct, gc=False):
-    #: Text until its day is wanted: a Decimal takes three times as long to make.
+    #: Text until its day is asked for: a Decimal takes three times as long to make.
     N: str
 
 
 class _Cents(msgspec.Struct, gc=False):
-    #: Read from text, as numbers come: the decoder is a lax one.
+    #: An int that is read from text: DynamoDB sends numbers as text, and the decoder is not strict.
     N: int
 
 
@@ -173,7 +174,8 @@ def _units(integer: _Units | None, fraction: _Units | None) -> Decimal:
     return known if fraction is None else whole(known, Decimal(fraction.N))
 
 
-#: For each day of a month the names of its attributes, units in two and amount, and its number from 0.
+#: For each day of a month: the names of its attributes (integer part and fraction of the units, amount), and its
+#: number from 0.
 _DAYS = [(f"u{day:02}", f"f{day:02}", f"a{day:02}", day - 1) for day in range(1, 32)]
 
 Rollup: Any = msgspec.defstruct(

@@ -1,6 +1,7 @@
-"""What a subscription's usage over a window is read from: states, and until when they have counted.
+"""Reading a subscription's usage over a window: states, and until when they have counted.
 
-The parts are read as they are asked for; what most requests ask for is read ahead. Nothing is measured or priced.
+Parts that most requests need are read ahead, the others when they are asked for. Nothing is measured or priced
+here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,26 +34,26 @@ _ATTEMPTS = 5
 
 
 class WindowStore(AccountStore):
-    """What the usage of a subscription is read from. One for each thread."""
+    """Reads subscriptions and their usage. Each thread needs one of its own."""
 
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
         """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
         return read_subscription(self.table, account.organization.id, subscription_id)
 
     def reader(self, account: Account, subscription: Subscription, now: int) -> "StoredUsageReader":
-        """Return what reads the live counters of a subscription, as of ``now``, for `usage.measure.measure`.
+        """Return a reader of a subscription's live counters, as of ``now``, for `usage.measure.measure`.
 
-        Cost of a measurement: 1 query for each cadence; where the window cuts through days, their hours in one
-        batch, and up to 2 queries for each hour that it cuts and that has events.
+        Cost of a measurement: 1 query for each cadence. If the window cuts days, also 1 batch for their hours, and
+        up to 2 queries for each hour that the window cuts and that has events.
         """
         return StoredUsageReader(self.table, account.organization.id, account.generation, subscription, now)
 
 
 class StoredUsageReader:
-    """Reads the parts of a subscription for one measurement; nothing is read twice.
+    """Reads the stored parts of a subscription for one measurement. Nothing is read twice.
 
-    ``counted_until`` is when the newest event came in that is counted in the counters that were read so far, in
-    microseconds; 0 if that is not known.
+    ``counted_until`` is when the newest event in the counters read so far came in, in microseconds; 0 if that is
+    not known.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class StoredUsageReader:
             if meter is None or not charges:
                 continue
             if meter.recurring:
-                # The value at the end needs the last period alone, from its start.
+                # The value at the end of the window needs only the last billing period, from its start.
                 charges = [max(charges, key=lambda charge: charge.period.start)]
             starts.setdefault(charges[0].cadence_code, []).extend(charge.period.start for charge in charges)
             self._asked.update(map(self._name, charges))
@@ -99,15 +100,15 @@ class StoredUsageReader:
             self._read_counter(charge, name)
         rows_of = self._counters.get(name)
         if rows_of and 0 not in rows_of:
-            # Its first chunk, which has what is carried, was written before the others, or with them.
+            # The first chunk has the carried value. It is written before the other chunks, or with them.
             self._read_counter(charge, name, consistent=True)
             rows_of = self._counters.get(name)
         return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
 
     def read_again(self, charge: ChargePeriod) -> None:
-        """Read a charge's counter anew, as it is now.
+        """Read a charge's counter from the table again.
 
-        Raises `StoreUnavailableError` if that is done too often: the fold goes on changing it.
+        Raises `StoreUnavailableError` if that is asked for too often, since the fold keeps changing the counter.
         """
         name = self._name(charge)
         self._again[name] = self._again.get(name, 0) + 1
@@ -122,7 +123,7 @@ class StoredUsageReader:
         self._take(self._table.batch_get(found, consistent=consistent).values())
 
     def _take(self, rows: Iterable[Row]) -> None:
-        """Keep chunks of counters that were read, and notice until when they have counted."""
+        """Keep chunks of counters that were read, and until when they have counted."""
         for row in rows:
             name, chunk = keys.parse_counter(text(row, "sk"))
             self._asked.add(name)
@@ -139,11 +140,12 @@ class StoredUsageReader:
         return name
 
     def carried(self, charge: ChargePeriod) -> State | None:
-        """Read the state of a recurring meter before a charge begins.
+        """Read the state that a recurring meter carries into a charge.
 
-        It stands in the charge's own counter, or, where the clock has not brought the chain so far yet, it is
-        what the chain's last charge closed with. Until when it has counted is said by that charge's counter: the
-        head may have been read when it had counted more than the counter.
+        If the chain has reached the charge, its own counter has the carried state. If the clock has not brought
+        the chain so far yet, the carried state is the closing state of the chain's last charge. ``counted_until``
+        is taken from the counter that was used, and not from the head: the head may have been read later, when it
+        had counted more.
         """
         if (counter := self.counter(charge)) is not None:
             return counter.carry
@@ -154,14 +156,14 @@ class StoredUsageReader:
         if not last:
             return None
         if charge.counted_span.start <= last[-1].counted_span.start:
-            # When the head was read, the chain had come so far; when the counter was, it had not.
+            # The head says that the chain has reached the charge; its counter was read before that.
             counter = self._counter_as_it_is(charge)
             return None if counter is None else counter.carry
         closing = self.counter(last[-1]) or self._counter_as_it_is(last[-1])
         return None if closing is None else closing.closing(charge.meter)
 
     def _counter_as_it_is(self, charge: ChargePeriod) -> Counter | None:
-        """Read a counter consistently that was not found, of a chain whose head says that it is there."""
+        """Read a counter again, consistently: it was not found, and the chain's head says that it is there."""
         self._read_counter(charge, self._name(charge), consistent=True)
         return self.counter(charge)
 
@@ -174,9 +176,9 @@ class StoredUsageReader:
         return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
 
     def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
-        """Read the events of a part of a day: those packed by the hour, by the day, and beside the day's hours.
+        """Read a charge's events of a part of a day: those in details, and those beside the day's hours.
 
-        Raises `StoreUnavailableError` if the fold goes on putting them away while they are read.
+        Raises `StoreUnavailableError` if the fold keeps packing events into details while they are read.
         """
         if not keeps_hours(charge.meter):
             yield from self._packed_details(charge, day, start, end)
@@ -191,9 +193,9 @@ class StoredUsageReader:
                 yield from found
                 yield from (seen for seen in recent if start <= seen.at < end)
                 return
-            # What stands beside the hours may have been put away meanwhile, and been read there.
+            # The events beside the hours may have been packed meanwhile, and been read from the detail.
             beside = after
-        raise StoreUnavailableError("events are being put away")
+        raise StoreUnavailableError("events are being packed")
 
     def _packed_details(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         clock, item, meter = charge.zone, charge.item, charge.meter
@@ -210,7 +212,7 @@ class StoredUsageReader:
                 yield from (seen for seen in unpack_detail(meter, begin, row) if start <= seen.at < end)
 
     def values(self, item: LineItem, first: int, last: int) -> Mapping[int, Mapping[str, int]]:
-        """Read the values seen on days, both included: by day, each with a bit for every hour."""
+        """Read the values seen on the days `first` to `last`: by day, each with a bit for every hour."""
         known = self._values.get((item.id, first, last))
         if known is None:
             known = self._values[item.id, first, last] = {}
@@ -222,7 +224,7 @@ class StoredUsageReader:
         return known
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
-        """Read when values were first seen, as it is now."""
+        """Read when values were first seen, from the table and not from what was read before."""
         wanted = (Key(self._pk, keys.first_seen(key, value)) for value in values)
         found = self._table.batch_get(wanted, consistent=True)
         return {keys.parse_first_seen(row_key.sk): integer(row, "a") for row_key, row in found.items()}
@@ -239,7 +241,7 @@ class StoredUsageReader:
 
 
 def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
-    """Name the items of a day that is cut which are read by their keys; values are read by a range of days."""
+    """List the sort keys of a partial day's items. There are none for values: a range of days is read for them."""
     match kept:
         case FineParts.HOURS:
             return [keys.hours(item_id, cut.charge.period.start, cut.day)]
@@ -252,5 +254,5 @@ def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
 
 
 def _recent(row: Row | None) -> str:
-    """Give the events beside a day's hours as they are stored."""
+    """Return the stored text of the events beside a day's hours."""
     return "" if row is None else text(row, "e")

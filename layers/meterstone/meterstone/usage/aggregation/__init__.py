@@ -1,8 +1,8 @@
 """Aggregations: how the events of a meter become one quantity. Each has a file, and an entry in `aggregator`.
 
-An aggregation makes a state of each event, and merges states. A state is what some events of one meter come to;
-nothing counted is no state, `None`. A state is stored as JSON in which every number is exact decimal text. It is
-read back by the meter that it belongs to, never by its looks: many kinds of state look alike.
+An aggregation makes a state of each event, and merges states. A state is the result of some events of one meter.
+If nothing was counted there is no state: `None`. A state is stored as JSON in which every number is exact decimal
+text. Only its meter tells how to read it back, since many kinds of state look alike as JSON.
 
 | aggregation | quantity | state | as JSON |
 |---|---|---|---|
@@ -15,12 +15,12 @@ read back by the meter that it belongs to, never by its looks: many kinds of sta
 | COUNT_UNIQUE | number of distinct values | number of values seen for the first time | `"2"` |
 | WEIGHTED_SUM | level, weighted by the time it is held | Σδ and Σδ·t | `["60","100380"]` |
 
-Of two events of one time, the one with the greater id is the latest. A COUNT_UNIQUE's value is seen for the first
-time in its billing period, of a recurring meter for the first time ever. In a WEIGHTED_SUM, δ is the change of the
-level by an event, t the event's time in microseconds since the epoch.
+Of two events of one time, the event with the greater id is the latest. For COUNT_UNIQUE, "for the first time"
+means within the billing period; for a recurring meter it means ever. For WEIGHTED_SUM, δ is the change of the
+level by an event, and t the event's time in microseconds since the epoch.
 
-A meter whose buckets are shorter than a day has those states by the bucket. Its days have states of another kind,
-the costs of their buckets: quantity and lines, stored as `["9",[["0",null,"9","0.25","0","2.25"]]]`.
+A meter whose buckets are shorter than a day has such a state for each bucket. Its days have states of another
+kind, the costs of their buckets: quantity and lines, stored as `["9",[["0",null,"9","0.25","0","2.25"]]]`.
 """
 
 from typing import Any, Final, assert_never
@@ -39,7 +39,7 @@ from meterstone.usage.meter import Aggregation, Event, Meter, Observation, Uncou
 
 
 def aggregator(aggregation: Aggregation) -> Aggregator[Any]:
-    """Make the aggregator of an aggregation. What its states are, the meter alone knows: hence `Any`."""
+    """Make the aggregator of an aggregation. The type of its states depends on the aggregation: hence `Any`."""
     match aggregation:
         case Aggregation.COUNT:
             return Count()

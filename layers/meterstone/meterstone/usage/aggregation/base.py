@@ -1,4 +1,4 @@
-"""What every aggregation must say of itself: how its states work, and the traits that other code asks for."""
+"""The interface of every aggregation: how its states work, and the traits that other code asks for."""
 
 from abc import ABC, abstractmethod
 from decimal import Decimal
@@ -33,7 +33,7 @@ class Reads(Enum):
 
 
 class DetailKeeps(Enum):
-    """What is kept of a single event, beside its time and its value, so that a part of an hour can be answered."""
+    """What is kept of an event beside its time and value, so that a window which cuts an hour can be answered."""
 
     NOTHING = auto()
     #: The event's id.
@@ -43,7 +43,7 @@ class DetailKeeps(Enum):
 
 
 class FineParts(Enum):
-    """What is kept of a day, so that a part of the day can be answered."""
+    """What is kept of a day beside its state, so that a window which cuts the day can be answered."""
 
     #: The state of each hour.
     HOURS = auto()
@@ -54,14 +54,14 @@ class FineParts(Enum):
 
 
 class Traits(NamedTuple):
-    """What other code must know of an aggregation. None has a default, so that a new aggregation says each."""
+    """What other code must know of an aggregation. No trait has a default: a new aggregation has to state each."""
 
     reads: Reads
     detail_keeps: DetailKeeps
     #: What is kept of a day, unless the meter's buckets are shorter than a day.
     fine_parts: Literal[FineParts.HOURS, FineParts.VALUES]
-    #: Whether the quantity grows with the clock, without an event. The state is then a `Weighted`, its quantity
-    #: a level, and what the level comes to over time is told by `weighted_sum.accrued`.
+    #: Whether the quantity grows with the clock, without an event. The state is then a `Weighted` and its quantity
+    #: a level; `weighted_sum.accrued` returns the level weighted by time.
     accrues: bool
     #: Whether a meter may be recurring: its value then carries on into the next billing period.
     can_recur: bool
@@ -72,7 +72,7 @@ class Traits(NamedTuple):
 
 
 class StateKind[S: State](ABC):
-    """How states of one kind merge, what quantity they stand for, and what is stored of them."""
+    """How states of one kind are merged, turned into a quantity, and stored."""
 
     @abstractmethod
     def merge(self, one: S, other: S) -> S:
@@ -96,7 +96,7 @@ class StateKind[S: State](ABC):
 
 
 class Aggregator[S: State](StateKind[S]):
-    """How the events of one meter become a state. One file of this package has one aggregator."""
+    """How the events of one meter become a state. Each aggregator has a file of this package."""
 
     @property
     @abstractmethod
@@ -105,7 +105,7 @@ class Aggregator[S: State](StateKind[S]):
 
     @abstractmethod
     def observe(self, meter: Meter, event: Event) -> Observation | Uncounted:
-        """Return what one of the meter's events means to it, or why the event does not count."""
+        """Return the observation that the meter makes of one of its events, or why the event does not count."""
 
     @abstractmethod
     def state_of(self, observation: Observation) -> S:

@@ -1,7 +1,7 @@
 """Days of a meter whose buckets are shorter than a day: the cost of each bucket of the day, added up.
 
-A day's buckets are costed one by one. Their quantity cannot be priced again as a whole, so that the day's state is
-the cost itself: its quantity, and its lines.
+The buckets of a day are costed one by one. The quantity of the whole day cannot be priced afterwards, so the day's
+state is the cost itself: its quantity, and its lines.
 """
 
 from decimal import Decimal

@@ -1,8 +1,8 @@
 """COUNT_UNIQUE: how many distinct values the events have.
 
-The state of a stretch of time is how many values were seen in it for the first time in the billing period; of a
-recurring meter, for the first time ever. Such states add up over whole periods. The values themselves are kept
-beside the states, for windows that begin elsewhere.
+The state of a stretch of time is the number of values that were first seen in it: first in the billing period, or,
+for a recurring meter, first ever. Such states add up over whole periods. The values themselves are kept beside the
+states, for windows that do not begin with a period.
 """
 
 from decimal import Decimal

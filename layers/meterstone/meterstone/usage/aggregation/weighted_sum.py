@@ -1,7 +1,7 @@
 """WEIGHTED_SUM: a level that events raise and lower, weighted by how long it is held.
 
-The state is Σδ and Σδ·t, where δ is an event's value and t its time in microseconds since the epoch. From both
-the level is known, and what it comes to until any instant.
+The state is Σδ and Σδ·t, where δ is an event's value and t its time in microseconds since the epoch. The two sums
+give the level, and the level weighted by time until any instant.
 """
 
 from decimal import Decimal
@@ -53,7 +53,7 @@ class WeightedSum(Aggregator[Weighted]):
 
     @override
     def quantity(self, state: Weighted, meter: Meter) -> Decimal:
-        """Return the level, Σδ. What it comes to over time is told by `accrued`."""
+        """Return the level, Σδ. Its weight over time is calculated by `accrued`."""
         return state[0]
 
     @override
@@ -78,11 +78,11 @@ class WeightedSum(Aggregator[Weighted]):
 
 
 def accrued(state: State | None, carried: Decimal, start: int, until: int, length: int) -> Decimal:
-    """Return a WEIGHTED_SUM: Σ level x time held, over `[start, until)`, by the length of what was asked for.
+    """Return a WEIGHTED_SUM: Σ level x time held, over `[start, until)`, divided by ``length``.
 
-    ``state`` is that of an aggregation that accrues; ``carried`` is the level at ``start``. The level of an event
-    counts from its instant on. All times are in microseconds; the quotient is rounded to 16 decimals. Where
-    nothing has a length, nothing accrues.
+    ``state`` belongs to an aggregation that accrues. ``carried`` is the level at ``start``. An event changes the
+    level from its instant on. All times are in microseconds. The quotient is rounded to 16 decimals; it is 0 if
+    ``length`` is 0.
 
     >>> accrued((Decimal(60), Decimal(0)), Decimal(0), 0, 10, 20)
     Decimal('30.0000000000000000')
