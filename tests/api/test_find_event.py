@@ -254,13 +254,51 @@ def test_whose_event_it_is_can_be_said_and_must_be_where_several_have_it(
     )
     assert find("twice", external_customer_id="dunlin")[1]["event"]["external_customer_id"] == "dunlin"
     assert find("tx_1", external_customer_id="dunlin")[0] == 404
-    # Nobody of the catalogue: found only where it is said whose it is.
-    assert find("nobody")[0] == 404
-    state = find("nobody", external_subscription_id="nobody")[1]["event"]["meterstone"]
-    assert (state["state"], state["not_counted"]) == ("not_counted", [{"reason": "subscription"}])
 
 
-@pytest.mark.parametrize(("most", "status"), [(2, 200), (1, 422)])
+@pytest.mark.parametrize(
+    ("subject", "query", "reason"),
+    [
+        pytest.param(Subject.subscription("n"), {}, "subscription", id="a subscription's id alone"),
+        pytest.param(
+            Subject.subscription("n"), {"external_subscription_id": "n"}, "subscription", id="a subscription"
+        ),
+        pytest.param(Subject.customer("n#1"), {}, "customer", id="a customer's id alone"),
+        pytest.param(Subject.customer("x" * 255), {}, "customer", id="a long external id"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 250], ids=["one event", "more than are read at once"])
+def test_an_event_of_somebody_unknown_is_found(
+    world: tuple[World, Stream], find: Find, subject: Subject, query: dict[str, str], reason: str, others: int
+) -> None:
+    of_one = [event(f"a{each}", "seat", Subject.customer("a"), value=1) for each in range(others)]
+    of_many = [event(f"b{each}", "seat", Subject.customer(f"b{each}"), value=1) for each in range(others)]
+    world[1].post([*of_one, *of_many, event("zero", "seat", subject, value=1)])
+    world[1].deliver()
+    status, body = find("zero", **query)
+    assert status == 200, body
+    told = body["event"]["meterstone"]
+    assert (told["state"], told["not_counted"]) == ("not_counted", [{"reason": reason}])
+    assert find("absent")[0] == 404
+
+
+def test_whose_event_it_is_must_be_said_where_somebody_unknown_has_its_id_too(
+    world: tuple[World, Stream], find: Find
+) -> None:
+    world[1].post([*ALL, event("tx_1", "seat", Subject.subscription("nobody"), value=1)])
+    world[1].deliver()
+    assert find("tx_1")[0] == 422
+    assert find("tx_1", external_subscription_id="dunlin")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("most", "status"),
+    [
+        pytest.param(3, 200, id="as many as there are"),
+        pytest.param(2, 422, id="one is unknown and too many"),
+        pytest.param(1, 422, id="the catalogue alone has too many"),
+    ],
+)
 def test_an_id_alone_is_looked_for_under_so_many_external_ids(
     world: tuple[World, Stream], find: Find, monkeypatch: pytest.MonkeyPatch, most: int, status: int
 ) -> None:

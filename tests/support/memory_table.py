@@ -124,6 +124,11 @@ class MemoryTable(Table):
         for page in self._pages(pk, low, high, consistent=consistent):
             yield from (_row(item) for item in page)
 
+    def query_first(self, pk: str, low: str, high: str, most: int, *, consistent: bool = False) -> list[Row]:
+        """Read the first items of a range: no more than a page has."""
+        page = next(self._pages(pk, low, high, consistent=consistent), [])
+        return [_row(item) for item in page[:most]]
+
     def query_as(
         self,
         decoder: "msgspec.json.Decoder[Any]",

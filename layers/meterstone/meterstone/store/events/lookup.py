@@ -20,7 +20,7 @@ from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import StoreError, integer, text
 from meterstone.store.events.log import LoggedEvent, logged_event_of
-from meterstone.store.events.unmatched import unmatched_event_of
+from meterstone.store.events.unmatched import list_unmatched_subjects, unmatched_event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.matching import Match, Matching
 from meterstone.usage.meter import Event
@@ -102,7 +102,8 @@ class EventStore(AccountStore):
 
         Without a ``subject``, the event is looked for under all external ids of the organization. Raises
         `TooManySubjectsError` and `AmbiguousEventError`. Cost: 1 get with a subject; without one, 1 get for each
-        external id, and all subscriptions are read. Some gets more show where the event counts.
+        external id, all subscriptions are read, and 1 item at least of each subject that has unmatched events.
+        Some gets more show where the event counts.
         """
         subjects = [subject] if subject is not None else self._subjects(account)
         for identity in ids:
@@ -122,6 +123,11 @@ class EventStore(AccountStore):
             for each in read_subscriptions(self.table, organization_id, some):
                 subjects[Subject.subscription(each.external_id)] = None
                 subjects[Subject.customer(each.customer_id)] = None
+            if len(subjects) > MOST_SUBJECTS:
+                raise TooManySubjectsError(organization_id)
+        # Events of an external id that the catalogue does not know are in the list of the unmatched ones.
+        for subject in list_unmatched_subjects(self.table, organization_id):
+            subjects[subject] = None
             if len(subjects) > MOST_SUBJECTS:
                 raise TooManySubjectsError(organization_id)
         return list(subjects)

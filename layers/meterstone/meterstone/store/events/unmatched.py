@@ -23,6 +23,9 @@ from meterstone.store.events.log import event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Event
 
+#: How many items are read at once when only their subjects are asked for.
+_ROWS_AT_ONCE = 100
+
 
 class UnmatchedEvent(NamedTuple):
     """An event that no line item is for, since the instant ``since``.
@@ -117,6 +120,19 @@ def read_unmatched(
     else:
         rows = table.query_prefix(*keys.unmatched_of(organization_id, *subject), consistent=True)
     return map(unmatched_event_of, rows)
+
+
+def list_unmatched_subjects(table: Table, organization_id: str) -> Iterator[Subject]:
+    """List the subjects that have unmatched events, also such as were counted later or withdrawn.
+
+    Cost: 1 query for every 100 items, and no more than 1 for each subject, however many items it has; and 1 more.
+    """
+    pk, begin = keys.unmatched(organization_id, "", "", "").pk, FIRST
+    while rows := table.query_first(pk, begin, LAST, _ROWS_AT_ONCE, consistent=True):
+        subjects = dict.fromkeys(Subject(text(row, "k"), text(row, "x")) for row in rows)
+        yield from subjects
+        # The other items of the last subject are passed over.
+        begin = keys.range_of(keys.unmatched_of(organization_id, *next(reversed(subjects))).sk)[1]
 
 
 def unmatched_event_of(row: Row) -> UnmatchedEvent:
