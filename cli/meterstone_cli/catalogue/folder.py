@@ -122,6 +122,12 @@ def _shown(problems: Iterable[InputProblem], order: Mapping[str, int], lines: Li
     return shown
 
 
+def _hint(folder: Path) -> str:
+    """Return where the catalogue may be meant to be, if it is a folder further in."""
+    inside = folder / "catalogue"
+    return f"; is it the folder {inside} that you mean?" if inside.is_dir() else ""
+
+
 def _files(folder: Path, problems: list[InputProblem], unread: dict[str, str]) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         problems.append(InputProblem(str(folder), "", "is not a folder"))
@@ -150,7 +156,9 @@ def _files(folder: Path, problems: list[InputProblem], unread: dict[str, str]) -
     organization = kinds["organization"]
     if not organization:
         problems.append(
-            InputProblem("organization.yaml", "", "is missing: a catalogue belongs to one organization")
+            InputProblem(
+                "organization.yaml", "", f"is missing: a catalogue belongs to one organization{_hint(folder)}"
+            )
         )
     problems += [
         InputProblem(str(path.relative_to(folder)), "", "is a second organization: a catalogue has one")

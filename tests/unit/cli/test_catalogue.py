@@ -692,6 +692,11 @@ def test_bad_json(tmp_path: Path, text: str, expected: str) -> None:
 
 def test_a_folder_without_an_organization(tmp_path: Path) -> None:
     assert problems(tmp_path) == ["organization.yaml: is missing: a catalogue belongs to one organization"]
+    (tmp_path / "catalogue").mkdir()
+    assert problems(tmp_path) == [
+        "organization.yaml: is missing: a catalogue belongs to one organization; "
+        f"is it the folder {tmp_path}/catalogue that you mean?"
+    ]
     assert problems(tmp_path / "none")[0] == f"{tmp_path}/none: is not a folder"
 
 
