@@ -365,9 +365,7 @@ class DynamoDB:
     def _account(self, organization_id: str) -> Account:
         account = read_account(self.table, organization_id, consistent=True)
         if account is None:
-            raise BackendUnavailableError(
-                f"the organization {organization_id} has no catalogue: load one first"
-            )
+            raise BackendBusyError(f"the organization {organization_id} has no catalogue: load one first")
         return account
 
 

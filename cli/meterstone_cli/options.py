@@ -1,13 +1,32 @@
 """Options that many commands have."""
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 TableName = Annotated[str, typer.Option("--table", envvar="TABLE_NAME", help="Name of the DynamoDB table.")]
+
+
+def _as_loaded(organization: str) -> str:
+    """Return an organization's id as `load` stores it; what is no UUID is left to be told that it is unknown.
+
+    >>> _as_loaded("5D1F3A52-8F0E-4B8E-9A53-0B7B0A6F1C11"), _as_loaded("acme")
+    ('5d1f3a52-8f0e-4b8e-9a53-0b7b0a6f1c11', 'acme')
+    """
+    try:
+        return str(UUID(organization))
+    except ValueError:
+        return organization
+
+
 Organization = Annotated[
     str,
     typer.Option(
-        "--organization", "-o", envvar="METERSTONE_ORGANIZATION", help="The organization's id, a UUID."
+        "--organization",
+        "-o",
+        envvar="METERSTONE_ORGANIZATION",
+        help="The organization's id, a UUID.",
+        callback=_as_loaded,
     ),
 ]

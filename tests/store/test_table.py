@@ -79,6 +79,9 @@ def test_a_range_is_read_in_the_order_of_its_bytes(table: Table, pk: str) -> Non
     assert [text(row, "sk") for row in found] == ordered
     assert [text(row, "sk") for row in table.query_prefix(pk, "a#", consistent=True)] == ["a#1", "a#2", "a$"]
     assert list(table.query(pk, "b", "c", consistent=True)) == []
+    first = table.query_first(pk, "a", "\U0010ffff", 3, consistent=True)
+    assert [text(row, "sk") for row in first] == ["a", "a!", "a#1"]
+    assert table.query_first(pk, "b", "c", 3, consistent=True) == []
 
 
 def test_pages_leave_nothing_out(table: Table, pk: str) -> None:

@@ -13,8 +13,10 @@ from meterstone_cli import __main__ as program
 from meterstone_cli import demo, local
 from meterstone_cli.backend import BackendBusyError, BackendUnavailableError, Difference
 from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.dynamodb import DynamoDB
 from meterstone_cli.usage_files import UsageEvent
 from support.fake_backend import FakeBackend
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
@@ -382,6 +384,22 @@ def test_an_organization_without_catalogue_is_said_to_have_none(
     assert (result.exit_code, result.stdout) == (program.REFUSED, "")
     assert result.stderr == f"the organization {ORGANIZATION} has no catalogue: load one first\n"
     assert not backend.keys
+
+
+@pytest.mark.parametrize("command", [("event", "x"), ("uncounted",), ("imports",)], ids=" ".join)
+def test_an_organization_without_catalogue_is_no_fault_of_the_store(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(program, "open_backend", lambda _: DynamoDB(MemoryTable()))
+    result = run(*command, "-o", ORGANIZATION)
+    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert result.stderr == f"the organization {ORGANIZATION} has no catalogue: load one first\n"
+
+
+def test_an_organization_is_named_in_any_case(backend: FakeBackend, folder: Path) -> None:
+    run("load", folder)
+    assert run("keys", "create", "-o", ORGANIZATION.upper()).exit_code == 0
+    assert [key.organization_id for key in backend.keys.values()] == [ORGANIZATION]
 
 
 @pytest.mark.parametrize("command", ["unmatched", "imports"])
