@@ -693,9 +693,9 @@ def test_bad_json(tmp_path: Path, text: str, expected: str) -> None:
 def test_a_folder_without_an_organization(tmp_path: Path) -> None:
     assert problems(tmp_path) == ["organization.yaml: is missing: a catalogue belongs to one organization"]
     (tmp_path / "catalogue").mkdir()
+    hint = f"is it the folder {tmp_path}/catalogue that you mean?"
     assert problems(tmp_path) == [
-        "organization.yaml: is missing: a catalogue belongs to one organization; "
-        f"is it the folder {tmp_path}/catalogue that you mean?"
+        f"organization.yaml: is missing: a catalogue belongs to one organization; {hint}"
     ]
     assert problems(tmp_path / "none")[0] == f"{tmp_path}/none: is not a folder"
 
