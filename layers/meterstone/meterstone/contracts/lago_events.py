@@ -10,7 +10,7 @@ What Lago's API description leaves open is settled so:
 - A batch is logged all or none. Its errors are keyed by the event's place, from "0".
 - Bodies that are no JSON, that repeat a key, or have no `event` are 400.
 - A timestamp more than 5 minutes ahead is `value_is_out_of_range`; properties that hold what no property may
-  (a number of more than 15 and 15 digits, half a surrogate pair) `value_is_invalid`.
+  (a number of more than 100 characters, half a surrogate pair) `value_is_invalid`.
 - Why a code stands there is said in words in `reasons`, as in the analytics: Lago's clients read the codes alone.
 - Lago's own ids are UUIDs made of the organization's and the event's, the same on every answer. As in Lago's own
   answer the customer is not known yet when an event is taken in.

@@ -6,8 +6,9 @@ What Lago's API description leaves open, or has not, is settled so:
   says whose event is meant. Without either, an id that several have is refused with 422, and so is any id in an
   organization that has too many external ids to look under all; both parameters are `value_is_mandatory` then.
 - The event of a customer has `external_customer_id` too, and no subscription: both of its fields for one are
-empty. - An imported event has no `created_at`: it has the event's own time. - `meterstone` is an object of our
-own. Quantities in it are texts. The fields of Lago's event are as when it was
+  empty.
+- An imported event has no `created_at`: it has the event's own time.
+- `meterstone` is an object of our own. Quantities in it are texts. The fields of Lago's event are as when it was
   taken in.
 """
 
