@@ -90,7 +90,7 @@ def parse(request: Request) -> Asked:
         raise RequestRefusedError(refuse(Problem.NOT_FOUND))
     subscription, customer = (request.parameters.get(name, ()) for name in (_SUBSCRIPTION, _CUSTOMER))
     if len(subscription) + len(customer) > 1:
-        raise RequestRefusedError(_named(lago.INVALID))
+        raise RequestRefusedError(_whose(lago.INVALID, "give one of the two, and once"))
     if subscription:
         return Asked(ids, Subject.subscription(subscription[0]))
     return Asked(ids, Subject.customer(customer[0]) if customer else None)
@@ -98,7 +98,7 @@ def parse(request: Request) -> Asked:
 
 def refuse_unnamed() -> Reply:
     """Say that a parameter is needed that says whose event is meant."""
-    return _named(lago.MISSING)
+    return _whose(lago.MISSING, "give one of the two: the id alone does not tell whose event is meant")
 
 
 def answer(organization_id: str, found: FoundEvent) -> Reply:
@@ -174,7 +174,5 @@ def _is_id(text: str) -> bool:
     return bool(text)
 
 
-def _named(code: str) -> Reply:
-    details = {_SUBSCRIPTION: [code], _CUSTOMER: [code]}
-    body = {"status": 422, "error": "Unprocessable Entity", "code": "validation_errors"}
-    return Reply.of(422, body | {"error_details": details})
+def _whose(code: str, reason: str) -> Reply:
+    return lago.unprocessable(dict.fromkeys((_SUBSCRIPTION, _CUSTOMER), lago.Fault(code, reason)))
