@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -27,7 +29,9 @@ from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
 from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
+from meterstone_cli.catalogue.folder import Places
 from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.loading import load_catalogue
 from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock, write
@@ -416,3 +420,123 @@ def test_an_event_is_put_by_before_a_tally_goes_past_it() -> None:
         replay(it.table, ORGANIZATION.id, Clock(NOW))
         check_analytics(it.world, usage, NOW)
     assert stop >= 2
+
+
+WEEKLY = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, billing_period=BillingPeriod.WEEKLY),))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a new tally is written whatever the catalogue has become since the fold asked for its version",
+)
+@pytest.mark.parametrize("deliveries", [1, 2], ids=["delivered once", "delivered again"])
+def test_the_first_event_of_a_subscription_counts_by_the_catalogue_that_stands_when_it_is_written(
+    deliveries: int,
+) -> None:
+    """A load changes the cadence, as nothing is counted, when the fold has asked for the catalogue's version."""
+    it = folding(KNOWN)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(CATALOGUE)
+    usage = (call("e"),)
+    it.post(usage[0], NOW)
+    (shard,) = it.stream.shards
+
+    def problems() -> object:
+        return compare(
+            CATALOGUE, WEEKLY, now=NOW, has_usage=lambda each: backend.has_usage(ORGANIZATION.id, each)
+        ).problems
+
+    def load() -> None:
+        assert not problems()
+        backend.write_catalogue(WEEKLY)
+        assert not problems(), "and the load does not tell that a rebuild is needed"
+
+    before_once(it.table, "transact", lambda actions: "#usage#" in repr(actions), load)
+    for _ in range(deliveries):
+        it.deliver(shard, 0, 1, NOW)
+    it.world.scenario = replace(KNOWN, subscriptions=WEEKLY.subscriptions)
+    (oracle,) = oracles(it.world.scenario, usage)
+    check_window(it.world, oracle, Window(START, START + 3 * DAY), NOW)
+    check_analytics(it.world, usage, NOW)
+
+
+def stores(subscription_id: str) -> Callable[..., bool]:
+    """Return whether a put is that of a subscription's document."""
+    return lambda item: item["pk"]["S"] == keys.subscription(ORGANIZATION.id, subscription_id).pk
+
+
+@pytest.mark.xfail(strict=True, reason="the end of one load says that no catalogue is being written")
+def test_no_event_counts_by_half_a_catalogue_when_another_load_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other load has changed a name. It began before this one, and ends when this one is half way."""
+    monkeypatch.setattr("meterstone.clock.now", lambda: NOW)
+    it = folding(NEITHER)
+    it.post(CUSTOMERS[0], NOW)
+    (shard,) = it.stream.shards
+    plain = it.table.update
+    ends: list[Callable[[], object]] = []
+
+    def is_the_end(key: Key, expression: str, *arguments: Any, **more: Any) -> bool:
+        ends.append(partial(plain, key, expression, *arguments, **more))
+        return key.sk == "profile" and "REMOVE loading_at" in expression
+
+    def half_way() -> None:
+        ends[-1]()
+        assert it.deliver(shard, 0, 1, NOW) is None, "the batch is to be delivered again"
+
+    def this_one() -> None:
+        before_once(it.table, "put", stores("b"), half_way)
+        write(it.world, BOTH)
+
+    before_once(it.table, "update", is_the_end, this_one)
+    write(it.world, NEITHER)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a load that was silent goes on, and says nothing of what was counted meanwhile"
+)
+def test_a_load_that_was_silent_for_longer_than_two_minutes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine slept between two subscriptions. The stream has taken the catalogue as it stood."""
+    it = folding(NEITHER)
+    clock = Clock(NOW)
+    monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(replace(CATALOGUE, subscriptions=NEITHER.subscriptions))
+
+    def sleep() -> None:
+        clock.now += 10 * MINUTE
+        it.post(CUSTOMERS[0], clock.now)
+        it.drain(clock.now)
+
+    before_once(it.table, "put", stores("b"), sleep)
+    with pytest.raises(BackendBusyError):
+        backend.write_catalogue(replace(CATALOGUE, subscriptions=TWO))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the bounds of line items are compared with the time at which the load began"
+)
+def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end lay 5 minutes ahead when the load began. A minute later an event came that lies 5 minutes ahead."""
+    clock = Clock(NOW)
+    monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
+    it = folding(KNOWN)
+    backend = DynamoDB(it.table)
+    backend.write_catalogue(CATALOGUE)
+    it.post(call("e"), NOW)
+    it.drain(NOW)
+    (item,) = SUBSCRIPTION.line_items
+    ending = replace(SUBSCRIPTION, line_items=(replace(item, end=NOW + 5 * MINUTE),))
+    changed = replace(CATALOGUE, subscriptions=(ending,))
+    monkeypatch.setattr("meterstone_cli.loading.read_catalogue", lambda _: (changed, Places({})))
+
+    def meanwhile() -> None:
+        clock.now += MINUTE
+        it.post(call("f", NOW + 6 * MINUTE), clock.now)
+        it.drain(clock.now)
+
+    before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
+    changes = load_catalogue(backend, Path(), NOW)
+    assert changes.changed
+    assert changes.problems

@@ -155,22 +155,23 @@ def test_every_difference_from_flexprice_that_tests_name_is_explained(difference
     assert f"\n| {difference} |" in (ROOT / "docs/differences.md").read_text()
 
 
-INVARIANTS = re.split(
-    r"\n\n(?=\*\*C\d+\.)", (ROOT / "docs/counting.md").read_text().partition("## An event's life")[0]
-)[1:]
+COUNTING = (ROOT / "docs/counting.md").read_text()
+INVARIANTS = re.findall(r"^\*\*(C\d+)\. ", COUNTING, re.MULTILINE)
+#: Of each invariant what enforces it and what shows it.
+STANDS = re.findall(r"^\| (C\d+) \| (.*) \| (.*) \|$", COUNTING, re.MULTILINE)
 
 
 def test_invariants_are_numbered_in_order() -> None:
-    numbers = [re.findall(r"^\*\*C(\d+)\.", each) for each in INVARIANTS]
+    assert [f"C{number + 1}" for number in range(len(INVARIANTS))] == INVARIANTS
+    assert INVARIANTS
 
-    assert numbers == [[str(number + 1)] for number in range(len(INVARIANTS))]
+
+def test_the_table_of_invariants_has_each_of_them_in_order() -> None:
+    assert [invariant for invariant, _, _ in STANDS] == INVARIANTS
 
 
-@pytest.mark.parametrize("invariant", INVARIANTS, ids=[each[2:].partition(".")[0] for each in INVARIANTS])
-def test_an_invariant_names_what_enforces_it_and_what_shows_it(invariant: str) -> None:
-    _, _, named = invariant.partition("\n*Enforced by*")
-    enforced, _, shown = named.partition("\n*Shown by*")
-
+@pytest.mark.parametrize(("_", "enforced", "shown"), STANDS, ids=[invariant for invariant, _, _ in STANDS])
+def test_an_invariant_names_what_enforces_it_and_what_shows_it(_: str, enforced: str, shown: str) -> None:
     assert all(path.startswith(("store/", "usage/")) for path, _ in _named(enforced))
     assert all(name.startswith("test_") for _, name in _named(shown))
     assert _named(enforced)
