@@ -8,7 +8,7 @@ import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import ReadCost, Row, Table, integer, text
+from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
@@ -152,6 +152,23 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
 def _generation(profile: Row, which: str) -> Generation | None:
     name = text(profile, f"gen_{which}")
     return Generation(name, integer(profile, f"cut_{which}")) if name else None
+
+
+def catalogue_stands(table: Table, organization_id: str, version: int | None) -> Action:
+    """Give the action that lets a transaction happen while the catalogue has a version; None: while there is none.
+
+    If it fails, the profile is found at the action's place (see `ConflictError`). Cost: 2 write units.
+    """
+    check: Action = {
+        "TableName": table.name,
+        "Key": key_item(keys.organization(organization_id, "profile")),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if version is None:
+        return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
+    stands = {":version": {"N": str(version)}}
+    check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": stands}
+    return {"ConditionCheck": check}
 
 
 def list_organizations(table: Table) -> list[str]:

@@ -4,6 +4,9 @@ One transaction counts a batch of one tally's events, remembers their positions,
 the tally's days are worth now less what they were worth as last published. Delivered again, the events are
 below the remembered positions and change nothing; killed between two transactions, nothing is half done.
 
+A load changes a subscription's cadence, or whose it is, as long as nothing is counted for it. So the transaction
+that makes a tally is under the condition that the catalogue is the one by which its events were matched.
+
 What does not fit a transaction of 100 actions is counted first and published in steps: the tally's head says
 from where on it is stale, and whoever comes next, an event or the clock, goes on from there.
 
@@ -17,9 +20,10 @@ from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import in_two
+from meterstone.store.catalogue.accounts import catalogue_stands
 from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.limits import events_that_fit
-from meterstone.store.counting.reading import read_tallies
+from meterstone.store.counting.reading import CatalogueChangedError, read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
     RollupChange,
@@ -50,6 +54,7 @@ WRITERS = 4
 
 _LEDGERS_AT_ONCE = 100
 _ATTEMPTS = 20
+_CATALOGUE = "catalogue"
 
 
 class EventToCount(NamedTuple):
@@ -102,9 +107,16 @@ class Fold:
         #: Told of an event that the table would not take, and why, before the position moves past it.
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
         self._matching = matching or Matching()
+        #: By which the events in hand were matched; None while none are.
+        self._catalogue_version: int | None = None
 
-    def fold(self, events: Iterable[EventToCount], now: int) -> FoldReport:
-        """Count events, in the order of their positions within each shard, and publish what they bring."""
+    def fold(self, events: Iterable[EventToCount], now: int, catalogue_version: int) -> FoldReport:
+        """Count events, in the order of their positions within each shard, and publish what they bring.
+
+        ``catalogue_version`` is that of the account by which their subscriptions were found. Raises
+        `CatalogueChangedError` if a tally is to be made and the catalogue has another: they must be matched again.
+        """
+        self._catalogue_version = catalogue_version
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
         for position, event, subscriptions, accepted in events:
@@ -141,6 +153,8 @@ class Fold:
         shows each day that has ended, and what was left half published is finished. Doing it twice changes
         nothing. Raises `WriteRefusedError`, when everything else is done, if the rollups would not take something.
         """
+        # It makes no tally: what is due is there.
+        self._catalogue_version = None
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Once through is enough: a tally that was brought up to now is due later.
@@ -274,17 +288,33 @@ class Fold:
                 into = rollups.setdefault(key, {})
                 for day, worth in days.items():
                     into[day] = add_amounts(into[day], worth) if day in into else worth
-        actions = [action for change in changes for action in change.actions]
+        actions: list[Action] = []
+        checks = self._catalogue_version is not None and any(change.makes_tally for change in changes)
+        if checks:
+            # First, so that its place is known: a tally's own condition may fail as well.
+            actions.append(catalogue_stands(self.table, self.organization_id, self._catalogue_version))
+        actions += [action for change in changes for action in change.actions]
         accepted = max(change.accepted for change in changes)
         additions = (addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
-        self.table.transact(actions)
+        try:
+            self.table.transact(actions)
+        except ConflictError as conflict:
+            if checks and 0 in conflict.found:
+                raise CatalogueChangedError("the catalogue has changed meanwhile") from conflict
+            raise
 
 
 def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
-    """Tell what a tally's change takes of a transaction; several may add to the same rollups."""
+    """Tell what a tally's change takes of a transaction; several may add to the same rollups.
+
+    Those that make tallies share the condition on the catalogue.
+    """
     _, change = keyed
-    return Needs(len(change.actions), change.size, change.rollups.keys())
+    shared: set[RollupKey | str] = {*change.rollups}
+    if change.makes_tally:
+        shared.add(_CATALOGUE)
+    return Needs(len(change.actions), change.size, shared)
 
 
 def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:

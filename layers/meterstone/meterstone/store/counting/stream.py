@@ -17,18 +17,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from meterstone.store.catalogue.accounts import Account, Generation, read_account
+from meterstone.store.catalogue.accounts import Account, Generation, catalogue_stands, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
-    Action,
     ConflictError,
     Item,
     StoreUnavailableError,
     Table,
-    key_item,
 )
 from meterstone.store.events.log import put_together
 from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
@@ -129,17 +127,18 @@ class StreamFold:
             raise StoreUnavailableError("the catalogue is being written")
         if unmatched:
             self._keep(organization_id, account, unmatched, report)
-        folded = folding.fold(self._of(account, account.live, logged), now)
+        folded = folding.fold(self._of(account, account.live, logged), now, account.version)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
         report.unpublished += folded.unpublished
         if account.previous is not None:
             # Whoever remembers the account reads it for a moment more.
             before = self._folding(organization_id, account.previous.name, writer)
-            before.fold(self._of(account, account.previous, logged), now)
+            before.fold(self._of(account, account.previous, logged), now, account.version)
         if account.next is not None:
             after = self._folding(organization_id, account.next.name, writer)
-            after.fold([each for _, each in logged if each.accepted > account.next.cut], now)
+            late = [each for _, each in logged if each.accepted > account.next.cut]
+            after.fold(late, now, account.version)
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
@@ -184,8 +183,9 @@ class StreamFold:
         could have counted them. Raises `StoreUnavailableError` if it is not.
         """
         items = [unmatched_item(organization_id, each.subject, each.image, each.accepted) for each in events]
+        stands = catalogue_stands(self._table, organization_id, None if account is None else account.version)
         try:
-            found = put_together(self._table, enumerate(items), self._unchanged(organization_id, account))
+            found = put_together(self._table, enumerate(items), stands)
         except ConflictError as error:
             raise StoreUnavailableError("the catalogue has changed") from error
         for place, item in found.items():
@@ -193,19 +193,6 @@ class StreamFold:
                 # An unfinished rebuild saved this event as unmatched for its own generation only: save it for all.
                 self._table.put(items[place])
         report.unmatched += len(events)
-
-    def _unchanged(self, organization_id: str, account: Account | None) -> Action:
-        """Give the action that lets a transaction happen as long as the catalogue is the one that was read."""
-        check: Action = {
-            "TableName": self._table.name,
-            "Key": key_item(keys.organization(organization_id, "profile")),
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if account is None:
-            return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
-        version = {":version": {"N": str(account.version)}}
-        check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
-        return {"ConditionCheck": check}
 
     def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         self._table.put(Poison.of(record, reason, now).item())

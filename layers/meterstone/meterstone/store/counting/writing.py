@@ -44,8 +44,8 @@ class PendingEvents:
 class TallyTransaction:
     """What one transaction does to one tally.
 
-    ``stale``: more is to follow. ``unwoken``: it makes a tally that follows the clock. A load that has just
-    stored another subscription could not wake it, so the tally is to be opened again.
+    ``stale``: more is to follow. ``makes_tally``: there was none before. ``unwoken``: it makes one that follows
+    the clock. A load that has just stored another subscription could not wake it, so it is to be opened again.
     """
 
     actions: list[Action]
@@ -55,6 +55,7 @@ class TallyTransaction:
     #: When the newest event came in that the rollups learn of by this; 0 if they learn of none.
     accepted: int = 0
     unwoken: bool = False
+    makes_tally: bool = False
 
 
 @dataclass(slots=True)
@@ -86,7 +87,8 @@ class TallyUpdate:
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
-        unwoken = follows_clock(tally.meter) and not tally.head.version
+        makes_tally = not tally.head.version
+        unwoken = follows_clock(tally.meter) and makes_tally
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if ends_by_itself(shard)}
@@ -96,7 +98,9 @@ class TallyUpdate:
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         fine = list(self._finer_parts())
-        plan = PlannedWrites(TransactionBudget(beside=1 + len(fine)), self._touched())
+        # The head, and the condition on the catalogue.
+        beside = 1 + makes_tally + len(fine)
+        plan = PlannedWrites(TransactionBudget(beside=beside), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(tally.charges)
@@ -114,7 +118,7 @@ class TallyUpdate:
         # shared, may know of a newer one.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
-        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
+        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken, makes_tally)
 
     def _touched(self) -> set[tuple[int, int]]:
         """Name the counters' chunks that the batch changes: they must be written."""

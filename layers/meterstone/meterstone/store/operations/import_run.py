@@ -111,7 +111,7 @@ class ImportRun:
             else:
                 unmatched.append(entry)
         self._keep_unmatched(unmatched)
-        folded = self._fold.fold(logged, self._now)
+        folded = self._fold.fold(logged, self._now, self._account.version)
         waiting = sum(not each.done for each in known.values()) + len(unmatched)
         return Counts(
             len(taken) - waiting,

@@ -20,6 +20,7 @@ from meterstone import clock as wall
 from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
@@ -58,6 +59,8 @@ _COUNTED_TOGETHER = 2000
 _COMPARISONS = 4
 _PLACES_BETWEEN_RENEWALS = 200
 _BETWEEN_LOOKS = 2 * _SECOND
+
+type _Matched = tuple[LoggedEvent, EventToCount]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +171,25 @@ class Rebuild:
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
         marks: list[Item] = []
-        logged: list[EventToCount] = []
+        logged: list[_Matched] = []
         counted = 0
         for subject in self._generations.subjects():
             if subject in done:
                 continue
-            for event in self._to_count(account, after, subject, folding):
-                logged.append(event)
+            for matched in self._to_count(account, after, subject, folding):
+                logged.append(matched)
                 if len(logged) >= _COUNTED_TOGETHER:
-                    counted += self._fold(folding, logged)
+                    counted += self._fold(folding, logged, account, after)
                     logged = []
             marks.append(key_item(keys.scanned(self._organization_id, after.name, *subject)))
             done.add(subject)
-        counted += self._fold(folding, logged)
+        counted += self._fold(folding, logged, account, after)
         self._table.put_all(marks)
         return counted
 
     def _to_count(
         self, account: Account, after: Generation, subject: Subject, folding: Fold
-    ) -> Iterator[EventToCount]:
+    ) -> Iterator[_Matched]:
         """Give a subject's events that count, and put those by that nobody's line item is for."""
         waiting = {
             each.event.id
@@ -200,7 +203,7 @@ class Rebuild:
             if folding.expects(held.event, owning):
                 self._number += 1
                 position = Position(rebuild_shard(after.name), self._number)
-                yield EventToCount(position, held.event, owning, held.accepted)
+                yield held, EventToCount(position, held.event, owning, held.accepted)
             else:
                 # If the stream has not delivered it yet, it will find the next generation to have dealt with it.
                 self._keep_unmatched(held, after)
@@ -212,9 +215,26 @@ class Rebuild:
             unmatched_item(self._organization_id, held.subject, logged, since, generation=after.name)
         )
 
-    def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
-        self._lease.renew()
-        return folding.fold(logged, self._around.clock()).counted
+    def _fold(self, folding: Fold, logged: Sequence[_Matched], account: Account, after: Generation) -> int:
+        """Count events; those that a changed catalogue stops are matched again, and keep their positions."""
+        while True:
+            self._lease.renew()
+            events = [each for _, each in logged]
+            try:
+                return folding.fold(events, self._around.clock(), account.version).counted
+            except CatalogueChangedError:
+                account = self._settled_account()
+                logged = list(self._matched_again(logged, account, after, folding))
+
+    def _matched_again(
+        self, logged: Iterable[_Matched], account: Account, after: Generation, folding: Fold
+    ) -> Iterator[_Matched]:
+        for held, each in logged:
+            owning = self._subjects.owning(account, held.subject, held.event)
+            if folding.expects(held.event, owning):
+                yield held, each._replace(subscriptions=owning)
+            else:
+                self._keep_unmatched(held, after)
 
     def _roll(self, generation: str, now: int) -> None:
         Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())

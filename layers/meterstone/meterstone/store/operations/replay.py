@@ -168,7 +168,7 @@ class Replay:
                 for position, each in by_position.items()
             ]
             self._subjects.agree_or_busy(self._account)
-            folded = self._fold.fold(logged, self._clock())
+            folded = self._fold.fold(logged, self._clock(), self._account.version)
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
             self._done(some)
