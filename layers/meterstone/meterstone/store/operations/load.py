@@ -12,6 +12,7 @@ from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
@@ -66,14 +67,14 @@ def write_catalogue(
     """Store a catalogue that was checked: the same one again changes nothing.
 
     ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
-    written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it.
+    written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it. Raises
+    `BusyError` as soon as it sees that another load has begun.
     """
     written = list(subscriptions)
     before = read_account(table, organization.id, consistent=True)
     changed = [] if before is None else _changed(table, before, written)
-    # The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
-    # whoever acts under the version that it read must not have read one part before and another after.
-    _say_that_it_is_written(table, organization.id, " ADD ver :one", {":one": {"N": "1"}})
+    writing = _Writing(table, organization.id, before)
+    writing.begin()
 
     def items() -> Iterator[Item]:
         for kind, name, value in entries:
@@ -86,9 +87,10 @@ def write_catalogue(
 
     for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
         table.put_all(some)
-        _say_that_it_is_written(table, organization.id)
+        writing.go_on()
     table.put(key_item(keys.listed(organization.id)))
     wake_changed(table, organization.id, changed)
+    writing.go_on()
     profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
         # The generation is not the catalogue's to change. The profile comes last, when all is there.
@@ -100,19 +102,59 @@ def write_catalogue(
             if views := keys.views_text():
                 # The first generation of an organization that is new has every view from its beginning.
                 named, values[":views"] = f"{named}, views = :views", {"S": views}
-        table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
+        expression = f"SET doc = :doc{named} REMOVE loading_at ADD ver :one"
+        if key == profile:
+            writing.end(expression, values)
+        else:
+            table.update(key, expression, values)
 
 
-def _say_that_it_is_written(
-    table: Table, organization_id: str, more: str = "", values: Item | None = None
-) -> None:
-    """Tell whoever reads the profile that the catalogue is being written now; of a new one, nobody does."""
-    table.update(
-        keys.organization(organization_id, "profile"),
-        "SET loading_at = :now" + more,
-        {":now": {"N": str(clock.now())}} | (values or {}),
-        condition="attribute_exists(pk)",
-    )
+class _Writing:
+    """What the profile says of a catalogue that is being written, as long as no other load has begun.
+
+    The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
+    whoever acts under the version that it read must not have read one part before and another after. Each load
+    raises it from what it read, so of two loads, the one that began first finds a version that is not its own.
+    """
+
+    def __init__(self, table: Table, organization_id: str, before: Account | None) -> None:
+        """Prepare to write the catalogue that follows; there may be none yet, and no profile."""
+        self._table = table
+        self._profile = keys.organization(organization_id, "profile")
+        self._version = None if before is None else before.version
+
+    def begin(self) -> None:
+        """Raise the version, and say that the catalogue is being written now."""
+        if self._version is None:
+            return
+        self._change("SET loading_at = :now ADD ver :one", {":now": _now(), ":one": {"N": "1"}})
+        self._version += 1
+
+    def go_on(self) -> None:
+        """Say that it still is. Of a new organization's, nobody reads yet."""
+        if self._version is not None:
+            self._change("SET loading_at = :now", {":now": _now()})
+        elif self._table.get(self._profile, consistent=True) is not None:
+            raise _another_load()
+
+    def end(self, expression: str, values: Item) -> None:
+        """Write the profile, when all else is written."""
+        self._change(expression, values)
+
+    def _change(self, expression: str, values: Item) -> None:
+        condition = "attribute_not_exists(pk)"
+        if self._version is not None:
+            condition, values = "ver = :version", values | {":version": {"N": str(self._version)}}
+        if not self._table.update(self._profile, expression, values, condition=condition):
+            raise _another_load()
+
+
+def _now() -> dict[str, str]:
+    return {"N": str(clock.now())}
+
+
+def _another_load() -> BusyError:
+    return BusyError("another load of the organization has begun: when it is through, run this again")
 
 
 def _changed(
