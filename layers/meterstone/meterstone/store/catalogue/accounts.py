@@ -16,12 +16,12 @@ from meterstone.usage.subscription import Organization
 
 #: A revoked key works for at most this many seconds more, where it is remembered.
 REMEMBERED = 30.0
+#: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
+LOADS = 2 * MINUTE
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
 #: Those of a generation of which nobody has said by which rules it was counted.
 _FIRST_RULES = 1
-#: How long a catalogue that is being written may be silent; one that is for longer is taken as it stands.
-_LOADS = 2 * MINUTE
 _ORGANIZATION = msgspec.json.Decoder(Organization)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
@@ -63,7 +63,7 @@ class Account:
 
     def unsettled(self, now: int) -> bool:
         """Tell whether what was read of the catalogue may be half old, half new, and will not be in a moment."""
-        return self.loading_at is not None and now < self.loading_at + _LOADS
+        return self.loading_at is not None and now < self.loading_at + LOADS
 
     @property
     def live(self) -> Generation:

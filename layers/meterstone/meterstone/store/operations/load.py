@@ -6,7 +6,7 @@ from itertools import batched
 from botocore.exceptions import ClientError
 
 from meterstone import clock
-from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.accounts import LOADS, Account, read_account
 from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.waking import wake_changed
@@ -21,6 +21,9 @@ from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
+_TIME_BETWEEN_WORDS = LOADS // 8
+#: A load that was silent for longer stops: clocks may differ, and each word takes a moment to be written.
+_LONGEST_SILENCE = LOADS // 2
 
 
 def create_table(table: Table) -> bool:
@@ -68,7 +71,7 @@ def write_catalogue(
 
     ``entries`` are its other documents, by kind and id: they are read back by `read_entries` alone. Each item is
     written for itself, and the profile says so meanwhile; stopped half way, writing it again completes it. Raises
-    `BusyError` as soon as it sees that another load has begun.
+    `BusyError` as soon as it sees that another load has begun, or that events may have counted by half of it.
     """
     written = list(subscriptions)
     before = read_account(table, organization.id, consistent=True)
@@ -89,7 +92,7 @@ def write_catalogue(
         table.put_all(some)
         writing.go_on()
     table.put(key_item(keys.listed(organization.id)))
-    wake_changed(table, organization.id, changed)
+    wake_changed(table, organization.id, writing.along(changed))
     writing.go_on()
     profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
@@ -115,6 +118,9 @@ class _Writing:
     The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
     whoever acts under the version that it read must not have read one part before and another after. Each load
     raises it from what it read, so of two loads, the one that began first finds a version that is not its own.
+
+    Once it is silent for `LOADS`, the fold of the stream takes the catalogue as it stands. Nobody knows by what
+    part of it events have counted then. So it stops, and the mark stays: commands that count refuse the catalogue.
     """
 
     def __init__(self, table: Table, organization_id: str, before: Account | None) -> None:
@@ -122,24 +128,47 @@ class _Writing:
         self._table = table
         self._profile = keys.organization(organization_id, "profile")
         self._version = None if before is None else before.version
+        self._heard = clock.now()
 
     def begin(self) -> None:
         """Raise the version, and say that the catalogue is being written now."""
         if self._version is None:
             return
-        self._change("SET loading_at = :now ADD ver :one", {":now": _now(), ":one": {"N": "1"}})
+        self._tell("SET loading_at = :now ADD ver :one", {":one": {"N": "1"}})
         self._version += 1
 
     def go_on(self) -> None:
         """Say that it still is. Of a new organization's, nobody reads yet."""
         if self._version is not None:
-            self._change("SET loading_at = :now", {":now": _now()})
+            self._refuse_silence()
+            self._tell("SET loading_at = :now", {})
         elif self._table.get(self._profile, consistent=True) is not None:
             raise _another_load()
 
+    def along[T](self, things: Iterable[T]) -> Iterator[T]:
+        """Say that it still is while things are gone through, whenever it is time to."""
+        for each in things:
+            if clock.now() - self._heard > _TIME_BETWEEN_WORDS:
+                self.go_on()
+            yield each
+
     def end(self, expression: str, values: Item) -> None:
         """Write the profile, when all else is written."""
+        self._refuse_silence()
         self._change(expression, values)
+        self._refuse_silence()
+
+    def _tell(self, expression: str, values: Item) -> None:
+        now = clock.now()
+        self._change(expression, values | {":now": {"N": str(now)}})
+        self._heard = now
+
+    def _refuse_silence(self) -> None:
+        if self._version is not None and clock.now() - self._heard > _LONGEST_SILENCE:
+            raise BusyError(
+                "this load stood still for a while, and events may have counted by half of the catalogue: "
+                "run it again, then run rebuild"
+            )
 
     def _change(self, expression: str, values: Item) -> None:
         condition = "attribute_not_exists(pk)"
@@ -147,10 +176,6 @@ class _Writing:
             condition, values = "ver = :version", values | {":version": {"N": str(self._version)}}
         if not self._table.update(self._profile, expression, values, condition=condition):
             raise _another_load()
-
-
-def _now() -> dict[str, str]:
-    return {"N": str(clock.now())}
 
 
 def _another_load() -> BusyError:
