@@ -125,7 +125,10 @@ def test_lago_and_flexprice_names_mean_the_same(tmp_path: Path) -> None:
             json_row(properties="?").replace('"?"', '{"n": 1e99999999999999999999}'),
             "the number 1e99999999999999999999",
         ),
-        (json_row(properties="?").replace('"?"', '{"n": NaN}'), "holds NaN, which is not a number of the form -12.5"),
+        (
+            json_row(properties="?").replace('"?"', '{"n": NaN}'),
+            "holds NaN, which is not a number of the form -12.5",
+        ),
         (
             json_row(properties="?").replace('"?"', '{"n": -Infinity}'),
             "holds -Infinity, which is not a number of the form -12.5",
