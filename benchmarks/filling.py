@@ -93,7 +93,8 @@ def fill_memory(
     """Give a table in memory with a catalogue and what its events were counted into."""
     memory = _Bulk()
     catalogue(memory, subscriptions, meters)
-    fold = Fold(memory, world.ORGANIZATION.id, account(memory).generation)
+    known = account(memory)
+    fold = Fold(memory, world.ORGANIZATION.id, known.generation)
     owners = {subscription.external_id: (subscription,) for subscription in subscriptions}
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         fold.fold(
@@ -102,6 +103,7 @@ def fill_memory(
                 for one in batch
             ],
             world.NOW,
+            known.version,
         )
     memory.settle()
     return memory

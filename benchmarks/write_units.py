@@ -69,6 +69,9 @@ def kind_of(key: Key) -> str:
         return _KINDS[key.sk.partition("#")[0]]
     if "rollup" in parts[:2]:
         return "rollup"
+    if parts[:1] == ["organization"]:
+        # The condition under which a tally is made: a condition costs what writing its item would.
+        return "catalogue"
     return "event" if parts[:1] == ["events"] else "other"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from meterstone import clock
 from meterstone_cli.backend import Backend, ImportReport
 from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
 from meterstone_cli.demo import sources
@@ -33,20 +34,22 @@ def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool 
     """Store a folder's catalogue, if anything in it is new. Raises `InputRefusedError` before anything is written.
 
     Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
-    those of usage that was counted by the old one while the new one was being written: a rebuild mends them.
+    those of usage that was counted by the old one while the new one was being written, or may have been, as it
+    lies behind a bound that came near meanwhile: a rebuild mends them.
 
     To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
     `BackendBusyError` before anything is written if these cannot be run.
     """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
+    began = clock.now()
     stored = backend.organization_catalogue(organization_id)
 
     def compared() -> Changes:
         return compare(
             stored,
             catalogue,
-            now=now,
+            now=now + max(clock.now() - began, 0),
             has_usage=lambda subscription_id: backend.has_usage(organization_id, subscription_id),
             places=places,
         )
@@ -60,8 +63,9 @@ def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool 
     if not changes.nothing or backend.half_written(organization_id):
         backend.write_catalogue(catalogue)
         if not recompute:
-            # Usage may have been counted by the old one since it was asked for.
-            changes = replace(changes, problems=compared().problems)
+            # Usage may have been counted by the old one since it was asked for, and lie ahead of the clock of now.
+            later = compared()
+            changes = replace(changes, problems=later.problems, beginnings=later.beginnings)
     if recompute:
         return changes
     return replace(changes, beginnings=_with_events(backend, organization_id, changes))

@@ -249,6 +249,8 @@ def test_whose_event_it_is_can_be_said_and_must_be_where_several_have_it(
             "external_customer_id": ["value_is_mandatory"],
         },
     )
+    reason = "give one of the two: the id alone does not tell whose event is meant"
+    assert body["reasons"] == dict.fromkeys(body["error_details"], reason)
     assert (
         find("twice", external_subscription_id="dunlin")[1]["event"]["external_subscription_id"] == "dunlin"
     )

@@ -473,7 +473,7 @@ def test_what_a_fold_still_writes_into_a_generation_while_it_is_deleted_is_delet
         writes_since_it_is_named += "gens_gone" in profile
         if writes_since_it_is_named == 2:
             faults, table.faults = table.faults, Faults()
-            Fold(table, ORGANIZATION.id, "1").fold([late], stream.clock.now)
+            Fold(table, ORGANIZATION.id, "1").fold([late], stream.clock.now, world.account.version)
             table.faults = faults
         return False
 

@@ -85,7 +85,7 @@ def world(table: Table) -> Iterator[World]:
         for each in both:
             for number, some in enumerate(batched(events(each), TOGETHER, strict=False)):
                 fold = Fold(table, organization.id, world.account.generation, writer=number % WRITERS)
-                assert fold.fold(some, NOW).counted == len(some)
+                assert fold.fold(some, NOW, world.account.version).counted == len(some)
         yield world
 
 

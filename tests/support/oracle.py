@@ -128,21 +128,24 @@ class Oracle:
     def _length(self, item: LineItem, start: int, end: int) -> int:
         """Give the length of which a level in `[start, end)` has its share.
 
-        Where the bounds are those of billing periods, that is the length of the periods before the subscription's
-        span cut them; else that of the window.
+        Where each bound is that of a billing period, before or after the subscription's span cut it, that is the
+        length of the periods before they were cut; else that of the window.
         """
         cadence = self._cadence(item)
         bounds = [(period.start, _or_forever(period.end)) for period in cadence.periods(start, end)]
-        if start >= end or not bounds or (bounds[0][0], bounds[-1][1]) != (start, end):
+        if start >= end or not bounds or bounds[-1][1] == FOREVER:
             return end - start
         # Bounds are worked out from the anchor, or from the calendar unit that holds the start: so they are the
         # same in a span that goes on, and in one that begins with that unit. A one-time period is its own span.
         if cadence.period is BillingPeriod.ONETIME:
             return end - start
-        until = replace(cadence, end=None).period_at(end - 1).end
-        early = replace(cadence, start=self._unit_start(cadence), end=None)
+        (cut_start, cut_end) = bounds[0][0], bounds[-1][1]
+        until = replace(cadence, end=None).period_at(cut_end - 1).end
+        since = replace(cadence, start=self._unit_start(cadence), end=None).period_at(cut_start).start
         assert until is not None
-        return until - early.period_at(start).start
+        if start not in (cut_start, since) or end not in (cut_end, until):
+            return end - start
+        return until - since
 
     def _unit_start(self, cadence: Cadence) -> int:
         """Give the start of a billing period that holds the subscription's start."""

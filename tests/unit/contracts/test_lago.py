@@ -62,7 +62,8 @@ def faults(parameters: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]
         ({"is_billable_metric_recurring": "yes"}, "must be true or false"),
         ({"plan_code": ""}, "is empty"),
         ({"plan_code": "x" * 256}, "has 256 characters, 255 are allowed"),
-        ({"plan_code": "\ud800"}, "holds half of a surrogate pair, which is no text"),
+        ({"plan_code": "\ud800"}, "must be text without control characters"),
+        ({"plan_code": "two\nlines"}, "must be text without control characters"),
         ({"from_date": "2023-02-29"}, "must be a day of the calendar, such as 2026-01-31"),
         ({"from_date": "2023-11-02", "to_date": "2023-11-01"}, "is after to_date"),
         (

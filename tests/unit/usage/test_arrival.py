@@ -84,13 +84,11 @@ def test_properties(text: str, read: dict[str, Any] | None) -> None:
         pytest.param('{"n": -' + "1" * 100 + "}", "a number has 101 characters", id="100 digits below zero"),
         pytest.param('{"n": 0.' + "1" * 99 + "}", "a number has 101 characters", id="99 decimals"),
         pytest.param('{"a": [{"n": 1e101}]}', "the number 1e101: ", id="inside"),
-        pytest.param('{"n": NaN}', "NaN is not a number", id="NaN"),
-        pytest.param('{"n": Infinity}', "Infinity is not a number", id="Infinity"),
-        pytest.param('{"n": 1, "n": 1}', "the key 'n' is repeated", id="repeated key"),
-        pytest.param(
-            '{"a": 1, "n": 1, "n": 2}', "the key 'n' is repeated", id="a repeated key behind another"
-        ),
-        pytest.param('{"a": {"n": 1, "n": 1}}', "the key 'n' is repeated", id="repeated key inside"),
+        pytest.param('{"n": NaN}', "holds NaN, which is not a number", id="NaN"),
+        pytest.param('{"n": Infinity}', "holds Infinity, which is not a number", id="Infinity"),
+        pytest.param('{"n": 1, "n": 1}', "repeats the key 'n'", id="repeated key"),
+        pytest.param('{"a": 1, "n": 1, "n": 2}', "repeats the key 'n'", id="a repeated key behind another"),
+        pytest.param('{"a": {"n": 1, "n": 1}}', "repeats the key 'n'", id="repeated key inside"),
         pytest.param(r'{"n": "\ud83d"}', "holds half of a surrogate pair", id="half"),
         pytest.param(r'{"a": [{"\ude00": 1}]}', "holds half of a surrogate pair", id="half in a key"),
         pytest.param(nested(DEEPEST + 1), "properties are nested too deeply", id="too deep"),

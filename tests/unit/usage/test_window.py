@@ -179,7 +179,12 @@ def test_window_for_a_lifetime_overrides_the_bounds(
         pytest.param(ENDED, "01-10T09:00 02-20", "60d", id="the whole span: all periods uncut"),
         pytest.param(ENDED, "02-01 02-19", "18d", id="a part of the last: its own"),
         pytest.param(ENDED, "02-01 03-01", "29d", id="the month in which the subscription ends"),
-        pytest.param(ENDED, "01-01 02-20", "50d", id="one bound that is no cut period's: its own"),
+        pytest.param(
+            ENDED, "01-01 02-20", "60d", id="from a month's start to where the last one is cut: uncut"
+        ),
+        pytest.param(
+            ENDED, "01-10T09:00 03-01", "60d", id="from where the first is cut to a month's end: uncut"
+        ),
         pytest.param(ENDED, "02-20 03-01", "10d", id="after the end: its own"),
         pytest.param(ONETIME, "01-10T09:00 03-01", "50.625d", id="once, without an end: its own"),
         pytest.param(ONETIME_ENDED, "01-10T09:00 02-20", "40.625d", id="once: the subscription's span"),

@@ -330,7 +330,7 @@ def _id(text: str) -> str:
     if len(_given(text)) > LONGEST_ID:
         raise _ValueFaultError(TOO_LONG, f"has {len(text)} characters, {LONGEST_ID} are allowed")
     if not is_text(text):
-        raise _ValueFaultError(INVALID, "holds half of a surrogate pair, which is no text")
+        raise _ValueFaultError(INVALID, "must be text without control characters")
     return text
 
 

@@ -10,7 +10,7 @@ Lago's API description leaves some questions open. The answers here:
 - A batch is logged as a whole or not at all. Its errors are keyed by the event's place, from "0".
 - Bodies that are no JSON, that repeat a key, or have no `event` are 400.
 - A timestamp more than 5 minutes ahead of the clock is `value_is_out_of_range`. Properties with a value that no
-  property may have (see `arrival` in `usage`) are `value_is_invalid`.
+  property may have (a number of more than 100 characters, half a surrogate pair) are `value_is_invalid`.
 - `reasons` says in words why there is a code, as in the analytics. Lago's clients read the codes alone.
 - Lago's own ids are UUIDs made of the ids of the organization and the event, so that each answer has the same. As
   in Lago's answer, the customer is not known yet when an event is taken in.

@@ -89,7 +89,7 @@ def parse(request: Request) -> Asked:
         raise RequestRefusedError(refuse(Problem.NOT_FOUND))
     subscription, customer = (request.parameters.get(name, ()) for name in (_SUBSCRIPTION, _CUSTOMER))
     if len(subscription) + len(customer) > 1:
-        raise RequestRefusedError(_named(lago.INVALID))
+        raise RequestRefusedError(_whose(lago.INVALID, "give one of the two, and once"))
     if subscription:
         return Asked(ids, Subject.subscription(subscription[0]))
     return Asked(ids, Subject.customer(customer[0]) if customer else None)
@@ -97,7 +97,7 @@ def parse(request: Request) -> Asked:
 
 def refuse_unnamed() -> Reply:
     """Say that a parameter is needed that says whose event is meant."""
-    return _named(lago.MISSING)
+    return _whose(lago.MISSING, "give one of the two: the id alone does not tell whose event is meant")
 
 
 def answer(organization_id: str, found: FoundEvent) -> Reply:
@@ -173,11 +173,5 @@ def _is_id(text: str) -> bool:
     return bool(text)
 
 
-def _named(code: str) -> Reply:
-    """Refuse a request that does not say, or says twice, whose event is meant."""
-    reason = (
-        "is needed, or the other one"
-        if code == lago.MISSING
-        else "may be given once, and not with the other one"
-    )
-    return lago.unprocessable({name: lago.Fault(code, reason) for name in (_SUBSCRIPTION, _CUSTOMER)})
+def _whose(code: str, reason: str) -> Reply:
+    return lago.unprocessable(dict.fromkeys((_SUBSCRIPTION, _CUSTOMER), lago.Fault(code, reason)))

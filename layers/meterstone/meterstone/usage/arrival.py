@@ -272,14 +272,14 @@ def _too_long(text: str) -> str:
 
 
 def _constant(text: str) -> NoReturn:
-    raise InadmissibleError(f"{text} is not a number of the form -12.5")
+    raise InadmissibleError(f"holds {text}, which is not a number of the form -12.5")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise InadmissibleError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
+        raise InadmissibleError(f"repeats the key {next(key for key in keys if keys.count(key) > 1)!r}")
     return fields
 
 

@@ -42,7 +42,10 @@ class Window:
         if self.lifetime or not self.length:
             return self.length
         first, last = cadence.period_at(self.start), cadence.period_at(self.end - 1)
-        if (self.start, self.end) != (first.start, last.end) or last.whole_end is None:
+        if last.whole_end is None:
+            return self.length
+        # Each bound is a period's own, or the one to which the span cuts it: the other may lie beyond the span.
+        if self.start not in (first.start, first.whole_start) or self.end not in (last.end, last.whole_end):
             return self.length
         return last.whole_end - first.whole_start
 

@@ -23,11 +23,20 @@ def test_all_or_none() -> None:
     assert total(write_units.all_or_none()) - total(write_units.bulk()) <= TOGETHER
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["first of a month", "last of a month"])
-def test_a_lone_event(*, full: bool) -> None:
-    """One for the event; counter and hours; the rollups of the organization, plan, country, and both."""
+@pytest.mark.parametrize(
+    ("full", "condition"),
+    [
+        pytest.param(False, {"catalogue": 2}, id="first of a month"),
+        pytest.param(True, {}, id="last of a month"),
+    ],
+)
+def test_a_lone_event(condition: dict[str, float], *, full: bool) -> None:
+    """One for the event; counter and hours; the rollups of the organization, plan, country, and both.
+
+    The first of a month makes a tally, and does so under a condition on the catalogue.
+    """
     units = write_units.lone(full=full)
-    assert units == {"event": 1, "counter": 2, "hours": 2, "rollup": 2 * 4}
+    assert units == {"event": 1, "counter": 2, "hours": 2, "rollup": 2 * 4} | condition
     assert total(units) <= LONE
 
 

@@ -16,13 +16,13 @@ from meterstone.usage.subscription import Organization
 
 #: How long a key is remembered, in seconds. A revoked key works for at most so much longer.
 REMEMBERED = 30.0
+#: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
+#: and the catalogue is read as it stands.
+LOADS = 2 * MINUTE
 _MOST_REMEMBERED = 1000
 _FIRST_GENERATION = "1"
 #: The rules of a generation whose profile names none.
 _FIRST_RULES = 1
-#: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
-#: and the catalogue is read as it stands.
-_LOADS = 2 * MINUTE
 _ORGANIZATION = msgspec.json.Decoder(Organization)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
@@ -64,7 +64,7 @@ class Account:
 
     def unsettled(self, now: int) -> bool:
         """Return whether a catalogue is being written: what is read of it now may be half old and half new."""
-        return self.loading_at is not None and now < self.loading_at + _LOADS
+        return self.loading_at is not None and now < self.loading_at + LOADS
 
     @property
     def live(self) -> Generation:
@@ -150,23 +150,26 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
     )
 
 
-def unchanged(table: Table, organization_id: str, account: Account | None) -> Action:
-    """Return the action that lets a transaction happen as long as the catalogue is the one that was read."""
+def _generation(profile: Row, which: str) -> Generation | None:
+    name = text(profile, f"gen_{which}")
+    return Generation(name, integer(profile, f"cut_{which}")) if name else None
+
+
+def catalogue_stands(table: Table, organization_id: str, version: int | None) -> Action:
+    """Give the action that lets a transaction happen while the catalogue has a version; None: while there is none.
+
+    If it fails, the profile is found at the action's place (see `ConflictError`). Cost: 2 write units.
+    """
     check: Action = {
         "TableName": table.name,
         "Key": key_item(keys.organization(organization_id, "profile")),
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
-    if account is None:
+    if version is None:
         return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
-    version = {":version": {"N": str(account.version)}}
-    check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": version}
+    stands = {":version": {"N": str(version)}}
+    check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": stands}
     return {"ConditionCheck": check}
-
-
-def _generation(profile: Row, which: str) -> Generation | None:
-    name = text(profile, f"gen_{which}")
-    return Generation(name, integer(profile, f"cut_{which}")) if name else None
 
 
 def list_organizations(table: Table) -> list[str]:

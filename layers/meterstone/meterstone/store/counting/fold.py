@@ -5,6 +5,9 @@ It adds the worth of the tally's days now, less their worth as last published. I
 their positions are not above the stored ones, and they change nothing. If the fold is killed between two
 transactions, nothing is half done.
 
+A load changes a subscription's cadence, or whose it is, as long as nothing is counted for it. So the transaction
+that makes a tally is under the condition that the catalogue is the one by which its events were matched.
+
 A change that does not fit in a transaction of 100 actions is counted first, and then published in steps. The
 tally's head says from which charge on the tally is stale. The next event or the clock goes on from there.
 
@@ -18,9 +21,10 @@ from itertools import batched, islice
 from typing import NamedTuple
 
 from meterstone.pricing.money import in_two
+from meterstone.store.catalogue.accounts import catalogue_stands
 from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.limits import events_that_fit
-from meterstone.store.counting.reading import read_tallies
+from meterstone.store.counting.reading import CatalogueChangedError, read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
     RollupChange,
@@ -52,6 +56,7 @@ WRITERS = 4
 
 _TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
+_CATALOGUE = "catalogue"
 
 
 class EventToCount(NamedTuple):
@@ -117,9 +122,16 @@ class Fold:
         #: Called with events that meters cannot read, before any position moves past them.
         self.keep_unread: Callable[[Sequence[Unread]], None] = lambda _unread: None
         self._matching = matching or Matching()
+        #: By which the events in hand were matched; None while none are.
+        self._catalogue_version: int | None = None
 
-    def fold(self, events: Iterable[EventToCount], now: int) -> FoldReport:
-        """Count events, in the order of their positions within each shard, and publish what they bring."""
+    def fold(self, events: Iterable[EventToCount], now: int, catalogue_version: int) -> FoldReport:
+        """Count events, in the order of their positions within each shard, and publish what they bring.
+
+        ``catalogue_version`` is that of the account by which their subscriptions were found. Raises
+        `CatalogueChangedError` if a tally is to be made and the catalogue has another: they must be matched again.
+        """
+        self._catalogue_version = catalogue_version
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
         for position, event, subscriptions, accepted in events:
@@ -162,6 +174,8 @@ class Fold:
         each day that has ended. Tallies that were published in part are finished. A second call changes nothing.
         Raises `WriteRefusedError`, after everything else is done, if the rollups do not take a tally's worth.
         """
+        # It makes no tally: what is due is there.
+        self._catalogue_version = None
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Reading the index once is enough: a tally that was brought up to now is due later.
@@ -296,17 +310,33 @@ class Fold:
                 into = rollups.setdefault(key, {})
                 for day, worth in days.items():
                     into[day] = add_amounts(into[day], worth) if day in into else worth
-        actions = [action for change in changes for action in change.actions]
+        actions: list[Action] = []
+        checks = self._catalogue_version is not None and any(change.makes_tally for change in changes)
+        if checks:
+            # First, so that its place is known: a tally's own condition may fail as well.
+            actions.append(catalogue_stands(self.table, self.organization_id, self._catalogue_version))
+        actions += [action for change in changes for action in change.actions]
         accepted = max(change.accepted for change in changes)
         additions = (addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
-        self.table.transact(actions)
+        try:
+            self.table.transact(actions)
+        except ConflictError as conflict:
+            if checks and 0 in conflict.found:
+                raise CatalogueChangedError("the catalogue has changed meanwhile") from conflict
+            raise
 
 
 def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
-    """Return the room that a tally's change needs in a transaction. Several changes may share rollups."""
+    """Return the room that a tally's change needs in a transaction. Several changes may share rollups.
+
+    Those that make tallies share the condition on the catalogue.
+    """
     _, change = keyed
-    return Needs(len(change.actions), change.size, change.rollups.keys())
+    shared: set[RollupKey | str] = {*change.rollups}
+    if change.makes_tally:
+        shared.add(_CATALOGUE)
+    return Needs(len(change.actions), change.size, shared)
 
 
 def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:

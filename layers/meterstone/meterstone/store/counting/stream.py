@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from meterstone.store.catalogue.accounts import Account, Generation, read_account, unchanged
+from meterstone.store.catalogue.accounts import Account, Generation, catalogue_stands, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
@@ -135,17 +135,18 @@ class StreamFold:
             raise StoreUnavailableError("the catalogue is being written")
         if unmatched:
             self._keep(organization_id, account, unmatched, report)
-        folded = folding.fold(self._of(account, account.live, logged), now)
+        folded = folding.fold(self._of(account, account.live, logged), now, account.version)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
         report.unpublished += folded.unpublished
         if account.previous is not None:
             # Functions that remember the account still read the previous generation for a moment.
             before = self._folding(organization_id, account.previous.name, writer)
-            before.fold(self._of(account, account.previous, logged), now)
+            before.fold(self._of(account, account.previous, logged), now, account.version)
         if account.next is not None:
             after = self._folding(organization_id, account.next.name, writer)
-            after.fold([each for _, each in logged if each.accepted > account.next.cut], now)
+            late = [each for _, each in logged if each.accepted > account.next.cut]
+            after.fold(late, now, account.version)
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
@@ -194,9 +195,9 @@ class StreamFold:
             unmatched_item(organization_id, each.subject, each.image, each.accepted, self._why(account, each))
             for each in events
         ]
-        guard = unchanged(self._table, organization_id, account)
+        stands = catalogue_stands(self._table, organization_id, None if account is None else account.version)
         try:
-            found = put_unmatched(self._table, organization_id, items, [guard])
+            found = put_unmatched(self._table, organization_id, items, [stands])
             for place, item in found.items():
                 if account is not None and is_void(generation_of(item), account.generation):
                     # An unfinished rebuild saved this event as unmatched for its own generation only. Save it for

@@ -44,9 +44,9 @@ class PendingEvents:
 class TallyTransaction:
     """The part of a transaction that changes one tally.
 
-    ``stale`` says that the tally is published only in part, and needs another transaction. ``unwoken`` says that
-    the transaction creates a tally that follows the clock. A load that has just stored another subscription could
-    not wake that tally, so it must be read again.
+    ``stale`` says that the tally is published only in part, and needs another transaction. ``makes_tally`` says
+    that there was none before. ``unwoken`` says that it creates a tally that follows the clock. A load that
+    has just stored another subscription could not wake that tally, so it must be read again.
     """
 
     actions: list[Action]
@@ -56,6 +56,7 @@ class TallyTransaction:
     #: When the newest event that the transaction publishes came in; 0 if it publishes no new event.
     accepted: int = 0
     unwoken: bool = False
+    makes_tally: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +88,8 @@ class TallyUpdate:
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
-        unwoken = follows_clock(tally.meter) and not tally.head.version
+        makes_tally = not tally.head.version
+        unwoken = follows_clock(tally.meter) and makes_tally
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if ends_by_itself(shard)}
@@ -98,7 +100,9 @@ class TallyUpdate:
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         fine = list(self._finer_parts())
-        plan = PlannedWrites(TransactionBudget(beside=1 + len(fine)), self._touched())
+        # The head, and the condition on the catalogue.
+        beside = 1 + makes_tally + len(fine)
+        plan = PlannedWrites(TransactionBudget(beside=beside), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
             left = len(tally.charges)
@@ -117,7 +121,7 @@ class TallyUpdate:
         # and may have a later time.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
-        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken)
+        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken, makes_tally)
 
     def _touched(self) -> set[tuple[int, int]]:
         """List the chunks of counters that the batch changes, and that must be written."""

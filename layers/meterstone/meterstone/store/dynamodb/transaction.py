@@ -16,7 +16,10 @@ MOST_CONTENT = 2_000_000
 """Bytes of the contents of a transaction's events. All other attributes of an event have less than 2 KB."""
 
 ACTIONS_FOR_EVENTS = 66
-"""Actions of a tally's transaction for its events. The rest is for the head and at least one month of rollups."""
+"""Actions of a tally's transaction for its events.
+
+The rest is for the head, a condition on the catalogue, and at least one month of rollups.
+"""
 
 READ_TOGETHER = 100
 """Keys of a batch read."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.accounts import Account, read_account, unchanged
+from meterstone.store.catalogue.accounts import Account, catalogue_stands, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
@@ -154,7 +154,7 @@ class ImportRun:
             self._organization_id,
             (self._unreadable(entries[each.position], each) for each in unread),
         )
-        folded = self._fold.fold(logged, self._now)
+        folded = self._fold.fold(logged, self._now, self._account.version)
         waiting = [each for each in known.values() if not each.done]
         counts = Counts(
             folded.counted + len(known) - len(waiting),
@@ -199,7 +199,7 @@ class ImportRun:
         """
         guards = [
             self.record.guard(self._table, self._organization_id),
-            unchanged(self._table, self._organization_id, self._account),
+            catalogue_stands(self._table, self._organization_id, self._account.version),
         ]
         items = map(self._unmatched_item, entries)
         try:

@@ -6,12 +6,13 @@ from itertools import batched
 from botocore.exceptions import ClientError
 
 from meterstone import clock
-from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.accounts import LOADS, Account, read_account
 from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
@@ -20,6 +21,9 @@ from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization, Subscription
 
 _ITEMS_BETWEEN_WORDS = 500
+_TIME_BETWEEN_WORDS = LOADS // 8
+#: A load that was silent for longer stops: clocks may differ, and each word takes a moment to be written.
+_LONGEST_SILENCE = LOADS // 2
 
 
 def create_table(table: Table) -> bool:
@@ -67,15 +71,14 @@ def write_catalogue(
 
     ``entries`` are its other documents, by kind and id. Only `read_entries` reads them. Each item is written by
     itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
-    again completes it.
+    again completes it. Raises `BusyError` as soon as it sees that another load has begun, or that events may have
+    counted by half of it.
     """
     written = list(subscriptions)
     before = read_account(table, organization.id, consistent=True)
     changed = [] if before is None else _changed(table, before, written)
-    # A new version says that remembered subscriptions may be out of date. The version goes up at the beginning,
-    # too: a reader that acts under the version which it read must not have read one part before the load and one
-    # after.
-    _say_that_it_is_written(table, organization.id, " ADD ver :one", {":one": {"N": "1"}})
+    writing = _Writing(table, organization.id, before)
+    writing.begin()
 
     def items() -> Iterator[Item]:
         for kind, name, value in entries:
@@ -88,9 +91,10 @@ def write_catalogue(
 
     for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
         table.put_all(some)
-        _say_that_it_is_written(table, organization.id)
+        writing.go_on()
     table.put(key_item(keys.listed(organization.id)))
-    wake_changed(table, organization.id, changed)
+    wake_changed(table, organization.id, writing.along(changed))
+    writing.go_on()
     profile = keys.organization(organization.id, "profile")
     for key, document in organization_items(organization, meters):
         # A load does not change the generation. The profile comes last, when everything else is written.
@@ -100,21 +104,83 @@ def write_catalogue(
             # Nothing was counted yet, so that everything will be counted by these rules.
             named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
             if views := keys.views_text():
-                # The first generation of a new organization has every view from its beginning.
+                # The first generation of an organization that is new has every view from its beginning.
                 named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
-        table.update(key, f"SET doc = :doc{named} REMOVE loading_at ADD ver :one", values)
+        expression = f"SET doc = :doc{named} REMOVE loading_at ADD ver :one"
+        if key == profile:
+            writing.end(expression, values)
+        else:
+            table.update(key, expression, values)
 
 
-def _say_that_it_is_written(
-    table: Table, organization_id: str, more: str = "", values: Item | None = None
-) -> None:
-    """Mark in the profile that the catalogue is being written now; a new organization has no readers yet."""
-    table.update(
-        keys.organization(organization_id, "profile"),
-        "SET loading_at = :now" + more,
-        {":now": {"N": str(clock.now())}} | (values or {}),
-        condition="attribute_exists(pk)",
-    )
+class _Writing:
+    """What the profile says of a catalogue that is being written, as long as no other load has begun.
+
+    The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
+    whoever acts under the version that it read must not have read one part before and another after. Each load
+    raises it from what it read, so of two loads, the one that began first finds a version that is not its own.
+
+    Once it is silent for `LOADS`, the fold of the stream takes the catalogue as it stands. Nobody knows by what
+    part of it events have counted then. So it stops, and the mark stays: commands that count refuse the catalogue.
+    """
+
+    def __init__(self, table: Table, organization_id: str, before: Account | None) -> None:
+        """Prepare to write the catalogue that follows; there may be none yet, and no profile."""
+        self._table = table
+        self._profile = keys.organization(organization_id, "profile")
+        self._version = None if before is None else before.version
+        self._heard = clock.now()
+
+    def begin(self) -> None:
+        """Raise the version, and say that the catalogue is being written now."""
+        if self._version is None:
+            return
+        self._tell("SET loading_at = :now ADD ver :one", {":one": {"N": "1"}})
+        self._version += 1
+
+    def go_on(self) -> None:
+        """Say that it still is. Of a new organization's, nobody reads yet."""
+        if self._version is not None:
+            self._refuse_silence()
+            self._tell("SET loading_at = :now", {})
+        elif self._table.get(self._profile, consistent=True) is not None:
+            raise _another_load()
+
+    def along[T](self, things: Iterable[T]) -> Iterator[T]:
+        """Say that it still is while things are gone through, whenever it is time to."""
+        for each in things:
+            if clock.now() - self._heard > _TIME_BETWEEN_WORDS:
+                self.go_on()
+            yield each
+
+    def end(self, expression: str, values: Item) -> None:
+        """Write the profile, when all else is written."""
+        self._refuse_silence()
+        self._change(expression, values)
+        self._refuse_silence()
+
+    def _tell(self, expression: str, values: Item) -> None:
+        now = clock.now()
+        self._change(expression, values | {":now": {"N": str(now)}})
+        self._heard = now
+
+    def _refuse_silence(self) -> None:
+        if self._version is not None and clock.now() - self._heard > _LONGEST_SILENCE:
+            raise BusyError(
+                "this load stood still for a while, and events may have counted by half of the catalogue: "
+                "run it again, then run rebuild"
+            )
+
+    def _change(self, expression: str, values: Item) -> None:
+        condition = "attribute_not_exists(pk)"
+        if self._version is not None:
+            condition, values = "ver = :version", values | {":version": {"N": str(self._version)}}
+        if not self._table.update(self._profile, expression, values, condition=condition):
+            raise _another_load()
+
+
+def _another_load() -> BusyError:
+    return BusyError("another load of the organization has begun: when it is through, run this again")
 
 
 def _changed(

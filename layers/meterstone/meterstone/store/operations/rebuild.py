@@ -21,6 +21,7 @@ from meterstone import clock as wall
 from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
+from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
@@ -193,14 +194,14 @@ class Rebuild:
         for subject in self._generations.subjects():
             if subject in done:
                 continue
-            for event in self._to_count(account, after, subject, folding):
-                logged.append(event)
+            for matched in self._to_count(account, after, subject, folding):
+                logged.append(matched)
                 if len(logged) >= _COUNTED_TOGETHER:
-                    counted += self._fold(folding, logged)
+                    counted += self._fold(folding, logged, account, after)
                     logged = []
             marks.append(key_item(keys.scanned(self._organization_id, after.name, *subject)))
             done.add(subject)
-        counted += self._fold(folding, logged)
+        counted += self._fold(folding, logged, account, after)
         self._table.put_all(marks)
         return counted
 
@@ -244,12 +245,34 @@ class Rebuild:
             self._organization_id, held.subject, logged, since, reason, generation=after.name
         )
 
-    def _fold(self, folding: Fold, logged: Sequence[EventToCount]) -> int:
-        self._lease.renew()
+    def _fold(
+        self, folding: Fold, logged: Sequence[EventToCount], account: Account, after: Generation
+    ) -> int:
+        """Count events. Those that a changed catalogue stops are matched again, and keep their positions."""
         folding.keep_unread = self._keep_unread
-        report = folding.fold(logged, self._around.clock())
-        self._held.clear()
-        return report.counted
+        while True:
+            self._lease.renew()
+            try:
+                report = folding.fold(logged, self._around.clock(), account.version)
+            except CatalogueChangedError:
+                account = self._settled_account()
+                logged = list(self._matched_again(logged, account, after, folding))
+            else:
+                self._held.clear()
+                return report.counted
+
+    def _matched_again(
+        self, logged: Iterable[EventToCount], account: Account, after: Generation, folding: Fold
+    ) -> Iterator[EventToCount]:
+        """Yield the events that still count by another catalogue, and save the others as unmatched."""
+        for each in logged:
+            held = self._held[each.position]
+            owning = self._subjects.owning(account, held.subject, held.event)
+            if folding.expects(held.event, owning):
+                yield each._replace(subscriptions=owning)
+            else:
+                item = self._unmatched_item(account, held, after)
+                put_unmatched(self._table, self._organization_id, [item])
 
     def _keep_unread(self, unread: Sequence[Unread]) -> None:
         """Store events that meters cannot read in the list of unreadable ones, as the stream and imports do."""

@@ -234,7 +234,7 @@ class Replay:
             ]
             self._subjects.agree_or_busy(self._account)
             self._counting = by_position
-            folded = self._fold.fold(logged, self._clock())
+            folded = self._fold.fold(logged, self._clock(), self._account.version)
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
             self._done(some)
