@@ -67,6 +67,9 @@ class _Bulk(MemoryTable):
                     self._store(key, body["Item"])
                 case "Delete":
                     self._store(key, None)
+                case "ConditionCheck":
+                    # Nobody else writes to this table.
+                    pass
                 case _:
                     sums = self._sums.setdefault(key, {})
                     for name, value in body["ExpressionAttributeValues"].items():
