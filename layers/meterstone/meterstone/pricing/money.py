@@ -135,6 +135,9 @@ def price_display_amount(amount: Decimal, currency: str) -> str:
     return (symbol(currency) or currency.upper()) + plain(amount)
 
 
+_METERED: Final = 10**QUANTITY_DIGITS
+
+
 def exact_number(value: object) -> Decimal:
     """Read a number exactly, with all its digits, as filters compare it and the event log keeps it.
 
@@ -199,6 +202,9 @@ def reading(value: object) -> Decimal:
     >>> reading("0.0289999999999999985"), reading(5)
     (Decimal('0.028999999999999999'), Decimal('5'))
     """
+    if type(value) is int and -_METERED < value < _METERED:
+        # Most events have small integers: there is nothing to round.
+        return Decimal(value)
     found = exact_number(value)
     if _SHORT_NUMBER.fullmatch(str(found)):
         return found
