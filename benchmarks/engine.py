@@ -9,7 +9,7 @@ from unittest import mock
 
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import create_table
-from meterstone_cli import engine
+from meterstone_cli.devserver import engine
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,8 +22,8 @@ from benchmarks.handlers import Nowhere
 from benchmarks.posting import Posted, properties
 
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone_cli.follower import following
-from meterstone_cli.server import running
+from meterstone_cli.devserver.follower import following
+from meterstone_cli.devserver.server import running
 
 _SUBSCRIPTIONS = 50
 _EVERYONE = [world.subscription(number) for number in range(_SUBSCRIPTIONS)]

@@ -17,7 +17,7 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.usage.instant import format_instant
-from meterstone_cli.usage_files import UsageEvent, read_usage, sha256
+from meterstone_cli.files.usage_files import UsageEvent, read_usage, sha256
 
 _EVENTS = 100_000
 _SUBSCRIPTIONS = 50

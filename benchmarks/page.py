@@ -30,7 +30,7 @@ from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.tally import Head, Tally, tally_key
-from meterstone_cli import engine
+from meterstone_cli.devserver import engine
 
 _PAGE = 1024 * 1024
 _BUDGET_MS = 15.0

@@ -13,14 +13,15 @@ from typer.core import TyperGroup
 from meterstone import clock
 from meterstone.usage.instant import format_instant
 from meterstone.usage.receipt import OF_ITSELF
-from meterstone_cli import engine, local, recovering
 from meterstone_cli.backend import Backend, BackendBusyError, BackendUnavailableError, demand_catalogue
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
-from meterstone_cli.loading import FileReport, import_file, load_catalogue
+from meterstone_cli.commands import recovering
+from meterstone_cli.devserver import engine, local
+from meterstone_cli.devserver.server import HOST, PORT, ServerError, serve
+from meterstone_cli.files.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
-from meterstone_cli.server import HOST, PORT, ServerError, serve
 
 REFUSED = 1
 UNAVAILABLE = 3

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files.usage_files import UsageEvent
 
 #: Is told of a row that the store does not take: its line, its event, and why.
 type Refuse = Callable[[int, UsageEvent, str], None]

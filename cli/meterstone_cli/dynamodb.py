@@ -55,7 +55,7 @@ from meterstone_cli.backend import (
     Withdrawn,
 )
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files.usage_files import UsageEvent
 
 #: By how much clocks may differ; whatever waits for all clocks to have passed an instant waits for longer.
 _CLOCKS_DIFFER = 20 * SECOND

@@ -31,7 +31,7 @@ from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.catalogue.folder import Places
 from meterstone_cli.dynamodb import DynamoDB
-from meterstone_cli.loading import load_catalogue
+from meterstone_cli.files.loading import load_catalogue
 from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock, refresh, write
@@ -732,7 +732,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
     (item,) = SUBSCRIPTION.line_items
     ending = replace(SUBSCRIPTION, line_items=(replace(item, end=NOW + 5 * MINUTE),))
     changed = replace(CATALOGUE, subscriptions=(ending,))
-    monkeypatch.setattr("meterstone_cli.loading.read_catalogue", lambda _: (changed, Places({})))
+    monkeypatch.setattr("meterstone_cli.files.loading.read_catalogue", lambda _: (changed, Places({})))
 
     def meanwhile() -> None:
         clock.now += MINUTE
@@ -757,7 +757,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_beginning(
     backend.write_catalogue(replace(CATALOGUE, subscriptions=(without,)))
     item = replace(SUBSCRIPTION.line_items[0], start=NOW + 5 * MINUTE + MINUTE // 2)
     changed = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, line_items=(item,)),))
-    monkeypatch.setattr("meterstone_cli.loading.read_catalogue", lambda _: (changed, Places({})))
+    monkeypatch.setattr("meterstone_cli.files.loading.read_catalogue", lambda _: (changed, Places({})))
 
     def meanwhile() -> None:
         clock.now += 2 * MINUTE // 3

@@ -22,9 +22,9 @@ from meterstone.usage.meter import Event
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 from meterstone_cli import __main__ as program
-from meterstone_cli import loading
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.files import loading
 from support.counting import answers, check_analytics, check_window, right_answers
 from support.memory_table import Faults, Killed
 from support.oracle import Oracle

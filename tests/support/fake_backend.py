@@ -25,7 +25,7 @@ from meterstone_cli.backend import (
     Withdrawn,
 )
 from meterstone_cli.catalogue import Catalogue
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files.usage_files import UsageEvent
 
 
 class FakeBackend:

@@ -17,11 +17,11 @@ from uuid import uuid4
 
 from meterstone import clock
 from meterstone.store.dynamodb.table import Table
-from meterstone_cli import engine
 from meterstone_cli.catalogue.folder import read_catalogue
+from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.server import running
 from meterstone_cli.dynamodb import DynamoDB
-from meterstone_cli.server import running
-from meterstone_cli.usage_files import UsageEvent, read_usage
+from meterstone_cli.files.usage_files import UsageEvent, read_usage
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parents[1] / "small"

@@ -13,8 +13,8 @@ from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Dated
 from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.files.usage_files import UsageEvent, read_usage
 from meterstone_cli.problem import InputRefusedError
-from meterstone_cli.usage_files import UsageEvent, read_usage
 from support.problems import without_line_and_id
 
 SECOND = 1_000_000

@@ -16,10 +16,10 @@ from meterstone.usage.calendar import zone
 from meterstone.usage.instant import DAY, HOUR, format_instant, parse_instant
 from meterstone.usage.meter import Aggregation, Observation, Uncounted
 from meterstone_cli.catalogue import Catalogue, read_catalogue
-from meterstone_cli.demo import CUSTOMERS, SHIFTED, Source, sources
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files.demo import CUSTOMERS, SHIFTED, Source, sources
+from meterstone_cli.files.usage_files import UsageEvent
 
-DEMO = Path(__file__).resolve().parents[3] / "examples" / "demo"
+DEMO = Path(__file__).resolve().parents[4] / "examples" / "demo"
 CHICAGO = zone("America/Chicago")
 
 

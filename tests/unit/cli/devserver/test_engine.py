@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from meterstone_cli import __main__ as program
-from meterstone_cli import engine
+from meterstone_cli.devserver import engine
 
 #: Stands in for the engine: answers every request with 200, until it is told to end, which it then writes down.
 SERVING = """

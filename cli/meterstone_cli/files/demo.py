@@ -24,7 +24,7 @@ from pathlib import Path
 from meterstone.usage.calendar import EPOCH_DAY, zone
 from meterstone.usage.instant import DAY, HOUR, MINUTE, SECOND, parse_instant
 from meterstone.usage.meter import Event, Property
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files.usage_files import UsageEvent
 
 #: Part of each source's identity: another rule makes other events of the same files.
 RULE = "1"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from meterstone.usage.instant import DAY, parse_instant
-from meterstone_cli import demo, engine, local
 from meterstone_cli.backend import Backend
+from meterstone_cli.devserver import engine, local
+from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
 from support.fake_backend import FakeBackend
 

@@ -18,7 +18,14 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
-from meterstone_cli.gateway import BODY_LIMIT, Gateway, HttpRequest, Response, gateway_response, load
+from meterstone_cli.devserver.gateway import (
+    BODY_LIMIT,
+    Gateway,
+    HttpRequest,
+    Response,
+    gateway_response,
+    load,
+)
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone.usage.meter import Event, Property
-from meterstone_cli.usage_files import (
+from meterstone_cli.files.usage_files import (
     LONGEST_ROW,
     Aside,
     BadRow,

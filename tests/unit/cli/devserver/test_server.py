@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from meterstone_cli.gateway import Gateway
-from meterstone_cli.server import NotLoopbackError, PortTakenError, ServerError, running
+from meterstone_cli.devserver.gateway import Gateway
+from meterstone_cli.devserver.server import NotLoopbackError, PortTakenError, ServerError, running
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MEGABYTE = 1024 * 1024
 
 
@@ -281,7 +281,7 @@ Resources:
 SERVE = """
 import sys
 from pathlib import Path
-from meterstone_cli import server
+from meterstone_cli.devserver import server
 server.serve(Path(sys.argv[1]), port=0, on_ready=lambda url: print(url, flush=True))
 print("stopped", flush=True)
 """

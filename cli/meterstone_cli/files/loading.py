@@ -7,10 +7,8 @@ from pathlib import Path
 from meterstone import clock
 from meterstone_cli.backend import Backend, ImportReport
 from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
-from meterstone_cli.demo import sources
-from meterstone_cli.problem import InputProblem, InputRefusedError
-from meterstone_cli.progress import follow, say
-from meterstone_cli.usage_files import (
+from meterstone_cli.files.demo import sources
+from meterstone_cli.files.usage_files import (
     Aside,
     BadRow,
     UnreadableUsageError,
@@ -19,6 +17,8 @@ from meterstone_cli.usage_files import (
     row_of,
     sha256,
 )
+from meterstone_cli.problem import InputProblem, InputRefusedError
+from meterstone_cli.progress import follow, say
 
 
 @dataclass(frozen=True, slots=True)

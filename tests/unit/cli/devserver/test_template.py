@@ -4,9 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from meterstone_cli.template import routes
+from meterstone_cli.devserver.template import routes
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 TEMPLATE = """
 Resources:

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from meterstone_cli.function import Function, FunctionBusyError, FunctionFailedError
+from meterstone_cli.devserver.function import Function, FunctionBusyError, FunctionFailedError
 
 type Make = Callable[..., Function]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from meterstone_cli.function import FunctionBusyError, FunctionFailedError
-from meterstone_cli.gateway import (
+from meterstone_cli.devserver.function import FunctionBusyError, FunctionFailedError
+from meterstone_cli.devserver.gateway import (
     BODY_LIMIT,
     HEADER_LIMIT,
     PAYLOAD_LIMIT,
@@ -23,7 +23,7 @@ from meterstone_cli.gateway import (
     proxy_event,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NOW = datetime(2024, 2, 29, 12, 30, 45, 678_000, tzinfo=UTC)
 
 

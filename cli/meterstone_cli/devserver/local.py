@@ -10,16 +10,16 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from meterstone import clock
 from meterstone.usage.instant import DAY, format_instant
-from meterstone_cli import engine
 from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.follower import following
-from meterstone_cli.loading import load_demo
+from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.follower import following
+from meterstone_cli.devserver.server import HOST, serve
+from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
-from meterstone_cli.server import HOST, serve
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 DEMO: Final = ROOT / "examples" / "demo"
 FUNCTIONS: Final = ROOT / "functions"
 TEMPLATE: Final = ROOT / "template.yaml"

@@ -15,7 +15,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from meterstone_cli.function import Function, FunctionFailedError
+from meterstone_cli.devserver.function import Function, FunctionFailedError
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """API Gateway on this machine: HTTP requests become proxy events, the functions' answers HTTP responses.
 
 It does what a deployed REST API does with the routes, limits and gateway responses of `template.yaml`, and
-calls the functions' own handlers. Sockets are `meterstone_cli.server`'s business.
+calls the functions' own handlers. Sockets are `meterstone_cli.devserver.server`'s business.
 
 What happens where, as on AWS:
 
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from meterstone_cli.function import Function, FunctionBusyError, FunctionFailedError
-from meterstone_cli.template import routes
+from meterstone_cli.devserver.function import Function, FunctionBusyError, FunctionFailedError
+from meterstone_cli.devserver.template import routes
 
 log = logging.getLogger(__name__)
 

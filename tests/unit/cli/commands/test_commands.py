@@ -10,11 +10,12 @@ from typer.testing import CliRunner, Result
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
-from meterstone_cli import demo, local
 from meterstone_cli.backend import BackendBusyError, BackendUnavailableError, Difference
 from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.devserver import local
 from meterstone_cli.dynamodb import DynamoDB
-from meterstone_cli.usage_files import UsageEvent
+from meterstone_cli.files import demo
+from meterstone_cli.files.usage_files import UsageEvent
 from support.fake_backend import FakeBackend
 from support.memory_table import MemoryTable
 
