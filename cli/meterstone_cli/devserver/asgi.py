@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from meterstone_cli.devserver.gateway import (
     BODY_LIMIT,
+    WITHOUT_BODY,
     Gateway,
     HttpRequest,
     Response,
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 _DRAIN_LIMIT: Final = 8 * BODY_LIMIT
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
-_WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _TOO_LARGE: Final = frozenset({HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE})
 
 type Message = MutableMapping[str, Any]
@@ -156,13 +156,12 @@ async def _send(send: Send, response: Response, *, close: bool = False) -> None:
             "headers": _headers(response, close=close),
         }
     )
-    body = b"" if response.status in _WITHOUT_BODY else response.body
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def _headers(response: Response, *, close: bool) -> RawHeaders:
     headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in response.headers]
-    if response.status not in _WITHOUT_BODY:
+    if response.status not in WITHOUT_BODY:
         headers.append((b"Content-Length", str(len(response.body)).encode("ascii")))
     if close:
         headers.append((b"Connection", b"close"))

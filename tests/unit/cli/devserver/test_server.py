@@ -1,6 +1,7 @@
 """The local server speaks HTTP/1.1 on loopback, answers in JSON whatever comes in, and stops cleanly."""
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -240,10 +241,34 @@ def test_sender_that_goes_away_is_no_call(url: str, called: list[str]) -> None:
 @pytest.mark.parametrize("status", [204, 304])
 def test_no_body_where_none_may_be(connection: HTTPConnection, status: int) -> None:
     for _ in range(2):
-        connection.request("GET", f"/echo?status={status}")
+        connection.request("GET", f"/echo?status={status}", headers={"Accept-Encoding": "gzip"})
         response = connection.getresponse()
         assert (response.status, response.read()) == (status, b"")
         assert response.headers["Content-Length"] is None
+        assert response.headers["Content-Encoding"] is None
+
+
+def test_compressed_on_the_wire(connection: HTTPConnection) -> None:
+    sent = {}
+    for coding in ("gzip", "identity"):
+        connection.request("GET", "/echo", headers={"Accept-Encoding": coding})
+        response = connection.getresponse()
+        sent[coding] = response.read()
+        assert int(response.headers["Content-Length"]) == len(sent[coding])
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert response.headers["Content-Encoding"] == ("gzip" if coding == "gzip" else None)
+    assert len(sent["gzip"]) < len(sent["identity"])
+    assert json.loads(gzip.decompress(sent["gzip"])).keys() == json.loads(sent["identity"]).keys()
+
+
+def test_head_says_what_get_would_send(connection: HTTPConnection) -> None:
+    for _ in range(2):
+        connection.request("HEAD", "/echo", headers={"Accept-Encoding": "gzip"})
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"")
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert 0 < int(response.headers["Content-Length"]) < 1024
 
 
 def test_many_at_once(url: str) -> None:
