@@ -17,6 +17,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ STAGE: Final = "local"
 _API_ID: Final = "local"
 _ACCOUNT: Final = "000000000000"
 _JSON: Final = ("Content-Type", "application/json")
+
+_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 # What a proxy response says of these would contradict how its body is sent.
 _FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
@@ -263,8 +266,8 @@ def _answered_headers(answer: Mapping[str, object]) -> list[tuple[str, str]]:
         for value in values:
             if not isinstance(value, str | int | float):
                 raise MalformedResponseError(f"header {name!r} is a {type(value).__name__}")
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            if not (name + text).isprintable() or not (name + text).isascii():
+            text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+            if not _TOKEN.fullmatch(name) or not text.isprintable() or not text.isascii():
                 raise MalformedResponseError(f"header {name!r} holds characters that no header may")
             if name.lower() not in _FRAMING and (name, text) not in headers:
                 headers.append((name, text))

@@ -123,6 +123,15 @@ def test_connection_is_kept(connection: HTTPConnection) -> None:
     assert len(sources) == 1
 
 
+def test_answers_are_sent_at_once(connection: HTTPConnection) -> None:
+    started = time.monotonic()
+    for _ in range(30):
+        connection.request("GET", "/echo")
+        connection.getresponse().read()
+    # With Nagle's algorithm the second part of each waits 40 ms for the client's acknowledgement of the first.
+    assert time.monotonic() - started < 0.6
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, MEGABYTE])
 def test_chunked_body(connection: HTTPConnection, size: int) -> None:
     pieces = (b"x" * min(50_000, size - start) for start in range(0, size, 50_000))
