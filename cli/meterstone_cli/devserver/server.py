@@ -7,20 +7,21 @@ uvicorn and the gateway is `meterstone_cli.devserver.asgi`'s business.
 import contextlib
 import errno
 import ipaddress
+import math
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-
-from meterstone_cli.devserver.asgi import JsonH11Protocol, application
 from meterstone_cli.devserver.function import TIMEOUT
 from meterstone_cli.devserver.gateway import Gateway, load
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
@@ -28,8 +29,8 @@ PORT: Final = 8000
 _LAST_PORT: Final = 65_535
 _BACKLOG: Final = 128
 _IDLE: Final = 60
-#: Each request waits for its function in a thread: more than one function can have instances, so that calls which
-#: queue for one function do not keep the others' from being answered.
+#: Requests that are handled at once, each in a thread. One function answers far fewer (`function.INSTANCES`), so
+#: that requests which wait for one function leave threads to those of the others.
 _THREADS: Final = 64
 
 
@@ -66,36 +67,20 @@ def serve(
 
 
 @contextlib.contextmanager
-def running(served: Path | Gateway, host: str = HOST, port: int = 0) -> Iterator[str]:
+def running(
+    served: Path | Gateway, host: str = HOST, port: int = 0, *, grace: float = TIMEOUT
+) -> Iterator[str]:
     """Serve while the block runs; gives the base URL, without a slash at its end. Raises as `serve` does.
 
-    At the block's end requests under way have as long as a function may take. Connections without one are closed.
+    At the block's end, connections without a request are closed. Requests under way have `grace` seconds, by
+    default as long as a function may take; then they are answered with 504.
     """
     # The port first: loading takes longer than finding out that it was for nothing.
     with _listening(host, port) as listener:
         gateway = served if isinstance(served, Gateway) else Gateway(load(served))
         url = _url(listener)
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application(gateway, threads),
-                http=JsonH11Protocol,
-                loop="asyncio",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                # The handlers log a line of their own for each request.
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                # As the client's address counts that of the connection: there is no proxy in front.
-                proxy_headers=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_IDLE,
-                timeout_graceful_shutdown=int(TIMEOUT),
-            )
-        )
+        server = _server(gateway, threads, grace)
         thread = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)
         thread.start()
         try:
@@ -106,6 +91,33 @@ def running(served: Path | Gateway, host: str = HOST, port: int = 0) -> Iterator
             server.should_exit = True
             thread.join()
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _server(gateway: Gateway, threads: Executor, grace: float) -> "uvicorn.Server":
+    # Imported here: it takes 80 ms, which every other command would wait.
+    import uvicorn  # noqa: PLC0415
+
+    from meterstone_cli.devserver.asgi import JsonH11Protocol, application  # noqa: PLC0415
+
+    config = uvicorn.Config(
+        application(gateway, threads),
+        http=JsonH11Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        # The handlers log a line of their own for each request.
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        # The client's address is that of the connection: there is no proxy in front.
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=math.ceil(grace),
+    )
+    return uvicorn.Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -361,6 +361,25 @@ def test_stopping_finishes_what_is_under_way_and_closes_the_rest() -> None:
         pass
 
 
+def test_what_takes_longer_than_stopping_waits_is_a_504() -> None:
+    replies: list[tuple[int, Any]] = []
+
+    def ask(parts: Any) -> None:
+        with contextlib.closing(HTTPConnection(parts.hostname, parts.port, timeout=10)) as connection:
+            connection.request("GET", "/echo?sleep=2")
+            response = connection.getresponse()
+            replies.append((response.status, answer(response)["code"]))
+
+    with running(Gateway({"/echo": Echo()}), grace=0) as url:
+        asking = threading.Thread(target=ask, args=(urlsplit(url),))
+        asking.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+    asking.join()
+    assert replies == [(504, "internal_error")]
+    assert time.monotonic() - started < 1.5
+
+
 TEMPLATE = """
 Resources:
   Hello:
