@@ -22,8 +22,8 @@ PYTHON = ROOT / ".venvs/openapi/bin"
 
 
 def run(*command: str | Path, folder: Path, **environment: str) -> str:
-    """Run a tool in a folder; return what it printed. Its output is in the failure if it ends with another status than 0."""
-    done = subprocess.run(
+    """Run a tool in a folder; return its output, which is in the failure if its exit status is not 0."""
+    done = subprocess.run(  # noqa: S603 - tools of environments that this repository pins
         command,
         cwd=folder,
         env={"PATH": f"{PYTHON}:{os.environ['PATH']}", "HOME": str(folder), **environment},
@@ -48,7 +48,8 @@ def test_typescript_types_compile(tmp_path: Path) -> None:
     run(NODE / "openapi-typescript", DOCUMENT, "--output", "api.d.ts", folder=tmp_path)
     (tmp_path / "use.ts").write_text(
         'import type { paths, components } from "./api";\n'
-        'type Answer = paths["/api/v1/analytics/usage"]["get"]["responses"]["200"]["content"]["application/json"];\n'
+        'type Get = paths["/api/v1/analytics/usage"]["get"];\n'
+        'type Answer = Get["responses"]["200"]["content"]["application/json"];\n'
         "export const cents = (answer: Answer): number[] => answer.usages.map((row) => row.amount_cents);\n"
         'export const currency: components["schemas"]["Currency"] = "KWD";\n'
     )
@@ -75,7 +76,7 @@ with AuthenticatedClient(url, token=key, prefix="", auth_header_name="x-api-key"
         client=client, body=GetUsageBySubscriptionRequest(subscription_id=subscription, lifetime_usage=True)
     )
 print(json.dumps({
-    "types": [type(usages).__name__, type(usages.usages[0]).__name__, type(usage).__name__, type(usage.charges[0]).__name__],
+    "types": [type(each).__name__ for each in (usages, usages.usages[0], usage, usage.charges[0])],
     "rows": [row.to_dict() for row in usages.usages],
     "usage": usage.to_dict(),
 }, default=str))
