@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.fake_backend import FakeBackend
 from typer.testing import CliRunner, Result
 
 from meterstone.usage.instant import parse_instant
@@ -16,7 +17,6 @@ from meterstone_cli.devserver import local
 from meterstone_cli.dynamodb import DynamoDB
 from meterstone_cli.files import demo
 from meterstone_cli.files.usage_files import UsageEvent
-from support.fake_backend import FakeBackend
 from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-03-01T12:00:00Z")

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.fake_backend import FakeBackend
 from typer.testing import CliRunner, Result
 
 from meterstone.usage.instant import parse_instant
@@ -17,7 +18,6 @@ from meterstone_cli.backend import (
     UncountedEvent,
     UncountedNumbers,
 )
-from support.fake_backend import FakeBackend
 
 ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
 AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:00:01.5Z")

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.fake_backend import FakeBackend
 
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone_cli.backend import Backend
 from meterstone_cli.devserver import engine, local
 from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
-from support.fake_backend import FakeBackend
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 
