@@ -16,7 +16,11 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Keep what an event says from moving the cursor or parting a line."""
+    r"""Keep what an event says from moving the cursor or parting a line.
+
+    >>> print(printable("a\tb\x1b[2J é"))
+    a\tb\x1b[2J é
+    """
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 

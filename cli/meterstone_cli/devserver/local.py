@@ -16,7 +16,6 @@ from meterstone.store.operations.load import create_table
 from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.devserver import engine
-from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import HOST, serve
 from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
@@ -47,6 +46,9 @@ def serve_demo(ports: Ports, environment: Path, state: Path, *, fresh: bool) -> 
     Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
     `StoreUnavailableError`, and `KeyboardInterrupt` if it is told to end before it serves.
     """
+    # Not at the top: no other command needs an AWS client before it opens a table.
+    from meterstone_cli.devserver.follower import following  # noqa: PLC0415
+
     for port in ports:
         engine.check_port(port)
     if fresh:
