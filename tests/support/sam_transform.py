@@ -1,7 +1,7 @@
 """Expand a SAM template as CloudFormation's transform does. Runs in the SAM command line's environment.
 
-Takes `{"template": ..., "parameters": ...}` as JSON on standard input. The template has no short tags, and no local
-path for code.
+Takes `{"template": ..., "parameters": ...}` as JSON on standard input. The template has no short tags, and no
+local path for code.
 Prints the expanded template as JSON.
 """
 
