@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from support.cloudformation import source
+
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = {"delete", "get", "patch", "post", "put"}
 READS = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"}
@@ -53,28 +55,9 @@ CODE = {
 }
 
 
-class TemplateLoader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags, read as their long forms: `!Ref X` is `{"Ref": "X"}`."""
-
-
-def _tagged(loader: TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    match node:
-        case yaml.ScalarNode():
-            value: Any = loader.construct_scalar(node)
-        case yaml.SequenceNode():
-            value = loader.construct_sequence(node, deep=True)
-        case _:
-            raise TypeError(f"a mapping under !{tag}")
-    return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
-
-
-TemplateLoader.add_multi_constructor("!", _tagged)
-
-
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)  # noqa: S506 (a SafeLoader)
-    return loaded
+    return source()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +99,7 @@ def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[st
     (statement,) = policy["Statement"]
     assert statement["Effect"] == "Allow"
     assert set(statement["Action"]) == READS
-    assert statement["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+    assert statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}
 
 
 def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, Any]) -> None:
@@ -125,12 +108,13 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     assert set(reads["Action"]) == READS
     assert puts["Action"] == "dynamodb:PutItem"
     assert all(
-        (each["Effect"], each["Resource"]) == ("Allow", {"Fn::GetAtt": "Table.Arn"}) for each in (reads, puts)
+        (each["Effect"], each["Resource"]) == ("Allow", {"Fn::GetAtt": ["Table", "Arn"]})
+        for each in (reads, puts)
     )
 
 
 def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
-    table, index = {"Fn::GetAtt": "Table.Arn"}, {"Fn::Sub": "${Table.Arn}/index/due"}
+    table, index = {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": "${Table.Arn}/index/due"}
     (fold,) = resources["FoldUsage"]["Properties"]["Policies"]
     (roll,) = resources["RollUsage"]["Properties"]["Policies"]
     assert [set(each["Action"]) for each in fold["Statement"]] == [
@@ -141,7 +125,7 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
     assert [each["Resource"] for each in fold["Statement"]] == [
         table,
         table,
-        {"Fn::GetAtt": "PoisonQueue.Arn"},
+        {"Fn::GetAtt": ["PoisonQueue", "Arn"]},
     ]
     assert [set(each["Action"]) for each in roll["Statement"]] == [
         READS,
@@ -157,7 +141,7 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
     (event,) = resources["FoldUsage"]["Properties"]["Events"].values()
     assert event["Type"] == "DynamoDB"
     stream = event["Properties"]
-    assert stream["Stream"] == {"Fn::GetAtt": "Table.StreamArn"}
+    assert stream["Stream"] == {"Fn::GetAtt": ["Table", "StreamArn"]}
     assert stream["StartingPosition"] == "TRIM_HORIZON"
     assert stream["ParallelizationFactor"] == 1
     assert stream["MaximumRetryAttempts"] == stream["MaximumRecordAgeInSeconds"] == -1
