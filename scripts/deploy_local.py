@@ -1,7 +1,8 @@
 """Deploy what `sam build` built to a local emulator of AWS, run a command against it, and stop the emulator.
 
-Nothing of the template is changed and nothing reaches AWS: the emulator listens on a free loopback port, and
-the user's own AWS configuration is hidden from every process started here. The command, or without one a
+Nothing of the template is changed but the defaults of its parameters, and nothing reaches AWS: the emulator
+listens on a free loopback port, and the user's own AWS configuration is hidden from every process started here.
+The command, or without one a
 person at the terminal until Ctrl-C, finds in its environment
 
 - `METERSTONE_API_URL`: the deployed stage; the endpoints' paths follow it,
@@ -29,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
@@ -36,6 +38,8 @@ ENGINE = ROOT / ".venvs" / "engine" / "bin" / "ministack"
 SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
 STACKS = ("meterstone-local", "meterstone-second")
 STAGE = "local"
+#: What this emulator lacks is off: CodeDeploy, WAF's associations, budgets. Alarms are made, to be tried.
+LOCALLY = {"Environment": "development", "TrafficShifting": "false", "AlarmEmail": "alarms@example.com"}
 EXPORTED = (
     *("METERSTONE_API_URL", "TABLE_NAME", "AWS_ENDPOINT_URL_DYNAMODB"),
     *("METERSTONE_SECOND_API_URL", "METERSTONE_SECOND_TABLE_NAME"),
@@ -176,17 +180,32 @@ def _deployed(stack: str, endpoint: str) -> tuple[str, str]:
 
 def _deploy(stack: str, endpoint: str) -> None:
     architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    parameters = (f"Stage={STAGE}", f"Architecture={architecture}", f"DynamoEndpoint={endpoint}")
+    template = _with_defaults(
+        LOCALLY | {"Stage": STAGE, "Architecture": architecture, "DynamoEndpoint": endpoint}
+    )
     subprocess.run(  # noqa: S603
         (
-            *(str(SAM), "deploy", "--template-file", str(BUILT), "--stack-name", stack, "--resolve-s3"),
+            *(str(SAM), "deploy", "--template-file", str(template), "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
-            *("--parameter-overrides", *parameters),
         ),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         check=True,
     )
+
+
+def _with_defaults(values: dict[str, str]) -> Path:
+    """Write the built template with values for its parameters. Return the file, which lies beside it.
+
+    The values are the parameters' defaults, as this emulator expands a template by these alone.
+    """
+    template = yaml.safe_load(BUILT.read_text())
+    for name, value in values.items():
+        template["Parameters"][name]["Default"] = value
+    # `sam deploy` reads JSON, too, which is YAML.
+    written = BUILT.with_name("template-local.yaml")
+    written.write_text(json.dumps(template))
+    return written
 
 
 def _stack_outputs(stack: str) -> dict[str, str]:

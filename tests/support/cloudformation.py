@@ -71,7 +71,7 @@ def deployed(**given: str) -> dict[str, Any]:
 def _expanded(parameters: str) -> str:
     template = source()
     for resource in template["Resources"].values():
-        for place in resource["Properties"].keys() & {"CodeUri", "ContentUri"}:
+        for place in resource.get("Properties", {}).keys() & {"CodeUri", "ContentUri"}:
             # `sam package` puts the address of the uploaded code here.
             resource["Properties"][place] = "s3://bucket/code.zip"
     asked = json.dumps({"template": template, "parameters": json.loads(parameters)})

@@ -7,15 +7,33 @@ import pytest
 
 from support.cloudformation import deployed
 
-STAGES = {"dev": {"Stage": "dev"}, "prod": {"Stage": "prod"}}
+HEARD = {"AlarmEmail": "alarms@example.com"}
+STAGES = {
+    "dev": {"Environment": "development", "Stage": "dev"},
+    "prod": {"Environment": "production", "Stage": "prod", "Start": "snapstart"} | HEARD,
+    "all": {"Start": "provisioned", "FirewallRate": "1000", "DomainName": "usage.example.com"}
+    | {"CertificateArn": "arn:certificate", "KmsKeyArn": "arn:key", "MonthlyBudget": "100"}
+    | {"ReservedConcurrency": "50", "FoldConcurrency": "8", "AccessLogs": "on-and-set-account-role"}
+    | HEARD,
+}
 #: Names that are no physical names of an account and region, with what they are names within.
 SCOPED = {
+    ("AWS::ApiGateway::DomainName", "DomainName"): "the world: whoever gives it owns it",
     ("AWS::ApiGateway::Stage", "StageName"): "an API",
+    ("AWS::CloudWatch::Alarm", "Dimensions.Name"): "a metric",
+    (
+        "AWS::CloudWatch::Alarm",
+        "MetricName",
+    ): "a namespace, of which the metric's dimensions name the stack's",
+    ("AWS::CodeDeploy::DeploymentGroup", "DeploymentConfigName"): "AWS: it has been there before",
     ("AWS::DynamoDB::Table", "AttributeDefinitions.AttributeName"): "a table",
     ("AWS::DynamoDB::Table", "GlobalSecondaryIndexes.IndexName"): "a table",
     ("AWS::DynamoDB::Table", "GlobalSecondaryIndexes.KeySchema.AttributeName"): "a table",
     ("AWS::DynamoDB::Table", "KeySchema.AttributeName"): "a table",
     ("AWS::IAM::Role", "Policies.PolicyName"): "a role",
+    ("AWS::Lambda::Alias", "Name"): "a function",
+    ("AWS::WAFv2::WebACL", "Rules.Name"): "a firewall",
+    ("AWS::WAFv2::WebACL", "Rules.VisibilityConfig.MetricName"): "a firewall",
 }
 
 

@@ -24,6 +24,7 @@ from meterstone.store.dynamodb.errors import (
     WriteRefusedError,
 )
 from meterstone.store.dynamodb.keys import Key, range_of
+from meterstone.store.dynamodb.restoring import after_restore
 from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
@@ -153,7 +154,9 @@ class Table:
             # it.
             parameter_validation=False,
         )
-        return cls(boto3.client("dynamodb", config=config), os.environ["TABLE_NAME"])
+        client = boto3.client("dynamodb", config=config)
+        after_restore(client.close)
+        return cls(client, os.environ["TABLE_NAME"])
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
         """Read one item; None if there is none. Cost: 0.5 read units for each 4 KB of the item."""
