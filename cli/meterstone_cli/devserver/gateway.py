@@ -45,7 +45,7 @@ _API_ID: Final = "local"
 _ACCOUNT: Final = "000000000000"
 _JSON: Final = ("Content-Type", "application/json")
 
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_TOKEN: Final = re.compile(r"[-!\x23$%&'*+.^_`|~0-9A-Za-z]+")
 
 # What a proxy response says of these would contradict how its body is sent.
 _FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
