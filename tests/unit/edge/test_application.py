@@ -21,6 +21,7 @@ KEY = "good-key"
 @dataclass(frozen=True)
 class Account:
     organization: Organization = ORGANIZATION
+    key_id: str = "4f1c2d"
 
 
 @dataclass

@@ -142,6 +142,8 @@ def refuse(problem: Problem) -> Reply:
     match problem:
         case Problem.UNAUTHORIZED:
             return Reply.of(401, {"error": "Unauthorized"})
+        case Problem.TOO_MANY_REQUESTS:
+            return error(429, "too_many_requests", "This key asks too often. Try again.")
         case Problem.NOT_FOUND:
             return error(404, "not_found", "There is no such subscription.")
         case Problem.UNKNOWN_ROUTE:

@@ -226,6 +226,8 @@ def refuse(problem: Problem) -> Reply:
     match problem:
         case Problem.UNAUTHORIZED:
             return _error(401, "Unauthorized")
+        case Problem.TOO_MANY_REQUESTS:
+            return _error(429, "Too Many Requests")
         case Problem.NOT_FOUND | Problem.UNKNOWN_ROUTE:
             return _error(404, "Not Found")
         case Problem.WRONG_METHOD:

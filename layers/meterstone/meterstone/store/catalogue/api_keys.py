@@ -3,11 +3,11 @@
 import secrets
 from dataclasses import dataclass
 
+from meterstone.api_key import RANDOM_BYTES, key_of
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Item, Row, Table, integer, key_item, text
 
-_KEY_BYTES = 32
 _ID_BYTES = 6
 
 
@@ -24,7 +24,7 @@ class ApiKey:
 
 def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
     """Make an API key. Return the key, which cannot be read again, and its id."""
-    key, key_id = "mst_" + secrets.token_urlsafe(_KEY_BYTES), secrets.token_hex(_ID_BYTES)
+    key, key_id = key_of(secrets.token_bytes(RANDOM_BYTES)), secrets.token_hex(_ID_BYTES)
     found = keys.api_key(key)
     shared: Item = {
         "org": {"S": organization_id},

@@ -1,0 +1,53 @@
+"""How many requests a second each API key may make of one container."""
+
+import math
+import os
+import time
+from typing import Final, Self
+
+_REQUESTS_PER_KEY: Final = "METERSTONE_REQUESTS_PER_KEY"
+#: How many seconds' worth of requests a key may make at once, after it was silent.
+_BURST: Final = 2
+_MOST_REMEMBERED: Final = 1000
+
+
+class KeyLimit:
+    """A token bucket for each key, in memory: nothing is read or stored for a request.
+
+    A bucket holds the requests of two seconds, and at least one. It is known by the time at which it will be full
+    again, in seconds since the epoch: each request moves that time on. Of more than 1,000 keys, the one that was
+    silent for the longest is forgotten. Its bucket is then taken to be full.
+    """
+
+    def __init__(self, rate: float) -> None:
+        """Let so many requests a second of each key pass; 0: all."""
+        self._rate = rate
+        self._capacity = max(rate * _BURST, 1.0)
+        self._full_at: dict[str, float] = {}
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the rate from ``METERSTONE_REQUESTS_PER_KEY``. Raises `ValueError` if it is no rate."""
+        rate = float(os.environ.get(_REQUESTS_PER_KEY) or 0)
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"{_REQUESTS_PER_KEY} must be a number of requests a second, or 0")
+        return cls(rate)
+
+    def take(self, key_id: str) -> int:
+        """Take a request out of a key's bucket. Return 0, or if it is empty the whole seconds until it is not."""
+        if not self._rate:
+            return 0
+        # The time of day is used, since a monotonic clock may stand still while the function is frozen.
+        now = time.time()
+        filling = max(self._full_at.pop(key_id, now) - now, 0.0)
+        if filling * self._rate > self._capacity:
+            # The clock was set back: no bucket takes that long to fill.
+            filling = 0.0
+        after = filling + 1 / self._rate
+        # Fractions are rounded in ways that must not cost a request: a full bucket holds exactly its capacity.
+        wait = after - self._capacity / self._rate
+        empty = wait > 1e-6  # noqa: PLR2004 - a microsecond
+        if len(self._full_at) >= _MOST_REMEMBERED:
+            del self._full_at[next(iter(self._full_at))]
+        self._full_at[key_id] = now + (filling if empty else after)
+        return math.ceil(wait) if empty else 0
