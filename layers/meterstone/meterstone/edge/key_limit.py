@@ -6,8 +6,9 @@ import time
 from typing import Final, Self
 
 _REQUESTS_PER_KEY: Final = "METERSTONE_REQUESTS_PER_KEY"
-#: How many seconds' worth of requests a key may make at once, after it was silent.
-_BURST: Final = 2
+_SECOND: Final = 1_000_000_000
+#: In how many nanoseconds an empty bucket fills: so long a silence lets a key make as many requests at once.
+_FILLS_IN: Final = 2 * _SECOND
 _MOST_REMEMBERED: Final = 1000
 
 
@@ -15,15 +16,15 @@ class KeyLimit:
     """A token bucket for each key, in memory: nothing is read or stored for a request.
 
     A bucket holds the requests of two seconds, and at least one. It is known by the time at which it will be full
-    again, in seconds since the epoch: each request moves that time on. Of more than 1,000 keys, the one that was
-    silent for the longest is forgotten. Its bucket is then taken to be full.
+    again, in nanoseconds since the epoch. Each request moves that time on. Of more than 1,000 keys, the one that
+    was silent for the longest is forgotten. Its bucket is then taken to be full.
     """
 
     def __init__(self, rate: float) -> None:
         """Let so many requests a second of each key pass; 0: all."""
-        self._rate = rate
-        self._capacity = max(rate * _BURST, 1.0)
-        self._full_at: dict[str, float] = {}
+        self._interval = int(_SECOND // rate) if rate else 0
+        self._fills_in = max(_FILLS_IN, self._interval)
+        self._full_at: dict[str, int] = {}
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -35,19 +36,16 @@ class KeyLimit:
 
     def take(self, key_id: str) -> int:
         """Take a request out of a key's bucket. Return 0, or if it is empty the whole seconds until it is not."""
-        if not self._rate:
+        if not self._interval:
             return 0
         # The time of day is used, since a monotonic clock may stand still while the function is frozen.
-        now = time.time()
-        filling = max(self._full_at.pop(key_id, now) - now, 0.0)
-        if filling * self._rate > self._capacity:
+        now = time.time_ns()
+        filling = max(self._full_at.pop(key_id, now) - now, 0)
+        if filling > self._fills_in:
             # The clock was set back: no bucket takes that long to fill.
-            filling = 0.0
-        after = filling + 1 / self._rate
-        # Fractions are rounded in ways that must not cost a request: a full bucket holds exactly its capacity.
-        wait = after - self._capacity / self._rate
-        empty = wait > 1e-6  # noqa: PLR2004 - a microsecond
+            filling = 0
+        wait = filling + self._interval - self._fills_in
         if len(self._full_at) >= _MOST_REMEMBERED:
             del self._full_at[next(iter(self._full_at))]
-        self._full_at[key_id] = now + (filling if empty else after)
-        return math.ceil(wait) if empty else 0
+        self._full_at[key_id] = now + filling + (0 if wait > 0 else self._interval)
+        return max(-(-wait // _SECOND), 0)
