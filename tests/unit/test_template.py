@@ -241,6 +241,25 @@ def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> No
     assert settings["ThrottlingBurstLimit"] == {"Ref": "ThrottleBurst"}
 
 
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("AnalyticsUsage", "RequestsPerKey"),
+        ("SubscriptionUsage", "RequestsPerKey"),
+        ("FindEvent", "RequestsPerKey"),
+        ("IngestEvents", "IngestionsPerKey"),
+    ],
+)
+def test_the_requests_of_a_key_have_a_limit_of_their_own_for_questions_and_events(
+    template: dict[str, Any], name: str, parameter: str
+) -> None:
+    """A new version is published for a new limit: the description of the version has it."""
+    function = template["Resources"][name]["Properties"]
+    assert function["Environment"]["Variables"]["METERSTONE_REQUESTS_PER_KEY"] == {"Ref": parameter}
+    assert f"${{{parameter}}}" in function["VersionDescription"]["Fn::Sub"]
+    assert template["Parameters"][parameter]["Default"] == 0
+
+
 def test_the_functions_read_aws_s_own_dynamodb_unless_told_otherwise(template: dict[str, Any]) -> None:
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert template["Parameters"]["DynamoEndpoint"]["Default"] == ""

@@ -5,7 +5,6 @@ import os
 import time
 from typing import Final, Self
 
-_REQUESTS_PER_KEY: Final = "METERSTONE_REQUESTS_PER_KEY"
 _SECOND: Final = 1_000_000_000
 #: In how many nanoseconds an empty bucket fills: so long a silence lets a key make as many requests at once.
 _FILLS_IN: Final = 2 * _SECOND
@@ -29,9 +28,9 @@ class KeyLimit:
     @classmethod
     def from_environment(cls) -> Self:
         """Read the rate from ``METERSTONE_REQUESTS_PER_KEY``. Raises `ValueError` if it is no rate."""
-        rate = float(os.environ.get(_REQUESTS_PER_KEY) or 0)
+        rate = float(os.environ.get("METERSTONE_REQUESTS_PER_KEY") or 0)
         if not 0 <= rate < math.inf:
-            raise ValueError(f"{_REQUESTS_PER_KEY} must be a number of requests a second, or 0")
+            raise ValueError("METERSTONE_REQUESTS_PER_KEY must be a number of requests a second, or 0")
         return cls(rate)
 
     def take(self, key_id: str) -> int:
