@@ -15,9 +15,10 @@ from msgspec import Raw
 
 from meterstone.contracts import flexprice
 from meterstone.contracts.explain import ExplainedAnswer, explained
+from meterstone.contracts.fields import Fields, amount, one_of, text_of
 from meterstone.contracts.flexprice import UsageRequest
 from meterstone.contracts.message import Reply, Request, RequestRefusedError, number
-from meterstone.contracts.price_object import Fields, amount, one_of, read_price, text_of
+from meterstone.contracts.price_object import read_price
 from meterstone.pricing.commitment import Commitment, CommitmentSplit, Settlement
 from meterstone.pricing.money import LONGEST_NUMBER, QUANTITY_DIGITS, ZERO, add, subtract
 from meterstone.pricing.money import number as exact
@@ -171,8 +172,8 @@ def refuse_change(error: ChangeError) -> Never:
             refuse_faults({f"instead.{fault.path}": fault.reason for fault in faults})
         case PlanWithoutPricesError(code=code, currency=currency):
             reason = (
-                f"no price in {currency.upper()} belongs to the plan {code!r}: a price of the catalogue belongs to a "
-                f"plan if its entity_type is PLAN and its entity_id the plan's code"
+                f"no price in {currency.upper()} belongs to the plan {code!r}: a price of the catalogue belongs "
+                f"to a plan if its entity_type is PLAN and its entity_id the plan's code"
             )
             details = {"instead.plan": {"reason": reason}}
             message = f"This plan cannot be previewed: {reason}."

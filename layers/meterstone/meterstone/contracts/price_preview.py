@@ -14,9 +14,10 @@ from msgspec import UNSET, Raw, UnsetType
 
 from meterstone.contracts import explain, flexprice
 from meterstone.contracts.explain import LineObject, PackagesObject
+from meterstone.contracts.fields import Fields
 from meterstone.contracts.message import Reply, Request, number
 from meterstone.contracts.preview import read_number, read_quantity, refuse_faults
-from meterstone.contracts.price_object import Fields, read_price
+from meterstone.contracts.price_object import read_price
 from meterstone.contracts.sentence import sentence
 from meterstone.pricing.currency import precision
 from meterstone.pricing.lines import Cost

@@ -4,11 +4,11 @@
 people: with separators of thousands, amounts with the currency's decimals. The exact ones stand beside it.
 """
 
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from typing import assert_never
 
+from meterstone.contracts.wording import amount_of, is_clause, money, unit_price, units, used, whole
 from meterstone.pricing.consumption import Step
-from meterstone.pricing.currency import precision, symbol
 from meterstone.pricing.lines import Cost, Line
 from meterstone.pricing.money import ZERO, multiply, plain, round_money, subtract
 from meterstone.pricing.price import BillingModel, Price, RoundType, TierMode
@@ -17,10 +17,6 @@ from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.subscription import LineItem
 
 _NOTHING_TO_PAY = "nothing to pay"
-_SHOWN = Decimal("0.000001")
-_ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
-#: A shorter word that ends in an s is no plural: gas, bus.
-_SHORTEST_PLURAL = 4
 
 
 def sentence(price: Price, meter: Meter | None, cost: Cost, currency: str) -> str:
@@ -34,7 +30,10 @@ def sentence(price: Price, meter: Meter | None, cost: Cost, currency: str) -> st
     if not cost.quantity and not cost.lines:
         return f"{_nothing(meter)}: {_NOTHING_TO_PAY}"
     head = used(meter, cost.quantity)
-    due = money(round_money(cost.amount, currency), currency)
+    rounded = round_money(cost.amount, currency)
+    due = money(rounded, currency)
+    if cost.amount and not rounded:
+        due = f"rounded to {due}"
     match price.billing_model:
         case BillingModel.FLAT_FEE:
             return _flat(head, meter, cost, currency, due)
@@ -48,99 +47,21 @@ def sentence(price: Price, meter: Meter | None, cost: Cost, currency: str) -> st
 
 def row_sentence(item: LineItem, cost: Cost, step: Step[LineItem] | None, currency: str) -> str:
     """Return the sentence of a row: that of its charge, and what the commitment made of it."""
-    whole = sentence(item.price, item.meter, cost, currency)
+    alone = sentence(item.price, item.meter, cost, currency)
     if step is None:
-        return whole
+        return alone
     row, amount = step.row, money(step.row.amount, currency)
     if row.quantity == row.source.quantity and not row.is_overage:
-        return whole
+        return alone
     split = row.quantity != row.source.quantity
-    part = f"{amount_of(row.quantity)} of {used(item.meter, cost.quantity)}"
+    part = f"{amount_of(row.quantity)} of {whole(item.meter, cost.quantity)}"
     if not row.is_overage:
         return f"{part}, within the commitment: {amount}"
     factor = plain(row.overage_factor or ZERO)
     if split:
         beyond = unit_price(step.beyond, currency)
         return f"{part}, beyond the commitment: {beyond} at {factor} times the price, {amount}"
-    return f"{whole}; all of it is beyond the commitment, at {factor} times the price: {amount}"
-
-
-def used(meter: Meter | None, quantity: Decimal) -> str:
-    """Return a quantity as a phrase, with the meter's display name as its unit.
-
-    >>> calls = Meter("calls", "calls", "API calls", Aggregation.COUNT, "call")
-    >>> used(calls, Decimal(1)), used(calls, Decimal(1200))
-    ('1 API call', '1,200 API calls')
-    """
-    number = amount_of(quantity)
-    if meter is None:
-        return f"{number} {_units('units', quantity)}"
-    name, bucket = meter.name, meter.bucket_size
-    match meter.aggregation:
-        case Aggregation.COUNT | Aggregation.SUM | Aggregation.SUM_WITH_MULTIPLIER:
-            phrase = f"{number} {_units(name, quantity)}"
-            if meter.recurring:
-                phrase += " held"
-        case Aggregation.COUNT_UNIQUE:
-            phrase = f"{number} different {_units(name, quantity)}"
-            if meter.recurring:
-                phrase += " so far"
-        case Aggregation.WEIGHTED_SUM:
-            phrase = f"{number} {_units(name, quantity)} on average over the time"
-        case Aggregation.MAX:
-            value = (
-                "highest value" if bucket is None else f"sum of the highest values of each {_each(bucket)}"
-            )
-            return f"{number} as the {value} of “{name}”"
-        case Aggregation.AVG:
-            return f"{number} as the average value of “{name}”"
-        case Aggregation.LATEST:
-            return f"{number} as the latest value of “{name}”"
-        case never:
-            assert_never(never)
-    return phrase
-
-
-def amount_of(quantity: Decimal) -> str:
-    """Return a quantity for people; one with more than 6 decimals is rounded, and says so.
-
-    >>> amount_of(Decimal("109783")), amount_of(Decimal("-1.50")), amount_of(Decimal("0.66666667"))
-    ('109,783', '-1.5', 'about 0.666667')
-    """
-    rounded = quantity.quantize(_SHOWN, context=_ROUNDING)
-    text = plain(rounded)
-    if rounded == quantity:
-        return _grouped(text)
-    if not rounded:
-        return _grouped(plain(quantity))
-    return f"about {_grouped(text)}"
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """Return a rounded amount, with all the decimals of its currency.
-
-    >>> money(Decimal("1234.5"), "usd"), money(Decimal(-3), "jpy"), money(Decimal(1), "kwd")
-    ('$1,234.50', '-¥3', 'KD 1.000')
-    """
-    return _with_symbol(f"{amount.copy_abs():,.{precision(currency)}f}", currency, negative=amount < 0)
-
-
-def unit_price(amount: Decimal, currency: str) -> str:
-    """Return an amount that is not rounded, with at least the decimals of its currency.
-
-    >>> unit_price(Decimal("0.00001"), "usd"), unit_price(Decimal("12.5"), "usd"), unit_price(Decimal(5), "jpy")
-    ('$0.00001', '$12.50', '¥5')
-    """
-    integer, _, decimals = plain(amount.copy_abs()).partition(".")
-    decimals = decimals.ljust(precision(currency), "0")
-    text = f"{int(integer):,}.{decimals}" if decimals else f"{int(integer):,}"
-    return _with_symbol(text, currency, negative=amount < 0)
-
-
-def _with_symbol(text: str, currency: str, *, negative: bool) -> str:
-    sign = symbol(currency) or currency.upper()
-    space = " " if sign[-1].isalpha() else ""
-    return f"{'-' if negative else ''}{sign}{space}{text}"
+    return f"{alone}; all of it is beyond the commitment, at {factor} times the price: {amount}"
 
 
 def _flat(head: str, meter: Meter | None, cost: Cost, currency: str, due: str) -> str:
@@ -161,7 +82,7 @@ def _packages(price: Price, head: str, meter: Meter | None, cost: Cost, currency
         return f"{head}{_apart(meter)}: {_too_few(cost.quantity, size)}{_NOTHING_TO_PAY}"
     line = cost.lines[0]
     packages = amount_of(line.quantity)
-    counted = f"{packages} {_units('packages', line.quantity)} of {size:,}"
+    counted = f"{packages} {units('packages', line.quantity)} of {size:,}"
     each = f"at {unit_price(price.amount, currency)}{_each_of(line.quantity)}"
     return f"{head}{_apart(meter)}, in {counted} {each}{_rest(price, cost, line, meter)}: {due}"
 
@@ -183,11 +104,10 @@ def _rest(price: Price, cost: Cost, line: Line, meter: Meter | None) -> str:
     bucketed = meter is not None and meter.bucket_size is not None
     match transform.round:
         case RoundType.UP:
-            return (
-                ", each begun one counted as whole"
-                if bucketed
-                else ", the last one begun and counted as whole"
-            )
+            if bucketed:
+                return ", each begun one counted as whole"
+            which = "" if line.quantity == 1 else "the last one "
+            return f", {which}begun and counted as whole"
         case RoundType.DOWN:
             return ", only whole ones" if bucketed else f", {amount_of(rest)} beyond them not charged"
         case never:
@@ -233,10 +153,16 @@ def _nothing(meter: Meter | None) -> str:
     if meter is None:
         return "Nothing was used"
     match meter.aggregation:
-        case Aggregation.COUNT | Aggregation.SUM | Aggregation.SUM_WITH_MULTIPLIER | Aggregation.COUNT_UNIQUE:
-            return "Nothing is held" if meter.recurring else "Nothing was used"
-        case Aggregation.WEIGHTED_SUM:
+        case Aggregation.SUM | Aggregation.WEIGHTED_SUM if meter.recurring:
             return "Nothing was held"
+        case (
+            Aggregation.COUNT
+            | Aggregation.SUM
+            | Aggregation.SUM_WITH_MULTIPLIER
+            | Aggregation.COUNT_UNIQUE
+            | Aggregation.WEIGHTED_SUM
+        ):
+            return "Nothing was used"
         case Aggregation.MAX | Aggregation.AVG | Aggregation.LATEST:
             return f"No value of “{meter.name}” above 0"
         case never:
@@ -252,7 +178,7 @@ def _apart(meter: Meter | None) -> str:
 
 def _before_price(head: str, meter: Meter | None) -> str:
     apart = _apart(meter)
-    return f"{head}{apart}," if apart else head
+    return f"{head}{apart}," if apart or is_clause(meter) else head
 
 
 def _each(size: BucketSize) -> str:
@@ -283,41 +209,3 @@ def _each(size: BucketSize) -> str:
 
 def _each_of(quantity: Decimal) -> str:
     return "" if quantity == 1 else " each"
-
-
-def _grouped(text: str) -> str:
-    integer, point, decimals = text.partition(".")
-    sign = "-" if integer.startswith("-") else ""
-    return f"{sign}{int(integer.removeprefix('-')):,}{point}{decimals}"
-
-
-def _units(name: str, quantity: Decimal) -> str:
-    """Return a name as a unit: in lower case unless it begins with an abbreviation, singular for 1.
-
-    >>> _units("Prompt tokens", Decimal(2)), _units("API calls", Decimal(1)), _units("Queries", Decimal(1))
-    ('prompt tokens', 'API call', 'query')
-    """
-    first, rest = name[:1], name[1:]
-    if rest[:1].islower():
-        first = first.lower()
-    return _singular(first + rest) if quantity == 1 else first + rest
-
-
-def _singular(name: str) -> str:
-    """Return a name with its last English plural in the singular; as it is, if there is none.
-
-    >>> _singular("stored answers"), _singular("models in use"), _singular("storage GB"), _singular("gas used")
-    ('stored answer', 'model in use', 'storage GB', 'gas used')
-    """
-    words = name.split(" ")
-    for place in range(len(words) - 1, -1, -1):
-        word = words[place]
-        if len(word) >= _SHORTEST_PLURAL and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-            return " ".join((*words[:place], _singular_word(word), *words[place + 1 :]))
-    return name
-
-
-def _singular_word(word: str) -> str:
-    if word.endswith("ies"):
-        return f"{word[:-3]}y"
-    return word[:-2] if word.endswith(("ches", "shes", "sses", "xes")) else word[:-1]
