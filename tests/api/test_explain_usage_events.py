@@ -21,7 +21,7 @@ from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone.usage.subscription import Dated, LineItem, Subscription
+from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 
@@ -120,11 +120,13 @@ def ask(
     table: MemoryTable, load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Send an event file, with the fixture's key in the place of the files', and another body if it is given."""
-    key, _ = create_key(table, ORGANIZATION.id, "test", NOW)
+    own, _ = create_key(table, ORGANIZATION.id, "test", NOW)
     monkeypatch.setattr(clock, "now", lambda: NOW)
     invoke = load("explain_usage")
 
-    def ask(case: str, body: object = None, function: str = "explain_usage") -> tuple[int, Any]:
+    def ask(
+        case: str, body: object = None, function: str = "explain_usage", key: str = own
+    ) -> tuple[int, Any]:
         text = (EVENTS / f"{function}.{case}.json").read_text().replace('"events-key"', json.dumps(key))
         event = json.loads(text)
         if body is not None:
@@ -349,7 +351,7 @@ REFUSED = [
             "instead.quantities.fax": "is neither a line item nor a meter with a row in the window",
         },
     ),
-    ("preview_unknown_plan", {"instead.plan": "there is no plan 'platinum'"}),
+    ("preview_unknown_plan", {"instead.plan": "is no plan of the catalogue: 'platinum'"}),
     (
         "preview_forty_digits",
         {"instead.quantities.generated-tokens": "a number has at most 18 integer and 18 decimal digits"},
@@ -486,6 +488,21 @@ CHANGES: list[tuple[str, Any, dict[str, str]]] = [
 def test_a_change_that_does_not_fit_is_told(ask: Ask, instead: Any, faults: dict[str, str]) -> None:
     status, body = ask("preview_nothing", {"subscription_id": "sub_dunlin_shifted", "instead": instead})
     assert (status, reasons(body)) == (400, faults)
+
+
+def test_another_organization_sees_neither_the_subscription_nor_its_plans(
+    ask: Ask, table: MemoryTable
+) -> None:
+    other = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a02", "Other")
+    own = replace(SUBSCRIPTION, id="sub_other")
+    write_catalogue(table, other, (PROMPT, GENERATED, PEAKS), (own,), ())
+    table.settle()
+    key, _ = create_key(table, other.id, "test", NOW)
+    plan = {"instead": {"plan": "team"}}
+    assert ask("explain", {"subscription_id": "sub_dunlin_shifted"}, key=key)[0] == 404
+    assert ask("preview_plan", {"subscription_id": "sub_dunlin_shifted"} | plan, key=key)[0] == 404
+    status, body = ask("preview_plan", {"subscription_id": "sub_other"} | plan, key=key)
+    assert (status, reasons(body)) == (400, {"instead.plan": "is no plan of the catalogue: 'team'"})
 
 
 def test_a_preview_stores_nothing(ask: Ask, table: MemoryTable) -> None:

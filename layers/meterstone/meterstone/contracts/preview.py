@@ -184,7 +184,7 @@ def refuse_change(error: ChangeError) -> Never:
 
 def refuse_unknown_plan(code: str) -> Never:
     """Refuse a plan that the organization does not have. Raises `RequestRefusedError`."""
-    refuse_faults({"instead.plan": f"there is no plan {code!r}"})
+    refuse_faults({"instead.plan": f"is no plan of the catalogue: {code!r}"})
 
 
 def refuse_faults(faults: Mapping[str, str]) -> Never:
