@@ -4,7 +4,7 @@ from meterstone import clock
 from meterstone.contracts import explain, flexprice, preview, price_preview
 from meterstone.contracts.flexprice import UsageRequest
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.catalogue.plans import read_plan_prices
 from meterstone.store.reading.window import WindowStore
@@ -20,6 +20,7 @@ app = Application(
     flexprice,
     store,
     {StoreUnavailableError: Problem.UNAVAILABLE, UnknownSubscriptionError: Problem.NOT_FOUND},
+    seconds=READING,
 )
 
 
