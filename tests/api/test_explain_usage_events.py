@@ -490,6 +490,24 @@ def test_a_change_that_does_not_fit_is_told(ask: Ask, instead: Any, faults: dict
     assert (status, reasons(body)) == (400, faults)
 
 
+def test_a_plan_of_two_prices_for_one_meter_must_be_told_which(ask: Ask, table: MemoryTable) -> None:
+    twice = flat("team-generated-2", GENERATED, "0.01", "team")
+    entries: list[tuple[str, str, object]] = [("price", twice.id, twice)]
+    write_catalogue(table, ORGANIZATION, (PROMPT, GENERATED, PEAKS), (SUBSCRIPTION,), entries)
+    table.settle()
+    status, body = ask("preview_plan")
+    assert (status, reasons(body)) == (
+        400,
+        {
+            "instead.plan": (
+                "has several prices for the meter generated-tokens, team-generated, team-generated-2: "
+                "give one in prices"
+            )
+        },
+    )
+    assert ask("preview_everything")[0] == 200
+
+
 def test_another_organization_sees_neither_the_subscription_nor_its_plans(
     ask: Ask, table: MemoryTable
 ) -> None:

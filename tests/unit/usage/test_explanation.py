@@ -38,9 +38,11 @@ def explained(
     of: Meter, window: tuple[int, int], usage: Sequence[Usage] = USAGE, **changes: object
 ) -> LineItemExplanation:
     """Explain a line item on a meter over a window, in time after the start of its monthly subscription."""
+    own = {name.removeprefix("item_"): value for name, value in changes.items() if name.startswith("item_")}
+    others = {name: value for name, value in changes.items() if not name.startswith("item_")}
     changed: Subscription = subscription(BillingPeriod.MONTHLY, [(of, FLAT)])
-    item = replace(changed.line_items[0], **{k[5:]: v for k, v in changes.items() if k.startswith("item_")})
-    changed = replace(changed, line_items=(item,), **{k: v for k, v in changes.items() if k[:5] != "item_"})  # type: ignore[arg-type]
+    item = replace(changed.line_items[0], **own)  # type: ignore[arg-type]
+    changed = replace(changed, line_items=(item,), **others)  # type: ignore[arg-type]
     world = World(Scenario((of,), (changed,), (Batch(NOW, tuple(usage)),), NOW)).run()
     reader = RecordedReader(WindowStore(world.settled).reader(world.account, changed, NOW))
     found = measure(changed, Window(START + window[0], START + window[1]), reader, NOW)
