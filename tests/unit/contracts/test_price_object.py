@@ -77,6 +77,7 @@ BAD: dict[str, Any] = {
     "a name with a control character": GOOD | {"display_name": "a\u0000"},
     "metadata that is no mapping": GOOD | {"metadata": ["a"]},
     "metadata that is a number": GOOD | {"metadata": {"a": 1}},
+    "metadata with a control character in a name": GOOD | {"metadata": {"a\u0007": "b"}},
     "dates that are none": GOOD | {"start_date": "2026-02-30T00:00:00Z", "end_date": 5},
     "no such status": GOOD | {"status": "draft"},
     "no such entity": GOOD | {"entity_type": "CUSTOMER"},

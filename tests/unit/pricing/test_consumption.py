@@ -21,6 +21,8 @@ def charge(name: str, quantity: str, unit_amount: str, currency: str = "usd") ->
 
 
 CALLS, SEATS, CREDIT = charge("calls", "4", "30"), charge("seats", "10", "1.5"), charge("credit", "-2", "10")
+#: Its amount is rounded, from 1.005.
+ROUNDED = charge("rounded", "1", "1.005")
 
 #: Of each row: what it found left, took and left, what lies beyond, and the overage before.
 STEPS = [
@@ -33,6 +35,7 @@ STEPS = [
         ["100 90 10 0 0", "10 0 10 30 0", "10 9 1 0 30", "1 0 1 6 30"],
     ),
     ("a credit comes in its turn", WHOLE_UNITS, "20", [CREDIT, SEATS], ["20 -20 40 0 0", "40 15 25 0 0"]),
+    ("nothing left for units", WHOLE_UNITS, "120", [CALLS, ROUNDED], ["120 120 0 0 0", "0 0 0 1.01 0"]),
     ("no whole unit fits", WHOLE_UNITS, "20", [CALLS], ["20 0 20 120 0"]),
     ("a commitment of nothing", AMOUNT, "0", [CALLS], []),
 ]  # fmt: skip
