@@ -123,6 +123,7 @@ PARTS = [
     ("a day and whole hours", SUM, (HOUR + 32 * MINUTE, 31 * DAY), PartsRead(1, 1, 0), "9"),
     ("single events", SUM, (HOUR - MINUTE, HOUR + MINUTE), PartsRead(0, 0, 1), "3"),
     ("values of whole days", USERS, (DAY, 40 * DAY), PartsRead(2, 0, 0), "2"),
+    ("values of a day and hours", USERS, (HOUR + 32 * MINUTE, 31 * DAY), PartsRead(1, 1, 0), "2"),
     ("first values", USERS, (0, 31 * DAY), PartsRead(1, 0, 0), "2"),
     ("costed days", HOURLY, (0, 31 * DAY), PartsRead(2, 0, 0), "12"),
 ]
@@ -140,17 +141,18 @@ def test_from_how_many_parts_a_quantity_was_put_together(
 
 
 @pytest.mark.parametrize(
-    ("end", "parts", "carried", "quantity"),
+    ("start", "end", "parts", "carried", "quantity"),
     [
-        pytest.param(20 * DAY, PartsRead(2, 0, 0), "0", "12", id="the first period"),
-        pytest.param(39 * DAY, PartsRead(1, 0, 0), "12", "18", id="carried into the second"),
-        pytest.param(33 * DAY, PartsRead(0, 0, 0), "12", "12", id="carried, and nothing new"),
+        pytest.param(0, 20 * DAY, PartsRead(2, 0, 0), "0", "12", id="the first period"),
+        pytest.param(9 * DAY, 20 * DAY, PartsRead(2, 0, 0), "0", "12", id="from before the window"),
+        pytest.param(0, 39 * DAY, PartsRead(1, 0, 0), "12", "18", id="carried into the second"),
+        pytest.param(0, 33 * DAY, PartsRead(0, 0, 0), "12", "12", id="carried, and nothing new"),
     ],
 )
 def test_a_recurring_meter_tells_what_it_carried(
-    end: int, parts: PartsRead, carried: str, quantity: str
+    start: int, end: int, parts: PartsRead, carried: str, quantity: str
 ) -> None:
-    found = explained(SEATS, (0, end))
+    found = explained(SEATS, (start, end))
     assert (found.parts, found.carried) == (parts, Decimal(carried))
     assert found.cost.quantity == Decimal(quantity)
 
