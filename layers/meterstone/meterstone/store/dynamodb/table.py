@@ -307,16 +307,22 @@ class Table:
             pause()
         raise StoreUnavailableError("the table is contended")
 
-    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
+    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
         """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1.
 
-        May be called from several threads at once, if nothing else is read meanwhile.
+        Only sort keys count that begin with the prefix, which ends in ``#``, or is empty. May be called from
+        several threads at once, if nothing else is read meanwhile.
         """
+        condition, values = "pk = :pk", {":pk": {"S": pk}}
+        if prefix:
+            low, high = range_of(prefix)
+            condition += " AND sk BETWEEN :low AND :high"
+            values |= {":low": {"S": low}, ":high": {"S": high}}
         answer = self._call(
             self.client.query,
             TableName=self.name,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": pk}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
             Limit=1,
             ConsistentRead=consistent,
             ProjectionExpression="pk",
