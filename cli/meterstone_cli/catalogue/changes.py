@@ -146,14 +146,14 @@ def _removed(before: Iterable[tuple[str, str]], after: Mapping[tuple[str, str], 
 
 
 def _beginnings(old: Catalogue, new: Catalogue, now: int) -> Iterator[Beginning]:
-    before = {
-        (subscription.id, item.id): (subscription, item)
-        for subscription in old.subscriptions
-        for item in subscription.line_items
-    }
+    known = {subscription.id: subscription for subscription in old.subscriptions}
     for subscription in new.subscriptions:
+        was = known.get(subscription.id)
+        if was == subscription:
+            continue
+        items = {} if was is None else {item.id: (was, item) for item in was.line_items}
         for item in subscription.line_items:
-            since = _gained(before.get((subscription.id, item.id)), subscription, item)
+            since = _gained(items.get(item.id), subscription, item)
             # Events may lie ahead of the clock, too.
             if since is not None and since < now + AHEAD:
                 yield Beginning(subscription, item, since)
