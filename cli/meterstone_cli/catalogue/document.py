@@ -52,7 +52,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 #: a document's end; and where a value may begin: anchors, aliases and tags, complex keys, block scalars.
 _UNUSUAL = re.compile(
     r"[\t\\\x85\u2028\u2029\ufeff]|\r(?!\n)|^%|^\.\.\."
-    r"|(?:^|[\s\[\]{},:-])(?:[&*!]\S|\?|[|>][-+0-9]*[ ]*(?:\#[^\r\n]*)?(?=[\r\n]|\Z))",
+    r"|(?:^|[\s\[\]{},:-])(?:[&*!]\S|\?|[|>][-+0-9]*[ ]*(?:\x23[^\r\n]*)?(?=[\r\n]|\Z))",
     re.MULTILINE,
 )
 
