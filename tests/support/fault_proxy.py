@@ -59,6 +59,7 @@ class Mode(StrEnum):
     EMPTY = "200 empty"
     NULL = "200 null"
     LIST = "200 []"
+    NOTHING = "200 {}"
     TEXT = "200 text"
     HTML = "200 HTML"
     #: Nothing listens.
@@ -71,6 +72,7 @@ _BODIES = {
     Mode.EMPTY: b"",
     Mode.NULL: b"null",
     Mode.LIST: b"[]",
+    Mode.NOTHING: b"{}",
     Mode.TEXT: b'"ok"',
     Mode.HTML: _HTML,
 }
