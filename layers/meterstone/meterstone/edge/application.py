@@ -16,6 +16,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
+from meterstone.edge.metrics import namespace
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
@@ -25,7 +26,6 @@ READING: Final = 3.5
 INGESTION: Final = 8.0
 """Seconds that the store may take to log events. A function's time-out is 10 (`Timeout` in `template.yaml`)."""
 
-_NAMESPACE: Final = "Meterstone"
 #: The header with the time at which the newest event counted in an answer came in.
 _FRESHNESS: Final = "X-Meterstone-Counted-Until"
 _SERVICE: Final = "meterstone"
@@ -100,7 +100,7 @@ class Application[A: KeyOwner]:
         self._resolver.exception_handler(list(problems))(self._failed)
         # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
-        self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
+        self._metrics = EphemeralMetrics(namespace=namespace(), service=self._logger.service)
         self._cold = True
         self._seen: dict[str, str] = {}
         self._counts: dict[str, int] = {}

@@ -1,6 +1,6 @@
 """What is taken for an answer of the service, and what is not, whatever its status says."""
 
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import pytest
@@ -49,12 +49,12 @@ def answer(table: Table, *answers: tuple[int, bytes, dict[str, str]]) -> list[An
     """Let calls be answered so, in order, and the last one so for ever. Give the calls."""
     left, calls = list(answers), []
 
-    def send(request: Any, **_: Any) -> AWSResponse:
+    def send(request: Any, **_: Any) -> Any:
         calls.append(request)
         status, body, headers = left.pop(0) if len(left) > 1 else left[0]
-        return AWSResponse(request.url, status, headers, Raw(body))
+        return AWSResponse(request.url, status, cast("Any", headers), Raw(body))
 
-    table.client.meta.events.register_first("before-send.dynamodb", send)
+    table.client.meta.events.register_first("before-send.dynamodb", cast("Any", send))
     return calls
 
 

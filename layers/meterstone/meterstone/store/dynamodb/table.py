@@ -12,9 +12,7 @@ from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import msgspec
-from botocore.config import Config
 
 from meterstone.store.dynamodb import service
 from meterstone.store.dynamodb.deadline import CALL, CONNECT, keep_to_deadline
@@ -26,6 +24,7 @@ from meterstone.store.dynamodb.errors import (
     WriteRefusedError,
 )
 from meterstone.store.dynamodb.keys import Key, range_of
+from meterstone.store.dynamodb.restoring import after_restore
 from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
@@ -148,6 +147,10 @@ class Table:
     @classmethod
     def from_environment(cls) -> "Table":
         """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        # Not at the top: a command that opens no table need not wait for a fifth of a second.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         config = Config(
             # `service.within` makes the attempts: it knows how much time there is.
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -159,7 +162,9 @@ class Table:
             # it.
             parameter_validation=False,
         )
-        return cls(boto3.client("dynamodb", config=config), os.environ["TABLE_NAME"])
+        client = boto3.client("dynamodb", config=config)
+        after_restore(client.close)
+        return cls(client, os.environ["TABLE_NAME"])
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
         """Read one item; None if there is none. Cost: 0.5 read units for each 4 KB of the item."""
