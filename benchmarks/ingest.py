@@ -78,7 +78,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
             f"shown: {_RATE} events a second for {seconds} s, posted one by one, both endpoints read all along",
         ],
         limits=[
-            "the engine, a Python program on the same cores: a put for each event, ten at once, or a transaction",
+            "the engine, a Python program on the same cores: a put for each event, 50 at once, or a transaction",
             "shown: the stream is asked ten times a second; then the fold's transactions on the engine",
         ],
     )

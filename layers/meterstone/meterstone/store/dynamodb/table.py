@@ -89,11 +89,19 @@ class _Found(msgspec.Struct, gc=False):
     Item: Row | None = None
     ConsumedCapacity: _Consumed | None = None
 
+    def __post_init__(self) -> None:
+        if self.Item is None and self.ConsumedCapacity is None:
+            raise ValueError("it does not even say what it cost to find nothing")
+
 
 class _Batch(msgspec.Struct, gc=False):
     Responses: dict[str, list[Row]] | None = None
     UnprocessedKeys: dict[str, dict[str, Any]] = {}
     ConsumedCapacity: list[_Consumed] = []
+
+    def __post_init__(self) -> None:
+        if self.Responses is None and not self.UnprocessedKeys:
+            raise ValueError("it says nothing of the keys")
 
 
 class _WrittenSome(msgspec.Struct, gc=False):
@@ -185,8 +193,6 @@ class Table:
             def read(wanted: dict[str, Any] = wanted) -> None:
                 request = {"RequestItems": wanted, "ReturnConsumedCapacity": "TOTAL"}
                 batch = service.ask(self.client.batch_get_item, _BATCH, request)
-                if batch.Responses is None and not batch.UnprocessedKeys:
-                    raise PassingError("the table's answer cannot be read")
                 rows = (batch.Responses or {}).get(self.name, [])
                 self._paid(batch.ConsumedCapacity, len(rows))
                 found.update((Key(text(row, "pk"), text(row, "sk")), row) for row in rows)
