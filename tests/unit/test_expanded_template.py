@@ -423,3 +423,17 @@ def test_containers_are_set_apart_for_who_asks_for_it() -> None:
     reserved = {name: stack[name]["Properties"].get("ReservedConcurrentExecutions") for name in FUNCTIONS}
     assert reserved == dict.fromkeys(ANSWERING, "50") | {"FoldUsage": "8", "RollUsage": None}
     assert not any("ReservedConcurrentExecutions" in deployed()[name]["Properties"] for name in FUNCTIONS)
+
+
+def test_the_runbook_has_a_section_for_each_alarm_and_for_no_other() -> None:
+    text = (ROOT / "docs/operating.md").read_text()
+    _, _, sections = text.partition("\n## When an alarm rings\n")
+    sections, _, _ = sections.partition("\n## ")
+    headings = re.findall(r"^### (.*)$", sections, re.MULTILINE)
+    named = [name for heading in headings for name in re.findall(r"`(\w+)`", heading)]
+    assert sorted(named) == sorted(alarms(deployed(**STAGES["prod"])))
+    for section in sections.split("\n### ")[1:]:
+        assert "- **Look at**" in section
+        assert "- **Do**" in section
+    pages = {heading for heading in headings if f"### {heading}\n\n*Page.*" in sections}
+    assert pages == {f"`{name}`" for name in PAGES}
