@@ -292,8 +292,13 @@ def _compressed(response: Response, request: HttpRequest) -> Response:
     headers = (*response.headers, ("Vary", "Accept-Encoding"))
     if not compression.wants_gzip(accepted):
         return Response(response.status, headers, response.body)
+    # A strong tag would say that both forms are the same bytes.
+    weakened = [
+        (name, f"W/{value}" if name.lower() == "etag" and value.startswith('"') else value)
+        for name, value in headers
+    ]
     return Response(
-        response.status, (*headers, ("Content-Encoding", "gzip")), compression.compress(response.body)
+        response.status, (*weakened, ("Content-Encoding", "gzip")), compression.compress(response.body)
     )
 
 

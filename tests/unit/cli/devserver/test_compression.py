@@ -116,9 +116,24 @@ def test_what_an_answer_varies_by_already_stays() -> None:
     assert values(response, "vary") == ["Authorization", "Accept-Encoding"]
 
 
+@pytest.mark.parametrize(
+    ("tag", "accepted", "sent"),
+    [
+        pytest.param('"a"', "gzip", 'W/"a"', id="strong-compressed"),
+        pytest.param('W/"a"', "gzip", 'W/"a"', id="weak-compressed"),
+        pytest.param('"a"', None, '"a"', id="strong-as-it-is"),
+    ],
+)
+def test_a_tag_of_bytes_is_weak_once_they_are_compressed(tag: str, accepted: str | None, sent: str) -> None:
+    response = asked({"body": LONG, "headers": {"ETag": tag}}, accepted)
+    assert values(response, "etag") == [sent]
+
+
 def test_the_same_body_is_the_same_bytes() -> None:
     text = json.dumps(list(range(1_000))).encode()
     assert compress(text) == compress(text)
+    # Where gzip writes the time, RFC 1952 says.
+    assert compress(text)[4:8] == bytes(4)
     assert len(compress(text)) < len(text) / 2
 
 

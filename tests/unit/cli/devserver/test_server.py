@@ -86,7 +86,13 @@ def raw(url: str, *pieces: bytes) -> bytes:
 
 def test_event_has_what_was_sent(connection: HTTPConnection) -> None:
     connection.putrequest("POST", "/echo?a=1&a=%C3%A9+x", skip_accept_encoding=True)
-    for name, value in [("X-Tag", "a"), ("x-tag", "b"), ("Content-Length", "2"), ("X-Padded", "  p ")]:
+    for name, value in [
+        ("X-Tag", "a"),
+        ("x-tag", "b"),
+        ("Content-Length", "2"),
+        ("X-Padded", "  p "),
+        ("X-Forwarded-For", "192.0.2.1"),
+    ]:
         connection.putheader(name, value)
     connection.endheaders(b"{}")
     event = answer(connection.getresponse())
