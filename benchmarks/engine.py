@@ -21,11 +21,9 @@ def running() -> Iterator[Table]:
     """Run the engine on a free loopback port, with an empty table; the environment names both."""
     with (
         tempfile.TemporaryDirectory(prefix="meterstone-bench-") as folder,
-        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port()) as url,
+        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port(), keep=False) as url,
         mock.patch.dict(os.environ, engine.environment_of_clients(url) | {"TABLE_NAME": _NAME}),
     ):
         table = Table.from_environment()
         create_table(table)
         yield table
-        # What is left the engine would write to disk before it ends.
-        table.client.delete_table(TableName=_NAME)

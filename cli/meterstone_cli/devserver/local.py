@@ -45,13 +45,17 @@ def serve_demo(
     Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
     `BackendUnavailableError`, and `KeyboardInterrupt` if it is told to end before it serves.
     """
+    engine.await_state(state, say)
     for port in ports:
         engine.check_port(port)
     if fresh:
         engine.forget(state)
         (state / _KEPT).unlink(missing_ok=True)
     say("Starting the embedded DynamoDB")
-    with _interrupted_when_told_to_end(), engine.running(environment, state, ports.engine) as url:
+    with (
+        _interrupted_when_told_to_end(),
+        engine.running(environment, state, ports.engine, interrupt=True, tell=say) as url,
+    ):
         for name in [each for each in os.environ if each.startswith("AWS_")]:
             del os.environ[name]
         os.environ.update(engine.environment_of_clients(url))

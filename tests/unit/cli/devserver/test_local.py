@@ -39,7 +39,7 @@ class Machine:
         on_ready(f"http://{host}:{port}")
 
     @contextlib.contextmanager
-    def engine(self, _: Path, state: Path, port: int) -> Iterator[str]:
+    def engine(self, _: Path, state: Path, port: int, **_options: object) -> Iterator[str]:
         state.mkdir(exist_ok=True)
         yield f"http://127.0.0.1:{port}"
 
