@@ -10,6 +10,7 @@ from unittest import mock
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import create_table
 from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.bookmark import begin
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,4 +27,5 @@ def running() -> Iterator[Table]:
     ):
         table = Table.from_environment()
         create_table(table)
+        begin(table)
         yield table

@@ -17,7 +17,7 @@ from meterstone_cli.backend import Backend, BackendBusyError, BackendUnavailable
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.commands import recovering
 from meterstone_cli.devserver import engine, local
-from meterstone_cli.devserver.server import HOST, PORT, ServerError, serve
+from meterstone_cli.devserver.server import PORT, ServerError
 from meterstone_cli.files.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.problem import InputRefusedError
@@ -130,9 +130,11 @@ def demo_command(table_name: TableName = "meterstone") -> None:
 
 @app.command("serve")
 def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
-    """Serve both endpoints on this machine, from the table."""
-    os.environ["TABLE_NAME"] = table_name
-    serve(local.TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+    """Serve both endpoints on this machine, from the table, and count what is posted.
+
+    A table in AWS is served, but not followed: there the function that follows its stream counts.
+    """
+    local.serve_table(table_name, port)
 
 
 @table.command("create")

@@ -4,8 +4,8 @@ By itself the engine writes its tables only when it is told to end. Here each re
 writes its changes to a journal, as one line, before it is answered. A start merges the journal that an engine left
 behind into the tables, and writes them. A line holds whole items, so to merge a journal twice changes nothing.
 
-The table's stream outlives the engine, too: its records of new events, by which a follower goes on where it
-stopped. Records of other changes are not kept.
+The table's stream outlives the engine, too: its records of new events, and those by which a follower finds its
+place again. Records of other changes are not kept.
 
 What the process has written stays when it is killed. If the machine goes down, the last second may be gone.
 
@@ -47,6 +47,9 @@ _CONTENT: Final = frozenset({"items", "_index_members", "ItemCount", "TableSizeB
 #: Requests that change a table itself. The others change items, if anything.
 _OF_TABLES: Final = frozenset({"CreateTable", "UpdateTable", "DeleteTable"})
 _EVENT: Final = frozenset({"e", "acc"})
+#: The partition of the item in which a follower keeps its place. It says its place by records of this item, too.
+_FOLLOWER: Final = {"S": "follower"}
+_KEPT_OF_FOLLOWERS: Final = 100
 
 type Change = dict[str, Any]
 
@@ -127,7 +130,8 @@ def merge(change: Change, tables: Any, streams: Any) -> None:
         else:
             table.update(definition)
     elif table is not None:
-        _put(table, *change["key"], change["item"])
+        pk, sk = change["key"]
+        _put(table, pk, sk, change["item"])
         if "record" in change:
             record = change["record"]
             record["dynamodb"]["NewImage"] = change["item"]
@@ -160,13 +164,20 @@ def _milliseconds(record: dict[str, Any]) -> int:
 
 def _is_new_event(record: dict[str, Any]) -> bool:
     """Return what the filter of the template's event source lets through."""
-    return record["eventName"] == "INSERT" and record["dynamodb"].get("NewImage", {}).keys() >= _EVENT
+    image = record["dynamodb"].get("NewImage") or {}
+    return bool(record["eventName"] == "INSERT" and image.keys() >= _EVENT)
+
+
+def _is_kept(record: dict[str, Any]) -> bool:
+    return _is_new_event(record) or bool(record["dynamodb"]["Keys"].get("pk") == _FOLLOWER)
 
 
 def _worth_keeping(records: list[dict[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Return the new events of the last 24 hours, and in any case the last one: a follower stopped there."""
+    """Return the new events of the last 24 hours, and in any case the records at which a follower may stand."""
     events = [each for each in records if _is_new_event(each)]
-    return [each for each in events[:-1] if _milliseconds(each) > now - _KEPT_MILLISECONDS] + events[-1:]
+    own = [each for each in records if _is_kept(each) and not _is_new_event(each)][-_KEPT_OF_FOLLOWERS:]
+    late = [each for each in events[:-1] if _milliseconds(each) > now - _KEPT_MILLISECONDS]
+    return sorted([*late, *events[-1:], *own], key=_number)
 
 
 class _Durable:
@@ -179,7 +190,7 @@ class _Durable:
         self._core: Any = importlib.import_module("ministack.core.responses")
         self._persistence: Any = importlib.import_module("ministack.core.persistence")
         self._engine: Any = importlib.import_module(f"ministack.services.{_SERVICE}")
-        importlib.import_module("hypercorn.config").Config.shutdown_timeout = 24 * 3600.0  # type: ignore[attr-defined]
+        importlib.import_module("hypercorn.config").Config.shutdown_timeout = 24 * 3600.0
         self._load, self._save = self._app.load_state, self._app.save_all
         self._emit, self._handle = self._engine._emit_stream_event, self._engine.handle_request
         self._get_state = self._engine.get_state
@@ -208,7 +219,7 @@ class _Durable:
             for change in changes_in(path):
                 changes += 1
                 merge(change, tables, streams)
-                events += "record" in change
+                events += "record" in change and change["record"]["eventName"] == "INSERT"
             self._persistence.save_state(_SERVICE, data)
             if self._written_since(before):
                 path.unlink()
@@ -264,7 +275,7 @@ class _Durable:
             "item": new,
         }
         records = self._engine._stream_records.get(table_name) or []
-        if records and records[-1] is not last and _is_new_event(records[-1]):
+        if records and records[-1] is not last and _is_kept(records[-1]):
             content = {name: held for name, held in records[-1]["dynamodb"].items() if name != "NewImage"}
             change["record"] = records[-1] | {"dynamodb": content}
         self._journal.add(change)

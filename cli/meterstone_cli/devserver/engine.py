@@ -142,7 +142,7 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the path is the person's own
             program,
-            env=_environment(state, port, keep=keep) | (variables or {}),
+            env=_environment(state, port, keep=keep) | dict(variables or {}),
             # When this process is gone, its end of the pipe is, and the engine ends.
             stdin=subprocess.PIPE if keep else subprocess.DEVNULL,
             stdout=output,

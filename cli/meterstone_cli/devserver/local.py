@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from meterstone import clock
+from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import HOST, serve
 from meterstone_cli.files.loading import load_demo
@@ -60,16 +62,28 @@ def serve_demo(
             del os.environ[name]
         os.environ.update(engine.environment_of_clients(url))
         backend = open_backend(_TABLE)
-        backend.create_table()
+        if backend.create_table():
+            begin(Table.from_environment())
         kept = _Kept(state / _KEPT, backend)
         try:
             load(backend, kept.ends)
         except InputRefusedError:
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
-        with following(FUNCTIONS, _TABLE):
+        with following(FUNCTIONS):
             serve(TEMPLATE, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
         say("Stopping: the tables are written to disk for the next start")
+
+
+def serve_table(table_name: str, port: int) -> None:
+    """Serve both endpoints from a table until told to stop, and count what is posted, if no function does.
+
+    Raises `ServerError`.
+    """
+    os.environ["TABLE_NAME"] = table_name
+    engine.check_port(port)
+    with following(FUNCTIONS):
+        serve(TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 def load(backend: Backend, ends: int) -> str:
