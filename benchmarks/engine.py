@@ -27,5 +27,5 @@ def running() -> Iterator[Table]:
     ):
         table = Table.from_environment()
         create_table(table)
-        begin(table)
+        begin()
         yield table

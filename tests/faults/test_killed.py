@@ -106,7 +106,7 @@ class World:
         table = Table.from_environment()
         backend = DynamoDB(table)
         backend.create_table()
-        bookmark.begin(table)
+        bookmark.begin()
         catalogue, _ = read_catalogue(SMALL / "catalogue")
         backend.write_catalogue(catalogue)
         self.key = backend.create_key(catalogue.organization.id, "clients").key

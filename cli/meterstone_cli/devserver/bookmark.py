@@ -116,9 +116,9 @@ class Bookmark:
         return row is not None and integer(row, "held_until") < self._clock()
 
 
-def begin(table: Table) -> None:
-    """Say of a table that was just made that nothing was posted before its stream is followed."""
-    bookmark = Bookmark(table)
+def begin() -> None:
+    """Say of the environment's table, just made, that nothing was posted before its stream is followed."""
+    bookmark = Bookmark(Table.from_environment())
     if bookmark.take() is None:
         bookmark.save(Place())
         bookmark.release()

@@ -189,7 +189,7 @@ class Follower:
             self._bookmark.save(place)
             if any(not held.ended and name not in self._stream.shards for name, held in place.shards.items()):
                 self._start_over("a part of the table's stream is gone")
-        if self._place.gap:
+        if self._place.gap and not self._recount.has_begun():
             self._recount.start()
         return True
 

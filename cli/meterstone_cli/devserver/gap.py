@@ -45,6 +45,10 @@ class Recount:
             self._thread = threading.Thread(target=self._run, name="recount", daemon=True)
             self._thread.start()
 
+    def has_begun(self) -> bool:
+        """Return whether `start` was ever called."""
+        return self._wanted > 0
+
     def is_done(self) -> bool:
         """Return whether every organization was rebuilt since the last call of `start`."""
         return self._wanted > 0 and self._done == self._wanted

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from meterstone import clock
-from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
@@ -63,7 +62,7 @@ def serve_demo(
         os.environ.update(engine.environment_of_clients(url))
         backend = open_backend(_TABLE)
         if backend.create_table():
-            begin(Table.from_environment())
+            begin()
         kept = _Kept(state / _KEPT, backend)
         try:
             load(backend, kept.ends)

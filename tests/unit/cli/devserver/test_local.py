@@ -60,7 +60,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(demo, "_rows", few)
     monkeypatch.setattr(local, "serve", machine.serve)
     monkeypatch.setattr(local, "following", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(local, "begin", lambda _: None)
+    monkeypatch.setattr(local, "begin", lambda: None)
     monkeypatch.setattr(engine, "running", machine.engine)
     monkeypatch.setattr("meterstone.clock.now", lambda: machine.now)
     monkeypatch.setattr(os, "environ", dict(os.environ))
