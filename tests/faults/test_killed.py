@@ -23,7 +23,10 @@ from unittest import mock
 
 import pytest
 
+from meterstone import clock
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.rebuild import Surroundings
+from meterstone.usage.instant import MINUTE, SECOND
 from meterstone_cli.catalogue.folder import read_catalogue
 from meterstone_cli.devserver import bookmark, durable, engine
 from meterstone_cli.devserver.follower import following
@@ -55,11 +58,18 @@ class Engine:
 
     state: Path
     port: int = field(default_factory=engine.free_port)
+    #: Or else the engine as it is: it keeps its tables where it is told to end, and never its streams.
+    journal: bool = True
     told: list[str] = field(default_factory=list)
     _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def start(self) -> None:
-        self._running.enter_context(engine.running(ENGINE, self.state, self.port, tell=self.told.append))
+        alone = {} if self.journal else {"PERSIST_STATE": "1"}
+        self._running.enter_context(
+            engine.running(
+                ENGINE, self.state, self.port, keep=self.journal, variables=alone, tell=self.told.append
+            )
+        )
 
     def kill(self) -> None:
         os.kill(int((self.state / durable.LOCK).read_text().split()[0]), signal.SIGKILL)
@@ -176,9 +186,34 @@ def await_count(world: World) -> None:
     assert (world.counted(), world.published()) == (world.acknowledged, world.acknowledged)
 
 
+def await_word(told: list[str], word: str) -> None:
+    latest = time.monotonic() + PATIENCE
+    while word not in told:
+        assert time.monotonic() < latest, told
+        time.sleep(0.1)
+
+
+class Hurry:
+    """A clock for a rebuild that need not wait, as nothing else is under way."""
+
+    def __init__(self) -> None:
+        self.ahead = -MINUTE
+
+    def clock(self) -> int:
+        return clock.now() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        self.ahead += int(seconds * SECOND)
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    own = Engine(tmp_path / "state")
+def journal() -> bool:
+    return True
+
+
+@pytest.fixture
+def world(tmp_path: Path, journal: bool) -> Iterator[World]:  # noqa: FBT001
+    own = Engine(tmp_path / "state", journal=journal)
     variables = engine.environment_of_clients(engine.url_of(own.port)) | {"TABLE_NAME": "meterstone-killed"}
     with mock.patch.dict(os.environ, variables):
         own.start()
@@ -259,3 +294,72 @@ def test_two_that_follow_count_each_event_once(world: World) -> None:
             world.post(50)
             await_count(world)
     assert [each for each in told if "follows it already" in each]
+
+
+@pytest.mark.parametrize("journal", [False], ids=["an engine without its journal"])
+def test_where_the_stream_is_gone_the_log_makes_up_for_it(world: World) -> None:
+    hurry, told = Hurry(), list[str]()
+    with serving(world):
+        with following(FUNCTIONS):
+            world.post(50)
+            await_count(world)
+        world.post(50)
+    world.engine.stop()
+    world.engine.start()
+    with following(FUNCTIONS, around=Surroundings(hurry.clock, hurry.sleep), tell=told.append):
+        await_word(told, "All that was posted is counted")
+        # Functions of before remember the account for half a minute, for which this rebuild has not waited.
+        with serving(world):
+            world.post(50)
+            await_count(world)
+    assert world.acknowledged == 150
+    assert [each for each in told if "100 events counted again" in each]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Give a program that runs an engine, as `start` does, and says its URL."""
+    code = (
+        "import sys, time; from pathlib import Path; from meterstone_cli.devserver import engine\n"
+        "with engine.running(Path(sys.argv[1]), Path(sys.argv[2]), engine.free_port()) as url:\n"
+        "    print(url, flush=True); time.sleep(600)"
+    )
+    program = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code, ENGINE, tmp_path / "state"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "cli")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield program
+    program.kill()
+    program.communicate()
+    engine.await_state(tmp_path / "state")
+
+
+def url_of(start: subprocess.Popen[str]) -> str:
+    assert start.stdout is not None
+    return start.stdout.readline().strip()
+
+
+def test_a_killed_start_leaves_no_engine_behind_and_loses_nothing(
+    start: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    url = url_of(start)
+    own = Engine(tmp_path / "state", int(url.rpartition(":")[2]))
+    variables = engine.environment_of_clients(url) | {"TABLE_NAME": "meterstone-killed"}
+    with mock.patch.dict(os.environ, variables):
+        World(own).fill()
+        start.kill()
+        start.wait()
+        own.start()
+        try:
+            assert DynamoDB(Table.from_environment()).list_keys()
+        finally:
+            own.stop()
+    assert not [each for each in own.told if "not stopped" in each]
+
+
+def test_a_folder_that_another_start_has_is_refused(start: subprocess.Popen[str], tmp_path: Path) -> None:
+    url_of(start)
+    with pytest.raises(engine.EngineError, match=f"is in use: process {start.pid} runs there"):
+        Engine(tmp_path / "state").start()
