@@ -53,7 +53,7 @@ test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, w
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
-	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py tests/faults $(ARGS)
 
 .PHONY: mutate
 mutate: $(DEV)/.installed ## Change the code in small ways and say which changes no test notices (ARGS="--help" shows its options)

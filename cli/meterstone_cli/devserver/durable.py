@@ -50,6 +50,8 @@ _EVENT: Final = frozenset({"e", "acc"})
 #: The partition of the item in which a follower keeps its place. It says its place by records of this item, too.
 _FOLLOWER: Final = {"S": "follower"}
 _KEPT_OF_FOLLOWERS: Final = 100
+#: What the partitions of the event log have in their keys.
+_LOG: Final = "#events#"
 
 type Change = dict[str, Any]
 
@@ -219,7 +221,7 @@ class _Durable:
             for change in changes_in(path):
                 changes += 1
                 merge(change, tables, streams)
-                events += "record" in change and change["record"]["eventName"] == "INSERT"
+                events += "record" in change and _LOG in change["key"][0]
             self._persistence.save_state(_SERVICE, data)
             if self._written_since(before):
                 path.unlink()
