@@ -1,7 +1,8 @@
 """The follower on a stream that a test writes: shards in their order, and whatever an engine may answer."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,12 @@ class Service:
     view: str = "NEW_IMAGE"
     odd: list[Any] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
+    #: Failures to describe the table with, each once.
+    away: list[Exception] = field(default_factory=list)
 
     def describe_table(self, **_: str) -> object:
+        if self.away:
+            raise self.away.pop()
         on = {"StreamEnabled": True, "StreamViewType": self.view}
         return {"Table": {"StreamSpecification": on, "LatestStreamArn": self.arn}}
 
@@ -89,17 +94,21 @@ class Service:
 
 @dataclass
 class Fold:
-    """What was delivered, by shard; the first ``failures`` deliveries fail."""
+    """What was delivered, by shard, and under which names; the first ``failures`` deliveries fail."""
 
     name: str = "fold_usage"
     failures: int = 0
     delivered: list[tuple[str, int]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
 
     def invoke(self, batch: Mapping[str, Any]) -> None:
+        self.meanwhile()
         if self.failures:
             self.failures -= 1
             raise FunctionFailedError("fold_usage raised")
-        shard = batch.get("shardId", "").split("@")[0]
+        self.names.append(batch.get("shardId", ""))
+        shard = self.names[-1].split("@")[0]
         self.delivered += [
             (shard, int(each["dynamodb"]["SequenceNumber"])) for each in batch.get("Records", [])
         ]
@@ -133,11 +142,13 @@ class Machine:
     fold: Fold = field(default_factory=Fold)
     recount: Recount = field(default_factory=Recount)
     told: list[str] = field(default_factory=list)
+    #: How many events are waited for.
+    wanted: int = 0
 
-    def place(self, **shards: ShardPlace) -> None:
+    def place(self, *, arn: str = ARN, gap: bool = False, **shards: ShardPlace) -> None:
         bookmark = Bookmark(self.table)
         assert bookmark.take() is None
-        bookmark.save(Place(ARN, "first", gap=False, shards=shards))
+        bookmark.save(Place(arn, "first", gap=gap, shards=shards))
         bookmark.release()
 
     def run(self) -> None:
@@ -154,19 +165,15 @@ class Machine:
         follower.turn_stream_on()
         running = threading.Thread(target=follower.run)
         running.start()
-        latest = threading.Timer(20, lambda: None)
-        latest.start()
-        while self._is_behind() and latest.is_alive():
+        latest = time.monotonic() + 20
+        while time.monotonic() < latest and not self._is_done():
             running.join(0.01)
-        latest.cancel()
         stop.set()
         running.join(20)
         assert not running.is_alive()
 
-    def _is_behind(self) -> bool:
-        return len(self.fold.delivered) < self.wanted
-
-    wanted: int = 0
+    def _is_done(self) -> bool:
+        return len(self.fold.delivered) >= self.wanted and not self.service.away
 
 
 @pytest.fixture(autouse=True)
@@ -270,6 +277,56 @@ def test_where_the_stream_is_gone_another_incarnation_begins_at_its_end(service:
     assert place.incarnation != "first"
     assert [held.at for held in place.shards.values()] == ["6"]
     assert (machine.fold.delivered, machine.recount.starts, place.gap) == ([], 1, False)
+    (shard,) = service.shards
+    service.shards[shard].records.append(event(7))
+    machine.wanted = 1
+    machine.run()
+    assert machine.fold.delivered == [(shard, 7)]
+    # Positions of before are those of another shard: a number of then means another event now.
+    assert machine.fold.names == [f"{shard}@{place.incarnation}"]
+
+
+def test_a_gap_that_was_not_closed_is_closed_by_the_next_start() -> None:
+    machine = Machine(Service({"one": Shard([event(1), event(2)])}), wanted=1)
+    machine.place(gap=True, one=ShardPlace("1"))
+    machine.run()
+    place = Bookmark(machine.table).read()
+    assert place is not None
+    assert (machine.fold.delivered, machine.recount.starts, place.gap) == ([("one", 2)], 1, False)
+
+
+@pytest.mark.parametrize(
+    ("away", "delivered", "rebuilds"),
+    [
+        pytest.param([], [("one", 1)], 0, id="in time: all that was posted is there"),
+        pytest.param([refused("InternalServerError")], [], 1, id="late: what was posted before is not there"),
+    ],
+)
+def test_a_new_table_s_stream_is_turned_on(
+    away: list[Exception], delivered: list[tuple[str, int]], rebuilds: int
+) -> None:
+    machine = Machine(Service({"one": Shard([event(1)])}, away=away), wanted=len(delivered))
+    machine.place(arn="")
+    machine.run()
+    assert (machine.fold.delivered, machine.recount.starts) == (delivered, rebuilds)
+
+
+def test_an_engine_that_was_started_again_while_nobody_asked_is_asked_by_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RESTARTS_IN", 0.05)
+    machine = Machine(Service({"one": Shard([event(1), event(2)])}), wanted=3)
+    machine.place(one=ShardPlace())
+
+    def restart() -> None:
+        # The iterator, a place in the list of records that there were, now points past their end.
+        machine.service.shards["one"].records = [event(2), event(3)]
+        machine.fold.meanwhile = lambda: None
+        time.sleep(0.1)
+
+    machine.fold.meanwhile = restart
+    machine.run()
+    assert machine.fold.delivered == [("one", 1), ("one", 2), ("one", 3)]
 
 
 @pytest.mark.parametrize(
