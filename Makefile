@@ -12,6 +12,8 @@ DEV := .venv
 RUNTIME := .venvs/runtime
 ENGINE := .venvs/engine
 SAM := .venvs/sam
+OPENAPI := .venvs/openapi
+NODE := .venvs/node
 SOURCES := cli functions layers tests benchmarks examples scripts
 
 # Each environment is made once, and again when its pinned list changes.
@@ -23,13 +25,17 @@ $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
 	@scripts/environment $(SAM) $<
+$(OPENAPI)/.installed: requirements/openapi.txt
+	@scripts/environment $(OPENAPI) $<
+$(NODE)/.installed: requirements/node/package-lock.json
+	@scripts/environment-node $(NODE) $(<D)
 
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environments
-environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Make every environment (the other targets make what they need)
+environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed $(OPENAPI)/.installed ## Make every environment (the other targets make what they need)
 
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
@@ -43,13 +49,17 @@ check: lint ## Lint, then test what needs no table: pricing, usage and contracts
 	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
 
 .PHONY: test
-test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
+test: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
+
+.PHONY: test-openapi
+test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NODE)/.installed ## Read openapi.yaml with the tools that people use (needs Node.js 20 and npm)
+	@$(DEV)/bin/python -m pytest -m tools tests/contract/test_tools.py $(ARGS)
 
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
-test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
-	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine" $(ARGS)
+test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that needs no engine, with none to be found
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
@@ -60,11 +70,12 @@ mutate: $(DEV)/.installed ## Change the code in small ways and say which changes
 	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
 
 .PHONY: lint
-lint: $(DEV)/.installed ## Check style, formatting, types, and that no room imports one above it
+lint: $(DEV)/.installed $(SAM)/.installed ## Check style, formatting, types, that no room imports one above it, and template.yaml
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
+	@$(SAM)/bin/cfn-lint template.yaml
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)

@@ -338,8 +338,8 @@ def _locked(path: Path) -> IO[str] | None:
     return file
 
 
-def main(state: Path) -> int:
-    """Run the engine until it is told to end, or its standard input ends."""
+def main(state: Path, tables: Path) -> int:
+    """Run the engine until it is told to end, or its standard input ends. It keeps its tables in ``tables``."""
     lock = _locked(state / LOCK)
     if lock is None:
         return BUSY
@@ -349,11 +349,11 @@ def main(state: Path) -> int:
         sys.exit(f"ministack is {version}: its journal is made for {_KNOWN_VERSION}")
     # The engine's own command line is empty.
     del sys.argv[1:]
-    durable = _Durable(state, Path(os.environ["STATE_DIR"]))
+    durable = _Durable(state, tables)
     _end_with_standard_input(lock)
     durable.run()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -138,7 +138,8 @@ def running(
     log = state / "engine.log"
     program = [str(environment / "bin" / "ministack")]
     if keep:
-        program = [str(environment / "bin" / "python"), durable.__file__, str(state.resolve())]
+        folders = [str(state.resolve()), _tables(state)]
+        program = [str(environment / "bin" / "python"), durable.__file__, *folders]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the path is the person's own
             program,
@@ -204,9 +205,13 @@ def _environment(state: Path, port: int, *, keep: bool) -> dict[str, str]:
         "LAMBDA_EXECUTOR": "local",
         "DOCKER_HOST": "unix:///nonexistent",
         "PERSIST_STATE": "1" if keep else "0",
-        "STATE_DIR": str((state / _TABLES).resolve()),
+        "STATE_DIR": _tables(state),
         "LOG_LEVEL": "WARNING",
     }
+
+
+def _tables(state: Path) -> str:
+    return str((state / _TABLES).resolve())
 
 
 def _wait(
