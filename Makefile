@@ -62,8 +62,8 @@ test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that 
 	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
 
 .PHONY: prove
-prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)
-	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py $(ARGS)
+prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, also on a table that fails and with processes killed, and fifty times as many examples (ARGS="-m long" leaves those out)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py tests/faults $(ARGS)
 
 .PHONY: mutate
 mutate: $(DEV)/.installed ## Change the code in small ways and say which changes no test notices (ARGS="--help" shows its options)

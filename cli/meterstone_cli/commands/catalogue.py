@@ -51,11 +51,12 @@ def load(
     3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
     """
     table = session.open_table(table_name)
-    changes = load_catalogue(table, folder, clock.now(), session.surroundings(), recompute=recompute)
+    read, places = read_catalogue(folder)
+    changes = load_catalogue(table, read, places, clock.now(), session.surroundings(), recompute=recompute)
     typer.echo(_told(changes))
     for line in _told_beginnings(changes.beginnings):
         typer.echo(line)
-    organization_id = read_catalogue(folder)[0].organization.id
+    organization_id = read.organization.id
     if recompute:
         _recompute(table, organization_id)
         return

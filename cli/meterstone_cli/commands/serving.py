@@ -1,6 +1,5 @@
 """The commands that serve both endpoints on this machine, and make what they serve from."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,6 @@ from meterstone import clock
 from meterstone.store.operations import load
 from meterstone_cli.devserver import local, server
 from meterstone_cli.options import TableName
-from meterstone_cli.progress import say
 from meterstone_cli.session import open_table
 
 _ENGINE_PORT = 8766
@@ -45,11 +43,11 @@ def demo(table_name: TableName = "meterstone") -> None:
 
 
 def serve(port: Port = server.PORT, table_name: TableName = "meterstone") -> None:
-    """Serve both endpoints on this machine, from the table."""
-    os.environ["TABLE_NAME"] = table_name
-    server.serve(
-        local.TEMPLATE, server.HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it")
-    )
+    """Serve both endpoints on this machine, from the table, and count what is posted.
+
+    A table in AWS is served, but not followed: there the function that follows its stream counts.
+    """
+    local.serve_table(table_name, port)
 
 
 def create_table(table_name: TableName = "meterstone") -> None:

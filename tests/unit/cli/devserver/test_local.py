@@ -54,7 +54,7 @@ class Machine:
         on_ready(f"http://{host}:{port}")
 
     @contextlib.contextmanager
-    def engine(self, _: Path, state: Path, port: int) -> Iterator[str]:
+    def engine(self, _: Path, state: Path, port: int, **_options: object) -> Iterator[str]:
         state.mkdir(exist_ok=True)
         yield f"http://127.0.0.1:{port}"
 
@@ -76,7 +76,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: machine.table))
     monkeypatch.setattr(local, "create_table", lambda _: True)
     monkeypatch.setattr(local, "serve", machine.serve)
-    monkeypatch.setattr(follower, "following", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(follower, "following", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(local, "begin", lambda: None)
     monkeypatch.setattr(engine, "running", machine.engine)
     monkeypatch.setattr("meterstone.clock.now", lambda: machine.now)
     monkeypatch.setattr(os, "environ", dict(os.environ))
