@@ -66,6 +66,10 @@ lint: $(DEV)/.installed ## Check style, formatting, types, and that no room impo
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
 
+.PHONY: catalogue-reference
+catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON Schemas beside it from the catalogue's models
+	@$(CODE) $(DEV)/bin/python scripts/catalogue_reference.py
+
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)
 	@$(CODE):tests $(DEV)/bin/python -m benchmarks $(ARGS)
