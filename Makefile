@@ -17,8 +17,8 @@ SOURCES := cli functions layers tests benchmarks examples scripts
 # Each environment is made once, and again when its pinned list changes.
 $(DEV)/.installed: requirements/dev.txt
 	@scripts/environment $(DEV) $<
-$(RUNTIME)/.installed: requirements/runtime.txt
-	@scripts/environment $(RUNTIME) $<
+$(RUNTIME)/.installed: requirements/runtime.txt pyproject.toml
+	@scripts/environment $(RUNTIME) $< --editable
 $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
@@ -33,7 +33,7 @@ environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM
 
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
-	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
+	@exec $(RUNTIME)/bin/meterstone start $(ARGS)
 
 # Rooms that compute from values alone, and their laws.
 PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts tests/unit/edge $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
@@ -50,6 +50,10 @@ test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deploymen
 .PHONY: test-without-engine
 test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
 	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine" $(ARGS)
+
+.PHONY: check-wheel
+check-wheel: ## Install the command in an environment of its own, and serve with it once
+	@scripts/check-wheel
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, and fifty times as many examples (ARGS="-m long" leaves those out)

@@ -1,4 +1,4 @@
-"""The command line: `python -m meterstone_cli`."""
+"""The command line: `meterstone`, or `python -m meterstone_cli`."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from meterstone import clock
 from meterstone.usage.instant import format_instant
 from meterstone.usage.receipt import OF_ITSELF
+from meterstone_cli import __version__
 from meterstone_cli.backend import Backend, BackendBusyError, BackendUnavailableError, demand_catalogue
 from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.commands import recovering
@@ -22,6 +23,7 @@ from meterstone_cli.files.loading import FileReport, import_file, load_catalogue
 from meterstone_cli.options import Organization, TableName
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
+from meterstone_cli.tree import ENGINE, STATE, TEMPLATE
 
 REFUSED = 1
 UNAVAILABLE = 3
@@ -63,7 +65,6 @@ app = typer.Typer(
     cls=_Edge,
     name="meterstone",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Usage analytics and pricing from counters in DynamoDB.\n\n"
@@ -85,6 +86,22 @@ Port = Annotated[
 Folder = Annotated[
     Path, typer.Argument(exists=True, file_okay=False, help="Folder of the catalogue's files.")
 ]
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's
+    if wanted:
+        typer.echo(f"meterstone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 def open_backend(name: str) -> Backend:
@@ -111,9 +128,8 @@ def start(
     engine_environment: Annotated[
         Path,
         typer.Option("--engine", envvar="METERSTONE_ENGINE", help="Virtual environment that has ministack."),
-    ] = local.ROOT / ".venvs" / "engine",
-    state: Annotated[Path, typer.Option(help="Where tables and the key are kept.")] = local.ROOT
-    / ".meterstone",
+    ] = ENGINE,
+    state: Annotated[Path, typer.Option(help="Where tables and the key are kept.")] = STATE,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what is kept, and load the demo anew.")
     ] = False,
@@ -132,7 +148,7 @@ def demo_command(table_name: TableName = "meterstone") -> None:
 def serve_command(port: Port = PORT, table_name: TableName = "meterstone") -> None:
     """Serve both endpoints on this machine, from the table."""
     os.environ["TABLE_NAME"] = table_name
-    serve(local.TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
+    serve(TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 @table.command("create")

@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from meterstone_cli.tree import how_to_make_the_engine
+
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 
@@ -62,7 +64,8 @@ def running(environment: Path, state: Path, port: int) -> Iterator[str]:
     program = environment / "bin" / "ministack"
     if not program.exists():
         raise EngineError(
-            f"there is no engine at {program}: run `make start`, or name its environment with --engine"
+            f"there is no engine at {program}: make its environment (`{how_to_make_the_engine(environment)}`), "
+            "or name the one that you have with --engine"
         )
     check_port(port)
     state.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,10 @@ from meterstone.usage.meter import Event
 from meterstone_cli import __main__ as program
 from meterstone_cli.backend import BackendBusyError, BackendUnavailableError, Difference
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.devserver import local
 from meterstone_cli.dynamodb import DynamoDB
 from meterstone_cli.files import demo
 from meterstone_cli.files.usage_files import UsageEvent
+from meterstone_cli.tree import DEMO
 from support.fake_backend import FakeBackend
 from support.memory_table import MemoryTable
 
@@ -521,7 +521,7 @@ def test_the_demo_loads_once(backend: FakeBackend, monkeypatch: pytest.MonkeyPat
     assert len(backend.events) == 8 * 50
     assert first.stderr.count("50 events counted") == 8
     assert second.stderr.count("loaded already") == 8
-    organization = read_catalogue(local.DEMO / "catalogue")[0].organization.id
+    organization = read_catalogue(DEMO / "catalogue")[0].organization.id
     assert second.stdout == f"{organization}\n"
 
 
