@@ -12,6 +12,8 @@ DEV := .venv
 RUNTIME := .venvs/runtime
 ENGINE := .venvs/engine
 SAM := .venvs/sam
+OPENAPI := .venvs/openapi
+NODE := .venvs/node
 SOURCES := cli functions layers tests benchmarks examples scripts
 
 # Each environment is made once, and again when its pinned list changes.
@@ -23,13 +25,17 @@ $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
 	@scripts/environment $(SAM) $<
+$(OPENAPI)/.installed: requirements/openapi.txt
+	@scripts/environment $(OPENAPI) $<
+$(NODE)/.installed: requirements/node/package-lock.json
+	@scripts/environment-node $(NODE) $(<D)
 
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environments
-environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Make every environment (the other targets make what they need)
+environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed $(OPENAPI)/.installed ## Make every environment (the other targets make what they need)
 
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
@@ -46,10 +52,14 @@ check: lint ## Lint, then test what needs no table: pricing, usage and contracts
 test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
+.PHONY: test-openapi
+test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NODE)/.installed ## Read openapi.yaml with the tools that people use (needs Node.js 20 and npm)
+	@$(DEV)/bin/python -m pytest -m tools tests/contract/test_tools.py $(ARGS)
+
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
 test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
-	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine" $(ARGS)
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
 
 .PHONY: check-wheel
 check-wheel: ## Install the command in an environment of its own, and serve with it once

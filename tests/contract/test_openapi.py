@@ -232,12 +232,6 @@ def test_countries_are_those_that_the_analytics_know() -> None:
     assert set(at((*SCHEMAS, "Country", "enum"))) == COUNTRIES
 
 
-@pytest.mark.parametrize("name", ["Currency", "Country"])
-def test_parameters_take_codes_in_either_case(name: str) -> None:
-    upper = at((*SCHEMAS, name, "enum"))
-    assert at((*SCHEMAS, f"{name}InEitherCase", "enum")) == upper + [code.lower() for code in upper]
-
-
 def test_parameters_are_those_of_the_analytics() -> None:
     assert tuple(each["name"] for each in at((*USAGE, "parameters"))) == PARAMETERS
 

@@ -14,9 +14,7 @@ from itertools import batched
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import msgspec
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.store.dynamodb.keys import Key, range_of
@@ -132,6 +130,10 @@ class Table:
     @classmethod
     def from_environment(cls) -> "Table":
         """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        # Not at the top: a command that opens no table need not wait for a fifth of a second.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 4},
             connect_timeout=2,
