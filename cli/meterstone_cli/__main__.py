@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from meterstone_cli import __version__
 from meterstone_cli.commands import catalogue, events, importing, keys, recovering, serving
-from meterstone_cli.exit_status import REFUSED, failure_of
+from meterstone_cli.exit_status import REFUSED, UNREAD, failure_of
 from meterstone_cli.progress import say
 
 _TRACEBACK = "METERSTONE_TRACEBACK"
@@ -97,6 +97,11 @@ def main() -> None:
     """Run the command line."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == UNREAD:
+            # What is still to be written, when Python ends, cannot be.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
     except Exception as error:
         if os.environ.get(_TRACEBACK):
             raise

@@ -83,11 +83,11 @@ def test_an_installed_command_finds_its_files(
     assert not list(installed.rglob(".meterstone"))
 
 
-def test_the_command_is_the_module_that_can_be_run(wheel: Path) -> None:
+def test_the_command_is_called_meterstone(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     name = next(each for each in archive.namelist() if each.endswith("entry_points.txt"))
 
-    assert archive.read(name).decode() == "[console_scripts]\nmeterstone = meterstone_cli.__main__:main\n"
+    assert archive.read(name).decode() == "[console_scripts]\nmeterstone = meterstone_cli.launch:main\n"
 
 
 def test_the_api_description_the_changelog_and_the_command_have_one_version() -> None:

@@ -490,3 +490,22 @@ def _few(rows: object) -> object:
         return found[-50:], digest
 
     return few
+
+
+def test_keys_are_listed_of_one_organization(loaded: Machine) -> None:
+    other = "7f9e0e0e-0000-4000-8000-000000000002"
+    loaded.change("organization", ORGANIZATION, other)
+    loaded.change("subscriptions", "id: s", "id: other")
+    assert loaded.load().exit_code == 0
+    for organization in (ORGANIZATION, other):
+        assert loaded.run("keys", "create", "-o", organization, "--name", organization[0]).exit_code == 0
+
+    def names(*options: str) -> list[str]:
+        return [line.split("\t")[4] for line in loaded.run("keys", "list", *options).stdout.splitlines()]
+
+    assert sorted(names()) == ["6", "7"]
+    assert names("-o", other.upper()) == ["7"]
+    assert names("--organization", ORGANIZATION) == ["6"]
+    unknown = loaded.run("keys", "list", "-o", "8f9e0e0e-0000-4000-8000-000000000003")
+    assert (unknown.exit_code, unknown.stdout) == (REFUSED, "")
+    assert "has no catalogue" in unknown.stderr
