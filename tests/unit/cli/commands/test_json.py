@@ -51,7 +51,7 @@ def test_of_a_catalogue_with_faults_each_fault(machine: Machine) -> None:
 
 
 def test_of_a_load_what_is_new_and_what_begins_in_the_past(machine: Machine) -> None:
-    nothing = {"added": {}, "changed": {}, "begin_in_the_past": [], "problems": []}
+    nothing: dict[str, Any] = {"added": {}, "changed": {}, "begin_in_the_past": [], "problems": []}
     numbers = {"organization": 1, "customers": 1, "plans": 1, "meters": 3, "prices": 3, "subscriptions": 1}
     assert objects(machine.load("--json")) == [nothing | {"added": numbers}]
     assert objects(machine.load("--json")) == [nothing]
