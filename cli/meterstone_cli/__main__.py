@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from meterstone_cli import __version__
-from meterstone_cli.commands import catalogue, events, importing, keys, recovering, serving
+from meterstone_cli.commands import catalogue, doctor, events, importing, keys, recovering, serving
 from meterstone_cli.exit_status import REFUSED, UNREAD, failure_of
 from meterstone_cli.progress import say
 
@@ -75,6 +75,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "doctor": doctor.doctor,
 }
 #: What is said of a command that is there by two names.
 _BY_ANOTHER_NAME = {"unmatched": "List events that do not count: `uncounted`, by its name of before."}
