@@ -64,15 +64,17 @@ def load(
     3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
     """
     table = session.open_table(table_name)
+    around = session.surroundings()
     with working("loading the catalogue"):
-        changes = load_catalogue(table, folder, clock.now(), session.surroundings(), recompute=recompute)
+        read, places = read_catalogue(folder)
+        changes = load_catalogue(table, read, places, clock.now(), around, recompute=recompute)
     if as_json:
         tell_as_json(_as_json(changes))
     else:
         typer.echo(_told(changes))
         for line in _told_beginnings(changes.beginnings):
             typer.echo(line)
-    organization_id = read_catalogue(folder)[0].organization.id
+    organization_id = read.organization.id
     if recompute:
         _recompute(table, organization_id, as_json=as_json)
         return

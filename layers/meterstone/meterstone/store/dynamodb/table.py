@@ -311,14 +311,22 @@ class Table:
             return conflict.found[0]
         return None
 
-    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1."""
+    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
+        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1.
+
+        Only sort keys count that begin with the prefix, which ends in ``#``, or is empty.
+        """
+        condition, values = "pk = :pk", {":pk": {"S": pk}}
+        if prefix:
+            low, high = range_of(prefix)
+            condition += " AND sk BETWEEN :low AND :high"
+            values |= {":low": {"S": low}, ":high": {"S": high}}
         page = self._ask(
             _ROWS,
             self.client.query,
             TableName=self.name,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": pk}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
             Limit=1,
             ConsistentRead=consistent,
             ProjectionExpression="pk",
