@@ -171,7 +171,7 @@ class Cadence(_Memory):
 
     def number_of(self, instant: int) -> int:
         """Return the number of the period that holds an instant; the first is 0. No period is walked through."""
-        if self.period is BillingPeriod.ONETIME or self.start == self.end:
+        if self._is_undivided:
             return 0
         inside = self._inside(instant)
         return self._numbered_bounds(inside)[0] - self._numbered_bounds(self.start)[0]
@@ -181,14 +181,18 @@ class Cadence(_Memory):
 
         None if no instant is in the period: a zone may leave out a whole day, as Samoa did in 2011.
         """
-        if self.period is BillingPeriod.ONETIME or self.start == self.end:
+        if self._is_undivided:
             return Period(self.start, self.end)
         number += self._numbered_bounds(self.start)[0]
         start, end = self._bound(number), self._bound(number + 1)
         return self._cut(start, end) if start < end else None
 
+    @property
+    def _is_undivided(self) -> bool:
+        return self.period is BillingPeriod.ONETIME or self.start == self.end
+
     def _find(self, instant: int) -> Period:
-        if self.period is BillingPeriod.ONETIME or self.start == self.end:
+        if self._is_undivided:
             return Period(self.start, self.end)
         _, start, end = self._numbered_bounds(self._inside(instant))
         return self._cut(start, end)
