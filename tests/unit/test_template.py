@@ -50,6 +50,7 @@ CODE = {
     "IngestEvents": "functions/ingest_events/",
     "FindEvent": "functions/find_event/",
     "CustomerUsage": "functions/customer_usage/",
+    "DescribeApi": "functions/describe_api/",
 }
 
 

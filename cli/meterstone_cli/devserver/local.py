@@ -135,6 +135,8 @@ curl -H 'Authorization: Bearer {key}' '{base}/api/v1/analytics/usage'
 curl -H 'x-api-key: {key}' -H 'content-type: application/json' \\
   -d '{{"subscription_id":"{_SHOWN_SUBSCRIPTION}"}}' '{base}/v1/subscriptions/usage'
 
+All routes are described in {base}/openapi.yaml
+
 For other commands: export AWS_ENDPOINT_URL_DYNAMODB={store} AWS_DEFAULT_REGION={engine.REGION} \\
   AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local TABLE_NAME={_TABLE} METERSTONE_KEY={key}
 """,
