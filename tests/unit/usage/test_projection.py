@@ -124,6 +124,12 @@ def test_a_deleted_meter_s_usage_does_not_grow() -> None:
     assert projection(meter, given=(("01-02", 4),))[0] == "4"
 
 
+def test_a_period_that_has_ended_is_not_rounded() -> None:
+    subscription = subscription_of(item_of(meter_of(Aggregation.SUM)), end="02-01")
+    found = projections(subscription, calls(("01-02", Decimal("0.000000000000000001"))), now="02-01")
+    assert found["item"].charge.quantity == Decimal("0.000000000000000001")
+
+
 def test_a_period_that_never_ends_is_what_it_is() -> None:
     subscription = subscription_of(item_of(meter_of(Aggregation.SUM)), period=BillingPeriod.ONETIME)
     assert projections(subscription, calls(*TWO))["item"].charge.quantity == 10
