@@ -49,7 +49,7 @@ check: lint ## Lint, then test what needs no table: pricing, usage and contracts
 	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
 
 .PHONY: test
-test: $(DEV)/.installed $(ENGINE)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
+test: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
 	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
 .PHONY: test-openapi
@@ -58,7 +58,7 @@ test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NOD
 
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
-test-without-engine: $(DEV)/.installed ## Run every test that needs no engine, with none to be found
+test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that needs no engine, with none to be found
 	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
 
 .PHONY: prove
@@ -70,11 +70,12 @@ mutate: $(DEV)/.installed ## Change the code in small ways and say which changes
 	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
 
 .PHONY: lint
-lint: $(DEV)/.installed ## Check style, formatting, types, and that no room imports one above it
+lint: $(DEV)/.installed $(SAM)/.installed ## Check style, formatting, types, that no room imports one above it, and template.yaml
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
+	@$(SAM)/bin/cfn-lint template.yaml
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)

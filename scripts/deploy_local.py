@@ -1,11 +1,14 @@
 """Deploy what `sam build` built to a local emulator of AWS, run a command against it, and stop the emulator.
 
-Nothing of the template is changed and nothing reaches AWS: the emulator listens on a free loopback port, and
-the user's own AWS configuration is hidden from every process started here. The command, or without one a
+Nothing of the template is changed but the defaults of its parameters, and nothing reaches AWS: the emulator
+listens on a free loopback port, and the user's own AWS configuration is hidden from every process started here.
+The command, or without one a
 person at the terminal until Ctrl-C, finds in its environment
 
 - `METERSTONE_API_URL`: the deployed stage; the endpoints' paths follow it,
 - `TABLE_NAME` and `AWS_ENDPOINT_URL_DYNAMODB`: the deployed table,
+- `METERSTONE_SECOND_API_URL` and `METERSTONE_SECOND_TABLE_NAME`: the same of a second stack. In one account and
+  region, a development stack stands beside a production stack in this way,
 - credentials and a region that the emulator takes.
 
 Runs in the engine's environment. The exit status is the command's.
@@ -27,13 +30,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 ENGINE = ROOT / ".venvs" / "engine" / "bin" / "ministack"
 SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
-STACK = "meterstone-local"
+STACKS = ("meterstone-local", "meterstone-second")
 STAGE = "local"
+#: What this emulator lacks is off: CodeDeploy, WAF's associations, budgets. Alarms are made, to be tried.
+LOCALLY = {"Environment": "development", "TrafficShifting": "false", "AlarmEmail": "alarms@example.com"}
+EXPORTED = (
+    *("METERSTONE_API_URL", "TABLE_NAME", "AWS_ENDPOINT_URL_DYNAMODB"),
+    *("METERSTONE_SECOND_API_URL", "METERSTONE_SECOND_TABLE_NAME"),
+)
 REGION = "us-east-1"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -54,13 +64,13 @@ def main(command: list[str]) -> int:
         try:
             with _emulator(log) as endpoint:
                 _enter(_environment(endpoint))
-                _deploy(endpoint)
-                outputs = _stack_outputs()
-                _complete_api(outputs["ApiId"])
-                # By its path, as `*.localhost` does not resolve everywhere.
-                url = f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/{STAGE}"
-                os.environ.update(METERSTONE_API_URL=url, TABLE_NAME=outputs["TableName"])
-                print(f"==> deployed: {url}", flush=True)
+                (url, table), (second_url, second_table) = (_deployed(stack, endpoint) for stack in STACKS)
+                os.environ.update(
+                    METERSTONE_API_URL=url,
+                    TABLE_NAME=table,
+                    METERSTONE_SECOND_API_URL=second_url,
+                    METERSTONE_SECOND_TABLE_NAME=second_table,
+                )
                 return _run(command)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
@@ -157,14 +167,26 @@ def _enter(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _deploy(endpoint: str) -> None:
+def _deployed(stack: str, endpoint: str) -> tuple[str, str]:
+    """Deploy the template as `stack`. Return the address of its stage and the name of its table."""
+    _deploy(stack, endpoint)
+    outputs = _stack_outputs(stack)
+    _complete_api(stack, outputs["ApiId"])
+    # By its path, as `*.localhost` does not resolve everywhere.
+    url = f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/{STAGE}"
+    print(f"==> deployed {stack}: {url}", flush=True)
+    return url, outputs["TableName"]
+
+
+def _deploy(stack: str, endpoint: str) -> None:
     architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    parameters = (f"Stage={STAGE}", f"Architecture={architecture}", f"DynamoEndpoint={endpoint}")
+    template = _with_defaults(
+        LOCALLY | {"Stage": STAGE, "Architecture": architecture, "DynamoEndpoint": endpoint}
+    )
     subprocess.run(  # noqa: S603
         (
-            *(str(SAM), "deploy", "--template-file", str(BUILT), "--stack-name", STACK, "--resolve-s3"),
+            *(str(SAM), "deploy", "--template-file", str(template), "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
-            *("--parameter-overrides", *parameters),
         ),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -172,18 +194,32 @@ def _deploy(endpoint: str) -> None:
     )
 
 
-def _stack_outputs() -> dict[str, str]:
-    stack = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+def _with_defaults(values: dict[str, str]) -> Path:
+    """Write the built template with values for its parameters. Return the file, which lies beside it.
+
+    The values are the parameters' defaults, as this emulator expands a template by these alone.
+    """
+    template = yaml.safe_load(BUILT.read_text())
+    for name, value in values.items():
+        template["Parameters"][name]["Default"] = value
+    # `sam deploy` reads JSON, too, which is YAML.
+    written = BUILT.with_name("template-local.yaml")
+    written.write_text(json.dumps(template))
+    return written
 
 
-def _complete_api(api: str) -> None:
+def _stack_outputs(stack: str) -> dict[str, str]:
+    (described,) = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+def _complete_api(stack: str, api: str) -> None:
     """Apply the two parts of the API's definition that this emulator leaves out when it imports it.
 
     They are read from the deployed template and put in by API Gateway's own calls: the gateway responses,
     and the methods that stand for any other method.
     """
-    processed = boto3.client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")
+    processed = boto3.client("cloudformation").get_template(StackName=stack, TemplateStage="Processed")
     template = processed["TemplateBody"]
     resources = (json.loads(template) if isinstance(template, str) else template)["Resources"]
     definition = resources["Api"]["Properties"]["Body"]
@@ -216,7 +252,7 @@ def _complete_api(api: str) -> None:
 def _run(command: list[str]) -> int:
     if command:
         return subprocess.run(command, check=False).returncode  # noqa: S603
-    for name in ("METERSTONE_API_URL", "TABLE_NAME", "AWS_ENDPOINT_URL_DYNAMODB"):
+    for name in EXPORTED:
         print(f"export {name}={os.environ[name]}")
     print("Ctrl-C stops it.", flush=True)
     signal.pause()

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import typer
 
+from meterstone.usage.arrival import Subject
+
 TableName = Annotated[str, typer.Option("--table", envvar="TABLE_NAME", help="Name of the DynamoDB table.")]
 
 
@@ -30,3 +32,19 @@ Organization = Annotated[
         callback=_as_loaded,
     ),
 ]
+
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
+
+
+def subject_of(subscription: str | None, customer: str | None) -> Subject:
+    """Return whose events an option names: a subscription's, by its external id, or a customer's."""
+    return Subject.customer(customer or "") if subscription is None else Subject.subscription(subscription)
+
+
+def whose_of(subject: Subject) -> str:
+    """Say whose events a subject's are.
+
+    >>> whose_of(Subject.customer("acme"))
+    'customer acme'
+    """
+    return f"{'subscription' if subject.kind == 's' else 'customer'} {subject.external_id}"

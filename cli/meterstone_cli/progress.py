@@ -15,6 +15,15 @@ def say(text: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
 
 
+def printable(text: str) -> str:
+    r"""Keep what an event says from moving the cursor or parting a line.
+
+    >>> print(printable("a\tb\x1b[2J é"))
+    a\tb\x1b[2J é
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def follow[Row](label: str, rows: Iterable[Row], total: int | None = None) -> Iterator[Row]:
     """Return the rows as they come, showing how many have been taken."""
     console = Console(stderr=True)

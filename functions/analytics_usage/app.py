@@ -4,7 +4,7 @@ from meterstone import clock
 from meterstone.contracts import lago
 from meterstone.contracts.csv_text import wants_csv
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.reading.analytics import AnalyticsStore, ViewNotBuiltError
 from meterstone.usage.calendar import zone
@@ -14,6 +14,7 @@ app = Application(
     lago,
     store,
     {StoreUnavailableError: Problem.UNAVAILABLE, ViewNotBuiltError: Problem.NOT_BUILT},
+    seconds=READING,
 )
 
 

@@ -5,12 +5,12 @@
 
 from meterstone.contracts import flexprice_uncounted, lago_find
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooManySubjectsError
 
 store = EventStore.from_environment()
-app = Application(lago_find, store, {StoreUnavailableError: Problem.UNAVAILABLE})
+app = Application(lago_find, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=READING)
 
 
 @app.route("GET", "/api/v1/events/{transaction_id}")

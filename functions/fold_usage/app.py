@@ -11,6 +11,7 @@ from aws_lambda_powertools.logging import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone import clock
+from meterstone.edge.metrics import embedded
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.table import Table
 
@@ -36,7 +37,8 @@ folding = StreamFold(Table.from_environment(), tell)
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
     """Fold a batch of the stream's records. The last batch of a tumbling window may be empty."""
-    report = folding.fold(event["Records"], shard_of(event), clock.now())
+    now = clock.now()
+    report = folding.fold(event["Records"], shard_of(event), now)
     logger.info(
         "folded",
         extra={
@@ -46,6 +48,7 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
             "uncounted": report.uncounted,
             "unmatched": report.unmatched,
             "poison": len(report.poison),
+            **embedded(now, {"EventsCounted": report.counted, "RecordsQuarantined": len(report.poison)}),
         },
     )
     for reason in report.poison:

@@ -5,13 +5,13 @@ from collections import Counter
 from meterstone import clock
 from meterstone.contracts import flexprice_events, lago_events
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import INGESTION, Application
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Outcome, Receipt
 
 store = Intake.from_environment()
-app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABLE})
+app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=INGESTION)
 
 
 @app.route("POST", "/api/v1/events")
@@ -57,6 +57,8 @@ def counted(receipt: Receipt) -> Receipt:
         EventsConflicting=outcomes[Outcome.CONFLICT],
         EventsUnmatched=len(unmatched),
     )
+    if outcomes[Outcome.UNAVAILABLE]:
+        app.count(EventsUnavailable=outcomes[Outcome.UNAVAILABLE])
     return receipt
 
 

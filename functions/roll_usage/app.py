@@ -1,14 +1,17 @@
 """Publishes, every hour, what the clock changes, and tries again the events that wait for the catalogue."""
 
+from collections import Counter
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
+from meterstone.edge.metrics import embedded
 from meterstone.store.catalogue.accounts import list_organizations, read_account
 from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, WriteRefusedError
+from meterstone.store.events.uncounted import read_numbers
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.instant import HOUR, MINUTE
 
@@ -20,16 +23,18 @@ table = Table.from_environment()
 
 
 def handler(_event: dict[str, Any], _: object) -> None:
-    """Publish what is due in every organization, then count what the catalogue has caught up with.
+    """Publish what is due in every organization, count what the catalogue has caught up with, say what is left.
 
     Raises `WriteRefusedError` at the end: see `Fold.roll`.
     """
     now, refused = clock.now(), []
+    live: dict[str, str] = {}
     organizations = list_organizations(table)
     for organization_id in organizations:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
             continue
+        live[organization_id] = account.generation
         if account.outdated:
             logger.warning(
                 "was counted by older rules: a rebuild makes it right",
@@ -48,6 +53,7 @@ def handler(_event: dict[str, Any], _: object) -> None:
         if clock.now() >= until:
             break
         try_again(organization_id, until)
+    report_uncounted(live)
     if refused:
         raise WriteRefusedError("; ".join(refused))
 
@@ -70,3 +76,12 @@ def try_again(organization_id: str, until: int) -> None:
             "unfinished": report.unfinished,
         }
         logger.info("tried again", extra=found)
+
+
+def report_uncounted(live: dict[str, str]) -> None:
+    """Write how many events of all organizations count nowhere, for each reason. Alarms ring by these numbers."""
+    numbers: Counter[str] = Counter()
+    for organization_id, generation in live.items():
+        numbers.update(read_numbers(table, organization_id, generation))
+    for reason, number in numbers.items():
+        logger.info("uncounted", extra=embedded(clock.now(), {"UncountedEvents": number}, reason=reason))

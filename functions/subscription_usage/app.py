@@ -3,7 +3,7 @@
 from meterstone import clock
 from meterstone.contracts import flexprice
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.measure import measure
@@ -15,6 +15,7 @@ app = Application(
     flexprice,
     store,
     {StoreUnavailableError: Problem.UNAVAILABLE, UnknownSubscriptionError: Problem.NOT_FOUND},
+    seconds=READING,
 )
 
 

@@ -35,10 +35,6 @@ class Reads:
     items: int = 0
     read_units: float = 0
 
-    def reset(self) -> None:
-        self.items = 0
-        self.read_units = 0
-
     def add(self, items: int) -> None:
         self.items += items
         self.read_units += items / 2
@@ -60,6 +56,10 @@ class MemoryStore:
     keys: list[str] = field(default_factory=list)
     #: Where events are logged.
     table: MemoryTable = field(default_factory=MemoryTable)
+
+    def begin(self, seconds: float) -> None:
+        self.cost.items = 0
+        self.cost.read_units = 0
 
     def account(self, api_key: str | None) -> Account | None:
         self.keys.append(api_key or "")

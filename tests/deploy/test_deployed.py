@@ -10,11 +10,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 import pytest
 
-from support.stack import Stack
+from support.stack import Stack, stack
 
 pytestmark = pytest.mark.deploy
 
@@ -122,3 +123,27 @@ def test_a_posted_event_is_counted_in_both_deployed_endpoints(api: Stack) -> Non
     )
     assert status == 200
     assert [row["quantity"] for row in body["charges"] if row["meter_id"] == "meter_calls"] == [int(after[0])]
+
+
+def test_a_second_stack_beside_the_first_answers_from_its_own_table(api: Stack) -> None:
+    second_table = os.environ["METERSTONE_SECOND_TABLE_NAME"]
+    assert second_table != os.environ["TABLE_NAME"]
+    second = {"METERSTONE_API_URL": os.environ["METERSTONE_SECOND_API_URL"], "TABLE_NAME": second_table}
+
+    def status(base_url: str, key: str) -> int:
+        query = "from_date=2024-02-01&to_date=2024-02-29"
+        bearer = {"Authorization": f"Bearer {key}"}
+        return _call(f"{base_url}/api/v1/analytics/usage?{query}", headers=bearer)[0]
+
+    with mock.patch.dict(os.environ, second), stack() as other:
+        answers = {
+            (url, key): status(base_url, api_key)
+            for url, base_url in (("first", api.base_url), ("second", other.base_url))
+            for key, api_key in (("first", api.key), ("second", other.key))
+        }
+    assert answers == {
+        ("first", "first"): 200,
+        ("first", "second"): 401,
+        ("second", "first"): 401,
+        ("second", "second"): 200,
+    }

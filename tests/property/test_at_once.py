@@ -19,6 +19,7 @@ from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
+from meterstone.store.operations.load import has_usage
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
@@ -27,10 +28,9 @@ from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from meterstone.usage.window import Window
-from meterstone_cli.backend import BackendBusyError
 from meterstone_cli.catalogue import Catalogue, compare
 from meterstone_cli.catalogue.folder import Places
-from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.catalogue.stored import half_written, read_stored, write_stored
 from meterstone_cli.files.loading import load_catalogue
 from support.counting import check_analytics, check_window
 from support.memory_table import Faults, Killed, MemoryTable
@@ -283,14 +283,14 @@ def test_no_catalogue_is_loaded_while_a_rebuild_counts_by_the_one_before() -> No
 
     def load(_: str) -> None:
         try:
-            DynamoDB(it.table).write_catalogue(changed)
-        except BackendBusyError as error:
+            write_stored(it.table, changed)
+        except BusyError as error:
             refused.append(str(error))
 
     rebuild(it.table, ORGANIZATION.id, replace(clock_of_rebuild.around, progress=load))
     assert refused
     assert {each.partition(":")[0] for each in refused} == {"a rebuild is running, or was stopped"}
-    DynamoDB(it.table).write_catalogue(changed)
+    write_stored(it.table, changed)
 
 
 def test_no_command_counts_by_half_a_catalogue() -> None:
@@ -338,25 +338,24 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         it.post(usage[0], NOW)
         it.drain(NOW)
         it.world.roll(START + 70 * DAY)
-        backend = DynamoDB(it.table)
-        backend.write_catalogue(replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
+        write_stored(it.table, replace(CATALOGUE, meters=(seats,), subscriptions=(ending,)))
         before = read_account(it.table, ORGANIZATION.id, consistent=True)
         assert before is not None
         it.table.faults = Faults(before=it.table.writes + number)
         changed = replace(CATALOGUE, meters=(seats,), subscriptions=(lasting,))
         try:
-            backend.write_catalogue(changed)
+            write_stored(it.table, changed)
         except Killed:
             it.table.faults = Faults()
-            stored = backend.organization_catalogue(ORGANIZATION.id)
+            stored = read_stored(it.table, ORGANIZATION.id)
             nothing = compare(stored, changed, now=START + 50 * DAY, has_usage=lambda _: False).nothing
-            if not nothing or backend.half_written(ORGANIZATION.id):
-                backend.write_catalogue(changed)
+            if not nothing or half_written(it.table, ORGANIZATION.id):
+                write_stored(it.table, changed)
             killed = True
         else:
             it.table.faults = Faults()
             killed = False
-        assert not backend.half_written(ORGANIZATION.id)
+        assert not half_written(it.table, ORGANIZATION.id)
         it.world.scenario = Scenario((seats,), (lasting,), (), later)
         it.world.roll(later)
         check_analytics(it.world, usage, later)
@@ -378,7 +377,7 @@ def test_an_import_counts_by_the_catalogue_as_it_is_with_each_batch() -> None:
         # A batch has 5000 lines: what stands in the first has the import look the subscription up.
         for line in range(1, 5001):
             yield SourceLine(line, usage[0].subject, replace(usage[0].event, at=START - DAY))
-        DynamoDB(world.table).write_catalogue(replace(CATALOGUE, subscriptions=(weekly,)))
+        write_stored(world.table, replace(CATALOGUE, subscriptions=(weekly,)))
         yield from (SourceLine(line, each.subject, each.event) for line, each in enumerate(usage, 5001))
 
     Importer(world.table, world.account).run(Source("f", digest("f")), lines(), NOW, lambda *_: None)
@@ -433,20 +432,19 @@ def test_the_first_event_of_a_subscription_counts_by_the_catalogue_that_stands_w
 ) -> None:
     """A load changes the cadence, as nothing is counted, when the fold has asked for the catalogue's version."""
     it = folding(KNOWN)
-    backend = DynamoDB(it.table)
-    backend.write_catalogue(CATALOGUE)
+    write_stored(it.table, CATALOGUE)
     usage = (call("e"),)
     it.post(usage[0], NOW)
     (shard,) = it.stream.shards
 
     def problems() -> object:
         return compare(
-            CATALOGUE, WEEKLY, now=NOW, has_usage=lambda each: backend.has_usage(ORGANIZATION.id, each)
+            CATALOGUE, WEEKLY, now=NOW, has_usage=lambda each: has_usage(it.table, ORGANIZATION.id, "1", each)
         ).problems
 
     def load() -> None:
         assert not problems()
-        backend.write_catalogue(WEEKLY)
+        write_stored(it.table, WEEKLY)
         assert not problems(), "and the load does not tell that a rebuild is needed"
 
     before_once(it.table, "transact", lambda actions: "#usage#" in repr(actions), load)
@@ -526,20 +524,19 @@ def test_a_load_at_any_moment_of_the_first_fold_is_refused_or_counted_by(
     while not through:
         moment += 1
         it = folding(Scenario((meter,), before.subscriptions, (), NOW))
-        backend = DynamoDB(it.table)
-        backend.write_catalogue(before)
+        write_stored(it.table, before)
         for each in usage:
             it.post(each, NOW)
         (shard,) = it.stream.shards
 
-        def load(it: Folding = it, backend: DynamoDB = backend) -> None:
-            def has_usage(subscription_id: str) -> bool:
-                return backend.has_usage(ORGANIZATION.id, subscription_id)
+        def load(it: Folding = it) -> None:
+            def counted(subscription_id: str) -> bool:
+                return has_usage(it.table, ORGANIZATION.id, "1", subscription_id)
 
-            refused = compare(before, after, now=NOW, has_usage=has_usage).problems
+            refused = compare(before, after, now=NOW, has_usage=counted).problems
             outcomes.add("refused" if refused else "loaded")
             if not refused:
-                backend.write_catalogue(after)
+                write_stored(it.table, after)
                 it.world.scenario = Scenario((meter,), after.subscriptions, (), NOW)
 
         end = before_call(it.table, moment, load)
@@ -636,8 +633,7 @@ def test_a_load_that_was_silent_for_longer_than_two_minutes_says_so(monkeypatch:
     it = folding(NEITHER)
     clock = Clock(NOW)
     monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
-    backend = DynamoDB(it.table)
-    backend.write_catalogue(replace(CATALOGUE, subscriptions=NEITHER.subscriptions))
+    write_stored(it.table, replace(CATALOGUE, subscriptions=NEITHER.subscriptions))
 
     def sleep() -> None:
         clock.now += 10 * MINUTE
@@ -645,9 +641,9 @@ def test_a_load_that_was_silent_for_longer_than_two_minutes_says_so(monkeypatch:
         it.drain(clock.now)
 
     before_once(it.table, "put", stores("b"), sleep)
-    with pytest.raises(BackendBusyError, match="run it again, then run rebuild"):
-        backend.write_catalogue(replace(CATALOGUE, subscriptions=TWO))
-    assert backend.half_written(ORGANIZATION.id)
+    with pytest.raises(BusyError, match="run it again, then run rebuild"):
+        write_stored(it.table, replace(CATALOGUE, subscriptions=TWO))
+    assert half_written(it.table, ORGANIZATION.id)
 
 
 @pytest.mark.parametrize("slept", [3 * MINUTE, 10 * MINUTE], ids=["for 3 minutes", "for 10 minutes"])
@@ -725,8 +721,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
     clock = Clock(NOW)
     monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
     it = folding(KNOWN)
-    backend = DynamoDB(it.table)
-    backend.write_catalogue(CATALOGUE)
+    write_stored(it.table, CATALOGUE)
     it.post(call("e"), NOW)
     it.drain(NOW)
     (item,) = SUBSCRIPTION.line_items
@@ -740,7 +735,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
         it.drain(clock.now)
 
     before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
-    changes = load_catalogue(backend, Path(), NOW)
+    changes = load_catalogue(it.table, Path(), NOW, clock.around)
     assert changes.changed
     assert changes.problems
 
@@ -753,8 +748,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_beginning(
     monkeypatch.setattr("meterstone.clock.now", lambda: clock.now)
     without = replace(SUBSCRIPTION, line_items=())
     it = folding(replace(KNOWN, subscriptions=(without,)))
-    backend = DynamoDB(it.table)
-    backend.write_catalogue(replace(CATALOGUE, subscriptions=(without,)))
+    write_stored(it.table, replace(CATALOGUE, subscriptions=(without,)))
     item = replace(SUBSCRIPTION.line_items[0], start=NOW + 5 * MINUTE + MINUTE // 2)
     changed = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, line_items=(item,)),))
     monkeypatch.setattr("meterstone_cli.files.loading.read_catalogue", lambda _: (changed, Places({})))
@@ -765,6 +759,6 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_beginning(
         it.drain(clock.now)
 
     before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
-    changes = load_catalogue(backend, Path(), NOW)
+    changes = load_catalogue(it.table, Path(), NOW, clock.around)
     assert [each.subscription.id for each in changes.beginnings] == [SUBSCRIPTION.id]
     assert not changes.problems

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from meterstone.pricing.money import add, round_money
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subscriptions import read_subscription
-from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.dynamodb.table import StoreUnavailableError, Table
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
@@ -22,9 +22,12 @@ from meterstone.usage.meter import Event
 from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 from meterstone_cli import __main__ as program
+from meterstone_cli import session
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.commands import catalogue as commands
+from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files import loading
+from meterstone_cli.progress import say
 from support.counting import answers, check_analytics, check_window, right_answers
 from support.memory_table import Faults, Killed
 from support.oracle import Oracle
@@ -124,9 +127,10 @@ class Forgetful:
         self.stream = Stream(self.table, self.clock)
         self.usage = usage(seed, fives)
         monkeypatch.setattr("meterstone.clock.now", self.clock)
-        for module in (program, loading):
+        for module in (commands, loading):
             monkeypatch.setattr(module, "read_catalogue", _read)
-        monkeypatch.setattr(program, "open_backend", lambda _: DynamoDB(self.table, self.clock.around))
+        monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: self.table))
+        monkeypatch.setattr(session, "surroundings", lambda: replace(self.clock.around, progress=say))
         loaded = self.load(self.before)
         assert loaded.exit_code == 0, loaded.stderr
         catalogue, _ = _read(self.after)
@@ -275,7 +279,7 @@ def test_what_was_forgotten_is_counted_from_the_beginning(forgetful: Forgetful) 
     put_by = {each.event.name for each in list_unmatched(forgetful.table, ORGANIZATION.id)}
     assert put_by == {"call", "fax", "level"}
     refused = forgetful.load(forgetful.after)
-    assert refused.exit_code == program.REFUSED
+    assert refused.exit_code == REFUSED
     assert len(refused.stderr.splitlines()) == 5
     assert len(forgetful.subscription().line_items) == len(KNOWN)
     result = forgetful.recompute()
@@ -360,7 +364,7 @@ def test_an_open_import_is_in_the_way_before_anything_is_written(forgetful: Forg
     table.faults = Faults()
     before = table.items()
     result = forgetful.recompute()
-    assert (result.exit_code, result.stdout) == (program.REFUSED, "")
+    assert (result.exit_code, result.stdout) == (REFUSED, "")
     assert result.stderr.startswith("the import of stopped is running, or was stopped: run it again first")
     assert table.items() == before
     world.load("stopped", forgetful.usage[:2], NOW)

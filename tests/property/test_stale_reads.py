@@ -17,6 +17,7 @@ from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import ImportReport, Source, close_import
+from meterstone.store.operations.load import has_usage, have_events
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
@@ -26,7 +27,7 @@ from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import Catalogue
-from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.catalogue.stored import read_stored, write_stored
 from support.counting import check_analytics
 from support.functions import load_over
 from support.memory_table import Faults, Killed
@@ -358,17 +359,17 @@ def test_a_key_is_listed_and_revoked_at_once() -> None:
 
 def test_a_load_compares_with_what_was_just_written_counted_and_logged() -> None:
     world, stream = still(NOBODY)
-    backend = DynamoDB(world.table, stream.clock.around)
     (subscription,) = small().subscriptions
     prices = {item.price.id: item.price for item in subscription.line_items}
     catalogue = Catalogue(
         ORGANIZATION, (), (), small().meters, tuple(prices[name] for name in sorted(prices)), (subscription,)
     )
-    backend.write_catalogue(catalogue)
-    assert backend.organization_catalogue(ORGANIZATION.id) == catalogue
+    write_stored(world.table, catalogue)
+    assert read_stored(world.table, ORGANIZATION.id) == catalogue
     world.load("file", small().usage, stream.clock.now)
-    assert backend.has_usage(ORGANIZATION.id, subscription.id)
-    assert backend.with_events(ORGANIZATION.id, [subscription]) == {subscription.id}
+    assert has_usage(world.table, ORGANIZATION.id, world.account.generation, subscription.id)
+    subject = Subject.subscription(subscription.external_id)
+    assert have_events(world.table, ORGANIZATION.id, [subject]) == {subject}
 
 
 def test_it_is_told_who_holds_the_lease() -> None:

@@ -14,11 +14,10 @@ from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import ConflictError, Table, WriteRefusedError, key_item
 from meterstone.store.events.log import EventLog, ImportedEvent
 from meterstone.store.operations.import_records import ImportRecord, Source
-from meterstone.store.operations.load import have_events
+from meterstone.store.operations.load import create_table, have_events
 from meterstone.usage.arrival import Arrival, Outcome, Subject
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
-from meterstone_cli.dynamodb import DynamoDB
 from support.memory_table import MemoryTable
 from support.stack import database
 
@@ -28,7 +27,7 @@ NEW, DUPLICATE, CONFLICT = Outcome.NEW, Outcome.DUPLICATE, Outcome.CONFLICT
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Table]:
     with database() as table:
-        DynamoDB(table).create_table()
+        create_table(table)
         yield table
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from meterstone import clock
 from meterstone.store.counting.fold import addition
+from meterstone.store.dynamodb import service
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
     ConflictError,
@@ -93,7 +94,7 @@ def test_pages_leave_nothing_out(table: Table, pk: str) -> None:
     class Only(msgspec.Struct):
         sk: dict[str, str]
 
-    pages = table.query_as(page_decoder(Page[Only]), Page[Only], pk, "0", "9", consistent=True)
+    pages = table.query_as(page_decoder(Page[Only]), pk, "0", "9", consistent=True)
     assert [item.sk["S"] for item in pages] == names
 
 
@@ -232,7 +233,8 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
     """Its `before-parse` event is not documented: without it, botocore's own answer is converted."""
     other = Table.from_environment()
     for operation in ("Query", "GetItem", "BatchGetItem"):
-        other.client.meta.events.unregister(f"before-parse.dynamodb.{operation}", other._before_parse)
+        event = f"before-parse.dynamodb.{operation}"
+        other.client.meta.events.unregister(event, service.before_parse, unique_id=f"meterstone-{operation}")
     keys = [Key(pk, name) for name in "ab"]
     engine.put_all(key_item(key) | {"d": {"S": '{"0":"1.50"}'}, "n": {"N": "1.5"}} for key in keys)
 
@@ -241,7 +243,7 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
         n: dict[str, str]
 
     def read(table: Table) -> tuple[object, ...]:
-        pages = table.query_as(page_decoder(Page[Only]), Page[Only], pk, "a", "b", consistent=True)
+        pages = table.query_as(page_decoder(Page[Only]), pk, "a", "b", consistent=True)
         rows = list(table.query(pk, "a", "b", consistent=True))
         missing = table.get(Key(pk, "c"), consistent=True)
         found = table.batch_get(keys, consistent=True)

@@ -21,11 +21,11 @@ from unittest import mock
 import boto3
 import typer
 
-import meterstone_cli.__main__
 from meterstone.store.dynamodb.table import Item, Table
 from meterstone.store.operations.rebuild import Surroundings
+from meterstone_cli import session
 from meterstone_cli.__main__ import app
-from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.progress import say
 from support import golden_catalogue
 from support.functions import forget_logger, load
 from support.memory_table import Faults, MemoryTable
@@ -254,9 +254,9 @@ class Run:
         """Tell the time."""
         return self.now * 1000
 
-    def backend(self, _: str) -> DynamoDB:
-        """Open the table for the command line, where waiting takes no time."""
-        return DynamoDB(self.table, Surroundings(lambda: self.now, self.sleep))
+    def around(self) -> Surroundings:
+        """Give the surroundings of a command, where waiting takes no time."""
+        return Surroundings(lambda: self.now, self.sleep, say)
 
 
 @dataclass
@@ -277,7 +277,7 @@ def running(folder: Path, items: Iterable[str] = ()) -> Iterator[Run]:
     environment = {"TABLE_NAME": "memory", "POISON_QUEUE_URL": "queue", "AWS_DEFAULT_REGION": "eu-central-1"}
     with (
         mock.patch.object(Table, "from_environment", classmethod(lambda _: run.table)),
-        mock.patch.object(meterstone_cli.__main__, "open_backend", run.backend),
+        mock.patch.object(session, "surroundings", run.around),
         mock.patch.object(boto3, "client", return_value=run),
         mock.patch.object(time, "time", run.seconds),
         mock.patch.object(time, "time_ns", run.nanoseconds),

@@ -23,6 +23,7 @@ import msgspec
 from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 from meterstone.pricing.money import add, plain
+from meterstone.store.dynamodb.deadline import Deadline
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
     Attribute,
@@ -77,6 +78,7 @@ class MemoryTable(Table):
     def __init__(self, name: str = "memory", *, page_items: int = 1000) -> None:
         self.name = name
         self.cost = ReadCost()
+        self.deadline = Deadline()
         self.faults = Faults()
         #: How many writes were asked for.
         self.writes = 0
@@ -132,7 +134,6 @@ class MemoryTable(Table):
     def query_as(
         self,
         decoder: "msgspec.json.Decoder[Any]",
-        page_type: Any,
         pk: str,
         low: str,
         high: str,
@@ -302,8 +303,9 @@ class MemoryTable(Table):
             first = page[-1][0] + b"\x00"
 
     def _read_items(self, count: int) -> None:
-        self.cost.items += count
-        self.cost.read_units += count / 2
+        with self.cost.lock:
+            self.cost.items += count
+            self.cost.read_units += count / 2
 
     def _store(self, key: Key, item: Item | None) -> None:
         items = self._items.setdefault(key.pk, {})

@@ -16,11 +16,15 @@ from unittest import mock
 from uuid import uuid4
 
 from meterstone import clock
+from meterstone.store.catalogue.api_keys import create_key, revoke_key
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.imports import Source
+from meterstone.store.operations.load import create_table
 from meterstone_cli.catalogue.folder import read_catalogue
+from meterstone_cli.catalogue.stored import write_stored
 from meterstone_cli.devserver import engine
 from meterstone_cli.devserver.server import running
-from meterstone_cli.dynamodb import DynamoDB
+from meterstone_cli.files.loading import import_events
 from meterstone_cli.files.usage_files import UsageEvent, read_usage
 
 ROOT = Path(__file__).parents[2]
@@ -61,38 +65,37 @@ def database() -> Iterator[Table]:
 def stack() -> Iterator[Stack]:
     """Run Meterstone on a loopback port as long as the block lasts."""
     with database() as table, contextlib.ExitStack() as cleanup:
-        key, revoked_key, other_key = fill(DynamoDB(table))
+        key, revoked_key, other_key = fill(table)
         url = os.environ.get("METERSTONE_API_URL")
         if url is None:
             url = cleanup.enter_context(running(ROOT / "template.yaml"))
         yield Stack(url, key, revoked_key, other_key)
 
 
-def fill(backend: DynamoDB) -> tuple[str, str, str]:
+def fill(table: Table) -> tuple[str, str, str]:
     """Load both organizations and the usage; give a key, a revoked one, and the other organization's."""
-    backend.create_table()
+    create_table(table)
     catalogue, _ = read_catalogue(SMALL / "catalogue")
     other, _ = read_catalogue(SMALL / "other")
-    backend.write_catalogue(catalogue)
-    backend.write_catalogue(other)
+    write_stored(table, catalogue)
+    write_stored(table, other)
     rows = [
         (line, row)
         for line, row in read_usage(SMALL / "usage.csv", clock.now())
         if isinstance(row, UsageEvent)
     ]
     refused: list[str] = []
-    backend.import_events(
+    import_events(
+        table,
         catalogue.organization.id,
-        ("usage.csv", uuid4().hex),
+        Source("usage.csv", uuid4().hex),
         rows,
-        now=clock.now(),
-        refuse=lambda line, _, reason: refused.append(f"line {line}: {reason}"),
+        clock.now(),
+        lambda line, _, reason: refused.append(f"line {line}: {reason}"),
     )
     assert not refused
-    revoked = backend.create_key(catalogue.organization.id, "revoked")
-    assert backend.revoke_key(revoked.id)
-    return (
-        backend.create_key(catalogue.organization.id, "clients").key,
-        revoked.key,
-        backend.create_key(other.organization.id, "other").key,
-    )
+    revoked, revoked_id = create_key(table, catalogue.organization.id, "revoked", clock.now())
+    assert revoke_key(table, revoked_id, clock.now())
+    clients, _ = create_key(table, catalogue.organization.id, "clients", clock.now())
+    others, _ = create_key(table, other.organization.id, "other", clock.now())
+    return clients, revoked, others

@@ -1,4 +1,4 @@
-"""A Lambda function on this machine: its `app.py` is loaded, its handler called with one event at a time."""
+"""A Lambda function on this machine: its `app.py` is loaded, its handler called with events."""
 
 import importlib.util
 import itertools
@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,13 +20,18 @@ TIMEOUT: Final = 10.0
 GATEWAY_TIMEOUT: Final = 29.0
 """Seconds that API Gateway waits for a function."""
 
+INSTANCES: Final = 8
+"""Execution environments that a function has at most."""
+
 _MEMORY: Final = 1024
 _HANDLER: Final = "handler"
 _serial: Final = itertools.count(1)
+#: boto3 makes clients from a session that threads may not share, and modules make theirs while they are loaded.
+_loading: Final = threading.Lock()
 
 
 class FunctionFailedError(Exception):
-    """The handler raised (its exception is the cause), or took too long."""
+    """The handler raised (its exception is the cause), took too long, or could not be loaded once more."""
 
 
 class FunctionBusyError(Exception):
@@ -72,45 +78,62 @@ type Handler = Callable[[dict[str, Any], LambdaContext], object]
 
 
 class Function:
-    """One Lambda function with one execution environment.
+    """One Lambda function with as many execution environments as it has calls at once, up to a bound.
 
-    Like Lambda's, the environment loads the module and runs the handler in one and the same thread, one call
-    at a time; a call that takes too long costs it its life, and the next call begins with a new one.
+    Like Lambda's, an environment loads the module and runs the handler in one and the same thread, one call at a
+    time: nothing in a module has to be safe for threads. A call that finds no free environment begins with a new
+    one. At the bound it waits for one. A call that takes too long costs its environment its life.
     """
 
     def __init__(
-        self, name: str, source: Path, *, timeout: float = TIMEOUT, patience: float = GATEWAY_TIMEOUT
+        self,
+        name: str,
+        source: Path,
+        *,
+        timeout: float = TIMEOUT,
+        patience: float = GATEWAY_TIMEOUT,
+        instances: int = INSTANCES,
     ) -> None:
         """Load `source`, raising whatever its import raises. `timeout` and `patience` are in seconds."""
         self.name = name
         self._source = source
         self._timeout = timeout
         self._patience = patience
-        self._turn = threading.Lock()
-        self._environment: _Environment | None = _Environment(name, source)
+        self._turns = threading.BoundedSemaphore(instances)
+        self._free = deque([_Environment(name, source)])
 
     def invoke(self, event: dict[str, Any], request_id: str | None = None) -> object:
         """Return what the handler returns for an event; raises `FunctionFailedError` or `FunctionBusyError`."""
-        if not self._turn.acquire(timeout=self._patience):
+        if not self._turns.acquire(timeout=self._patience):
             raise FunctionBusyError(f"{self.name} was busy for {self._patience:g} s")
         try:
-            if self._environment is None:
-                self._environment = _Environment(self.name, self._source)
+            environment = self._environment()
             context = LambdaContext(
                 self.name, request_id or str(uuid.uuid4()), time.monotonic() + self._timeout
             )
-            answer = self._environment.call(event, context)
+            answer = environment.call(event, context)
             try:
                 error = answer.exception(self._timeout)
             except TimeoutError:
-                self._environment.abandon()
-                self._environment = None
+                environment.abandon()
                 raise FunctionFailedError(f"{self.name} took more than {self._timeout:g} s") from None
+            self._free.append(environment)
             if error is not None:
                 raise FunctionFailedError(f"{self.name} raised {type(error).__name__}") from error
             return answer.result()
         finally:
-            self._turn.release()
+            self._turns.release()
+
+    def _environment(self) -> "_Environment":
+        """Take the environment that was used last, as its connections are the freshest, or make a new one."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            pass
+        try:
+            return _Environment(self.name, self._source)
+        except (Exception, SystemExit) as error:
+            raise FunctionFailedError(f"{self.name} could not be loaded") from error
 
 
 class _Environment:
@@ -133,7 +156,8 @@ class _Environment:
 
     def _run(self, name: str, source: Path, loaded: Future[None]) -> None:
         try:
-            handler = _load(name, source)
+            with _loading:
+                handler = _load(name, source)
         except BaseException as error:  # noqa: BLE001 - it is raised where the function is made
             loaded.set_exception(error)
             return

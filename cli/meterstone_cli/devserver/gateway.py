@@ -1,7 +1,7 @@
 """API Gateway on this machine: HTTP requests become proxy events, the functions' answers HTTP responses.
 
 It does what a deployed REST API does with the routes, limits and gateway responses of `template.yaml`, and
-calls the functions' own handlers. Sockets are `meterstone_cli.devserver.server`'s business.
+calls the functions' own handlers. HTTP is `meterstone_cli.devserver.server`'s business.
 
 What happens where, as on AWS:
 
@@ -10,12 +10,14 @@ What happens where, as on AWS:
   are answered here, with 413.
 - A handler that raises, takes more than 10 s or answers no proxy response is a 502, and one that could not be
   called in 29 s a 504.
+- Bodies of 1,024 bytes and more are compressed with gzip for clients that accept it.
 """
 
 import base64
 import binascii
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
+from meterstone_cli.devserver import compression
 from meterstone_cli.devserver.function import Function, FunctionBusyError, FunctionFailedError
 from meterstone_cli.devserver.template import routes
 
@@ -34,10 +37,15 @@ BODY_LIMIT: Final = 10 * 1024 * 1024
 HEADER_LIMIT: Final = 10_240
 PAYLOAD_LIMIT: Final = 6 * 1024 * 1024
 
+WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+"""Statuses whose responses have no body, whatever a function says."""
+
 STAGE: Final = "local"
 _API_ID: Final = "local"
 _ACCOUNT: Final = "000000000000"
 _JSON: Final = ("Content-Type", "application/json")
+
+_TOKEN: Final = re.compile(r"[-!\x23$%&'*+.^_`|~0-9A-Za-z]+")
 
 # What a proxy response says of these would contradict how its body is sent.
 _FRAMING: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
@@ -102,7 +110,7 @@ class Gateway:
     def handle(self, request: HttpRequest) -> Response:
         """Answer one request. Never raises: whatever goes wrong in a function is a 5xx."""
         request_id = str(uuid.uuid4())
-        answer = self._answer(request, request_id)
+        answer = _compressed(self._answer(request, request_id), request)
         return Response(answer.status, (*answer.headers, ("x-amzn-RequestId", request_id)), answer.body)
 
     def _answer(self, request: HttpRequest, request_id: str) -> Response:
@@ -241,7 +249,8 @@ def http_response(answer: object) -> Response:
         headers.append(_JSON)
     if len(body or "") > PAYLOAD_LIMIT // 6 and _size(answer) > PAYLOAD_LIMIT:
         raise MalformedResponseError("over 6 MB")
-    return Response(status, tuple(headers), _answered_body(body or "", encoded=answer.get("isBase64Encoded")))
+    answered = _answered_body(body or "", encoded=answer.get("isBase64Encoded"))
+    return Response(status, tuple(headers), b"" if status in WITHOUT_BODY else answered)
 
 
 def _answered_headers(answer: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -257,8 +266,8 @@ def _answered_headers(answer: Mapping[str, object]) -> list[tuple[str, str]]:
         for value in values:
             if not isinstance(value, str | int | float):
                 raise MalformedResponseError(f"header {name!r} is a {type(value).__name__}")
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            if not (name + text).isprintable() or not (name + text).isascii():
+            text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+            if not _TOKEN.fullmatch(name) or not text.isprintable() or not text.isascii():
                 raise MalformedResponseError(f"header {name!r} holds characters that no header may")
             if name.lower() not in _FRAMING and (name, text) not in headers:
                 headers.append((name, text))
@@ -272,6 +281,25 @@ def _answered_body(body: str, *, encoded: object) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise MalformedResponseError("body is no base64") from error
+
+
+def _compressed(response: Response, request: HttpRequest) -> Response:
+    """Return a response as it is sent to a client: a cache must not hand a compressed one to another client."""
+    coded = any(name.lower() == "content-encoding" for name, _ in response.headers)
+    if len(response.body) < compression.MINIMUM or coded:
+        return response
+    accepted = [value for name, value in request.headers if name.lower() == "accept-encoding"]
+    headers = (*response.headers, ("Vary", "Accept-Encoding"))
+    if not compression.wants_gzip(accepted):
+        return Response(response.status, headers, response.body)
+    # A strong tag would say that both forms are the same bytes.
+    weakened = [
+        (name, f"W/{value}" if name.lower() == "etag" and value.startswith('"') else value)
+        for name, value in headers
+    ]
+    return Response(
+        response.status, (*weakened, ("Content-Encoding", "gzip")), compression.compress(response.body)
+    )
 
 
 def _collected(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

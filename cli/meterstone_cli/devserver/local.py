@@ -4,20 +4,23 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from meterstone import clock
+from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.api_keys import create_key, list_keys
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
 from meterstone.usage.instant import DAY, format_instant
-from meterstone_cli.backend import Backend
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.devserver import engine
-from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import HOST, serve
 from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
+from meterstone_cli.session import open_table, surroundings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 DEMO: Final = ROOT / "examples" / "demo"
@@ -37,14 +40,15 @@ class Ports(NamedTuple):
     engine: int
 
 
-def serve_demo(
-    open_backend: Callable[[str], Backend], ports: Ports, environment: Path, state: Path, *, fresh: bool
-) -> None:
+def serve_demo(ports: Ports, environment: Path, state: Path, *, fresh: bool) -> None:
     """Start the engine of a virtual environment, load the demo unless it is there, and serve until told to stop.
 
     Tables and the key are kept in `state`; `fresh` forgets them first. Raises `EngineError`, `ServerError` and
-    `BackendUnavailableError`, and `KeyboardInterrupt` if it is told to end before it serves.
+    `StoreUnavailableError`, and `KeyboardInterrupt` if it is told to end before it serves.
     """
+    # Not at the top: no other command needs an AWS client before it opens a table.
+    from meterstone_cli.devserver.follower import following  # noqa: PLC0415
+
     for port in ports:
         engine.check_port(port)
     if fresh:
@@ -55,23 +59,23 @@ def serve_demo(
         for name in [each for each in os.environ if each.startswith("AWS_")]:
             del os.environ[name]
         os.environ.update(engine.environment_of_clients(url))
-        backend = open_backend(_TABLE)
-        backend.create_table()
-        kept = _Kept(state / _KEPT, backend)
+        table = open_table(_TABLE)
+        create_table(table)
+        kept = _Kept(state / _KEPT, table)
         try:
-            load(backend, kept.ends)
+            load(table, kept.ends)
         except InputRefusedError:
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
         with following(FUNCTIONS, _TABLE):
-            serve(TEMPLATE, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(backend)))
+            serve(TEMPLATE, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(table)))
         say("Stopping: the tables are written to disk for the next start")
 
 
-def load(backend: Backend, ends: int) -> str:
+def load(table: Table, ends: int) -> str:
     """Load the demo, its shifted traces ending at or just before `ends`, and give its organization's id."""
-    for name, report in load_demo(backend, DEMO, ends, clock.now()):
-        said = "loaded already" if report.already_imported else f"{report.counted} events counted"
+    for name, report in load_demo(table, DEMO, ends, clock.now(), surroundings()):
+        said = "loaded already" if report.finished_before else f"{report.counted} events counted"
         say(f"{name}: {said}")
     return read_catalogue(DEMO / "catalogue")[0].organization.id
 
@@ -98,23 +102,23 @@ class _Kept:
     if the demo is stored.
     """
 
-    def __init__(self, path: Path, backend: Backend) -> None:
+    def __init__(self, path: Path, table: Table) -> None:
         self._path = path
         self._organization_id = read_catalogue(DEMO / "catalogue")[0].organization.id
         self._values: dict[str, Any] = {}
-        if path.exists() and backend.has_catalogue(self._organization_id):
+        if path.exists() and read_account(table, self._organization_id, consistent=True):
             self._values = json.loads(path.read_text())
         self.ends: int = self._values.setdefault("ends", clock.now())
         self._write()
         if clock.now() - self.ends > _STALE:
             say(f"The demo's shifted usage ends on {format_instant(self.ends)[:10]}: `--fresh` loads it anew")
 
-    def key(self, backend: Backend) -> str:
+    def key(self, table: Table) -> str:
         """Return the key of an earlier start if it is still good, else a new one."""
-        good = {key.id for key in backend.list_keys() if key.revoked_at is None}
+        good = {key.id for key in list_keys(table) if key.revoked_at is None}
         if self._values.get("key_id") not in good:
-            made = backend.create_key(self._organization_id, "start")
-            self._values |= {"key": made.key, "key_id": made.id}
+            key, key_id = create_key(table, self._organization_id, "start", clock.now())
+            self._values |= {"key": key, "key_id": key_id}
             self._write()
         return str(self._values["key"])
 

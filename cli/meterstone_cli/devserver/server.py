@@ -1,43 +1,37 @@
-"""HTTP/1.1 on a loopback address in front of a `Gateway`.
+"""A `Gateway` behind uvicorn, on a loopback address.
 
-`serve` runs until SIGINT or SIGTERM; `running` is the same for as long as a block lasts. Every answer is
-JSON, also to what is no HTTP.
+`serve` runs until SIGINT or SIGTERM; `running` is the same for as long as a block lasts. What passes between
+uvicorn and the gateway is `meterstone_cli.devserver.asgi`'s business.
 """
 
 import contextlib
 import errno
 import ipaddress
-import logging
+import math
 import signal
 import socket
-import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from meterstone_cli.devserver.gateway import (
-    BODY_LIMIT,
-    Gateway,
-    HttpRequest,
-    Response,
-    gateway_response,
-    load,
-)
+from meterstone_cli.devserver.function import TIMEOUT
+from meterstone_cli.devserver.gateway import Gateway, load
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
 
-_IDLE: Final = 60.0
-_GRACE: Final = 5.0
-# A client that is still sending sees a broken connection instead of the answer, so a large body is read to
-# its end; beyond this it is not worth it.
-_DRAIN_LIMIT: Final = 8 * BODY_LIMIT
-_CHUNK: Final = 1 << 16
+_LAST_PORT: Final = 65_535
+_BACKLOG: Final = 128
+_IDLE: Final = 60
+#: Requests that are handled at once, each in a thread. One function answers far fewer (`function.INSTANCES`), so
+#: that requests which wait for one function leave threads to those of the others.
+_THREADS: Final = 64
 
 
 class ServerError(Exception):
@@ -50,14 +44,6 @@ class PortTakenError(ServerError):
 
 class NotLoopbackError(ServerError):
     """The address can be reached from other machines."""
-
-
-class _BadRequestError(Exception):
-    """The body is not framed as HTTP asks."""
-
-
-class _BodyTooLargeError(Exception):
-    """The body has more bytes than are taken."""
 
 
 def serve(
@@ -81,36 +67,80 @@ def serve(
 
 
 @contextlib.contextmanager
-def running(served: Path | Gateway, host: str = HOST, port: int = 0) -> Iterator[str]:
-    """Serve while the block runs; gives the base URL, without a slash at its end. Raises as `serve` does."""
+def running(
+    served: Path | Gateway, host: str = HOST, port: int = 0, *, grace: float = TIMEOUT
+) -> Iterator[str]:
+    """Serve while the block runs; gives the base URL, without a slash at its end. Raises as `serve` does.
+
+    At the block's end, connections without a request are closed. Requests under way have `grace` seconds, by
+    default as long as a function may take; then they are answered with 504.
+    """
     # The port first: loading takes longer than finding out that it was for nothing.
-    with _listening(host, port) as server:
-        server.gateway = served if isinstance(served, Gateway) else Gateway(load(served))
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True)
+    with _listening(host, port) as listener:
+        gateway = served if isinstance(served, Gateway) else Gateway(load(served))
+        url = _url(listener)
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+        server = _server(gateway, threads, grace)
+        thread = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)
         thread.start()
         try:
-            yield server.url
+            while not server.started and thread.is_alive():
+                time.sleep(0.005)
+            yield url
         finally:
-            server.shutdown()
+            server.should_exit = True
             thread.join()
-            server.finish()
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _listening(host: str, port: int) -> "_Server":
+def _server(gateway: Gateway, threads: Executor, grace: float) -> "uvicorn.Server":
+    # Imported here: it takes 80 ms, which every other command would wait.
+    import uvicorn  # noqa: PLC0415
+
+    from meterstone_cli.devserver.asgi import JsonH11Protocol, application  # noqa: PLC0415
+
+    config = uvicorn.Config(
+        application(gateway, threads),
+        http=JsonH11Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        # The handlers log a line of their own for each request.
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        # The client's address is that of the connection: there is no proxy in front.
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=math.ceil(grace),
+    )
+    return uvicorn.Server(config)
+
+
+def _listening(host: str, port: int) -> socket.socket:
     address = ipaddress.ip_address(HOST if host == "localhost" else _address(host))
     if not address.is_loopback:
         raise NotLoopbackError(f"{host} is no loopback address: other machines could reach it")
+    if not 0 <= port <= _LAST_PORT:
+        raise ServerError(f"there is no port {port}: ports are 0 to {_LAST_PORT}")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
+    # By name TCP: only then does asyncio turn Nagle's algorithm off, which holds answers back for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return _Server(family, (str(address), port))
-    except OverflowError as error:
-        raise ServerError(f"there is no port {port}: ports are 0 to 65535") from error
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(address), port))
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(
                 f"port {port} of {address} is taken: stop what listens there or choose another port"
             ) from error
         raise ServerError(f"cannot listen on port {port} of {address}: {error.strerror}") from error
+    return listener
 
 
 def _address(host: str) -> str:
@@ -120,192 +150,6 @@ def _address(host: str) -> str:
         raise NotLoopbackError(f"{host!r} is no IP address") from None
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """A thread per connection; knows its connections, to end them."""
-
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-    request_queue_size = 128
-    gateway: Gateway
-
-    def __init__(self, family: socket.AddressFamily, address: tuple[str, int]) -> None:
-        self.address_family = family
-        self.stopping = False
-        self._connections: set[socket.socket] = set()
-        self._busy = 0
-        self._changed = threading.Condition()
-        super().__init__(address, _Connection)
-
-    @property
-    def url(self) -> str:
-        """The base URL."""
-        host, port = self.server_address[:2]
-        text = str(host)
-        return f"http://[{text}]:{port}" if ":" in text else f"http://{text}:{port}"
-
-    @contextlib.contextmanager
-    def connected(self, connection: socket.socket) -> Iterator[None]:
-        """Know a connection while it lasts."""
-        with self._changed:
-            self._connections.add(connection)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._connections.discard(connection)
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """Count a request while it is answered."""
-        with self._changed:
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy -= 1
-                self._changed.notify_all()
-
-    def finish(self) -> None:
-        """Let requests under way end, then close what is open."""
-        with self._changed:
-            self.stopping = True
-            self._changed.wait_for(lambda: self._busy == 0, _GRACE)
-            for each in self._connections:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._connections, _GRACE)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        """Log what broke a connection: a defect of this module, as clients that go away are expected."""
-        log.exception("connection from %s broke", client_address)  # noqa: LOG004 - called while it is handled
-
-
-class _Connection(BaseHTTPRequestHandler):
-    """Reads requests from a connection and writes the gateway's answers."""
-
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    timeout = _IDLE
-    disable_nagle_algorithm = True
-    wbufsize = -1  # one write per answer
-
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        # The base class looks for do_GET, do_POST and so on; methods are the functions' business.
-        if name.startswith("do_"):
-            return self._handle
-        raise AttributeError(name)
-
-    def handle(self) -> None:
-        with self.server.connected(self.connection), contextlib.suppress(ConnectionError, TimeoutError):
-            super().handle()
-
-    def _handle(self) -> None:
-        with self.server.answering():
-            try:
-                body = self._body()
-            except _BadRequestError:
-                self.close_connection = True
-                self._send(gateway_response(HTTPStatus.BAD_REQUEST))
-            except _BodyTooLargeError:
-                self.close_connection = True
-                self._send(gateway_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
-            else:
-                headers = [(name, value.strip()) for name, value in self.headers.items()]
-                target = (
-                    self.path
-                    if self.path.startswith("/")
-                    else "/" + self.path.partition("://")[2].partition("/")[2]
-                )
-                source = str(self.client_address[0])
-                self._send(
-                    self.server.gateway.handle(HttpRequest(self.command, target, headers, body, source))
-                )
-            self.wfile.flush()
-
-    def handle_expect_100(self) -> bool:
-        """Tell a client that waits for it to send its body."""
-        proceed = super().handle_expect_100()
-        self.wfile.flush()
-        return proceed
-
-    def _body(self) -> bytes:
-        lengths = set(self.headers.get_all("Content-Length", []))
-        coding = self.headers.get("Transfer-Encoding")
-        if coding is not None:
-            if coding.strip().lower() != "chunked" or lengths:
-                raise _BadRequestError
-            return self._collect(self._chunks())
-        if not lengths:
-            return b""
-        length = lengths.pop()
-        if lengths or not (length.isascii() and length.isdigit() and len(length) <= len(str(1 << 62))):
-            raise _BadRequestError
-        return self._collect(self._pieces(int(length)))
-
-    def _collect(self, pieces: Iterator[bytes]) -> bytes:
-        kept: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            size += len(piece)
-            if size <= BODY_LIMIT:
-                kept.append(piece)
-            elif size > _DRAIN_LIMIT:
-                break
-            else:
-                kept.clear()
-        if size > BODY_LIMIT:
-            raise _BodyTooLargeError
-        return b"".join(kept)
-
-    def _pieces(self, length: int) -> Iterator[bytes]:
-        while length:
-            piece = self.rfile.read(min(length, _CHUNK))
-            if not piece:
-                raise _BadRequestError
-            length -= len(piece)
-            yield piece
-
-    def _chunks(self) -> Iterator[bytes]:
-        while size := self._chunk_size():
-            yield from self._pieces(size)
-            if self.rfile.readline(_CHUNK).strip():
-                raise _BadRequestError
-        while self.rfile.readline(_CHUNK).strip():
-            pass  # trailers
-
-    def _chunk_size(self) -> int:
-        digits = self.rfile.readline(_CHUNK).partition(b";")[0].strip()
-        if not digits or len(digits) > 16 or set(digits) - set(b"0123456789abcdefABCDEF"):  # noqa: PLR2004 - 64 bits
-            raise _BadRequestError
-        return int(digits, 16)
-
-    def _send(self, response: Response) -> None:
-        if self.server.stopping:
-            self.close_connection = True
-        self.send_response_only(response.status)
-        self.send_header("Date", self.date_time_string())
-        for name, value in response.headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(response.body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the base class could not read as a request."""
-        log.debug("refused with %s: %s %s", code, message, explain)
-        self.close_connection = True
-        # What had no version that it knows it would answer as HTTP/0.9, without status and headers.
-        self.request_version = self.protocol_version
-        too_large = code in {HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE}
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
-        self._send(gateway_response(status))
-        self.wfile.flush()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing of each request: the handlers log a line of their own."""
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

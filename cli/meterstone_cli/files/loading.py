@@ -1,12 +1,18 @@
 """Bringing files into a store: a catalogue, usage, the demo."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meterstone import clock
-from meterstone_cli.backend import Backend, ImportReport
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
+from meterstone.store.operations.load import has_usage, have_events
+from meterstone.store.operations.rebuild import Surroundings, make_way
+from meterstone.usage.arrival import Subject
+from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
+from meterstone_cli.catalogue.stored import half_written, read_stored, write_stored
 from meterstone_cli.files.demo import sources
 from meterstone_cli.files.usage_files import (
     Aside,
@@ -18,7 +24,11 @@ from meterstone_cli.files.usage_files import (
     sha256,
 )
 from meterstone_cli.problem import InputProblem, InputRefusedError
-from meterstone_cli.progress import follow, say
+from meterstone_cli.progress import follow
+from meterstone_cli.session import known_account, refuse_a_wrong_clock
+
+#: Is told of a row that the store does not take: its line, its event, and why.
+type Refuse = Callable[[int, UsageEvent, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,9 @@ class FileReport:
     aside: Path | None = None
 
 
-def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool = False) -> Changes:
+def load_catalogue(
+    table: Table, folder: Path, now: int, around: Surroundings, *, recompute: bool = False
+) -> Changes:
     """Store a folder's catalogue, if anything in it is new. Raises `InputRefusedError` before anything is written.
 
     Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
@@ -38,41 +50,43 @@ def load_catalogue(backend: Backend, folder: Path, now: int, *, recompute: bool 
     lies behind a bound that came near meanwhile: a rebuild mends them.
 
     To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
-    `BackendBusyError` before anything is written if these cannot be run.
+    `BusyError` before anything is written if these cannot be run.
     """
     catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
     began = clock.now()
-    stored = backend.organization_catalogue(organization_id)
+    stored = read_stored(table, organization_id)
+
+    def counted(subscription_id: str) -> bool:
+        generation = known_account(table, organization_id).generation
+        return has_usage(table, organization_id, generation, subscription_id)
 
     def compared() -> Changes:
         return compare(
-            stored,
-            catalogue,
-            now=now + max(clock.now() - began, 0),
-            has_usage=lambda subscription_id: backend.has_usage(organization_id, subscription_id),
-            places=places,
+            stored, catalogue, now=now + max(clock.now() - began, 0), has_usage=counted, places=places
         )
 
     changes = compared()
     if refused := list(_refused(changes, recompute=recompute)):
         raise InputRefusedError(refused)
     if recompute:
-        backend.make_way(organization_id, say)
-        changes = replace(changes, problems=(), beginnings=_with_events(backend, organization_id, changes))
-    if not changes.nothing or backend.half_written(organization_id):
-        backend.write_catalogue(catalogue)
+        refuse_a_wrong_clock(table)
+        if stored is not None:
+            make_way(table, organization_id, around)
+        changes = replace(changes, problems=(), beginnings=_with_events(table, organization_id, changes))
+    if not changes.nothing or half_written(table, organization_id):
+        write_stored(table, catalogue)
         if not recompute:
             # Usage may have been counted by the old one since it was asked for, and lie ahead of the clock of now.
             later = compared()
             changes = replace(changes, problems=later.problems, beginnings=later.beginnings)
     if recompute:
         return changes
-    return replace(changes, beginnings=_with_events(backend, organization_id, changes))
+    return replace(changes, beginnings=_with_events(table, organization_id, changes))
 
 
 def import_file(
-    backend: Backend, organization_id: str, path: Path, now: int, aside_folder: Path | None = None
+    table: Table, organization_id: str, path: Path, now: int, aside_folder: Path | None = None
 ) -> FileReport:
     """Count a file's events, putting every row aside that is not one or that the store does not take.
 
@@ -86,23 +100,49 @@ def import_file(
 
         try:
             rows = follow(path.name, read_usage(path, now))
-            source = path.name, sha256(path)
-            report = backend.import_events(
-                organization_id, source, _good(rows, aside), now=now, refuse=refuse
-            )
+            source = Source(path.name, sha256(path))
+            report = import_events(table, organization_id, source, _good(rows, aside), now, refuse)
         except UnreadableUsageError as error:
             raise InputRefusedError([InputProblem(str(path), "", str(error))]) from error
     return FileReport(report, aside.count, aside_path if aside.count else None)
 
 
-def load_demo(backend: Backend, folder: Path, ends: int, now: int) -> Iterator[tuple[str, ImportReport]]:
+def import_events(
+    table: Table,
+    organization_id: str,
+    source: Source,
+    events: Iterable[tuple[int, UsageEvent]],
+    now: int,
+    refuse: Refuse,
+) -> ImportReport:
+    """Count events of a source, each with its line, each at most once for ever. Raises `BusyError`."""
+    refuse_a_wrong_clock(table)
+
+    def lines() -> Iterator[SourceLine]:
+        for line, usage in events:
+            yield SourceLine(line, _subject(usage), usage.event)
+
+    def refused(line: int, each: SourceLine, reason: str) -> None:
+        by_subscription = each.subject.kind == "s"
+        external_id = each.subject.external_id
+        usage = UsageEvent(
+            external_id if by_subscription else None, None if by_subscription else external_id, each.event
+        )
+        refuse(line, usage, reason)
+
+    return Importer(table, known_account(table, organization_id)).run(source, lines(), now, refused)
+
+
+def load_demo(
+    table: Table, folder: Path, ends: int, now: int, around: Surroundings
+) -> Iterator[tuple[str, ImportReport]]:
     """Load the demo's catalogue and usage, giving each source's report; `ends` is where the shifted ones end."""
-    load_catalogue(backend, folder / "catalogue", now)
+    load_catalogue(table, folder / "catalogue", now, around)
     organization_id = read_catalogue(folder / "catalogue")[0].organization.id
     for source in sources(folder / "usage", ends):
         events = follow(source.name, source.events(), source.rows)
-        identity = source.name, source.sha256
-        yield source.name, backend.import_events(organization_id, identity, events, now=now, refuse=_refuse)
+        identity = Source(source.name, source.sha256)
+        yield source.name, import_events(table, organization_id, identity, events, now, _refuse)
 
 
 def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:
@@ -113,11 +153,21 @@ def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:
             yield problem._replace(reason=f"{problem.reason}; --recompute takes it")
 
 
-def _with_events(backend: Backend, organization_id: str, changes: Changes) -> tuple[Beginning, ...]:
+def _with_events(table: Table, organization_id: str, changes: Changes) -> tuple[Beginning, ...]:
     """Leave out what begins without any event that may have come."""
-    subscriptions = {each.subscription.id: each.subscription for each in changes.beginnings}
-    concerned = backend.with_events(organization_id, list(subscriptions.values()))
-    return tuple(each for each in changes.beginnings if each.subscription.id in concerned)
+    subjects = {each.subscription.id: _subjects(each.subscription) for each in changes.beginnings}
+    logged = have_events(table, organization_id, {each for several in subjects.values() for each in several})
+    return tuple(each for each in changes.beginnings if not logged.isdisjoint(subjects[each.subscription.id]))
+
+
+def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:
+    return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
+
+
+def _subject(usage: UsageEvent) -> Subject:
+    if usage.subscription is not None:
+        return Subject.subscription(usage.subscription)
+    return Subject.customer(usage.customer or "")
 
 
 def _refuse(line: int, usage: UsageEvent, reason: str) -> None:

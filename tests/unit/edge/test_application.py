@@ -28,9 +28,6 @@ class Cost:
     items: int = 0
     read_units: float = 0
 
-    def reset(self) -> None:
-        self.items, self.read_units = 0, 0
-
 
 @dataclass
 class Accounts:
@@ -38,6 +35,12 @@ class Accounts:
 
     cost: Cost = field(default_factory=Cost)
     asked: list[str] = field(default_factory=list)
+    #: How many seconds each request was given.
+    begun: list[float] = field(default_factory=list)
+
+    def begin(self, seconds: float, /) -> None:
+        self.cost.items, self.cost.read_units = 0, 0
+        self.begun.append(seconds)
 
     def account(self, api_key: str, /) -> Account | None:
         self.asked.append(api_key)
@@ -74,7 +77,7 @@ class PartialHour:
             OutOfReachError: Problem.UNAVAILABLE,
             MissingError: Problem.NOT_FOUND,
         }
-        app: Application[Account] = Application(lago, self.store, problems)
+        app: Application[Account] = Application(lago, self.store, problems, seconds=3.5)
         app.route("GET", "/usage")(self.answer)
         app.route("POST", "/usage")(self.answer)
         app.route("POST", "/flex", flexprice)(self.answer)

@@ -168,7 +168,7 @@ def error(
     status: int,
     code: str,
     message: str,
-    details: Mapping[str, Mapping[str, str]] | None = None,
+    details: Mapping[str, Mapping[str, str] | str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """Write an error as Flexprice does. `details` says of each bad field what is wrong with it."""

@@ -7,8 +7,13 @@ Flexprice's API description leaves some questions open. The answers here:
   `0.reason` says why an event is rejected, `0.unmatched` why it counts nowhere, and `0.event_id` is an id that was
   made here. `accepted`, `duplicate` and so on give the number of such events, `unmatched` the number that count
   nowhere, if any.
+- If the store did not take some events of a bulk in time, these are `unavailable`, and the answer is 503. A client
+  that looks at the status alone then sends the whole bulk again, and what was stored is `duplicate`. The same map
+  as under 202 stands in the error's `details`, for clients that send the rest alone. Such an event may have been
+  stored without our knowing: sent again it is a duplicate, and counts once. That is so only for events with an
+  `event_id`.
 - A single event that is a conflict is 409 `already_exists`. A bulk in which any event can be read is 202, whatever
-  the outcomes; a bulk in which none can be read is 400.
+  the other outcomes; a bulk in which none can be read is 400.
 - `null` is the same as an absent field. An empty or absent `event_id` is made up, so that a repeat of such an
   event counts again. An empty or absent `timestamp`, and Go's zero time, are now.
 - Bodies that are no JSON, that repeat a key, and bad fields are 400 `validation_error`.
@@ -49,11 +54,21 @@ _CALLED: Final = {
     Outcome.NEW: "accepted",
     Outcome.DUPLICATE: "duplicate",
     Outcome.CONFLICT: "conflict",
+    Outcome.UNAVAILABLE: "unavailable",
 }
 _SINGLE: Final = {
     Outcome.NEW: "Event accepted for processing",
     Outcome.DUPLICATE: "Event was accepted before",
 }
+
+#: What the answer to a bulk counts even if there is none.
+_ALWAYS: Final = ("accepted", "duplicate", "conflict", REJECTED)
+
+_UNAVAILABLE: Final = "service_unavailable"
+_SOME_UNAVAILABLE: Final = (
+    "Some events could not be stored right now. Send the same request again, or those events alone that `details` "
+    "calls unavailable."
+)
 
 _ABSENT: Final = (None, "")
 
@@ -141,7 +156,8 @@ def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
     called = {place: _CALLED[outcome] for place, outcome in receipt.outcomes.items()}
     called |= dict.fromkeys(bulk.rejected, REJECTED)
     counts = Counter(called.values())
-    names = (*_CALLED.values(), REJECTED)
+    unavailable = counts[_CALLED[Outcome.UNAVAILABLE]]
+    names = [name for name in (*_CALLED.values(), REJECTED) if counts[name] or name in _ALWAYS]
     body = {"message": _summary(counts, names)} | {name: str(counts[name]) for name in names}
     if receipt.unmatched:
         body["unmatched"] = str(len(receipt.unmatched))
@@ -153,15 +169,17 @@ def answer_bulk(bulk: Bulk, receipt: Receipt) -> Reply:
             body[f"{place}.event_id"] = bulk.made[place]
         if place in receipt.unmatched:
             body[f"{place}.unmatched"] = receipt.unmatched[place]
-    return Reply.of(202, body, unmatched_headers(receipt))
+    headers = unmatched_headers(receipt)
+    if unavailable:
+        return flexprice.error(503, _UNAVAILABLE, _SOME_UNAVAILABLE, body, headers | RETRY_AFTER)
+    return Reply.of(202, body, headers)
 
 
 def refuse(problem: Problem) -> Reply:
     """Write the reply to a problem, as the usage endpoint does."""
     if problem is Problem.UNAVAILABLE:
-        # Events of a bulk that were stored are then answered with `duplicate`.
         message = "The events cannot be stored right now. Send the same request again."
-        return flexprice.error(503, "service_unavailable", message, headers=RETRY_AFTER)
+        return flexprice.error(503, _UNAVAILABLE, message, headers=RETRY_AFTER)
     return flexprice.refuse(problem)
 
 

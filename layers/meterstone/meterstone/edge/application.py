@@ -15,10 +15,16 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
+from meterstone.edge.metrics import namespace
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
-_NAMESPACE: Final = "Meterstone"
+READING: Final = 3.5
+"""Seconds that the store may take for a question: Lago's Python client hangs up after 5."""
+
+INGESTION: Final = 8.0
+"""Seconds that the store may take to log events. A function's time-out is 10 (`Timeout` in `template.yaml`)."""
+
 #: The header with the time at which the newest event counted in an answer came in.
 _FRESHNESS: Final = "X-Meterstone-Counted-Until"
 _SERVICE: Final = "meterstone"
@@ -47,16 +53,16 @@ class RequestCost(Protocol):
     def read_units(self) -> float:
         """The read units that the items cost."""
 
-    def reset(self) -> None:
-        """Start again at nothing."""
-
 
 class Accounts[A: KeyOwner](Protocol):
     """The functions of a store that the edge needs."""
 
     @property
     def cost(self) -> RequestCost:
-        """The items and read units since the last reset."""
+        """The items and read units since the request began."""
+
+    def begin(self, seconds: float, /) -> None:
+        """Begin a request. What the store does for it must be done, or have failed, in so many seconds."""
 
     def account(self, api_key: str, /) -> A | None:
         """Look a key up; None if it is unknown or revoked."""
@@ -68,13 +74,22 @@ class Application[A: KeyOwner]:
     `contract` is used for every route that names no other, and for paths without a route. `problems` maps the
     store's exceptions to problems, which each contract writes in its own way. An application answers one request
     at a time, as Lambda asks. Several applications in one process may answer at the same time.
+
+    `seconds` is how long the store may take for a request, from when the handler is called. It must leave the
+    function enough of its own time-out to answer that the store is not available.
     """
 
     def __init__(
-        self, contract: Contract, store: Accounts[A], problems: Mapping[type[Exception], Problem]
+        self,
+        contract: Contract,
+        store: Accounts[A],
+        problems: Mapping[type[Exception], Problem],
+        *,
+        seconds: float,
     ) -> None:
         self._contract = self._speaking = contract
         self._store = store
+        self._seconds = seconds
         self._problems = problems
         self._methods: dict[str, list[str]] = {}
         self._contracts: dict[str, Contract] = {}
@@ -84,7 +99,7 @@ class Application[A: KeyOwner]:
         self._resolver.exception_handler(list(problems))(self._failed)
         # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
-        self._metrics = EphemeralMetrics(namespace=_NAMESPACE, service=self._logger.service)
+        self._metrics = EphemeralMetrics(namespace=namespace(), service=self._logger.service)
         self._cold = True
         self._seen: dict[str, str] = {}
         self._counts: dict[str, int] = {}
@@ -123,7 +138,7 @@ class Application[A: KeyOwner]:
 
     def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = perf_counter()
-        self._store.cost.reset()
+        self._store.begin(self._seconds)
         self._seen = {"route": "unknown", "organization": "unknown"}
         self._counts = {}
         self._speaking = self._contract

@@ -2,6 +2,7 @@
 
 StoreError
 ├── StoreUnavailableError      the table could not be reached or is throttled; the same call may succeed later
+│   ├── PassingError           one attempt failed; the store makes further ones by itself, while there is time
 │   └── CatalogueChangedError  another catalogue was stored while events were counted; they must be matched again
 ├── ConflictError              a condition of a transaction did not hold; nothing was written
 ├── WriteRefusedError          the table will never take this write
@@ -12,7 +13,7 @@ StoreError
 
 from meterstone.store.catalogue.accounts import Account
 from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
-from meterstone.store.dynamodb.table import ConflictError, StoreError, StoreUnavailableError
+from meterstone.store.dynamodb.errors import ConflictError, StoreError, StoreUnavailableError
 
 __all__ = [
     "Account",

@@ -59,11 +59,16 @@ class InMillisecondsError(InadmissibleError):
 
 
 class Outcome(StrEnum):
-    """Whether an event was new to the event log. A conflict is a known transaction id with another content."""
+    """Whether an event was new to the event log.
+
+    A conflict is a known transaction id with another content. Of an event that is unavailable it is not known
+    whether it is in the log: the table did not say so in time. It can be sent again.
+    """
 
     NEW = "new"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    UNAVAILABLE = "unavailable"
 
 
 class Subject(NamedTuple):

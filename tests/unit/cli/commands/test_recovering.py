@@ -1,65 +1,75 @@
 """The commands that put right what went wrong: what they say, and their exit status."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from meterstone.usage.instant import parse_instant
-from meterstone_cli import __main__ as program
-from meterstone_cli.backend import (
-    ClosedImport,
-    Difference,
-    ImportRecord,
-    ImportState,
-    PoisonRecord,
-    UncountedEvent,
-    UncountedNumbers,
-)
-from support.fake_backend import FakeBackend
+from meterstone.store.dynamodb.lease import leased
+from meterstone.store.events.quarantine import Poison
+from meterstone.store.operations.differences import Difference
+from meterstone.store.operations.import_records import ImportRecord, Records, Source
+from meterstone.store.operations.rebuild import RebuildReport
+from meterstone.store.operations.replay import ReplayReport
+from meterstone.usage.instant import MINUTE, parse_instant
+from meterstone_cli.commands import events, recovering
+from meterstone_cli.exit_status import REFUSED
+from support.commands import ORGANIZATION, Machine, row
 
-ORGANIZATION = "6f9e0e0e-0000-4000-8000-000000000001"
 AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:00:01.5Z")
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
-    fake = FakeBackend()
-    monkeypatch.setattr(program, "open_backend", lambda _: fake)
-    return fake
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(tmp_path)
+    machine.work_here(monkeypatch)
+    assert machine.load().exit_code == 0
+    return machine
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(program.app, [*arguments, "-o", ORGANIZATION])
+FAULT_TOLD = "meter load: property 'n' is absent or not a number"
+FAULT = {"meter": "load", "property": "n", "why": "property 'n' is absent or not a number"}
+TIMES = "2026-02-01T00:00:00Z\t2026-03-01T12:00:00Z"
 
 
-FAULT = {"meter": "size", "property": "mb", "why": "property 'mb': not a number"}
-FAULT_TOLD = "meter size: property 'mb': not a number"
-TIMES = "2026-03-01T12:00:00Z\t2026-03-01T12:00:01.5Z"
-
-
-def listed_events() -> list[UncountedEvent]:
-    """Make one event that is not priced, and others that do not count."""
-    return [
-        UncountedEvent("t1", "acme", None, "calls", AT, SINCE, "line_item"),
-        UncountedEvent("t\t2", None, "c 1", "new\nline", AT, SINCE, "customer"),
-        UncountedEvent("t3", "acme", None, "load", AT, SINCE, "value", [FAULT]),
-        UncountedEvent("t4", "acme", None, "load", AT, SINCE, "value", [FAULT], counts=True),
-    ]
+@pytest.fixture
+def uncounted(machine: Machine) -> Machine:
+    """Have events that are not priced, and others that do not count; one of these counts by another meter."""
+    machine.change("meters", "{id: fax,", "{id: loads, code: load, aggregation: COUNT}\n- {id: fax,")
+    machine.change(
+        "prices",
+        "- {id: fax,",
+        "- {id: loads, currency: usd, billing_model: FLAT_FEE, amount: 1, meter_id: loads}\n- {id: fax,",
+    )
+    path = machine.folder / "subscriptions.yaml"
+    path.write_text(
+        f"{path.read_text()}- {{id: t, customer: c, plan: p, currency: USD, start: 2026-01-01T00:00:00Z,"
+        " line_items: [{id: k, price: load}, {id: l, price: loads}]}\n"
+    )
+    assert machine.load().exit_code == 0
+    usage = machine.usage(
+        "usage.jsonl",
+        row("t1", code="fax"),
+        row("t2", code="telex"),
+        row("t3", code="load"),
+        row("t4", code="load", external_subscription_id="t"),
+    )
+    assert machine.of("import", usage).exit_code == REFUSED
+    return machine
 
 
 @pytest.mark.parametrize("name", ["uncounted", "unmatched"])
 def test_events_that_do_not_count_are_listed_and_what_is_not_priced_apart(
-    backend: FakeBackend, name: str
+    uncounted: Machine, name: str
 ) -> None:
-    backend.put_by = listed_events()
-    found = run(name)
+    found = uncounted.of(name)
     assert found.stdout.splitlines() == [
-        f"t\\t2\tcustomer c 1\tnew\\nline\t{TIMES}\tcustomer",
-        f"t3\tsubscription acme\tload\t{TIMES}\tvalue\t{FAULT_TOLD}",
-        f"t4\tsubscription acme\tload\t{TIMES}\tvalue\t{FAULT_TOLD}\tcounted by another meter",
-        f"t1\tsubscription acme\tcalls\t{TIMES}\tline_item",
+        f"t2\tsubscription s\ttelex\t{TIMES}\tcode",
+        f"t3\tsubscription s\tload\t{TIMES}\tvalue\t{FAULT_TOLD}",
+        f"t4\tsubscription t\tload\t{TIMES}\tvalue\t{FAULT_TOLD}\tcounted by another meter",
+        f"t1\tsubscription s\tfax\t{TIMES}\tline_item",
     ]
     assert found.stderr == "not priced:\n"
 
@@ -68,73 +78,76 @@ def test_events_that_do_not_count_are_listed_and_what_is_not_priced_apart(
     ("reason", "ids"),
     [
         pytest.param("line_item", ["t1"], id="not priced"),
-        pytest.param("customer", ["t\\t2"], id="nobody"),
+        pytest.param("code", ["t2"], id="no meter"),
         pytest.param("value", ["t3", "t4"], id="unreadable"),
         pytest.param("time", [], id="none"),
     ],
 )
-def test_those_of_one_reason_are_listed_alone(backend: FakeBackend, reason: str, ids: list[str]) -> None:
-    backend.put_by = listed_events()
-    backend.catalogues[ORGANIZATION] = None  # type: ignore[assignment]
-    found = run("uncounted", "--reason", reason)
+def test_those_of_one_reason_are_listed_alone(uncounted: Machine, reason: str, ids: list[str]) -> None:
+    found = uncounted.of("uncounted", "--reason", reason)
     assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ids
     assert (found.exit_code, found.stderr) == (0, "")
 
 
-def test_a_reason_that_there_is_not_is_not_understood(backend: FakeBackend) -> None:
-    assert run("uncounted", "--reason", "weather").exit_code == 2
+def test_a_reason_that_there_is_not_is_not_understood(machine: Machine) -> None:
+    assert machine.of("uncounted", "--reason", "weather").exit_code == 2
 
 
-def test_the_numbers_are_summed_up(backend: FakeBackend) -> None:
-    backend.catalogues[ORGANIZATION] = None  # type: ignore[assignment]
-    backend.numbers = UncountedNumbers({"time": 2, "line_item": 5, "value": 3}, 4, ["fax", "new\nline"])
-    assert run("uncounted", "--summary").stdout.splitlines() == [
-        "time\t2",
-        "value\t3",
-        "value, counted by another meter\t4",
-        "not priced (line_item)\t5",
+def test_the_numbers_are_summed_up(uncounted: Machine) -> None:
+    lines = uncounted.of("uncounted", "--summary").stdout.splitlines()
+    assert [each for each in lines if not each.endswith("\t0")] == [
+        "code\t1",
+        "value\t1",
+        "value, counted by another meter\t1",
+        "not priced (line_item)\t1",
         "meter that no subscription prices\tfax",
-        "meter that no subscription prices\tnew\\nline",
     ]
-    assert run("uncounted", "--summary", "--reason", "time").stdout == "time\t2\n"
-    assert json.loads(run("uncounted", "--summary", "--json").stdout) == {
-        "by_reason": {"time": 2, "line_item": 5, "value": 3},
-        "counted_elsewhere": 4,
-        "unpriced_meters": ["fax", "new\nline"],
+    assert uncounted.of("uncounted", "--summary", "--reason", "code").stdout == "code\t1\n"
+    found = json.loads(uncounted.of("uncounted", "--summary", "--json").stdout)
+    assert {name: number for name, number in found["by_reason"].items() if number} == {
+        "code": 1,
+        "line_item": 1,
+        "value": 1,
     }
+    assert (found["counted_elsewhere"], found["unpriced_meters"]) == (1, ["fax"])
 
 
-def test_events_that_do_not_count_are_listed_as_json(backend: FakeBackend) -> None:
-    backend.put_by = listed_events()
-    second, third, _, first = run("uncounted", "--json").stdout.splitlines()
-    assert json.loads(third)["meters"] == [FAULT]
-    assert json.loads(first) == {
+def test_events_that_do_not_count_are_listed_as_json(uncounted: Machine) -> None:
+    second, third, fourth, first = map(json.loads, uncounted.of("uncounted", "--json").stdout.splitlines())
+    assert (second["code"], second["reason"]) == ("telex", "code")
+    assert (third["meters"], third["counts"]) == ([FAULT], False)
+    assert (fourth["meters"], fourth["counts"]) == ([FAULT], True)
+    assert first == {
         "id": "t1",
-        "subscription": "acme",
+        "subscription": "s",
         "customer": None,
-        "code": "calls",
-        "time": "2026-03-01T12:00:00Z",
-        "since": "2026-03-01T12:00:01.5Z",
+        "code": "fax",
+        "time": "2026-02-01T00:00:00Z",
+        "since": "2026-03-01T12:00:00Z",
         "reason": "line_item",
         "meters": [],
         "counts": False,
     }
-    assert json.loads(second)["code"] == "new\nline"
 
 
-OPEN = ImportRecord(("usage.jsonl", "ab" * 32), AT, 5000, ImportState.OPEN)
-FINISHED = ImportRecord(("usage.jsonl", "ac" * 32), SINCE, 70, ImportState.FINISHED)
-CLOSED = ImportRecord(("new\nline", "cd" * 32), SINCE, 12, ImportState.CLOSED)
+OPEN = ImportRecord(Source("usage.jsonl", "ab" * 32), AT, run=1, line=5000)
+FINISHED = ImportRecord(Source("usage.jsonl", "ac" * 32), SINCE, run=1, line=70, done=True)
+CLOSED = ImportRecord(Source("new\nline", "cd" * 32), SINCE, run=2, line=10, closed=2, taken=12)
 
 
-def test_imports_are_listed(backend: FakeBackend) -> None:
-    backend.records = [OPEN, FINISHED, CLOSED]
-    assert run("imports").stdout.splitlines() == [
+def record(machine: Machine, *records: ImportRecord) -> None:
+    for each in records:
+        each.write(machine.table, ORGANIZATION)
+
+
+def test_imports_are_listed(machine: Machine) -> None:
+    record(machine, OPEN, FINISHED, CLOSED)
+    assert machine.of("imports").stdout.splitlines() == [
         "usage.jsonl\tabababababababab\t2026-03-01T12:00:00Z\t5000\topen",
-        "usage.jsonl\tacacacacacacacac\t2026-03-01T12:00:01.5Z\t70\tfinished",
         "new\\nline\tcdcdcdcdcdcdcdcd\t2026-03-01T12:00:01.5Z\t12\tclosed",
+        "usage.jsonl\tacacacacacacacac\t2026-03-01T12:00:01.5Z\t70\tfinished",
     ]
-    assert json.loads(run("imports", "--json").stdout.splitlines()[0]) == {
+    assert json.loads(machine.of("imports", "--json").stdout.splitlines()[0]) == {
         "name": "usage.jsonl",
         "digest": "ab" * 32,
         "began": "2026-03-01T12:00:00Z",
@@ -143,9 +156,10 @@ def test_imports_are_listed(backend: FakeBackend) -> None:
     }
 
 
-def test_that_usage_was_counted_by_older_rules_is_said_beside_the_list(backend: FakeBackend) -> None:
-    backend.records, backend.old = [OPEN], {ORGANIZATION}
-    result = run("imports", "--json")
+def test_that_usage_was_counted_by_older_rules_is_said_beside_the_list(machine: Machine) -> None:
+    record(machine, OPEN)
+    machine.set_profile("SET counted_by = :rules", {":rules": {"N": "1"}})
+    result = machine.of("imports", "--json")
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == (
         "usage was counted by the rules of an older version: "
@@ -154,27 +168,48 @@ def test_that_usage_was_counted_by_older_rules_is_said_beside_the_list(backend: 
     )
 
 
-@pytest.mark.parametrize("which", ["usage.jsonl", "ab", "ab" * 32])
-def test_the_open_import_of_a_name_or_digest_is_closed(backend: FakeBackend, which: str) -> None:
-    backend.records = [FINISHED, OPEN, CLOSED]
-    backend.closings = {OPEN.source: ClosedImport(5123, 120, 2, {"meter m: no value": 1})}
-    result = run("imports", "--close", which)
+@pytest.fixture
+def stopped(machine: Machine) -> Machine:
+    """Have an import log 3 events and be stopped before it counts them."""
+    usage = machine.usage("usage.jsonl", row("t1"), row("t2", code="fax"), row("t3", code="load"))
+    first = machine.table.writes + 5
+    machine.table.faults = replace(machine.table.faults, unavailable=lambda number: number >= first)
+    assert machine.of("import", usage).exit_code != 0
+    machine.table.faults = replace(machine.table.faults, unavailable=lambda _: False)
+    return machine
+
+
+@pytest.mark.parametrize(
+    "named", [lambda each: each.name, lambda each: each.digest[:4]], ids=["name", "digest"]
+)
+def test_the_open_import_of_a_name_or_digest_is_closed(
+    stopped: Machine, named: Callable[[Source], str]
+) -> None:
+    record(stopped, FINISHED, CLOSED)
+    (open_,) = [each for each in Records.read(stopped.table, ORGANIZATION).all if each.open]
+    result = stopped.of("imports", "--close", named(open_.source))
     assert (result.exit_code, result.stdout.splitlines(), result.stderr) == (
         0,
         [
-            "usage.jsonl: closed, the last line taken is 5123",
-            "  120 events that were logged behind line 5000 are counted",
-            "  2 are for no line item yet: `uncounted` lists them, and they count once one is",
-            "  1 were not counted: meter m: no value",
+            "usage.jsonl: closed, the last line taken is 3",
+            "  1 events that were logged behind line 0 are counted",
+            "  1 are for no line item yet: `uncounted` lists them, and they count once one is",
+            f"  1 were not counted: {FAULT_TOLD}",
             "  should the file be found, import it: what was not taken is counted then",
         ],
         "reading the event log\n",
     )
 
 
-def test_an_import_that_goes_on_to_its_end_is_not_closed(backend: FakeBackend) -> None:
-    backend.records = [OPEN]
-    assert run("imports", "--close", "ab").stdout == "usage.jsonl: was finished meanwhile\n"
+def test_an_import_that_goes_on_to_its_end_is_not_closed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(machine, OPEN)
+    monkeypatch.setattr(
+        "meterstone_cli.commands.importing.refuse_a_wrong_clock",
+        lambda table: OPEN._replace(done=True, version=1).write(table, ORGANIZATION),
+    )
+    assert machine.of("imports", "--close", "ab").stdout == "usage.jsonl: was finished meanwhile\n"
 
 
 @pytest.mark.parametrize(
@@ -194,25 +229,42 @@ def test_an_import_that_goes_on_to_its_end_is_not_closed(backend: FakeBackend) -
         ),
     ],
 )
-def test_what_cannot_be_closed(backend: FakeBackend, which: str, said: list[str]) -> None:
-    other = replace(OPEN, source=("usage.jsonl", "abcd" * 16))
-    backend.records = [OPEN, other, FINISHED, CLOSED]
-    result = run("imports", "--close", which)
-    assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (program.REFUSED, "", said)
+def test_what_cannot_be_closed(machine: Machine, which: str, said: list[str]) -> None:
+    other = OPEN._replace(source=Source("usage.jsonl", "abcd" * 16))
+    record(machine, OPEN, other, FINISHED, CLOSED)
+    result = machine.of("imports", "--close", which)
+    assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (REFUSED, "", said)
 
 
-def test_quarantined_records_are_listed_with_the_reason(backend: FakeBackend) -> None:
-    backend.quarantine = [PoisonRecord("abc", "KeyError: 'id'", SINCE, '{"x": 1}')]
-    plain = CliRunner().invoke(program.app, ["poison"])
-    assert plain.stdout == "abc\t2026-03-01T12:00:01.5Z\tKeyError: 'id'\n"
-    as_json = CliRunner().invoke(program.app, ["poison", "--json"])
-    assert json.loads(as_json.stdout)["record"] == '{"x": 1}'
+def test_quarantined_records_are_listed_with_the_reason(machine: Machine) -> None:
+    poison = Poison.of({"x": 1}, "KeyError: 'id'", SINCE)
+    machine.table.put(poison.item())
+    plain = machine.run("poison")
+    assert plain.stdout == f"{poison.digest}\t2026-03-01T12:00:01.5Z\tKeyError: 'id'\n"
+    assert json.loads(machine.run("poison", "--json").stdout) == {
+        "id": poison.digest,
+        "reason": "KeyError: 'id'",
+        "since": "2026-03-01T12:00:01.5Z",
+        "record": '{"x": 1}',
+    }
 
 
-@pytest.mark.usefixtures("backend")
-def test_a_replay_says_what_became_of_the_events() -> None:
-    assert run("replay").stdout.splitlines() == [
-        "3 counted, 0 still match nothing",
+def test_a_replay_counts_what_a_line_item_is_for_by_now(machine: Machine) -> None:
+    usage = machine.usage("usage.jsonl", row("t1", code="fax"), row("t2", code="telex"))
+    assert machine.of("import", usage).exit_code == 0
+    path = machine.folder / "subscriptions.yaml"
+    path.write_text(path.read_text() + "  - {id: k, price: fax, start: 2026-01-02T00:00:00Z}\n")
+    assert machine.load().exit_code == 0
+    assert machine.of("replay").stdout.splitlines() == ["1 counted, 1 still match nothing"]
+
+
+def test_a_replay_says_what_became_of_the_events(capsys: pytest.CaptureFixture[str]) -> None:
+    report = ReplayReport(
+        3, [("t1", "meter m: no value"), ("t2", "meter m: no value")], withdrawn=1, waiting=4
+    )
+    recovering.tell_replayed(report)
+    assert capsys.readouterr().out.splitlines() == [
+        "3 counted, 4 still match nothing",
         "  1 were withdrawn",
         "  2 were not counted: meter m: no value",
     ]
@@ -225,14 +277,28 @@ DIFFERENCES = [
 ]
 
 
-def test_a_rebuild_lists_what_differs(backend: FakeBackend) -> None:
-    result = run("rebuild")
-    assert (result.stdout, result.stderr) == (
-        "7 events counted, nothing differs: swapped\n",
-        "counting the event log\n",
+@pytest.fixture
+def differing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Have a rebuild find what no rebuild should: something that differs."""
+    monkeypatch.setattr(
+        "meterstone.store.operations.rebuild.rebuild",
+        lambda *_, swap: RebuildReport("2", 7, DIFFERENCES, swapped=swap),
     )
-    backend.differences = DIFFERENCES
-    assert run("rebuild", "--dry-run").stdout.splitlines() == [
+    return machine
+
+
+def test_a_rebuild_tells_how_far_it_is_and_what_it_counted(machine: Machine) -> None:
+    assert machine.of("import", machine.usage("usage.jsonl", row("t1"), row("t2"))).exit_code == 0
+    generation = machine.account.generation
+    result = machine.of("rebuild")
+    assert result.stdout == "2 events counted, nothing differs: swapped\n"
+    assert "counting the event log" in result.stderr
+    assert machine.account.generation != generation
+    assert machine.of("rebuild", "--json").stdout == '{"events": 2, "differences": 0, "swapped": true}\n'
+
+
+def test_a_rebuild_lists_what_differs(differing: Machine) -> None:
+    assert differing.of("rebuild", "--dry-run").stdout.splitlines() == [
         "customer\tsubscription\tline item\tmetric\tday\twhat\tbefore\tafter",
         "c\\n\ts\ti\tcalls\t2026-03-01\tunits USD\t-\t6",
         "all\t-\t-\tcalls\t2026-03-01\tunits USD\t5\t-",
@@ -241,10 +307,8 @@ def test_a_rebuild_lists_what_differs(backend: FakeBackend) -> None:
     ]
 
 
-def test_a_rebuild_lists_what_differs_as_json(backend: FakeBackend) -> None:
-    assert run("rebuild", "--json").stdout == '{"events": 7, "differences": 0, "swapped": true}\n'
-    backend.differences = DIFFERENCES
-    first, *_, last = map(json.loads, run("rebuild", "--dry-run", "--json").stdout.splitlines())
+def test_a_rebuild_lists_what_differs_as_json(differing: Machine) -> None:
+    first, *_, last = map(json.loads, differing.of("rebuild", "--dry-run", "--json").stdout.splitlines())
     assert first == {
         "group": "",
         "customer": "c\n",
@@ -259,64 +323,95 @@ def test_a_rebuild_lists_what_differs_as_json(backend: FakeBackend) -> None:
     assert last == {"events": 7, "differences": 3, "swapped": False}
 
 
-def test_a_rebuild_can_be_given_up(backend: FakeBackend) -> None:
-    assert run("rebuild", "--abandon").stdout == "there is no rebuild any more\n"
-    assert backend.abandoned == 1
+def test_a_rebuild_can_be_given_up(machine: Machine) -> None:
+    first = machine.table.writes + 3
+    machine.table.faults = replace(machine.table.faults, unavailable=lambda number: number >= first)
+    assert machine.of("rebuild").exit_code != 0
+    machine.table.faults = replace(machine.table.faults, unavailable=lambda _: False)
+    assert machine.account.next is not None
+    machine.now += 5 * MINUTE
+    assert machine.of("rebuild", "--abandon").stdout == "there is no rebuild any more\n"
+    assert machine.account.next is None
 
 
-def test_a_rebuild_is_not_compared_and_given_up_at_once(backend: FakeBackend) -> None:
-    result = run("rebuild", "--dry-run", "--abandon")
+def test_a_rebuild_is_not_compared_and_given_up_at_once(machine: Machine) -> None:
+    stored = machine.items()
+    result = machine.of("rebuild", "--dry-run", "--abandon")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "--dry-run compares, --abandon gives up: name one of them\n"
-    assert not backend.abandoned
+    assert machine.items() == stored
 
 
-def test_events_are_withdrawn(backend: FakeBackend) -> None:
-    result = run("withdraw", "--subscription", "acme", "t1", "t2")
-    assert (result.exit_code, result.stdout.splitlines()) == (
-        0,
-        ["2 withdrawn, 0 were withdrawn before", "7 events counted, nothing differs: swapped"],
-    )
-    later = run("withdraw", "--customer", "c", "--no-rebuild", "t2", "t3", "no1")
+def test_events_are_withdrawn(machine: Machine) -> None:
+    usage = machine.usage("usage.jsonl", *(row(f"t{number}") for number in range(1, 5)))
+    assert machine.of("import", usage).exit_code == 0
+    result = machine.of("withdraw", "--subscription", "s", "t1", "t2")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "2 withdrawn, 0 were withdrawn before")
+    assert result.stdout.splitlines()[-1].startswith("2 events counted, ")
+    later = machine.of("withdraw", "--subscription", "s", "--no-rebuild", "t2", "t3", "no1")
     assert (later.exit_code, later.stdout.splitlines(), later.stderr) == (
-        program.REFUSED,
+        REFUSED,
         ["1 withdrawn, 1 were withdrawn before", "they count as before until `rebuild` is run"],
-        "there is no event no1 of customer c\n",
+        "there is no event no1 of subscription s\n",
     )
-    assert backend.withdrawn == ["t1", "t2", "t3"]
 
 
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("whose", [(), ("--subscription", "a", "--customer", "b")], ids=["nobody's", "both"])
-def test_a_withdrawal_says_whose_events(whose: tuple[str, ...]) -> None:
-    result = run("withdraw", *whose, "t1")
+def test_a_withdrawal_says_whose_events(machine: Machine, whose: tuple[str, ...]) -> None:
+    result = machine.of("withdraw", *whose, "t1")
     assert (result.exit_code, result.stderr) == (2, "name either a --subscription or a --customer\n")
 
 
 @pytest.mark.parametrize(
-    "command", [("replay",), ("rebuild",), ("rebuild", "--abandon"), ("imports",)], ids="-".join
+    "command",
+    [("replay",), ("rebuild",), ("rebuild", "--abandon"), ("withdraw", "--customer", "c", "t1")],
+    ids=" ".join,
 )
-def test_what_stands_in_the_way_is_said(backend: FakeBackend, command: tuple[str, ...]) -> None:
-    backend.busy = "a rebuild is running"
-    result = run(*command)
-    assert (result.exit_code, result.stderr) == (program.REFUSED, "a rebuild is running\n")
+def test_what_stands_in_the_way_is_said(machine: Machine, command: tuple[str, ...]) -> None:
+    with leased(machine.table, ORGANIZATION, "rebuild", lambda: machine.now):
+        result = machine.of(*command)
+    assert result.exit_code == REFUSED
+    assert result.stderr.startswith("a rebuild is running")
 
 
-FOUND = {
-    "transaction_id": "t\t1",
-    "code": "calls",
-    "timestamp": "2026-03-01T12:00:00.000Z",
-    "external_subscription_id": "acme",
-    "meterstone": {
+def test_an_event_is_told_of(machine: Machine) -> None:
+    """What the API answers of an event has its tests beside the contract; here it becomes lines."""
+    usage = machine.usage(
+        "usage.jsonl",
+        row("t1"),
+        row("t2", code="load", properties={"n": 2.5}),
+        row("t2", external_subscription_id=None, external_customer_id="c", code="load"),
+        row("t3", code="fax"),
+    )
+    assert machine.of("import", usage).exit_code == REFUSED
+    begin = "2026-02-01T00:00:00Z"
+    assert machine.of("event", "t1").stdout.splitlines() == [
+        "t1\tsubscription s\tx\t2026-02-01T00:00:00.000Z\tcounted",
+        f"  counts\ts\ti\tx\t1\t{begin}",
+    ]
+    assert machine.of("event", "t2", "--subscription", "s").stdout.splitlines() == [
+        "t2\tsubscription s\tload\t2026-02-01T00:00:00.000Z\tcounted",
+        f"  counts\ts\tj\tload\t2.5\t{begin}",
+    ]
+    assert machine.of("event", "t2", "--customer", "c").stdout.splitlines() == [
+        "t2\tcustomer c\tload\t2026-02-01T00:00:00.000Z\tnot_counted",
+        f"  does not count\tvalue\t{FAULT_TOLD}",
+    ]
+    assert machine.of("event", "t3").stdout.splitlines()[1:] == ["  does not count\tline_item"]
+    found = json.loads(machine.of("event", "t3", "--json").stdout)
+    assert (found["transaction_id"], found["meterstone"]["state"]) == ("t3", "not_counted")
+    unclear = machine.of("event", "t2")
+    assert (unclear.exit_code, unclear.stderr) == (
+        REFUSED,
+        "say whose event it is: --subscription or --customer\n",
+    )
+
+
+def test_a_value_that_is_counted_once_is_told() -> None:
+    """A distinct value has no quantity of its own."""
+    told = {
         "state": "counted",
         "counts": [
-            {
-                "subscription_id": "sub",
-                "line_item_id": "item",
-                "meter": "sum",
-                "billing_period": {"start": "2026-03-01T00:00:00Z", "end": None},
-                "quantity": "2.5",
-            },
             {
                 "subscription_id": "sub",
                 "line_item_id": "other",
@@ -324,34 +419,24 @@ FOUND = {
                 "billing_period": {"start": "2026-03-01T00:00:00Z", "end": None},
                 "quantity": None,
                 "distinct_value": "ana",
-            },
+            }
         ],
-        "not_counted": [{"reason": "value", "meter": "max", "property": "v", "detail": "not a number"}],
-    },
-}
-OF_CUSTOMER = FOUND | {
-    "external_customer_id": "c 1",
-    "external_subscription_id": "",
-    "meterstone": {"state": "not_counted", "counts": [], "not_counted": [{"reason": "time"}]},
-}
-
-
-def test_an_event_is_told_of(backend: FakeBackend) -> None:
-    backend.found = {("t1", None): FOUND, ("t1", ("c", "c 1")): OF_CUSTOMER, ("t1", ("s", "acme")): FOUND}
-    assert run("event", "t1").stdout.splitlines() == [
-        "t\\t1\tsubscription acme\tcalls\t2026-03-01T12:00:00.000Z\tcounted",
-        "  counts\tsub\titem\tsum\t2.5\t2026-03-01T00:00:00Z",
+        "not_counted": [],
+    }
+    found = {
+        "transaction_id": "t1",
+        "code": "calls",
+        "timestamp": "2026-03-01T12:00:00.000Z",
+        "external_subscription_id": "acme",
+        "meterstone": told,
+    }
+    assert list(events._lines_of_event(found)) == [
+        "t1\tsubscription acme\tcalls\t2026-03-01T12:00:00.000Z\tcounted",
         "  counts\tsub\tother\tusers\tvalue ana\t2026-03-01T00:00:00Z",
-        "  does not count\tvalue\tmeter max: not a number",
     ]
-    assert run("event", "t1", "--customer", "c 1").stdout.splitlines() == [
-        "t\\t1\tcustomer c 1\tcalls\t2026-03-01T12:00:00.000Z\tnot_counted",
-        "  does not count\ttime",
-    ]
-    assert json.loads(run("event", "t1", "--subscription", "acme", "--json").stdout) == FOUND
 
 
-def test_an_event_that_there_is_not(backend: FakeBackend) -> None:
-    found = run("event", "t\n2")
+def test_an_event_that_there_is_not(machine: Machine) -> None:
+    found = machine.of("event", "t\n2")
     assert (found.exit_code, found.stderr) == (1, "there is no event t\\n2\n")
-    assert run("event", "t", "--subscription", "a", "--customer", "b").exit_code == 2
+    assert machine.of("event", "t", "--subscription", "a", "--customer", "b").exit_code == 2

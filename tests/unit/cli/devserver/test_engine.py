@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from meterstone_cli import __main__ as program
 from meterstone_cli.devserver import engine
+from meterstone_cli.exit_status import REFUSED
 
 #: Stands in for the engine: answers every request with 200, until it is told to end, which it then writes down.
 SERVING = """
@@ -97,7 +98,7 @@ def test_a_taken_port_is_one_line(taken: int, tmp_path: Path, option: str) -> No
     other = "--engine-port" if option == "--port" else "--port"
     ports = [option, str(taken), other, str(free_port())]
     result = CliRunner().invoke(program.app, ["start", *ports, "--state", str(tmp_path / "state")])
-    assert result.exit_code == program.REFUSED
+    assert result.exit_code == REFUSED
     assert result.stderr == (
         f"port {taken} of 127.0.0.1 is taken: stop what listens there or choose another port\n"
     )
@@ -108,7 +109,7 @@ def test_a_missing_engine_is_one_line(tmp_path: Path) -> None:
     ports = ["--port", str(free_port()), "--engine-port", str(free_port())]
     folders = ["--engine", str(tmp_path / "none"), "--state", str(tmp_path / "state")]
     result = CliRunner().invoke(program.app, ["start", *ports, *folders])
-    assert result.exit_code == program.REFUSED
+    assert result.exit_code == REFUSED
     assert result.stderr.splitlines()[-1] == (
         f"there is no engine at {tmp_path}/none/bin/ministack: "
         "run `make start`, or name its environment with --engine"

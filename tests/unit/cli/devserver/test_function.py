@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ type Make = Callable[..., Function]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make(source: str, name: str = "fn", **options: float) -> Function:
+    def make(source: str, name: str = "fn", **options: Any) -> Function:
         path = tmp_path / name / "app.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(dedent(source), encoding="utf-8")
@@ -58,7 +59,7 @@ def test_module_is_loaded_once_in_the_thread_that_calls_it(make: Make) -> None:
     assert function.invoke({}) == [True, True]
 
 
-def test_one_call_at_a_time(make: Make) -> None:
+def test_an_environment_has_one_call_at_a_time(make: Make) -> None:
     function = make("""
         import time
         running = 0
@@ -72,6 +73,77 @@ def test_one_call_at_a_time(make: Make) -> None:
     """)
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: function.invoke({}), range(16))) == {1}
+
+
+MEETING = """
+    import threading
+    NUMBER = threading.get_ident()
+    def handler(event, context):
+        if event["meet"] is not None:
+            event["meet"].wait(5)
+        return NUMBER
+"""
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4])
+def test_calls_at_once_have_environments_of_their_own(make: Make, calls: int) -> None:
+    function = make(MEETING, instances=4)
+    event = {"meet": threading.Barrier(calls)}
+    with ThreadPoolExecutor(calls) as pool:
+        first = set(pool.map(lambda _: function.invoke(event), range(calls)))
+        again = set(pool.map(lambda _: function.invoke(event), range(calls)))
+    assert len(first) == calls
+    assert again == first
+
+
+def test_one_call_after_the_other_has_the_same_environment(make: Make) -> None:
+    function = make(MEETING)
+    assert len({function.invoke({"meet": None}) for _ in range(5)}) == 1
+
+
+def test_a_slow_call_does_not_keep_others_waiting(make: Make) -> None:
+    function = make("import time\ndef handler(event, context): time.sleep(event['sleep'])")
+    slow = threading.Thread(target=function.invoke, args=({"sleep": 1},))
+    slow.start()
+    started = time.monotonic()
+    for _ in range(5):
+        function.invoke({"sleep": 0})
+    assert time.monotonic() - started < 0.5
+    slow.join()
+
+
+def test_no_more_environments_than_the_bound(make: Make) -> None:
+    function = make(MEETING, instances=2)
+    with ThreadPoolExecutor(8) as pool:
+        numbers = pool.map(lambda _: function.invoke({"meet": None}), range(64))
+        assert len(set(numbers)) <= 2
+
+
+def test_environments_are_loaded_one_at_a_time(make: Make) -> None:
+    function = make(
+        """
+        import time
+        time.sleep(0.05)
+        def handler(event, context):
+            event["meet"].wait(5)
+        """,
+        instances=4,
+    )
+    started = time.monotonic()
+    event = {"meet": threading.Barrier(4)}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: function.invoke(event), range(4)))
+    assert time.monotonic() - started >= 3 * 0.05
+
+
+def test_what_cannot_be_loaded_once_more_is_a_failure_of_that_call(make: Make) -> None:
+    function = make("import time\ndef handler(event, context): time.sleep(event['sleep'])", timeout=0.2)
+    with pytest.raises(ZeroDivisionError):
+        make("1 / 0")
+    with pytest.raises(FunctionFailedError, match="took more"):
+        function.invoke({"sleep": 1})
+    with pytest.raises(FunctionFailedError, match="fn could not be loaded"):
+        function.invoke({"sleep": 0})
 
 
 @pytest.mark.parametrize(
@@ -114,7 +186,7 @@ def test_a_call_that_takes_too_long_is_given_up_and_the_next_finds_a_new_environ
 
 
 def test_who_waits_too_long_is_told(make: Make) -> None:
-    function = make("import time\ndef handler(event, context): time.sleep(0.5)", patience=0.1)
+    function = make("import time\ndef handler(event, context): time.sleep(0.5)", patience=0.1, instances=1)
     first = threading.Thread(target=function.invoke, args=({},))
     first.start()
     time.sleep(0.1)

@@ -222,6 +222,9 @@ def test_limits(request_: HttpRequest, status: int) -> None:
         pytest.param({"statusCode": 200, "headers": []}, 502, id="headers-list"),
         pytest.param({"statusCode": 200, "headers": {"A": ["b"]}}, 502, id="header-list"),
         pytest.param({"statusCode": 200, "headers": {"A": "b\r\nC: d"}}, 502, id="header-injection"),
+        pytest.param({"statusCode": 200, "headers": {"A": "é"}}, 502, id="header-not-ascii"),
+        pytest.param({"statusCode": 200, "headers": {"A b": "c"}}, 502, id="header-name-of-two-words"),
+        pytest.param({"statusCode": 200, "headers": {"": "c"}}, 502, id="header-without-a-name"),
         pytest.param({"statusCode": 200, "multiValueHeaders": {"A": "b"}}, 502, id="header-no-list"),
         pytest.param({"statusCode": 200, "body": "?", "isBase64Encoded": True}, 502, id="no-base64"),
         pytest.param({"statusCode": 200, "body": "x" * PAYLOAD_LIMIT}, 502, id="over-6-MB"),
@@ -252,6 +255,11 @@ def test_answers(answer: object, status: int) -> None:
             {"headers": {"Content-Type": "a/b", "Retry-After": 5, "X": True}},
             [("Content-Type", "a/b"), ("Retry-After", "5"), ("X", "true")],
             id="scalars",
+        ),
+        pytest.param(
+            {"headers": {"Content-Type": "a/b", "X": " y z "}},
+            [("Content-Type", "a/b"), ("X", "y z")],
+            id="spaces",
         ),
         pytest.param(
             {"headers": {"Content-Type": "a/b", "Content-Length": "9", "Transfer-Encoding": "chunked"}},

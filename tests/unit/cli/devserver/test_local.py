@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from meterstone.store.catalogue.api_keys import list_keys, revoke_key
+from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, parse_instant
-from meterstone_cli.backend import Backend
-from meterstone_cli.devserver import engine, local
+from meterstone_cli.catalogue import Catalogue, Plan, read_catalogue
+from meterstone_cli.catalogue.stored import read_stored, write_stored
+from meterstone_cli.devserver import engine, follower, local
 from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
-from support.fake_backend import FakeBackend
+from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 
@@ -24,15 +27,27 @@ class Machine:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.backend = FakeBackend()
+        self.table = MemoryTable()
         self.now = NOW
         self.served = 0
 
     def start(self, *, fresh: bool = False) -> None:
-        local.serve_demo(self._open, local.Ports(0, 0), self.state, self.state, fresh=fresh)
+        local.serve_demo(local.Ports(0, 0), self.state, self.state, fresh=fresh)
 
-    def _open(self, _: str) -> Backend:
-        return self.backend
+    def key(self) -> str:
+        """Give the id of the only key that is good."""
+        (key,) = [each.id for each in list_keys(self.table) if each.revoked_at is None]
+        return key
+
+    def events(self) -> int:
+        """Count the events in the log."""
+        return sum("#events#" in key.pk for key in self.table.items())
+
+    def catalogue(self) -> Catalogue:
+        """Give the stored catalogue."""
+        found = read_stored(self.table, read_catalogue(local.DEMO / "catalogue")[0].organization.id)
+        assert found is not None
+        return found
 
     def serve(self, _: Path, host: str, port: int, *, on_ready: Callable[[str], None]) -> None:
         self.served += 1
@@ -58,8 +73,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         return found[-20:], digest
 
     monkeypatch.setattr(demo, "_rows", few)
+    monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: machine.table))
+    monkeypatch.setattr(local, "create_table", lambda _: True)
     monkeypatch.setattr(local, "serve", machine.serve)
-    monkeypatch.setattr(local, "following", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(follower, "following", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(engine, "running", machine.engine)
     monkeypatch.setattr("meterstone.clock.now", lambda: machine.now)
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -72,13 +89,12 @@ def test_the_first_start_loads_and_shows_what_works(
     machine.start()
     out = capsys.readouterr().out
     assert machine.served == 1
-    assert len(machine.backend.events) == 8 * 20
+    assert machine.events() == 8 * 20
     assert out.count("curl") == 2
-    assert out.count("secret of key1") == 4
+    assert out.count(str(machine.kept()["key"])) == 4
     shown = re.search('"subscription_id":"([^"]+)"', out)
     assert shown is not None
-    (catalogue,) = machine.backend.catalogues.values()
-    assert shown[1] in {each.id for each in catalogue.subscriptions}
+    assert shown[1] in {each.id for each in machine.catalogue().subscriptions}
     assert (machine.state / "demo.json").stat().st_mode & 0o077 == 0
 
 
@@ -86,13 +102,13 @@ def test_a_later_start_loads_nothing_and_shows_the_same_key(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.start()
-    first = machine.kept()
+    first, stored, key = machine.kept(), machine.catalogue(), machine.key()
     machine.now += DAY
     machine.start()
     told = capsys.readouterr()
     assert machine.kept() == first
-    assert machine.backend.written == 1
-    assert len(machine.backend.keys) == 1
+    assert machine.catalogue() == stored
+    assert machine.key() == key
     assert told.err.count("loaded already") == 8
     assert "--fresh" not in told.err
 
@@ -106,33 +122,33 @@ def test_an_old_demo_is_said_to_be_old(machine: Machine, capsys: pytest.CaptureF
 
 def test_tables_that_were_lost_are_filled_again_up_to_now(machine: Machine) -> None:
     machine.start()
-    machine.backend = FakeBackend()
+    machine.table = MemoryTable()
     machine.now += DAY
     machine.start()
     assert machine.kept()["ends"] == NOW + DAY
-    assert len(machine.backend.events) == 8 * 20
+    assert machine.events() == 8 * 20
 
 
 def test_a_revoked_key_is_replaced(machine: Machine) -> None:
     machine.start()
-    machine.backend.revoke_key("key1")
+    first = machine.kept()["key"]
+    assert revoke_key(machine.table, machine.key(), machine.now)
     machine.start()
-    assert machine.kept()["key"] == "secret of key2"
+    assert machine.kept()["key"] != first
+    assert machine.kept()["key_id"] == machine.key()
 
 
 def test_fresh_forgets(machine: Machine) -> None:
     machine.start()
     (machine.state / "tables").mkdir()
-    machine.backend = FakeBackend()
+    machine.table = MemoryTable()
     machine.start(fresh=True)
     assert not (machine.state / "tables").exists()
 
 
 def test_another_versions_demo_says_what_to_do(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.start()
-    (organization_id, catalogue) = machine.backend.catalogues.popitem()
-    other = type(catalogue)(catalogue.organization, plans=(type(catalogue.plans[0])("old"),))
-    machine.backend.catalogues[organization_id] = other
+    write_stored(machine.table, Catalogue(machine.catalogue().organization, plans=(Plan("old"),)))
     with pytest.raises(InputRefusedError, match="plans 'old': is stored and cannot be removed"):
         machine.start()
     assert "`--fresh` loads it anew" in capsys.readouterr().err

@@ -44,8 +44,7 @@ def queried_by_prefix(table: Table, *, consistent: bool) -> list[Any]:
 
 
 def queried_as(table: Table, *, consistent: bool) -> list[Any]:
-    page = Page[Row]
-    return list(table.query_as(page_decoder(page), page, "p", "a", "z", consistent=consistent))
+    return list(table.query_as(page_decoder(Page[Row]), "p", "a", "z", consistent=consistent))
 
 
 @pytest.mark.parametrize("consistent", [True, False])

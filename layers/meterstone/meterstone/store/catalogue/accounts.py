@@ -123,6 +123,10 @@ class AccountStore:
         """The items and read units since the last reset."""
         return self.table.cost
 
+    def begin(self, seconds: float) -> None:
+        """Begin a request that has so many seconds: all calls of the table, their attempts and pauses."""
+        self.table.begin(seconds)
+
     def account(self, api_key: str) -> Account | None:
         """Return the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
         return self._accounts.account(api_key)

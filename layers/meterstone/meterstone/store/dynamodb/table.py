@@ -1,74 +1,63 @@
-"""The DynamoDB table, at the lowest level: reads decoded fast, writes in transactions, failures told apart.
+"""The DynamoDB table, at the lowest level: reads decoded fast, writes in transactions.
 
-botocore takes 110 to 180 ms of CPU to parse a page of 1 MB, nearly all of it for walking the service model. Its
-`before-parse` event lets us decode a page straight into typed rows instead. The event is not a documented
-interface. If it does not fire, rows are converted from the result of botocore's parser, which is slower and as
-correct.
+`meterstone.store.dynamodb.service` makes the calls, and `meterstone.store.dynamodb.deadline` says how long they
+may take. Each operation here makes several attempts, if what goes wrong may pass.
 """
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from itertools import batched
-from random import SystemRandom
+from secrets import token_hex
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import msgspec
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
+from meterstone.store.dynamodb import service
+from meterstone.store.dynamodb.deadline import CALL, CONNECT, keep_to_deadline
+from meterstone.store.dynamodb.errors import (
+    ConflictError,
+    PassingError,
+    StoreError,
+    StoreUnavailableError,
+    WriteRefusedError,
+)
 from meterstone.store.dynamodb.keys import Key, range_of
+from meterstone.store.dynamodb.restoring import after_restore
 from meterstone.store.dynamodb.transaction import READ_TOGETHER, WRITTEN_TOGETHER
 from meterstone.usage.instant import SECOND
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+__all__ = [
+    "CONNECTIONS",
+    "Action",
+    "Attribute",
+    "ConflictError",
+    "Item",
+    "Page",
+    "ReadCost",
+    "Row",
+    "StoreError",
+    "StoreUnavailableError",
+    "Table",
+    "WriteRefusedError",
+    "integer",
+    "item_of",
+    "key_item",
+    "page_decoder",
+    "text",
+]
+
 type Item = dict[str, dict[str, str]]
 type Action = dict[str, Any]
 
-_UNAVAILABLE = frozenset(
-    {
-        "InternalServerError",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ServiceUnavailable",
-        "ThrottlingException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    }
-)
-_THROTTLED_REASONS = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitExceeded"})
-_INVALID_REASON = "ValidationError"
-_ATTEMPTS = 12
-_FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 1.0
+CONNECTIONS = 50
+"""How many connections a client keeps: so many events are put at once."""
 
-
-class StoreError(Exception):
-    """The base of all errors that the store raises on purpose."""
-
-
-class StoreUnavailableError(StoreError):
-    """The table could not be reached, or is throttled. The same call may succeed later."""
-
-
-class ConflictError(StoreError):
-    """A condition of a transaction did not hold. Nothing was written.
-
-    ``found`` has the item that did not fit the condition, by the action's place, if the action asked for it.
-    """
-
-    def __init__(self, found: Mapping[int, Item]) -> None:
-        """Keep the items found."""
-        super().__init__("a condition did not hold")
-        self.found = found
-
-
-class WriteRefusedError(StoreError):
-    """The table will never take this write: it has a number of over 38 digits, say, or an item over 400 KB."""
+_TOKEN = 16
 
 
 class Attribute(msgspec.Struct, gc=False):
@@ -86,9 +75,14 @@ class _Consumed(msgspec.Struct, gc=False):
 
 
 class _Page[T](msgspec.Struct, gc=False):
-    Items: list[T] = []
+    #: Every page has it, also an empty one: an answer without it is not the service's.
+    Items: list[T]
     LastEvaluatedKey: dict[str, dict[str, str]] | None = None
     ConsumedCapacity: _Consumed | None = None
+
+    @property
+    def units(self) -> float:
+        return 0.0 if self.ConsumedCapacity is None else self.ConsumedCapacity.CapacityUnits
 
 
 class _Found(msgspec.Struct, gc=False):
@@ -97,18 +91,23 @@ class _Found(msgspec.Struct, gc=False):
 
 
 class _Batch(msgspec.Struct, gc=False):
-    Responses: dict[str, list[Row]] = {}
+    Responses: dict[str, list[Row]] | None = None
     UnprocessedKeys: dict[str, dict[str, Any]] = {}
     ConsumedCapacity: list[_Consumed] = []
+
+
+class _WrittenSome(msgspec.Struct, gc=False):
+    UnprocessedItems: dict[str, list[Any]] = {}
 
 
 class ReadCost:
     """The number of items read since the last reset, and the read units that the service reported for them."""
 
-    __slots__ = ("items", "read_units")
+    __slots__ = ("items", "lock", "read_units")
 
     def __init__(self) -> None:
         """Start at nothing."""
+        self.lock = Lock()
         self.reset()
 
     def reset(self) -> None:
@@ -118,36 +117,51 @@ class ReadCost:
 
 
 class Table:
-    """One table of the service. It must not be used by several threads at once: each thread has its own."""
+    """One table of the service.
+
+    Several threads may call `batch_get`, `put_new`, `has_any` and `ids_in` at once. Nothing else may be called
+    meanwhile, and no other thread may begin a request.
+    """
 
     def __init__(self, client: "DynamoDBClient", name: str) -> None:
-        """Take a low-level client, and register the fast decoding for its events."""
+        """Take a low-level client, bound its calls, and have the bodies of its answers handed over."""
         self.client = client
         self.name = name
         self.cost = ReadCost()
-        self._decode: Callable[[bytes], Any] | None = None
-        for operation in ("Query", "GetItem", "BatchGetItem"):
-            client.meta.events.register(f"before-parse.dynamodb.{operation}", self._before_parse)
+        self.deadline = keep_to_deadline(client)
+        service.take_bodies(client)
+
+    def begin(self, seconds: float) -> None:
+        """Begin a request: nothing is read yet, and all calls together have so many seconds."""
+        self.cost.reset()
+        self.deadline.start(seconds)
 
     @classmethod
     def from_environment(cls) -> "Table":
         """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
+        # Not at the top: a command that opens no table need not wait for a fifth of a second.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": 4},
-            connect_timeout=2,
-            read_timeout=10,
+            # `service.within` makes the attempts: it knows how much time there is.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=CONNECT,
+            read_timeout=CALL,
+            max_pool_connections=CONNECTIONS,
             tcp_keepalive=True,
             # All that is sent is made by this code, and checking a transaction takes a third of the time to send
             # it.
             parameter_validation=False,
         )
-        return cls(boto3.client("dynamodb", config=config), os.environ["TABLE_NAME"])
+        client = boto3.client("dynamodb", config=config)
+        after_restore(client.close)
+        return cls(client, os.environ["TABLE_NAME"])
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
         """Read one item; None if there is none. Cost: 0.5 read units for each 4 KB of the item."""
-        found: _Found = self._read(
+        found = self._ask(
             _FOUND,
-            _Found,
             self.client.get_item,
             TableName=self.name,
             Key=key_item(key),
@@ -167,23 +181,22 @@ class Table:
             wanted: dict[str, Any] = {
                 self.name: {"Keys": [key_item(key) for key in some], "ConsistentRead": consistent}
             }
-            for pause in _pauses():
-                batch: _Batch = self._read(
-                    _BATCH,
-                    _Batch,
-                    self.client.batch_get_item,
-                    RequestItems=wanted,
-                    ReturnConsumedCapacity="TOTAL",
-                )
-                rows = batch.Responses.get(self.name, [])
+
+            def read(wanted: dict[str, Any] = wanted) -> None:
+                request = {"RequestItems": wanted, "ReturnConsumedCapacity": "TOTAL"}
+                batch = service.ask(self.client.batch_get_item, _BATCH, request)
+                if batch.Responses is None and not batch.UnprocessedKeys:
+                    raise PassingError("the table's answer cannot be read")
+                rows = (batch.Responses or {}).get(self.name, [])
                 self._paid(batch.ConsumedCapacity, len(rows))
                 found.update((Key(text(row, "pk"), text(row, "sk")), row) for row in rows)
-                wanted = batch.UnprocessedKeys
-                if not wanted:
-                    break
-                pause()
-            else:
-                raise StoreUnavailableError("keys were left unprocessed")
+                left = batch.UnprocessedKeys
+                if left:
+                    wanted.clear()
+                    wanted.update(left)
+                    raise PassingError("keys were left unprocessed")
+
+            service.within(self.deadline, read)
         return found
 
     def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
@@ -191,12 +204,11 @@ class Table:
 
         Cost: 0.5 read units for each 4 KB of all items together.
         """
-        return self.query_as(_ROWS, _Page[Row], pk, low, high, consistent=consistent)
+        return self.query_as(_ROWS, pk, low, high, consistent=consistent)
 
     def query_as[T](
         self,
         decoder: "msgspec.json.Decoder[_Page[T]]",
-        page_type: type[_Page[T]],
         pk: str,
         low: str,
         high: str,
@@ -212,7 +224,7 @@ class Table:
             "ReturnConsumedCapacity": "TOTAL",
         }
         while True:
-            page: _Page[T] = self._read(decoder, page_type, self.client.query, **request)
+            page = self._ask(decoder, self.client.query, **request)
             self._paid([page.ConsumedCapacity], len(page.Items))
             yield from page.Items
             if page.LastEvaluatedKey is None:
@@ -221,9 +233,8 @@ class Table:
 
     def query_first(self, pk: str, low: str, high: str, most: int, *, consistent: bool = False) -> list[Row]:
         """Read the first items of a range, one at least if there is one, and at most so many. Cost: 1 query."""
-        page: _Page[Row] = self._read(
+        page = self._ask(
             _ROWS,
-            _Page[Row],
             self.client.query,
             TableName=self.name,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
@@ -249,7 +260,7 @@ class Table:
             "ExpressionAttributeValues": {":pk": {"S": partition}, ":until": {"S": until}},
         }
         while True:
-            page: _Page[Row] = self._read(_ROWS, _Page[Row], self.client.query, **request)
+            page = self._ask(_ROWS, self.client.query, **request)
             keys += [Key(text(row, "pk"), text(row, "sk")) for row in page.Items]
             if page.LastEvaluatedKey is None:
                 return keys
@@ -260,57 +271,50 @@ class Table:
 
         Raises `ConflictError` when a condition does not hold, or `WriteRefusedError`.
 
-        Cost: for each item, 2 write units for each KB. A call that timed out can be repeated: botocore sends the
-        same token again, and every action of ours has a condition that the action itself makes false.
+        Cost: for each item, 2 write units for each KB. A call whose answer was lost is repeated with the same
+        token, and every action of ours has a condition that the action itself makes false.
         """
-        for pause in _pauses():
+        request = {"TransactItems": list(actions), "ClientRequestToken": token_hex(_TOKEN)}
+
+        def write() -> None:
             try:
-                self.client.transact_write_items(TransactItems=list(actions))
-            except ClientError as error:
-                self._raise_unless_passing(error)
-            except BotoCoreError as error:
-                raise StoreUnavailableError("the table did not answer") from error
-            else:
-                return
-            pause()
-        raise StoreUnavailableError("the table is contended or throttled")
+                service.ask(self.client.transact_write_items, _WRITTEN, request)
+            except service.CancelledError:
+                # It is known to have changed nothing: the next attempt is a transaction of its own.
+                request["ClientRequestToken"] = token_hex(_TOKEN)
+                raise
+
+        service.within(self.deadline, write)
 
     def put(self, item: Item) -> None:
         """Write one item, and replace the item under its key, if there is one."""
-        self._call(self.client.put_item, TableName=self.name, Item=item)
+        self._ask(_WRITTEN, self.client.put_item, TableName=self.name, Item=item)
 
     def put_new(self, item: Item) -> Item | None:
         """Write one item if there is none under its key. Return the item that is there already, or None.
 
-        May be called from several threads at once. Cost: 1 write unit for each KB, written or not.
+        An attempt whose answer was lost may have written it: then the next attempt finds it. Cost: 1 write unit
+        for each KB and each attempt, written or not.
         """
-        for pause in _pauses():
-            try:
-                self.client.put_item(
-                    TableName=self.name,
-                    Item=item,
-                    ConditionExpression="attribute_not_exists(pk)",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
-            except ClientError as error:
-                found: Item | None = error.response.get("Item")  # type: ignore[assignment]
-                if found is not None:
-                    return found
-                if error.response["Error"]["Code"] != "TransactionConflictException":
-                    raise _translated(error) from error
-            except BotoCoreError as error:
-                raise StoreUnavailableError("the table did not answer") from error
-            else:
-                return None
-            pause()
-        raise StoreUnavailableError("the table is contended")
+        try:
+            self._ask(
+                _WRITTEN,
+                self.client.put_item,
+                TableName=self.name,
+                Item=item,
+                ConditionExpression="attribute_not_exists(pk)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ConflictError as conflict:
+            if not conflict.found:
+                raise
+            return conflict.found[0]
+        return None
 
     def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1.
-
-        May be called from several threads at once, if nothing else is read meanwhile.
-        """
-        answer = self._call(
+        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1."""
+        page = self._ask(
+            _ROWS,
             self.client.query,
             TableName=self.name,
             KeyConditionExpression="pk = :pk",
@@ -320,13 +324,10 @@ class Table:
             ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
         )
-        return bool(answer["Items"]), answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
+        return bool(page.Items), page.units
 
     def ids_in(self, pk: str) -> tuple[list[str], float]:
-        """Read the attribute `id` of all items of a partition, and the read units that it cost.
-
-        May be called from several threads at once, if nothing else is read meanwhile.
-        """
+        """Read the attribute `id` of all items of a partition, and the read units that it cost."""
         ids: list[str] = []
         units = 0.0
         request: dict[str, Any] = {
@@ -337,16 +338,17 @@ class Table:
             "ReturnConsumedCapacity": "TOTAL",
         }
         while True:
-            answer = self._call(self.client.query, **request)
-            ids += [each["id"]["S"] for each in answer["Items"]]
-            units += answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
-            if not answer.get("LastEvaluatedKey"):
+            page = self._ask(_ROWS, self.client.query, **request)
+            ids += [text(row, "id") for row in page.Items]
+            units += page.units
+            if not page.LastEvaluatedKey:
                 return ids, units
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            request["ExclusiveStartKey"] = page.LastEvaluatedKey
 
     def service_time(self) -> int | None:
         """Return the service's time, exact to the second, in microseconds; None if the service does not say."""
-        answer = self._call(self.client.get_item, TableName=self.name, Key=key_item(Key("clock", "clock")))
+        request = {"TableName": self.name, "Key": key_item(Key("clock", "clock"))}
+        answer = service.within(self.deadline, lambda: service.sent(self.client.get_item, request))
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return None if date is None else int(parsedate_to_datetime(date).timestamp()) * SECOND
 
@@ -371,85 +373,33 @@ class Table:
         if condition is not None:
             request["ConditionExpression"] = condition
         try:
-            self._call(self.client.update_item, **request)
+            self._ask(_WRITTEN, self.client.update_item, **request)
         except ConflictError:
             return False
         return True
 
     def _write_batch(self, requests: list[Any]) -> None:
         wanted: dict[str, Any] = {self.name: requests}
-        for pause in _pauses():
-            answer = self._call(self.client.batch_write_item, RequestItems=wanted)
-            wanted = answer.get("UnprocessedItems") or {}
-            if not wanted:
-                return
-            pause()
-        raise StoreUnavailableError("items were left unprocessed")
 
-    def _read(self, decoder: "msgspec.json.Decoder[Any]", kind: Any, call: Any, **request: Any) -> Any:
-        self._decode = decoder.decode
-        try:
-            answer = call(**request)
-        except ClientError as error:
-            raise _translated(error) from error
-        except BotoCoreError as error:
-            raise StoreUnavailableError("the table did not answer") from error
-        finally:
-            self._decode = None
-        decoded = answer.get("Decoded")
-        return decoded if decoded is not None else msgspec.convert(answer, kind, strict=False)
+        def write() -> None:
+            nonlocal wanted
+            wanted = service.ask(
+                self.client.batch_write_item, _WRITTEN_SOME, {"RequestItems": wanted}
+            ).UnprocessedItems
+            if wanted:
+                raise PassingError("items were left unprocessed")
 
-    def _call(self, call: Any, **request: Any) -> Any:
-        try:
-            return call(**request)
-        except ClientError as error:
-            raise _translated(error) from error
-        except BotoCoreError as error:
-            raise StoreUnavailableError("the table did not answer") from error
+        service.within(self.deadline, write)
 
-    def _before_parse(
-        self, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
-    ) -> None:
-        if response_dict["status_code"] == 200 and self._decode is not None:  # noqa: PLR2004 - HTTP OK
-            customized_response_dict["Decoded"] = self._decode(response_dict["body"])
-            response_dict["body"] = b"{}"
+    def _ask[T](self, decoder: "msgspec.json.Decoder[T]", call: Callable[..., Any], **request: Any) -> T:
+        return service.within(self.deadline, lambda: service.ask(call, decoder, request))
 
     def _paid(self, consumed: Iterable[_Consumed | None], items: int) -> None:
-        self.cost.items += items
-        for each in consumed:
-            if each is not None:
-                self.cost.read_units += each.CapacityUnits
-
-    @staticmethod
-    def _raise_unless_passing(error: ClientError) -> None:
-        reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-        codes = {reason.get("Code") for reason in reasons}
-        if "ConditionalCheckFailed" in codes:
-            raise ConflictError(
-                {place: reason["Item"] for place, reason in enumerate(reasons) if reason.get("Item")}
-            ) from error
-        invalid = [reason.get("Message") for reason in reasons if reason.get("Code") == _INVALID_REASON]
-        if invalid:
-            raise WriteRefusedError(", ".join(each or "invalid" for each in invalid)) from error
-        if "TransactionConflict" not in codes and not codes & _THROTTLED_REASONS:
-            raise _translated(error) from error
-
-
-def _translated(error: ClientError) -> Exception:
-    code = error.response["Error"]["Code"]
-    if code == "ConditionalCheckFailedException":
-        return ConflictError({})
-    if code == "ValidationException":
-        return WriteRefusedError(error.response["Error"].get("Message", code))
-    return StoreUnavailableError(code) if code in _UNAVAILABLE else error
-
-
-def _pauses() -> Iterator[Callable[[], None]]:
-    """Yield a pause for each attempt, each up to twice as long as the one before, with full jitter."""
-    random = SystemRandom()
-    for attempt in range(_ATTEMPTS):
-        limit = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-        yield lambda limit=limit: time.sleep(random.uniform(0, limit))  # type: ignore[misc]
+        with self.cost.lock:
+            self.cost.items += items
+            for each in consumed:
+                if each is not None:
+                    self.cost.read_units += each.CapacityUnits
 
 
 def key_item(key: Key) -> Item:
@@ -485,3 +435,5 @@ Page = _Page
 _ROWS: "msgspec.json.Decoder[_Page[Row]]" = msgspec.json.Decoder(_Page[Row])
 _FOUND = msgspec.json.Decoder(_Found)
 _BATCH = msgspec.json.Decoder(_Batch)
+_WRITTEN = msgspec.json.Decoder(dict[str, Any])
+_WRITTEN_SOME = msgspec.json.Decoder(_WrittenSome)

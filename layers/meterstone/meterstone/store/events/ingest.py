@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import batched
 
 from meterstone.store.catalogue.accounts import REMEMBERED, Account, AccountStore
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import Table
+from meterstone.store.dynamodb.table import StoreUnavailableError, Table
+from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.events.log import EventLog, at_once
 from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.matching import Matching
@@ -32,21 +34,28 @@ class Intake(AccountStore):
 
         Cost: for each event, 2 write units for each KB; and the cost of `_look_up`.
         """
-        unmatched = self._unmatched(account, arrivals)
         log = EventLog(self.table, account.organization.id)
-        return _receipt(log.append_all_or_none(arrivals), unmatched)
+        outcomes = log.append_all_or_none(arrivals)
+        return _receipt(outcomes, self._unmatched(account, arrivals))
 
     def take_each(self, account: Account, arrivals: Mapping[int, Arrival]) -> Receipt:
         """Log arrivals, each independently of the others (see `EventLog.append_each`).
 
         Cost: for each event, 1 write unit for each KB; and the cost of `_look_up`.
         """
-        unmatched = self._unmatched(account, arrivals)
-        return _receipt(EventLog(self.table, account.organization.id).append_each(arrivals), unmatched)
+        outcomes = EventLog(self.table, account.organization.id).append_each(arrivals)
+        return _receipt(outcomes, self._unmatched(account, arrivals))
 
     def _unmatched(self, account: Account, arrivals: Mapping[int, Arrival]) -> dict[int, Reason]:
-        """Return why arrivals count nowhere, by their places, as far as the remembered catalogue tells."""
-        known = self._look_up(account.organization.id, {each.subject for each in arrivals.values()})
+        """Return why arrivals count nowhere, by their places, as far as the remembered catalogue tells.
+
+        The events were logged before this is asked. So a table that is too slow for both has stored them, and what
+        it does not say in time, the answer leaves out: the lists of uncounted events will have it.
+        """
+        try:
+            known = self._look_up(account.organization.id, {each.subject for each in arrivals.values()})
+        except StoreUnavailableError:
+            return {}
         unmatched: dict[int, Reason] = {}
         for place, arrival in arrivals.items():
             verdict = judge(
@@ -79,7 +88,7 @@ class Intake(AccountStore):
         self.cost.items += sum(len(ids) for ids, _ in mentions)
         self.cost.read_units += sum(units for _, units in mentions)
         ids = dict.fromkeys(each for ids, _ in mentions for each in ids)
-        documents = {each.id: each for each in read_subscriptions(self.table, organization_id, ids)}
+        documents = {each.id: each for each in self._documents(organization_id, ids)}
         for subject, (mentioned, _) in zip(wanted, mentions, strict=True):
             held = [documents[each] for each in mentioned if each in documents]
             # The item that lists a subscription under a subject stays when the subscription is given to another
@@ -87,6 +96,12 @@ class Intake(AccountStore):
             found[subject] = [each for each in held if _whose(each, subject) == subject.external_id]
             self._remember(organization_id, subject, clock, found[subject])
         return found
+
+    def _documents(self, organization_id: str, ids: Iterable[str]) -> list[Subscription]:
+        """Read subscriptions by id, several batches at once."""
+        some = list(batched(ids, READ_TOGETHER, strict=False))
+        found = at_once(lambda each: read_subscriptions(self.table, organization_id, each), some)
+        return [each for batch in found for each in batch]
 
     def _remember(
         self, organization_id: str, subject: Subject, clock: float, found: list[Subscription]
@@ -101,8 +116,9 @@ class Intake(AccountStore):
 
 
 def _receipt(outcomes: Mapping[int, Outcome], unmatched: Mapping[int, Reason]) -> Receipt:
-    """Make a receipt of outcomes and reasons. A conflict has no reason, since the event is not in the log."""
-    taken = (place for place in unmatched if outcomes.get(place) is not Outcome.CONFLICT)
+    """Make a receipt of outcomes and reasons. An event has no reason that is not known to be in the log."""
+    absent = (Outcome.CONFLICT, Outcome.UNAVAILABLE)
+    taken = (place for place in unmatched if outcomes.get(place) not in absent)
     return Receipt(outcomes, {place: unmatched[place] for place in taken})
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import batched
 from secrets import token_hex
 from typing import NamedTuple
 
@@ -28,17 +29,25 @@ import msgspec
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import (
+    CONNECTIONS,
     Action,
     ConflictError,
     Item,
     Row,
+    StoreUnavailableError,
     Table,
     integer,
     item_of,
     key_item,
     text,
 )
-from meterstone.store.dynamodb.transaction import MOST_CONTENT, Needs, TransactionBudget, packed
+from meterstone.store.dynamodb.transaction import (
+    MOST_CONTENT,
+    READ_TOGETHER,
+    Needs,
+    TransactionBudget,
+    packed,
+)
 from meterstone.usage.arrival import Arrival, Outcome, Subject, content
 from meterstone.usage.meter import Event
 from meterstone.usage.tally import Position
@@ -53,10 +62,12 @@ __all__ = [
     "at_once",
 ]
 
-IN_FLIGHT = 10
+IN_FLIGHT = CONNECTIONS
 """How many puts run at once: as many as the client keeps connections."""
 
 _MARK = 4
+#: Outcomes of events that were in the log before.
+_KNOWN = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT})
 
 
 class ImportedEvent(NamedTuple):
@@ -169,27 +180,64 @@ class EventLog:
     def append_each(self, arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
         """Log arrivals, each independently of the others. Return the outcome of each by its place.
 
-        When the call returns, every arrival that is no conflict is in the log. Raises `StoreUnavailableError` if
-        any could not be put. Others may then be in the log, and are duplicates when they come again. Cost: for
-        each event, new or not, 1 write unit for each KB.
+        When the call returns, every arrival that is new or a duplicate is in the log. One that is unavailable may
+        be in the log or not, and can be sent again. Raises `StoreUnavailableError` if all of the first `IN_FLIGHT`
+        arrivals are unavailable: the others are not tried then.
+
+        If one of the first `IN_FLIGHT` arrivals is not new, this is probably a bulk that is sent again. Then the
+        others are looked up before they are put, so that a table too slow to put them all in one request goes on
+        where it was, and does not put the same ones again. Cost: for each event that is put, 1 write unit for each
+        KB; for each event that is looked up, 1 read unit for each 4 KB, and no write unit if it is there.
         """
         first, repeats = self._told_apart(arrivals)
-        result = self._put_each(first, arrivals)
-        # Repeats are compared with the stored event, which need not be the first one of this request.
-        return result | self._put_each(repeats, arrivals)
-
-    def _put_each(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
         mark = token_hex(_MARK)
+        failures: list[StoreUnavailableError] = []
+        result = self._put_each(first[:IN_FLIGHT], arrivals, mark, failures)
+        outcomes = set(result.values())
+        if outcomes == {Outcome.UNAVAILABLE}:
+            raise failures[0]
+        left = first[IN_FLIGHT:]
+        if left and outcomes & _KNOWN:
+            result |= self._stored(left, arrivals)
+            left = [place for place in left if place not in result]
+        result |= self._put_each(left, arrivals, mark, failures)
+        # Repeats are compared with the stored event, which need not be the first one of this request.
+        return result | self._put_each(list(repeats), arrivals, token_hex(_MARK), failures)
 
+    def _put_each(
+        self,
+        places: Sequence[int],
+        arrivals: Mapping[int, Arrival],
+        mark: str,
+        failures: list[StoreUnavailableError],
+    ) -> dict[int, Outcome]:
         def put(place: int) -> Outcome:
             arrival = arrivals[place]
-            found = self._table.put_new(self._arrival_item(arrival, mark))
+            try:
+                found = self._table.put_new(self._arrival_item(arrival, mark))
+            except StoreUnavailableError as failure:
+                failures.append(failure)
+                return Outcome.UNAVAILABLE
             if found is None or _mark(found) == mark:
                 return Outcome.NEW
             return _outcome(found, arrival.content)
 
-        wanted = list(places)
-        return dict(zip(wanted, at_once(put, wanted), strict=True))
+        return dict(zip(places, at_once(put, places), strict=True))
+
+    def _stored(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
+        """Return the outcomes of those arrivals that are in the log; of none if the table does not say."""
+
+        def look_up(some: Sequence[int]) -> dict[int, Outcome]:
+            by_key = {self._arrival_key(arrivals[place]): place for place in some}
+            rows = self._table.batch_get(by_key, consistent=True)
+            places = ((by_key[key], row) for key, row in rows.items())
+            return {place: _outcome(item_of(row), arrivals[place].content) for place, row in places}
+
+        try:
+            found = at_once(look_up, list(batched(places, READ_TOGETHER, strict=False)))
+        except StoreUnavailableError:
+            return {}
+        return {place: outcome for each in found for place, outcome in each.items()}
 
     def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
         """Return the places that have a transaction id first, and the outcomes of the others against these."""

@@ -74,6 +74,16 @@ class ImportReport:
         return self.counts.unmatched
 
     @property
+    def taken(self) -> int:
+        """How many events are new."""
+        return self.counts.counted + self.counts.nowhere.total()
+
+    @property
+    def nowhere(self) -> Counter[str]:
+        """How many events, new or refused, count nowhere, by reason."""
+        return self.counts.nowhere + self.refused
+
+    @property
     def uncounted(self) -> list[tuple[int, str]]:
         """Which meters cannot read an event, and why, by its line."""
         return self.counts.uncounted

@@ -56,7 +56,7 @@ class AnalyticsStore(AccountStore):
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
         low, high = keys.months(query.from_day, query.to_day)
-        for item in self.table.query_as(_ROLLUPS, Page[Rollup], pk, low, high):
+        for item in self.table.query_as(_ROLLUPS, pk, low, high):
             month, currency, meter_part, type_part, _ = keys.parse_rollup(item.sk.S)
             meter = meters.get(meter_part)
             if (

@@ -1,0 +1,106 @@
+"""The commands that check a catalogue's files, and load them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterstone import clock
+from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
+from meterstone.usage.instant import format_instant
+from meterstone_cli import session
+from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
+from meterstone_cli.commands import recovering
+from meterstone_cli.exit_status import REFUSED
+from meterstone_cli.files.loading import load_catalogue
+from meterstone_cli.options import TableName
+from meterstone_cli.progress import say
+
+_MOST_SHOWN = 20
+
+Folder = Annotated[
+    Path, typer.Argument(exists=True, file_okay=False, help="Folder of the catalogue's files.")
+]
+
+
+def check(folder: Folder) -> None:
+    """Check a catalogue's files, reporting everything that is wrong with them. Needs no table."""
+    found, _ = read_catalogue(folder)
+    kinds = ("customers", "plans", "meters", "prices", "subscriptions")
+    typer.echo(", ".join(f"{len(getattr(found, kind))} {kind}" for kind in kinds))
+
+
+def load(
+    folder: Folder,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Take new line items that begin in the past, too; then do as `replay` and `rebuild` do.",
+        ),
+    ] = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Load a catalogue. All of it is checked first; the same one again changes nothing.
+
+    What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
+    are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
+    3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
+    """
+    table = session.open_table(table_name)
+    changes = load_catalogue(table, folder, clock.now(), session.surroundings(), recompute=recompute)
+    typer.echo(_told(changes))
+    for line in _told_beginnings(changes.beginnings):
+        typer.echo(line)
+    organization_id = read_catalogue(folder)[0].organization.id
+    if recompute:
+        _recompute(table, organization_id)
+        return
+    recovering.tell_outdated(table, organization_id)
+    if changes.beginnings:
+        typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
+    if changes.problems:
+        say(
+            "usage was counted by the old catalogue while this one was being written: run rebuild, because of"
+        )
+        for problem in changes.problems:
+            say(str(problem))
+        raise typer.Exit(REFUSED)
+
+
+def _recompute(table: Table, organization_id: str) -> None:
+    around = session.surroundings()
+    try:
+        session.refuse_a_wrong_clock(table)
+        recovering.tell_replayed(replay(table, organization_id, around.clock))
+        session.refuse_a_wrong_clock(table)
+        recovering.tell_rebuilt(rebuild(table, organization_id, around, swap=True))
+    except BaseException:
+        say(
+            "the catalogue is loaded, but not all is counted by it: "
+            "run `load --recompute` again, or `replay` and then `rebuild`, because of"
+        )
+        raise
+
+
+def _told(changes: Changes) -> str:
+    if changes.nothing:
+        return "loaded already: nothing to change"
+    parts = []
+    for what, counts in (("added", changes.added), ("changed", changes.changed)):
+        if counts:
+            parts.append(f"{what}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    return "; ".join(parts)
+
+
+def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
+    if not beginnings:
+        return
+    yield "these begin in the past, and events for them may have come already:"
+    for each in beginnings[:_MOST_SHOWN]:
+        yield f"  {each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
+    if len(beginnings) > _MOST_SHOWN:
+        yield f"  and {len(beginnings) - _MOST_SHOWN} more"

@@ -1,0 +1,33 @@
+"""What can go wrong between the store and its table. `meterstone.store` shows the whole tree."""
+
+from collections.abc import Mapping
+
+type Found = dict[str, dict[str, str]]
+
+
+class StoreError(Exception):
+    """The base of all errors that the store raises on purpose."""
+
+
+class StoreUnavailableError(StoreError):
+    """The table could not be reached, or is throttled. The same call may succeed later."""
+
+
+class PassingError(StoreUnavailableError):
+    """One attempt has failed in a way that the next attempt need not."""
+
+
+class ConflictError(StoreError):
+    """A condition of a transaction did not hold. Nothing was written.
+
+    ``found`` has the item that did not fit the condition, by the action's place, if the action asked for it.
+    """
+
+    def __init__(self, found: Mapping[int, Found]) -> None:
+        """Keep the items found."""
+        super().__init__("a condition did not hold")
+        self.found = found
+
+
+class WriteRefusedError(StoreError):
+    """The table will never take this write: it has a number of over 38 digits, say, or an item over 400 KB."""
