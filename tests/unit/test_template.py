@@ -54,6 +54,7 @@ CODE = {
     "IngestEvents": "functions/ingest_events/",
     "FindEvent": "functions/find_event/",
     "ExplainUsage": "functions/explain_usage/",
+    "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
 }
 
