@@ -124,6 +124,22 @@ def test_of_unknown_keys_the_oldest_are_forgotten_and_no_good_one(table: Countin
     assert table.reads == UNKNOWN
 
 
+def test_an_unknown_key_that_is_read_again_counts_as_new(
+    table: CountingTable, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_MOST_UNKNOWN", 3)
+    known = Accounts(table)
+    known.account(made_up(1))
+    clock.now += 31
+    for number in (2, 1, 3, 4):
+        known.account(made_up(number))
+    assert table.reads
+    known.account(made_up(1))
+    assert table.reads == NONE
+    known.account(made_up(2))
+    assert table.reads == UNKNOWN
+
+
 @pytest.mark.usefixtures("clock")
 def test_what_unknown_keys_take_of_memory_is_bounded(table: CountingTable) -> None:
     known = Accounts(table)
