@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.store.counting.reading import CatalogueChangedError
+from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, WriteRefusedError
 from meterstone_cli.devserver.engine import EngineError
@@ -39,7 +40,7 @@ def failure_of(error: BaseException) -> Failure | None:
             return Failure(REFUSED, tuple(map(str, error.problems)))
         case CatalogueChangedError():
             return Failure(REFUSED, (f"{error}: run this again",))
-        case BusyError() | EngineError() | ServerError():
+        case BusyError() | StoredFormatError() | EngineError() | ServerError():
             return Failure(REFUSED, (str(error),))
         case BrokenPipeError():
             # Whoever read the output, such as `head`, has read enough.

@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from meterstone.api_key import well_formed
+from meterstone.store.catalogue.stored_format import refuse_another_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
@@ -161,11 +162,15 @@ class AccountStore:
 
 
 def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:
-    """Read an organization with its meters; None if there is none. Cost: 1 query."""
+    """Read an organization with its meters; None if there is none. Cost: 1 query.
+
+    Raises `StoredFormatError` if it is stored in another format than this code's.
+    """
     pk = keys.organization(organization_id, "").pk
     rows = {text(row, "sk"): row for row in table.query(pk, "m", "q", consistent=consistent)}
     if "profile" not in rows:
         return None
+    refuse_another_format(organization_id, rows["profile"])
     meters = _METERS.decode(text(rows["meters"], "doc")) if "meters" in rows else ()
     profile = rows["profile"]
     return Account(

@@ -49,6 +49,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live before, until it is deleted |
 | | `counted_by` | the rules by which the live generation was counted (absent: `1`); see `rules` in `usage` |
+| | `stored_format` | the form of the organization's items (absent: `1`); see `stored_format` in `store/catalogue` |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from meterstone import clock
 from meterstone.store.catalogue.accounts import LOADS, Account, read_account
 from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
+from meterstone.store.catalogue.stored_format import format_of_new
 from meterstone.store.catalogue.subscriptions import decode_subscription, read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
@@ -120,7 +121,9 @@ def write_catalogue(
         named = ""
         if before is None and key == profile:
             # Nothing was counted yet, so that everything will be counted by these rules.
-            named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
+            assignment, new = format_of_new()
+            named, values = f", counted_by = :rules, {assignment}", values | new
+            values[":rules"] = {"N": str(RULES)}
             if views := keys.views_text():
                 # The first generation of an organization that is new has every view from its beginning.
                 named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
