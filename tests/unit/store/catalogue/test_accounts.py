@@ -54,6 +54,7 @@ def made_up(number: int) -> str:
 def test_junk_costs_no_read(table: CountingTable) -> None:
     key, _ = create_key(table, ORGANIZATION.id, "test", 0)
     known = Accounts(table)
+    assert table.reads
     for junk in ("", "x", key[:-1], key + "x", key[:-1] + "é", "mst_" + "A" * 10_240, "\ud800"):
         assert known.account(junk) is None
     assert table.reads == NONE
@@ -62,6 +63,7 @@ def test_junk_costs_no_read(table: CountingTable) -> None:
 def test_a_good_key_is_read_every_30_seconds(table: CountingTable, clock: Time) -> None:
     key, key_id = create_key(table, ORGANIZATION.id, "test", 0)
     known = Accounts(table)
+    assert table.reads
     for after, reads in ((0, GOOD), (0, NONE), (29.9, NONE), (0.1, GOOD), (29, NONE)):
         clock.now += after
         account = known.account(key)
