@@ -15,6 +15,7 @@ lock on its state folder until its tables are written.
 
 # ruff: noqa: SLF001 - the engine offers no other way; `_KNOWN_VERSION` says of which version this is known
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -34,6 +35,8 @@ ENDING: Final = "ending"
 """What the lock says besides, when the engine is writing its tables since the program that started it is gone."""
 BUSY: Final = 75
 """Exit status if another engine holds the state folder."""
+UNWRITTEN: Final = 74
+"""Exit status if the journal cannot be written."""
 
 #: The version whose inner parts are known here: how it changes an item, and how it saves and loads.
 _KNOWN_VERSION: Final = "1.5.33"
@@ -60,9 +63,12 @@ class Journal:
     """Changes of tables on disk, one line for each request: a JSON array of changes."""
 
     def __init__(self, path: Path) -> None:
-        """Write to a file, after what stands there."""
+        """Write to a file, after the whole lines that stand there. What is left of another line is dropped."""
         self._path = path
         self._file = path.open("ab")
+        if path.is_file():
+            with path.open("rb") as left:
+                self._file.truncate(sum(len(line) for line in left if line.endswith(b"\n")))
         self._changes: list[str] = []
         self._unsynced = False
         threading.Thread(target=self._sync, name="journal", daemon=True).start()
@@ -102,9 +108,11 @@ class Journal:
                     self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        sys.stderr.write(f"cannot write {self._path}: {error.strerror}\n")
-        sys.stderr.flush()
-        os._exit(1)
+        # A disk that has no room for the journal may have none for this message.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"cannot write {self._path}: {error.strerror}\n")
+            sys.stderr.flush()
+        os._exit(UNWRITTEN)
 
 
 def changes_in(journal: Path) -> Iterator[Change]:

@@ -154,9 +154,6 @@ def running(
             start_new_session=True,
         )
     stopping = threading.Event()
-    ended = f"the engine ended by itself: see {log}"
-    if keep:
-        ended += "; what it had answered is kept, and the next start goes on from there"
     try:
         _wait(process, url_of(port), log, tell, patient=keep)
         if keep:
@@ -166,14 +163,23 @@ def running(
         yield url_of(port)
     except BaseException as error:
         if process.poll() is not None and not isinstance(error, EngineError):
-            raise EngineError(ended) from error
+            raise EngineError(_ended(process.returncode, log, keep=keep)) from error
         raise
     else:
         if process.poll() is not None:
-            raise EngineError(ended)
+            raise EngineError(_ended(process.returncode, log, keep=keep))
     finally:
         stopping.set()
         _stop(process, tell, patient=keep)
+
+
+def _ended(status: int | None, log: Path, *, keep: bool) -> str:
+    """Say that the engine ended by itself, why as far as its status tells, and what is kept."""
+    if status == durable.UNWRITTEN:
+        ended = f"the engine ended: it could not write to {log.parent}: make room on that disk"
+    else:
+        ended = f"the engine ended by itself: see {log}"
+    return f"{ended}; what it had answered is kept, and the next start goes on from there" if keep else ended
 
 
 def _watch(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
