@@ -40,7 +40,7 @@ from meterstone.usage.arrival import (
     escapes,
     instant_of_seconds,
 )
-from meterstone.usage.identifier import checked_id
+from meterstone.usage.identifier import checked_id, quoted, repeated_key
 from meterstone.usage.instant import SECOND, InvalidInstantError, parse_instant
 from meterstone.usage.meter import Event, Properties, Property
 from meterstone_cli.files.csv_rows import csv_rows, is_empty
@@ -281,9 +281,8 @@ class _Columns:
 
     def __init__(self, names: Sequence[str]) -> None:
         names = [name.strip() for name in names]
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            raise InadmissibleError(f"repeats the column {min(repeated)!r}")
+        if (repeated := repeated_key(names)) is not None:
+            raise InadmissibleError(f"repeats the column {quoted(repeated)}")
         for choice in (
             _NAMES["id"],
             _NAMES["name"],
