@@ -140,10 +140,16 @@ def _commitment(instead: Fields) -> Commitment | None:
 
 
 def answer(now: Explanation, instead: Explanation, changed: Changed) -> Reply:
-    """Write the usage as it is priced now, as it would be priced, and the difference."""
+    """Write the usage as it is priced now, as it would be priced, and the difference, as the reply."""
+    body = previewed(now, instead, changed)
+    return Reply.of(200, body, counted_until=now.statement.counted_until)
+
+
+def previewed(now: Explanation, instead: Explanation, changed: Changed) -> PreviewAnswer:
+    """Write the usage as it is priced now, as it would be priced, and the difference, as the body."""
     was, would = now.statement.settlement, instead.statement.settlement
     before, after = _by_item(was), _by_item(would)
-    body = PreviewAnswer(
+    return PreviewAnswer(
         now=explained(now),
         instead=explained(instead),
         difference=DifferencesObject(
@@ -162,7 +168,6 @@ def answer(now: Explanation, instead: Explanation, changed: Changed) -> Reply:
         not_priced=[item.id for item in changed.unpriced],
         not_counted=list(changed.uncounted),
     )
-    return Reply.of(200, body, counted_until=now.statement.counted_until)
 
 
 def refuse_change(error: ChangeError) -> Never:
