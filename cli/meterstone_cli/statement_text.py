@@ -49,20 +49,27 @@ def statement_lines(explanation: Explanation, screen: Screen, *, explain: bool) 
         screen,
     )
     if explain:
-        told: set[str] = set()
-        for each in answer.charges:
-            yield ""
-            yield from _charge(each, screen)
-            # A line item whose charge is split has two rows, and its lines once.
-            if each.subscription_line_item_id not in told:
-                yield from _lines(each, currency, screen)
-            told.add(each.subscription_line_item_id)
-    yield from _committed(answer, currency, screen)
-    if explain and answer.commitment is not None:
-        yield ""
-        yield from _steps(answer, answer.commitment, currency, screen)
+        yield from explained_lines(answer, currency, screen)
+    else:
+        yield from _committed(answer, currency, screen)
     yield ""
     yield from wrapped(freshness(explanation.statement.counted_until), screen)
+
+
+def explained_lines(answer: ExplainedAnswer, currency: str, screen: Screen) -> Iterator[str]:
+    """Return how each charge came about, and what each did to the commitment."""
+    told: set[str] = set()
+    for each in answer.charges:
+        yield ""
+        yield from _charge(each, screen)
+        # A line item whose charge is split has two rows, and its lines once.
+        if each.subscription_line_item_id not in told:
+            yield from _lines(each, currency, screen)
+        told.add(each.subscription_line_item_id)
+    yield from _committed(answer, currency, screen)
+    if answer.commitment is not None:
+        yield ""
+        yield from _steps(answer, answer.commitment, currency, screen)
 
 
 def statement_csv(explanation: Explanation, *, explain: bool) -> Iterator[Sequence[Cell]]:

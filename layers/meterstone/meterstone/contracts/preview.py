@@ -8,7 +8,7 @@ that has no prices is 422 `invalid_operation`: the request is right, and the cat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Never
+from typing import Any, Never
 
 import msgspec
 from msgspec import Raw
@@ -99,7 +99,11 @@ def read_quantity(value: object) -> Decimal:
 
 def parse(request: Request) -> PreviewRequest:
     """Read the body. Raises `RequestRefusedError` with all bad fields at once."""
-    body = flexprice.read_object(request, read_number)
+    return read(flexprice.read_object(request, read_number))
+
+
+def read(body: Mapping[str, Any]) -> PreviewRequest:
+    """Read a body that is decoded. Raises `RequestRefusedError` with all bad fields at once."""
     faults: dict[str, str] = {}
     usage = flexprice.read_request(body, faults)
     fields = Fields(body, "", faults)
