@@ -9,7 +9,17 @@ import typer
 from typer.core import TyperGroup
 
 from meterstone_cli import __version__
-from meterstone_cli.commands import catalogue, doctor, events, importing, keys, recovering, serving
+from meterstone_cli.commands import (
+    catalogue,
+    doctor,
+    events,
+    importing,
+    keys,
+    previewing,
+    recovering,
+    serving,
+    usage,
+)
 from meterstone_cli.exit_status import REFUSED, UNREAD, failure_of
 from meterstone_cli.progress import say
 
@@ -66,6 +76,9 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": serving.demo,
     "serve": serving.serve,
     "load": catalogue.load,
+    "usage": usage.usage,
+    "preview": previewing.preview,
+    "price": previewing.price,
     "import": importing.import_,
     "uncounted": events.uncounted,
     "unmatched": events.uncounted,
