@@ -12,6 +12,8 @@ DEV := .venv
 RUNTIME := .venvs/runtime
 ENGINE := .venvs/engine
 SAM := .venvs/sam
+AUDIT := .venvs/audit
+SUPPLY := .venvs/supply
 OPENAPI := .venvs/openapi
 NODE := .venvs/node
 SOURCES := cli functions layers tests benchmarks examples scripts
@@ -25,6 +27,10 @@ $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
 	@scripts/environment $(SAM) $<
+$(AUDIT)/.installed: requirements/audit.txt
+	@scripts/environment $(AUDIT) $<
+$(SUPPLY)/.installed: requirements/supply.txt
+	@scripts/environment $(SUPPLY) $<
 $(OPENAPI)/.installed: requirements/openapi.txt
 	@scripts/environment $(OPENAPI) $<
 $(NODE)/.installed: requirements/node/package-lock.json
@@ -92,9 +98,34 @@ validate: $(SAM)/.installed ## Check template.yaml (sam validate --lint)
 build: $(SAM)/.installed ## Build the functions and the layer (sam build)
 	@$(WITH_SAM) build $(ARGS)
 
+# What the pipeline does, in its order; docs/deploying.md says what each needs.
+PACKAGE ?= dist
+
+.PHONY: package
+package: $(SUPPLY)/.installed build ## Pack what was built for every stage, with its hashes and its bill of materials (in dist/)
+	@$(SUPPLY)/bin/python scripts/package.py $(PACKAGE)
+
+.PHONY: changes
+changes: $(SAM)/.installed ## Show what deploying the package to STAGE (dev, staging, prod) would change
+	@$(SAM)/bin/python scripts/deploy.py $(PACKAGE) $(STAGE) --changes
+
+.PHONY: deploy
+deploy: $(SAM)/.installed ## Deploy the package to STAGE, by a change set that is shown first
+	@$(SAM)/bin/python scripts/deploy.py $(PACKAGE) $(STAGE)
+
+.PHONY: test-deployed
+test-deployed: $(DEV)/.installed ## Test the API at URL with KEY, a key of the organization of tests/deploy/catalogue
+	@URL="$(URL)" KEY="$(KEY)" $(DEV)/bin/python -m pytest -m "" tests/deploy/test_address.py $(ARGS)
+
 .PHONY: deploy-local
-deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
-	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy $(ARGS)
+deploy-local: $(DEV)/.installed $(ENGINE)/.installed package ## Deploy the package to two stages of a local emulator, and run the deployment's tests on them
+	@$(ENGINE)/bin/python scripts/deploy_local.py $(MAKE) test-local
+
+# Within `deploy-local`, which starts the emulator and says where all is.
+.PHONY: test-local
+test-local:
+	@$(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy/test_deployed.py $(ARGS)
+	@$(MAKE) test-deployed
 
 # Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
@@ -114,7 +145,7 @@ LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil s
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
 	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/meterstone/requirements.in --output-file layers/meterstone/requirements.txt
-	@for name in runtime dev engine sam; do \
+	@for name in runtime dev engine sam audit supply; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
 
