@@ -57,7 +57,8 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
             print(f"deploy: {error}", file=sys.stderr)
             return 1
         config = Path(folder) / "samconfig.toml"
-        write_config(asked.stage, options_of(settings, environment), config)
+        options = options_of(settings, environment, changes=asked.changes)
+        write_config(asked.stage, options, config)
         command: list[str | Path] = [
             SAM,
             "deploy",
@@ -107,7 +108,9 @@ def unpack(archive: Path, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def options_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def options_of(
+    settings: Mapping[str, Any], environment: Mapping[str, str], *, changes: bool
+) -> dict[str, Any]:
     """Return the options of `sam deploy`: those of samconfig.toml, with what the environment says."""
     options = dict(settings) | {
         # Whoever starts this has agreed, or a person has approved the stage: nobody is at a terminal.
@@ -118,7 +121,9 @@ def options_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> d
     }
     if bucket := environment.get("ARTIFACT_BUCKET"):
         del options["resolve_s3"]
-        options |= {"s3_bucket": bucket, "s3_prefix": settings["stack_name"]}
+        # Apart, so that whoever may only show changes cannot write what is deployed.
+        prefix = settings["stack_name"] + ("-changes" if changes else "")
+        options |= {"s3_bucket": bucket, "s3_prefix": prefix}
     if role := environment.get("CLOUDFORMATION_ROLE"):
         options["role_arn"] = role
     overrides = dict(
