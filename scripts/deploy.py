@@ -57,7 +57,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
             print(f"deploy: {error}", file=sys.stderr)
             return 1
         config = Path(folder) / "samconfig.toml"
-        options = options_of(settings, environment, changes=asked.changes)
+        options = options_of(settings, environment, changes=asked.changes, asks=sys.stdin.isatty())
         write_config(asked.stage, options, config)
         command: list[str | Path] = [
             SAM,
@@ -109,12 +109,15 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def options_of(
-    settings: Mapping[str, Any], environment: Mapping[str, str], *, changes: bool
+    settings: Mapping[str, Any], environment: Mapping[str, str], *, changes: bool = False, asks: bool = False
 ) -> dict[str, Any]:
-    """Return the options of `sam deploy`: those of samconfig.toml, with what the environment says."""
+    """Return the options of `sam deploy`: those of samconfig.toml, with what the environment says.
+
+    `changes`: nothing will be executed. `asks`: there is a person to ask.
+    """
     options = dict(settings) | {
-        # Whoever starts this has agreed, or a person has approved the stage: nobody is at a terminal.
-        "confirm_changeset": False,
+        # A person at a terminal is asked, where the stage says so. In the pipeline a reviewer has approved it.
+        "confirm_changeset": settings["confirm_changeset"] and asks,
         "fail_on_empty_changeset": False,
         "on_failure": "ROLLBACK",
         "no_progressbar": True,

@@ -23,7 +23,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from support.calls import call
+from support.over_http import call
 
 pytestmark = pytest.mark.deploy
 

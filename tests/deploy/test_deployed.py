@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from support.calls import call
+from support.over_http import call
 from support.stack import Stack, stack
 
 pytestmark = pytest.mark.deploy

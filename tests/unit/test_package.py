@@ -2,6 +2,7 @@
 
 import subprocess
 import tarfile
+import time
 import tomllib
 from collections.abc import Callable
 from hashlib import sha256
@@ -40,12 +41,15 @@ def packed(built: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_package_s_bytes_depend_on_its_content_alone(built: Path, tmp_path: Path) -> None:
+def test_a_package_s_bytes_depend_on_its_content_alone(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package.pack(built, tmp_path / "one.tar.gz")
     (built / "template.yaml").touch()
     (built / "Function").rename(built / "Moved")
     (built / "Moved").rename(built / "Function")
     (built / "Function" / "app.py").chmod(0o600)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
     package.pack(built, tmp_path / "another.tar.gz")
 
     assert (tmp_path / "one.tar.gz").read_bytes() == (tmp_path / "another.tar.gz").read_bytes()
@@ -150,10 +154,17 @@ def test_a_stage_is_a_stack_of_its_own_with_an_api_stage_of_its_name(stage: str)
     assert settings["tags"] == f"application=meterstone environment={stage}"
 
 
-def test_nobody_is_asked_and_a_failure_is_rolled_back() -> None:
-    options = deploy.options_of(SETTINGS, {}, changes=False)
+@pytest.mark.parametrize("stage", ["dev", "staging", "prod"])
+@pytest.mark.parametrize("asks", [True, False], ids=["a person", "a runner"])
+def test_a_person_is_asked_before_production_changes_and_a_runner_is_not(stage: str, asks: bool) -> None:  # noqa: FBT001
+    options = deploy.options_of(deploy.settings_of(stage), {}, asks=asks)
 
-    assert options["confirm_changeset"] is False
+    assert options["confirm_changeset"] is (asks and stage == "prod")
+
+
+def test_no_change_is_no_failure_and_a_failure_is_rolled_back() -> None:
+    options = deploy.options_of(SETTINGS, {})
+
     assert options["fail_on_empty_changeset"] is False
     assert options["on_failure"] == "ROLLBACK"
     assert options["resolve_s3"] is True
@@ -163,7 +174,7 @@ def test_a_given_parameter_goes_before_the_stage_s_own() -> None:
     given = {"PARAMETERS": "Stage=other AlarmEmail=ops@example.com"}
 
     assert (
-        deploy.options_of(SETTINGS, given, changes=False)["parameter_overrides"]
+        deploy.options_of(SETTINGS, given)["parameter_overrides"]
         == "Environment=development Stage=other AlarmEmail=ops@example.com"
     )
 
@@ -186,7 +197,7 @@ def test_what_is_only_shown_is_stored_apart_from_what_is_deployed(changes: bool,
 
 
 def test_the_options_are_written_as_sam_reads_them(tmp_path: Path) -> None:
-    options: dict[str, Any] = deploy.options_of(SETTINGS, {"PARAMETERS": 'Name=a"b\\c'}, changes=False)
+    options: dict[str, Any] = deploy.options_of(SETTINGS, {"PARAMETERS": 'Name=a"b\\c'})
     deploy.write_config("dev", options, tmp_path / "samconfig.toml")
 
     written = tomllib.loads((tmp_path / "samconfig.toml").read_text())
