@@ -207,3 +207,13 @@ def test_every_exception_for_all_of_a_kind_says_why() -> None:
 
     assert skipped
     assert all(lines[number - 1].startswith("  # ") for number in skipped)
+
+
+def test_every_event_file_is_named_after_a_function_that_is_invoked_locally() -> None:
+    known = set(
+        re.findall(
+            r"^        (\w+)\.\*\) function=", (ROOT / "scripts/local-invoke").read_text(), re.MULTILINE
+        )
+    )
+
+    assert {path.name.split(".")[0] for path in (ROOT / "events").glob("*.json")} == known
