@@ -199,6 +199,22 @@ def test_a_function_s_code_is_there(resources: dict[str, Any], name: str) -> Non
     assert (ROOT / CODE[name] / "app.py").is_file()
 
 
+def test_a_function_says_that_it_brings_no_package(resources: dict[str, Any]) -> None:
+    """`sam build` warns of each function that has no list of packages."""
+    functions = (each for each in resources.values() if each["Type"] == "AWS::Serverless::Function")
+    listed = {
+        each["Properties"]["CodeUri"]: [
+            line
+            for line in (ROOT / each["Properties"]["CodeUri"] / "requirements.txt").read_text().splitlines()
+            if not line.startswith("#")
+        ]
+        for each in functions
+    }
+
+    assert not any(listed.values())
+    assert listed
+
+
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(
     template: dict[str, Any], resources: dict[str, Any]
 ) -> None:
