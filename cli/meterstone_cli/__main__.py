@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from meterstone_cli.commands import catalogue, events, importing, keys, recovering, serving
+from meterstone_cli.commands import attaching, catalogue, events, importing, keys, recovering, serving
 from meterstone_cli.exit_status import REFUSED, failure_of
 from meterstone_cli.progress import say
 
@@ -58,6 +58,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "attach": attaching.attach,
 }
 #: What is said of a command that is there by two names.
 _BY_ANOTHER_NAME = {"unmatched": "List events that do not count: `uncounted`, by its name of before."}

@@ -309,9 +309,7 @@ def test_containers_of_functions_that_answer_from_the_table_start_as_the_paramet
     ],
     ids=str,
 )
-def test_a_stack_is_refused_that_would_lack_what_it_needs(
-    given: dict[str, str], *, refused: bool
-) -> None:
+def test_a_stack_is_refused_that_would_lack_what_it_needs(given: dict[str, str], *, refused: bool) -> None:
     assert bool(refusals(**given)) is refused
 
 
@@ -465,9 +463,7 @@ def dashboard_table(stack: dict[str, Any]) -> Any:
     found = stack["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     if isinstance(found, list):
         return found[1]["TableInUse"]
-    (name,) = {
-        row[3] for widget in dashboard(stack) for row in widget["metrics"] if row[0] == "AWS/DynamoDB"
-    }
+    (name,) = {row[3] for widget in dashboard(stack) for row in widget["metrics"] if row[0] == "AWS/DynamoDB"}
     return name
 
 

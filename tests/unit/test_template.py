@@ -120,9 +120,7 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     reads, puts = policy["Statement"]
     assert set(reads["Action"]) == READS
     assert puts["Action"] == "dynamodb:PutItem"
-    assert all(
-        (each["Effect"], each["Resource"]) == ("Allow", TABLE) for each in (reads, puts)
-    )
+    assert all((each["Effect"], each["Resource"]) == ("Allow", TABLE) for each in (reads, puts))
 
 
 def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
