@@ -96,6 +96,10 @@ build: $(SAM)/.installed ## Build the functions and the layer (sam build)
 deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
 	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy $(ARGS)
 
+.PHONY: drill
+drill: $(DEV)/.installed $(ENGINE)/.installed build ## Back a deployed stack up on a local emulator, break it, restore it, and compare (7 minutes)
+	@$(ENGINE)/bin/python scripts/drill.py
+
 # Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
 local-invoke: build ## Run the built functions on every file of events/ in the Lambda container (EVENT=events/... for one)

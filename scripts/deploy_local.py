@@ -52,19 +52,14 @@ STOP_SECONDS = 10.0
 def main(command: list[str]) -> int:
     """Deploy, run `command`, and answer with its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    for needed, target in (
-        (BUILT, "build"),
-        (ENGINE, ".venvs/engine/.installed"),
-        (SAM, ".venvs/sam/.installed"),
-    ):
-        if not needed.exists():
-            return _fail(f"{needed.relative_to(ROOT)} is missing: run `make {target}` first")
+    if lacking := missing():
+        return _fail(lacking)
     with tempfile.TemporaryDirectory(prefix="meterstone-") as folder:
         log = Path(folder) / "emulator.log"
         try:
-            with _emulator(log) as endpoint:
-                _enter(_environment(endpoint))
-                (url, table), (second_url, second_table) = (_deployed(stack, endpoint) for stack in STACKS)
+            with emulator(log) as endpoint:
+                enter(environment(endpoint))
+                (url, table), (second_url, second_table) = (deployed(stack, endpoint) for stack in STACKS)
                 os.environ.update(
                     METERSTONE_API_URL=url,
                     TABLE_NAME=table,
@@ -79,12 +74,24 @@ def main(command: list[str]) -> int:
             return 128 + signal.SIGINT
 
 
+def missing() -> str:
+    """Say what must be made first; empty if all is there."""
+    for needed, target in (
+        (BUILT, "build"),
+        (ENGINE, ".venvs/engine/.installed"),
+        (SAM, ".venvs/sam/.installed"),
+    ):
+        if not needed.exists():
+            return f"{needed.relative_to(ROOT)} is missing: run `make {target}` first"
+    return ""
+
+
 def _fail(message: str) -> int:
     print(f"deploy_local: {message}", file=sys.stderr)
     return 1
 
 
-def _environment(endpoint: str) -> dict[str, str]:
+def environment(endpoint: str) -> dict[str, str]:
     """Ours without the user's AWS settings, so that no call can leave for a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | {
@@ -102,13 +109,13 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 
 @contextmanager
-def _emulator(log: Path) -> Iterator[str]:
+def emulator(log: Path) -> Iterator[str]:
     """Start the emulator on a free loopback port; yields its address once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     endpoint = f"http://127.0.0.1:{port}"
-    environment = _environment(endpoint) | {
+    variables = environment(endpoint) | {
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
@@ -119,11 +126,11 @@ def _emulator(log: Path) -> Iterator[str]:
         # What it unpacks for its functions goes with the log.
         "TMPDIR": str(log.parent),
     }
-    environment.pop("PYTHONPATH", None)
+    variables.pop("PYTHONPATH", None)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             [ENGINE],
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -161,15 +168,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _enter(environment: dict[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys():
+def enter(variables: dict[str, str]) -> None:
+    """Replace the environment of this process, and of all that it starts."""
+    for name in os.environ.keys() - variables.keys():
         del os.environ[name]
-    os.environ.update(environment)
+    os.environ.update(variables)
 
 
-def _deployed(stack: str, endpoint: str) -> tuple[str, str]:
-    """Deploy the template as `stack`. Return the address of its stage and the name of its table."""
-    _deploy(stack, endpoint)
+def deployed(stack: str, endpoint: str, **parameters: str) -> tuple[str, str]:
+    """Deploy the template as `stack`, with ``parameters`` beside those that the emulator needs.
+
+    Return the address of its stage and the name of its table.
+    """
+    _deploy(stack, endpoint, parameters)
     outputs = _stack_outputs(stack)
     _complete_api(stack, outputs["ApiId"])
     # By its path, as `*.localhost` does not resolve everywhere.
@@ -178,15 +189,18 @@ def _deployed(stack: str, endpoint: str) -> tuple[str, str]:
     return url, outputs["TableName"]
 
 
-def _deploy(stack: str, endpoint: str) -> None:
+def _deploy(stack: str, endpoint: str, parameters: dict[str, str]) -> None:
+    overrides = [f"{name}={value}" for name, value in parameters.items()]
     architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
     template = _with_defaults(
-        LOCALLY | {"Stage": STAGE, "Architecture": architecture, "DynamoEndpoint": endpoint}
+        LOCALLY | {"Stage": STAGE, "Architecture": architecture, "DynamoEndpoint": endpoint} | parameters
     )
     subprocess.run(  # noqa: S603
         (
             *(str(SAM), "deploy", "--template-file", str(template), "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
+            # Of a stack that is there, whatever is not named keeps its value, whatever its default is now.
+            *(("--parameter-overrides", *overrides) if overrides else ()),
         ),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,

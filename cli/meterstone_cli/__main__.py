@@ -8,7 +8,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from meterstone_cli.commands import attaching, catalogue, events, importing, keys, recovering, serving
+from meterstone_cli.commands import (
+    attaching,
+    catalogue,
+    events,
+    importing,
+    keys,
+    purging,
+    recovering,
+    serving,
+)
 from meterstone_cli.exit_status import REFUSED, failure_of
 from meterstone_cli.progress import say
 
@@ -58,6 +67,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "purge-customer": purging.purge_customer,
     "attach": attaching.attach,
 }
 #: What is said of a command that is there by two names.

@@ -11,7 +11,7 @@ from meterstone.store.catalogue.records import encode_document, organization_ite
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
@@ -66,8 +66,11 @@ def write_catalogue(
     meters: Sequence[Meter],
     subscriptions: Iterable[Subscription],
     entries: Iterable[tuple[str, str, object]],
+    removed: Iterable[Key] = (),
 ) -> None:
     """Store a catalogue that has been checked. Storing the same one again changes nothing.
+
+    ``removed`` are items of the stored catalogue that go, when all others are written.
 
     ``entries`` are its other documents, by kind and id. Only `read_entries` reads them. Each item is written by
     itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
@@ -92,6 +95,7 @@ def write_catalogue(
     for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
         table.put_all(some)
         writing.go_on()
+    table.delete_all(removed)
     table.put(key_item(keys.listed(organization.id)))
     wake_changed(table, organization.id, writing.along(changed))
     writing.go_on()
