@@ -30,8 +30,9 @@ from typing import Any
 
 import boto3
 
-import deploy_local
+import deploy_local  # It finds the code of the command line, too.
 from deploy_local import ROOT
+from meterstone_cli.devserver.engine import EngineError
 
 STACK = "meterstone-drill"
 RESTORED = "meterstone-restored"
@@ -263,12 +264,12 @@ def main() -> int:
         print(f"drill: {lacking}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="meterstone-") as folder:
-        log = Path(folder) / "emulator.log"
+        log = Path(folder) / "engine.log"
         try:
-            with deploy_local.emulator(log) as endpoint:
+            with deploy_local.emulator(Path(folder)) as endpoint:
                 deploy_local.enter(deploy_local.environment(endpoint))
                 drill(endpoint)
-        except (DrillError, RuntimeError, subprocess.CalledProcessError) as error:
+        except (DrillError, RuntimeError, EngineError, subprocess.CalledProcessError) as error:
             sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
             print(f"drill: {error}", file=sys.stderr)
             return 1

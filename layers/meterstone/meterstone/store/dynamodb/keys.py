@@ -22,12 +22,13 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
-| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line and when an event is looked up | s/8 |
-| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
-| uncounted | `<org>#uncounted` | `numbers` | get, by the command line alone | 0.5 |
+| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, when they are listed and when an event is looked up | s/8 |
+| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, when they are listed | s/8 |
+| uncounted | `<org>#uncounted` | `numbers` | get, when they are listed | 0.5 |
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
+| follower | `follower` | `place` | get, by the local server alone | 0.5 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 | purge | `<org>#purges` | `<customer's external id>` | query, before a rebuild and a load | 0.5 |
 
@@ -68,6 +69,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | unmatched | | the event's attributes, and those that `events.unmatched` lists |
 | unreadable, uncounted | | see `events.uncounted` |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
+| follower | `doc` | up to where the local server has followed the table's stream, as JSON |
+| | `held_by`, `held_until` | the process that follows it, and until when (in seconds since 1970) |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it last ran; the same if it was read to its end, else absent (both RFC 3339) |
 | | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
@@ -509,6 +512,11 @@ def poison(digest: str) -> Key:
 def listed(organization_id: str) -> Key:
     """Key of an organization's entry in the list of all."""
     return Key("organizations", organization_id)
+
+
+def follower() -> Key:
+    """Key of the item in which a local server keeps up to where it has followed the table's stream."""
+    return Key("follower", "place")
 
 
 def imported(organization_id: str, digest: str) -> Key:

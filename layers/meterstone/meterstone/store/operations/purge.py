@@ -195,7 +195,7 @@ class _Purge:
             account.meters,
             [_renamed(each, names) for each in held],
             entries,
-            removed,
+            removed=removed,
         )
 
     def _move(self, record: PurgeRecord) -> int:
