@@ -1,8 +1,8 @@
 """The settings of a table beside its items: the stream, point-in-time recovery and deletion protection.
 
-A table that DynamoDB restores from a backup has its items, its keys and its index. It has none of these settings:
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CreateBackup.html. The template has no time to
-live, so there is none to switch on.
+A table that DynamoDB restores from a backup has its items, its keys and its index, and none of these settings. The
+template has no time to live, so there is none to switch on. See
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_restores.html.
 """
 
 import time
