@@ -147,6 +147,10 @@ test-local:
 	@$(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy/test_deployed.py $(ARGS)
 	@$(MAKE) test-deployed
 
+.PHONY: drill
+drill: $(DEV)/.installed $(ENGINE)/.installed package ## Back a deployed stack up on a local emulator, break it, restore it, and compare (7 minutes)
+	@$(ENGINE)/bin/python scripts/drill.py
+
 # Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
 local-invoke: build ## Run the built functions on every file of events/ in the Lambda container (EVENT=events/... for one)

@@ -28,6 +28,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 import yaml
@@ -63,20 +64,15 @@ REGION = "us-east-1"
 def main(command: list[str]) -> int:
     """Deploy, run `command`, and answer with its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    for needed, target in (
-        (PACKAGE / "SHA256SUMS", "package"),
-        (ENGINE / "bin" / "ministack", ".venvs/engine/.installed"),
-        (SAM, ".venvs/sam/.installed"),
-    ):
-        if not needed.exists():
-            return _fail(f"{needed.relative_to(ROOT)} is missing: run `make {target}` first")
+    if lacking := missing():
+        return _fail(lacking)
     with tempfile.TemporaryDirectory(prefix="meterstone-") as folder:
         log = Path(folder) / "engine.log"
         try:
-            with _emulator(Path(folder)) as endpoint:
-                _enter(_environment(endpoint))
+            with emulator(Path(folder)) as endpoint:
+                enter(environment(endpoint))
                 (url, table), (second_url, second_table) = (
-                    _deployed(stage, endpoint, Path(folder)) for stage in STAGES
+                    deployed(stage, endpoint, Path(folder)) for stage in STAGES
                 )
                 os.environ.update(
                     METERSTONE_API_URL=url,
@@ -95,12 +91,24 @@ def main(command: list[str]) -> int:
             return 128 + signal.SIGINT
 
 
+def missing() -> str:
+    """Say what must be made first; empty if all is there."""
+    for needed, target in (
+        (PACKAGE / "SHA256SUMS", "package"),
+        (ENGINE / "bin" / "ministack", ".venvs/engine/.installed"),
+        (SAM, ".venvs/sam/.installed"),
+    ):
+        if not needed.exists():
+            return f"{needed.relative_to(ROOT)} is missing: run `make {target}` first"
+    return ""
+
+
 def _fail(message: str) -> int:
     print(f"deploy_local: {message}", file=sys.stderr)
     return 1
 
 
-def _environment(endpoint: str) -> dict[str, str]:
+def environment(endpoint: str) -> dict[str, str]:
     """Ours without the user's AWS settings, so that no call can leave for a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | {
@@ -118,10 +126,10 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 
 @contextmanager
-def _emulator(folder: Path) -> Iterator[str]:
+def emulator(folder: Path) -> Iterator[str]:
     """Run the emulator on a free loopback port; yields its address once it answers."""
     port = engine.free_port()
-    variables = _environment(engine.url_of(port)) | {
+    variables = environment(engine.url_of(port)) | {
         # What it unpacks for its functions goes with the log.
         "TMPDIR": str(folder),
     }
@@ -130,31 +138,46 @@ def _emulator(folder: Path) -> Iterator[str]:
         yield endpoint
 
 
-def _enter(environment: dict[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys():
+def enter(variables: dict[str, str]) -> None:
+    """Replace the environment of this process, and of all that it starts."""
+    for name in os.environ.keys() - variables.keys():
         del os.environ[name]
-    os.environ.update(environment)
+    os.environ.update(variables)
 
 
-def _deployed(stage: str, endpoint: str, folder: Path) -> tuple[str, str]:
-    """Deploy the package to a stage. Return the address of the stage and the name of its table."""
-    settings = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]
+def deployed(stage: str, endpoint: str, folder: Path, **others: str) -> tuple[str, str]:
+    """Deploy the package to a stage, with ``others`` beside the parameters that the emulator needs.
+
+    Return the address of the stage and the name of its table. ``folder`` takes what is packed for it.
+    """
+    configured = _settings(stage)["deploy"]["parameters"]["parameter_overrides"]
     architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    parameters = LOCALLY | {"Architecture": architecture, "DynamoEndpoint": endpoint}
-    configured = settings["deploy"]["parameters"]["parameter_overrides"]
+    parameters = LOCALLY | {"Architecture": architecture, "DynamoEndpoint": endpoint} | others
     package = _with_defaults(
-        dict(pair.split("=", 1) for pair in configured.split()) | parameters, folder / f"package-{stage}"
+        dict(pair.split("=", 1) for pair in configured.split()) | parameters,
+        Path(tempfile.mkdtemp(prefix=f"package-{stage}-", dir=folder)),
     )
     given = " ".join(f"{name}={value}" for name, value in parameters.items())
     for target in ("changes", "deploy"):
         _make(target, STAGE=stage, PACKAGE=str(package), PARAMETERS=given)
-    stack = settings["global"]["parameters"]["stack_name"]
+    stack = stack_of(stage)
     outputs = _stack_outputs(stack)
     _complete_api(stack, outputs["ApiId"], stage)
     # By its path, as `*.localhost` does not resolve everywhere.
     url = f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/{stage}"
     print(f"==> deployed {stack}: {url}", flush=True)
     return url, outputs["TableName"]
+
+
+def stack_of(stage: str) -> str:
+    """Return the name of a stage's stack."""
+    name: str = _settings(stage)["global"]["parameters"]["stack_name"]
+    return name
+
+
+def _settings(stage: str) -> dict[str, Any]:
+    settings: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]
+    return settings
 
 
 def _make(target: str, **variables: str) -> None:
@@ -175,7 +198,6 @@ def _with_defaults(values: dict[str, str], package: Path) -> Path:
 
     The values are the parameters' defaults, as this emulator expands a template by these alone.
     """
-    package.mkdir()
     with tarfile.open(PACKAGE / ARCHIVE) as built:
         built.extractall(package / "built", filter="data")
     file = package / "built" / "template.yaml"

@@ -10,12 +10,14 @@ from typer.core import TyperGroup
 
 from meterstone_cli import __version__
 from meterstone_cli.commands import (
+    attaching,
     catalogue,
     doctor,
     events,
     importing,
     keys,
     previewing,
+    purging,
     recovering,
     serving,
     usage,
@@ -88,6 +90,8 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "purge-customer": purging.purge_customer,
+    "attach": attaching.attach,
     "doctor": doctor.doctor,
 }
 #: What is said of a command that is there by two names.

@@ -13,7 +13,7 @@ from meterstone.store.catalogue.stored_format import format_of_new
 from meterstone.store.catalogue.subscriptions import decode_subscription, read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
@@ -77,8 +77,11 @@ def write_catalogue(
     subscriptions: Iterable[Subscription],
     entries: Iterable[tuple[str, str, object]],
     stored: StoredDocuments | None = None,
+    removed: Iterable[Key] = (),
 ) -> None:
     """Store a catalogue that has been checked. Storing the same one again changes nothing.
+
+    ``removed`` are items of the stored catalogue that go, when all others are written.
 
     ``entries`` are its other documents, by kind and id. Only `read_documents` reads them. Each item is written by
     itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
@@ -111,6 +114,7 @@ def write_catalogue(
     for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
         table.put_all(some)
         writing.go_on()
+    table.delete_all(removed)
     table.put(key_item(keys.listed(organization.id)))
     wake_changed(table, organization.id, writing.along(changed))
     writing.go_on()
