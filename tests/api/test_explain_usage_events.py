@@ -399,7 +399,7 @@ def test_what_is_wrong_is_told_at_its_path(ask: Ask, case: str, faults: dict[str
     ("case", "reason"),
     [
         ("explain_malformed_json", "is not valid JSON"),
-        ("preview_repeated_key", "repeats the key 'subscription_id'"),
+        ("preview_repeated_key", "repeats the key 'plan'"),
     ],
 )
 def test_a_body_that_is_no_json_is_refused(ask: Ask, case: str, reason: str) -> None:
