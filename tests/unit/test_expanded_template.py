@@ -53,7 +53,10 @@ AWS_METRICS = {
         for name in ("ConcurrentExecutions", "Errors", "Invocations", "IteratorAge", "Throttles")
     ),
     ("AWS/Lambda", "Errors", frozenset({"ExecutedVersion", "FunctionName", "Resource"})),
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible", frozenset({"QueueName"})),
+    *(
+        ("AWS/SQS", name, frozenset({"QueueName"}))
+        for name in ("ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible")
+    ),
 }
 OURS = "Meterstone/${AWS::StackName}"
 #: Names that are no physical names of an account and region, with what they are names within.
@@ -353,6 +356,7 @@ def test_without_a_listener_only_deployments_are_watched() -> None:
         ("IteratorAgeWarning", ("IteratorAge", "Maximum", 300, 1, 300_000)),
         ("IteratorAgeAlarm", ("IteratorAge", "Maximum", 300, 1, 3_600_000)),
         ("RollMissedAlarm", ("Invocations", "Sum", 3600, 2, 1)),
+        ("RollBehindAlarm", ("ApproximateAgeOfOldestMessage", "Maximum", 300, 1, 2700)),
     ],
 )
 def test_an_alarm_rings_at_its_figure(alarm: str, figures: tuple[Any, ...]) -> None:
