@@ -89,6 +89,8 @@ class Load:
     shards: int
     writers: int = WRITERS
     rate: int = RATE
+    #: How many seconds of events the trigger hands over at once.
+    window: int = 1
     #: Whether DynamoDB has split the log's partition keys by the events' ids.
     split: bool = False
 
@@ -100,6 +102,7 @@ LOADS = (
     Load("1,000 subscriptions, 64 shards", 1000, 64),
     Load("5,000 subscriptions", 5000, 16),
     Load("5,000 subscriptions, 16 writers", 5000, 16, 16),
+    Load("5,000 subscriptions, batches of 5 seconds", 5000, 16, window=5),
 )
 
 
@@ -107,7 +110,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
     """Fold two seconds of each load, the first of which makes the tallies and is not counted."""
     figures = []
     for load in LOADS[:3] if quick else LOADS:
-        found = simulate(load, 2)
+        found = simulate(load)
         figures.append(
             Figure(f"{load.name}: write units a second", found.pop("all"), "", None, found),
         )
@@ -129,32 +132,27 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
     )
 
 
-def simulate(load: Load, seconds: int) -> dict[str, float]:
+def simulate(load: Load) -> dict[str, float]:
     """Return the units a second of the busiest partition keys, and how busy shards and writers are."""
     table = CountingTable()
     subscriptions = [world.subscription(number, (_METER,)) for number in range(load.subscriptions)]
     write_catalogue(table, world.ORGANIZATION, world.METERS, subscriptions, ())
     with mock.patch.object(stream, "WRITERS", load.writers):
         folds = {f"shardId-{number:020}-{load.shards}": StreamFold(table) for number in range(load.shards)}
-        for second in range(seconds):
-            if second == 1:
-                table.forget()
+        for number in range(2):
+            table.forget()
+            first = number * load.rate * load.window
             images = [
-                image(
-                    world.ORGANIZATION,
-                    f"external_{number % load.subscriptions:05}",
-                    second * load.rate + number,
-                )
-                for number in range(load.rate)
+                image(world.ORGANIZATION, f"external_{each % load.subscriptions:05}", each)
+                for each in range(first, first + load.rate * load.window)
             ]
             for name, some in by_shard(images, list(folds), split=load.split).items():
                 table.shard = name
-                for delivered in batched(some, 1000, strict=False):
-                    first = second * 10**9 + 10**6
-                    folds[name].fold(records(delivered, first), name, _START + second * SECOND)
+                for delivered in batched(some, 1000 * load.window, strict=False):
+                    folds[name].fold(records(delivered, 10**9 * (number + 1)), name, _START + number * SECOND)
             for each in images:
                 table.partitions[each["pk"]["S"]] += put_units(None, each)
-    counted = seconds - 1
+    counted = load.window
     found = {"all": sum(table.partitions.values()) / counted}
     for kind, units in busiest(table.partitions).items():
         found[f"busiest {kind} key"] = units / counted

@@ -56,6 +56,8 @@ GROWTH: Final = 0.03
 FEWEST: Final = 10
 #: A client that waited for longer than this, in seconds, then leaves the others alone for as long again.
 SLOW: Final = 1.0
+#: How long a connection may have been idle to be used again, in seconds.
+IDLE: Final = 4.0
 #: How long to wait for an answer, for a post to be taken, and for the last events to be counted, in seconds.
 ANSWER, TAKEN, COUNTED = 30.0, 60.0, 120.0
 
@@ -134,10 +136,15 @@ class Client:
             "Content-Type": "application/json",
         }
         self._books = books
+        self._used = 0.0
 
     def ask(self, kind: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Return the status and the body of an answer; status 0 if there is none."""
         began = time.monotonic()
+        if began - self._used > IDLE:
+            # The other side may have closed it meanwhile.
+            self._connection.close()
+        self._used = began
         try:
             self._connection.request(
                 method, self._prefix + path, None if body is None else json.dumps(body), self._headers

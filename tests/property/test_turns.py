@@ -362,6 +362,45 @@ def test_a_call_that_is_killed_is_made_up_for_by_messages_of_each_organization(
     assert counted(hours.table) == expected
 
 
+def test_a_message_that_comes_again_is_divided(hours: Hours) -> None:
+    """The call before did not come to its end, and one of its organizations may be why."""
+    many(hours, 26, tallies=0)
+    hours.begin()
+    hours.table.faults.before = hours.table.writes
+    messages = hours.waiting()
+    assert str(hours.take_one()) == "killed"
+    told = len(hours.told)
+    while hours.waiting() <= messages:
+        assert hours.take_one() is None
+    assert hours.waiting() in {25, 26}
+    hours.drain()
+    rolled = [each["organization"] for each in hours.told[told:] if each["text"] == "rolled"]
+    assert sorted(rolled) == [name_of(number) for number in range(26)]
+
+
+def test_organizations_that_time_does_not_reach_get_messages_of_their_own(hours: Hours) -> None:
+    many(hours, 26, tallies=1)
+    hours.begin()
+
+    def wait() -> None:
+        hours.clock.now += hours.function.ROLL
+
+    hours.table.before_transaction = wait
+    assert hours.take_one() is None
+    hours.table.before_transaction = lambda: None
+    assert hours.waiting() > 20 or hours.take_one() is None
+    assert hours.drain() == []
+    assert [hours.due(number) for number in range(26)] == [0] * 26
+
+
+def test_a_turn_makes_some_progress_however_short_it_is(hours: Hours) -> None:
+    add_organization(hours.table, 0, 150)
+    fold = Fold(hours.table, name_of(0), "1")
+    assert fold.roll(NOW, stop=lambda: True) == 100
+    assert fold.roll(NOW, stop=lambda: True) == 50
+    assert fold.roll(NOW, stop=lambda: True) == 0
+
+
 @pytest.mark.parametrize("place", [0, 10, 25])
 def test_two_calls_at_once_publish_each_day_once(hours: Hours, place: int) -> None:
     """The second call has all turns while the first is about to write."""
