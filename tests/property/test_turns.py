@@ -156,6 +156,8 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hours]:
         "AWS_SECRET_ACCESS_KEY": "none",
     }.items():
         monkeypatch.setenv(name, value)
+    # Another test's session may be older than the mock, and then goes past it.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     with mock_aws():
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="turns")["QueueUrl"]
