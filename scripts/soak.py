@@ -389,6 +389,7 @@ def soak(url: str, key: str, arguments: argparse.Namespace, pid: int | None) -> 
     took = time.monotonic() - start
     counting = time.monotonic()
     differences = recount(asking, books, before, window)
+    asking.close()
     return tell(books, memory, differences, took, time.monotonic() - counting)
 
 
@@ -440,6 +441,7 @@ def served() -> Iterator[tuple[str, str, int]]:
         variables = engine.environment_of_clients(address) | {"TABLE_NAME": "soak"}
         cleanup.enter_context(mock.patch.dict(os.environ, variables))
         table = Table.from_environment()
+        cleanup.callback(table.client.close)
         create_table(table)
         catalogue, _ = read_catalogue(CATALOGUE)
         write_stored(table, catalogue)
@@ -458,7 +460,7 @@ def wait_for(serving: "subprocess.Popen[bytes]", port: int) -> None:
     until = time.monotonic() + 60
     while True:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.request("GET", "/")
             connection.getresponse().read()
             return
