@@ -106,6 +106,11 @@ catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON S
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)
 	@$(CODE):tests $(DEV)/bin/python -m benchmarks $(ARGS)
 
+# The key goes by the environment: a command's arguments can be seen by every user of the machine.
+.PHONY: soak
+soak: $(DEV)/.installed $(ENGINE)/.installed ## Read and post for ten minutes and account for every event (MINUTES=60; URL=https://… KEY=… RATE=20 for a deployed address)
+	@METERSTONE_API_KEY='$(KEY)' $(DEV)/bin/python scripts/soak.py --minutes $(or $(MINUTES),10) $(if $(URL),--url '$(URL)') $(if $(RATE),--rate $(RATE)) $(ARGS)
+
 # `sam` looks for python3.13 on PATH and takes no shim: its own environment has a real one.
 WITH_SAM := PATH="$(CURDIR)/$(SAM)/bin:$$PATH" sam
 

@@ -21,6 +21,8 @@ PARTS = (
     "fold",
     "ingest",
     "growth",
+    "scale",
+    "hour",
 )
 RESULTS = Path(__file__).parent / "results.json"
 

@@ -88,6 +88,8 @@ class MemoryTable(Table):
         # Events are put from several threads.
         self._lock = Lock()
         self._items: dict[str, dict[str, Item]] = {}
+        #: The index: of each of its partitions, the keys of the items that are due, with when.
+        self._due: dict[str, dict[Key, str]] = {}
         #: The sort keys of a partition in order, from when they were asked for until one comes or goes.
         self._order: dict[str, list[tuple[bytes, str]]] = {}
 
@@ -102,8 +104,13 @@ class MemoryTable(Table):
     def copy(self) -> "MemoryTable":
         """Give a table of the same content, without faults."""
         other = MemoryTable(self.name, page_items=self._page_items)
-        other._items = {pk: dict(items) for pk, items in self._items.items()}
+        other._take(self)
         return other
+
+    def _take(self, other: "MemoryTable") -> None:
+        """Take over the content of another table."""
+        self._items = {pk: dict(items) for pk, items in other._items.items()}
+        self._due = {partition: dict(listed) for partition, listed in other._due.items()}
 
     def get(self, key: Key, *, consistent: bool = False) -> Row | None:
         """Read one item."""
@@ -147,13 +154,8 @@ class MemoryTable(Table):
 
     def due(self, partition: str, until: str) -> list[Key]:
         """List the keys in the index whose time has come."""
-        found = sorted(
-            (item["due_at"]["S"], pk, sk)
-            for pk, items in self._items.items()
-            for sk, item in items.items()
-            if item.get("due_pk", {}).get("S") == partition and item["due_at"]["S"] <= until
-        )
-        return [Key(pk, sk) for _, pk, sk in found]
+        listed = self._due.get(partition, {})
+        return [key for _, key in sorted((when, key) for key, when in listed.items() if when <= until)]
 
     def transact(self, actions: Sequence[Any]) -> None:
         """Write all or nothing."""
@@ -311,6 +313,10 @@ class MemoryTable(Table):
 
     def _store(self, key: Key, item: Item | None) -> None:
         items = self._items.setdefault(key.pk, {})
+        if "due_pk" in (before := items.get(key.sk, {})):
+            del self._due[before["due_pk"]["S"]][key]
+        if item is not None and "due_pk" in item:
+            self._due.setdefault(item["due_pk"]["S"], {})[key] = item["due_at"]["S"]
         if (item is None) == (key.sk in items):
             self._order.pop(key.pk, None)
         if item is None:

@@ -43,7 +43,7 @@ class StaleTable(MemoryTable):
     def copy(self) -> "StaleTable":
         """Give a table of the same content, without faults, in which everything is known."""
         other = StaleTable(self.name, page_items=self._page_items, seed=self._seed)
-        other._items = {pk: dict(items) for pk, items in self._items.items()}
+        other._take(self)
         return other
 
     def settle(self) -> None:

@@ -55,7 +55,10 @@ AWS_METRICS = {
         for name in ("ConcurrentExecutions", "Errors", "Invocations", "IteratorAge", "Throttles")
     ),
     ("AWS/Lambda", "Errors", frozenset({"ExecutedVersion", "FunctionName", "Resource"})),
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible", frozenset({"QueueName"})),
+    *(
+        ("AWS/SQS", name, frozenset({"QueueName"}))
+        for name in ("ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible")
+    ),
 }
 OURS = "Meterstone/${AWS::StackName}"
 #: Names that are no physical names of an account and region, with what they are names within.
@@ -361,6 +364,7 @@ def test_without_a_listener_only_deployments_are_watched() -> None:
         ("IteratorAgeWarning", ("IteratorAge", "Maximum", 300, 1, 300_000)),
         ("IteratorAgeAlarm", ("IteratorAge", "Maximum", 300, 1, 3_600_000)),
         ("RollMissedAlarm", ("Invocations", "Sum", 3600, 2, 1)),
+        ("RollBehindAlarm", ("ApproximateAgeOfOldestMessage", "Maximum", 300, 1, 2700)),
     ],
 )
 def test_an_alarm_rings_at_its_figure(alarm: str, figures: tuple[Any, ...]) -> None:
@@ -477,7 +481,8 @@ def dashboard_table(stack: dict[str, Any]) -> Any:
 def test_events_are_counted_from_the_stream_of_the_table_that_a_stack_has(
     given: dict[str, str], stream: Any
 ) -> None:
-    (source_,) = of_type(deployed(**given), "AWS::Lambda::EventSourceMapping").values()
+    sources = of_type(deployed(**given), "AWS::Lambda::EventSourceMapping").values()
+    (source_,) = (each for each in sources if each["FunctionName"] == {"Ref": "FoldUsageAliaslive"})
     assert source_["EventSourceArn"] == stream
 
 

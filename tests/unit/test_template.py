@@ -130,7 +130,8 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
 def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
     (fold,) = resources["FoldUsageRole"]["Properties"]["Policies"]
     counting = fold["PolicyDocument"]["Statement"]
-    (roll,) = resources["RollUsage"]["Properties"]["Policies"]
+    (roll,) = resources["RollUsageRole"]["Properties"]["Policies"]
+    publishing = roll["PolicyDocument"]["Statement"]
     assert [set(each["Action"]) for each in counting] == [
         READS,
         {f"dynamodb:{verb}" for verb in ("ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")},
@@ -147,14 +148,23 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
         "*",
         {"Fn::GetAtt": ["FoldUsageLogs", "Arn"]},
     ]
-    assert [set(each["Action"]) for each in roll["Statement"]] == [
+    assert [set(each["Action"]) for each in publishing] == [
         READS,
         {
             f"dynamodb:{verb}"
             for verb in ("BatchWriteItem", "ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")
         },
+        {f"sqs:{verb}" for verb in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessage")},
+        {"sqs:SendMessage"},
+        {"logs:CreateLogStream", "logs:PutLogEvents"},
     ]
-    assert [each["Resource"] for each in roll["Statement"]] == [[TABLE, INDEX], TABLE]
+    assert [each["Resource"] for each in publishing] == [
+        [TABLE, INDEX],
+        TABLE,
+        {"Fn::GetAtt": ["RollQueue", "Arn"]},
+        {"Fn::GetAtt": ["MissedHours", "Arn"]},
+        {"Fn::GetAtt": ["RollUsageLogs", "Arn"]},
+    ]
 
 
 def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, Any]) -> None:
@@ -175,17 +185,36 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
 
 
 def test_the_clock_is_followed_every_hour(resources: dict[str, Any]) -> None:
-    (event,) = resources["RollUsage"]["Properties"]["Events"].values()
-    assert event["Properties"]["ScheduleExpression"] == "rate(1 hour)"
+    hourly = resources["RollUsage"]["Properties"]["Events"]["Hourly"]
+    assert hourly["Properties"]["ScheduleExpression"] == "rate(1 hour)"
+
+
+def test_a_message_is_taken_once_at_a_time_and_is_gone_when_the_next_hour_sends_its_own(
+    resources: dict[str, Any],
+) -> None:
+    function, queue = resources["RollUsage"]["Properties"], resources["RollQueue"]["Properties"]
+    assert function["Environment"]["Variables"] == {"ROLL_QUEUE_URL": {"Ref": "RollQueue"}}
+    turns = function["Events"]["Turns"]
+    assert (turns["Type"], turns["Properties"]["BatchSize"]) == ("SQS", 1)
+    assert turns["Properties"]["Queue"] == {"Fn::GetAtt": ["RollQueue", "Arn"]}
+    assert turns["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "RollConcurrency"}}
+    # Lambda refuses a queue that hands a message out again while the function may still be at it.
+    assert queue["VisibilityTimeout"] == function["Timeout"]
+    assert queue["MessageRetentionPeriod"] == 60 * 60
+    receipts = queue["RedrivePolicy"]["maxReceiveCount"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["MissedHours", "Arn"]}
+    assert receipts * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"], "it would be gone before"
 
 
 def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict[str, Any]) -> None:
     functions = of_type(resources, "AWS::Serverless::Function")
     assert functions.keys() == CODE.keys() | FOLLOWERS
-    assert {name for name, function in functions.items() if "Role" in function["Properties"]} == {"FoldUsage"}
+    assert {name for name, function in functions.items() if "Role" in function["Properties"]} == FOLLOWERS
     assert not of_type(resources, "AWS::IAM::Policy")
     assert of_type(resources, "AWS::IAM::ManagedPolicy").keys() == {"UseKey"}
-    assert of_type(resources, "AWS::IAM::Role").keys() == {"ApiLogsRole", "FoldUsageRole"}
+    assert of_type(resources, "AWS::IAM::Role").keys() == {
+        *("ApiLogsRole", "FoldUsageRole", "RollUsageRole"),
+    }
     assert resources["ApiLogsRole"]["Condition"] == "SetsAccountRole"
     assert resources["UseKey"]["Condition"] == "HasKey"
 

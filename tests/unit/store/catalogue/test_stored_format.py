@@ -11,7 +11,7 @@ from meterstone.store.catalogue import stored_format
 from meterstone.store.catalogue.accounts import AccountStore, read_account
 from meterstone.store.catalogue.api_keys import create_key, list_keys, revoke_key
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.errors import StoredFormatError, WriteRefusedError
+from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
 from meterstone.store.operations.load import write_catalogue
@@ -147,7 +147,9 @@ def test_the_clock_goes_on_for_the_other_organizations(
     module = functions.load_over("roll_usage", world[0].table, monkeypatch)
     rolled: list[str] = []
     monkeypatch.setattr(module.logger, "info", lambda _, extra: rolled.append(extra.get("organization")))
-    with pytest.raises(WriteRefusedError, match=f"organization {ORGANIZATION.id} is stored in format 2"):
+    with pytest.raises(
+        module.TurnsFailedError, match=f"organization {ORGANIZATION.id} is stored in format 2"
+    ):
         module.handler({}, None)
     assert other.id in rolled
     assert ORGANIZATION.id not in rolled

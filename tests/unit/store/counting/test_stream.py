@@ -17,7 +17,7 @@ from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.counting.writing import TallyTransaction, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Row, WriteRefusedError
+from meterstone.store.dynamodb.table import Row
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
 from meterstone.store.events.uncounted import read_numbers, read_unreadable
@@ -529,9 +529,8 @@ def test_a_tally_that_cannot_be_published_does_not_keep_the_clock_from_others(
     fold(folding, records_of(folding, usage), START + DAY)
     roll_usage = load_over("roll_usage", folding.table, monkeypatch)
     monkeypatch.setattr("meterstone.clock.now", lambda: START + 2 * DAY)
-    with pytest.raises(
-        WriteRefusedError, match=f"^{ORGANIZATION.id}: b, meter level: a number of more than 17 digits"
-    ):
+    reason = f"^{ORGANIZATION.id}: b, meter level: a number of more than 17 digits"
+    with pytest.raises(roll_usage.TurnsFailedError, match=reason):
         roll_usage.handler({}, None)
     worth = {name: folding.world.days(external_subscription_id=f"ext {name}") for name in names}
     day = (parse_day(START + DAY), "usd", "level")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from meterstone.pricing.money import in_two
 from meterstone.store.catalogue.accounts import catalogue_stands
-from meterstone.store.catalogue.subscriptions import read_subscription
+from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError, read_subscriptions
 from meterstone.store.counting.limits import events_that_fit
 from meterstone.store.counting.reading import CatalogueChangedError, read_tallies
 from meterstone.store.counting.writing import (
@@ -165,10 +165,17 @@ class Fold:
         """Return whether a line item is for an event, even if its meter cannot read the event."""
         return self._matching.expects(event, subscriptions)
 
-    def roll(self, now: int, progress: Callable[[int], None] = lambda _: None) -> int:
+    def roll(
+        self,
+        now: int,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Publish what the clock has changed in the organization by ``now``. Return how many tallies were due.
 
-        ``progress`` is called with the number of tallies done, after each hundred.
+        ``progress`` is called with the number of tallies done, after each hundred. ``stop`` is asked then, too,
+        if more are due: if it answers yes, these are left to the next call, which finds them due.
 
         Recurring values are restated on the first day of each billing period that has begun. A WEIGHTED_SUM shows
         each day that has ended. Tallies that were published in part are finished. A second call changes nothing.
@@ -179,14 +186,19 @@ class Fold:
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Reading the index once is enough: a tally that was brought up to now is due later.
-        for found in batched(self.table.due(partition, key_instant(now)), _TALLIES_AT_ONCE, strict=False):
+        due = batched(self.table.due(partition, key_instant(now)), _TALLIES_AT_ONCE, strict=False)
+        for place, found in enumerate(due):
+            if place and stop():
+                break
             rows = self.table.batch_get(found, consistent=True)
-            works: dict[TallyKey, PendingEvents] = {}
-            for row in rows.values():
-                # The index may be older than the item.
-                if text(row, "due_at") and text(row, "due_at") <= key_instant(now):
-                    key = unpack_tally_key(row)
-                    works[key] = PendingEvents(charge_of(self._subscription(key.subscription_id), key))
+            # The index may be older than the item.
+            tallies = [
+                unpack_tally_key(row)
+                for row in rows.values()
+                if text(row, "due_at") and text(row, "due_at") <= key_instant(now)
+            ]
+            held = self._subscriptions(tallies)
+            works = {key: PendingEvents(charge_of(held[key.subscription_id], key)) for key in tallies}
             self._fold_all(works, now, report)
             rolled += len(works)
             progress(rolled)
@@ -194,8 +206,15 @@ class Fold:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
 
-    def _subscription(self, subscription_id: str) -> Subscription:
-        return read_subscription(self.table, self.organization_id, subscription_id, consistent=True)
+    def _subscriptions(self, tallies: Iterable[TallyKey]) -> dict[str, Subscription]:
+        ids = dict.fromkeys(key.subscription_id for key in tallies)
+        held = {
+            each.id: each
+            for each in read_subscriptions(self.table, self.organization_id, ids, consistent=True)
+        }
+        if missing := ids.keys() - held.keys():
+            raise UnknownSubscriptionError(min(missing))
+        return held
 
     def _fold_all(self, works: Mapping[TallyKey, PendingEvents], now: int, report: FoldReport) -> None:
         waiting = dict(works)

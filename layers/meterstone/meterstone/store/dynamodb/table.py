@@ -256,9 +256,8 @@ class Table:
         """Read the items of a partition whose sort keys begin with a prefix that ends in ``#``."""
         return self.query(pk, *range_of(prefix), consistent=consistent)
 
-    def due(self, partition: str, until: str) -> list[Key]:
-        """List the keys in the index ``due`` whose time has come, earliest first."""
-        keys: list[Key] = []
+    def due(self, partition: str, until: str) -> Iterable[Key]:
+        """Read the keys in the index ``due`` whose time has come, earliest first, page by page."""
         request: dict[str, Any] = {
             "TableName": self.name,
             "IndexName": "due",
@@ -267,9 +266,9 @@ class Table:
         }
         while True:
             page = self._ask(_ROWS, self.client.query, **request)
-            keys += [Key(text(row, "pk"), text(row, "sk")) for row in page.Items]
+            yield from (Key(text(row, "pk"), text(row, "sk")) for row in page.Items)
             if page.LastEvaluatedKey is None:
-                return keys
+                return
             request["ExclusiveStartKey"] = page.LastEvaluatedKey
 
     def transact(self, actions: Sequence[Any]) -> None:
