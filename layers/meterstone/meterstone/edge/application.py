@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from aws_lambda_powertools.event_handler import content_types
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -224,11 +223,11 @@ def _response(reply: Reply) -> Response[str]:
     headers = dict(reply.headers)
     if reply.counted_until:
         headers[_FRESHNESS] = format_instant(reply.counted_until)
-    return Response(reply.status, content_types.APPLICATION_JSON, reply.body, headers=headers)
+    return Response(reply.status, reply.content_type, reply.body, headers=headers)
 
 
 def _proxy_reply(reply: Reply) -> dict[str, Any]:
-    headers = {"Content-Type": content_types.APPLICATION_JSON, **reply.headers}
+    headers = {"Content-Type": reply.content_type, **reply.headers}
     return {
         "statusCode": reply.status,
         "body": reply.body,
