@@ -43,6 +43,7 @@ FUNCTIONS = (
     "ingest_events",
     "find_event",
     "customer_usage",
+    "explain_usage",
     "fold_usage",
     "roll_usage",
 )

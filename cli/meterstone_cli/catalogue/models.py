@@ -14,56 +14,29 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from meterstone.contracts.fields import (
+    amount,
+    currency_code,
+    instant,
+    instant_text,
+    label,
+    money_text,
+    quantity_text,
+)
 from meterstone.pricing.commitment import CommitmentSplit
-from meterstone.pricing.currency import is_currency
-from meterstone.pricing.money import LARGEST_EXPONENT, QUANTITY_DIGITS, number, plain
+from meterstone.pricing.money import LARGEST_EXPONENT, QUANTITY_DIGITS, number
 from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
 from meterstone.usage.aggregation import AGGREGATORS
 from meterstone.usage.aggregation.base import Reads
 from meterstone.usage.calendar import BucketSize, zone
-from meterstone.usage.identifier import checked_id, refuse_control
-from meterstone.usage.instant import format_instant, parse_instant
+from meterstone.usage.identifier import checked_id
 from meterstone.usage.meter import Aggregation, property_text
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone_cli.catalogue.countries import COUNTRIES
 
-LONGEST_TEXT = 10_000
-
-
-def _label(text: str) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"has {len(text)} characters, {LONGEST_TEXT} are allowed")
-    refuse_control(text, "\n\t")
-    return text
-
-
-def _instant(value: Any) -> int:
-    if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 date and time, such as 2026-01-31T00:00:00Z")  # noqa: TRY004 - pydantic's
-    return parse_instant(value)
-
-
-def _not_negative(value: Any) -> Decimal:
-    amount = number(value)
-    if amount < 0:
-        raise ValueError("must not be negative")
-    return amount
-
-
-def _instant_text(value: Any) -> str:
-    return format_instant(_instant(value))
-
 
 def _multiplier(value: Any) -> Decimal:
     return number(value, QUANTITY_DIGITS)
-
-
-def _quantity_text(value: Any) -> str:
-    return plain(number(value, QUANTITY_DIGITS))
-
-
-def _money_text(value: Any) -> str:
-    return plain(number(value))
 
 
 def _zone(name: str) -> str:
@@ -75,12 +48,6 @@ def _country(code: str) -> str:
     if code not in COUNTRIES:
         raise ValueError("is not an ISO 3166-1 alpha-2 country, such as NO")
     return code
-
-
-def _currency(code: str) -> str:
-    if not is_currency(code):
-        raise ValueError("is not an ISO 4217 currency")
-    return code.lower()
 
 
 def _filter_value(value: Any) -> str:
@@ -101,17 +68,17 @@ def _uuid(text: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(checked_id)]
-Label = Annotated[str, AfterValidator(_label)]
-Instant = Annotated[int, BeforeValidator(_instant)]
-InstantText = Annotated[str, BeforeValidator(_instant_text)]
+Label = Annotated[str, AfterValidator(label)]
+Instant = Annotated[int, BeforeValidator(instant)]
+InstantText = Annotated[str, BeforeValidator(instant_text)]
 Multiplier = Annotated[Decimal, BeforeValidator(_multiplier)]
 Number = Annotated[Decimal, BeforeValidator(number)]
-Amount = Annotated[Decimal, BeforeValidator(_not_negative)]
-MoneyText = Annotated[str, BeforeValidator(_money_text)]
-QuantityText = Annotated[str, BeforeValidator(_quantity_text)]
+Amount = Annotated[Decimal, BeforeValidator(amount)]
+MoneyText = Annotated[str, BeforeValidator(money_text)]
+QuantityText = Annotated[str, BeforeValidator(quantity_text)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Country = Annotated[str, AfterValidator(_country)]
-Currency = Annotated[str, AfterValidator(_currency)]
+Currency = Annotated[str, AfterValidator(currency_code)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 
