@@ -3,7 +3,7 @@
 from meterstone import clock
 from meterstone.contracts import lago_customer_usage as lago
 from meterstone.contracts.message import Problem, Reply, Request
-from meterstone.edge.application import Application
+from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.measure import measure, measure_all
@@ -16,6 +16,7 @@ app = Application(
     lago,
     store,
     {StoreUnavailableError: Problem.UNAVAILABLE, UnknownSubscriptionError: Problem.NOT_FOUND},
+    seconds=READING,
 )
 
 
