@@ -1,0 +1,31 @@
+// What a part of the page shows while it has no numbers: it waits, there is nothing, or something went wrong.
+
+import { explained } from "./api.js";
+import { fill, h } from "./dom.js";
+
+export const waiting = (what) =>
+  h("div", { class: "state waiting", "aria-busy": "true" }, h("div", { class: "bones" }, h("i"), h("i"), h("i"), h("i"), h("i"), h("i"), h("i")), h("p", null, `Reading ${what} …`));
+
+export const empty = (title, advice, ...actions) => h("div", { class: "state empty" }, h("p", { class: "state-title" }, title), h("p", null, advice), actions);
+
+export function failed(error, again) {
+  const [title, advice] = explained(error);
+  return h("div", { class: "state failed", role: "alert" }, h("p", { class: "state-title" }, title), h("p", null, advice), again && h("button", { type: "button", onclick: again }, "Try again"));
+}
+
+// Fill an element with what `read` brings, through all of these states. A later call for the same element wins.
+const turns = new WeakMap();
+export async function load(element, what, signal, read, show) {
+  const turn = {};
+  turns.set(element, turn);
+  const current = () => turns.get(element) === turn && !signal.aborted;
+  // What comes at once needs no sign that it comes.
+  const patience = setTimeout(() => current() && fill(element, waiting(what)), element.firstChild ? 150 : 0);
+  try {
+    const found = await read().finally(() => clearTimeout(patience));
+    if (current()) await show(found);
+  } catch (error) {
+    if (!current() || error?.name === "AbortError") return;
+    fill(element, failed(error, () => load(element, what, signal, read, show)));
+  }
+}
