@@ -34,6 +34,7 @@ function show() {
     mounted = { view, leave, update: SHOWN[view].mount(main, leave.signal) };
   }
   mounted.update(state);
+  main.dataset.address = location.hash;
 }
 
 // A line above the view, one of each kind; `false` takes it away.

@@ -5,7 +5,7 @@ import * as catalogue from "./catalogue.js";
 import { compare, isZero, ratio } from "./decimal.js";
 import { choice, fill, h, stored, table } from "./dom.js";
 import { amountCell, country, percent, quantityCell, total, whole } from "./format.js";
-import { go } from "./fragment.js";
+import { change } from "./fragment.js";
 import { empty, failed, waiting } from "./states.js";
 
 // Each row is a request, so that as many as fit on a screen are asked for, four at once.
@@ -25,7 +25,7 @@ export function show(root, state, answer, chosen, signal) {
     present = { question, root, signal, rows: [], things: null, wanted: STEP, busy: null };
   }
   const mine = present;
-  const paint = (body) => fill(root, h("header", { class: "headline small" }, h("h2", null, "Who used it"), choice("Divide by", Object.fromEntries(Object.entries(KINDS).map(([name, { title }]) => [name, title])), kind, (split) => go("organization", { ...state, split }))), body);
+  const paint = (body) => fill(root, h("header", { class: "headline small" }, h("h2", null, "Who used it"), choice("Divide by", Object.fromEntries(Object.entries(KINDS).map(([name, { title }]) => [name, title])), kind, (split) => change("organization", { split }))), body);
   mine.draw = () => paint(drawn(mine, kind, state, chosen));
   if (mine.things) mine.draw();
   else paint(waiting(KINDS[kind].title.toLowerCase()));
@@ -103,9 +103,9 @@ function drawn(mine, kind, state, chosen) {
       ? table(
           `${title}, ${chosen.units ? "units" : chosen.currency}`,
           [
-            { title: title.replace(/ies$/, "y").replace(/s$/, ""), row: true, cell: (each) => h("button", { type: "button", class: "link", onclick: () => go("organization", { ...state, [filter]: each.id }) }, stored(each.name)) },
-            { title: "Share of these", number: true, cell: (each) => [bar(each), compare(sum, "0") > 0 ? percent(ratio(each.value, sum)) : "–"] },
+            { title: title.replace(/ies$/, "y").replace(/s$/, ""), row: true, cell: (each) => h("button", { type: "button", class: "link", onclick: () => change("organization", { [filter]: each.id }) }, stored(each.name)) },
             { title: chosen.units ? "Units" : "Amount", number: true, cell: (each) => (chosen.units ? quantityCell(each.value) : amountCell(each.value, chosen.currency)) },
+            { title: "Share of these", number: true, cell: (each) => [bar(each), compare(sum, "0") > 0 ? percent(ratio(each.value, sum)) : "–"] },
           ],
           used,
           { class: `by-${filter}` },

@@ -21,9 +21,9 @@ export function show(usage, currency, zone) {
         "tr",
         { class: "charge" },
         h("th", { scope: "row" }, open, charge.is_overage && h("small", { class: "tag over" }, "overage")),
+        h("td", { class: "number" }, majorCell(charge.amount, currency)),
         h("td", { class: "number" }, quantityCell(charge.quantity)),
         h("td", null, tier(charge, currency)),
-        h("td", { class: "number" }, majorCell(charge.amount, currency)),
       ),
       detail,
     ];
@@ -34,10 +34,10 @@ export function show(usage, currency, zone) {
     h(
       "table",
       { class: "charges" },
-      h("caption", null, "Charges. Choose one to see how it came about"),
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Charge"), h("th", { scope: "col", class: "number" }, "Quantity"), h("th", { scope: "col" }, "Price"), h("th", { scope: "col", class: "number" }, "Amount"))),
+      h("caption", null, "Charges, and how each came about"),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Charge"), h("th", { scope: "col", class: "number" }, "Amount"), h("th", { scope: "col", class: "number" }, "Quantity"), h("th", { scope: "col" }, "Price"))),
       h("tbody", null, rows),
-      h("tfoot", null, h("tr", null, h("th", { scope: "row", colspan: String(COLUMNS - 1) }, "Together"), h("td", { class: "number" }, majorCell(usage.amount, currency)))),
+      h("tfoot", null, h("tr", null, h("th", { scope: "row" }, "Together"), h("td", { class: "number" }, majorCell(usage.amount, currency)), h("td", { colspan: "2" }))),
     ),
   );
 }

@@ -10,13 +10,16 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const contrast = matchMedia("(prefers-contrast: more)");
 
 // The colours of series, from the style sheet: they differ in both themes.
-export const colour = (index) => style(`--series-${index % 12}`);
+export const colour = (index) => style(`--series-${index % 20}`);
 
 // Draw into an element that is in the page. `data`: {labels, series: [{name, values}], format, axis, total}.
 export function draw(element, data) {
   const chart = init(element, null, { renderer: "canvas" });
   const paint = () => chart.setOption(options(data), { notMerge: true });
   paint();
+  chart.getZr().flush();
+  // When it was drawn, for whoever measures.
+  performance.mark("chart-drawn");
   const resized = new ResizeObserver(() => chart.resize());
   resized.observe(element);
   const themed = () => paint();
@@ -31,7 +34,7 @@ export function draw(element, data) {
   };
 }
 
-function options({ labels, series, format, axis, projected }) {
+function options({ labels, series, format, axis }) {
   const [ink, muted, line, surface] = ["--ink", "--muted", "--line", "--surface"].map(style);
   const font = { fontFamily: style("--font"), fontSize: 12, color: muted };
   const many = labels.length > MANY;
@@ -82,11 +85,8 @@ function options({ labels, series, format, axis, projected }) {
       barCategoryGap: many ? "10%" : "28%",
       large: false,
       emphasis: { disabled: true },
-      itemStyle: each.projected
-        ? { color: "transparent", borderColor: colour(index), borderType: "dashed", borderWidth: 1.5 }
-        : { borderColor: surface, borderWidth: many ? 0 : 0.5 },
+      itemStyle: { borderColor: surface, borderWidth: many ? 0 : 0.5 },
     })),
-    ...(projected && {}),
   };
 }
 

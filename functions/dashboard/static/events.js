@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { fill, h, stored, table } from "./dom.js";
 import { instant, ownZone, quantityCell, span, whole } from "./format.js";
-import { go, write } from "./fragment.js";
+import { change, write } from "./fragment.js";
 import { empty, failed, load } from "./states.js";
 
 const REASONS = {
@@ -20,7 +20,7 @@ export function mount(root, signal) {
   const form = h("section", { "aria-label": "Look an event up" });
   const found = h("section", { class: "found", "aria-live": "polite" });
   const list = h("section", { class: "uncounted", "aria-label": "Events that do not count" });
-  root.append(h("header", { class: "headline" }, h("div", null, h("h1", null, "Events"), h("p", { class: "span" }, "Look one up, or see all that do not count."))), form, found, list);
+  root.append(h("header", { class: "headline" }, h("div", null, h("h1", { class: "title" }, "Events"), h("p", { class: "span" }, "Look one up, or see all that do not count."))), form, found, list);
   let asked = {};
   return (state) => {
     lookUp(form, state);
@@ -46,7 +46,7 @@ function lookUp(root, state) {
       onsubmit: (event) => {
         event.preventDefault();
         const typed = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim() || undefined]));
-        go("events", { ...state, ...typed });
+        change("events", typed);
       },
     },
     field("id", "Transaction id", state.id, true),
@@ -107,7 +107,7 @@ const read = async (reason, cursor, signal) => (await call("v1/events/uncounted"
 function paint(root, state, page, events, signal) {
   const numbers = { ...page.counts, line_item: page.not_priced };
   const all = Object.entries(page.counts).reduce((sum, [, each]) => sum + each, 0);
-  const button = (reason, title, number) => h("button", { type: "button", "aria-pressed": String((state.reason ?? "") === reason), onclick: () => go("events", { ...state, reason: reason || undefined }) }, title, " ", h("data", { value: String(number), "data-reason": reason || "all" }, whole(number)));
+  const button = (reason, title, number) => h("button", { type: "button", "aria-pressed": String((state.reason ?? "") === reason), onclick: () => change("events", { reason: reason || undefined }) }, title, " ", h("data", { value: String(number), "data-reason": reason || "all" }, whole(number)));
   const more = page.next_cursor && h("button", { type: "button", onclick: (event) => next(root, event.target, state, page, events, signal) }, "Show more");
   fill(
     root,

@@ -3,7 +3,7 @@
 import * as catalogue from "./catalogue.js";
 import { fill, h, isolated } from "./dom.js";
 import { country, today } from "./format.js";
-import { go } from "./fragment.js";
+import { change, go } from "./fragment.js";
 
 const DAY = 86_400_000;
 const PARAMETERS = {
@@ -73,7 +73,7 @@ export function show(root, state, asked) {
 
 function make(root) {
   let state = {};
-  const set = (name, value) => go("organization", { ...state, [name]: value || undefined });
+  const set = (name, value) => change("organization", { [name]: value || undefined });
   const field = (name, control) => h("div", { class: "field" }, h("label", { for: `filter-${name}` }, TITLES[name] ?? { from: "From", to: "To" }[name]), control);
   const typed = (name, type, list) => {
     const input = h("input", { id: `filter-${name}`, type, list, maxlength: "255", autocomplete: "off", placeholder: type === "text" ? "all" : undefined });

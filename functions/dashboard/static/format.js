@@ -61,7 +61,9 @@ export const whole = (text) => wholeNumber.format(text);
 export const short = (number) => shortNumber.format(number);
 export const shortMoney = (number, currency) =>
   new Intl.NumberFormat(LOCALE, { style: "currency", currency, notation: "compact", minimumFractionDigits: 0, maximumFractionDigits: Math.min(1, decimals(currency)) || 0 }).format(number);
-export const percent = (share) => new Intl.NumberFormat(LOCALE, { style: "percent", maximumFractionDigits: share < 0.1 ? 1 : 0 }).format(share);
+const TINY = 0.001;
+export const percent = (share) => (share > 0 && share < TINY ? `< ${percentage(TINY)}` : percentage(share));
+const percentage = (share) => new Intl.NumberFormat(LOCALE, { style: "percent", maximumFractionDigits: share < 0.1 ? 1 : 0 }).format(share);
 
 // Both as elements that also say their exact value, for tools, for tests and for whoever hovers.
 export const amountCell = (minor, currency) => h("data", { value: String(minor), class: isZero(minor) && "zero" }, minorMoney(minor, currency));

@@ -60,6 +60,9 @@ export function write(view, state) {
   return `#/${view}${text && "?"}${text}`;
 }
 
+// Change some of the present state. It is read from the address: a view may show an older one yet.
+export const change = (view, some) => go(view, { ...parse(location.hash).state, ...some });
+
 // Go to a state. It is one step of the browser's history, so that “back” undoes it.
 export function go(view, state, { replace = false } = {}) {
   const address = write(view, state);

@@ -8,7 +8,7 @@ import { add, compare, isZero, ratio, shifted } from "./decimal.js";
 import { choice, fill, h, stored, table } from "./dom.js";
 import * as filters from "./filters.js";
 import { decimals, axisLabel, amountCell, bucket, days, instant, minorMoney, ownZone, percent, quantity, quantityCell, short, shortMoney, total } from "./format.js";
-import { go } from "./fragment.js";
+import { change, go } from "./fragment.js";
 import { empty, load } from "./states.js";
 
 const GRANULARITY = { daily: "Days", weekly: "Weeks", monthly: "Months", yearly: "Years" };
@@ -54,6 +54,7 @@ async function ask(state, signal) {
     call("api/v1/analytics/usage", { query: asked, signal }),
     catalogue.meters(),
   ]);
+  performance.mark("usage-answered");
   const names = new Map(meters.map((each) => [each.code, each.name || each.code]));
   return { asked, countedUntil, organization, names, rows: data.usages };
 }
@@ -85,7 +86,7 @@ function usage(root, state, answer) {
       empty(
         "No usage here",
         `Nothing was counted from ${days(asked.from_date, asked.to_date)} with these filters.`,
-        h("button", { type: "button", onclick: () => go("organization", { ...state, from: longAgo(asked), to: asked.to_date, by: "monthly" }) }, "Look at two years"),
+        h("button", { type: "button", onclick: () => change("organization", { from: longAgo(asked), to: asked.to_date, by: "monthly" }) }, "Look at two years"),
         Object.keys(filters.query(state)).length > 1 && h("button", { type: "button", onclick: () => go("organization", filters.without(state)) }, "Leave all filters out"),
       ),
       footing(answer),
@@ -138,15 +139,15 @@ function headline(state, answer, chosen, shown) {
   const switches = h(
     "div",
     { class: "switches" },
-    choice("Bars by", GRANULARITY, asked.time_granularity, (by) => go("organization", { ...state, by, from: undefined, to: undefined })),
-    choice("What is shown", SHOW, chosen.units ? "units" : "money", (show) => go("organization", { ...state, show })),
+    choice("Bars by", GRANULARITY, asked.time_granularity, (by) => change("organization", { by, from: undefined, to: undefined })),
+    choice("What is shown", SHOW, chosen.units ? "units" : "money", (show) => change("organization", { show })),
   );
   if (chosen.units) {
     const options = chosen.metrics.map((code) => h("option", { value: code, selected: code === chosen.metric }, `\u2068${names.get(code) ?? code}\u2069`));
     return h(
       "header",
       { class: "headline" },
-      h("div", null, h("h1", null, h("select", { "aria-label": "Metric", onchange: (event) => go("organization", { ...state, of: event.target.value }) }, options)), h("p", { class: "figure" }, quantityCell(total(shown.map((row) => row.units)))), span),
+      h("div", null, h("h1", null, h("select", { "aria-label": "Metric", onchange: (event) => change("organization", { of: event.target.value }) }, options)), h("p", { class: "figure" }, quantityCell(total(shown.map((row) => row.units)))), span),
       switches,
     );
   }
@@ -155,7 +156,7 @@ function headline(state, answer, chosen, shown) {
     "div",
     { class: "currencies", role: "group", "aria-label": "Currency" },
     [...amounts.keys()].sort().map((each) =>
-      h("button", { type: "button", "aria-pressed": String(each === chosen.currency), "data-currency": each, onclick: () => go("organization", { ...state, currency: each }) }, h("span", null, each), " ", amountCell(amounts.get(each), each)),
+      h("button", { type: "button", "aria-pressed": String(each === chosen.currency), "data-currency": each, onclick: () => change("organization", { currency: each }) }, h("span", null, each), " ", amountCell(amounts.get(each), each)),
     ),
   );
   return h("header", { class: "headline" }, h("div", null, h("h1", null, "Usage"), h("p", { class: "figure" }, amountCell(amounts.get(chosen.currency), chosen.currency)), span), switches, others);
@@ -170,12 +171,12 @@ function byMetric({ currency }, rows, names) {
     `Metrics in ${currency}`,
     [
       { title: "Metric", row: true, cell: (each) => [dot(series.indexOf(each)), stored(names.get(each.code) ?? each.code), deleted.has(each.code) && h("small", { class: "tag" }, "deleted")] },
+      { title: "Amount", number: true, cell: (each) => amountCell(each.all, currency) },
       { title: "Units", number: true, cell: (each) => quantityCell(units.get(each.code)) },
       { title: "Share", number: true, cell: (each) => (isZero(whole) || compare(whole, "0") < 0 ? "–" : percent(ratio(each.all, whole))) },
-      { title: "Amount", number: true, cell: (each) => amountCell(each.all, currency) },
     ],
     series,
-    { class: "by-metric", foot: ["Together", "", "", amountCell(whole, currency)] },
+    { class: "by-metric", foot: ["Together", amountCell(whole, currency), "", ""] },
   );
 }
 
@@ -186,6 +187,7 @@ function dot(index) {
 }
 
 // Every bucket and metric, one row each, as the API has them. It is made when it is opened: it may be long.
+let opened = false;
 function allBuckets(by, chosen, rows, names) {
   const latestFirst = [...rows].reverse();
   const columns = [
@@ -199,8 +201,10 @@ function allBuckets(by, chosen, rows, names) {
     "details",
     {
       class: "all",
+      open: opened,
       ontoggle: (event) => {
-        if (event.target.open && !body.firstChild) body.append(table(`Usage by ${GRANULARITY[by].toLowerCase()} and metric`, columns, latestFirst, { class: "buckets" }));
+        opened = event.target.open;
+        if (opened && !body.firstChild) body.append(table(`Usage by ${GRANULARITY[by].toLowerCase()} and metric`, columns, latestFirst, { class: "buckets" }));
       },
     },
     h("summary", null, `Every number of the chart (${rows.length})`),

@@ -3,7 +3,7 @@
 import * as catalogue from "./catalogue.js";
 import { fill, h, isolated, stored, table } from "./dom.js";
 import { instant } from "./format.js";
-import { go, write } from "./fragment.js";
+import { change, write } from "./fragment.js";
 import { empty, failed, load } from "./states.js";
 
 export function show(root, state, signal) {
@@ -11,11 +11,11 @@ export function show(root, state, signal) {
   const customer = h("input", { id: "of-customer", type: "text", list: "known-customers", maxlength: "255", autocomplete: "off", placeholder: "all", value: state.customer ?? "" });
   const plan = h("select", { id: "of-plan" }, h("option", { value: "" }, "all"));
   const known = h("datalist", { id: "known-customers" });
-  customer.addEventListener("change", () => go("subscription", { ...state, customer: customer.value || undefined }));
-  plan.addEventListener("change", () => go("subscription", { ...state, plan: plan.value || undefined }));
+  customer.addEventListener("change", () => change("subscription", { customer: customer.value || undefined }));
+  plan.addEventListener("change", () => change("subscription", { plan: plan.value || undefined }));
   fill(
     root,
-    h("header", { class: "headline" }, h("div", null, h("h1", null, "Subscriptions"), h("p", { class: "span" }, "Choose one to see its period so far."))),
+    h("header", { class: "headline" }, h("div", null, h("h1", { class: "title" }, "Subscriptions"), h("p", { class: "span" }, "Choose one to see its period so far."))),
     h("div", { class: "fields" }, h("div", { class: "field" }, h("label", { for: "of-customer" }, "Customer"), customer), h("div", { class: "field" }, h("label", { for: "of-plan" }, "Plan"), plan), known),
     list,
   );

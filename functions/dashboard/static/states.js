@@ -4,7 +4,7 @@ import { explained } from "./api.js";
 import { fill, h } from "./dom.js";
 
 export const waiting = (what) =>
-  h("div", { class: "state waiting", "aria-busy": "true" }, h("div", { class: "bones" }, h("i"), h("i"), h("i"), h("i"), h("i"), h("i"), h("i")), h("p", null, `Reading ${what} …`));
+  h("div", { class: "state waiting" }, h("div", { class: "bones" }, h("i"), h("i"), h("i"), h("i"), h("i"), h("i"), h("i")), h("p", null, `Reading ${what} …`));
 
 export const empty = (title, advice, ...actions) => h("div", { class: "state empty" }, h("p", { class: "state-title" }, title), h("p", null, advice), actions);
 
@@ -19,13 +19,18 @@ export async function load(element, what, signal, read, show) {
   const turn = {};
   turns.set(element, turn);
   const current = () => turns.get(element) === turn && !signal.aborted;
+  // What is still there belongs to another question: it is shown faint.
+  element.setAttribute("aria-busy", "true");
   // What comes at once needs no sign that it comes.
   const patience = setTimeout(() => current() && fill(element, waiting(what)), element.firstChild ? 150 : 0);
   try {
     const found = await read().finally(() => clearTimeout(patience));
-    if (current()) await show(found);
+    if (!current()) return;
+    element.removeAttribute("aria-busy");
+    await show(found);
   } catch (error) {
     if (!current() || error?.name === "AbortError") return;
+    element.removeAttribute("aria-busy");
     fill(element, failed(error, () => load(element, what, signal, read, show)));
   }
 }

@@ -7,7 +7,7 @@ import { draw } from "./chart.js";
 import { add as sum, compare, isZero, ratio, shifted, subtract } from "./decimal.js";
 import { fill, h, isolated, stored, table } from "./dom.js";
 import { amountCell, decimals, instant, majorCell, minorMoney, money, ownZone, period, shortMoney, signedMoney } from "./format.js";
-import { go, write } from "./fragment.js";
+import { change, write } from "./fragment.js";
 import * as picker from "./picker.js";
 import { empty, load } from "./states.js";
 
@@ -194,7 +194,7 @@ async function ifOther(root, state, subscription, plan, signal) {
   if (state.instead && !codes.some(([code]) => code === state.instead)) codes.push([state.instead, state.instead]);
   const select = h(
     "select",
-    { id: "instead", onchange: (event) => go("subscription", { ...state, instead: event.target.value || undefined }) },
+    { id: "instead", onchange: (event) => change("subscription", { instead: event.target.value || undefined }) },
     h("option", { value: "" }, "choose a plan"),
     codes.map(([code, name]) => h("option", { value: code, selected: code === state.instead }, isolated(code === plan ? `${name} (now)` : name))),
   );
