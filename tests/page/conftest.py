@@ -109,7 +109,7 @@ def open_(browser: Browser, world: dict[str, Any]) -> Iterator[Open]:
 
         def open_(
             fragment: str = "", *, key: str | None = "northwind", at: str = "plain", faults: bool = False,
-            context: BrowserContext | None = None, width: int = 1200, **options: Any,
+            context: BrowserContext | None = None, clock: bool = True, width: int = 1200, **options: Any,
         ) -> Page:  # fmt: skip
             options = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": width, "height": 900}} | options
             if context is None:
@@ -118,7 +118,8 @@ def open_(browser: Browser, world: dict[str, Any]) -> Iterator[Open]:
             page = context.new_page()
             page.set_default_timeout(6000)
             page.add_init_script(WATCH)
-            page.clock.set_fixed_time(world["now"] / 1000)
+            if clock:
+                page.clock.set_fixed_time(world["now"] / 1000)
             if key is not None:
                 stored = world["keys"].get(key, key)
                 page.add_init_script(f"if (!sessionStorage.seen) {{ sessionStorage.seen = 1; sessionStorage.setItem('meterstone-key', {json.dumps(stored)}); }}")

@@ -195,7 +195,7 @@ def test_freshness_and_time_zone_stand_beside_the_numbers(open_: Any, world: Any
 
 
 def test_400_days_of_20_metrics_are_drawn_in_a_second(open_: Any) -> None:
-    page = open_(address(**{"from": "2024-05-15", "to": "2025-06-18"}), key="wide")
+    page = open_(address(**{"from": "2024-05-15", "to": "2025-06-18"}), key="wide", clock=False)
     until(page, "performance.getEntriesByName('chart-drawn').length > 0")
     answered, drawn = page.evaluate(
         "['usage-answered', 'chart-drawn'].map(name => performance.getEntriesByName(name)[0].startTime)"

@@ -183,10 +183,7 @@ def test_stored_text_is_text(open_: Any, world: Any, view: str, kind: str) -> No
     page = open_(FRAGMENTS[view].format(id=encoded, event=event, split="customers"), key="strange", width=390)
     settled(page)
     page.locator("main").get_by_text(text).first.wait_for(state="attached")
-    for each in page.locator("details:not([open]) > summary").all():
-        each.click()
-    for each in page.locator(".disclose").all():
-        each.click()
+    page.evaluate("document.querySelectorAll('details > summary, .disclose').forEach(each => each.click())")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     page.wait_for_timeout(300)
     assert page.evaluate("document.title") != "run"

@@ -14,7 +14,7 @@ export function show(usage, currency, zone) {
     open.addEventListener("click", () => {
       detail.hidden = !detail.hidden;
       open.setAttribute("aria-expanded", String(!detail.hidden));
-      if (!detail.hidden && !detail.firstChild.firstChild) detail.firstChild.append(...explanation(charge, currency, zone));
+      if (!detail.hidden && !detail.firstChild.firstChild) detail.firstChild.append(...explanation(charge, currency, zone, index + 1));
     });
     return [
       h(
@@ -65,7 +65,7 @@ function tier({ price, explanation }, currency) {
 
 const CUT = { now: "so far", subscription: "the subscription", line_item: "the line item", meter: "the meter’s deletion" };
 
-function explanation({ explanation: said, quantity: own, is_overage: over, overage_factor: factor, amount }, currency, zone) {
+function explanation({ explanation: said, quantity: own, is_overage: over, overage_factor: factor, amount }, currency, zone, row) {
   const { aggregation } = said;
   const facts = [
     `${aggregation.name}${aggregation.field ? " of " : ""}`,
@@ -81,7 +81,7 @@ function explanation({ explanation: said, quantity: own, is_overage: over, overa
     h("p", { class: "hint" }, facts, "."),
     said.lines?.length > 0 &&
       table(
-        "How the cost came about",
+        `How the cost of row ${row} came about`,
         [
           { title: "From", number: true, cell: (line) => quantityCell(line.from ?? 0) },
           { title: "To", number: true, cell: (line) => (line.to === null || line.to === undefined ? "no end" : quantityCell(line.to)) },

@@ -59,7 +59,8 @@ function lookUp(root, state) {
 
 function find(root, { id, subscription, customer }, signal) {
   load(root, "the event", signal, async () => (await call(`api/v1/events/${encodeURIComponent(id)}`, { query: { external_subscription_id: subscription, external_customer_id: subscription ? undefined : customer }, signal })).data.event, (event) => {
-    const { state, counts, not_counted: not, reason } = event.meterstone;
+    const { state, counts, not_counted: not = [] } = event.meterstone;
+    const reason = event.meterstone.reason ?? not.find((each) => each.reason)?.reason;
     const [title, tone] = STATES[state] ?? [state, ""];
     fill(
       root,
@@ -90,8 +91,8 @@ function find(root, { id, subscription, customer }, signal) {
           counts,
           { class: "counts" },
         ),
-      not?.length > 0 &&
-        table("Where it cannot be read", [{ title: "Metric", row: true, cell: (each) => stored(each.meter) }, { title: "Why", cell: (each) => stored(each.detail ?? each.reason ?? "") }], not, { class: "faults" }),
+      not.some((each) => each.meter) &&
+        table("Where it cannot be read", [{ title: "Metric", row: true, cell: (each) => stored(each.meter ?? "–") }, { title: "Why", cell: (each) => stored(each.detail ?? each.reason ?? "") }], not, { class: "faults" }),
     );
   });
 }
@@ -116,7 +117,7 @@ function paint(root, state, page, events, signal) {
     page.counted_elsewhere > 0 && h("p", { class: "hint" }, `${whole(page.counted_elsewhere)} more count for one metric, and cannot be read by another: they are listed too.`),
     events.length
       ? table(
-          "Events that do not count",
+          state.reason ? REASONS[state.reason][0] : "For any reason",
           [
             { title: "Event", row: true, cell: (each) => h("a", { href: write("events", { ...state, id: each.id, subscription: each.external_subscription_id ?? undefined, customer: each.external_customer_id ?? undefined }) }, stored(each.id)) },
             { title: "Of", cell: (each) => stored(each.external_subscription_id ?? each.external_customer_id ?? "–") },

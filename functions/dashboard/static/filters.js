@@ -118,7 +118,7 @@ function make(root) {
     more.querySelector("summary").textContent = active.length ? `Filters (${active.length})` : "Filters";
     fill(
       chips,
-      active.map((name) => h("button", { type: "button", class: "chip", "aria-label": `Remove the filter ${TITLES[name]}`, onclick: () => set(name) }, `${TITLES[name]} `, h("bdi", null, name === "country" ? country(state[name]) : state[name]), h("span", { "aria-hidden": "true" }, " ×"))),
+      active.map((name) => h("button", { type: "button", class: "chip", onclick: () => set(name) }, `${TITLES[name]} `, h("bdi", null, name === "country" ? country(state[name]) : state[name]), h("span", { "aria-hidden": "true" }, " ×"), h("span", { class: "unseen" }, ", remove"))),
       active.length > 1 && h("button", { type: "button", class: "chip clear", onclick: () => go("organization", without(state)) }, "Remove all"),
     );
   }

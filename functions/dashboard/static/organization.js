@@ -83,6 +83,7 @@ function usage(root, state, answer) {
   if (rows.length === 0) {
     fill(
       root,
+      h("h1", { class: "title" }, "Usage"),
       empty(
         "No usage here",
         `Nothing was counted from ${days(asked.from_date, asked.to_date)} with these filters.`,

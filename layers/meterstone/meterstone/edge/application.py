@@ -143,8 +143,9 @@ class Application[A: KeyOwner]:
         self._counts = {}
         self._speaking = self._contract
         failure: Exception | None = None
-        if "{" in (event.get("resource") or "") and event["resource"] in self._methods:
-            # The path of a route that names a part of it is the route's: the part is a parameter.
+        if event.get("resource") in self._methods:
+            # The path is the route's: what names a part of it is a parameter, and behind a custom domain the event's
+            # path begins with the domain's base path.
             event = event | {"path": event["resource"]}
         try:
             self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
