@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,7 +22,23 @@ ARGUMENTS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 #: Keeps what the policy refused, before any script of the page runs.
-WATCH = "window.refused = []; addEventListener('securitypolicyviolation', e => refused.push(e.violatedDirective + ' ' + e.blockedURI));"
+expect.set_options(timeout=10_000)
+WATCH = """
+    window.refused = [];
+    addEventListener("securitypolicyviolation", (event) =>
+        refused.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+#: Once in a tab: whoever signs out stays so.
+SIGN_IN = """
+    if (!sessionStorage.seen) {
+        sessionStorage.seen = 1;
+        sessionStorage.setItem("meterstone-key", %s);
+    }
+"""
+
+#: Milliseconds that a test waits for what must come.
+PATIENCE = 10_000
 
 type Open = Callable[..., Page]
 
@@ -32,8 +48,8 @@ def browser_path() -> str:
     found = os.environ.get("METERSTONE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.exit(
-            "No Chromium is installed, so the page cannot be tested. Install one (Debian: `apt-get install chromium`), "
-            "or name one in METERSTONE_BROWSER.",
+            "No Chromium is installed, so the page cannot be tested. Install one (Debian: `apt-get install "
+            "chromium`), or name one in METERSTONE_BROWSER.",
             returncode=3,
         )
     return found
@@ -55,7 +71,7 @@ def world() -> Iterator[dict[str, Any]]:
         assert told, "the server of the tests did not start"
         # Its log lines follow; a full pipe would stop it.
         with contextlib.ExitStack() as cleanup:
-            drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)  # noqa: S603, S607
+            drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)  # noqa: S607
             cleanup.callback(drain.wait)
             process.stdout.close()
             yield json.loads(told)
@@ -82,12 +98,14 @@ class Watched:
         #: Statuses that a test expects, which the browser logs as errors.
         self.expected = False
         origin = "/".join(base.split("/")[:3])
-        page.on("console", lambda message: self._console(message))
+        page.on("console", self._console)
         page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
         page.on("request", lambda request: self._request(request.url, origin))
 
     def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning") and not (self.expected and "Failed to load resource" in message.text):
+        if message.type in ("error", "warning") and not (
+            self.expected and "Failed to load resource" in message.text
+        ):
             self.faults.append(f"{message.type}: {message.text}")
 
     def _request(self, url: str, origin: str) -> None:
@@ -101,28 +119,41 @@ class Watched:
         assert self.faults == []
 
 
+@pytest.fixture(scope="session")
+def contexts() -> dict[str, BrowserContext]:
+    """Profiles by their options: pages of one share the files of the page, and no key."""
+    return {}
+
+
 @pytest.fixture
-def open_(browser: Browser, world: dict[str, Any]) -> Iterator[Open]:
+def open_(browser: Browser, world: dict[str, Any], contexts: dict[str, BrowserContext]) -> Iterator[Open]:
     """Open the page at a fragment, signed in; each page must be without faults at the end of the test."""
     with contextlib.ExitStack() as cleanup:
         watched: list[Watched] = []
 
         def open_(
-            fragment: str = "", *, key: str | None = "northwind", at: str = "plain", faults: bool = False,
-            context: BrowserContext | None = None, clock: bool = True, width: int = 1200, **options: Any,
-        ) -> Page:  # fmt: skip
-            options = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": width, "height": 900}} | options
-            if context is None:
-                context = browser.new_context(**options)
-                cleanup.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(6000)
+            fragment: str = "",
+            *,
+            key: str | None = "northwind",
+            at: str = "plain",
+            faults: bool = False,
+            clock: bool = True,
+            width: int = 1200,
+            **options: Any,
+        ) -> Page:
+            screen = {"width": width, "height": 900}
+            options = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": screen} | options
+            name = json.dumps(options, sort_keys=True)
+            if name not in contexts:
+                contexts[name] = browser.new_context(**options)
+            page = contexts[name].new_page()
+            cleanup.callback(page.close)
+            page.set_default_timeout(PATIENCE)
             page.add_init_script(WATCH)
             if clock:
                 page.clock.set_fixed_time(world["now"] / 1000)
             if key is not None:
-                stored = world["keys"].get(key, key)
-                page.add_init_script(f"if (!sessionStorage.seen) {{ sessionStorage.seen = 1; sessionStorage.setItem('meterstone-key', {json.dumps(stored)}); }}")
+                page.add_init_script(SIGN_IN % json.dumps(world["keys"].get(key, key)))
             watching = Watched(page, world[at])
             watching.expected = faults
             watched.append(watching)
@@ -145,7 +176,9 @@ def ask(world: dict[str, Any], browser: Browser) -> Iterator[Callable[..., Any]]
         if body is None:
             answer = context.request.get(url, params=query, headers=headers)
         else:
-            answer = context.request.post(url, data=json.dumps(body), headers=headers | {"content-type": "application/json"})
+            answer = context.request.post(
+                url, data=json.dumps(body), headers=headers | {"content-type": "application/json"}
+            )
         assert answer.ok, answer.text()
         return json.loads(answer.text(), parse_int=str, parse_float=str)
 

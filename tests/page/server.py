@@ -1,8 +1,8 @@
 """Serves `world` with the functions as they ship, in front of an embedded DynamoDB, until its standard input ends.
 
-It runs in the development environment, the tests beside it in one of their own. What they need to know is printed as
-one line of JSON: addresses and keys. The same API stands behind three addresses: without a prefix, under a stage as
-`execute-api` has it, and under the base path of a custom domain.
+It runs in the development environment, the tests beside it in one of their own. What they need to know is printed
+as one line of JSON: addresses and keys. The same API stands behind three addresses: without a prefix, under a
+stage as `execute-api` has it, and under the base path of a custom domain.
 """
 
 import json
@@ -90,7 +90,7 @@ def main() -> None:
         }
         revoked, revoked_id = create_key(table, world.NORTHWIND, "revoked", clock.now())
         revoke_key(table, revoked_id, clock.now())
-        cleanup.enter_context(mock.patch.object(clock, "now", lambda: world.NOW))
+        cleanup.enter_context(mock.patch.object(clock, "now", return_value=world.NOW))
         cleanup.enter_context(following(ROOT / "functions", os.environ["TABLE_NAME"]))
         functions: dict[str, Invocable] = dict(load(ROOT / "template.yaml"))
         told = {
@@ -115,7 +115,12 @@ def post_events(base: str, key: str) -> None:
         {"transaction_id": "no-number", "external_subscription_id": "acme-main", "code": "tokens"},
         {"transaction_id": "typo", "external_subscription_id": "acme-main", "code": "tokns"},
         {"transaction_id": "stranger", "external_subscription_id": "nobody", "code": "tokens"},
-        {"transaction_id": "ancient", "external_subscription_id": "acme-main", "code": "tokens", "timestamp": 1e9},
+        {
+            "transaction_id": "ancient",
+            "external_subscription_id": "acme-main",
+            "code": "tokens",
+            "timestamp": 1e9,
+        },
     ]
     for each in sent:
         body = {"event": {"timestamp": at, "properties": {"note": world.ODD["markup"]}, **each}}

@@ -13,7 +13,10 @@ from playwright.sync_api import expect
 from looking import settled
 
 ROOT = Path(__file__).parents[2]
-AXE = Path(os.environ.get("METERSTONE_PAGE_NODE", ROOT / ".venvs/page-node")) / "node_modules/axe-core/axe.min.js"
+AXE = (
+    Path(os.environ.get("METERSTONE_PAGE_NODE", ROOT / ".venvs/page-node"))
+    / "node_modules/axe-core/axe.min.js"
+)
 PICTURES = ROOT / "docs/pictures"
 MOST, MOST_ECHARTS, MOST_PICTURE = 250_000, 217_000, 150_000
 
@@ -50,7 +53,10 @@ def test_files_may_be_kept_for_ever_and_the_page_is_asked_for_anew(open_: Any, w
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    assert (html.headers["x-content-type-options"], html.headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert (html.headers["x-content-type-options"], html.headers["referrer-policy"]) == (
+        "nosniff",
+        "no-referrer",
+    )
     names = re.findall(r'(?:src|href)="(dashboard/[^"]+)"', html.text())
     assert len(names) >= 4
     for name in names:
@@ -63,7 +69,12 @@ def test_files_may_be_kept_for_ever_and_the_page_is_asked_for_anew(open_: Any, w
 def test_everything_together_is_light(open_: Any) -> None:
     sizes: dict[str, int] = {}
     page = open_("", key=None, at="plain")
-    page.on("response", lambda response: sizes.update({response.url.rpartition("/")[2]: len(gzip.compress(response.body(), 6))}))
+    page.on(
+        "response",
+        lambda response: sizes.update(
+            {response.url.rpartition("/")[2]: len(gzip.compress(response.body(), 6))}
+        ),
+    )
     page.context.set_extra_http_headers({"cache-control": "no-cache"})
     page.goto(page.url.partition("#")[0] + "?again")
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -111,8 +122,14 @@ def test_axe_finds_nothing_where_a_key_is_asked_for(open_: Any, theme: str) -> N
 def check(page: Any) -> None:
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
-    assert [(each["id"], [node["html"][:200] for node in each["nodes"][:4]]) for each in found["violations"]] == []
+    assert [
+        (each["id"], [node["html"][:200] for node in each["nodes"][:4]]) for each in found["violations"]
+    ] == []
     assert len(found["passes"]) > 10
+
+
+FOCUSED = """(each => (each.getAttribute("aria-label") ?? each.textContent ?? "").trim().slice(0, 30))(
+    document.activeElement)"""
 
 
 def test_the_keyboard_reaches_everything(open_: Any) -> None:
@@ -123,7 +140,7 @@ def test_the_keyboard_reaches_everything(open_: Any) -> None:
     seen = set()
     for _ in range(60):
         page.keyboard.press("Tab")
-        seen.add(page.evaluate("(each => (each.getAttribute('aria-label') ?? each.textContent ?? '').trim().slice(0, 30))(document.activeElement)"))
+        seen.add(page.evaluate(FOCUSED))
     wanted = {"Subscription", "Sign out", "Filters", "Months", "Units", "Download CSV", "Customers"}
     assert wanted <= seen, wanted - seen
     page.keyboard.press("Home")
@@ -133,7 +150,7 @@ def test_the_keyboard_reaches_everything(open_: Any) -> None:
 
 
 def test_the_theme_can_be_chosen_and_is_kept(open_: Any) -> None:
-    page = open_("")
+    page = open_("", color_scheme="light", reduced_motion="reduce", locale="en-US")
     page.get_by_role("button", name="Use the dark theme").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.reload()
@@ -149,8 +166,16 @@ def test_a_phone_shows_it_without_scrolling_sideways(open_: Any, view: str) -> N
 
 SHOTS = {
     "organization": ("#/organization?by=weekly&from=2025-03-03&to=2025-06-18&currency=EUR", 1200, "light"),
-    "organization-dark": ("#/organization?by=weekly&from=2025-03-03&to=2025-06-18&currency=EUR", 1200, "dark"),
-    "organization-phone": ("#/organization?by=weekly&from=2025-03-03&to=2025-06-18&currency=EUR", 390, "light"),
+    "organization-dark": (
+        "#/organization?by=weekly&from=2025-03-03&to=2025-06-18&currency=EUR",
+        1200,
+        "dark",
+    ),
+    "organization-phone": (
+        "#/organization?by=weekly&from=2025-03-03&to=2025-06-18&currency=EUR",
+        390,
+        "light",
+    ),
     "subscription": ("#/subscription?id=sub_acme&instead=team", 1200, "light"),
     "subscription-phone": ("#/subscription?id=sub_acme&instead=team", 390, "dark"),
     "events": ("#/events?id=no-number", 1200, "light"),
@@ -160,7 +185,7 @@ SHOTS = {
 
 @pytest.mark.parametrize("name", SHOTS)
 def test_pictures_are_small_and_of_a_fixed_data_set(open_: Any, name: str) -> None:
-    """`METERSTONE_PICTURES=write` takes them anew; they differ with a machine's fonts, so they are not compared."""
+    """`METERSTONE_PICTURES=write` takes them anew. They differ with a machine's fonts, and are not compared."""
     path = PICTURES / f"{name}.png"
     if os.environ.get("METERSTONE_PICTURES") == "write":
         fragment, width, theme = SHOTS[name]

@@ -71,10 +71,16 @@ def test_currencies_stand_beside_each_other_and_are_never_added(open_: Any, ask:
 def test_units_are_those_of_one_metric(open_: Any, ask: Any) -> None:
     page = open_(address(show="units", of="tokens", by="monthly", **MONTHS))
     rows = usages(
-        ask, time_granularity="monthly", from_date=MONTHS["from"], to_date=MONTHS["to"], billable_metric_code="tokens"
+        ask,
+        time_granularity="monthly",
+        from_date=MONTHS["from"],
+        to_date=MONTHS["to"],
+        billable_metric_code="tokens",
     )
     assert [row[2] for row in every_bucket(page)] == [row["units"] for row in reversed(rows)]
-    expect(page.locator(".figure data")).to_have_attribute("value", str(sum(int(row["units"]) for row in rows)))
+    expect(page.locator(".figure data")).to_have_attribute(
+        "value", str(sum(int(row["units"]) for row in rows))
+    )
     page.locator(".headline select").select_option("storage")
     expect(page).to_have_url(re.compile("of=storage"))
 
@@ -121,12 +127,19 @@ def test_a_filter_asks_the_api_stands_in_the_address_and_is_undone_by_back(
         control.press("Enter")
     expect(page).to_have_url(re.compile(f"{name}={value}"))
     expect(page.locator(".chips button").first).to_contain_text(value if name != "country" else "Germany")
-    query = {"time_granularity": "monthly", "from_date": MONTHS["from"], "to_date": MONTHS["to"], parameter: value}
+    query = {
+        "time_granularity": "monthly",
+        "from_date": MONTHS["from"],
+        "to_date": MONTHS["to"],
+        parameter: value,
+    }
     own = [row for row in usages(ask, **query) if row["amount_currency"] == "EUR"]
     expect(page.locator(".figure data")).to_have_attribute(
         "value", str(sum(int(row["amount_cents"]) for row in own))
     )
-    assert [row[2:] for row in every_bucket(page)] == [[row["units"], row["amount_cents"]] for row in reversed(own)]
+    assert [row[2:] for row in every_bucket(page)] == [
+        [row["units"], row["amount_cents"]] for row in reversed(own)
+    ]
     page.go_back()
     expect(page.locator(".chips button")).to_have_count(0)
     assert [row[2:] for row in every_bucket(page)] == before
@@ -136,7 +149,9 @@ def test_without_dates_the_page_asks_for_what_the_api_takes_by_default(open_: An
     for by in ("daily", "weekly", "monthly", "yearly"):
         page = open_(f"#/organization?by={by}&currency=EUR")
         own = [row for row in usages(ask, time_granularity=by) if row["amount_currency"] == "EUR"]
-        assert [row[2:] for row in every_bucket(page)] == [[row["units"], row["amount_cents"]] for row in reversed(own)]
+        assert [row[2:] for row in every_bucket(page)] == [
+            [row["units"], row["amount_cents"]] for row in reversed(own)
+        ]
 
 
 def test_a_link_shows_a_colleague_the_same(open_: Any) -> None:
@@ -180,7 +195,10 @@ def test_the_csv_is_the_api_s(open_: Any, world: Any, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "usage.csv")
     answer = page.context.request.get(
         f"{world['plain']}/api/v1/analytics/usage",
-        params={"time_granularity": "monthly", "from_date": MONTHS["from"], "to_date": MONTHS["to"], "external_customer_id": "acme"},
+        params={
+            "time_granularity": "monthly", "from_date": MONTHS["from"], "to_date": MONTHS["to"],
+            "external_customer_id": "acme",
+        },
         headers={"accept": "text/csv", "authorization": f"Bearer {world['keys']['northwind']}"},
     )  # fmt: skip
     assert (tmp_path / "usage.csv").read_bytes() == answer.body()

@@ -65,7 +65,8 @@ def test_a_wrong_key_is_refused_with_words(open_: Any) -> None:
 
 def test_two_tabs_have_two_keys(open_: Any) -> None:
     one = open_("", key="northwind")
-    other = open_("", key="wide", context=one.context)
+    other = open_("", key="wide")
+    assert other.context == one.context
     expect(one.locator("#organization")).to_have_text("Northwind Cloud")
     expect(other.locator("#organization")).to_have_text("Wide")
     one.reload()
@@ -97,7 +98,9 @@ def fulfil(status: int, body: str = "{}", **headers: str) -> Any:
     ],
     ids=["no rights", "500", "502 of a proxy", "503", "429", "away"],
 )
-def test_an_answer_that_fails_says_what_to_do_and_can_be_tried_again(open_: Any, answer: Any, title: str) -> None:
+def test_an_answer_that_fails_says_what_to_do_and_can_be_tried_again(
+    open_: Any, answer: Any, title: str
+) -> None:
     page = open_("#/events", faults=True)
     page.route(USAGE, answer)
     page.get_by_role("link", name="Organization").click()
@@ -151,7 +154,9 @@ def test_where_there_is_nothing_it_says_what_to_do(open_: Any) -> None:
         ("#/__proto__?constructor=1", "__proto__"),
     ],
 )
-def test_a_mangled_fragment_shows_the_page_and_names_the_wrong_part(open_: Any, fragment: str, named: str) -> None:
+def test_a_mangled_fragment_shows_the_page_and_names_the_wrong_part(
+    open_: Any, fragment: str, named: str
+) -> None:
     page = open_(fragment)
     expect(page.locator("#notices")).to_contain_text(named)
     expect(page.locator(".figure, h1.title").first).to_be_visible()

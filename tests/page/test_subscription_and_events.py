@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from looking import settled, values
+from looking import values
 
 ACME = "#/subscription?id=sub_acme"
 
@@ -34,7 +34,10 @@ def test_the_explanation_of_a_charge_opens_by_keyboard(open_: Any, ask: Any) -> 
     expect(page.locator(".sentence")).to_have_text(charge["explanation"]["sentence"])
     lines = charge["explanation"]["lines"]
     assert values(page, "table.lines td data") == [
-        line[field] for line in lines for field in ("from", "to", "quantity", "unit_amount", "flat_amount", "subtotal") if line[field] is not None
+        line[field]
+        for line in lines
+        for field in ("from", "to", "quantity", "unit_amount", "flat_amount", "subtotal")
+        if line[field] is not None
     ]  # fmt: skip
 
 
@@ -62,7 +65,9 @@ def test_a_projection_looks_like_one(open_: Any, ask: Any) -> None:
 
 def test_earlier_periods_are_the_api_s(open_: Any, ask: Any) -> None:
     page = open_(ACME)
-    periods = ask("api/v1/customers/acme/past_usage", {"external_subscription_id": "acme-main", "per_page": "12"})
+    periods = ask(
+        "api/v1/customers/acme/past_usage", {"external_subscription_id": "acme-main", "per_page": "12"}
+    )
     assert values(page, "table.periods data") == [each["amount_cents"] for each in periods["usage_periods"]]
 
 
@@ -71,7 +76,9 @@ def test_what_if_is_the_preview_s(open_: Any, ask: Any, plan: str) -> None:
     page = open_(ACME)
     page.get_by_label("The same usage of this period under").select_option(plan)
     expect(page).to_have_url(re.compile(f"instead={plan}"))
-    preview = ask("v1/subscriptions/usage/preview", body={"subscription_id": "sub_acme", "instead": {"plan": plan}})
+    preview = ask(
+        "v1/subscriptions/usage/preview", body={"subscription_id": "sub_acme", "instead": {"plan": plan}}
+    )
     charges = preview["difference"]["charges"]
     assert values(page, "table.difference data") == [
         each[field] for each in charges for field in ("now", "instead", "difference")
@@ -118,13 +125,18 @@ def test_uncounted_events_by_reason(open_: Any, ask: Any) -> None:
     page = open_("#/events")
     answer = ask("v1/events/uncounted")
     page.locator("table.events tbody tr").first.wait_for()
-    shown = {each.get_attribute("data-reason"): each.get_attribute("value") for each in page.locator(".uncounted .choice data").all()}
+    shown = {
+        each.get_attribute("data-reason"): each.get_attribute("value")
+        for each in page.locator(".uncounted .choice data").all()
+    }
     assert shown == {
         "all": str(sum(int(each) for each in answer["counts"].values())),
         "line_item": answer["not_priced"],
         **answer["counts"],
     }
-    assert sorted(page.locator("table.events tbody th").all_inner_texts()) == sorted(each["id"] for each in answer["events"])
+    assert sorted(page.locator("table.events tbody th").all_inner_texts()) == sorted(
+        each["id"] for each in answer["events"]
+    )
     page.get_by_role("button", name="No such metric").click()
     expect(page.locator("table.events tbody tr")).to_have_count(1)
     expect(page).to_have_url(re.compile("reason=code"))

@@ -1,8 +1,9 @@
 """What the page's tests look at: three organizations with made up usage, the same on every run.
 
-`northwind` has what a business has: customers in three currencies, tiers, packages, a commitment with overage, a day
-that is worth less than nothing, and events that do not count. `strange` has names that are markup, run from right to
-left, are pictures, or have 255 characters. `wide` has 400 days of 20 metrics. The present is always `NOW`.
+`northwind` has what a business has: customers in three currencies, tiers, packages, a commitment with overage, a
+day that is worth less than nothing, and events that do not count. `strange` has names that are markup, run from
+right to left, are pictures, or have 255 characters. `wide` has 400 days of 20 metrics.
+The present is always `NOW`.
 """
 
 import json
@@ -58,7 +59,13 @@ def northwind() -> tuple[dict[str, Any], list[UsageEvent]]:
     meters = [
         {"id": "requests", "code": "requests", "name": "API requests", "aggregation": "SUM", "field": "n"},
         {"id": "tokens", "code": "tokens", "name": "Tokens", "aggregation": "SUM", "field": "n"},
-        {"id": "storage", "code": "storage", "name": "Storage (GB-hours)", "aggregation": "SUM", "field": "n"},
+        {
+            "id": "storage",
+            "code": "storage",
+            "name": "Storage (GB-hours)",
+            "aggregation": "SUM",
+            "field": "n",
+        },
         {"id": "seats", "code": "seats", "name": "Seats", "aggregation": "LATEST", "field": "n"},
         {"id": "exports", "code": "exports", "name": "Exports", "aggregation": "COUNT"},
     ]
@@ -119,7 +126,10 @@ def prices_of(plan: str, currency: str) -> Iterator[Record]:
     yield price("storage", amount=amount(0.011 * discount))
     yield price("seats", amount=amount(9 * discount))
     yield price(
-        "exports", billing_model="PACKAGE", amount=amount(2), transform_quantity={"divide_by": 25, "round": "up"}
+        "exports",
+        billing_model="PACKAGE",
+        amount=amount(2),
+        transform_quantity={"divide_by": 25, "round": "up"},
     )
 
 
@@ -137,7 +147,12 @@ def daily_usage() -> Iterator[UsageEvent]:
     for customer, (*_, size) in CUSTOMERS.items():
         for back in range(118, -1, -1):
             at = PRESENT - timedelta(days=back, hours=3)
-            busy = size * (0.45 if at.weekday() >= 5 else 1.0) * (1 + (118 - back) / 260) * drawn.uniform(0.8, 1.2)
+            busy = (
+                size
+                * (0.45 if at.weekday() >= 5 else 1.0)
+                * (1 + (118 - back) / 260)
+                * drawn.uniform(0.8, 1.2)
+            )
             numbers = {
                 "requests": int(900 * busy),
                 "tokens": int(14_000 * busy),
@@ -146,7 +161,13 @@ def daily_usage() -> Iterator[UsageEvent]:
             for meter, number in numbers.items():
                 yield usage(f"{customer}-{meter}-{back}", f"{customer}-main", meter, at, n=number)
             if at.day in (3, 14):
-                yield usage(f"{customer}-seats-{back}", f"{customer}-main", "seats", at, n=int(size * (1 + at.day % 5)))
+                yield usage(
+                    f"{customer}-seats-{back}",
+                    f"{customer}-main",
+                    "seats",
+                    at,
+                    n=int(size * (1 + at.day % 5)),
+                )
             if at.weekday() == 0:
                 for index in range(int(size * 2)):
                     yield usage(f"{customer}-export-{back}-{index}", f"{customer}-main", "exports", at)
@@ -165,7 +186,10 @@ def strange() -> tuple[dict[str, Any], list[UsageEvent]]:
     ]
     plans = [{"code": text, "name": text, "description": text} for text in ODD.values()]
     prices = [
-        {"id": text, "currency": "EUR", "billing_model": "FLAT_FEE", "amount": "0.5", "meter_id": text, "display_name": text}
+        {
+            "id": text, "currency": "EUR", "billing_model": "FLAT_FEE", "amount": "0.5", "meter_id": text,
+            "display_name": text,
+        }
         for text in ODD.values()
     ]  # fmt: skip
     customers = [{"id": text, "name": text, "country": "DE"} for text in ODD.values()]
@@ -210,7 +234,13 @@ def wide() -> tuple[dict[str, Any], list[UsageEvent]]:
         ],
     }  # fmt: skip
     events = [
-        usage(f"{name}-{day}", "one", name, PRESENT - timedelta(days=day, hours=1), n=100 + (day * (index + 3)) % 97)
+        usage(
+            f"{name}-{day}",
+            "one",
+            name,
+            PRESENT - timedelta(days=day, hours=1),
+            n=100 + (day * (index + 3)) % 97,
+        )
         for index, name in enumerate(names)
         for day in range(400)
     ]

@@ -144,7 +144,7 @@ class Application[A: KeyOwner]:
         self._speaking = self._contract
         failure: Exception | None = None
         if event.get("resource") in self._methods:
-            # The path is the route's: what names a part of it is a parameter, and behind a custom domain the event's
+            # The path is the route's: a part that it names is a parameter, and behind a custom domain the event's
             # path begins with the domain's base path.
             event = event | {"path": event["resource"]}
         try:

@@ -22,13 +22,11 @@ from meterstone.store.dynamodb.table import Row, Table, text
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Subscription, in_force
 
-MOST_QUERIES: Final = 5
-"""How many queries a page of subscriptions costs at most, where a filter lets few of them through."""
+MOST_PAGES: Final = 5
+"""How many pages of subscriptions are read for one page of those that a filter lets through."""
 
 _CUSTOMER = msgspec.json.Decoder(Customer)
 _PLAN = msgspec.json.Decoder(dict[str, str])
-#: A query ends by itself after 1 MB: from so many characters on, there may be more than it has read.
-_LONG = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,12 @@ class Page[T]:
 
 
 def list_customers(table: Table, organization_id: str, place: Place) -> Page[Customer]:
-    """List customers. Cost: 1 query."""
+    """List customers. Cost: 1 query, and one more at the end of the list."""
     return _entries(table, organization_id, "customer", place, _CUSTOMER.decode)
 
 
 def list_plans(table: Table, organization_id: str, place: Place) -> Page[dict[str, str]]:
-    """List plans, each with its code, name and description. Cost: 1 query."""
+    """List plans, each with its code, name and description. Cost: as of customers."""
     return _entries(table, organization_id, "plan", place, _PLAN.decode)
 
 
@@ -91,8 +89,9 @@ def list_subscriptions(
 ) -> Page[Subscription]:
     """List subscriptions.
 
-    Where a filter lets few through, a page has few, or none, and yet is not the last. Cost: up to `MOST_QUERIES`
-    queries, and 1 get for each subscription read. Those of a customer or an external id: 1 query and 1 get each.
+    Where a filter lets few through, a page has few, or none, and yet is not the last. Cost: up to `MOST_PAGES`
+    times that of a page, and 1 get for each subscription read. Those of a customer or an external id cost 1 query
+    and 1 get each.
     """
     if chosen.customer is not None or chosen.external_id is not None:
         found = (
@@ -104,7 +103,7 @@ def list_subscriptions(
         return _cut(passed, place)
     records: list[tuple[str, Subscription]] = []
     after: str | None = place.after
-    for _ in range(MOST_QUERIES):
+    for _ in range(MOST_PAGES):
         rows, after = _rows(
             table, organization_id, "subscription", Place(after or "", place.limit - len(records))
         )
@@ -126,12 +125,18 @@ def _entries[T](
 def _rows(table: Table, organization_id: str, kind: str, place: Place) -> tuple[list[Row], str | None]:
     """Read the items of a kind after a place, and the place at which the list goes on."""
     of = keys.catalogue_kind(organization_id, kind)
-    # No key has a character below FIRST, so that this is above the place's key and not above the next.
     begin = place.after + FIRST if place.after else of.sk
-    rows = table.query_first(of.pk, begin, of.sk + LAST, place.limit + 1)
+    rows: list[Row] = []
+    while len(rows) <= place.limit:
+        # A query may end before its limit. Only one that finds nothing has come to the end of the list.
+        found = table.query_first(of.pk, begin, of.sk + LAST, place.limit + 1 - len(rows))
+        if not found:
+            return rows, None
+        rows += found
+        # No key has a character below FIRST, so that this is above the last key and not above the next.
+        begin = text(rows[-1], "sk") + FIRST
     shown = rows[: place.limit]
-    more = len(rows) > place.limit or sum(len(text(row, "doc")) for row in rows) > _LONG
-    return shown, text(shown[-1], "sk") if more else None
+    return shown, text(shown[-1], "sk")
 
 
 def _cut[T](records: Iterable[tuple[str, T]], place: Place) -> Page[T]:
