@@ -18,10 +18,9 @@ from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / each) for each in ("cli", "layers/meterstone", "tests", "tests/page")]
+sys.path[:0] = [str(ROOT / each) for each in ("cli", "layers/meterstone", "tests")]
 
-import world  # noqa: E402 - the paths come first
-from meterstone import clock  # noqa: E402
+from meterstone import clock  # noqa: E402 - the paths come first
 from meterstone.store.catalogue.api_keys import create_key, revoke_key  # noqa: E402
 from meterstone.store.operations.load import create_table  # noqa: E402
 from meterstone_cli.devserver.demo_key import with_demo_key  # noqa: E402
@@ -35,6 +34,7 @@ from meterstone_cli.devserver.gateway import (  # noqa: E402
     load,
 )
 from meterstone_cli.devserver.server import running  # noqa: E402
+from page import world  # noqa: E402
 from support.stack import database  # noqa: E402
 
 STAGE, BASE_PATH = "/prod", "/billing/usage"
@@ -110,7 +110,7 @@ def main() -> None:
 def post_events(base: str, key: str) -> None:
     """Send what comes over HTTP: an event that counts, and some that do not; wait until the first has counted."""
     at = world.NOW // 1_000_000
-    sent = [
+    sent: list[dict[str, Any]] = [
         {"transaction_id": "late-export", "external_subscription_id": "acme-main", "code": "exports"},
         {"transaction_id": "no-number", "external_subscription_id": "acme-main", "code": "tokens"},
         {"transaction_id": "typo", "external_subscription_id": "acme-main", "code": "tokns"},
