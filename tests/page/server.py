@@ -93,7 +93,7 @@ def main() -> None:
         cleanup.enter_context(mock.patch.object(clock, "now", return_value=world.NOW))
         cleanup.enter_context(following(ROOT / "functions", os.environ["TABLE_NAME"]))
         functions: dict[str, Invocable] = dict(load(ROOT / "template.yaml"))
-        told = {
+        told: dict[str, Any] = {
             "keys": keys | {"revoked": revoked},
             "now": world.NOW // 1000,
             "odd": world.ODD,
