@@ -9,7 +9,19 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.figures import Part
 
-PARTS = ("pricing", "page", "read", "year", "cold", "loader", "write_units", "fold", "ingest", "growth")
+PARTS = (
+    "pricing",
+    "page",
+    "read",
+    "year",
+    "cold",
+    "loader",
+    "catalogue",
+    "write_units",
+    "fold",
+    "ingest",
+    "growth",
+)
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -10,6 +10,7 @@ from unittest import mock
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import create_table
 from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.bookmark import begin
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,11 +22,10 @@ def running() -> Iterator[Table]:
     """Run the engine on a free loopback port, with an empty table; the environment names both."""
     with (
         tempfile.TemporaryDirectory(prefix="meterstone-bench-") as folder,
-        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port()) as url,
+        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port(), keep=False) as url,
         mock.patch.dict(os.environ, engine.environment_of_clients(url) | {"TABLE_NAME": _NAME}),
     ):
         table = Table.from_environment()
         create_table(table)
+        begin()
         yield table
-        # What is left the engine would write to disk before it ends.
-        table.client.delete_table(TableName=_NAME)

@@ -61,14 +61,14 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
     """Post with nobody counting; then steadily, while the stream is followed and both endpoints are read."""
     rounds = 20 if quick else 200
     seconds = 5 if quick else _SECONDS
-    with _serving() as (client, table_name):
+    with _serving() as client:
         figures = [
             _posted(client(), "single events (Lago)", 1, rounds, _lago_event),
             _posted(client(), "single events (Flexprice)", 1, rounds, _flexprice_event),
             _posted(client(), "batches of 100, all or none (Lago)", 100, max(rounds // 5, 5), _lago_batch),
             _posted(client(), "bulks of 1,000 (Flexprice)", 1000, max(rounds // 20, 5), _flexprice_bulk),
         ]
-        with following(ROOT / "functions", table_name):
+        with following(ROOT / "functions"):
             figures += _freshness(client, seconds)
     return Part(
         "ingest",
@@ -78,19 +78,19 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
             f"shown: {_RATE} events a second for {seconds} s, posted one by one, both endpoints read all along",
         ],
         limits=[
-            "the engine, a Python program on the same cores: a put for each event, ten at once, or a transaction",
+            "the engine, a Python program on the same cores: a put for each event, 50 at once, or a transaction",
             "shown: the stream is asked ten times a second; then the fold's transactions on the engine",
         ],
     )
 
 
 @contextmanager
-def _serving() -> Iterator[tuple[Callable[[], Client], str]]:
+def _serving() -> Iterator[Callable[[], Client]]:
     with engine.running() as table, mock.patch.object(sys, "stdout", Nowhere()):
         catalogue(table, _EVERYONE, world.METERS)
         key, _ = create_key(table, world.ORGANIZATION.id, world.KEY_NAME, world.NOW)
         with running(ROOT / "template.yaml") as url:
-            yield lambda: Client(url, key), table.name
+            yield lambda: Client(url, key)
 
 
 def _posted(

@@ -18,13 +18,9 @@ import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +29,13 @@ import boto3
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+# The command line's code is not installed in the engine's environment, in which this runs.
+sys.path.insert(0, str(ROOT / "cli"))
+
+from meterstone_cli.devserver import engine  # noqa: E402 - found there
+
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
-ENGINE = ROOT / ".venvs" / "engine" / "bin" / "ministack"
+ENGINE = ROOT / ".venvs" / "engine"
 SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
 STACKS = ("meterstone-local", "meterstone-second")
 STAGE = "local"
@@ -45,8 +46,6 @@ EXPORTED = (
     *("METERSTONE_SECOND_API_URL", "METERSTONE_SECOND_TABLE_NAME"),
 )
 REGION = "us-east-1"
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 
 
 def main(command: list[str]) -> int:
@@ -54,15 +53,15 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for needed, target in (
         (BUILT, "build"),
-        (ENGINE, ".venvs/engine/.installed"),
+        (ENGINE / "bin" / "ministack", ".venvs/engine/.installed"),
         (SAM, ".venvs/sam/.installed"),
     ):
         if not needed.exists():
             return _fail(f"{needed.relative_to(ROOT)} is missing: run `make {target}` first")
     with tempfile.TemporaryDirectory(prefix="meterstone-") as folder:
-        log = Path(folder) / "emulator.log"
+        log = Path(folder) / "engine.log"
         try:
-            with _emulator(log) as endpoint:
+            with _emulator(Path(folder)) as endpoint:
                 _enter(_environment(endpoint))
                 (url, table), (second_url, second_table) = (_deployed(stack, endpoint) for stack in STACKS)
                 os.environ.update(
@@ -72,8 +71,9 @@ def main(command: list[str]) -> int:
                     METERSTONE_SECOND_TABLE_NAME=second_table,
                 )
                 return _run(command)
-        except (RuntimeError, subprocess.CalledProcessError) as error:
-            sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+        except (engine.EngineError, subprocess.CalledProcessError) as error:
+            if log.exists():
+                sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
             return _fail(str(error))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
@@ -102,63 +102,16 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 
 @contextmanager
-def _emulator(log: Path) -> Iterator[str]:
-    """Start the emulator on a free loopback port; yields its address once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    environment = _environment(endpoint) | {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        # Functions run as processes of this machine: a container engine, where there is one, is not asked.
-        "LAMBDA_EXECUTOR": "local",
-        "DOCKER_HOST": "unix:///nonexistent",
+def _emulator(folder: Path) -> Iterator[str]:
+    """Run the emulator on a free loopback port; yields its address once it answers."""
+    port = engine.free_port()
+    variables = _environment(engine.url_of(port)) | {
         # What it unpacks for its functions goes with the log.
-        "TMPDIR": str(log.parent),
+        "TMPDIR": str(folder),
     }
-    environment.pop("PYTHONPATH", None)
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603
-            [ENGINE],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            _await_answer(process, f"{endpoint}/_ministack/health")
-            yield endpoint
-        finally:
-            _stop(process)
-
-
-def _await_answer(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (a loopback address made above)
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise RuntimeError(f"the emulator did not start (exit status {process.poll()})")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the emulator and the function workers that it started, which share its process group."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    variables.pop("PYTHONPATH", None)
+    with engine.running(ENGINE, folder, port, keep=False, variables=variables) as endpoint:
+        yield endpoint
 
 
 def _enter(environment: dict[str, str]) -> None:

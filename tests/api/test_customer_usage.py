@@ -146,6 +146,25 @@ def test_a_projection_grows_with_the_time_that_has_elapsed(ask: Ask) -> None:
     assert (found["amount_cents"], found["projected_amount_cents"]) == (2500 + 200, 5000 + 400)
 
 
+@pytest.mark.parametrize(
+    ("filters", "codes", "cents"),
+    [
+        pytest.param({}, ["calls", "tokens"], 2700, id="none"),
+        pytest.param({"billable_metric_code": "tokens"}, ["tokens"], 2500, id="a metric"),
+        pytest.param({"charge_code": "item calls"}, ["calls"], 200, id="a charge"),
+        pytest.param({"charge_code": "item calls", "billable_metric_code": "tokens"}, [], 0, id="both"),
+        pytest.param({"billable_metric_code": "TOKENS"}, [], 0, id="another case"),
+        pytest.param({"charge_id": "'; DROP TABLE"}, [], 0, id="no id of a charge"),
+    ],
+)
+@pytest.mark.parametrize("case", ["current", "projected"])
+def test_filters(ask: Ask, case: str, filters: dict[str, str], codes: list[str], cents: int) -> None:
+    (found,) = ask(case, external_subscription_id="dunlin", **filters)[1].values()
+    assert [each["billable_metric"]["code"] for each in found["charges_usage"]] == codes
+    assert found["amount_cents"] == found["total_amount_cents"] == cents
+    assert found.get("projected_amount_cents", 2 * cents) == 2 * cents
+
+
 def other_organization(world: World, *subscriptions: Subscription) -> str:
     other = replace(ORGANIZATION, id="0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0aff")
     write_catalogue(world.table, other, (), subscriptions, ())

@@ -288,6 +288,7 @@ def test_a_preview_of_another_commitment_tells_its_steps(ask: Ask) -> None:
         (0, 0, 1.08),
     ]
     assert body["instead"]["amount"] == 0.5 + 85.29
+    assert [row["instead"] for row in body["difference"]["charges"]] == [82.67, 1.5, 1.62]
     assert body["instead"]["charges"][2]["explanation"]["sentence"] == (
         "50,000 prompt tokens at €0.00002 each: €1.00; all of it is beyond the commitment, at 1.5 times the "
         "price: €1.50"
@@ -317,6 +318,16 @@ def test_another_price_of_a_bucketed_meter_is_worked_out_bucket_by_bucket(ask: A
     assert told["packages"]["count"] == 10
     assert told["amount"] == 10
 
+
+def test_a_price_of_a_line_item_goes_before_its_meter_s(ask: Ask) -> None:
+    prices = {name: {"billing_model": "FLAT_FEE", "amount": amount} for name, amount in FLAT_PRICES.items()}
+    body = {"subscription_id": "sub_dunlin_shifted", "instead": {"prices": prices}}
+    _, found = ask("preview_prices", body)
+    assert explanation(found["instead"], "generated-tokens")["lines"][0]["unit_amount"] == 2
+    assert explanation(found["instead"], "prompt-tokens")["lines"][0]["unit_amount"] == 3
+
+
+FLAT_PRICES = {"item-generated-tokens": 2, "generated-tokens": 1, "prompt-tokens": 3}
 
 REFUSED = [
     ("preview_without_instead", {"instead": "is required"}),
@@ -488,6 +499,24 @@ CHANGES: list[tuple[str, Any, dict[str, str]]] = [
 def test_a_change_that_does_not_fit_is_told(ask: Ask, instead: Any, faults: dict[str, str]) -> None:
     status, body = ask("preview_nothing", {"subscription_id": "sub_dunlin_shifted", "instead": instead})
     assert (status, reasons(body)) == (400, faults)
+
+
+def test_a_plan_of_two_prices_for_one_meter_must_be_told_which(ask: Ask, table: MemoryTable) -> None:
+    twice = flat("team-generated-2", GENERATED, "0.01", "team")
+    entries: list[tuple[str, str, object]] = [("price", twice.id, twice)]
+    write_catalogue(table, ORGANIZATION, (PROMPT, GENERATED, PEAKS), (SUBSCRIPTION,), entries)
+    table.settle()
+    status, body = ask("preview_plan")
+    assert (status, reasons(body)) == (
+        400,
+        {
+            "instead.plan": (
+                "has several prices for the meter generated-tokens, team-generated, team-generated-2: "
+                "give one in prices"
+            )
+        },
+    )
+    assert ask("preview_everything")[0] == 200
 
 
 def test_another_organization_sees_neither_the_subscription_nor_its_plans(

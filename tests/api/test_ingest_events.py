@@ -460,7 +460,9 @@ def test_what_a_bulk_wrote_before_an_outage_answers_duplicate(ask: Ask, store: A
     bulk = {"events": [FLEX | {"event_id": f"t{number}"} for number in range(40)]}
     begin = store.table.writes
     store.table.faults.unavailable = lambda number: number >= begin + 25
-    assert ask("/v1/events/bulk", bulk)[0] == 503
+    status, body, headers = ask("/v1/events/bulk", bulk)
+    assert (status, headers["Retry-After"]) == (503, "5")
+    assert (body["details"]["accepted"], body["details"]["unavailable"]) == ("25", "15")
     assert len(logged(store)) == 25
     store.table.faults.unavailable = lambda _: False
     status, body, _ = ask("/v1/events/bulk", bulk)

@@ -1,5 +1,6 @@
 """The route that lists events that do not count: every file of events/ for it, pages, cursors, and their cost."""
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -250,6 +251,14 @@ def test_another_organization_has_its_own_lists(
         assert set(body["counts"].values()) == {0}
 
 
+def elsewhere(cursor: str) -> str:
+    """Give a cursor that can be read, to a place at which no page has ended."""
+    place = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    changed = place.replace(b"dunlin", b"dunlio")
+    assert changed != place
+    return base64.urlsafe_b64encode(changed).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     "mangle",
     [
@@ -259,6 +268,7 @@ def test_another_organization_has_its_own_lists(
         pytest.param(lambda cursor: cursor[:-6] + "AAAAAA", id="its end changed"),
         pytest.param(lambda cursor: cursor + "AAAA", id="longer"),
         pytest.param(lambda cursor: cursor.swapcase(), id="in another case"),
+        pytest.param(elsewhere, id="a letter of its place changed"),
         pytest.param(lambda _: "", id="empty"),
         pytest.param(lambda _: "=", id="no base64"),
         pytest.param(lambda _: "é🐦", id="letters beyond ASCII"),

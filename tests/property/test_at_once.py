@@ -1,10 +1,10 @@
 """What two do at the same time: count and answer, change the catalogue and count, two functions on one batch."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
-from meterstone.store.operations.load import has_usage
+from meterstone.store.operations.load import have_usage
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
@@ -348,7 +348,7 @@ def test_a_load_that_was_stopped_is_completed_by_the_next() -> None:
         except Killed:
             it.table.faults = Faults()
             stored = read_stored(it.table, ORGANIZATION.id)
-            nothing = compare(stored, changed, now=START + 50 * DAY, has_usage=lambda _: False).nothing
+            nothing = compare(stored, changed, now=START + 50 * DAY, with_usage=lambda _: set()).nothing
             if not nothing or half_written(it.table, ORGANIZATION.id):
                 write_stored(it.table, changed)
             killed = True
@@ -439,7 +439,7 @@ def test_the_first_event_of_a_subscription_counts_by_the_catalogue_that_stands_w
 
     def problems() -> object:
         return compare(
-            CATALOGUE, WEEKLY, now=NOW, has_usage=lambda each: has_usage(it.table, ORGANIZATION.id, "1", each)
+            CATALOGUE, WEEKLY, now=NOW, with_usage=lambda ids: have_usage(it.table, ORGANIZATION.id, "1", ids)
         ).problems
 
     def load() -> None:
@@ -530,10 +530,10 @@ def test_a_load_at_any_moment_of_the_first_fold_is_refused_or_counted_by(
         (shard,) = it.stream.shards
 
         def load(it: Folding = it) -> None:
-            def counted(subscription_id: str) -> bool:
-                return has_usage(it.table, ORGANIZATION.id, "1", subscription_id)
+            def counted(ids: AbstractSet[str]) -> AbstractSet[str]:
+                return have_usage(it.table, ORGANIZATION.id, "1", ids)
 
-            refused = compare(before, after, now=NOW, has_usage=counted).problems
+            refused = compare(before, after, now=NOW, with_usage=counted).problems
             outcomes.add("refused" if refused else "loaded")
             if not refused:
                 write_stored(it.table, after)
@@ -727,7 +727,6 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
     (item,) = SUBSCRIPTION.line_items
     ending = replace(SUBSCRIPTION, line_items=(replace(item, end=NOW + 5 * MINUTE),))
     changed = replace(CATALOGUE, subscriptions=(ending,))
-    monkeypatch.setattr("meterstone_cli.files.loading.read_catalogue", lambda _: (changed, Places({})))
 
     def meanwhile() -> None:
         clock.now += MINUTE
@@ -735,7 +734,7 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_end(
         it.drain(clock.now)
 
     before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
-    changes = load_catalogue(it.table, Path(), NOW, clock.around)
+    changes = load_catalogue(it.table, changed, Places({}), NOW, clock.around)
     assert changes.changed
     assert changes.problems
 
@@ -751,7 +750,6 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_beginning(
     write_stored(it.table, replace(CATALOGUE, subscriptions=(without,)))
     item = replace(SUBSCRIPTION.line_items[0], start=NOW + 5 * MINUTE + MINUTE // 2)
     changed = replace(CATALOGUE, subscriptions=(replace(SUBSCRIPTION, line_items=(item,)),))
-    monkeypatch.setattr("meterstone_cli.files.loading.read_catalogue", lambda _: (changed, Places({})))
 
     def meanwhile() -> None:
         clock.now += 2 * MINUTE // 3
@@ -759,6 +757,6 @@ def test_a_load_that_took_long_tells_of_events_that_lie_behind_a_new_beginning(
         it.drain(clock.now)
 
     before_once(it.table, "update", lambda _, expression, *__, **___: "loading_at" in expression, meanwhile)
-    changes = load_catalogue(it.table, Path(), NOW, clock.around)
+    changes = load_catalogue(it.table, changed, Places({}), NOW, clock.around)
     assert [each.subscription.id for each in changes.beginnings] == [SUBSCRIPTION.id]
     assert not changes.problems

@@ -16,7 +16,7 @@ from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
-from meterstone.store.operations.load import has_usage
+from meterstone.store.operations.load import have_usage
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.calendar import zone
@@ -375,7 +375,7 @@ def test_an_event_whose_line_item_goes_while_it_is_counted_is_counted_when_it_is
         assert isinstance(table, Interrupted)
 
         def take(world: World = world, subscription: Subscription = subscription) -> None:
-            if not has_usage(world.table, ORGANIZATION.id, "1", subscription.id):
+            if not have_usage(world.table, ORGANIZATION.id, "1", [subscription.id]):
                 load(world, replace(subscription, line_items=()))
 
         table.interrupt(moment, take)
@@ -451,7 +451,7 @@ def test_a_replay_numbers_an_event_anew_whose_line_item_was_gone_meanwhile() -> 
         with suppress(Killed):
             replay(table, ORGANIZATION.id, clock)
         table.faults = Faults()
-        if has_usage(table, ORGANIZATION.id, "1", subscription.id):
+        if have_usage(table, ORGANIZATION.id, "1", [subscription.id]):
             break
         stop += 1
         clock.now += WAIT

@@ -17,7 +17,7 @@ from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import ImportReport, Source, close_import
-from meterstone.store.operations.load import has_usage, have_events
+from meterstone.store.operations.load import have_events, have_usage
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
@@ -367,7 +367,8 @@ def test_a_load_compares_with_what_was_just_written_counted_and_logged() -> None
     write_stored(world.table, catalogue)
     assert read_stored(world.table, ORGANIZATION.id) == catalogue
     world.load("file", small().usage, stream.clock.now)
-    assert has_usage(world.table, ORGANIZATION.id, world.account.generation, subscription.id)
+    ids = {subscription.id}
+    assert have_usage(world.table, ORGANIZATION.id, world.account.generation, ids) == ids
     subject = Subject.subscription(subscription.external_id)
     assert have_events(world.table, ORGANIZATION.id, [subject]) == {subject}
 

@@ -22,7 +22,7 @@ from meterstone.usage.plan import PlanPrices
 from meterstone.usage.preview import Changed, Changes, OtherCommitment, changed, in_force_throughout
 from meterstone.usage.recorded import RecordedReader
 from meterstone.usage.statement import rate
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 from support.counting import describe, examples
 from support.memory_table import MemoryTable
@@ -200,10 +200,19 @@ def test_the_prices_quantities_and_commitment_in_force_are_the_answer(data: st.D
     subscription = views.subscription
     items = explanation.items.values()
     prices = {each.item.id: replace(each.item.price, id="another") for each in items}
-    quantities = {each.item.id: each.cost.quantity for each in items if each.buckets is None}
+    quantities = {each.item.id: each.cost.quantity for each in items if not bucketed(each.item)}
     changes = Changes(None, prices, OtherCommitment(subscription.commitment), quantities)
     instead, _ = views.explained(changes)
     assert amounts(instead) == amounts(explanation)
+    assert cadences(instead) == cadences(explanation)
+
+
+def bucketed(item: LineItem) -> bool:
+    return item.meter is not None and item.meter.bucket_size is not None
+
+
+def cadences(explanation: Explanation) -> dict[str, str]:
+    return {name: each.cadence.code for name, each in explanation.items.items()}
 
 
 def amounts(explanation: Explanation) -> list[tuple[str, Decimal, Decimal, bool]]:
@@ -268,7 +277,7 @@ def test_a_preview_stores_nothing_and_reads_what_the_answer_reads(data: st.DataO
     views.world.statement(views.subscription, views.window, views.now)
     read_by_answer = table.cost.items, table.cost.read_units
     explanation, _ = views.explained()
-    unbucketed = [each.item for each in explanation.items.values() if each.buckets is None]
+    unbucketed = [each.item for each in explanation.items.values() if not bucketed(each.item)]
     changes = Changes(
         prices={item.id: replace(item.price, id="another") for item in unbucketed},
         commitment=OtherCommitment(Commitment(Decimal(1), Decimal(3))),

@@ -4,6 +4,7 @@ What only a deployed stack knows stays as it is: a reference to another resource
 number.
 """
 
+import atexit
 import json
 import os
 import re
@@ -48,16 +49,25 @@ TemplateLoader.add_multi_constructor("!", _tagged)
 
 def source() -> dict[str, Any]:
     """Return `template.yaml` as it stands, with the long forms of its tags."""
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)  # noqa: S506 (a SafeLoader)
+    loaded: dict[str, Any] = json.loads(_source())
     return loaded
 
 
-def deployed(**given: str) -> dict[str, Any]:
-    """Return the resources of a stack that is deployed with the given parameters; see `Evaluation`."""
-    parameters = {
-        name: str(declared.get("Default", "")) for name, declared in source()["Parameters"].items()
-    } | given
-    template = json.loads(_expanded(json.dumps(parameters)))
+@cache
+def _source() -> str:
+    loaded = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)  # noqa: S506 (a SafeLoader)
+    return json.dumps(loaded)
+
+
+@cache
+def deployed(uploaded: tuple[str, str] = ("", ""), **given: str) -> dict[str, Any]:
+    """Return the resources of a stack that is deployed with the given parameters; see `Evaluation`.
+
+    All who ask for the same stack share one value, which they must not change.
+    ``uploaded`` is a logical id and what was uploaded for it, in place of what was uploaded for all others.
+    """
+    parameters = parameters_with(given)
+    template = _expanded(parameters, uploaded)
     conditions = template.get("Conditions", {})
     resources: dict[str, Any] = Evaluation(parameters, conditions).of(template["Resources"])
     return {
@@ -67,23 +77,52 @@ def deployed(**given: str) -> dict[str, Any]:
     }
 
 
-@cache
-def _expanded(parameters: str) -> str:
+def parameters_with(given: dict[str, str]) -> dict[str, str]:
+    """Return the value of every parameter: the given one, or its default."""
+    declared = source()["Parameters"]
+    assert given.keys() <= declared.keys()
+    return {name: str(each.get("Default", "")) for name, each in declared.items()} | given
+
+
+def refusals(**given: str) -> list[str]:
+    """Return what the template's rules say against these parameters. CloudFormation deploys nothing if they do."""
+    evaluation = Evaluation(parameters_with(given), {})
+    return [
+        assertion["AssertDescription"]
+        for rule in source()["Rules"].values()
+        if evaluation.of(rule["RuleCondition"])
+        for assertion in rule["Assertions"]
+        if not evaluation.of(assertion["Assert"])
+    ]
+
+
+def _expanded(parameters: dict[str, str], uploaded: tuple[str, str]) -> dict[str, Any]:
     template = source()
-    for resource in template["Resources"].values():
+    for name, resource in template["Resources"].items():
         for place in resource.get("Properties", {}).keys() & {"CodeUri", "ContentUri"}:
             # `sam package` puts the address of the uploaded code here.
-            resource["Properties"][place] = "s3://bucket/code.zip"
-    asked = json.dumps({"template": template, "parameters": json.loads(parameters)})
-    done = subprocess.run(  # noqa: S603
+            resource["Properties"][place] = dict([uploaded]).get(name, "s3://bucket/code.zip")
+    process = _sam()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps({"template": template, "parameters": parameters}) + "\n")
+    process.stdin.flush()
+    expanded: dict[str, Any] = json.loads(process.stdout.readline())
+    return expanded
+
+
+@cache
+def _sam() -> subprocess.Popen[str]:
+    """Start the process that expands templates, once: it takes longer to start than to expand one."""
+    process = subprocess.Popen(  # noqa: S603
         [SAM_PYTHON, Path(__file__).with_name("sam_transform.py")],
-        input=asked,
         env={"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": PSEUDO["AWS::Region"]},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return done.stdout
+    atexit.register(process.communicate)
+    return process
 
 
 class Evaluation:

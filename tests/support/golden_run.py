@@ -42,8 +42,8 @@ FUNCTIONS = (
     "subscription_usage",
     "ingest_events",
     "find_event",
-    "customer_usage",
     "explain_usage",
+    "customer_usage",
     "fold_usage",
     "roll_usage",
 )

@@ -201,9 +201,11 @@ class MemoryTable(Table):
             self._written()
             return None
 
-    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Tell whether a partition has any item."""
-        return bool(self._seen(pk, consistent=consistent)), 0.5
+    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
+        """Tell whether a partition has any item whose sort key begins with a prefix."""
+        with self._lock:
+            seen = self._seen(pk, consistent=consistent)
+            return any(sk.startswith(prefix) for sk in seen), 0.5
 
     def ids_in(self, pk: str) -> tuple[list[str], float]:
         """Read the attribute `id` of all items of a partition."""

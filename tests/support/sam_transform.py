@@ -1,8 +1,7 @@
-"""Expand a SAM template as CloudFormation's transform does. Runs in the SAM command line's environment.
+"""Expand SAM templates as CloudFormation's transform does. Runs in the SAM command line's environment.
 
-Takes `{"template": ..., "parameters": ...}` as JSON on standard input. The template has no short tags, and no
-local path for code.
-Prints the expanded template as JSON.
+Takes a line of JSON, `{"template": ..., "parameters": ...}`, on standard input for each template, and prints the
+expanded template in a line. A template has no short tags, and no local path for code.
 """
 
 import json
@@ -22,5 +21,6 @@ def expand(template: dict[str, Any], parameters: dict[str, str]) -> dict[str, An
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    json.dump(expand(asked["template"], asked["parameters"]), sys.stdout)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        print(json.dumps(expand(asked["template"], asked["parameters"])), flush=True)  # noqa: T201 - the answer

@@ -55,7 +55,7 @@ def database() -> Iterator[Table]:
         variables = {"TABLE_NAME": os.environ.get("TABLE_NAME", f"meterstone-{uuid4().hex[:12]}")}
         if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
             state = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-            url = cleanup.enter_context(engine.running(ENGINE, state, engine.free_port()))
+            url = cleanup.enter_context(engine.running(ENGINE, state, engine.free_port(), keep=False))
             variables |= engine.environment_of_clients(url)
         cleanup.enter_context(mock.patch.dict(os.environ, variables))
         yield Table.from_environment()

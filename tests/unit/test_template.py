@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from meterstone.contracts.message import RETRY_AFTER
+from meterstone.edge.application import INGESTION, READING
 from support.cloudformation import source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +53,8 @@ CODE = {
     "SubscriptionUsage": "functions/subscription_usage/",
     "IngestEvents": "functions/ingest_events/",
     "FindEvent": "functions/find_event/",
-    "CustomerUsage": "functions/customer_usage/",
     "ExplainUsage": "functions/explain_usage/",
+    "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
     "ReadCatalogue": "functions/read_catalogue/",
     "ShowDashboard": "functions/dashboard/",
@@ -269,6 +271,18 @@ def test_a_gateway_error_speaks_both_contracts(resources: dict[str, Any], kind: 
     assert body.keys() == ERROR_KEYS
     assert body["status"] == body["http_status_code"] == status
     assert body["error"] == HTTPStatus(status).phrase.replace("Request Entity Too Large", "Content Too Large")
+
+
+@pytest.mark.parametrize("kind", ["DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT", "THROTTLED"])
+def test_a_gateway_error_that_may_pass_says_when_to_try_again(resources: dict[str, Any], kind: str) -> None:
+    headers = resources["Api"]["Properties"]["GatewayResponses"][kind]["ResponseParameters"]["Headers"]
+    # The quotes are API Gateway's: without them it is the name of something to insert.
+    assert headers["Retry-After"] == ("'1'" if kind == "THROTTLED" else f"'{RETRY_AFTER['Retry-After']}'")
+
+
+def test_a_function_has_time_to_say_that_the_table_did_not_answer(template: dict[str, Any]) -> None:
+    timeout = template["Globals"]["Function"]["Timeout"]
+    assert max(READING, INGESTION) + 1 < timeout < 29, "API Gateway waits for 29 seconds"
 
 
 def test_the_access_log_is_one_line_of_json(resources: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ counted again, answers lack some of its events, and are right in all else. So a 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain
+from itertools import batched, chain
 from typing import NamedTuple
 
 from meterstone.pricing.price import Price
@@ -29,6 +30,8 @@ type Kept = Customer | Plan | Meter | Price | Subscription
 
 _IMMUTABLE = "prices are immutable: end the line item and add one with a new price"
 _COUNTED = "usage has been counted"
+#: Of a meter's subscriptions, for how many it is asked at once whether usage was counted.
+_ASKED_TOGETHER = 100
 _CHAINED = "not even --recompute takes it, for another line item has the same recurring meter"
 
 
@@ -93,12 +96,13 @@ def compare(
     new: Catalogue,
     *,
     now: int,
-    has_usage: Callable[[str], bool],
+    with_usage: Callable[[AbstractSet[str]], AbstractSet[str]],
     places: Places | None = None,
 ) -> Changes:
     """Compare the stored catalogue with a new one.
 
-    `has_usage` tells whether usage was counted for a subscription; it is asked only where that matters.
+    `with_usage` returns those of some subscriptions, by their ids, for which usage was counted. It is asked for
+    many at once, and only where that matters: where nothing changes, it is not asked at all.
     `places` name the files of the new catalogue in the problems.
     """
     added: Counter[str] = Counter()
@@ -111,7 +115,7 @@ def compare(
             added[key[0]] += 1
         elif before[key] != record:
             changed[key[0]] += 1
-    refused = () if old is None else _Comparison(old, new, now, has_usage).findings()
+    refused = () if old is None else _Comparison(old, new, now, with_usage).findings()
     findings = list(chain(_removed(before, after), refused))
     where = places or Places({})
     problems = [where.problem(each.kind, each.key, each.path, each.reason) for each in findings]
@@ -142,14 +146,14 @@ def _removed(before: Iterable[tuple[str, str]], after: Mapping[tuple[str, str], 
 
 
 def _beginnings(old: Catalogue, new: Catalogue, now: int) -> Iterator[Beginning]:
-    before = {
-        (subscription.id, item.id): (subscription, item)
-        for subscription in old.subscriptions
-        for item in subscription.line_items
-    }
+    known = {subscription.id: subscription for subscription in old.subscriptions}
     for subscription in new.subscriptions:
+        was = known.get(subscription.id)
+        if was == subscription:
+            continue
+        items = {} if was is None else {item.id: (was, item) for item in was.line_items}
         for item in subscription.line_items:
-            since = _gained(before.get((subscription.id, item.id)), subscription, item)
+            since = _gained(items.get(item.id), subscription, item)
             # Events may lie ahead of the clock, too.
             if since is not None and since < now + AHEAD:
                 yield Beginning(subscription, item, since)
@@ -179,73 +183,101 @@ def _whose(subscription: Subscription, item: LineItem) -> tuple[object, ...]:
 
 
 class _Comparison:
-    def __init__(self, old: Catalogue, new: Catalogue, now: int, has_usage: Callable[[str], bool]) -> None:
-        self._old = old
-        self._new = new
+    """A stored catalogue beside a new one: what differs is looked for first, then whose usage it would change."""
+
+    def __init__(
+        self,
+        old: Catalogue,
+        new: Catalogue,
+        now: int,
+        with_usage: Callable[[AbstractSet[str]], AbstractSet[str]],
+    ) -> None:
         self._now = now
-        self._has_usage = has_usage
-        self._answers: dict[str, bool] = {}
+        self._with_usage = with_usage
+        self._asked: set[str] = set()
+        self._found: set[str] = set()
+        self._prices = _both(old.prices, new.prices)
+        self._meters = [
+            (meter, other)
+            for meter, other in _both(old.meters, new.meters)
+            if replace(meter, name=other.name) != other
+        ]
+        self._customers = [
+            (customer, names)
+            for customer, other in _both(old.customers, new.customers)
+            if (names := list(self._moved(customer, other)))
+        ]
+        self._subscriptions = [
+            pair for pair in _both(old.subscriptions, new.subscriptions) if pair[0] != pair[1]
+        ]
+        self._of_meter: dict[str, set[str]] = {meter.id: set() for meter, _ in self._meters}
+        self._of_customer: dict[str, set[str]] = {customer.id: set() for customer, _ in self._customers}
+        if self._of_meter or self._of_customer:
+            self._note_whose(old.subscriptions)
+        concerned = {subscription.id for subscription, _ in self._subscriptions}
+        self._ask(concerned.union(*self._of_customer.values()))
+
+    def _ask(self, ids: AbstractSet[str]) -> None:
+        if unknown := ids - self._asked:
+            self._found |= self._with_usage(unknown)
+            self._asked |= unknown
+
+    def _counted(self, ids: AbstractSet[str]) -> bool:
+        """Return whether usage was counted for one of some subscriptions: one that was found answers for all."""
+        for some in batched(sorted(ids - self._asked), _ASKED_TOGETHER, strict=False):
+            if not self._found.isdisjoint(ids):
+                break
+            self._ask(set(some))
+        return not self._found.isdisjoint(ids)
+
+    def _note_whose(self, subscriptions: Iterable[Subscription]) -> None:
+        """Note the stored subscriptions of the meters, and of the customers, that would change."""
+        for subscription in subscriptions:
+            if subscription.customer_id in self._of_customer:
+                self._of_customer[subscription.customer_id].add(subscription.id)
+            for item in subscription.line_items:
+                if item.meter is not None and item.meter.id in self._of_meter:
+                    self._of_meter[item.meter.id].add(subscription.id)
 
     def findings(self) -> Iterator[_Finding]:
         """Return everything that is refused."""
-        yield from self._prices()
-        yield from self._meters()
-        yield from self._customers()
-        yield from self._subscriptions()
+        yield from self._refused_prices()
+        yield from self._refused_meters()
+        yield from self._refused_customers()
+        yield from self._refused_subscriptions()
 
-    def _counted(self, subscription: Subscription) -> bool:
-        answer = self._answers.get(subscription.id)
-        if answer is None:
-            answer = self._answers[subscription.id] = self._has_usage(subscription.id)
-        return answer
+    def _refused_prices(self) -> Iterator[_Finding]:
+        for price, other in self._prices:
+            for name in _differing(_PRICE_FIELDS, price, other):
+                yield _Finding("prices", price.id, name, _IMMUTABLE)
 
-    def _prices(self) -> Iterator[_Finding]:
-        new = {price.id: price for price in self._new.prices}
-        for price in self._old.prices:
-            if price.id in new:
-                for name in _differing(_PRICE_FIELDS, price, new[price.id]):
-                    yield _Finding("prices", price.id, name, _IMMUTABLE)
-
-    def _meters(self) -> Iterator[_Finding]:
-        new = {meter.id: meter for meter in self._new.meters}
-        for meter in self._old.meters:
-            other = new.get(meter.id)
-            if other is None or replace(meter, name=other.name) == other or not self._meter_counted(meter):
+    def _refused_meters(self) -> Iterator[_Finding]:
+        for meter, other in self._meters:
+            if not self._counted(self._of_meter[meter.id]):
                 continue
             for name in _differing(_METER_FIELDS, meter, other):
                 yield _Finding("meters", meter.id, name, f"cannot change: {_COUNTED} by it; make a new meter")
             for reason in self._too_early("deletion", _earlier(meter.deleted_at, other.deleted_at)):
                 yield _Finding("meters", meter.id, "deleted_at", reason)
 
-    def _meter_counted(self, meter: Meter) -> bool:
-        return any(
-            self._counted(subscription)
-            for subscription in self._old.subscriptions
-            if any(item.meter is not None and item.meter.id == meter.id for item in subscription.line_items)
-        )
+    def _moved(self, customer: Customer, other: Customer) -> Iterator[str]:
+        """Name the dated facts of a customer that would change before now."""
+        for name, facts, others in (
+            ("country", customer.country, other.country),
+            ("customer_type", customer.customer_type, other.customer_type),
+        ):
+            if facts != others and self._effective(_first_difference(facts, others)):
+                yield name
 
-    def _customers(self) -> Iterator[_Finding]:
-        new = {customer.id: customer for customer in self._new.customers}
-        for customer in self._old.customers:
-            other = new.get(customer.id)
-            if other is None or not self._customer_counted(customer):
-                continue
-            for name, facts, others in (
-                ("country", customer.country, other.country),
-                ("customer_type", customer.customer_type, other.customer_type),
-            ):
-                if self._effective(_first_difference(facts, others)):
+    def _refused_customers(self) -> Iterator[_Finding]:
+        for customer, names in self._customers:
+            if self._counted(self._of_customer[customer.id]):
+                for name in names:
                     yield _Finding("customers", customer.id, name, _past("change"))
 
-    def _customer_counted(self, customer: Customer) -> bool:
-        subscriptions = (each for each in self._old.subscriptions if each.customer_id == customer.id)
-        return any(self._counted(subscription) for subscription in subscriptions)
-
-    def _subscriptions(self) -> Iterator[_Finding]:
-        new = {subscription.id: subscription for subscription in self._new.subscriptions}
-        for subscription in self._old.subscriptions:
-            other = new.get(subscription.id)
-            if other is None or other == subscription or not self._counted(subscription):
+    def _refused_subscriptions(self) -> Iterator[_Finding]:
+        for subscription, other in self._subscriptions:
+            if subscription.id not in self._found:
                 continue
             for path, reason in self._subscription(subscription, other):
                 yield _Finding("subscriptions", subscription.id, path, reason)
@@ -307,6 +339,12 @@ class _Comparison:
             yield _past(what)
         elif at is not None and at < self._now + AHEAD:
             yield f"this {what} would take effect within {AHEAD // MINUTE} minutes, and {_COUNTED} so far ahead"
+
+
+def _both[T: (Customer, Meter, Price, Subscription)](old: Iterable[T], new: Iterable[T]) -> list[tuple[T, T]]:
+    """Return the records that are in both catalogues, as before and after."""
+    after = {each.id: each for each in new}
+    return [(each, after[each.id]) for each in old if each.id in after]
 
 
 def _ids(subscription: Subscription) -> set[str]:

@@ -4,31 +4,29 @@ import msgspec
 
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import read_account
-from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.operations.load import read_entries, write_catalogue
-from meterstone.usage.subscription import Customer
+from meterstone.store.operations.load import StoredDocuments, read_documents, write_catalogue
+from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.session import refuse_a_wrong_clock
 
 
 def read_stored(table: Table, organization_id: str) -> Catalogue | None:
-    """Read the stored catalogue, None if the organization has none. Cost: 1 query, 1 get a subscription."""
-    account = read_account(table, organization_id, consistent=True)
-    if account is None:
-        return None
-    entries = read_entries(table, organization_id)
-    subscriptions = read_subscriptions(
-        table, organization_id, entries.get("subscription", {}), consistent=True
-    )
+    """Read the stored catalogue, None if the organization has none. Cost: that of `read_documents`."""
+    documents = read_documents(table, organization_id)
+    return None if documents is None else catalogue_of(documents)
+
+
+def catalogue_of(documents: StoredDocuments) -> Catalogue:
+    """Make a catalogue of its documents."""
     return Catalogue(
-        account.organization,
-        customers=_decoded(entries, "customer", Customer),
-        plans=_decoded(entries, "plan", Plan),
-        meters=tuple(sorted(account.meters, key=lambda meter: meter.id)),
-        prices=_decoded(entries, "price", Price),
-        subscriptions=tuple(sorted(subscriptions, key=lambda subscription: subscription.id)),
+        documents.account.organization,
+        customers=_decoded(documents, "customer", Customer),
+        plans=_decoded(documents, "plan", Plan),
+        meters=tuple(sorted(documents.account.meters, key=lambda meter: meter.id)),
+        prices=_decoded(documents, "price", Price),
+        subscriptions=_decoded(documents, "subscription", Subscription),
     )
 
 
@@ -38,8 +36,11 @@ def half_written(table: Table, organization_id: str) -> bool:
     return account is not None and account.loading_at is not None
 
 
-def write_stored(table: Table, catalogue: Catalogue) -> None:
-    """Store a catalogue that was compared with the stored one, adding and replacing. Raises `BusyError`."""
+def write_stored(table: Table, catalogue: Catalogue, stored: StoredDocuments | None = None) -> None:
+    """Store a catalogue that was compared with the stored one, adding and replacing. Raises `BusyError`.
+
+    Of ``stored`` documents, only those that differ are written.
+    """
     refuse_a_wrong_clock(table)
     account = read_account(table, catalogue.organization.id, consistent=True)
     if account is not None and account.next is not None:
@@ -48,10 +49,10 @@ def write_stored(table: Table, catalogue: Catalogue) -> None:
     entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
     entries += [("plan", plan.code, plan) for plan in catalogue.plans]
     entries += [("price", price.id, price) for price in catalogue.prices]
-    write_catalogue(table, catalogue.organization, catalogue.meters, catalogue.subscriptions, entries)
+    write_catalogue(table, catalogue.organization, catalogue.meters, catalogue.subscriptions, entries, stored)
 
 
-def _decoded[T](entries: dict[str, dict[str, str]], kind: str, value: type[T]) -> tuple[T, ...]:
+def _decoded[T](documents: StoredDocuments, kind: str, value: type[T]) -> tuple[T, ...]:
     decoder = msgspec.json.Decoder(value)
-    found = entries.get(kind, {})
+    found = documents.texts.get(kind, {})
     return tuple(decoder.decode(found[name]) for name in sorted(found))

@@ -44,6 +44,7 @@ STAGE: Final = "local"
 _API_ID: Final = "local"
 _ACCOUNT: Final = "000000000000"
 _JSON: Final = ("Content-Type", "application/json")
+_RETRY_AFTER: Final = ("Retry-After", "5")
 
 _TOKEN: Final = re.compile(r"[-!\x23$%&'*+.^_`|~0-9A-Za-z]+")
 
@@ -85,10 +86,14 @@ _BODIES: Final[Mapping[int, tuple[str, str, str]]] = {
 
 
 def gateway_response(status: int) -> Response:
-    """Return the gateway's own answer: JSON with the keys of both contracts, as `template.yaml` has it."""
+    """Return the gateway's own answer, as `template.yaml` has it: JSON with the keys of both contracts.
+
+    What may pass (502, 504) says after how many seconds to try again.
+    """
     error, code, message = _BODIES[status]
     body = {"status": status, "error": error, "code": code, "message": message, "http_status_code": status}
-    return Response(status, (_JSON,), json.dumps(body, separators=(",", ":")).encode())
+    headers = (_JSON, _RETRY_AFTER) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else (_JSON,)
+    return Response(status, headers, json.dumps(body, separators=(",", ":")).encode())
 
 
 class Invocable(Protocol):

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from meterstone import clock
 from meterstone.store.catalogue.accounts import read_account
@@ -16,6 +16,7 @@ from meterstone.store.operations.load import create_table
 from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.devserver import engine
+from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.demo_key import PAGE, with_demo_key
 from meterstone_cli.devserver.gateway import Gateway
 from meterstone_cli.devserver.gateway import load as functions_of
@@ -24,11 +25,7 @@ from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
 from meterstone_cli.session import open_table, surroundings
-
-ROOT: Final = Path(__file__).resolve().parents[3]
-DEMO: Final = ROOT / "examples" / "demo"
-FUNCTIONS: Final = ROOT / "functions"
-TEMPLATE: Final = ROOT / "template.yaml"
+from meterstone_cli.tree import DEMO, FUNCTIONS, TEMPLATE
 
 _TABLE = "meterstone"
 _KEPT = "demo.json"
@@ -52,29 +49,47 @@ def serve_demo(ports: Ports, environment: Path, state: Path, *, fresh: bool) -> 
     # Not at the top: no other command needs an AWS client before it opens a table.
     from meterstone_cli.devserver.follower import following  # noqa: PLC0415
 
+    engine.await_state(state, say)
     for port in ports:
         engine.check_port(port)
     if fresh:
         engine.forget(state)
         (state / _KEPT).unlink(missing_ok=True)
     say("Starting the embedded DynamoDB")
-    with _interrupted_when_told_to_end(), engine.running(environment, state, ports.engine) as url:
+    with (
+        _interrupted_when_told_to_end(),
+        engine.running(environment, state, ports.engine, interrupt=True, tell=say) as url,
+    ):
         for name in [each for each in os.environ if each.startswith("AWS_")]:
             del os.environ[name]
         os.environ.update(engine.environment_of_clients(url))
         table = open_table(_TABLE)
-        create_table(table)
+        if create_table(table):
+            begin()
         kept = _Kept(state / _KEPT, table)
         try:
             load(table, kept.ends)
         except InputRefusedError:
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
-        with following(FUNCTIONS, _TABLE):
+        with following(FUNCTIONS):
             key = kept.key(table)
             gateway = Gateway(with_demo_key(functions_of(TEMPLATE), key))
             serve(gateway, HOST, ports.http, on_ready=lambda base: _show(base, url, key))
         say("Stopping: the tables are written to disk for the next start")
+
+
+def serve_table(table_name: str, port: int) -> None:
+    """Serve both endpoints from a table until told to stop, and count what is posted, if no function does.
+
+    Raises `ServerError`.
+    """
+    from meterstone_cli.devserver.follower import following  # noqa: PLC0415 - as above
+
+    open_table(table_name)
+    engine.check_port(port)
+    with following(FUNCTIONS):
+        serve(TEMPLATE, HOST, port, on_ready=lambda url: say(f"Serving on {url}; Ctrl-C ends it"))
 
 
 def load(table: Table, ends: int) -> str:

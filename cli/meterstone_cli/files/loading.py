@@ -1,18 +1,19 @@
 """Bringing files into a store: a catalogue, usage, the demo."""
 
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meterstone import clock
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
-from meterstone.store.operations.load import has_usage, have_events
+from meterstone.store.operations.load import have_events, have_usage, read_documents
 from meterstone.store.operations.rebuild import Surroundings, make_way
 from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
-from meterstone_cli.catalogue import Beginning, Changes, compare, read_catalogue
-from meterstone_cli.catalogue.stored import half_written, read_stored, write_stored
+from meterstone_cli.catalogue import Beginning, Catalogue, Changes, Places, compare, read_catalogue
+from meterstone_cli.catalogue.stored import catalogue_of, half_written, write_stored
 from meterstone_cli.files.demo import sources
 from meterstone_cli.files.usage_files import (
     Aside,
@@ -41,9 +42,17 @@ class FileReport:
 
 
 def load_catalogue(
-    table: Table, folder: Path, now: int, around: Surroundings, *, recompute: bool = False
+    table: Table,
+    catalogue: Catalogue,
+    places: Places,
+    now: int,
+    around: Surroundings,
+    *,
+    recompute: bool = False,
 ) -> Changes:
-    """Store a folder's catalogue, if anything in it is new. Raises `InputRefusedError` before anything is written.
+    """Store what is new in a catalogue. Raises `InputRefusedError` before anything is written.
+
+    `places` name the files of what is refused.
 
     Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
     those of usage that was counted by the old one while the new one was being written, or may have been, as it
@@ -52,19 +61,18 @@ def load_catalogue(
     To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
     `BusyError` before anything is written if these cannot be run.
     """
-    catalogue, places = read_catalogue(folder)
     organization_id = catalogue.organization.id
     began = clock.now()
-    stored = read_stored(table, organization_id)
+    documents = read_documents(table, organization_id)
+    stored = None if documents is None else catalogue_of(documents)
 
-    def counted(subscription_id: str) -> bool:
+    def counted(ids: AbstractSet[str]) -> set[str]:
         generation = known_account(table, organization_id).generation
-        return has_usage(table, organization_id, generation, subscription_id)
+        return have_usage(table, organization_id, generation, ids)
 
     def compared() -> Changes:
-        return compare(
-            stored, catalogue, now=now + max(clock.now() - began, 0), has_usage=counted, places=places
-        )
+        later = now + max(clock.now() - began, 0)
+        return compare(stored, catalogue, now=later, with_usage=counted, places=places)
 
     changes = compared()
     if refused := list(_refused(changes, recompute=recompute)):
@@ -75,7 +83,7 @@ def load_catalogue(
             make_way(table, organization_id, around)
         changes = replace(changes, problems=(), beginnings=_with_events(table, organization_id, changes))
     if not changes.nothing or half_written(table, organization_id):
-        write_stored(table, catalogue)
+        write_stored(table, catalogue, documents)
         if not recompute:
             # Usage may have been counted by the old one since it was asked for, and lie ahead of the clock of now.
             later = compared()
@@ -137,12 +145,12 @@ def load_demo(
     table: Table, folder: Path, ends: int, now: int, around: Surroundings
 ) -> Iterator[tuple[str, ImportReport]]:
     """Load the demo's catalogue and usage, giving each source's report; `ends` is where the shifted ones end."""
-    load_catalogue(table, folder / "catalogue", now, around)
-    organization_id = read_catalogue(folder / "catalogue")[0].organization.id
+    catalogue, places = read_catalogue(folder / "catalogue")
+    load_catalogue(table, catalogue, places, now, around)
     for source in sources(folder / "usage", ends):
         events = follow(source.name, source.events(), source.rows)
         identity = Source(source.name, source.sha256)
-        yield source.name, import_events(table, organization_id, identity, events, now, _refuse)
+        yield source.name, import_events(table, catalogue.organization.id, identity, events, now, _refuse)
 
 
 def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:

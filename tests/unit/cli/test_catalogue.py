@@ -3,8 +3,11 @@
 import json
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
+import yaml
+from ruamel.yaml import YAML
 
 from meterstone.pricing.commitment import Commitment, CommitmentSplit
 from meterstone.usage.aggregation import observe
@@ -12,7 +15,7 @@ from meterstone.usage.calendar import BucketSize
 from meterstone.usage.meter import Filter, Observation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Dated
-from meterstone_cli.catalogue import read_catalogue
+from meterstone_cli.catalogue import document, read_catalogue
 from meterstone_cli.files.usage_files import UsageEvent, read_usage
 from meterstone_cli.problem import InputRefusedError
 from support.problems import without_line_and_id
@@ -718,3 +721,75 @@ def test_the_small_example_has_an_event_for_each_of_its_meters() -> None:
         assert subscription.span.holds(each.event.at)
         for meter in catalogue.meters:
             assert isinstance(observe(meter, each.event), Observation)
+
+
+_PIECES = (
+    *(
+        "a",
+        "b: ",
+        "- ",
+        "\n",
+        "\n  ",
+        "\n- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        ",",
+        ":",
+        ": ",
+        "#",
+        " #",
+        "'",
+        '"',
+        " ",
+    ),
+    *(
+        "12",
+        "1.5",
+        "true",
+        "~",
+        "null",
+        "x:y",
+        "http://a/b",
+        "NO",
+        "---",
+        "...",
+        "\n---\n",
+        "\n...\n",
+        "é",
+        "😀",
+    ),
+    *("--", "a-b", "?a", "\r", "\r\n", "=", "<<", "<<: ", "0x1f", "''", "\x07", "\x7f", "\xa0", "%a", "a&b"),
+    *("1_000", "1:30", "+1", "&", "*", "|", ">", "!", "@", "`", "\t", "\\", "\x85", "2020-01-01"),
+    *("%", "& ", "| ", " > b"),
+)
+
+
+def test_both_parsers_of_yaml_read_the_same() -> None:
+    """What the fast one reads, the exact one reads, and as the same; the fast one reads many texts."""
+    random = Random(7)  # noqa: S311 - nothing secret
+    fast = 0
+    for _ in range(6000):
+        text = "".join(random.choice(_PIECES) for _ in range(random.randrange(1, 14)))
+        if document._UNUSUAL.search(text):
+            continue
+        try:
+            found = document._Composer(yaml.parse(text, Loader=yaml.CSafeLoader)).document()
+        except (yaml.YAMLError, ValueError):
+            continue
+        fast += 1
+        assert repr(document._Composer(YAML(typ="safe", pure=True).parse(text)).document()) == repr(found), (
+            text
+        )
+    assert fast > 500
+
+
+def test_usual_yaml_is_read_by_the_fast_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "YAML", None)
+    text = "- {id: a, name: B & C, start: 2026-01-01T00:00:00Z}\n- id: b | c\n  amount: -1.50 # less\n"
+    assert document.parse_yaml(text) == [
+        {"id": "a", "name": "B & C", "start": "2026-01-01T00:00:00Z"},
+        {"id": "b | c", "amount": Decimal("-1.50")},
+    ]

@@ -56,7 +56,7 @@ def adding(more: str) -> Callable[[str], str]:
 def found(folder: Path, kind: str, change: Callable[[str], str], *, counted: bool) -> list[str]:
     old, _ = read(folder / "old")
     new, places = read(folder / "new", change, kind)
-    changes = compare(old, new, now=NOW, has_usage=lambda _: counted, places=places)
+    changes = compare(old, new, now=NOW, with_usage=lambda ids: ids if counted else set(), places=places)
     assert not changes.nothing
     return [without_line_and_id(problem) for problem in changes.problems]
 
@@ -64,12 +64,12 @@ def found(folder: Path, kind: str, change: Callable[[str], str], *, counted: boo
 def test_the_same_catalogue_changes_nothing(tmp_path: Path) -> None:
     old, _ = read(tmp_path / "old")
     new, _ = read(tmp_path / "new", replacing("1.50", '"1.5"'), "prices")
-    assert compare(old, new, now=NOW, has_usage=lambda _: True).nothing
+    assert compare(old, new, now=NOW, with_usage=set).nothing
 
 
 def test_a_first_catalogue_is_new_as_a_whole(tmp_path: Path) -> None:
     new, _ = read(tmp_path / "new")
-    changes = compare(None, new, now=NOW, has_usage=lambda _: pytest.fail("there is no usage to ask for"))
+    changes = compare(None, new, now=NOW, with_usage=lambda _: pytest.fail("there is no usage to ask for"))
     assert changes.added == {
         "organization": 1,
         "customers": 1,
@@ -226,7 +226,7 @@ def test_of_these_a_recompute_takes_a_new_line_item_alone(
 ) -> None:
     old, _ = read(tmp_path / "old")
     new, places = read(tmp_path / "new", change, kind)
-    changes = compare(old, new, now=NOW, has_usage=lambda _: True, places=places)
+    changes = compare(old, new, now=NOW, with_usage=set, places=places)
     assert [without_line_and_id(each) for each in changes.recomputable] == [
         each for each in expected if NEW in each
     ]
@@ -293,7 +293,7 @@ def test_which_new_line_items_a_recompute_takes(
     new, places = read(
         tmp_path / "new", lambda text: replacing("}]", f"}}, {items}]")(among(text)), "subscriptions"
     )
-    changes = compare(old, new, now=NOW, has_usage=lambda _: True, places=places)
+    changes = compare(old, new, now=NOW, with_usage=set, places=places)
     assert [each.reason for each in changes.problems] == refused
     assert [each.path for each in changes.recomputable] == [
         f"subscriptions[0].line_items[{number}].start" for number in taken
@@ -351,10 +351,10 @@ def test_a_span_does_not_change_where_events_may_lie_ahead_of_the_clock(
     new, places = read(tmp_path / "new", change, kind)
 
     def problems(ahead: int) -> list[str]:
-        changes = compare(old, new, now=NOW - ahead, has_usage=lambda _: True, places=places)
+        changes = compare(old, new, now=NOW - ahead, with_usage=set, places=places)
         return [without_line_and_id(problem) for problem in changes.problems]
 
-    soon = compare(old, new, now=NOW, has_usage=lambda _: True, places=places).recomputable
+    soon = compare(old, new, now=NOW, with_usage=set, places=places).recomputable
     assert [without_line_and_id(each).partition(" would")[0] for each in soon] == [
         each for each in expected if "new" in each
     ]
@@ -464,12 +464,12 @@ def test_what_begins_in_the_past(
 ) -> None:
     old, _ = read(tmp_path / "old", before, kind)
     new, places = read(tmp_path / "new", after, kind)
-    changes = compare(old, new, now=NOW, has_usage=lambda _: False, places=places)
+    changes = compare(old, new, now=NOW, with_usage=lambda _: set(), places=places)
     assert not changes.problems
     assert [
         (each.subscription.id, each.line_item.id, format_instant(each.since)) for each in changes.beginnings
     ] == expected
-    assert not compare(None, new, now=NOW, has_usage=lambda _: False).beginnings
+    assert not compare(None, new, now=NOW, with_usage=lambda _: set()).beginnings
 
 
 @pytest.mark.parametrize(

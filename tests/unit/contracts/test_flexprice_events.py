@@ -278,3 +278,35 @@ def test_answer_bulk(
 
     assert reply.status == 202
     assert json.loads(reply.body) == counts | answer
+
+
+def test_a_bulk_that_was_stored_in_part_is_503_and_says_which_part() -> None:
+    """A client that looks at the status alone sends it again. The counts and outcomes are those of a 202."""
+    arrival = parse()
+    outcomes = {0: Outcome.NEW, 1: Outcome.UNAVAILABLE, 2: Outcome.DUPLICATE, 4: Outcome.UNAVAILABLE}
+    bulk = Bulk(dict.fromkeys(outcomes, arrival), {3: "event must be an object"}, {0: "made"})
+    reply = flexprice_events.answer_bulk(bulk, Receipt(outcomes, {0: "customer"}))
+    body = json.loads(reply.body)
+    assert (reply.status, reply.headers["Retry-After"], reply.headers["x-meterstone-unmatched"]) == (
+        503,
+        "5",
+        "0=customer",
+    )
+    assert (body["code"], body["http_status_code"]) == ("service_unavailable", 503)
+    assert body["details"] == {
+        "message": "Events: 1 accepted, 1 duplicate, 2 unavailable, 1 rejected",
+        "accepted": "1",
+        "duplicate": "1",
+        "conflict": "0",
+        "unavailable": "2",
+        "rejected": "1",
+        "unmatched": "1",
+        "0": "accepted",
+        "0.event_id": "made",
+        "0.unmatched": "customer",
+        "1": "unavailable",
+        "2": "duplicate",
+        "3": "rejected",
+        "3.reason": "event must be an object",
+        "4": "unavailable",
+    }

@@ -12,7 +12,7 @@ from meterstone.contracts.preview import read_number
 from meterstone.contracts.price_object import _DESCRIPTIVE, read_price
 from meterstone.pricing.price import Price, TierMode
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.models import PriceRecord
+from meterstone_cli.catalogue.prices import PriceRecord
 from meterstone_cli.problem import InputRefusedError
 
 GOOD = {"id": "p", "currency": "USD", "billing_model": "FLAT_FEE", "amount": 1, "meter_id": "m"}
@@ -42,7 +42,7 @@ BAD: dict[str, Any] = {
     "an id that is too long": GOOD | {"id": "x" * 256},
     "an id with a control character": GOOD | {"id": "a\u0085b"},
     "an id that is a number": GOOD | {"id": 5},
-    "a tier mode that is none": TIERED | {"tier_mode": "slab", "tiers": [TIER]},
+    "a tier mode that is none": TIERED | {"tier_mode": "STAIRS", "tiers": [TIER]},
     "no tier mode": GOOD | {"billing_model": "TIERED", "tiers": [TIER]},
     "no tiers": TIERED,
     "tiers that are no list": TIERED | {"tiers": {"up_to": None}},
@@ -77,6 +77,7 @@ BAD: dict[str, Any] = {
     "a name with a control character": GOOD | {"display_name": "a\u0000"},
     "metadata that is no mapping": GOOD | {"metadata": ["a"]},
     "metadata that is a number": GOOD | {"metadata": {"a": 1}},
+    "metadata with a control character in a name": GOOD | {"metadata": {"a\u0007": "b"}},
     "dates that are none": GOOD | {"start_date": "2026-02-30T00:00:00Z", "end_date": 5},
     "no such status": GOOD | {"status": "draft"},
     "no such entity": GOOD | {"entity_type": "CUSTOMER"},

@@ -265,3 +265,10 @@ def test_the_log_line_has_the_latency_in_milliseconds(edge: PartialHour, seconds
     assert line["milliseconds"] > 0
     assert line["Latency"] == [line["milliseconds"]]
     assert line["milliseconds"] == round(line["milliseconds"], 3)
+
+
+def test_the_store_has_so_many_seconds_for_each_request(edge: PartialHour) -> None:
+    """They begin before the key is looked up, also for a request that no route is for."""
+    edge.ask("GET", "/usage", **LAGO_KEY)
+    edge.ask("GET", "/nowhere")
+    assert edge.store.begun == [3.5, 3.5]

@@ -38,9 +38,11 @@ def explained(
     of: Meter, window: tuple[int, int], usage: Sequence[Usage] = USAGE, **changes: object
 ) -> LineItemExplanation:
     """Explain a line item on a meter over a window, in time after the start of its monthly subscription."""
+    own = {name.removeprefix("item_"): value for name, value in changes.items() if name.startswith("item_")}
+    others = {name: value for name, value in changes.items() if not name.startswith("item_")}
     changed: Subscription = subscription(BillingPeriod.MONTHLY, [(of, FLAT)])
-    item = replace(changed.line_items[0], **{k[5:]: v for k, v in changes.items() if k.startswith("item_")})
-    changed = replace(changed, line_items=(item,), **{k: v for k, v in changes.items() if k[:5] != "item_"})  # type: ignore[arg-type]
+    item = replace(changed.line_items[0], **own)  # type: ignore[arg-type]
+    changed = replace(changed, line_items=(item,), **others)  # type: ignore[arg-type]
     world = World(Scenario((of,), (changed,), (Batch(NOW, tuple(usage)),), NOW)).run()
     reader = RecordedReader(WindowStore(world.settled).reader(world.account, changed, NOW))
     found = measure(changed, Window(START + window[0], START + window[1]), reader, NOW)
@@ -121,6 +123,7 @@ PARTS = [
     ("a day and whole hours", SUM, (HOUR + 32 * MINUTE, 31 * DAY), PartsRead(1, 1, 0), "9"),
     ("single events", SUM, (HOUR - MINUTE, HOUR + MINUTE), PartsRead(0, 0, 1), "3"),
     ("values of whole days", USERS, (DAY, 40 * DAY), PartsRead(2, 0, 0), "2"),
+    ("values of a day and hours", USERS, (HOUR + 32 * MINUTE, 31 * DAY), PartsRead(1, 1, 0), "2"),
     ("first values", USERS, (0, 31 * DAY), PartsRead(1, 0, 0), "2"),
     ("costed days", HOURLY, (0, 31 * DAY), PartsRead(2, 0, 0), "12"),
 ]
@@ -138,17 +141,18 @@ def test_from_how_many_parts_a_quantity_was_put_together(
 
 
 @pytest.mark.parametrize(
-    ("end", "parts", "carried", "quantity"),
+    ("start", "end", "parts", "carried", "quantity"),
     [
-        pytest.param(20 * DAY, PartsRead(2, 0, 0), "0", "12", id="the first period"),
-        pytest.param(39 * DAY, PartsRead(1, 0, 0), "12", "18", id="carried into the second"),
-        pytest.param(33 * DAY, PartsRead(0, 0, 0), "12", "12", id="carried, and nothing new"),
+        pytest.param(0, 20 * DAY, PartsRead(2, 0, 0), "0", "12", id="the first period"),
+        pytest.param(9 * DAY, 20 * DAY, PartsRead(2, 0, 0), "0", "12", id="from before the window"),
+        pytest.param(0, 39 * DAY, PartsRead(1, 0, 0), "12", "18", id="carried into the second"),
+        pytest.param(0, 33 * DAY, PartsRead(0, 0, 0), "12", "12", id="carried, and nothing new"),
     ],
 )
 def test_a_recurring_meter_tells_what_it_carried(
-    end: int, parts: PartsRead, carried: str, quantity: str
+    start: int, end: int, parts: PartsRead, carried: str, quantity: str
 ) -> None:
-    found = explained(SEATS, (0, end))
+    found = explained(SEATS, (start, end))
     assert (found.parts, found.carried) == (parts, Decimal(carried))
     assert found.cost.quantity == Decimal(quantity)
 

@@ -189,7 +189,13 @@ def refuse_unknown_plan(code: str) -> Never:
 
 def refuse_faults(faults: Mapping[str, str]) -> Never:
     """Refuse a request for what is wrong with its fields, the first of them. Raises `RequestRefusedError`."""
-    flexprice.refuse_fields(dict(list(faults.items())[:_MOST_FAULTS]))
+    first = list(faults.items())[:_MOST_FAULTS]
+    flexprice.refuse_fields({_writable(path): _writable(reason) for path, reason in first})
+
+
+def _writable(text: str) -> str:
+    """Return a text as it can be sent: names of the request may have halves of surrogate pairs in them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _by_item(settlement: Settlement[LineItem]) -> dict[str, Decimal]:

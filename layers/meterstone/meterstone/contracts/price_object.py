@@ -142,12 +142,22 @@ def _details(fields: Fields) -> Mapping[str, Detail]:
             found[name] = value
     metadata = fields.inner("metadata", nullable=True)
     if metadata is not None:
-        found["metadata"] = {name: metadata.get(name, _LABEL, "") for name, _ in metadata.items()}
+        found["metadata"] = {name: metadata.get(name, _named(name), "") for name, _ in metadata.items()}
         fields.close("metadata", metadata)
     units = fields.each("price_unit_tiers", nullable=True)
     if units:
         found["price_unit_tiers"] = [_unit_tier(fields, path, raw) for path, raw in units]
     return cast("Mapping[str, Detail]", found)
+
+
+def _named(name: str) -> Callable[[object], str]:
+    """Return a reader of a text whose name is a text by the same rule."""
+
+    def reader(value: object) -> str:
+        label(name)
+        return _LABEL(value)
+
+    return reader
 
 
 def _unit_tier(fields: Fields, path: str, raw: object) -> dict[str, object]:

@@ -201,10 +201,13 @@ class Application[A: KeyOwner]:
         }
         self._metrics.clear_metrics()
         self._cold = False
-        if failure is None:
-            self._logger.info("request", extra=fields)
-        else:
+        if failure is not None:
             self._logger.error("request failed", exc_info=failure, extra=fields)
+        elif status >= _SERVER_ERRORS:
+            # Of a level that is logged also where requests are not.
+            self._logger.warning("request", extra=fields)
+        else:
+            self._logger.info("request", extra=fields)
 
 
 def _traced(handler: Handler) -> Handler:

@@ -229,24 +229,28 @@ class Cadence(_Memory):
 
     def _calendar_bounds(self, instant: int) -> tuple[int, int, int]:
         clock = zone(self.zone)
-        day, origin = clock.day_of(instant), self._calendar_origin(clock)
-        days, months = self._step()
-        number = (day - origin) // days if days else (month_of(day) - origin) // months
-        return number, self._calendar_start(clock, number), self._calendar_start(clock, number + 1)
+        day, (days, months) = clock.day_of(instant), self._step()
+        origin = self._calendar_origin(clock, days, months)
+        if days:
+            number = (day - origin) // days
+            start = origin + number * days
+            return number, clock.day_start(start), clock.day_start(start + days)
+        number = (month_of(day) - origin) // months
+        start = origin + number * months
+        return number, clock.day_start(month_start(start)), clock.day_start(month_start(start + months))
 
-    def _calendar_origin(self, clock: Zone) -> int:
+    def _calendar_start(self, clock: Zone, number: int) -> int:
+        days, months = self._step()
+        origin = self._calendar_origin(clock, days, months)
+        return clock.day_start(origin + number * days if days else month_start(origin + number * months))
+
+    def _calendar_origin(self, clock: Zone, days: int, months: int) -> int:
         """Return the day, or the month, with which the unit begins that holds the start."""
         first = clock.day_of(self.start)
-        days, months = self._step()
         if days:
             return first if self.period is BillingPeriod.DAILY else week_start(first)
         unit = months // self.count
         return month_of(first) // unit * unit
-
-    def _calendar_start(self, clock: Zone, number: int) -> int:
-        origin = self._calendar_origin(clock)
-        days, months = self._step()
-        return clock.day_start(origin + number * days if days else month_start(origin + number * months))
 
     def _anniversary_bounds(self, instant: int) -> tuple[int, int, int]:
         clock = zone(self.zone)

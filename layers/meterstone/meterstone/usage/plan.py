@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import msgspec
 
 from meterstone.pricing.price import Price, PriceType
+from meterstone.usage.instant import parse_instant
 
 _PLAN = "PLAN"
+_PUBLISHED = "published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,16 @@ class PlanPrices:
     code: str
     prices: tuple[Price, ...]
 
-    def in_currency(self, currency: str) -> Mapping[str, Price]:
-        """Return the prices in a currency by meter id. Of several prices for one meter, the first id is taken."""
-        found: dict[str, Price] = {}
+    def in_force(self, currency: str, at: int) -> Mapping[str, tuple[Price, ...]]:
+        """Return the prices in a currency that are offered at an instant, by meter id.
+
+        A price says by its ``start_date``, ``end_date`` and ``status`` whether it is. If more than one is offered
+        for a meter, nothing tells which one the plan means.
+        """
+        found: dict[str, tuple[Price, ...]] = {}
         for price in self.prices:
-            if price.currency == currency:
-                found.setdefault(price.meter_id, price)
+            if price.currency == currency and _offered(price, at):
+                found[price.meter_id] = (*found.get(price.meter_id, ()), price)
         return found
 
 
@@ -42,3 +48,10 @@ def plan_prices(code: str, documents: Iterable[str]) -> PlanPrices:
 
 def _belongs(price: Price, code: str) -> bool:
     return price.details.get("entity_type") == _PLAN and price.details.get("entity_id") == code
+
+
+def _offered(price: Price, at: int) -> bool:
+    start, end = price.details.get("start_date"), price.details.get("end_date")
+    begun = not isinstance(start, str) or parse_instant(start) <= at
+    ended = isinstance(end, str) and parse_instant(end) <= at
+    return begun and not ended and price.details.get("status", _PUBLISHED) == _PUBLISHED

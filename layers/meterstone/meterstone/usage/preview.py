@@ -99,14 +99,18 @@ def changed(usage: WindowUsage, changes: Changes, reader: UsageReader, now: int)
     measured: list[tuple[LineItem, Measured]] = []
     for item, as_it_was in usage.measured:
         price, found = item.price, as_it_was
-        if listed is not None:
-            price = listed.get(price.meter_id) or price
-            if price.meter_id not in listed and item.id not in prices:
-                unpriced.append(item)
-                continue
-            price = _repriced(usage.subscription, item, price, f"plan.{price.id}", faults)
         if item.id in prices:
             price = _repriced(usage.subscription, item, *prices[item.id], faults)
+        elif listed is not None:
+            offered = listed.get(price.meter_id, ())
+            if not offered:
+                unpriced.append(item)
+                continue
+            if len(offered) > 1:
+                several = ", ".join(each.id for each in offered)
+                reason = f"has several prices for the meter {price.meter_id}, {several}: give one in prices"
+                faults.append(Fault("plan", reason))
+            price = _repriced(usage.subscription, item, offered[0], f"plan.{offered[0].id}", faults)
         other = item if price is item.price else replace(item, price=price)
         if item.id in quantities:
             quantity, path = quantities[item.id]
@@ -132,11 +136,12 @@ def changed(usage: WindowUsage, changes: Changes, reader: UsageReader, now: int)
     )
 
 
-def _plan_prices(usage: WindowUsage, plan: PlanPrices | None) -> Mapping[str, Price] | None:
-    """Return the plan's prices by meter; None to leave the line items as they are."""
+def _plan_prices(usage: WindowUsage, plan: PlanPrices | None) -> Mapping[str, tuple[Price, ...]] | None:
+    """Return the plan's prices at the window's end by meter; None to leave the line items as they are."""
     if plan is None or in_force_throughout(usage.subscription, plan.code, usage.window):
         return None
-    prices = plan.in_currency(usage.subscription.currency)
+    last = max(usage.window.start, usage.window.end - 1)
+    prices = plan.in_force(usage.subscription.currency, last)
     if not prices:
         raise PlanWithoutPricesError(plan.code, usage.subscription.currency)
     return prices

@@ -1,7 +1,10 @@
 """Starting the embedded engine: what can be wrong is one line, and nothing is left running."""
 
+import signal
 import socket
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +14,11 @@ from typer.testing import CliRunner
 from meterstone_cli import __main__ as program
 from meterstone_cli.devserver import engine
 from meterstone_cli.exit_status import REFUSED
+from meterstone_cli.tree import ENGINE_REQUIREMENTS
 
 #: Stands in for the engine: answers every request with 200, until it is told to end, which it then writes down.
 SERVING = """
-import http.server, os, pathlib, signal, sys
+import http.server, os, pathlib, signal, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -43,10 +47,11 @@ def free_port() -> int:
 
 
 def environment(folder: Path, script: str) -> Path:
-    program_ = folder / "bin" / "ministack"
-    program_.parent.mkdir()
-    program_.write_text(f"#!{sys.executable}\n{script}")
-    program_.chmod(0o700)
+    (folder / "bin").mkdir()
+    for name in ("ministack", "python"):
+        program_ = folder / "bin" / name
+        program_.write_text(f"#!{sys.executable}\n{script}")
+        program_.chmod(0o700)
     return folder
 
 
@@ -58,6 +63,57 @@ def test_it_runs_as_long_as_the_block_and_is_told_to_end(tmp_path: Path) -> None
             engine.check_port(port)
     engine.check_port(port)
     assert (state / "tables.ended").exists()
+
+
+def test_it_is_given_the_time_that_writing_its_tables_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SERVING.replace("def end(*_):", "def end(*_):\n    time.sleep(1)")
+    monkeypatch.setattr(engine, "_STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "_BETWEEN_WORDS", 0.3)
+    told: list[str] = []
+    with engine.running(environment(tmp_path, slow), tmp_path / "state", free_port(), tell=told.append):
+        pass
+    assert (tmp_path / "state" / "tables.ended").exists()
+    assert "Waiting: the engine is writing its tables" in told
+
+
+def test_one_that_keeps_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stubborn = SERVING.replace("def end(*_):", "def end(*_):\n    time.sleep(60)")
+    monkeypatch.setattr(engine, "_STOPPING_SECONDS", 0.1)
+    with engine.running(environment(tmp_path, stubborn), tmp_path / "state", free_port(), keep=False):
+        pass
+    assert not (tmp_path / "state" / "tables.ended").exists()
+
+
+def test_one_that_dies_ends_the_block_with_one_line(tmp_path: Path) -> None:
+    mortal = SERVING.replace(
+        "self.send_response(200)", "self.path == '/die' and os._exit(9)\n        self.send_response(200)"
+    )
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with (
+            pytest.raises(
+                engine.EngineError, match=r"^the engine ended by itself: see .*engine\.log; what it had"
+            ),
+            engine.running(
+                environment(tmp_path, mortal), tmp_path / "state", free_port(), interrupt=True
+            ) as url,
+        ):
+            _wait_for_the_death_of(url)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait_for_the_death_of(url: str) -> None:
+    with pytest.raises(OSError, match="closed connection"):
+        urllib.request.urlopen(f"{url}/die", timeout=5)  # noqa: S310 - http, loopback
+    time.sleep(10)
+    pytest.fail("nothing interrupted it")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_it_ends_when_the_block_fails(tmp_path: Path) -> None:
@@ -111,8 +167,10 @@ def test_a_missing_engine_is_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(program.app, ["start", *ports, *folders])
     assert result.exit_code == REFUSED
     assert result.stderr.splitlines()[-1] == (
-        f"there is no engine at {tmp_path}/none/bin/ministack: "
-        "run `make start`, or name its environment with --engine"
+        f"there is no engine at {tmp_path}/none/bin/ministack: make its environment ("
+        f"`python3.13 -m venv {tmp_path}/none && "
+        f"{tmp_path}/none/bin/pip install --require-hashes -r {ENGINE_REQUIREMENTS}`), "
+        "or name the one that you have with --engine"
     )
 
 

@@ -17,6 +17,7 @@ from meterstone_cli.catalogue.stored import read_stored, write_stored
 from meterstone_cli.devserver import engine, follower, local
 from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
+from meterstone_cli.tree import DEMO
 from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
@@ -45,7 +46,7 @@ class Machine:
 
     def catalogue(self) -> Catalogue:
         """Give the stored catalogue."""
-        found = read_stored(self.table, read_catalogue(local.DEMO / "catalogue")[0].organization.id)
+        found = read_stored(self.table, read_catalogue(DEMO / "catalogue")[0].organization.id)
         assert found is not None
         return found
 
@@ -54,7 +55,7 @@ class Machine:
         on_ready(f"http://{host}:{port}")
 
     @contextlib.contextmanager
-    def engine(self, _: Path, state: Path, port: int) -> Iterator[str]:
+    def engine(self, _: Path, state: Path, port: int, **_options: object) -> Iterator[str]:
         state.mkdir(exist_ok=True)
         yield f"http://127.0.0.1:{port}"
 
@@ -76,7 +77,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: machine.table))
     monkeypatch.setattr(local, "create_table", lambda _: True)
     monkeypatch.setattr(local, "serve", machine.serve)
-    monkeypatch.setattr(follower, "following", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(follower, "following", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(local, "begin", lambda: None)
     monkeypatch.setattr(engine, "running", machine.engine)
     monkeypatch.setattr("meterstone.clock.now", lambda: machine.now)
     monkeypatch.setattr(os, "environ", dict(os.environ))

@@ -1,14 +1,18 @@
 """What ingestion looks up, and what it says of events that count nowhere."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from meterstone.store.catalogue.accounts import Account
 from meterstone.store.catalogue.records import subscription_items
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row, StoreUnavailableError
 from meterstone.store.events import ingest
 from meterstone.store.events.ingest import Intake
+from meterstone.store.events.log import IN_FLIGHT
 from meterstone.usage.arrival import Arrival, Outcome, Subject
 from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Property
 from meterstone.usage.subscription import Organization, Subscription
@@ -185,3 +189,78 @@ def test_a_batch_has_one_look_up_for_each_subject(intake: Intake) -> None:
     receipt = intake.take_all_or_none(ACCOUNT, arrivals)
     # Two mentions, and the one document of both.
     assert (set(receipt.outcomes.values()), receipt.unmatched, intake.cost.items) == ({Outcome.NEW}, {}, 3)
+
+
+def numbered(*numbers: int) -> dict[int, Arrival]:
+    return {number: arrival(SUBSCRIPTION, "calls", identity=str(number)) for number in numbers}
+
+
+def test_of_a_bulk_each_event_has_its_own_outcome(intake: Intake, table: MemoryTable) -> None:
+    """What is unavailable has no reason: it is not known to be in the log."""
+    begin = table.writes
+    table.faults.unavailable = lambda number: number - begin in {1, 3}
+    arrivals = {number: arrival(SUBSCRIPTION, "nothing", identity=str(number)) for number in range(5)}
+    receipt = intake.take_each(ACCOUNT, arrivals)
+    outcomes = list(receipt.outcomes.values())
+    assert (outcomes.count(Outcome.NEW), outcomes.count(Outcome.UNAVAILABLE)) == (3, 2)
+    assert {place: receipt.outcomes[place] for place in receipt.unmatched} == {
+        place: Outcome.NEW for place, outcome in receipt.outcomes.items() if outcome is Outcome.NEW
+    }
+
+
+def test_a_table_that_takes_none_of_the_first_events_is_not_asked_for_the_others(
+    intake: Intake, table: MemoryTable
+) -> None:
+    begin = table.writes
+    table.faults.unavailable = lambda _: True
+    with pytest.raises(StoreUnavailableError):
+        intake.take_each(ACCOUNT, numbered(*range(200)))
+    assert table.writes - begin == IN_FLIGHT
+
+
+def test_a_new_bulk_looks_nothing_up(
+    intake: Intake, table: MemoryTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not exist costs a read unit, too."""
+    looked_up: list[object] = []
+    batch_get = table.batch_get
+
+    def counting(keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
+        wanted = list(keys)
+        looked_up.extend(key for key in wanted if "#events#" in key.pk)
+        return batch_get(wanted, consistent=consistent)
+
+    monkeypatch.setattr(table, "batch_get", counting)
+    intake.take_each(ACCOUNT, numbered(*range(200)))
+    assert looked_up == []
+    intake.take_each(ACCOUNT, numbered(*range(200)))
+    assert looked_up != []
+
+
+def test_a_bulk_that_is_sent_again_puts_what_is_not_there_and_few_others(
+    intake: Intake, table: MemoryTable
+) -> None:
+    """The first, which show that it is sent again, and as many as are put beside the look-ups."""
+    intake.take_each(ACCOUNT, numbered(*range(300)))
+    writes, items = table.writes, table.cost.items
+    receipt = intake.take_each(ACCOUNT, numbered(*range(400)))
+    assert receipt.outcomes == dict.fromkeys(range(300), Outcome.DUPLICATE) | dict.fromkeys(
+        range(300, 400), Outcome.NEW
+    )
+    assert table.writes - writes == IN_FLIGHT + 100
+    assert table.cost.items - items == 300 - IN_FLIGHT
+
+
+def test_what_is_stored_is_acknowledged_though_the_catalogue_does_not_answer(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why it counts nowhere is then left out."""
+
+    def fail(_: str) -> None:
+        raise StoreUnavailableError("throttled")
+
+    monkeypatch.setattr(intake.table, "ids_in", fail)
+    receipt = intake.take_each(ACCOUNT, {0: arrival(SUBSCRIPTION, "nothing")})
+    assert (receipt.outcomes, receipt.unmatched) == ({0: Outcome.NEW}, {})
+    batch = intake.take_all_or_none(ACCOUNT, {0: arrival(SUBSCRIPTION, "nothing", identity="other")})
+    assert (batch.outcomes, batch.unmatched) == ({0: Outcome.NEW}, {})

@@ -31,7 +31,12 @@ def read_subscription(
 
 def unpack_subscription(row: Row) -> Subscription:
     """Read a subscription from its item."""
-    return _SUBSCRIPTION.decode(text(row, "doc"))
+    return decode_subscription(text(row, "doc"))
+
+
+def decode_subscription(document: str) -> Subscription:
+    """Read a subscription from its document's JSON text."""
+    return _SUBSCRIPTION.decode(document)
 
 
 def read_subscriptions(

@@ -28,6 +28,7 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
+| follower | `follower` | `place` | get, by the local server alone | 0.5 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
@@ -67,6 +68,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | unmatched | | the event's attributes, and those that `events.unmatched` lists |
 | unreadable, uncounted | | see `events.uncounted` |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
+| follower | `doc` | up to where the local server has followed the table's stream, as JSON |
+| | `held_by`, `held_until` | the process that follows it, and until when (in seconds since 1970) |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it last ran; the same if it was read to its end, else absent (both RFC 3339) |
 | | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
@@ -507,6 +510,11 @@ def poison(digest: str) -> Key:
 def listed(organization_id: str) -> Key:
     """Key of an organization's entry in the list of all."""
     return Key("organizations", organization_id)
+
+
+def follower() -> Key:
+    """Key of the item in which a local server keeps up to where it has followed the table's stream."""
+    return Key("follower", "place")
 
 
 def imported(organization_id: str, digest: str) -> Key:

@@ -79,6 +79,8 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _ERROR = msgspec.json.Decoder(_Error)
+#: What decoding raises. Text that is no UTF-8 is an error of its own.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def take_bodies(client: "DynamoDBClient") -> None:
@@ -124,12 +126,12 @@ def ask[T](call: Callable[..., Any], decoder: "msgspec.json.Decoder[T]", request
     """Call the service once, and decode the body of its answer. Raises the store's errors."""
     answer = sent(call, request)
     body = answer.get(_BODY)
-    if body is None:
-        converted: T = msgspec.convert(answer, decoder.type, strict=False)
-        return converted
     try:
+        if body is None:
+            converted: T = msgspec.convert(answer, decoder.type, strict=False)
+            return converted
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise PassingError("the table's answer cannot be read") from error
 
 
@@ -185,5 +187,5 @@ def before_parse(
         return
     try:
         _ERROR.decode(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise PassingError(f"an answer of status {status} that is not the table's") from error

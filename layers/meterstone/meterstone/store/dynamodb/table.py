@@ -89,11 +89,19 @@ class _Found(msgspec.Struct, gc=False):
     Item: Row | None = None
     ConsumedCapacity: _Consumed | None = None
 
+    def __post_init__(self) -> None:
+        if self.Item is None and self.ConsumedCapacity is None:
+            raise ValueError("it does not even say what it cost to find nothing")
+
 
 class _Batch(msgspec.Struct, gc=False):
     Responses: dict[str, list[Row]] | None = None
     UnprocessedKeys: dict[str, dict[str, Any]] = {}
     ConsumedCapacity: list[_Consumed] = []
+
+    def __post_init__(self) -> None:
+        if self.Responses is None and not self.UnprocessedKeys:
+            raise ValueError("it says nothing of the keys")
 
 
 class _WrittenSome(msgspec.Struct, gc=False):
@@ -185,8 +193,6 @@ class Table:
             def read(wanted: dict[str, Any] = wanted) -> None:
                 request = {"RequestItems": wanted, "ReturnConsumedCapacity": "TOTAL"}
                 batch = service.ask(self.client.batch_get_item, _BATCH, request)
-                if batch.Responses is None and not batch.UnprocessedKeys:
-                    raise PassingError("the table's answer cannot be read")
                 rows = (batch.Responses or {}).get(self.name, [])
                 self._paid(batch.ConsumedCapacity, len(rows))
                 found.update((Key(text(row, "pk"), text(row, "sk")), row) for row in rows)
@@ -311,14 +317,22 @@ class Table:
             return conflict.found[0]
         return None
 
-    def has_any(self, pk: str, *, consistent: bool = False) -> tuple[bool, float]:
-        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1."""
+    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
+        """Return whether a partition has any item, and the read units that the question cost: 0.5, or 1.
+
+        Only sort keys count that begin with the prefix, which ends in ``#``, or is empty.
+        """
+        condition, values = "pk = :pk", {":pk": {"S": pk}}
+        if prefix:
+            low, high = range_of(prefix)
+            condition += " AND sk BETWEEN :low AND :high"
+            values |= {":low": {"S": low}, ":high": {"S": high}}
         page = self._ask(
             _ROWS,
             self.client.query,
             TableName=self.name,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": pk}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
             Limit=1,
             ConsistentRead=consistent,
             ProjectionExpression="pk",

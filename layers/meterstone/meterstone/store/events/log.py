@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import batched
 from secrets import token_hex
 from typing import NamedTuple
@@ -197,8 +198,8 @@ class EventLog:
         if outcomes == {Outcome.UNAVAILABLE}:
             raise failures[0]
         left = first[IN_FLIGHT:]
-        if left and outcomes & _KNOWN:
-            result |= self._stored(left, arrivals)
+        if outcomes & _KNOWN:
+            result |= self._look_up(left, arrivals, mark, failures)
             left = [place for place in left if place not in result]
         result |= self._put_each(left, arrivals, mark, failures)
         # Repeats are compared with the stored event, which need not be the first one of this request.
@@ -211,33 +212,55 @@ class EventLog:
         mark: str,
         failures: list[StoreUnavailableError],
     ) -> dict[int, Outcome]:
-        def put(place: int) -> Outcome:
-            arrival = arrivals[place]
-            try:
-                found = self._table.put_new(self._arrival_item(arrival, mark))
-            except StoreUnavailableError as failure:
-                failures.append(failure)
-                return Outcome.UNAVAILABLE
-            if found is None or _mark(found) == mark:
-                return Outcome.NEW
-            return _outcome(found, arrival.content)
-
+        """Put arrivals, several at once. Why any are unavailable is added to the failures."""
+        put = partial(self._put, arrivals, mark, failures)
         return dict(zip(places, at_once(put, places), strict=True))
 
-    def _stored(self, places: Iterable[int], arrivals: Mapping[int, Arrival]) -> dict[int, Outcome]:
-        """Return the outcomes of those arrivals that are in the log; of none if the table does not say."""
-
-        def look_up(some: Sequence[int]) -> dict[int, Outcome]:
-            by_key = {self._arrival_key(arrivals[place]): place for place in some}
-            rows = self._table.batch_get(by_key, consistent=True)
-            places = ((by_key[key], row) for key, row in rows.items())
-            return {place: _outcome(item_of(row), arrivals[place].content) for place, row in places}
-
+    def _put(
+        self, arrivals: Mapping[int, Arrival], mark: str, failures: list[StoreUnavailableError], place: int
+    ) -> Outcome:
+        arrival = arrivals[place]
         try:
-            found = at_once(look_up, list(batched(places, READ_TOGETHER, strict=False)))
-        except StoreUnavailableError:
-            return {}
-        return {place: outcome for each in found for place, outcome in each.items()}
+            found = self._table.put_new(self._arrival_item(arrival, mark))
+        except StoreUnavailableError as failure:
+            failures.append(failure)
+            return Outcome.UNAVAILABLE
+        if found is None or _mark(found) == mark:
+            return Outcome.NEW
+        return _outcome(found, arrival.content)
+
+    def _look_up(
+        self,
+        places: Sequence[int],
+        arrivals: Mapping[int, Arrival],
+        mark: str,
+        failures: list[StoreUnavailableError],
+    ) -> dict[int, Outcome]:
+        """Return the outcomes of those arrivals that are in the log already.
+
+        As many as can run beside the look-ups are put meanwhile, the last ones, which are the least likely to be
+        there. So each time that a bulk is sent, more of it is stored, even if the time ends here.
+        """
+        beside = IN_FLIGHT - len(places) // READ_TOGETHER - 1
+        first, last = places[:-beside], places[-beside:]
+
+        def stored(some: Sequence[int]) -> dict[int, Outcome]:
+            by_key = {self._arrival_key(arrivals[place]): place for place in some}
+            try:
+                rows = self._table.batch_get(by_key, consistent=True)
+            except StoreUnavailableError:
+                return {}
+            return {
+                by_key[key]: _outcome(item_of(row), arrivals[by_key[key]].content)
+                for key, row in rows.items()
+            }
+
+        def put(place: int) -> dict[int, Outcome]:
+            return {place: self._put(arrivals, mark, failures, place)}
+
+        steps = [partial(stored, some) for some in batched(first, READ_TOGETHER, strict=False)]
+        steps += [partial(put, place) for place in last]
+        return {place: outcome for found in at_once(_called, steps) for place, outcome in found.items()}
 
     def _told_apart(self, arrivals: Mapping[int, Arrival]) -> tuple[list[int], dict[int, Outcome]]:
         """Return the places that have a transaction id first, and the outcomes of the others against these."""
@@ -351,6 +374,10 @@ def at_once[A, B](do: Callable[[A], B], things: Sequence[A]) -> list[B]:
         return []
     with ThreadPoolExecutor(min(IN_FLIGHT, len(things))) as pool:
         return list(pool.map(do, things))
+
+
+def _called[T](step: Callable[[], T]) -> T:
+    return step()
 
 
 def _outcome(item: Item, text: str) -> Outcome:
