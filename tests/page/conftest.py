@@ -143,7 +143,7 @@ def open_(browser: Browser, world: dict[str, Any], contexts: dict[str, BrowserCo
         ) -> Page:
             screen = {"width": width, "height": 900}
             options = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": screen} | options
-            name = json.dumps(options, sort_keys=True)
+            name = json.dumps([options, clock], sort_keys=True)
             if name not in contexts:
                 contexts[name] = browser.new_context(**options)
             page = contexts[name].new_page()

@@ -6,7 +6,6 @@ stage as `execute-api` has it, and under the base path of a custom domain.
 """
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -91,7 +90,7 @@ def main() -> None:
         revoked, revoked_id = create_key(table, world.NORTHWIND, "revoked", clock.now())
         revoke_key(table, revoked_id, clock.now())
         cleanup.enter_context(mock.patch.object(clock, "now", return_value=world.NOW))
-        cleanup.enter_context(following(ROOT / "functions", os.environ["TABLE_NAME"]))
+        cleanup.enter_context(following(ROOT / "functions"))
         functions: dict[str, Invocable] = dict(load(ROOT / "template.yaml"))
         told: dict[str, Any] = {
             "keys": keys | {"revoked": revoked},

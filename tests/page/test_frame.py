@@ -88,6 +88,8 @@ def test_everything_together_is_light(open_: Any) -> None:
 
 def test_the_first_view_shows_its_numbers_soon(open_: Any) -> None:
     open_("", key="northwind").locator(".figure").wait_for()
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip("the machine is too busy to say how soon a page shows something")
     # The best of three: other work on the machine makes a page slower, and nothing makes it faster.
     seconds = min(map(first_view, [open_] * 3))
     print(f"first view after {seconds:.2f} s")  # noqa: T201
@@ -197,7 +199,7 @@ def test_pictures_are_small_and_of_a_fixed_data_set(open_: Any, name: str) -> No
             page.locator(".disclose").first.click()
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(400)
-        height = min(page.evaluate("document.documentElement.scrollHeight"), 1250 if width > 400 else 1500)
+        height = min(page.evaluate("document.documentElement.scrollHeight"), 1100 if width > 400 else 1500)
         PICTURES.mkdir(exist_ok=True)
         page.set_viewport_size({"width": width, "height": height})
         page.evaluate("scrollTo(0, 0)")

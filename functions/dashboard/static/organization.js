@@ -101,15 +101,15 @@ function usage(root, state, answer) {
   const grouped = group(shown, chosen);
   place.setAttribute("aria-label", `Bars by ${GRANULARITY[by].toLowerCase()}: ${grouped.series.map((each) => names.get(each.code) ?? each.code).slice(0, 20).join(", ")}. The table below has the same numbers.`);
   const places = chosen.units ? 0 : decimals(chosen.currency);
+  const dates = filters.buckets(asked);
   return draw(place, {
-    labels: filters.buckets(asked).map((date) => ({ axis: axisLabel(date, by), title: bucket(date, by) })),
+    labels: dates.map((date) => ({ axis: axisLabel(date, by), title: bucket(date, by) })),
     series: grouped.series.map((each) => ({
       name: names.get(each.code) ?? each.code,
-      values: filters.buckets(asked).map((date) => Number(chosen.units ? each.of(date) : shifted(each.of(date), places))),
-      texts: filters.buckets(asked).map(each.of),
+      values: dates.map((date) => Number(chosen.units ? each.of(date) : shifted(each.of(date), places))),
     })),
     format: (index, series) => {
-      const value = grouped.series[series].of(filters.buckets(asked)[index]);
+      const value = grouped.series[series].of(dates[index]);
       return chosen.units ? quantity(value) : minorMoney(value, chosen.currency);
     },
     axis: (value) => (chosen.units ? short(value) : shortMoney(value, chosen.currency)),
