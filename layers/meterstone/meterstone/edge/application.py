@@ -1,7 +1,7 @@
 """The edge of every function: routes, keys, the log line, and the replies to exceptions.
 
-A request has one log line, which also carries its metrics (CloudWatch's embedded metric format). The line never
-has a key, a query, a body or a customer's name.
+A request has one log line, which also carries its metrics (CloudWatch's embedded metric format). The line names a
+good key by its id. It never has a key, a query, a body or a customer's name.
 """
 
 import os
@@ -14,7 +14,9 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
+from meterstone.api_key import well_formed
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
+from meterstone.edge.key_limit import KeyLimit
 from meterstone.edge.metrics import namespace
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
@@ -41,6 +43,10 @@ class KeyOwner(Protocol):
     def organization(self) -> Organization:
         """The organization whose data the key opens. There is one for each key."""
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key, which is no secret."""
+
 
 class RequestCost(Protocol):
     """The items of the table that were read for a request."""
@@ -65,7 +71,7 @@ class Accounts[A: KeyOwner](Protocol):
         """Begin a request. What the store does for it must be done, or have failed, in so many seconds."""
 
     def account(self, api_key: str, /) -> A | None:
-        """Look a key up; None if it is unknown or revoked."""
+        """Look a key up; None if it is malformed, unknown or revoked."""
 
 
 class Application[A: KeyOwner]:
@@ -91,6 +97,7 @@ class Application[A: KeyOwner]:
         self._store = store
         self._seconds = seconds
         self._problems = problems
+        self._limit = KeyLimit.from_environment()
         self._methods: dict[str, list[str]] = {}
         self._contracts: dict[str, Contract] = {}
         self._resolver = APIGatewayRestResolver()
@@ -122,8 +129,12 @@ class Application[A: KeyOwner]:
                 key = spoken.api_key(request)
                 account = self._store.account(key) if key else None
                 if account is None:
+                    self._seen["key"] = "unknown" if key and well_formed(key) else "malformed"
                     return _response(spoken.refuse(Problem.UNAUTHORIZED))
-                self._seen["organization"] = account.organization.id
+                self._seen |= {"organization": account.organization.id, "key": account.key_id}
+                wait = self._limit.take(account.key_id)
+                if wait:
+                    return _response(_try_again(spoken.refuse(Problem.TOO_MANY_REQUESTS), wait))
                 return _response(answer(account, request))
 
             self._methods.setdefault(path, []).append(method)
@@ -139,13 +150,13 @@ class Application[A: KeyOwner]:
     def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = perf_counter()
         self._store.begin(self._seconds)
-        self._seen = {"route": "unknown", "organization": "unknown"}
+        self._seen = {"route": "unknown", "organization": "unknown", "key": "unknown"}
         self._counts = {}
         self._speaking = self._contract
         failure: Exception | None = None
         if event.get("resource") in self._methods:
-            # The path is the route's: a part that it names is a parameter, and behind a custom domain the event's
-            # path begins with the domain's base path.
+            # The event's own path begins, behind a custom domain, with the domain's base path. And where a route
+            # names a part of its path, that part is a parameter.
             event = event | {"path": event["resource"]}
         try:
             self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
@@ -228,6 +239,10 @@ def _response(reply: Reply) -> Response[str]:
     if reply.counted_until:
         headers[_FRESHNESS] = format_instant(reply.counted_until)
     return Response(reply.status, reply.content_type, reply.body, headers=headers)
+
+
+def _try_again(reply: Reply, seconds: int) -> Reply:
+    return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": str(seconds)})
 
 
 def _proxy_reply(reply: Reply) -> dict[str, Any]:
