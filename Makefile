@@ -16,6 +16,8 @@ AUDIT := .venvs/audit
 SUPPLY := .venvs/supply
 OPENAPI := .venvs/openapi
 NODE := .venvs/node
+PAGE := .venvs/page
+PAGE_NODE := .venvs/page-node
 SOURCES := cli functions layers tests benchmarks examples scripts
 
 # Each environment is made once, and again when its pinned list changes.
@@ -35,6 +37,10 @@ $(OPENAPI)/.installed: requirements/openapi.txt
 	@scripts/environment $(OPENAPI) $<
 $(NODE)/.installed: requirements/node/package-lock.json
 	@scripts/environment-node $(NODE) $(<D)
+$(PAGE)/.installed: requirements/page.txt
+	@scripts/environment $(PAGE) $<
+$(PAGE_NODE)/.installed: requirements/page/package-lock.json
+	@scripts/environment-node $(PAGE_NODE) $(<D)
 
 .PHONY: help
 help: ## Show this list
@@ -61,6 +67,19 @@ test: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Run every test
 .PHONY: test-openapi
 test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NODE)/.installed ## Read openapi.yaml with the tools that people use (needs Node.js 20 and npm)
 	@$(DEV)/bin/python -m pytest -m tools tests/contract/test_tools.py $(ARGS)
+
+.PHONY: test-page
+test-page: $(DEV)/.installed $(ENGINE)/.installed $(PAGE)/.installed $(PAGE_NODE)/.installed ## Look at the page in a real browser (needs Chromium, Node.js 20 and npm)
+	@scripts/echarts $(PAGE_NODE) --check
+	@METERSTONE_PAGE_NODE=$(PAGE_NODE) $(PAGE)/bin/python -m pytest -c tests/page/pytest.ini --rootdir tests/page tests/page $(ARGS)
+
+.PHONY: pictures
+pictures: ## Take the pictures of docs/pictures anew
+	@METERSTONE_PICTURES=write $(MAKE) test-page ARGS="-k pictures"
+
+.PHONY: echarts
+echarts: $(PAGE_NODE)/.installed ## Build the page's chart library from its npm package (needs Node.js 20 and npm)
+	@scripts/echarts $(PAGE_NODE)
 
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
@@ -174,7 +193,7 @@ LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil s
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
 	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/meterstone/requirements.in --output-file layers/meterstone/requirements.txt
-	@for name in runtime dev engine sam audit supply; do \
+	@for name in runtime dev engine sam audit supply page; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
+from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.events.ingest import Intake
 from meterstone.store.events.lookup import EventStore
 from meterstone.store.reading.analytics import AnalyticsStore
@@ -145,7 +146,7 @@ def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Call
     """Give a function by its name: event in; status, body (decoded if it is JSON) and headers out."""
 
     def load(name: str) -> Invoke:
-        for kind in (AnalyticsStore, WindowStore, Intake, EventStore):
+        for kind in (AccountStore, AnalyticsStore, WindowStore, Intake, EventStore):
             monkeypatch.setattr(kind, "from_environment", classmethod(opened))
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
         forget_logger(name)

@@ -56,6 +56,8 @@ CODE = {
     "ExplainUsage": "functions/explain_usage/",
     "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
+    "ReadCatalogue": "functions/read_catalogue/",
+    "ShowDashboard": "functions/dashboard/",
 }
 
 
@@ -110,7 +112,7 @@ def test_the_layer_fits_every_architecture_that_may_be_chosen(
     assert choices["Default"] == "arm64"
 
 
-@pytest.mark.parametrize("name", ["AnalyticsUsage", "SubscriptionUsage", "ExplainUsage"])
+@pytest.mark.parametrize("name", ["AnalyticsUsage", "SubscriptionUsage", "ExplainUsage", "ReadCatalogue"])
 def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[str, Any], name: str) -> None:
     (policy,) = resources[name]["Properties"]["Policies"]
     (statement,) = policy["Statement"]

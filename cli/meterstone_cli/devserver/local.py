@@ -17,6 +17,9 @@ from meterstone.usage.instant import DAY, format_instant
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.devserver import engine
 from meterstone_cli.devserver.bookmark import begin
+from meterstone_cli.devserver.demo_key import PAGE, with_demo_key
+from meterstone_cli.devserver.gateway import Gateway
+from meterstone_cli.devserver.gateway import load as functions_of
 from meterstone_cli.devserver.server import HOST, serve
 from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
@@ -70,7 +73,9 @@ def serve_demo(ports: Ports, environment: Path, state: Path, *, fresh: bool) -> 
             say("What is kept is not this version's demo: `--fresh` loads it anew. In detail:")
             raise
         with following(FUNCTIONS):
-            serve(TEMPLATE, HOST, ports.http, on_ready=lambda base: _show(base, url, kept.key(table)))
+            key = kept.key(table)
+            gateway = Gateway(with_demo_key(functions_of(TEMPLATE), key))
+            serve(gateway, HOST, ports.http, on_ready=lambda base: _show(base, url, key))
         say("Stopping: the tables are written to disk for the next start")
 
 
@@ -147,6 +152,8 @@ class _Kept:
 def _show(base: str, store: str, key: str) -> None:
     print(  # noqa: T201 - it is what the command is for
         f"""
+Look at it: {base}{PAGE}
+
 Serving on {base}; Ctrl-C ends it. The API key is {key}
 
 curl -H 'Authorization: Bearer {key}' '{base}/api/v1/analytics/usage'

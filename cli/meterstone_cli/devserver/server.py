@@ -47,9 +47,13 @@ class NotLoopbackError(ServerError):
 
 
 def serve(
-    template: Path, host: str = HOST, port: int = PORT, *, on_ready: Callable[[str], None] | None = None
+    served: Path | Gateway,
+    host: str = HOST,
+    port: int = PORT,
+    *,
+    on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the routes of a template until the process is told to stop; call from the main thread.
+    """Serve the routes of a template, or a gateway, until the process is told to stop; call from the main thread.
 
     `on_ready` is called with the base URL once requests are taken; port 0 takes any free one. Requests under
     way are finished. Raises `ServerError`, and what the functions' imports raise.
@@ -57,7 +61,7 @@ def serve(
     stop = threading.Event()
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with running(template, host, port) as url:
+        with running(served, host, port) as url:
             if on_ready is not None:
                 on_ready(url)
             stop.wait()

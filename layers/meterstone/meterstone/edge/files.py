@@ -7,7 +7,7 @@ unknown paths get the body that the gateway's own errors have, since no contract
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
@@ -39,11 +39,14 @@ class File:
 class Files:
     """Answers GET and HEAD of files, each under the path that the gateway's route and its parts make.
 
-    The path of the event is not used: behind a custom domain it begins with the domain's base path.
+    The path of the event is not used for this: behind a custom domain it begins with the domain's base path. It
+    only says whether an address ends in a slash. `pages` are paths that refer to files below them by relative
+    addresses, which mean something else after a slash: with one, such a path is answered with a redirection.
     """
 
-    def __init__(self, files: Mapping[str, File]) -> None:
+    def __init__(self, files: Mapping[str, File], pages: Collection[str] = ()) -> None:
         self._files = {path: (file, file.tag) for path, file in files.items()}
+        self._pages = pages
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
         self._cold = True
 
@@ -75,6 +78,10 @@ class Files:
         request = Request.of(event)
         if request.method.upper() not in _METHODS:
             return _refusal(*_WRONG_METHOD, {"Allow": ", ".join(_METHODS)})
+        if path in self._pages and event["path"].endswith("/"):
+            return _reply(
+                308, "", {"Location": f"../{path.rpartition('/')[2]}", "Content-Type": "text/plain"}
+            )
         file, tag = found
         headers = {"ETag": tag, "X-Content-Type-Options": "nosniff", **file.headers}
         if tag in {
