@@ -19,8 +19,8 @@ SOURCES := cli functions layers tests benchmarks examples scripts
 # Each environment is made once, and again when its pinned list changes.
 $(DEV)/.installed: requirements/dev.txt
 	@scripts/environment $(DEV) $<
-$(RUNTIME)/.installed: requirements/runtime.txt
-	@scripts/environment $(RUNTIME) $<
+$(RUNTIME)/.installed: requirements/runtime.txt pyproject.toml
+	@scripts/environment $(RUNTIME) $< --editable
 $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
@@ -39,7 +39,7 @@ environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM
 
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
-	@$(CODE) exec $(RUNTIME)/bin/python -m meterstone_cli start $(ARGS)
+	@exec $(RUNTIME)/bin/meterstone start $(ARGS)
 
 # Rooms that compute from values alone, and their laws.
 PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts tests/unit/edge $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
@@ -61,6 +61,10 @@ test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NOD
 test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that needs no engine, with none to be found
 	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
 
+.PHONY: check-wheel
+check-wheel: ## Install the command in an environment of its own, and serve with it once
+	@scripts/check-wheel
+
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, also on a table that fails and with processes killed, and fifty times as many examples (ARGS="-m long" leaves those out)
 	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py tests/faults $(ARGS)
@@ -76,6 +80,10 @@ lint: $(DEV)/.installed $(SAM)/.installed ## Check style, formatting, types, tha
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
 	@$(SAM)/bin/cfn-lint template.yaml
+
+.PHONY: catalogue-reference
+catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON Schemas beside it from the catalogue's models
+	@$(CODE) $(DEV)/bin/python scripts/catalogue_reference.py
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)

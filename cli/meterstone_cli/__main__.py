@@ -1,15 +1,16 @@
-"""The command line: `python -m meterstone_cli`. All commands, and what becomes of their errors."""
+"""The command line, `meterstone` or `python -m meterstone_cli`: all commands, and what becomes of their errors."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from meterstone_cli.commands import catalogue, events, importing, keys, recovering, serving
-from meterstone_cli.exit_status import REFUSED, failure_of
+from meterstone_cli import __version__
+from meterstone_cli.commands import catalogue, doctor, events, importing, keys, recovering, serving
+from meterstone_cli.exit_status import REFUSED, UNREAD, failure_of
 from meterstone_cli.progress import say
 
 _TRACEBACK = "METERSTONE_TRACEBACK"
@@ -35,7 +36,6 @@ app = typer.Typer(
     cls=_Edge,
     name="meterstone",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Usage analytics and pricing from counters in DynamoDB.\n\n"
@@ -43,6 +43,23 @@ app = typer.Typer(
     "The table is found as boto3 finds it: region, credentials and AWS_ENDPOINT_URL_DYNAMODB come from the "
     "environment.",
 )
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's
+    if wanted:
+        typer.echo(f"meterstone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
+
 
 _COMMANDS: Mapping[str, Callable[..., None]] = {
     "start": serving.start,
@@ -58,6 +75,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "doctor": doctor.doctor,
 }
 #: What is said of a command that is there by two names.
 _BY_ANOTHER_NAME = {"unmatched": "List events that do not count: `uncounted`, by its name of before."}
@@ -80,6 +98,11 @@ def main() -> None:
     """Run the command line."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == UNREAD:
+            # What is still to be written, when Python ends, cannot be.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
     except Exception as error:
         if os.environ.get(_TRACEBACK):
             raise

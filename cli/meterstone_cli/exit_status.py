@@ -16,6 +16,7 @@ REFUSED: Final = 1
 NOT_UNDERSTOOD: Final = 2
 UNAVAILABLE: Final = 3
 INTERRUPTED: Final = 128 + signal.SIGINT
+UNREAD: Final = 128 + signal.SIGPIPE
 
 _NO_TABLE = "there is no table of that name here: say which with --table or TABLE_NAME, or `table create` it"
 
@@ -40,6 +41,9 @@ def failure_of(error: BaseException) -> Failure | None:
             return Failure(REFUSED, (f"{error}: run this again",))
         case BusyError() | EngineError() | ServerError():
             return Failure(REFUSED, (str(error),))
+        case BrokenPipeError():
+            # Whoever read the output, such as `head`, has read enough.
+            return Failure(UNREAD, ())
         case OSError():
             return Failure(REFUSED, (f"{error.filename or 'a file'}: {error.strerror or error}",))
         case KeyboardInterrupt():

@@ -1,6 +1,8 @@
 """Options that many commands have."""
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -33,7 +35,25 @@ Organization = Annotated[
     ),
 ]
 
+AnyOrganization = Annotated[
+    str | None,
+    typer.Option(
+        "--organization",
+        "-o",
+        help="That of one organization alone, by its id, a UUID.",
+        callback=lambda organization: None if organization is None else _as_loaded(organization),
+    ),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask first. Only who sits at a terminal is asked.")
+]
+
+
+def tell_as_json(told: Mapping[str, Any]) -> None:
+    """Print an object as one line of JSON."""
+    typer.echo(json.dumps(told, ensure_ascii=False))
 
 
 def subject_of(subscription: str | None, customer: str | None) -> Subject:

@@ -1,18 +1,71 @@
 """Progress of long steps, on stderr: a bar for a person at a terminal, plain lines for a log."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 _SECONDS_BETWEEN_LINES = 5.0
 _ROWS_BETWEEN_LOOKS = 500
 
 
+class _Step:
+    """The long step that is under way, and what a person at a terminal sees of it."""
+
+    live: Progress | None = None
+    task = TaskID(0)
+    #: What was told last, up to a colon, and when.
+    told = ""
+    at = 0.0
+
+
 def say(text: str) -> None:
     """Print a line on stderr."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if _Step.live is not None:
+        # Above the line that moves.
+        console = _Step.live.console
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def working(label: str) -> Iterator[None]:
+    """Show, at a terminal alone, that a step is under way, how far it is (see `tell`) and for how long."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        _Step.live, _Step.task = progress, progress.add_task(label, total=None)
+        try:
+            yield
+        finally:
+            _Step.live = None
+
+
+def tell(text: str) -> None:
+    """Tell how far a step is: in the line that moves, or as a line of a log.
+
+    Texts that are the same up to a colon tell of one thing: of these a log has one in five seconds.
+    """
+    if _Step.live is not None:
+        _Step.live.update(_Step.task, description=text)
+        return
+    subject, now = text.partition(":")[0], time.monotonic()
+    if subject != _Step.told or now - _Step.at >= _SECONDS_BETWEEN_LINES:
+        _Step.told, _Step.at = subject, now
+        say(text)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import SECOND
 from meterstone_cli.exit_status import TableNotOpenedError
-from meterstone_cli.progress import say
+from meterstone_cli.progress import tell
 
 _WHERE_FROM = "Region and credentials come from the environment; `start` prints those of its own table."
 #: By how much clocks may differ; whatever waits for all clocks to have passed an instant waits for longer.
@@ -29,7 +29,7 @@ def open_table(name: str) -> Table:
 
 def surroundings() -> Surroundings:
     """Return by whose clock a recovery goes and how it waits: the machine's; its progress is told on stderr."""
-    return Surroundings(progress=say)
+    return Surroundings(progress=tell)
 
 
 def refuse_a_wrong_clock(table: Table) -> None:

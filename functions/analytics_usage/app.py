@@ -2,6 +2,7 @@
 
 from meterstone import clock
 from meterstone.contracts import lago
+from meterstone.contracts.csv_text import wants_csv
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError
@@ -23,7 +24,8 @@ def analytics_usage(account: Account, request: Request) -> Reply:
     now = clock.now()
     query = lago.parse(request, today=zone(account.organization.timezone).day_of(now))
     days = store.daily_usage(account, query)
-    return lago.answer(account.organization.id, query, days, account.deleted_codes(now))
+    deleted, as_csv = account.deleted_codes(now), wants_csv(request)
+    return lago.answer(account.organization.id, query, days, deleted, as_csv=as_csv)
 
 
 handler = app.handler

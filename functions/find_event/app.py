@@ -1,6 +1,9 @@
-"""`GET /api/v1/events/{transaction_id}`: one event, where it counts and where not, in Lago's shape."""
+"""Single events, and those that do not count.
 
-from meterstone.contracts import lago_find
+`GET /api/v1/events/{transaction_id}` answers in Lago's shape, `GET /v1/events/uncounted` in one of our own.
+"""
+
+from meterstone.contracts import flexprice_uncounted, lago_find
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
 from meterstone.store import Account, StoreUnavailableError
@@ -21,6 +24,13 @@ def find_event(account: Account, request: Request) -> Reply:
     if found is None:
         return lago_find.refuse(Problem.NOT_FOUND)
     return lago_find.answer(account.organization.id, found)
+
+
+@app.route("GET", "/v1/events/uncounted", flexprice_uncounted)
+def list_uncounted(account: Account, request: Request) -> Reply:
+    """List a page of the events that count nowhere, or that a meter of a line item cannot read."""
+    asked = flexprice_uncounted.parse(request)
+    return flexprice_uncounted.answer(asked, store.uncounted(account, asked.reason, asked.after))
 
 
 handler = app.handler

@@ -141,7 +141,7 @@ def opened(store: MemoryStore) -> Callable[[type], Any]:
 
 @pytest.fixture
 def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Invoke]:
-    """Give a function by its name: event in; status, decoded body and headers out."""
+    """Give a function by its name: event in; status, body (decoded if it is JSON) and headers out."""
 
     def load(name: str) -> Invoke:
         for kind in (AnalyticsStore, WindowStore, Intake, EventStore):
@@ -155,7 +155,8 @@ def load(opened: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch) -> Call
             assert reply["isBase64Encoded"] is False
             json.dumps(reply, allow_nan=False)
             headers = {header: ", ".join(values) for header, values in reply["multiValueHeaders"].items()}
-            body = json.loads(reply["body"]) if reply["body"] else None
+            is_json = headers["Content-Type"] == "application/json"
+            body = (json.loads(reply["body"]) if is_json else reply["body"]) if reply["body"] else None
             return reply["statusCode"], body, headers
 
         return invoke

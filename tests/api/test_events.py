@@ -78,7 +78,7 @@ LAGO = [
 @pytest.mark.parametrize(("case", "start", "end"), LAGO)
 def test_analytics(load: Callable[[str], Any], case: str, start: str, end: str) -> None:
     status, body, headers = invoke(load, f"analytics_usage.{case}")
-    assert (status, headers) == (200, {})
+    assert (status, headers) == (200, {"Vary": "Accept"})
     assert body == {
         "usages": [
             {
@@ -96,7 +96,25 @@ def test_analytics(load: Callable[[str], Any], case: str, start: str, end: str) 
 
 
 def test_analytics_of_nobody(load: Callable[[str], Any]) -> None:
-    assert invoke(load, "analytics_usage.empty") == (200, {"usages": []}, {})
+    assert invoke(load, "analytics_usage.empty") == (200, {"usages": []}, {"Vary": "Accept"})
+
+
+def test_analytics_as_csv(load: Callable[[str], Any], store: Any) -> None:
+    """A code that a spreadsheet could run is quoted; units below zero are a number."""
+    day = date(2023, 11, 15).toordinal()
+    store.days += [DayUsage(day, "usd", "=1+1", Decimal("-2.50"), -3)]
+    status, body, headers = load("analytics_usage")(event("analytics_usage.csv"))
+    assert (status, headers["Content-Type"], headers["Vary"]) == (200, "text/csv; charset=utf-8", "Accept")
+    assert body.split("\r\n")[1:] == [
+        '7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10,2023-11-15,2023-11-15,USD,-3,"\'=1+1",-2.5,false',
+        "7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10,2023-11-15,2023-11-15,USD,125,tokens,5,false",
+        "",
+    ]
+
+
+def test_an_error_is_json_where_csv_is_asked_for(load: Callable[[str], Any]) -> None:
+    status, body, _ = invoke(load, "analytics_usage.csv_refused")
+    assert (status, body["error_details"]) == (422, {"currency": ["value_is_invalid"]})
 
 
 def test_today_is_the_organizations(load: Callable[[str], Any], store: Any) -> None:
@@ -244,7 +262,7 @@ def test_subscription_usage_without_a_good_key(load: Callable[[str], Any], case:
 def test_every_event_is_listed_in_the_readme_and_run_here() -> None:
     files = {path.stem for path in EVENTS.glob("*.json")}
     readme = (EVENTS / "README.md").read_text()
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*event*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert files
     for name in files:
         case = name.partition(".")[2]

@@ -107,6 +107,9 @@ def test_known(case: Case, check: Check, api: Stack) -> None:
         case "/v1/subscriptions/usage":
             assert isinstance(case.body, dict)
             case.body["subscription_id"] = api.subscription_id
+        case path if path.startswith("/api/v1/customers/"):
+            case.path_parameters["external_customer_id"] = "acme"
+            case.query["external_subscription_id"] = "acme-main"
         case _:
             # No test asks for the usage of these years.
             case.body = past(case.body)

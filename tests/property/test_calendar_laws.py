@@ -229,6 +229,28 @@ def test_periods_partition_the_span(cadence: Cadence, later: int, length: int) -
     assert all(cadence.period_at(period.start) == period for period in periods)
 
 
+@given(cadences(), st.integers(0, 4000 * DAY), st.integers(1, 9))
+def test_periods_are_numbered_in_their_order(cadence: Cadence, later: int, several: int) -> None:
+    """A day that a zone leaves out has a number, and no period."""
+    period = cadence.period_at(cadence.start + later)
+    number = cadence.number_of(period.start)
+    assert cadence.number_of(ZERO_TIME) == 0
+    assert cadence.numbered(0) == cadence.period_at(ZERO_TIME)
+    assert cadence.numbered(number) == period
+    assert period.end is None or cadence.number_of(period.end - 1) == number
+    for _ in range(several):
+        after = cadence.next(period)
+        if after is None:
+            assert cadence.number_of(END_OF_TIME - 1) == number
+            break
+        passed = list(range(number + 1, cadence.number_of(after.start)))
+        assert [cadence.numbered(each) for each in passed] == [None] * len(passed)
+        assert len(passed) <= 1
+        number += 1 + len(passed)
+        assert cadence.numbered(number) == after
+        period = after
+
+
 @given(cadences())
 def test_the_first_period_begins_and_the_last_ends_with_the_span(cadence: Cadence) -> None:
     assert cadence.period_at(ZERO_TIME).start == cadence.start

@@ -42,6 +42,7 @@ FUNCTIONS = (
     "subscription_usage",
     "ingest_events",
     "find_event",
+    "customer_usage",
     "fold_usage",
     "roll_usage",
 )
@@ -297,8 +298,10 @@ def _record(image: Item, number: int) -> Json:
 
 
 def _shortened(body: str) -> Json:
-    """Give a body as it is; of a long one its beginning, and what changes with every byte of it."""
+    """Give a body, CSV by the line; of a long one its beginning, and what changes with every byte of it."""
     if len(body) <= _LONGEST_BODY:
+        if body and body[0] not in "{[":
+            return body.split("\r\n")
         return json.loads(body) if body else ""
     return {"begins": body[:_BEGINNING], "characters": len(body), "sha256": sha256(body.encode()).hexdigest()}
 

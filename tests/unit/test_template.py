@@ -53,6 +53,7 @@ CODE = {
     "SubscriptionUsage": "functions/subscription_usage/",
     "IngestEvents": "functions/ingest_events/",
     "FindEvent": "functions/find_event/",
+    "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
 }
 

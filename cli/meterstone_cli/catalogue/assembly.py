@@ -29,11 +29,10 @@ from meterstone_cli.catalogue.models import (
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
-    PriceRecord,
     Record,
     SubscriptionRecord,
-    TransformRecord,
 )
+from meterstone_cli.catalogue.prices import PriceRecord, TransformRecord
 from meterstone_cli.problem import InputProblem
 
 #: What a price is computed with; all other fields of its record are carried as details.

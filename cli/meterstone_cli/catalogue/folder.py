@@ -2,8 +2,8 @@
 
 One file per kind, or a folder per kind with any number of files, in YAML (`.yaml`, `.yml`) or JSON (`.json`):
 
-    organization.yaml     one mapping: id (a UUID), name, timezone
-    customers.yaml        lists of records, see `meterstone_cli.catalogue.models`
+    organization.yaml     one mapping
+    customers.yaml        lists of records, see docs/catalogue.md
     plans.yaml
     meters.yaml
     prices/starter.yaml   several files of one kind
@@ -33,10 +33,10 @@ from meterstone_cli.catalogue.models import (
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
-    PriceRecord,
     Record,
     SubscriptionRecord,
 )
+from meterstone_cli.catalogue.prices import PriceRecord
 from meterstone_cli.problem import InputProblem, InputRefusedError
 
 KINDS: Mapping[str, type[Record]] = {

@@ -1,118 +1,42 @@
 """The catalogue's file format, kind by kind: what stands in a record, before anything is looked up elsewhere.
 
-Types are strict: text is text, and a number may also be written as text (`"0.10"`). Instants are RFC 3339,
-and UTC if they have no offset. A fact that can change over time is a plain value, or a list of `{value,
+The values are those of `meterstone_cli.catalogue.values`, and a price's record is in
+`meterstone_cli.catalogue.prices`. A fact that can change over time is a plain value, or a list of `{value,
 since}`, of which only the first may leave `since` out.
+
+The descriptions and examples here are what `docs/catalogue.md` and the JSON Schemas beside it are made of:
+`make catalogue-reference` writes both.
 """
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
-from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from meterstone.pricing.commitment import CommitmentSplit
-from meterstone.pricing.currency import is_currency
-from meterstone.pricing.money import LARGEST_EXPONENT, QUANTITY_DIGITS, number, plain
-from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
 from meterstone.usage.aggregation import AGGREGATORS
 from meterstone.usage.aggregation.base import Reads
-from meterstone.usage.calendar import BucketSize, zone
-from meterstone.usage.identifier import checked_id, refuse_control
-from meterstone.usage.instant import format_instant, parse_instant
-from meterstone.usage.meter import Aggregation, property_text
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone_cli.catalogue.countries import COUNTRIES
-
-LONGEST_TEXT = 10_000
-
-
-def _label(text: str) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"has {len(text)} characters, {LONGEST_TEXT} are allowed")
-    refuse_control(text, "\n\t")
-    return text
-
-
-def _instant(value: Any) -> int:
-    if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 date and time, such as 2026-01-31T00:00:00Z")  # noqa: TRY004 - pydantic's
-    return parse_instant(value)
-
-
-def _not_negative(value: Any) -> Decimal:
-    amount = number(value)
-    if amount < 0:
-        raise ValueError("must not be negative")
-    return amount
-
-
-def _instant_text(value: Any) -> str:
-    return format_instant(_instant(value))
-
-
-def _multiplier(value: Any) -> Decimal:
-    return number(value, QUANTITY_DIGITS)
-
-
-def _quantity_text(value: Any) -> str:
-    return plain(number(value, QUANTITY_DIGITS))
-
-
-def _money_text(value: Any) -> str:
-    return plain(number(value))
-
-
-def _zone(name: str) -> str:
-    zone(name)
-    return name
-
-
-def _country(code: str) -> str:
-    if code not in COUNTRIES:
-        raise ValueError("is not an ISO 3166-1 alpha-2 country, such as NO")
-    return code
-
-
-def _currency(code: str) -> str:
-    if not is_currency(code):
-        raise ValueError("is not an ISO 4217 currency")
-    return code.lower()
-
-
-def _filter_value(value: Any) -> str:
-    if isinstance(value, Decimal) and abs(value.adjusted()) > LARGEST_EXPONENT:
-        # No event has such a number; written out, it could have millions of digits.
-        raise ValueError(f"the exponent of a number is at most {LARGEST_EXPONENT}")
-    text = None if isinstance(value, list | dict) else property_text(value)
-    if text is None:
-        raise ValueError("must be text, a number or true or false")
-    return text
-
-
-def _uuid(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError("must be a UUID") from None
-
-
-Id = Annotated[str, AfterValidator(checked_id)]
-Label = Annotated[str, AfterValidator(_label)]
-Instant = Annotated[int, BeforeValidator(_instant)]
-InstantText = Annotated[str, BeforeValidator(_instant_text)]
-Multiplier = Annotated[Decimal, BeforeValidator(_multiplier)]
-Number = Annotated[Decimal, BeforeValidator(number)]
-Amount = Annotated[Decimal, BeforeValidator(_not_negative)]
-MoneyText = Annotated[str, BeforeValidator(_money_text)]
-QuantityText = Annotated[str, BeforeValidator(_quantity_text)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
-Country = Annotated[str, AfterValidator(_country)]
-Currency = Annotated[str, AfterValidator(_currency)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
+from meterstone_cli.catalogue.values import (
+    Amount,
+    Count,
+    Country,
+    Currency,
+    EitherCase,
+    FilterValue,
+    Id,
+    Instant,
+    Label,
+    Multiplier,
+    TimeZone,
+    Uuid,
+)
 
 
 class Conflict(NamedTuple):
@@ -135,8 +59,10 @@ class Record(BaseModel):
 class DatedValue[Value](Record):
     """What a fact is from an instant on."""
 
-    value: Value
-    since: Instant | None = None
+    value: Value = Field(description="What holds from then on.")
+    since: Instant | None = Field(
+        None, description="When it begins to hold. Only the first entry may leave it out: it holds from ever."
+    )
 
 
 def _listed(value: Any) -> Any:
@@ -154,49 +80,141 @@ def _ordered[Value](facts: list[DatedValue[Value]]) -> list[DatedValue[Value]]:
     return facts
 
 
-type Dated[Value] = Annotated[list[DatedValue[Value]], BeforeValidator(_listed), AfterValidator(_ordered)]
+class _PlainOrDated:
+    """Describes a fact that can change over time: a plain value, or a list."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        listed = handler(core)
+        plain = handler.resolve_ref_schema(listed["items"])["properties"]["value"]
+        plain = {key: value for key, value in plain.items() if key != "description"}
+        title = f"{plain['title']}, or a list of {{value, since}}"
+        return {"title": title, "anyOf": [plain, {**listed, "minItems": 1}]}
+
+
+type Dated[Value] = Annotated[
+    list[DatedValue[Value]], BeforeValidator(_listed), AfterValidator(_ordered), _PlainOrDated()
+]
+CUSTOMER_TYPES = ("individual", "company")
 
 
 class OrganizationRecord(Record):
-    """`organization`: one mapping."""
+    """Whose catalogue it is. One mapping, not a list."""
 
-    id: Annotated[str, AfterValidator(_uuid)]
-    name: Label = ""
-    timezone: TimeZone = "UTC"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"id": "5d1f3a52-8f0e-4b8e-9a53-0b7b0a6f1c11", "name": "Acme", "timezone": "Europe/Berlin"}
+            ]
+        }
+    )
+
+    id: Uuid = Field(description="What commands take as `--organization`. Any UUID that is yours alone.")
+    name: Label = Field("", description="Shown to people; never computed with.")
+    timezone: TimeZone = Field(
+        "UTC", description="The calendar of customers that have no time zone of their own."
+    )
 
 
 class CustomerRecord(Record):
-    """An entry of `customers`. `id` is the external id."""
+    """Who uses what is sold."""
 
-    id: Id
-    name: Label = ""
-    timezone: TimeZone | None = None
-    country: Dated[Country] | None = None
-    customer_type: Dated[Literal["individual", "company"]] | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "globex",
+                    "name": "Globex",
+                    "timezone": "Asia/Tokyo",
+                    "country": [{"value": "JP"}, {"value": "US", "since": "2026-02-01T00:00:00+09:00"}],
+                    "customer_type": "company",
+                }
+            ]
+        }
+    )
+
+    id: Id = Field(description="The customer's external id: what events and requests name it by.")
+    name: Label = Field("", description="Shown to people; never computed with.")
+    timezone: TimeZone | None = Field(
+        None,
+        description="The calendar of the customer's days and billing periods. Left out: the organization's.",
+    )
+    country: Dated[Country] | None = Field(
+        None, description="By which the analytics filter. Usage counts for the country of its time."
+    )
+    customer_type: (
+        Dated[Annotated[Literal["individual", "company"], EitherCase.of(CUSTOMER_TYPES)]] | None
+    ) = Field(None, description="By which the analytics filter. Usage counts for the type of its time.")
 
 
 class PlanRecord(Record):
-    """An entry of `plans`."""
+    """A name under which usage is grouped. What a subscription pays stands in its line items."""
 
-    code: Id
-    name: Label = ""
-    description: Label = ""
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"code": "team", "name": "Team", "description": "Tokens in packages"}]
+        }
+    )
+
+    code: Id = Field(description="What subscriptions and requests name the plan by.")
+    name: Label = Field("", description="Shown to people; never computed with.")
+    description: Label = Field("", description="Shown to people; never computed with.")
 
 
 class MeterRecord(Record):
-    """An entry of `meters`."""
+    """What is counted of events: Flexprice's meter, Lago's billable metric."""
 
-    id: Id
-    code: Id
-    aggregation: Annotated[Aggregation, Field(strict=False)]
-    name: Label | None = None
-    event_name: Id | None = None
-    field: Id | None = None
-    multiplier: Multiplier | None = None
-    filters: dict[Id, list[Annotated[str, BeforeValidator(_filter_value)]]] = {}
-    recurring: bool = False
-    bucket_size: Annotated[BucketSize, Field(strict=False)] | None = None
-    deleted_at: Instant | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "generated-tokens",
+                    "code": "generated_tokens",
+                    "name": "Generated tokens",
+                    "aggregation": "SUM",
+                    "field": "tokens",
+                    "event_name": "llm_request",
+                    "filters": {"model": ["chat", "code"]},
+                }
+            ]
+        }
+    )
+
+    id: Id = Field(description="What prices name the meter by.")
+    code: Id = Field(description="The metric's code in requests and answers. Events of this name count, too.")
+    aggregation: Annotated[Aggregation, Field(strict=False), EitherCase.of(Aggregation)] = Field(
+        description="How events become a quantity. COUNT: their number. SUM: the sum of the field. "
+        "SUM_WITH_MULTIPLIER: that sum times the multiplier. MAX: the greatest value. LATEST: the value of the "
+        "latest event. AVG: the mean. COUNT_UNIQUE: the number of distinct values. WEIGHTED_SUM: a level that "
+        "events raise and lower, weighted by the time that it is held."
+    )
+    name: Label | None = Field(None, description="Shown to people. Left out: the code.")
+    event_name: Id | None = Field(None, description="The name of the events that count. Left out: the code.")
+    field: Id | None = Field(
+        None, description="The property of the event that is read. All aggregations but COUNT need it."
+    )
+    multiplier: Multiplier | None = Field(
+        None, description="By which the sum is multiplied. SUM_WITH_MULTIPLIER needs it, and no other has it."
+    )
+    filters: dict[Id, list[FilterValue]] = Field(
+        {},
+        description="By property, the values of which an event must have one. Numbers compare as text: `5.0` is "
+        "`5`. Left out: every event passes.",
+    )
+    recurring: bool = Field(
+        False,  # noqa: FBT003 - pydantic's
+        description="Whether what was counted stays for the periods that follow. COUNT_UNIQUE, SUM and "
+        "WEIGHTED_SUM can.",
+    )
+    bucket_size: Annotated[BucketSize, Field(strict=False), EitherCase.of(BucketSize)] | None = Field(
+        None,
+        description="The length of the stretches of time that are priced each by itself. MAX and SUM can have "
+        "one, if they do not recur.",
+    )
+    deleted_at: Instant | None = Field(
+        None, description="From when on events no longer count for the meter. Earlier usage stays."
+    )
 
     def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
         """Say what the aggregation needs, and what it cannot have."""
@@ -231,116 +249,91 @@ def _named(aggregations: Iterable[Aggregation]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-class TierRecord(Record):
-    """A tier of a price."""
-
-    up_to: int | None
-    unit_amount: Number
-    flat_amount: Number = Decimal(0)
-
-
-class TransformRecord(Record):
-    """How a PACKAGE price makes packages."""
-
-    divide_by: int
-    round: Annotated[RoundType, Field(strict=False)] = RoundType.UP
-
-
-class PriceUnitTierRecord(Record):
-    """A tier in a custom price unit, shown and never computed with."""
-
-    up_to: int | None = None
-    unit_amount: MoneyText
-    flat_amount: MoneyText | None = None
-
-
-class PriceRecord(Record):
-    """An entry of `prices`: Flexprice's price object."""
-
-    id: Id
-    currency: Currency
-    billing_model: Annotated[BillingModel, Field(strict=False)]
-    amount: Number = Decimal(0)
-    type: Annotated[PriceType, Field(strict=False)] = PriceType.USAGE
-    meter_id: Id | None = None
-    tier_mode: Annotated[TierMode, Field(strict=False)] | None = None
-    tiers: list[TierRecord] = []
-    transform_quantity: TransformRecord | None = None
-    billing_period: Annotated[BillingPeriod, Field(strict=False)] | None = None
-    billing_period_count: Count = 1
-    # What follows describes the price and is only shown.
-    display_name: Label | None = None
-    description: Label | None = None
-    lookup_key: Label | None = None
-    metadata: dict[Label, Label] | None = None
-    billing_cadence: Literal["RECURRING"] | None = None
-    invoice_cadence: Literal["ARREAR", "ADVANCE"] | None = None
-    entity_type: Literal["PLAN", "SUBSCRIPTION", "ADDON", "PRICE", "COSTSHEET"] | None = None
-    entity_id: Label | None = None
-    environment_id: Label | None = None
-    tenant_id: Label | None = None
-    group_id: Label | None = None
-    parent_price_id: Label | None = None
-    status: Literal["published", "deleted", "archived"] | None = None
-    min_quantity: QuantityText | None = None
-    trial_period_days: Annotated[int, Field(ge=0)] | None = None
-    price_unit: Label | None = None
-    price_unit_id: Label | None = None
-    price_unit_type: Literal["FIAT", "CUSTOM"] | None = None
-    price_unit_amount: MoneyText | None = None
-    price_unit_tiers: list[PriceUnitTierRecord] | None = None
-    conversion_rate: MoneyText | None = None
-    display_price_unit_amount: Label | None = None
-    start_date: InstantText | None = None
-    end_date: InstantText | None = None
-    created_at: InstantText | None = None
-    created_by: Label | None = None
-    updated_at: InstantText | None = None
-    updated_by: Label | None = None
-
-    def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
-        """Tie the meter to the type, and a count of periods to a period."""
-        if not broken & {"type", "meter_id"} and (self.meter_id is None) == (self.type is PriceType.USAGE):
-            needs = "needs a" if self.meter_id is None else "has no"
-            yield Conflict("meter_id", f"a {self.type} price {needs} meter_id")
-        counted = "billing_period_count" in self.model_fields_set
-        if counted and "billing_period" not in broken and self.billing_period is None:
-            yield Conflict("billing_period_count", "needs a billing_period")
-
-
 class CommitmentRecord(Record):
-    """What a subscription commits to."""
+    """What a subscription commits to: an amount for each billing period. Usage beyond it is overage."""
 
-    amount: Amount
-    overage_factor: Amount
-    split: Annotated[CommitmentSplit, Field(strict=False)] = CommitmentSplit.AMOUNT
+    amount: Amount = Field(description="The amount of a billing period, in the subscription's currency.")
+    overage_factor: Amount = Field(
+        description="By which the price of usage beyond the amount is multiplied. With 1 or less, or with an "
+        "amount of 0, the commitment changes nothing."
+    )
+    split: Annotated[CommitmentSplit, Field(strict=False), EitherCase.of(CommitmentSplit)] = Field(
+        CommitmentSplit.AMOUNT,
+        description="How the charge that crosses the amount is parted. amount: to the cent. whole_units: between "
+        "two whole units, as Flexprice does.",
+    )
 
 
 class LineItemRecord(Record):
-    """A price of a subscription, from its start to its end (default: the subscription's)."""
+    """A price of a subscription, from its start to its end."""
 
-    price: Id
-    id: Id | None = None
-    start: Instant | None = None
-    end: Instant | None = None
+    price: Id = Field(description="The id of a price, in the subscription's currency.")
+    id: Id | None = Field(
+        None,
+        description="Unique among all line items. Left out: the subscription's id, a full stop, the price's.",
+    )
+    start: Instant | None = Field(None, description="When it begins. Left out: with the subscription.")
+    end: Instant | None = Field(
+        None, description="When it ends; that instant is outside. Left out: with the subscription."
+    )
 
 
 class SubscriptionRecord(Record):
-    """An entry of `subscriptions`."""
+    """What a customer has agreed to: prices, billing periods, a commitment."""
 
-    id: Id
-    external_id: Id | None = None
-    customer: Id
-    plan: Dated[Id]
-    currency: Currency
-    start: Instant
-    end: Instant | None = None
-    billing_period: Annotated[BillingPeriod, Field(strict=False)] = BillingPeriod.MONTHLY
-    billing_period_count: Count = 1
-    billing_cycle: Annotated[BillingCycle, Field(strict=False)] = BillingCycle.CALENDAR
-    anchor: Instant | None = None
-    commitment: CommitmentRecord | None = None
-    line_items: list[LineItemRecord] = []
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "globex-team",
+                    "customer": "globex",
+                    "plan": "team",
+                    "currency": "EUR",
+                    "start": "2026-01-01T00:00:00+09:00",
+                    "billing_period": "MONTHLY",
+                    "commitment": {"amount": 100, "overage_factor": 1.5},
+                    "line_items": [
+                        {"price": "call", "end": "2026-03-01T00:00:00+09:00"},
+                        {"price": "call-2", "start": "2026-03-01T00:00:00+09:00"},
+                    ],
+                }
+            ]
+        }
+    )
+
+    id: Id = Field(description="What requests of one endpoint name the subscription by.")
+    external_id: Id | None = Field(
+        None,
+        description="What events name it by. Two subscriptions may have the same one after another. "
+        "Left out: the id.",
+    )
+    customer: Id = Field(description="The id of a customer.")
+    plan: Dated[Id] = Field(description="The code of a plan. Usage is grouped under the plan of its time.")
+    currency: Currency = Field(description="ISO 4217. All its prices are in it.")
+    start: Instant = Field(description="When it begins. Events before count for it nowhere.")
+    end: Instant | None = Field(
+        None, description="When it ends; that instant is outside. Left out: it goes on without end."
+    )
+    billing_period: Annotated[BillingPeriod, Field(strict=False), EitherCase.of(BillingPeriod)] = Field(
+        BillingPeriod.MONTHLY,
+        description="The unit of a billing period. ONETIME: the subscription's whole time is one period.",
+    )
+    billing_period_count: Count = Field(1, description="How many such units make one billing period.")
+    billing_cycle: Annotated[BillingCycle, Field(strict=False), EitherCase.of(BillingCycle)] = Field(
+        BillingCycle.CALENDAR,
+        description="Where billing periods begin. calendar: with the calendar's days, weeks (on Monday), months, "
+        "quarters, half years, years. anniversary: at the anchor's day and time of day.",
+    )
+    anchor: Instant | None = Field(
+        None,
+        description="Of which the periods of the anniversary cycle are anniversaries. Left out: the start.",
+    )
+    commitment: CommitmentRecord | None = Field(
+        None, description="An amount that is agreed to. Left out: none."
+    )
+    line_items: list[LineItemRecord] = Field(
+        [], description="The prices. Two of one meter must not overlap in time."
+    )
 
     def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
         """Refuse an end that is not after the start."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,8 +16,9 @@ from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
 from meterstone_cli.commands import recovering
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import load_catalogue
-from meterstone_cli.options import TableName
-from meterstone_cli.progress import say
+from meterstone_cli.options import Json, TableName, tell_as_json
+from meterstone_cli.problem import InputRefusedError
+from meterstone_cli.progress import say, working
 
 _MOST_SHOWN = 20
 
@@ -26,11 +27,22 @@ Folder = Annotated[
 ]
 
 
-def check(folder: Folder) -> None:
+def check(folder: Folder, as_json: Json = False) -> None:
     """Check a catalogue's files, reporting everything that is wrong with them. Needs no table."""
-    found, _ = read_catalogue(folder)
+    try:
+        found, _ = read_catalogue(folder)
+    except InputRefusedError as error:
+        if not as_json:
+            raise
+        for problem in error.problems:
+            tell_as_json(problem._asdict())
+        raise typer.Exit(REFUSED) from error
     kinds = ("customers", "plans", "meters", "prices", "subscriptions")
-    typer.echo(", ".join(f"{len(getattr(found, kind))} {kind}" for kind in kinds))
+    numbers = {kind: len(getattr(found, kind)) for kind in kinds}
+    if as_json:
+        tell_as_json(numbers)
+    else:
+        typer.echo(", ".join(f"{number} {kind}" for kind, number in numbers.items()))
 
 
 def load(
@@ -42,6 +54,7 @@ def load(
             help="Take new line items that begin in the past, too; then do as `replay` and `rebuild` do.",
         ),
     ] = False,
+    as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Load a catalogue. All of it is checked first; the same one again changes nothing.
@@ -51,17 +64,22 @@ def load(
     3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
     """
     table = session.open_table(table_name)
-    read, places = read_catalogue(folder)
-    changes = load_catalogue(table, read, places, clock.now(), session.surroundings(), recompute=recompute)
-    typer.echo(_told(changes))
-    for line in _told_beginnings(changes.beginnings):
-        typer.echo(line)
+    around = session.surroundings()
+    with working("loading the catalogue"):
+        read, places = read_catalogue(folder)
+        changes = load_catalogue(table, read, places, clock.now(), around, recompute=recompute)
+    if as_json:
+        tell_as_json(_as_json(changes))
+    else:
+        typer.echo(_told(changes))
+        for line in _told_beginnings(changes.beginnings):
+            typer.echo(line)
     organization_id = read.organization.id
     if recompute:
-        _recompute(table, organization_id)
+        _recompute(table, organization_id, as_json=as_json)
         return
     recovering.tell_outdated(table, organization_id)
-    if changes.beginnings:
+    if changes.beginnings and not as_json:
         typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
     if changes.problems:
         say(
@@ -72,19 +90,40 @@ def load(
         raise typer.Exit(REFUSED)
 
 
-def _recompute(table: Table, organization_id: str) -> None:
+def _recompute(table: Table, organization_id: str, *, as_json: bool) -> None:
     around = session.surroundings()
     try:
         session.refuse_a_wrong_clock(table)
-        recovering.tell_replayed(replay(table, organization_id, around.clock))
+        with working("replaying"):
+            replayed = replay(table, organization_id, around.clock)
+        recovering.tell_replayed(replayed, as_json=as_json)
         session.refuse_a_wrong_clock(table)
-        recovering.tell_rebuilt(rebuild(table, organization_id, around, swap=True))
+        with working("rebuilding"):
+            rebuilt = rebuild(table, organization_id, around, swap=True)
+        recovering.tell_rebuilt(rebuilt, as_json=as_json)
     except BaseException:
         say(
             "the catalogue is loaded, but not all is counted by it: "
             "run `load --recompute` again, or `replay` and then `rebuild`, because of"
         )
         raise
+
+
+def _as_json(changes: Changes) -> dict[str, Any]:
+    beginnings = [
+        {
+            "line_item": each.line_item.id,
+            "subscription": each.subscription.id,
+            "since": format_instant(each.since),
+        }
+        for each in changes.beginnings
+    ]
+    return {
+        "added": dict(changes.added),
+        "changed": dict(changes.changed),
+        "begin_in_the_past": beginnings,
+        "problems": [problem._asdict() for problem in changes.problems],
+    }
 
 
 def _told(changes: Changes) -> str:

@@ -20,7 +20,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import format_instant
 from meterstone.usage.receipt import Fault, Reason
 from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
-from meterstone_cli.options import Json, Organization, TableName, subject_of, whose_of
+from meterstone_cli.options import Json, Organization, TableName, subject_of, tell_as_json, whose_of
 from meterstone_cli.progress import printable, say
 from meterstone_cli.session import known_account, open_table
 
@@ -74,7 +74,10 @@ def uncounted(
                 say("not priced:")
                 heading = False
             listed = True
-            typer.echo(json.dumps(_shown(each), ensure_ascii=False) if as_json else _line(each))
+            if as_json:
+                tell_as_json(_shown(each))
+            else:
+                typer.echo(_line(each))
     if not listed:
         known_account(table, organization)
 
@@ -115,7 +118,7 @@ def event(
     # As the API answers it.
     found = json.loads(lago_find.answer(organization, stored).body)["event"]
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        tell_as_json(found)
         return
     for line in _lines_of_event(found):
         typer.echo(line)
@@ -130,7 +133,7 @@ def poison(as_json: Json = False, table_name: TableName = "meterstone") -> None:
         since = format_instant(each.since)
         if as_json:
             found = {"id": each.digest, "reason": each.reason, "since": since, "record": each.record}
-            typer.echo(json.dumps(found, ensure_ascii=False))
+            tell_as_json(found)
         else:
             typer.echo("\t".join((each.digest, since, printable(each.reason))))
 
@@ -174,7 +177,7 @@ def _sum_up(table: Table, account: Account, reason: Reason | None, *, as_json: b
     numbers = {name: number for name, number in stored.items() if reason in (None, name)}
     if as_json:
         told = {"by_reason": numbers, "counted_elsewhere": elsewhere, "unpriced_meters": unpriced}
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        tell_as_json(told)
         return
     for name, number in numbers.items():
         if name != Reason.LINE_ITEM:

@@ -1,10 +1,9 @@
 """The commands that import usage from files, and list what was imported."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,11 +14,12 @@ from meterstone.store.operations.import_run import Counts
 from meterstone.store.operations.imports import ImportReport, close_import
 from meterstone.usage.instant import format_instant
 from meterstone.usage.receipt import OF_ITSELF, Reason
+from meterstone_cli import asking
 from meterstone_cli.commands.recovering import tell_outdated
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import FileReport, import_file
-from meterstone_cli.options import Json, Organization, TableName
-from meterstone_cli.progress import printable, say
+from meterstone_cli.options import Json, Organization, TableName, Yes, tell_as_json
+from meterstone_cli.progress import printable, say, working
 from meterstone_cli.session import known_account, open_table, refuse_a_wrong_clock
 
 _DIGITS = 16
@@ -45,6 +45,7 @@ def import_(
             exists=True, file_okay=False, help="Where rows are put aside. [default: beside the file]"
         ),
     ] = None,
+    as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Count the events of files, each once however often it comes.
@@ -63,6 +64,9 @@ def import_(
     for path in files:
         report = import_file(table, organization, path, clock.now(), aside)
         reports.append(report)
+        if as_json:
+            tell_as_json(_json_of_file(path, report))
+            continue
         for line in _told_file(path.name, report):
             typer.echo(line)
     if any(report.aside or OF_ITSELF & report.events.nowhere.keys() for report in reports):
@@ -77,6 +81,7 @@ def imports(
             metavar="NAME_OR_DIGEST", help="Finish one that was stopped and whose file is lost, from the log."
         ),
     ] = None,
+    yes: Yes = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
@@ -88,17 +93,20 @@ def imports(
     """
     table = open_table(table_name)
     if close is not None:
-        _close(table, organization, close)
+        _close(table, organization, close, yes=yes, as_json=as_json)
         return
     found = Records.read(table, organization).all
     if not found:
         known_account(table, organization)
     for each in found:
-        typer.echo(_json_of_import(each) if as_json else _line_of_import(each))
+        if as_json:
+            tell_as_json(_of_import(each))
+        else:
+            typer.echo(_line_of_import(each))
     tell_outdated(table, organization)
 
 
-def _close(table: Table, organization: str, which: str) -> None:
+def _close(table: Table, organization: str, which: str, *, yes: bool, as_json: bool) -> None:
     found = [
         each
         for each in Records.read(table, organization).all
@@ -120,9 +128,17 @@ def _close(table: Table, organization: str, which: str) -> None:
         raise typer.Exit(REFUSED)
     (chosen,) = waiting
     name = printable(chosen.source.name)
+    asking.confirm(f"Close the import of {name}, which is at line {chosen.line}?", yes=yes)
     say("reading the event log")
     refuse_a_wrong_clock(table)
-    closed = close_import(table, organization, chosen.source, clock.now())
+    with working("reading the event log"):
+        closed = close_import(table, organization, chosen.source, clock.now())
+    if as_json:
+        counts = (
+            {} if closed is None else {"counted": closed.counts.counted, "unmatched": closed.counts.unmatched}
+        )
+        tell_as_json(_of_import(chosen if closed is None else closed.record) | counts)
+        return
     if closed is None:
         typer.echo(f"{name}: was finished meanwhile")
         return
@@ -181,7 +197,26 @@ def _line_of_import(each: ImportRecord) -> str:
     return "\t".join((printable(name), digest[:_DIGITS], began, line, _state(each)))
 
 
-def _json_of_import(each: ImportRecord) -> str:
+def _of_import(each: ImportRecord) -> dict[str, Any]:
     name, digest = each.source
     found = {"name": name, "digest": digest, "began": format_instant(each.at), "line": _last_line(each)}
-    return json.dumps(found | {"state": _state(each)}, ensure_ascii=False)
+    return found | {"state": _state(each)}
+
+
+def _json_of_file(path: Path, report: FileReport) -> dict[str, Any]:
+    events = report.events
+    return {
+        "file": str(path),
+        "imported_before": events.finished_before,
+        "taken": events.taken,
+        "counted": events.counted,
+        "not_counted": dict(events.nowhere),
+        "duplicates": events.duplicates,
+        "put_aside": report.bad_rows,
+        "aside": None if report.aside is None else str(report.aside),
+        "first_not_counted": [
+            {"line": line, "id": identity, "reason": reason, "why": detail}
+            for line, identity, reason, detail in events.counts.first
+        ],
+        "unreadable": dict(Counter(reason for _, reason in events.uncounted)),
+    }

@@ -1,6 +1,5 @@
 """The commands that put right what went wrong: what was not counted, and what should not have been."""
 
-import json
 from collections import Counter
 from typing import Annotated
 
@@ -13,20 +12,22 @@ from meterstone.store.operations import replay as replaying
 from meterstone.store.operations import withdraw as withdrawing
 from meterstone.store.operations.rebuild import RebuildReport
 from meterstone.store.operations.replay import ReplayReport
-from meterstone_cli import session
+from meterstone_cli import asking, session
 from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
-from meterstone_cli.options import Json, Organization, TableName, subject_of, whose_of
-from meterstone_cli.progress import printable, say
+from meterstone_cli.options import Json, Organization, TableName, Yes, subject_of, tell_as_json, whose_of
+from meterstone_cli.progress import printable, say, working
 
 #: Of the table of what differs.
 _COLUMNS = ("customer", "subscription", "line item", "metric", "day", "what", "before", "after")
 
 
-def replay(organization: Organization, table_name: TableName = "meterstone") -> None:
+def replay(organization: Organization, as_json: Json = False, table_name: TableName = "meterstone") -> None:
     """Count the events that no line item was for and one is for now, each once however often it is run."""
     table = session.open_table(table_name)
     session.refuse_a_wrong_clock(table)
-    tell_replayed(replaying.replay(table, organization, session.surroundings().clock))
+    with working("replaying"):
+        found = replaying.replay(table, organization, session.surroundings().clock)
+    tell_replayed(found, as_json=as_json)
 
 
 def rebuild(
@@ -35,6 +36,7 @@ def rebuild(
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Give up a rebuild that was stopped, and do no other.")
     ] = False,
+    yes: Yes = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
@@ -52,15 +54,18 @@ def rebuild(
         raise typer.Exit(NOT_UNDERSTOOD)
     table, around = session.open_table(table_name), session.surroundings()
     if abandon:
-        rebuilding.abandon(table, organization, around)
-        typer.echo("there is no rebuild any more")
+        asking.confirm("Give up the rebuild? What it has counted is deleted.", yes=yes)
+        with working("giving up the rebuild"):
+            rebuilding.abandon(table, organization, around)
+        if as_json:
+            tell_as_json({"abandoned": True})
+        else:
+            typer.echo("there is no rebuild any more")
         return
     session.refuse_a_wrong_clock(table)
-    found = rebuilding.rebuild(table, organization, around, swap=not dry_run)
-    if as_json:
-        _tell_rebuilt_as_json(found)
-    else:
-        tell_rebuilt(found)
+    with working("rebuilding"):
+        found = rebuilding.rebuild(table, organization, around, swap=not dry_run)
+    tell_rebuilt(found, as_json=as_json)
 
 
 def withdraw(
@@ -75,6 +80,8 @@ def withdraw(
     rebuild: Annotated[
         bool, typer.Option("--rebuild/--no-rebuild", help="Take their effect out at once, or later.")
     ] = True,
+    yes: Yes = False,
+    as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Withdraw events: kept in the log, marked, counted nowhere any more. Their ids stay taken.
@@ -88,11 +95,19 @@ def withdraw(
     subject = subject_of(subscription, customer)
     table = session.open_table(table_name)
     session.refuse_a_wrong_clock(table)
-    found = withdrawing.withdraw(table, organization, subject, ids, session.surroundings(), rebuild=rebuild)
-    typer.echo(f"{len(found.withdrawn)} withdrawn, {len(found.before)} were withdrawn before")
+    what = f"{len(ids)} event{'s' if len(ids) > 1 else ''} of {printable(whose_of(subject))}"
+    asking.confirm(f"Withdraw {what}? An event cannot be taken back in.", yes=yes)
+    around = session.surroundings()
+    with working("withdrawing"):
+        found = withdrawing.withdraw(table, organization, subject, ids, around, rebuild=rebuild)
+    numbers = {"withdrawn": len(found.withdrawn), "withdrawn_before": len(found.before)}
+    if as_json:
+        tell_as_json(numbers | {"unknown": list(found.unknown)})
+    else:
+        typer.echo(f"{numbers['withdrawn']} withdrawn, {numbers['withdrawn_before']} were withdrawn before")
     if found.rebuilt is not None:
-        tell_rebuilt(found.rebuilt)
-    elif found.withdrawn or found.before:
+        tell_rebuilt(found.rebuilt, as_json=as_json)
+    elif (found.withdrawn or found.before) and not as_json:
         typer.echo("they count as before until `rebuild` is run")
     for each in found.unknown:
         say(f"there is no event {printable(each)} of {printable(whose_of(subject))}")
@@ -111,17 +126,25 @@ def tell_outdated(table: Table, organization: str) -> None:
         )
 
 
-def tell_replayed(found: ReplayReport) -> None:
+def tell_replayed(found: ReplayReport, *, as_json: bool = False) -> None:
     """Say what a replay came to."""
+    reasons = Counter(reason for _, reason in found.uncounted)
+    if as_json:
+        told = {"counted": found.counted, "waiting": found.waiting, "withdrawn": found.withdrawn}
+        tell_as_json(told | {"not_counted": dict(reasons)})
+        return
     typer.echo(f"{found.counted} counted, {found.waiting} still match nothing")
     if found.withdrawn:
         typer.echo(f"  {found.withdrawn} were withdrawn")
-    for reason, count in Counter(reason for _, reason in found.uncounted).items():
+    for reason, count in reasons.items():
         typer.echo(f"  {count} were not counted: {printable(reason)}")
 
 
-def tell_rebuilt(found: RebuildReport) -> None:
+def tell_rebuilt(found: RebuildReport, *, as_json: bool = False) -> None:
     """Say what a rebuild came to, and list what differed."""
+    if as_json:
+        _tell_rebuilt_as_json(found)
+        return
     if found.differences:
         typer.echo("\t".join(_COLUMNS))
     for each in found.differences:
@@ -135,6 +158,6 @@ def tell_rebuilt(found: RebuildReport) -> None:
 
 def _tell_rebuilt_as_json(found: RebuildReport) -> None:
     for each in found.differences:
-        typer.echo(json.dumps(each._asdict(), ensure_ascii=False))
+        tell_as_json(each._asdict())
     count = {"events": found.events, "differences": len(found.differences), "swapped": found.swapped}
-    typer.echo(json.dumps(count))
+    tell_as_json(count)

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meterstone_cli.devserver import durable
+from meterstone_cli.tree import how_to_make_the_engine
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -129,7 +130,8 @@ def running(
     if not (environment / "bin" / "ministack").exists():
         raise EngineError(
             f"there is no engine at {environment / 'bin' / 'ministack'}: "
-            "run `make start`, or name its environment with --engine"
+            f"make its environment (`{how_to_make_the_engine(environment)}`), "
+            "or name the one that you have with --engine"
         )
     if keep:
         await_state(state, tell)

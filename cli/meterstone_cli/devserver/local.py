@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from meterstone import clock
 from meterstone.store.catalogue.accounts import read_account
@@ -22,11 +22,7 @@ from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
 from meterstone_cli.session import open_table, surroundings
-
-ROOT: Final = Path(__file__).resolve().parents[3]
-DEMO: Final = ROOT / "examples" / "demo"
-FUNCTIONS: Final = ROOT / "functions"
-TEMPLATE: Final = ROOT / "template.yaml"
+from meterstone_cli.tree import DEMO, FUNCTIONS, TEMPLATE
 
 _TABLE = "meterstone"
 _KEPT = "demo.json"

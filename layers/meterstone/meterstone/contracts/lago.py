@@ -7,6 +7,7 @@ The API's description leaves some questions open. The answers here:
 - An empty value is refused for the same reason.
 - Error codes are Lago's (in its `config/locales/en.yml`) where Lago has one for the case. `answer_is_too_large`
   and `view_not_built` are our own.
+- `Accept: text/csv` is answered with the same rows as CSV, whose columns are the fields. Errors stay JSON.
 - Lago's clients read codes in `error_details`. Beside it, `reasons` has the same keys, and says in words what the
   codes leave open: a text for each list of codes.
 """
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
+from meterstone.contracts.csv_text import VARY, csv_reply
 from meterstone.contracts.message import (
     RETRY_AFTER,
     Problem,
@@ -109,6 +111,10 @@ class UsageObject(msgspec.Struct, frozen=True, gc=False):
     is_billable_metric_deleted: bool
 
 
+#: The place of `units`, which only the last field follows.
+_UNITS: Final = UsageObject.__struct_fields__.index("units")
+
+
 class Fault(NamedTuple):
     """What is wrong with one field: Lago's code, and the reason in words that do not repeat the value.
 
@@ -124,7 +130,9 @@ class Fault(NamedTuple):
         return [self.code, self.detail] if self.detail else [self.code]
 
 
-class _ValueFaultError(ValueError):
+class ValueFaultError(ValueError):
+    """A parameter's value is refused."""
+
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.fault = Fault(code, reason)
@@ -144,14 +152,14 @@ def parse(request: Request, today: int) -> UsageQuery:
 
     Unknown parameters are ignored. Raises `RequestRefusedError` (422) with all bad parameters at once.
     """
-    faults = _repeated(request.parameters)
+    faults = repeated(request.parameters, PARAMETERS)
 
     def read[Value](name: str, reader: Callable[[str], Value]) -> Value | None:
         if name in faults or name not in request.parameters:
             return None
         try:
             return reader(request.parameters[name][0])
-        except _ValueFaultError as error:
+        except ValueFaultError as error:
             faults[name] = error.fault
             return None
 
@@ -164,12 +172,12 @@ def parse(request: Request, today: int) -> UsageQuery:
         last,
         currency=read("currency", _currency),
         customer_type=read("customer_type", _customer_type),
-        external_customer_id=read("external_customer_id", _id),
+        external_customer_id=read("external_customer_id", identifier),
         customer_country=read("customer_country", _country),
-        external_subscription_id=read("external_subscription_id", _id),
+        external_subscription_id=read("external_subscription_id", identifier),
         recurring=read("is_billable_metric_recurring", _boolean),
-        plan_code=read("plan_code", _id),
-        metric_code=read("billable_metric_code", _id),
+        plan_code=read("plan_code", identifier),
+        metric_code=read("billable_metric_code", identifier),
     )
     if not faults.keys() & {"time_granularity", "from_date", "to_date"}:
         if query.from_day > query.to_day:
@@ -186,9 +194,14 @@ def parse(request: Request, today: int) -> UsageQuery:
 
 
 def answer(
-    organization_id: str, query: UsageQuery, items: Iterable[CountedDays], deleted_codes: Container[str]
+    organization_id: str,
+    query: UsageQuery,
+    items: Iterable[CountedDays],
+    deleted_codes: Container[str],
+    *,
+    as_csv: bool = False,
 ) -> Reply:
-    """Write the answer to a query, from the days of usage as stored items have them.
+    """Write the answer to a query, from the days of usage as stored items have them, in JSON or as CSV.
 
     Raises `RequestRefusedError` (422) if the answer would be over 5 MB. The rest of the items is then not read.
     """
@@ -210,10 +223,23 @@ def answer(
         )
         for row in found.rows
     ]
-    reply = Reply.of(200, {"usages": usages}, counted_until=found.counted_until)
-    if len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER:
+    if as_csv:
+        # Units are a number here: of a text that begins with a sign, the sign would be quoted.
+        cells = (
+            (*msgspec.structs.astuple(each)[:_UNITS], row.units, each.is_billable_metric_deleted)
+            for each, row in zip(usages, found.rows, strict=True)
+        )
+        reply = csv_reply(UsageObject.__struct_fields__, cells, counted_until=found.counted_until)
+    else:
+        reply = Reply.of(200, {"usages": usages}, VARY, found.counted_until)
+    if is_too_large(reply):
         raise RequestRefusedError(_too_large())
     return reply
+
+
+def is_too_large(reply: Reply) -> bool:
+    """Return whether an answer has more bytes than an answer may have."""
+    return len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER
 
 
 def refuse(problem: Problem) -> Reply:
@@ -276,11 +302,12 @@ def _too_large() -> Reply:
     return unprocessable({"from_date": Fault(ANSWER_TOO_LARGE, reason)})
 
 
-def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, Fault]:
+def repeated(parameters: Mapping[str, tuple[str, ...]], names: Container[str]) -> dict[str, Fault]:
+    """Return the faults of those parameters that are given as a list, or more than once."""
     faults = {}
     for given, values in parameters.items():
         name, bracket, _ = given.partition("[")
-        if name in PARAMETERS and (bracket or len(values) > 1):
+        if name in names and (bracket or len(values) > 1):
             reason = "must not be a list" if bracket else "is given more than once"
             faults[name] = Fault(INVALID, reason)
     return faults
@@ -288,7 +315,7 @@ def _repeated(parameters: Mapping[str, tuple[str, ...]]) -> dict[str, Fault]:
 
 def _granularity(text: str) -> Granularity:
     if _given(text) not in Granularity:
-        raise _ValueFaultError(INVALID, f"must be one of {', '.join(Granularity)}")
+        raise ValueFaultError(INVALID, f"must be one of {', '.join(Granularity)}")
     return Granularity(text)
 
 
@@ -298,45 +325,46 @@ def _day(text: str) -> int:
             return date.fromisoformat(text).toordinal()
     except ValueError:
         pass  # No such day, and no year 0.
-    raise _ValueFaultError(INVALID_DATE, "must be a day of the calendar, such as 2026-01-31")
+    raise ValueFaultError(INVALID_DATE, "must be a day of the calendar, such as 2026-01-31")
 
 
 def _currency(text: str) -> str:
     if not is_currency(_given(text)):
-        raise _ValueFaultError(INVALID, "is not an ISO 4217 currency, such as USD")
+        raise ValueFaultError(INVALID, "is not an ISO 4217 currency, such as USD")
     return text.lower()
 
 
 def _customer_type(text: str) -> str:
     if _given(text) not in CUSTOMER_TYPES:
-        raise _ValueFaultError(INVALID, f"must be one of {', '.join(sorted(CUSTOMER_TYPES))}")
+        raise ValueFaultError(INVALID, f"must be one of {', '.join(sorted(CUSTOMER_TYPES))}")
     return text
 
 
 def _country(text: str) -> str:
     # upper() would map some letters beyond ASCII onto ASCII letters.
     if not _given(text).isascii() or text.upper() not in COUNTRIES:
-        raise _ValueFaultError(INVALID_COUNTRY, "is not an ISO 3166-1 alpha-2 country, such as NO")
+        raise ValueFaultError(INVALID_COUNTRY, "is not an ISO 3166-1 alpha-2 country, such as NO")
     return text.upper()
 
 
 def _boolean(text: str) -> bool:
     if _given(text) not in _BOOLEANS:
-        raise _ValueFaultError(INVALID, "must be true or false")
+        raise ValueFaultError(INVALID, "must be true or false")
     return _BOOLEANS[text]
 
 
-def _id(text: str) -> str:
+def identifier(text: str) -> str:
+    """Read an id or a code. Raises `ValueFaultError` for what none can be."""
     if len(_given(text)) > LONGEST_ID:
-        raise _ValueFaultError(TOO_LONG, f"has {len(text)} characters, {LONGEST_ID} are allowed")
+        raise ValueFaultError(TOO_LONG, f"has {len(text)} characters, {LONGEST_ID} are allowed")
     if not is_text(text):
-        raise _ValueFaultError(INVALID, "must be text without control characters")
+        raise ValueFaultError(INVALID, "must be text without control characters")
     return text
 
 
 def _given(text: str) -> str:
     if not text:
-        raise _ValueFaultError(MISSING, "is empty")
+        raise ValueFaultError(MISSING, "is empty")
     return text
 
 

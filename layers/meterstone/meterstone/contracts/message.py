@@ -34,7 +34,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status and a JSON body.
+    """A status and a body, JSON unless `content_type` says otherwise.
 
     `counted_until` is when the newest event counted in the answer came in, in microseconds since the epoch. It is
     0 if that is not known, or if the answer is not about usage.
@@ -44,6 +44,7 @@ class Reply:
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
     counted_until: int = 0
+    content_type: str = "application/json"
 
     @classmethod
     def of(

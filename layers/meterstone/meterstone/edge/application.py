@@ -195,10 +195,13 @@ class Application[A: KeyOwner]:
         }
         self._metrics.clear_metrics()
         self._cold = False
-        if failure is None:
-            self._logger.info("request", extra=fields)
-        else:
+        if failure is not None:
             self._logger.error("request failed", exc_info=failure, extra=fields)
+        elif status >= _SERVER_ERRORS:
+            # Of a level that is logged also where requests are not.
+            self._logger.warning("request", extra=fields)
+        else:
+            self._logger.info("request", extra=fields)
 
 
 def _traced(handler: Handler) -> Handler:
@@ -219,7 +222,7 @@ def _proxy_reply(reply: Reply) -> dict[str, Any]:
     headers = dict(reply.headers)
     if reply.counted_until:
         headers[_FRESHNESS] = format_instant(reply.counted_until)
-    headers.setdefault("Content-Type", "application/json")
+    headers.setdefault("Content-Type", reply.content_type)
     return {
         "statusCode": reply.status,
         "body": reply.body,

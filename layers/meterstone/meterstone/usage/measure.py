@@ -97,10 +97,24 @@ class WindowUsage:
 
 def measure(subscription: Subscription, window: Window, reader: UsageReader, now: int) -> WindowUsage:
     """Measure every usage line item that has a row in a window."""
-    plans = [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)]
-    reader.read_ahead(plans)
-    measured = tuple((plan.item, measure_line_item(reader, plan, window, now)) for plan in plans)
-    return WindowUsage(subscription, window, measured, reader.counted_until)
+    (usage,) = measure_all(subscription, [window], reader, now)
+    return usage
+
+
+def measure_all(
+    subscription: Subscription, windows: Iterable[Window], reader: UsageReader, now: int
+) -> list[WindowUsage]:
+    """Measure several windows of a subscription, each for itself. What they need is read together."""
+    plans = [
+        (window, [plan_window(subscription, item, window, now) for item in rated_items(subscription, window)])
+        for window in windows
+    ]
+    reader.read_ahead([plan for _, several in plans for plan in several])
+    measured = [
+        (window, tuple((plan.item, measure_line_item(reader, plan, window, now)) for plan in several))
+        for window, several in plans
+    ]
+    return [WindowUsage(subscription, window, each, reader.counted_until) for window, each in measured]
 
 
 def rated_items(subscription: Subscription, window: Window) -> list[LineItem]:

@@ -169,35 +169,90 @@ class Cadence(_Memory):
             beyond = period.end is None or period.end >= end
             period = None if beyond else self.next(period)
 
-    def _find(self, instant: int) -> Period:
-        if self.period is BillingPeriod.ONETIME or self.start == self.end:
+    def number_of(self, instant: int) -> int:
+        """Return the number of the period that holds an instant; the first is 0. No period is walked through."""
+        if self._is_undivided:
+            return 0
+        inside = self._inside(instant)
+        return self._numbered_bounds(inside)[0] - self._numbered_bounds(self.start)[0]
+
+    def numbered(self, number: int) -> Period | None:
+        """Return the period of a number that `number_of` returns, or a lower one.
+
+        None if no instant is in the period: a zone may leave out a whole day, as Samoa did in 2011.
+        """
+        if self._is_undivided:
             return Period(self.start, self.end)
+        number += self._numbered_bounds(self.start)[0]
+        start, end = self._bound(number), self._bound(number + 1)
+        return self._cut(start, end) if start < end else None
+
+    @property
+    def _is_undivided(self) -> bool:
+        return self.period is BillingPeriod.ONETIME or self.start == self.end
+
+    def _find(self, instant: int) -> Period:
+        if self._is_undivided:
+            return Period(self.start, self.end)
+        _, start, end = self._numbered_bounds(self._inside(instant))
+        return self._cut(start, end)
+
+    def _inside(self, instant: int) -> int:
         last = END_OF_TIME if self.end is None else self.end
-        inside = min(max(instant, self.start), last - 1)
-        match self.cycle:
-            case BillingCycle.CALENDAR:
-                start, end = self._calendar_bounds(inside)
-            case BillingCycle.ANNIVERSARY:
-                start, end = self._anniversary_bounds(inside)
-            case _:
-                assert_never(self.cycle)
+        return min(max(instant, self.start), last - 1)
+
+    def _cut(self, start: int, end: int) -> Period:
+        last = END_OF_TIME if self.end is None else self.end
         cut_start, cut_end = max(start, self.start), min(end, last)
         return Period(cut_start, cut_end, before=cut_start - start, after=end - cut_end)
 
-    def _calendar_bounds(self, instant: int) -> tuple[int, int]:
-        clock = zone(self.zone)
-        day, first = clock.day_of(instant), clock.day_of(self.start)
-        days, months = self._step()
-        if days:
-            origin = first if self.period is BillingPeriod.DAILY else week_start(first)
-            start = origin + (day - origin) // days * days
-            return clock.day_start(start), clock.day_start(start + days)
-        unit = months // self.count
-        origin = month_of(first) // unit * unit
-        start = origin + (month_of(day) - origin) // months * months
-        return clock.day_start(month_start(start)), clock.day_start(month_start(start + months))
+    def _numbered_bounds(self, instant: int) -> tuple[int, int, int]:
+        """Return the bounds, uncut, of the period that holds an instant, after its number from the origin."""
+        match self.cycle:
+            case BillingCycle.CALENDAR:
+                return self._calendar_bounds(instant)
+            case BillingCycle.ANNIVERSARY:
+                return self._anniversary_bounds(instant)
+            case _:
+                assert_never(self.cycle)
 
-    def _anniversary_bounds(self, instant: int) -> tuple[int, int]:
+    def _bound(self, number: int) -> int:
+        """Return where the period of a number, from the origin, begins if nothing cuts it."""
+        clock = zone(self.zone)
+        match self.cycle:
+            case BillingCycle.CALENDAR:
+                return self._calendar_start(clock, number)
+            case BillingCycle.ANNIVERSARY:
+                return self._anniversary(clock, clock.wall(self.anchor), number)
+            case _:
+                assert_never(self.cycle)
+
+    def _calendar_bounds(self, instant: int) -> tuple[int, int, int]:
+        clock = zone(self.zone)
+        day, (days, months) = clock.day_of(instant), self._step()
+        origin = self._calendar_origin(clock, days, months)
+        if days:
+            number = (day - origin) // days
+            start = origin + number * days
+            return number, clock.day_start(start), clock.day_start(start + days)
+        number = (month_of(day) - origin) // months
+        start = origin + number * months
+        return number, clock.day_start(month_start(start)), clock.day_start(month_start(start + months))
+
+    def _calendar_start(self, clock: Zone, number: int) -> int:
+        days, months = self._step()
+        origin = self._calendar_origin(clock, days, months)
+        return clock.day_start(origin + number * days if days else month_start(origin + number * months))
+
+    def _calendar_origin(self, clock: Zone, days: int, months: int) -> int:
+        """Return the day, or the month, with which the unit begins that holds the start."""
+        first = clock.day_of(self.start)
+        if days:
+            return first if self.period is BillingPeriod.DAILY else week_start(first)
+        unit = months // self.count
+        return month_of(first) // unit * unit
+
+    def _anniversary_bounds(self, instant: int) -> tuple[int, int, int]:
         clock = zone(self.zone)
         anchor = clock.wall(self.anchor)
         days, months = self._step()
@@ -210,7 +265,7 @@ class Cadence(_Memory):
             number -= 1
         while (end := self._anniversary(clock, anchor, number + 1)) <= instant:
             number += 1
-        return self._anniversary(clock, anchor, number), end
+        return number, self._anniversary(clock, anchor, number), end
 
     def _anniversary(self, clock: Zone, anchor: int, number: int) -> int:
         days, months = self._step()

@@ -32,14 +32,15 @@ class Statement:
 def rate(usage: WindowUsage) -> Statement:
     """Price the measured usage: round each amount once, then apply the commitment to all amounts."""
     subscription = usage.subscription
-    charges: list[Charge[LineItem]] = []
-    lines: dict[str, Cost] = {}
-    for item, measured in usage.measured:
-        priced = lines[item.id] = price_measured(item.price, measured)
-        amount = round_money(priced.amount, subscription.currency)
-        charges.append(Charge(item, priced.quantity, amount, item.price))
+    lines = {item.id: price_measured(item.price, measured) for item, measured in usage.measured}
+    charges = [charge_of(item, lines[item.id], subscription.currency) for item, _ in usage.measured]
     settlement = apply(subscription.commitment, charges, subscription.currency)
     return Statement(subscription, usage.window, settlement, lines, usage.counted_until)
+
+
+def charge_of(item: LineItem, priced: Cost, currency: str) -> Charge[LineItem]:
+    """Return what a line item charges before the commitment: its cost, rounded once."""
+    return Charge(item, priced.quantity, round_money(priced.amount, currency), item.price)
 
 
 def price_measured(price: Price, measured: Measured) -> Cost:

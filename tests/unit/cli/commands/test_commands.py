@@ -14,9 +14,9 @@ from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.devserver import local
 from meterstone_cli.exit_status import INTERRUPTED, REFUSED, UNAVAILABLE
 from meterstone_cli.files import demo
+from meterstone_cli.tree import DEMO
 from support.commands import NOW, ORGANIZATION, Machine, row
 from support.memory_table import Faults
 
@@ -480,7 +480,7 @@ def test_the_demo_loads_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.stderr.count("50 events counted") == 8
     assert second.stderr.count("loaded already") == 8
-    organization = read_catalogue(local.DEMO / "catalogue")[0].organization.id
+    organization = read_catalogue(DEMO / "catalogue")[0].organization.id
     assert second.stdout == f"{organization}\n"
 
 
@@ -490,3 +490,22 @@ def _few(rows: object) -> object:
         return found[-50:], digest
 
     return few
+
+
+def test_keys_are_listed_of_one_organization(loaded: Machine) -> None:
+    other = "7f9e0e0e-0000-4000-8000-000000000002"
+    loaded.change("organization", ORGANIZATION, other)
+    loaded.change("subscriptions", "id: s", "id: other")
+    assert loaded.load().exit_code == 0
+    for organization in (ORGANIZATION, other):
+        assert loaded.run("keys", "create", "-o", organization, "--name", organization[0]).exit_code == 0
+
+    def names(*options: str) -> list[str]:
+        return [line.split("\t")[4] for line in loaded.run("keys", "list", *options).stdout.splitlines()]
+
+    assert sorted(names()) == ["6", "7"]
+    assert names("-o", other.upper()) == ["7"]
+    assert names("--organization", ORGANIZATION) == ["6"]
+    unknown = loaded.run("keys", "list", "-o", "8f9e0e0e-0000-4000-8000-000000000003")
+    assert (unknown.exit_code, unknown.stdout) == (REFUSED, "")
+    assert "has no catalogue" in unknown.stderr

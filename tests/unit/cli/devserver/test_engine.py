@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from meterstone_cli import __main__ as program
 from meterstone_cli.devserver import engine
 from meterstone_cli.exit_status import REFUSED
+from meterstone_cli.tree import ENGINE_REQUIREMENTS
 
 #: Stands in for the engine: answers every request with 200, until it is told to end, which it then writes down.
 SERVING = """
@@ -166,8 +167,10 @@ def test_a_missing_engine_is_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(program.app, ["start", *ports, *folders])
     assert result.exit_code == REFUSED
     assert result.stderr.splitlines()[-1] == (
-        f"there is no engine at {tmp_path}/none/bin/ministack: "
-        "run `make start`, or name its environment with --engine"
+        f"there is no engine at {tmp_path}/none/bin/ministack: make its environment ("
+        f"`python3.13 -m venv {tmp_path}/none && "
+        f"{tmp_path}/none/bin/pip install --require-hashes -r {ENGINE_REQUIREMENTS}`), "
+        "or name the one that you have with --engine"
     )
 
 

@@ -17,6 +17,7 @@ from meterstone_cli.catalogue.stored import read_stored, write_stored
 from meterstone_cli.devserver import engine, follower, local
 from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
+from meterstone_cli.tree import DEMO
 from support.memory_table import MemoryTable
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
@@ -45,7 +46,7 @@ class Machine:
 
     def catalogue(self) -> Catalogue:
         """Give the stored catalogue."""
-        found = read_stored(self.table, read_catalogue(local.DEMO / "catalogue")[0].organization.id)
+        found = read_stored(self.table, read_catalogue(DEMO / "catalogue")[0].organization.id)
         assert found is not None
         return found
 

@@ -22,9 +22,9 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | values of a day | the same | `U#<line item>#<day>#<period start>#<value>` | query of a range of days | s/8 |
 | rollup | `<org>#<g>#rollup#<view>#<values>` | `<month>#<currency>#<meter>#<customer type>#<writer>` | query of a range of months | s/8 |
 | event | `<org>#events#<s or c>#<external id>` | `<transaction id>` | conditional put | |
-| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, by the command line and when an event is looked up | s/8 |
-| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, by the command line alone | s/8 |
-| uncounted | `<org>#uncounted` | `numbers` | get, by the command line alone | 0.5 |
+| unmatched | `<org>#unmatched` | `<s or c>#<external id>#<transaction id>` | query, when they are listed and when an event is looked up | s/8 |
+| unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, when they are listed | s/8 |
+| uncounted | `<org>#uncounted` | `numbers` | get, when they are listed | 0.5 |
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |

@@ -19,12 +19,14 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import StoreError, integer, text
+from meterstone.store.events.listing import read_page
 from meterstone.store.events.log import LoggedEvent, logged_event_of
 from meterstone.store.events.unmatched import list_unmatched_subjects, unmatched_event_of
 from meterstone.usage.arrival import Subject
 from meterstone.usage.matching import Match, Matching
 from meterstone.usage.meter import Event
 from meterstone.usage.receipt import Fault, Reason, judge
+from meterstone.usage.uncounted import UncountedPage
 
 MOST_SUBJECTS = 2000
 """Under how many external ids of an organization an event is looked for, if its subject is not given."""
@@ -95,7 +97,7 @@ class _Place:
 
 
 class EventStore(AccountStore):
-    """Reads single events. Each thread needs one of its own."""
+    """Reads single events, and the lists of those that do not count. Each thread needs one of its own."""
 
     def find(self, account: Account, ids: Iterable[str], subject: Subject | None) -> FoundEvent | None:
         """Return the event of the first of some transaction ids that is in the log; None if none is.
@@ -113,6 +115,12 @@ class EventStore(AccountStore):
             if found:
                 return self._judged(account, found[0])
         return None
+
+    def uncounted(
+        self, account: Account, reason: Reason | None, after: tuple[str, str] | None
+    ) -> UncountedPage:
+        """Return a page of the events that do not count (see `listing.read_page`)."""
+        return read_page(self.table, account.organization.id, account.generation, reason, after)
 
     def _subjects(self, account: Account) -> list[Subject]:
         organization_id = account.organization.id

@@ -277,16 +277,20 @@ def read_unreadable(
         rows = table.query(keys.unreadable(organization_id, "", "", "").pk, FIRST, LAST, consistent=True)
     else:
         rows = table.query_prefix(*keys.unreadable_of(organization_id, *subject), consistent=True)
-    for row in rows:
-        yield UnreadableEvent(
-            Subject(text(row, "k"), text(row, "x")),
-            text(row, "id"),
-            text(row, "code"),
-            integer(row, "at"),
-            integer(row, "put_at"),
-            tuple(Fault(*fault) for fault in json.loads(text(row, "faults"))),
-            bool(integer(row, "els")),
-        )
+    yield from map(unreadable_event_of, rows)
+
+
+def unreadable_event_of(row: Row) -> UnreadableEvent:
+    """Read an unreadable event from its item."""
+    return UnreadableEvent(
+        Subject(text(row, "k"), text(row, "x")),
+        text(row, "id"),
+        text(row, "code"),
+        integer(row, "at"),
+        integer(row, "put_at"),
+        tuple(Fault(*fault) for fault in json.loads(text(row, "faults"))),
+        bool(integer(row, "els")),
+    )
 
 
 def read_numbers(table: Table, organization_id: str, live: str) -> dict[str, int]:

@@ -199,6 +199,7 @@ class Rebuild:
                 if len(logged) >= _COUNTED_TOGETHER:
                     counted += self._fold(folding, logged, account, after)
                     logged = []
+                    self._around.progress(f"counting the event log: {self._number} events so far")
             marks.append(key_item(keys.scanned(self._organization_id, after.name, *subject)))
             done.add(subject)
         counted += self._fold(folding, logged, account, after)

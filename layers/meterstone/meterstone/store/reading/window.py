@@ -9,7 +9,11 @@ from decimal import Decimal
 from typing import assert_never
 
 from meterstone.store.catalogue.accounts import Account, AccountStore
-from meterstone.store.catalogue.subscriptions import read_subscription
+from meterstone.store.catalogue.subscriptions import (
+    UnknownSubscriptionError,
+    read_subscription,
+    subscriptions_by_external_id,
+)
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
@@ -39,6 +43,19 @@ class WindowStore(AccountStore):
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
         """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
         return read_subscription(self.table, account.organization.id, subscription_id)
+
+    def subscriptions(
+        self, account: Account, customer_ids: Iterable[str], external_id: str
+    ) -> list[Subscription]:
+        """Read the subscriptions of an external id that belong to the first of some customers who has any.
+
+        Raises `UnknownSubscriptionError` if none of the customers has any. Cost: 1 query, and 1 get each.
+        """
+        found = subscriptions_by_external_id(self.table, account.organization.id, external_id)
+        for customer_id in customer_ids:
+            if of_customer := [each for each in found if each.customer_id == customer_id]:
+                return of_customer
+        raise UnknownSubscriptionError(external_id)
 
     def reader(self, account: Account, subscription: Subscription, now: int) -> "StoredUsageReader":
         """Return a reader of a subscription's live counters, as of ``now``, for `usage.measure.measure`.

@@ -1,0 +1,178 @@
+"""What commands print with --json: one stable shape each, an object a line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from meterstone.store.operations.import_records import ImportRecord, Source
+from meterstone_cli.files import demo
+from support.commands import NOW, ORGANIZATION, Machine, row
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(tmp_path)
+    machine.work_here(monkeypatch)
+    return machine
+
+
+@pytest.fixture
+def loaded(machine: Machine) -> Machine:
+    assert machine.load().exit_code == 0
+    return machine
+
+
+def objects(result: Result, status: int = 0) -> list[Any]:
+    assert result.exit_code == status, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_of_a_sound_catalogue_the_numbers_of_its_records(machine: Machine) -> None:
+    assert objects(machine.run("catalogue", "check", machine.folder, "--json")) == [
+        {"customers": 1, "plans": 1, "meters": 3, "prices": 3, "subscriptions": 1}
+    ]
+
+
+def test_of_a_catalogue_with_faults_each_fault(machine: Machine) -> None:
+    (machine.folder / "plans.yaml").write_text("- {code: p}\n- {code: p}\n- {code: q, x: 1}\n")
+    assert objects(machine.run("catalogue", "check", machine.folder, "--json"), 1) == [
+        {
+            "file": "plans.yaml",
+            "path": "plans[1].code",
+            "reason": "'p' is the code of plans[0] already",
+            "line": 2,
+            "id": "p",
+        },
+        {"file": "plans.yaml", "path": "plans[2].x", "reason": "is not a known field", "line": 3, "id": "q"},
+    ]
+
+
+def test_of_a_load_what_is_new_and_what_begins_in_the_past(machine: Machine) -> None:
+    nothing: dict[str, Any] = {"added": {}, "changed": {}, "begin_in_the_past": [], "problems": []}
+    numbers = {"organization": 1, "customers": 1, "plans": 1, "meters": 3, "prices": 3, "subscriptions": 1}
+    assert objects(machine.load("--json")) == [nothing | {"added": numbers}]
+    assert objects(machine.load("--json")) == [nothing]
+    machine.post("e", subscription="t")
+    machine.change(
+        "subscriptions",
+        "- id: s",
+        "- {id: t, customer: c, plan: p, currency: USD, start: 2026-01-01T00:00:00Z, "
+        "line_items: [{id: k, price: calls}]}\n- id: s",
+    )
+    began = {"line_item": "k", "subscription": "t", "since": "2026-01-01T00:00:00Z"}
+    assert objects(machine.load("--json")) == [
+        nothing | {"added": {"subscriptions": 1}, "begin_in_the_past": [began]}
+    ]
+
+
+def test_of_a_load_that_recomputes_also_the_replay_and_the_rebuild(loaded: Machine) -> None:
+    found = objects(loaded.load("--recompute", "--json"))
+    assert [sorted(each) for each in found] == [
+        ["added", "begin_in_the_past", "changed", "problems"],
+        ["counted", "not_counted", "waiting", "withdrawn"],
+        ["differences", "events", "swapped"],
+    ]
+
+
+def test_of_an_import_a_report_for_each_file(loaded: Machine) -> None:
+    good = loaded.usage("good.jsonl", row("a"), row("b"), row("a"))
+    bad = loaded.usage("bad.jsonl", row("c", code="load"), row("d", external_subscription_id="x"))
+    assert objects(loaded.of("import", good, bad, "--json"), 1) == [
+        {
+            "file": str(good),
+            "imported_before": False,
+            "taken": 2,
+            "counted": 2,
+            "not_counted": {},
+            "duplicates": 1,
+            "put_aside": 0,
+            "aside": None,
+            "first_not_counted": [],
+            "unreadable": {},
+        },
+        {
+            "file": str(bad),
+            "imported_before": False,
+            "taken": 1,
+            "counted": 0,
+            "not_counted": {"value": 1, "subscription": 1},
+            "duplicates": 0,
+            "put_aside": 1,
+            "aside": str(loaded.path / "bad.jsonl.aside.jsonl"),
+            "first_not_counted": [
+                {
+                    "line": 1,
+                    "id": "c",
+                    "reason": "value",
+                    "why": "meter load: property 'n' is absent or not a number",
+                }
+            ],
+            "unreadable": {"meter load: property 'n' is absent or not a number": 1},
+        },
+    ]
+    assert objects(loaded.of("import", good, "--json"))[0]["imported_before"] is True
+
+
+def test_of_imports_how_far_each_is_and_what_closing_one_counted(loaded: Machine) -> None:
+    ImportRecord(Source("lost.csv", "ab" * 32), NOW, run=1, line=3).write(loaded.table, ORGANIZATION)
+    lost = {"name": "lost.csv", "digest": "ab" * 32, "began": "2026-03-01T12:00:00Z", "line": 3}
+    assert objects(loaded.of("imports", "--json")) == [lost | {"state": "open"}]
+    (closed,) = objects(loaded.of("imports", "--close", "lost.csv", "--json"))
+    assert closed.pop("began")
+    assert closed == {
+        "name": "lost.csv",
+        "digest": "ab" * 32,
+        "line": 3,
+        "state": "closed",
+        "counted": 0,
+        "unmatched": 0,
+    }
+
+
+def test_of_keys_all_but_the_secret_which_is_told_once(loaded: Machine) -> None:
+    (made,) = objects(loaded.of("keys", "create", "--name", "ci", "--json"))
+    secret = made.pop("key")
+    assert secret.startswith("mst_")
+    assert made == {"id": made["id"], "organization": ORGANIZATION, "name": "ci"}
+    listed = made | {"created": "2026-03-01T12:00:00Z", "revoked": None}
+    assert objects(loaded.run("keys", "list", "--json")) == [listed]
+    assert objects(loaded.run("keys", "revoke", made["id"], "--json")) == [
+        {"id": made["id"], "revoked": True}
+    ]
+    assert objects(loaded.run("keys", "list", "--json")) == [listed | {"revoked": "2026-03-01T12:00:00Z"}]
+
+
+def test_of_a_replay_its_numbers(loaded: Machine) -> None:
+    assert objects(loaded.of("replay", "--json")) == [
+        {"counted": 0, "waiting": 0, "withdrawn": 0, "not_counted": {}}
+    ]
+
+
+def test_of_a_withdrawal_its_numbers_and_the_rebuild(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("u.jsonl", row("a"))).exit_code == 0
+    found = objects(loaded.of("withdraw", "--subscription", "s", "a", "b", "--json"), 1)
+    assert found[0] == {"withdrawn": 1, "withdrawn_before": 0, "unknown": ["b"]}
+    assert found[-1]["swapped"] is True
+    assert {"metric", "day", "before", "after"} <= set(found[1])
+    later = loaded.of("withdraw", "--subscription", "s", "a", "--no-rebuild", "--json")
+    assert objects(later) == [{"withdrawn": 0, "withdrawn_before": 1, "unknown": []}]
+
+
+def test_of_a_rebuild_that_is_given_up_that_it_is(loaded: Machine) -> None:
+    assert objects(loaded.of("rebuild", "--abandon", "--json")) == [{"abandoned": True}]
+
+
+def test_of_the_demo_its_organization(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = demo._rows
+    monkeypatch.setattr(demo, "_rows", lambda path: (rows(path)[0][-1:], rows(path)[1]))
+    assert objects(machine.run("demo", "--json")) == [
+        {"organization": "0c6f2f6e-5d0a-4c57-9d3b-2f6f1a7b9e10"}
+    ]
+
+
+def test_without_json_no_line_is_an_object(loaded: Machine) -> None:
+    for command in (("keys", "list"), ("imports", "-o", ORGANIZATION), ("replay", "-o", ORGANIZATION)):
+        assert "{" not in loaded.run(*command).stdout
