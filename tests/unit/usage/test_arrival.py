@@ -1,7 +1,7 @@
 """What an event must be to be let in."""
 
 import json
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from typing import Any
 

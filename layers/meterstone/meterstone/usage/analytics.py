@@ -1,7 +1,6 @@
 """Usage by calendar bucket, currency and metric: the query, and how days add up to the rows of its answer."""
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple, assert_never
@@ -24,8 +23,7 @@ class AnswerTooLargeError(Exception):
     """The answer to a query would have more rows than an answer may hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
+class UsageQuery(msgspec.Struct, frozen=True):
     """A query: the usage of the days from `from_day` to `to_day`, both included, that passes every filter.
 
     Days are date ordinals. A filter that is None lets everything pass. `currency` is lower case,
@@ -70,8 +68,7 @@ class CountedDays(NamedTuple):
     days: Iterable[DayUsage]
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(msgspec.Struct, frozen=True):
     """A metric's usage in one calendar bucket, from `start_day` to `end_day`, both included, in one currency.
 
     `deleted` is true if no live metric has the code.

@@ -1,7 +1,6 @@
 """Accounts: the organization that an API key opens, with its meters and the generations of its counters."""
 
 import time
-from dataclasses import dataclass
 from typing import Self
 
 import msgspec
@@ -27,16 +26,14 @@ _ORGANIZATION = msgspec.json.Decoder(Organization)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """One counting of all events. Its rebuild counts the events accepted up to ``cut``; 0: no rebuild made it."""
 
     name: str
     cut: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """An organization with its meters, as an API key opens it, and its generations of counters."""
 
     organization: Organization

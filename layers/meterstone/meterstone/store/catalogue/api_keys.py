@@ -1,7 +1,8 @@
 """Administration of API keys: making, listing and revoking them. `accounts.Accounts` looks them up."""
 
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
@@ -11,8 +12,7 @@ _KEY_BYTES = 32
 _ID_BYTES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key as it is listed. The key itself is shown once, when it is made, and stored nowhere."""
 
     id: str

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from itertools import batched
 from secrets import token_hex
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -162,7 +162,7 @@ class Table:
             # it.
             parameter_validation=False,
         )
-        client = get_session().create_client("dynamodb", config=config)
+        client = cast("DynamoDBClient", get_session().create_client("dynamodb", config=config))
         after_restore(client.close)
         return cls(client, os.environ["TABLE_NAME"])
 

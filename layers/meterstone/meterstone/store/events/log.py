@@ -18,7 +18,6 @@ recognised whenever it comes, and an event that is not in the log is not counted
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from itertools import batched
@@ -79,8 +78,7 @@ class ImportedEvent(NamedTuple):
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class AppendResult:
+class AppendResult(msgspec.Struct, frozen=True):
     """Whether an entry was new; if it was in the log already, the position under which it was logged.
 
     An event that came over HTTP has no position in the log.
