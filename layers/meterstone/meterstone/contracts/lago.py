@@ -239,7 +239,9 @@ def answer(
 
 def is_too_large(reply: Reply) -> bool:
     """Return whether an answer has more bytes than an answer may have."""
-    return len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER
+    if len(reply.body) > LARGEST_ANSWER or reply.body.isascii():
+        return len(reply.body) > LARGEST_ANSWER
+    return len(reply.body.encode()) > LARGEST_ANSWER
 
 
 def refuse(problem: Problem) -> Reply:
