@@ -239,9 +239,8 @@ def answer(
 
 def is_too_large(reply: Reply) -> bool:
     """Return whether an answer has more bytes than an answer may have."""
-    if len(reply.body) > LARGEST_ANSWER or reply.body.isascii():
-        return len(reply.body) > LARGEST_ANSWER
-    return len(reply.body.encode()) > LARGEST_ANSWER
+    size = len(reply.body) if reply.body.isascii() else len(reply.body.encode())
+    return size > LARGEST_ANSWER
 
 
 def refuse(problem: Problem) -> Reply:
