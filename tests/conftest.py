@@ -19,6 +19,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
+#: Runs in the environment of the SAM command line, which has what it imports.
+collect_ignore = ["support/sam_transform.py"]
+
 #: Fixtures that run an embedded DynamoDB, here and in `tests/store`.
 ENGINES = frozenset({"api", "engine"})
 

@@ -237,7 +237,15 @@ def test_a_bad_key_is_told_before_bad_parameters(load: Callable[[str], Any]) -> 
 
 def test_the_edge_and_the_contracts_do_without_what_is_slow_to_import() -> None:
     """Pydantic alone would take a fifth of a cold start, and Powertools' event handler brings asyncio."""
-    contracts = ("lago", "flexprice", "lago_events", "flexprice_events")
+    contracts = (
+        "lago",
+        "flexprice",
+        "lago_events",
+        "flexprice_events",
+        "explain",
+        "preview",
+        "price_preview",
+    )
     found = imported("meterstone.edge.application", *(f"meterstone.contracts.{name}" for name in contracts))
     assert "aws_lambda_powertools.logging" in found
     assert not {"aws_lambda_powertools.event_handler", "asyncio", "multiprocessing", "pydantic"} & found
@@ -257,6 +265,20 @@ def test_what_one_endpoint_reads_from_imports_nothing_of_the_other_s(room: str, 
     found = imported(f"meterstone.store.reading.{room}")
     assert "meterstone.store.dynamodb.table" in found
     assert not found & {f"meterstone.{other}" for other in others}
+
+
+def test_the_usage_functions_import_nothing_of_the_views() -> None:
+    """What explains and previews has a function of its own, and its own cold start."""
+    endpoints = ("store.reading.window", "contracts.flexprice", "usage.measure", "usage.statement")
+    found = imported("meterstone.edge.application", *(f"meterstone.{each}" for each in endpoints))
+    views = {
+        *("contracts.explain", "contracts.fields", "contracts.preview", "contracts.price_object"),
+        *("contracts.price_preview", "contracts.sentence", "contracts.wording", "pricing.consumption"),
+        *("store.catalogue.plans", "usage.explanation", "usage.plan", "usage.preview", "usage.recorded"),
+    }
+    assert not found & {f"meterstone.{each}" for each in views}
+    own = imported("meterstone.contracts.price_preview", "meterstone.store.catalogue.plans")
+    assert own >= {f"meterstone.{each}" for each in views - {"usage.recorded"}}
 
 
 def imported(*modules: str) -> set[str]:

@@ -104,7 +104,7 @@ def test_known(case: Case, check: Check, api: Stack) -> None:
         case "/api/v1/analytics/usage":
             given = {name: value for name, value in VALUES.items() if name in case.query}
             case.query = {**case.query, **given, **DAYS}
-        case "/v1/subscriptions/usage":
+        case path if path.startswith("/v1/subscriptions/usage"):
             assert isinstance(case.body, dict)
             case.body["subscription_id"] = api.subscription_id
         case path if path.startswith("/api/v1/customers/"):

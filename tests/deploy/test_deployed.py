@@ -64,6 +64,22 @@ def test_a_subscription_is_priced_by_the_deployed_function(api: Stack) -> None:
     assert (status, body["amount"], body["overage_amount"]) == (200, 29, 9)
 
 
+def test_the_deployed_function_explains_the_same_amounts(api: Stack) -> None:
+    window = {"start_time": "2024-02-01T00:00:00Z", "end_time": "2024-03-01T00:00:00Z"}
+    asked = {"subscription_id": api.subscription_id} | window
+    for path, body in (("explain", asked), ("preview", asked | {"instead": {}})):
+        status, answered = _call(
+            f"{api.base_url}/v1/subscriptions/usage/{path}",
+            method="POST",
+            headers={"x-api-key": api.key, "content-type": "application/json"},
+            body=json.dumps(body).encode(),
+        )
+        assert status == 200
+        for each in [answered] if path == "explain" else [answered["now"], answered["instead"]]:
+            assert (each["amount"], each["overage_amount"]) == (29, 9)
+            assert sum(step["amount"] for step in each["commitment"]["steps"]) == 29
+
+
 def test_an_unknown_route_is_the_gateways_404_in_both_contracts_shapes(api: Stack) -> None:
     status, body = _call(f"{api.base_url}/api/v1/analytics/nothing")
 
@@ -74,7 +90,7 @@ def test_an_unknown_route_is_the_gateways_404_in_both_contracts_shapes(api: Stac
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v1/analytics/usage"), ("GET", "/v1/subscriptions/usage")],
+    [("POST", "/api/v1/analytics/usage"), ("GET", "/v1/subscriptions/usage"), ("GET", "/v1/prices/preview")],
 )
 def test_a_wrong_method_is_405(api: Stack, method: str, path: str) -> None:
     status, _ = _call(f"{api.base_url}{path}", method=method, body=b"{}" if method == "POST" else None)

@@ -3,19 +3,23 @@
 import base64
 import json
 from collections.abc import Callable
+from copy import replace
 from typing import Any
 
+import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from meterstone.contracts import flexprice, lago
+from meterstone.contracts import flexprice, lago, preview, price_preview
 from meterstone.contracts.flexprice import UsageRequest
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.pricing.currency import is_currency
+from meterstone.pricing.price import check
 from meterstone.usage.analytics import UsageQuery, last_to_day
 from meterstone.usage.calendar import FIRST_DAY, LAST_DAY, Granularity
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.preview import price_list
 
 # Half surrogate pairs, control characters and digits of other alphabets included.
 ANY_TEXT = st.text(st.characters(), max_size=30)
@@ -180,3 +184,88 @@ def test_a_key_is_none_or_can_be_hashed(text: str) -> None:
     request = Request.of({"httpMethod": "GET", "path": "/", "headers": headers})
     for key in (lago.api_key(request), flexprice.api_key(request)):
         assert key is None or (key.isascii() and key.isprintable() and key in text)
+
+
+#: Values where numbers, texts and objects are asked for: some that fit, and anything else.
+NUMBERS = st.sampled_from([0, 1, -1, 10**17, "0.00001", "1e5", "x", 1e300]) | JSON
+PRICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": ANY_TEXT,
+        "currency": st.sampled_from(["USD", "jpy", "XXX"]) | JSON,
+        "billing_model": st.sampled_from(["FLAT_FEE", "PACKAGE", "TIERED"]) | JSON,
+        "amount": NUMBERS,
+        "meter_id": ANY_TEXT | st.none(),
+        "tier_mode": st.sampled_from(["SLAB", "VOLUME", None]) | JSON,
+        "tiers": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={"up_to": st.integers(1, 9) | st.none() | JSON, "unit_amount": NUMBERS, "x": JSON},
+            )
+            | JSON,
+            max_size=3,
+        )
+        | JSON,
+        "transform_quantity": st.fixed_dictionaries({"divide_by": st.integers(-1, 9)}) | JSON,
+        "billing_period": st.sampled_from(["MONTHLY", "DAILY", None]) | JSON,
+        "billing_period_count": st.integers(0, 3) | JSON,
+        "metadata": st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2) | JSON,
+        "display_name": ANY_TEXT,
+        "start_date": INSTANTS | JSON,
+        "price_unit_tiers": st.lists(st.fixed_dictionaries({"unit_amount": NUMBERS}), max_size=2) | JSON,
+    },
+)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "plan": ANY_TEXT | JSON,
+        "prices": st.dictionaries(ANY_TEXT, PRICES | JSON, max_size=2) | JSON,
+        "commitment": st.fixed_dictionaries({}, optional={"amount": NUMBERS, "overage_factor": NUMBERS})
+        | JSON,
+        "quantities": st.dictionaries(ANY_TEXT, NUMBERS, max_size=2) | JSON,
+    },
+)
+
+
+def refusal(reply: Reply) -> dict[str, Any]:
+    """Check a refusal in Flexprice's shape, and give the reasons."""
+    body = json.loads(reply.body)
+    assert reply.status == body["http_status_code"]
+    assert (reply.status, body["code"]) in ((400, "validation_error"), (404, "not_found"))
+    details = body.get("details", {})
+    assert all(set(detail) == {"reason"} and detail["reason"] for detail in details.values())
+    found: dict[str, Any] = details
+    return found
+
+
+@given(CHANGES | JSON, st.just("sub") | JSON)
+def test_a_preview_is_read_or_says_what_is_wrong(instead: Any, subscription_id: Any) -> None:
+    body = json.dumps({"subscription_id": subscription_id, "instead": instead})
+    read = read_or_reply(lambda: preview.parse(post(body)))
+    if isinstance(read, Reply):
+        refusal(read)
+        return
+    for price in read.prices.values():
+        assert check(replace(price, currency=price.currency or "usd")) == []
+        msgspec.json.encode(price)
+    assert all(abs(each) < 10**18 for each in read.quantities.values())
+
+
+@given(PRICES | JSON, st.lists(NUMBERS, max_size=3) | JSON)
+def test_a_price_is_read_and_priced_or_says_what_is_wrong(price: Any, quantities: Any) -> None:
+    body = json.dumps({"price": price, "quantities": quantities})
+    read = read_or_reply(lambda: price_preview.parse(post(body)))
+    if isinstance(read, Reply):
+        assert refusal(read)
+        return
+    assert check(read.price) == []
+    reply = price_preview.answer(read.price, price_list(read.price, read.quantities))
+    assert [row["quantity"] for row in json.loads(reply.body)["prices"]] == [
+        float(q) for q in read.quantities
+    ]
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_a_preview_reads_any_text(body: str) -> None:
+    for parse in (preview.parse, price_preview.parse):
+        assert isinstance(read_or_reply(lambda: parse(post(body))), Reply)  # noqa: B023 - called at once

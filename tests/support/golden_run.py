@@ -43,6 +43,7 @@ FUNCTIONS = (
     "subscription_usage",
     "ingest_events",
     "find_event",
+    "explain_usage",
     "customer_usage",
     "fold_usage",
     "roll_usage",

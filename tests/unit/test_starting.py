@@ -38,7 +38,14 @@ def test_the_collector_pauses_until_the_function_is_loaded(environment: dict[str
 
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-STARTED = ("analytics_usage", "customer_usage", "find_event", "ingest_events", "subscription_usage")
+STARTED = (
+    "analytics_usage",
+    "customer_usage",
+    "explain_usage",
+    "find_event",
+    "ingest_events",
+    "subscription_usage",
+)
 
 
 @pytest.mark.parametrize("function", STARTED)

@@ -53,6 +53,7 @@ CODE = {
     "SubscriptionUsage": "functions/subscription_usage/",
     "IngestEvents": "functions/ingest_events/",
     "FindEvent": "functions/find_event/",
+    "ExplainUsage": "functions/explain_usage/",
     "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
 }
@@ -96,7 +97,7 @@ def test_the_layer_fits_every_architecture_that_may_be_chosen(
     assert choices["Default"] == "arm64"
 
 
-@pytest.mark.parametrize("name", ["AnalyticsUsage", "SubscriptionUsage"])
+@pytest.mark.parametrize("name", ["AnalyticsUsage", "SubscriptionUsage", "ExplainUsage"])
 def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[str, Any], name: str) -> None:
     (policy,) = resources[name]["Properties"]["Policies"]
     (statement,) = policy["Statement"]

@@ -23,6 +23,14 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from meterstone.contracts.fields import (
+    NOT_A_LIST,
+    NOT_A_MAPPING,
+    NOT_TEXT,
+    NOT_WHOLE,
+    REQUIRED,
+    UNKNOWN_FIELD,
+)
 from meterstone_cli.catalogue.assembly import CatalogueEntry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
@@ -52,14 +60,14 @@ KINDS: Mapping[str, type[Record]] = {
 MOST_PROBLEMS = 1_000
 
 _REASONS = {
-    "missing": "is required",
-    "extra_forbidden": "is not a known field",
-    "string_type": "must be text; a number or a boolean is text in quotes",
-    "int_type": "must be a whole number",
+    "missing": REQUIRED,
+    "extra_forbidden": UNKNOWN_FIELD,
+    "string_type": NOT_TEXT,
+    "int_type": NOT_WHOLE,
     "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
+    "list_type": NOT_A_LIST,
+    "dict_type": NOT_A_MAPPING,
+    "model_type": NOT_A_MAPPING,
 }
 
 

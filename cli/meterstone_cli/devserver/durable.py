@@ -51,7 +51,7 @@ _EVENT: Final = frozenset({"e", "acc"})
 _FOLLOWER: Final = {"S": "follower"}
 _KEPT_OF_FOLLOWERS: Final = 100
 #: What the partitions of the event log have in their keys.
-_LOG: Final = "#events#"
+_LOG: Final = "events"
 
 type Change = dict[str, Any]
 

@@ -10,7 +10,7 @@ The API's description leaves some questions open. The answers here:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Never, assert_never
 
@@ -92,8 +92,19 @@ def parse(request: Request) -> UsageRequest:
 
     Raises `RequestRefusedError`: 400 with all bad fields at once, or 404 for an id that no subscription can have.
     """
-    fields = _object(request)
     faults: dict[str, str] = {}
+    asked = read_request(read_object(request, _Number), faults)
+    if faults:
+        refuse_fields(faults)
+    return asked
+
+
+def read_request(fields: Mapping[str, Any], faults: dict[str, str]) -> UsageRequest:
+    """Read the fields of a body, and add what is wrong with them to ``faults``, by their names.
+
+    The request is of no use if there are faults. Raises `RequestRefusedError`, 404, for an id that no subscription
+    can have.
+    """
     subscription_id = _subscription_id(fields.get("subscription_id"), faults)
     start = _instant("start_time", fields, faults)
     end = _instant("end_time", fields, faults)
@@ -102,15 +113,18 @@ def parse(request: Request) -> UsageRequest:
         faults["lifetime_usage"] = "must be true or false"
     if start is not None and end is not None and end < start:
         faults["end_time"] = "must not be before start_time"
-    if faults:
-        _refuse_fields(faults)
-    if len(subscription_id) > LONGEST_ID:
+    if not faults and len(subscription_id) > LONGEST_ID:
         raise RequestRefusedError(refuse(Problem.NOT_FOUND))
     return UsageRequest(subscription_id, start, end, lifetime is True)
 
 
 def answer(statement: Statement) -> Reply:
     """Write a subscription's statement as the reply."""
+    return Reply.of(200, usage(statement), counted_until=statement.counted_until)
+
+
+def usage(statement: Statement) -> UsageAnswer:
+    """Write a subscription's statement as the body of the answer."""
     subscription, settlement, window = statement.subscription, statement.settlement, statement.window
     currency = subscription.currency
     reply = UsageAnswer(
@@ -119,7 +133,7 @@ def answer(statement: Statement) -> Reply:
         currency=currency,
         start_time=format_instant(window.start),
         end_time=format_instant(window.end),
-        charges=[_charge(row, subscription) for row in settlement.rows],
+        charges=[charge(row, subscription) for row in settlement.rows],
         has_overage=settlement.has_overage,
     )
     commitment = subscription.commitment
@@ -132,7 +146,7 @@ def answer(statement: Statement) -> Reply:
             commitment_utilized=_optional(settlement.commitment_utilized),
             overage_amount=_optional(settlement.overage_amount),
         )
-    return Reply.of(200, reply, counted_until=statement.counted_until)
+    return reply
 
 
 def refuse(problem: Problem) -> Reply:
@@ -176,7 +190,8 @@ def error(
     return Reply.of(status, body, headers)
 
 
-def _refuse_fields(faults: Mapping[str, str]) -> Never:
+def refuse_fields(faults: Mapping[str, str]) -> Never:
+    """Refuse a request, 400 with what is wrong with each field. Raises `RequestRefusedError`."""
     message = "; ".join(f"{name} {reason}" for name, reason in faults.items())
     details = {name: {"reason": reason} for name, reason in faults.items()}
     raise RequestRefusedError(error(400, "validation_error", f"Invalid request: {message}.", details))
@@ -186,8 +201,11 @@ def _refuse_body(reason: str) -> Never:
     raise RequestRefusedError(error(400, "validation_error", f"Invalid request: the body {reason}."))
 
 
-def _object(request: Request) -> dict[str, Any]:
-    """Decode the body."""
+def read_object(request: Request, read_number: Callable[[str], object]) -> dict[str, Any]:
+    """Decode the body, a JSON object. ``read_number`` reads its numbers, and may raise `ValueError` for one.
+
+    Raises `RequestRefusedError`.
+    """
     if len(request.raw_body) > LONGEST_BODY:
         _refuse_body(f"is longer than {LONGEST_BODY} characters")
     try:
@@ -195,8 +213,8 @@ def _object(request: Request) -> dict[str, Any]:
         decoded = json.loads(
             text,
             object_pairs_hook=_distinct,
-            parse_int=_Number,
-            parse_float=_Number,
+            parse_int=read_number,
+            parse_float=read_number,
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError):
@@ -251,7 +269,8 @@ def _instant(name: str, fields: Mapping[str, Any], faults: dict[str, str]) -> in
     return None
 
 
-def _charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
+def charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
+    """Write a row of the answer."""
     item = row.source.key
     meter = item.meter
     return UsageCharge(

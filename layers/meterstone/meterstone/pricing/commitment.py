@@ -159,7 +159,7 @@ def _split_whole_units[Key: Hashable](
             utilized = add(utilized, charge.amount)
             left = subtract(left, charge.amount)
             continue
-        unit_amount = _unit_amount(charge) if left else ZERO
+        unit_amount = amount_of_a_unit(charge) if left else ZERO
         units, beyond = ZERO, charge.amount
         if unit_amount > 0:
             # A rounded charge may exceed what is left although all of its units fit.
@@ -178,7 +178,7 @@ def _split_whole_units[Key: Hashable](
     return Settlement(tuple(rows), commitment_utilized=utilized, overage_amount=overage)
 
 
-def _unit_amount(charge: Charge[Hashable]) -> Decimal:
+def amount_of_a_unit(charge: Charge[Hashable]) -> Decimal:
     """Return the price of one unit; 0 for a charge that is never split, as no number of units makes its amount."""
     if charge.quantity <= 0:
         return ZERO

@@ -407,6 +407,8 @@ def test_keys_are_made_listed_and_revoked(loaded: Machine) -> None:
 def test_a_table_is_made_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    # An engine of other tests may be running: the mock stands for AWS.
+    monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB", raising=False)
     with mock_aws():
         assert machine.run("table", "create", "--table", "t").stdout == "t: created\n"
         assert machine.run("table", "create", "--table", "t").stdout == "t: is there already\n"
