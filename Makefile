@@ -12,6 +12,8 @@ DEV := .venv
 RUNTIME := .venvs/runtime
 ENGINE := .venvs/engine
 SAM := .venvs/sam
+AUDIT := .venvs/audit
+SUPPLY := .venvs/supply
 OPENAPI := .venvs/openapi
 NODE := .venvs/node
 SOURCES := cli functions layers tests benchmarks examples scripts
@@ -25,6 +27,10 @@ $(ENGINE)/.installed: requirements/engine.txt
 	@scripts/environment $(ENGINE) $<
 $(SAM)/.installed: requirements/sam.txt
 	@scripts/environment $(SAM) $<
+$(AUDIT)/.installed: requirements/audit.txt
+	@scripts/environment $(AUDIT) $<
+$(SUPPLY)/.installed: requirements/supply.txt
+	@scripts/environment $(SUPPLY) $<
 $(OPENAPI)/.installed: requirements/openapi.txt
 	@scripts/environment $(OPENAPI) $<
 $(NODE)/.installed: requirements/node/package-lock.json
@@ -35,7 +41,7 @@ help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environments
-environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed $(OPENAPI)/.installed ## Make every environment (the other targets make what they need)
+environments: $(DEV)/.installed $(RUNTIME)/.installed $(ENGINE)/.installed $(SAM)/.installed $(OPENAPI)/.installed $(AUDIT)/.installed $(SUPPLY)/.installed ## Make every environment (the other targets make what they need)
 
 .PHONY: start
 start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on this machine, with real usage loaded (ARGS="--help" shows its options)
@@ -74,12 +80,23 @@ mutate: $(DEV)/.installed ## Change the code in small ways and say which changes
 	@$(DEV)/bin/python scripts/mutate.py $(ARGS)
 
 .PHONY: lint
-lint: $(DEV)/.installed $(SAM)/.installed ## Check style, formatting, types, that no room imports one above it, and template.yaml
+lint: $(DEV)/.installed $(SAM)/.installed ## Check style, formatting, types, that no room imports one above it, the templates and the workflow
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy $(foreach folder,$(SOURCES),$(shell find $(folder) -name '*.py' -print -quit 2>/dev/null | grep -q . && echo $(folder)))
 	@$(CODE) $(DEV)/bin/lint-imports --no-logo --no-cache
-	@$(SAM)/bin/cfn-lint template.yaml
+	@$(SAM)/bin/cfn-lint template.yaml bootstrap.yaml
+	@$(DEV)/bin/zizmor --offline --no-progress --quiet --strict-collection --persona pedantic .github
+
+.PHONY: audit
+audit: $(AUDIT)/.installed ## Look for weaknesses in the templates (checkov; .checkov.yaml has the exceptions)
+	@$(AUDIT)/bin/checkov --config-file .checkov.yaml --file template.yaml bootstrap.yaml
+
+# Asks PyPI for each pinned version. A package that cannot be asked about fails it, too.
+.PHONY: audit-dependencies
+audit-dependencies: $(SUPPLY)/.installed ## Look for known weaknesses of the pinned packages (pip-audit; needs the internet)
+	@$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		$(addprefix --requirement ,$(wildcard requirements/*.txt) layers/meterstone/requirements.txt)
 
 .PHONY: catalogue-reference
 catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON Schemas beside it from the catalogue's models
@@ -100,9 +117,39 @@ validate: $(SAM)/.installed ## Check template.yaml (sam validate --lint)
 build: $(SAM)/.installed ## Build the functions and the layer (sam build)
 	@$(WITH_SAM) build $(ARGS)
 
+# What the pipeline does, in its order; docs/deploying.md says what each needs.
+PACKAGE ?= dist
+
+.PHONY: package
+package: $(SUPPLY)/.installed build ## Pack what was built for every stage, with its hashes and its bill of materials (in dist/)
+	@$(SUPPLY)/bin/python scripts/package.py $(PACKAGE)
+
+.PHONY: changes
+changes: $(SAM)/.installed ## Show what deploying the package to STAGE (dev, staging, prod) would change
+	@$(SAM)/bin/python scripts/deploy.py $(PACKAGE) $(STAGE) --changes
+
+.PHONY: deploy
+deploy: $(SAM)/.installed ## Deploy the package to STAGE, by a change set that is shown first
+	@$(SAM)/bin/python scripts/deploy.py $(PACKAGE) $(STAGE)
+
+.PHONY: test-deployed
+test-deployed: $(DEV)/.installed ## Test the API at URL with KEY, a key of the organization of tests/deploy/catalogue
+	@: "$${URL:?is the address of the stage}" "$${KEY:?is an API key}"
+	@$(DEV)/bin/python -m pytest -m "" tests/deploy/test_address.py $(ARGS)
+
 .PHONY: deploy-local
-deploy-local: $(DEV)/.installed $(ENGINE)/.installed build ## Deploy the built template to a local emulator and run the deployment's tests on it
-	@$(ENGINE)/bin/python scripts/deploy_local.py $(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy $(ARGS)
+deploy-local: $(DEV)/.installed $(ENGINE)/.installed package ## Deploy the package to two stages of a local emulator, and run the deployment's tests on them
+	@$(ENGINE)/bin/python scripts/deploy_local.py $(MAKE) test-local
+
+# Within `deploy-local`, which starts the emulator and says where all is.
+.PHONY: test-local
+test-local:
+	@$(DEV)/bin/python -m pytest -m "" tests/clients tests/deploy/test_deployed.py $(ARGS)
+	@$(MAKE) test-deployed
+
+.PHONY: drill
+drill: $(DEV)/.installed $(ENGINE)/.installed package ## Back a deployed stack up on a local emulator, break it, restore it, and compare (7 minutes)
+	@$(ENGINE)/bin/python scripts/drill.py
 
 # Both run in a container engine, on the table that TABLE_NAME and AWS_ENDPOINT_URL_DYNAMODB say.
 .PHONY: local-invoke
@@ -110,8 +157,8 @@ local-invoke: build ## Run the built functions on every file of events/ in the L
 	@scripts/local-invoke $(or $(EVENT),$(sort $(wildcard events/*.json)))
 
 .PHONY: local-api
-local-api: build ## Serve the built functions with sam local start-api, on port 3000
-	@scripts/local-invoke --api
+local-api: build ## Serve the built functions with sam local start-api, on port 3000 (PORT=3001 for another)
+	@scripts/local-invoke --api $(PORT)
 
 # Pins stay as they are unless ARGS says otherwise (--upgrade, --upgrade-package NAME).
 COMPILE := uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-annotate --no-header
@@ -122,7 +169,7 @@ LAMBDA_HAS := $(addprefix --no-emit-package ,botocore jmespath python-dateutil s
 .PHONY: lock
 lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--upgrade" takes new versions)
 	$(COMPILE) $(ARGS) $(LAMBDA_HAS) layers/meterstone/requirements.in --output-file layers/meterstone/requirements.txt
-	@for name in runtime dev engine sam; do \
+	@for name in runtime dev engine sam audit supply; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
 

@@ -9,7 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 from meterstone_cli import __version__
-from meterstone_cli.commands import catalogue, doctor, events, importing, keys, recovering, serving
+from meterstone_cli.commands import (
+    attaching,
+    catalogue,
+    doctor,
+    events,
+    importing,
+    keys,
+    previewing,
+    purging,
+    recovering,
+    serving,
+    usage,
+)
 from meterstone_cli.exit_status import REFUSED, UNREAD, failure_of
 from meterstone_cli.progress import say
 
@@ -66,6 +78,9 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": serving.demo,
     "serve": serving.serve,
     "load": catalogue.load,
+    "usage": usage.usage,
+    "preview": previewing.preview,
+    "price": previewing.price,
     "import": importing.import_,
     "uncounted": events.uncounted,
     "unmatched": events.uncounted,
@@ -75,6 +90,8 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "replay": recovering.replay,
     "rebuild": recovering.rebuild,
     "withdraw": recovering.withdraw,
+    "purge-customer": purging.purge_customer,
+    "attach": attaching.attach,
     "doctor": doctor.doctor,
 }
 #: What is said of a command that is there by two names.

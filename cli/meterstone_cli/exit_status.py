@@ -5,12 +5,16 @@ from typing import Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
 from meterstone.store.counting.reading import CatalogueChangedError
+from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, WriteRefusedError
+from meterstone.store.reading.analytics import ViewNotBuiltError
 from meterstone_cli.devserver.engine import EngineError
 from meterstone_cli.devserver.server import ServerError
 from meterstone_cli.problem import InputRefusedError
+from meterstone_cli.progress import printable
 
 REFUSED: Final = 1
 NOT_UNDERSTOOD: Final = 2
@@ -39,7 +43,12 @@ def failure_of(error: BaseException) -> Failure | None:
             return Failure(REFUSED, tuple(map(str, error.problems)))
         case CatalogueChangedError():
             return Failure(REFUSED, (f"{error}: run this again",))
-        case BusyError() | EngineError() | ServerError():
+        case UnknownSubscriptionError():
+            unknown = f"there is no subscription {printable(str(error))} in this organization"
+            return Failure(REFUSED, (f"{unknown}: its catalogue's subscriptions have the ids",))
+        case ViewNotBuiltError():
+            return Failure(REFUSED, (f"{error}; these filters together are answered only then",))
+        case BusyError() | StoredFormatError() | EngineError() | ServerError():
             return Failure(REFUSED, (str(error),))
         case BrokenPipeError():
             # Whoever read the output, such as `head`, has read enough.

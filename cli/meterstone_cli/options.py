@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 import typer
 
 from meterstone.usage.arrival import Subject
@@ -46,6 +47,7 @@ AnyOrganization = Annotated[
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, with a header row.")]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask first. Only who sits at a terminal is asked.")
 ]
@@ -54,6 +56,11 @@ Yes = Annotated[
 def tell_as_json(told: Mapping[str, Any]) -> None:
     """Print an object as one line of JSON."""
     typer.echo(json.dumps(told, ensure_ascii=False))
+
+
+def tell_body(body: msgspec.Struct) -> None:
+    """Print what an endpoint answers as one line of JSON, its numbers with all their digits."""
+    typer.echo(msgspec.json.encode(body).decode())
 
 
 def subject_of(subscription: str | None, customer: str | None) -> Subject:

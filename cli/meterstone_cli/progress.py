@@ -77,13 +77,24 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def follow[Row](label: str, rows: Iterable[Row], total: int | None = None) -> Iterator[Row]:
-    """Return the rows as they come, showing how many have been taken."""
+def follow[Row](
+    label: str, rows: Iterable[Row], total: int | None = None, every: int = _ROWS_BETWEEN_LOOKS
+) -> Iterator[Row]:
+    """Return the rows as they come, and show how many have been taken, looking after ``every`` so many."""
     console = Console(stderr=True)
-    return _bar(console, label, rows, total) if console.is_terminal else _lines(label, rows, total)
+    if console.is_terminal:
+        return _bar(console, label, rows, total, every)
+    return _lines(label, rows, total, every)
 
 
-def _bar[Row](console: Console, label: str, rows: Iterable[Row], total: int | None) -> Iterator[Row]:
+def at_terminal() -> bool:
+    """Return whether progress is shown to a person, and not written to a log."""
+    return Console(stderr=True).is_terminal
+
+
+def _bar[Row](
+    console: Console, label: str, rows: Iterable[Row], total: int | None, every: int
+) -> Iterator[Row]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total)
@@ -91,16 +102,16 @@ def _bar[Row](console: Console, label: str, rows: Iterable[Row], total: int | No
         for row in rows:
             yield row
             count += 1
-            if count % _ROWS_BETWEEN_LOOKS == 0:
+            if count % every == 0:
                 progress.update(task, completed=count)
         progress.update(task, completed=count, total=count)
 
 
-def _lines[Row](label: str, rows: Iterable[Row], total: int | None) -> Iterator[Row]:
+def _lines[Row](label: str, rows: Iterable[Row], total: int | None, every: int) -> Iterator[Row]:
     of = "" if total is None else f" of {total}"
     shown = time.monotonic()
     for count, row in enumerate(rows, start=1):
         yield row
-        if count % _ROWS_BETWEEN_LOOKS == 0 and time.monotonic() - shown >= _SECONDS_BETWEEN_LINES:
+        if count % every == 0 and time.monotonic() - shown >= _SECONDS_BETWEEN_LINES:
             shown = time.monotonic()
             say(f"{label}: {count}{of}")

@@ -27,6 +27,7 @@ from support.memory_table import MemoryTable
 
 ROOT = Path(__file__).parents[2]
 KEY = "events-key"
+KEY_ID = "4f1c2d3e5a6b"
 ORGANIZATION = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Events Inc", "America/Chicago")
 
 
@@ -64,7 +65,7 @@ class MemoryStore:
     def account(self, api_key: str | None) -> Account | None:
         self.keys.append(api_key or "")
         self._read()
-        return Account(ORGANIZATION, "g1", self.meters) if api_key == KEY else None
+        return Account(ORGANIZATION, "g1", self.meters, key_id=KEY_ID) if api_key == KEY else None
 
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
         self._read()

@@ -395,10 +395,16 @@ def test_what_is_wrong_is_told_at_its_path(ask: Ask, case: str, faults: dict[str
     assert reasons(body) == faults
 
 
-@pytest.mark.parametrize("case", ["explain_malformed_json", "preview_repeated_key"])
-def test_a_body_that_is_no_json_is_refused(ask: Ask, case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("explain_malformed_json", "is not valid JSON"),
+        ("preview_repeated_key", "repeats the key 'plan'"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(ask: Ask, case: str, reason: str) -> None:
     status, body = ask(case)
-    assert (status, body["message"]) == (400, "Invalid request: the body is not valid JSON.")
+    assert (status, body["message"]) == (400, f"Invalid request: the body {reason}.")
 
 
 def test_wrong_types_are_told_as_the_usage_endpoint_tells_them(ask: Ask) -> None:

@@ -1,36 +1,24 @@
 """The deployed application: the template's own parts, in front of and around the functions.
 
-Runs against `METERSTONE_API_URL` alone (`make deploy-local`), where the official clients' tests run too.
+Runs against `METERSTONE_API_URL` alone (`make deploy-local`), where the official clients' tests run too. These
+tests write to the table; those of `tests/deploy/test_address.py` need an address and a key.
 """
 
 import json
 import os
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from typing import Any
 from unittest import mock
 from uuid import uuid4
 
 import pytest
 
+from support.over_http import call
 from support.stack import Stack, stack
 
 pytestmark = pytest.mark.deploy
 
 GATEWAY_KEYS = {"status", "error", "code", "message", "http_status_code"}
-
-
-def _call(
-    url: str, *, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
-) -> tuple[int, Any]:
-    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})  # noqa: S310 - loopback
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
 
 
 def test_it_is_the_deployed_api_that_is_tested(api: Stack) -> None:
@@ -39,7 +27,7 @@ def test_it_is_the_deployed_api_that_is_tested(api: Stack) -> None:
 
 def test_the_deployed_table_answers_with_the_loaded_usage(api: Stack) -> None:
     query = "from_date=2024-02-01&to_date=2024-02-29&time_granularity=monthly&currency=EUR"
-    status, body = _call(
+    status, body = call(
         f"{api.base_url}/api/v1/analytics/usage?{query}", headers={"Authorization": f"Bearer {api.key}"}
     )
 
@@ -54,7 +42,7 @@ def test_the_deployed_table_answers_with_the_loaded_usage(api: Stack) -> None:
 
 def test_a_subscription_is_priced_by_the_deployed_function(api: Stack) -> None:
     window = {"start_time": "2024-02-01T00:00:00Z", "end_time": "2024-03-01T00:00:00Z"}
-    status, body = _call(
+    status, body = call(
         f"{api.base_url}/v1/subscriptions/usage",
         method="POST",
         headers={"x-api-key": api.key, "content-type": "application/json"},
@@ -68,7 +56,7 @@ def test_the_deployed_function_explains_the_same_amounts(api: Stack) -> None:
     window = {"start_time": "2024-02-01T00:00:00Z", "end_time": "2024-03-01T00:00:00Z"}
     asked = {"subscription_id": api.subscription_id} | window
     for path, body in (("explain", asked), ("preview", asked | {"instead": {}})):
-        status, answered = _call(
+        status, answered = call(
             f"{api.base_url}/v1/subscriptions/usage/{path}",
             method="POST",
             headers={"x-api-key": api.key, "content-type": "application/json"},
@@ -81,7 +69,7 @@ def test_the_deployed_function_explains_the_same_amounts(api: Stack) -> None:
 
 
 def test_an_unknown_route_is_the_gateways_404_in_both_contracts_shapes(api: Stack) -> None:
-    status, body = _call(f"{api.base_url}/api/v1/analytics/nothing")
+    status, body = call(f"{api.base_url}/api/v1/analytics/nothing")
 
     assert status == 404
     assert body.keys() == GATEWAY_KEYS
@@ -93,7 +81,7 @@ def test_an_unknown_route_is_the_gateways_404_in_both_contracts_shapes(api: Stac
     [("POST", "/api/v1/analytics/usage"), ("GET", "/v1/subscriptions/usage"), ("GET", "/v1/prices/preview")],
 )
 def test_a_wrong_method_is_405(api: Stack, method: str, path: str) -> None:
-    status, _ = _call(f"{api.base_url}{path}", method=method, body=b"{}" if method == "POST" else None)
+    status, _ = call(f"{api.base_url}{path}", method=method, body=b"{}" if method == "POST" else None)
 
     assert status == 405
 
@@ -111,13 +99,13 @@ def test_a_posted_event_is_counted_in_both_deployed_endpoints(api: Stack) -> Non
 
     def units() -> list[str]:
         query = urllib.parse.urlencode(calls | {"time_granularity": "monthly"})
-        status, body = _call(f"{api.base_url}/api/v1/analytics/usage?{query}", headers=bearer)
+        status, body = call(f"{api.base_url}/api/v1/analytics/usage?{query}", headers=bearer)
         assert status == 200
         return [row["units"] for row in body["usages"]]
 
     before = units()
     answers = [
-        _call(
+        call(
             f"{api.base_url}/api/v1/events",
             method="POST",
             headers=bearer,
@@ -131,7 +119,7 @@ def test_a_posted_event_is_counted_in_both_deployed_endpoints(api: Stack) -> Non
         time.sleep(0.5)
 
     assert after == [str(int(before[0]) + 1 if before else 1)]
-    status, body = _call(
+    status, body = call(
         f"{api.base_url}/v1/subscriptions/usage",
         method="POST",
         headers={"x-api-key": api.key, "content-type": "application/json"},
@@ -149,7 +137,7 @@ def test_a_second_stack_beside_the_first_answers_from_its_own_table(api: Stack) 
     def status(base_url: str, key: str) -> int:
         query = "from_date=2024-02-01&to_date=2024-02-29"
         bearer = {"Authorization": f"Bearer {key}"}
-        return _call(f"{base_url}/api/v1/analytics/usage?{query}", headers=bearer)[0]
+        return call(f"{base_url}/api/v1/analytics/usage?{query}", headers=bearer)[0]
 
     with mock.patch.dict(os.environ, second), stack() as other:
         answers = {

@@ -364,3 +364,23 @@ def test_a_folder_that_another_start_has_is_refused(start: subprocess.Popen[str]
     url_of(start)
     with pytest.raises(engine.EngineError, match=f"is in use: process {start.pid} runs there"):
         Engine(tmp_path / "state").start()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("tables/dynamodb.json", b'{"__ministack_format__": 1, "payl', id="tables that were cut"),
+        pytest.param("journal.jsonl", b'[{"key": ["a", "b"]}]\n', id="a journal of something else"),
+    ],
+)
+def test_what_an_engine_cannot_read_is_left_as_it_is(tmp_path: Path, name: str, content: bytes) -> None:
+    """It must not begin with no tables, and write that over the others when it ends."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with (
+        pytest.raises(engine.EngineError, match="it could not read its tables"),
+        engine.running(ENGINE, tmp_path, engine.free_port(), tell=lambda _: None),
+    ):
+        pass
+    assert path.read_bytes() == content

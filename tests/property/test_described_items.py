@@ -16,12 +16,14 @@ from meterstone.store.dynamodb.table import Item
 from meterstone.store.events import log as event_log
 from meterstone.store.events import uncounted
 from meterstone.store.events import unmatched as history
+from meterstone.store.operations import purge_records
 from meterstone.store.operations.load import write_catalogue
+from meterstone.store.operations.purge import purge
 from meterstone.store.operations.rebuild import rebuild
-from meterstone.store.operations.replay import catch_up, replay
+from meterstone.store.operations.replay import KEPT, catch_up, replay
 from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
-from meterstone.usage.instant import DAY
+from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Event
 from support.memory_table import MemoryTable
 from support.recovering import streaming
@@ -87,6 +89,7 @@ DESCRIBED = {
     "uncounted": NUMBERS,
     "poison": described(keys, "poison"),
     "imports": described(keys, "import"),
+    "purges": described(purge_records),
     "scanned": set[str](),
     "organizations": set[str](),
 }
@@ -125,6 +128,10 @@ def seen() -> dict[str, set[str]]:
         monkeypatch.setitem(keys.VIEWS, "PCY", ("plan", "country", "customer_type"))
         rebuild(table, ORGANIZATION.id, clock.around)
     keys.rollups.cache_clear()
+    ended = [replace(each, end=clock.now) for each in (subscription, other)]
+    write_catalogue(table, ORGANIZATION, scenario.meters, ended, ())
+    clock.now += KEPT + HOUR
+    purge(table, ORGANIZATION.id, subscription.customer_id, clock.around)
     return dict(table.seen)
 
 

@@ -13,6 +13,7 @@ from support.cloudformation import deployed, refusals, source
 ROOT = Path(__file__).resolve().parents[2]
 
 HEARD = {"AlarmEmail": "alarms@example.com"}
+RESTORED = {"ExistingTableName": "restored", "ExistingTableStreamArn": "arn:stream"}
 STAGES = {
     "dev": {"Environment": "development", "Stage": "dev"},
     "prod": {"Environment": "production", "Stage": "prod", "Start": "snapstart"} | HEARD,
@@ -20,6 +21,7 @@ STAGES = {
     | {"CertificateArn": "arn:certificate", "KmsKeyArn": "arn:key", "MonthlyBudget": "100"}
     | {"ReservedConcurrency": "50", "FoldConcurrency": "8", "AccessLogs": "on-and-set-account-role"}
     | HEARD,
+    "restored": RESTORED | HEARD,
 }
 FUNCTIONS = [
     name
@@ -139,7 +141,11 @@ def emitted() -> set[tuple[str, str, frozenset[str]]]:
 
 
 def dashboard(stack: dict[str, Any]) -> list[dict[str, Any]]:
-    body = stack["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    match stack["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]:
+        case [text, _]:
+            body = text
+        case text:
+            body = text
     return [widget["properties"] for widget in json.loads(body)["widgets"]]
 
 
@@ -254,6 +260,7 @@ def versions(stack: dict[str, Any]) -> dict[str, Any]:
         pytest.param(("", ""), {"Start": "snapstart"}, id="how containers start"),
         pytest.param(("", ""), {"Architecture": "x86_64"}, id="the processor"),
         pytest.param(("", ""), {"DynamoEndpoint": "http://127.0.0.1:1"}, id="the endpoint of the table"),
+        pytest.param(("", ""), {"ExistingTableName": "restored"}, id="the table"),
     ],
 )
 def test_a_change_of_what_a_function_runs_on_publishes_a_version_of_each(
@@ -296,12 +303,13 @@ def test_containers_of_functions_that_answer_from_the_table_start_as_the_paramet
         ({"Environment": "development"}, False),
         ({"Environment": "development", "MonthlyBudget": "10"}, True),
         ({"Environment": "development", "DomainName": "usage.example.com"}, True),
+        ({"Environment": "development", "ExistingTableName": "restored"}, True),
+        ({"Environment": "development", "ExistingTableStreamArn": "arn:stream"}, True),
+        ({"Environment": "development"} | RESTORED, False),
     ],
     ids=str,
 )
-def test_production_is_refused_while_nobody_would_hear_its_alarms(
-    given: dict[str, str], *, refused: bool
-) -> None:
+def test_a_stack_is_refused_that_would_lack_what_it_needs(given: dict[str, str], *, refused: bool) -> None:
     assert bool(refusals(**given)) is refused
 
 
@@ -418,6 +426,59 @@ def test_a_key_encrypts_the_table_the_queues_and_the_logs() -> None:
         "kms:ViaService"
     ]
     assert ways == ["dynamodb.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"]
+
+
+def mentions(value: Any, text: str) -> bool:
+    """Tell whether a text stands anywhere in a resource."""
+    return text in json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "mentioned", "absent"),
+    [
+        pytest.param({}, '"Table"', "restored", id="its own"),
+        pytest.param(RESTORED, "restored", '"Table"', id="an existing one"),
+    ],
+)
+def test_everything_in_a_stack_refers_to_the_one_table_that_it_has(
+    given: dict[str, str], mentioned: str, absent: str
+) -> None:
+    stack = deployed(**given, **HEARD)
+    assert ("Table" in stack) is not bool(given)
+    functions = of_type(stack, "AWS::Lambda::Function")
+    for function in functions.values():
+        assert mentions(function["Environment"]["Variables"]["TABLE_NAME"], mentioned)
+    throttled = [alarms(stack)[name] for name in ("ReadThrottleAlarm", "WriteThrottleAlarm")]
+    others = [name for name in FUNCTIONS if name != "DescribeApi"]
+    roles = [stack[f"{name}Role"]["Properties"]["Policies"] for name in others]
+    for each in (*throttled, *roles, dashboard_table(stack)):
+        assert mentions(each, mentioned)
+    rest = {name: resource for name, resource in stack.items() if name != "Table"}
+    assert not mentions(rest, absent)
+    assert mentions(rest, "${Table.") is not bool(given)
+
+
+def dashboard_table(stack: dict[str, Any]) -> Any:
+    """Return what the dashboard's metrics of the table are asked for by."""
+    found = stack["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    if isinstance(found, list):
+        return found[1]["TableInUse"]
+    (name,) = {row[3] for widget in dashboard(stack) for row in widget["metrics"] if row[0] == "AWS/DynamoDB"}
+    return name
+
+
+@pytest.mark.parametrize(
+    ("given", "stream"),
+    [
+        pytest.param({}, {"Fn::GetAtt": ["Table", "StreamArn"]}, id="its own"),
+        pytest.param(RESTORED, "arn:stream", id="an existing one"),
+    ],
+)
+def test_events_are_counted_from_the_stream_of_the_table_that_a_stack_has(
+    given: dict[str, str], stream: Any
+) -> None:
+    (source_,) = of_type(deployed(**given), "AWS::Lambda::EventSourceMapping").values()
+    assert source_["EventSourceArn"] == stream
 
 
 def test_containers_are_set_apart_for_who_asks_for_it() -> None:

@@ -111,7 +111,7 @@ class Story:
 def items() -> dict[str, list[dict[str, Any]]]:
     """Give the items of the table, and those of a rebuild, by their kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("secrets.token_urlsafe", lambda _: "EXAMPLE")
+        patch.setattr("secrets.token_bytes", bytes)
         patch.setattr("secrets.token_hex", lambda _: "5e2f0c7a91d3")
         patch.setattr(log, "token_hex", lambda _: "c0ffee42")
         story = Story()

@@ -59,6 +59,19 @@ CODE = {
 }
 
 
+EXISTING = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTableName}"
+
+
+def own_or_existing(own: dict[str, Any], existing: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands for the stack's own table, or for the one that a parameter names."""
+    return {"Fn::If": ["OwnsTable", own, existing]}
+
+
+TABLE = own_or_existing({"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": EXISTING})
+INDEX = own_or_existing({"Fn::Sub": "${Table.Arn}/index/due"}, {"Fn::Sub": f"{EXISTING}/index/due"})
+STREAM = {"Fn::GetAtt": ["Table", "StreamArn"]}
+
+
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     return source()
@@ -103,7 +116,7 @@ def test_a_read_function_can_read_this_table_and_nothing_else(resources: dict[st
     (statement,) = policy["Statement"]
     assert statement["Effect"] == "Allow"
     assert set(statement["Action"]) == READS
-    assert statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}
+    assert statement["Resource"] == TABLE
 
 
 def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, Any]) -> None:
@@ -111,14 +124,10 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     reads, puts = policy["Statement"]
     assert set(reads["Action"]) == READS
     assert puts["Action"] == "dynamodb:PutItem"
-    assert all(
-        (each["Effect"], each["Resource"]) == ("Allow", {"Fn::GetAtt": ["Table", "Arn"]})
-        for each in (reads, puts)
-    )
+    assert all((each["Effect"], each["Resource"]) == ("Allow", TABLE) for each in (reads, puts))
 
 
 def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
-    table, index = {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": "${Table.Arn}/index/due"}
     (fold,) = resources["FoldUsageRole"]["Properties"]["Policies"]
     counting = fold["PolicyDocument"]["Statement"]
     (roll,) = resources["RollUsage"]["Properties"]["Policies"]
@@ -131,10 +140,10 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
         {"logs:CreateLogStream", "logs:PutLogEvents"},
     ]
     assert [each["Resource"] for each in counting] == [
-        table,
-        table,
+        TABLE,
+        TABLE,
         {"Fn::GetAtt": ["PoisonQueue", "Arn"]},
-        {"Fn::GetAtt": ["Table", "StreamArn"]},
+        own_or_existing(STREAM, {"Fn::Sub": f"{EXISTING}/stream/*"}),
         "*",
         {"Fn::GetAtt": ["FoldUsageLogs", "Arn"]},
     ]
@@ -145,14 +154,14 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
             for verb in ("BatchWriteItem", "ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")
         },
     ]
-    assert [each["Resource"] for each in roll["Statement"]] == [[table, index], table]
+    assert [each["Resource"] for each in roll["Statement"]] == [[TABLE, INDEX], TABLE]
 
 
 def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, Any]) -> None:
     (event,) = resources["FoldUsage"]["Properties"]["Events"].values()
     assert event["Type"] == "DynamoDB"
     stream = event["Properties"]
-    assert stream["Stream"] == {"Fn::GetAtt": ["Table", "StreamArn"]}
+    assert stream["Stream"] == own_or_existing(STREAM, {"Ref": "ExistingTableStreamArn"})
     assert stream["StartingPosition"] == "TRIM_HORIZON"
     assert stream["ParallelizationFactor"] == 1
     assert stream["MaximumRetryAttempts"] == stream["MaximumRecordAgeInSeconds"] == -1
@@ -197,6 +206,22 @@ def test_every_path_that_is_promised_reaches_one_function_with_any_method(resour
 def test_a_function_s_code_is_there(resources: dict[str, Any], name: str) -> None:
     assert resources[name]["Properties"]["CodeUri"] == CODE[name]
     assert (ROOT / CODE[name] / "app.py").is_file()
+
+
+def test_a_function_says_that_it_brings_no_package(resources: dict[str, Any]) -> None:
+    """`sam build` warns of each function that has no list of packages."""
+    functions = (each for each in resources.values() if each["Type"] == "AWS::Serverless::Function")
+    listed = {
+        each["Properties"]["CodeUri"]: [
+            line
+            for line in (ROOT / each["Properties"]["CodeUri"] / "requirements.txt").read_text().splitlines()
+            if not line.startswith("#")
+        ]
+        for each in functions
+    }
+
+    assert not any(listed.values())
+    assert listed
 
 
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(
@@ -245,13 +270,34 @@ def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> No
     assert settings["ThrottlingBurstLimit"] == {"Ref": "ThrottleBurst"}
 
 
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("AnalyticsUsage", "RequestsPerKey"),
+        ("SubscriptionUsage", "RequestsPerKey"),
+        ("FindEvent", "RequestsPerKey"),
+        ("ExplainUsage", "RequestsPerKey"),
+        ("CustomerUsage", "RequestsPerKey"),
+        ("IngestEvents", "IngestionsPerKey"),
+    ],
+)
+def test_the_requests_of_a_key_have_a_limit_of_their_own_for_questions_and_events(
+    template: dict[str, Any], name: str, parameter: str
+) -> None:
+    """A new version is published for a new limit: the description of the version has it."""
+    function = template["Resources"][name]["Properties"]
+    assert function["Environment"]["Variables"]["METERSTONE_REQUESTS_PER_KEY"] == {"Ref": parameter}
+    assert f"${{{parameter}}}" in function["VersionDescription"]["Fn::Sub"]
+    assert template["Parameters"][parameter]["Default"] == 0
+
+
 def test_the_functions_read_aws_s_own_dynamodb_unless_told_otherwise(template: dict[str, Any]) -> None:
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert template["Parameters"]["DynamoEndpoint"]["Default"] == ""
     assert variables["AWS_ENDPOINT_URL_DYNAMODB"] == {
         "Fn::If": ["HasDynamoEndpoint", {"Ref": "DynamoEndpoint"}, {"Ref": "AWS::NoValue"}]
     }
-    assert variables["TABLE_NAME"] == {"Ref": "Table"}
+    assert variables["TABLE_NAME"] == own_or_existing({"Ref": "Table"}, {"Ref": "ExistingTableName"})
 
 
 def test_the_gateway_answers_every_error_of_its_own(resources: dict[str, Any]) -> None:

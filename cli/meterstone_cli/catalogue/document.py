@@ -22,6 +22,7 @@ import yaml
 from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from meterstone.usage.identifier import repeated_key
 from meterstone_cli.catalogue.lines import json_line
 
 type Value = str | int | bool | Decimal | list[Value] | dict[str, Value] | None
@@ -243,9 +244,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 def _object(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     entries = dict(pairs)
-    if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+    if len(entries) < len(pairs) and (repeated := repeated_key(key for key, _ in pairs)) is not None:
         raise UnreadableFileError(_repeated(repeated))
     return entries
 

@@ -7,6 +7,7 @@ from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import StoredDocuments, read_documents, write_catalogue
+from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.usage.subscription import Customer, Subscription
 from meterstone_cli.catalogue.catalogue import Catalogue, Plan
 from meterstone_cli.session import refuse_a_wrong_clock
@@ -46,6 +47,7 @@ def write_stored(table: Table, catalogue: Catalogue, stored: StoredDocuments | N
     if account is not None and account.next is not None:
         # It does not come back to the events that it has counted by the catalogue as it was.
         raise BusyError("a rebuild is running, or was stopped: load when it is through, or given up")
+    refuse_open_purges(table, catalogue.organization.id)
     entries: list[tuple[str, str, object]] = [("customer", each.id, each) for each in catalogue.customers]
     entries += [("plan", plan.code, plan) for plan in catalogue.plans]
     entries += [("price", price.id, price) for price in catalogue.prices]

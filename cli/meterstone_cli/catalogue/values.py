@@ -27,57 +27,32 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 
-from meterstone.pricing.currency import is_currency
+from meterstone.contracts.fields import (
+    LONGEST_TEXT,
+    amount,
+    currency_code,
+    instant,
+    instant_text,
+    label,
+    money_text,
+    quantity_text,
+    spelled,
+)
 from meterstone.pricing.iso4217 import CURRENT, WITHDRAWN
-from meterstone.pricing.money import DECIMALS, LARGEST_EXPONENT, PRICE_DIGITS, QUANTITY_DIGITS, number, plain
+from meterstone.pricing.money import DECIMALS, LARGEST_EXPONENT, PRICE_DIGITS, QUANTITY_DIGITS, number
 from meterstone.usage.calendar import zone
-from meterstone.usage.identifier import LONGEST_ID, checked_id, refuse_control
+from meterstone.usage.identifier import LONGEST_ID, checked_id
 from meterstone.usage.instant import LONGEST_TEXT as LONGEST_INSTANT
-from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.meter import property_text
 from meterstone_cli.catalogue.countries import COUNTRIES
-
-LONGEST_TEXT = 10_000
 
 # In the patterns of JSON Schema: characters that no text holds, and those that no text of several lines holds.
 _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _CONTROL_IN_LINES: Final = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029"
 
 
-def _label(text: str) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"has {len(text)} characters, {LONGEST_TEXT} are allowed")
-    refuse_control(text, "\n\t")
-    return text
-
-
-def _instant(value: Any) -> int:
-    if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 date and time, such as 2026-01-31T00:00:00Z")  # noqa: TRY004 - pydantic's
-    return parse_instant(value)
-
-
-def _not_negative(value: Any) -> Decimal:
-    amount = number(value)
-    if amount < 0:
-        raise ValueError("must not be negative")
-    return amount
-
-
-def _instant_text(value: Any) -> str:
-    return format_instant(_instant(value))
-
-
 def _multiplier(value: Any) -> Decimal:
     return number(value, QUANTITY_DIGITS)
-
-
-def _quantity_text(value: Any) -> str:
-    return plain(number(value, QUANTITY_DIGITS))
-
-
-def _money_text(value: Any) -> str:
-    return plain(number(value))
 
 
 def _zone(name: str) -> str:
@@ -91,12 +66,6 @@ def _country(code: str) -> str:
     if upper not in COUNTRIES:
         raise ValueError("is not an ISO 3166-1 alpha-2 country, such as NO")
     return upper
-
-
-def _currency(code: str) -> str:
-    if not is_currency(code):
-        raise ValueError("is not an ISO 4217 currency")
-    return code.lower()
 
 
 def _filter_value(value: Any) -> str:
@@ -167,9 +136,7 @@ class EitherCase:
 
     def spelled(self, value: Any) -> Any:
         """Return a text as the set spells it, and anything else as it is."""
-        if not isinstance(value, str) or not value.isascii():
-            return value
-        return {each.upper(): each for each in self.values}.get(value.upper(), value)
+        return spelled(value, self.values)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Spell the text before it is checked."""
@@ -197,19 +164,19 @@ Id = Annotated[
     str, AfterValidator(checked_id), _text("id", minLength=1, maxLength=LONGEST_ID, pattern=_ID_PATTERN)
 ]
 Label = Annotated[
-    str, AfterValidator(_label), _text("text", maxLength=LONGEST_TEXT, pattern=f"^[^{_CONTROL_IN_LINES}]*$")
+    str, AfterValidator(label), _text("text", maxLength=LONGEST_TEXT, pattern=f"^[^{_CONTROL_IN_LINES}]*$")
 ]
-Instant = Annotated[int, BeforeValidator(_instant), _INSTANT_TEXT]
-InstantText = Annotated[str, BeforeValidator(_instant_text), _INSTANT_TEXT]
+Instant = Annotated[int, BeforeValidator(instant), _INSTANT_TEXT]
+InstantText = Annotated[str, BeforeValidator(instant_text), _INSTANT_TEXT]
 Multiplier = Annotated[
     Decimal, BeforeValidator(_multiplier), _number("number", QUANTITY_DIGITS, negative=True)
 ]
 #: A price's amounts: that they are not negative is checked with all that a price must be.
 Number = Annotated[Decimal, BeforeValidator(number), _number("amount", PRICE_DIGITS)]
-Amount = Annotated[Decimal, BeforeValidator(_not_negative), _number("amount", PRICE_DIGITS)]
-MoneyText = Annotated[str, BeforeValidator(_money_text), _number("number", PRICE_DIGITS, negative=True)]
+Amount = Annotated[Decimal, BeforeValidator(amount), _number("amount", PRICE_DIGITS)]
+MoneyText = Annotated[str, BeforeValidator(money_text), _number("number", PRICE_DIGITS, negative=True)]
 QuantityText = Annotated[
-    str, BeforeValidator(_quantity_text), _number("number", QUANTITY_DIGITS, negative=True)
+    str, BeforeValidator(quantity_text), _number("number", QUANTITY_DIGITS, negative=True)
 ]
 TimeZone = Annotated[
     str,
@@ -218,7 +185,7 @@ TimeZone = Annotated[
 ]
 Country = Annotated[str, AfterValidator(_country), _codes("country", COUNTRIES)]
 Currency = Annotated[
-    str, AfterValidator(_currency), _codes("currency", " ".join((*CURRENT.values(), WITHDRAWN)).split())
+    str, AfterValidator(currency_code), _codes("currency", " ".join((*CURRENT.values(), WITHDRAWN)).split())
 ]
 FilterValue = Annotated[
     str,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +11,14 @@ from meterstone.contracts import lago_find
 from meterstone.store.catalogue.accounts import Account
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.events.listing import list_events
 from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooManySubjectsError
 from meterstone.store.events.quarantine import list_poison
-from meterstone.store.events.uncounted import PARTLY, read_numbers, read_unreadable, why
-from meterstone.store.events.unmatched import list_unmatched
+from meterstone.store.events.uncounted import PARTLY, read_numbers
 from meterstone.store.operations.generations import Generations
-from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import format_instant
-from meterstone.usage.receipt import Fault, Reason
+from meterstone.usage.receipt import Reason
+from meterstone.usage.uncounted import UncountedEvent
 from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
 from meterstone_cli.options import Json, Organization, TableName, subject_of, tell_as_json, whose_of
 from meterstone_cli.progress import printable, say
@@ -27,19 +27,6 @@ from meterstone_cli.session import known_account, open_table
 ReasonName = Annotated[
     Reason | None, typer.Option("--reason", help="Those of one reason alone; `line_item` is not priced.")
 ]
-
-
-class _Uncounted(NamedTuple):
-    """A line of the list: an unmatched event, or one that a meter cannot read, with ``faults``."""
-
-    id: str
-    subject: Subject
-    code: str
-    at: int
-    since: int
-    reason: str
-    faults: tuple[Fault, ...] = ()
-    elsewhere: bool = False
 
 
 def uncounted(
@@ -61,15 +48,14 @@ def uncounted(
     All but those of `value` count by themselves, within an hour, once the catalogue has caught up.
     """
     table = open_table(table_name)
+    account = known_account(table, organization)
     if summary:
-        _sum_up(table, known_account(table, organization), reason, as_json=as_json)
+        _sum_up(table, account, reason, as_json=as_json)
         return
     listed = False
-    for unpriced in (False, True):
-        heading = unpriced and listed and not as_json
-        for each in _listed(table, organization):
-            if (each.reason == Reason.LINE_ITEM) is not unpriced or reason not in (None, each.reason):
-                continue
+    for wanted in (None, Reason.LINE_ITEM) if reason is None else (reason,):
+        heading = wanted is Reason.LINE_ITEM and listed and not as_json
+        for each in list_events(table, organization, account.generation, wanted):
             if heading:
                 say("not priced:")
                 heading = False
@@ -78,8 +64,6 @@ def uncounted(
                 tell_as_json(_shown(each))
             else:
                 typer.echo(_line(each))
-    if not listed:
-        known_account(table, organization)
 
 
 def event(
@@ -138,25 +122,6 @@ def poison(as_json: Json = False, table_name: TableName = "meterstone") -> None:
             typer.echo("\t".join((each.digest, since, printable(each.reason))))
 
 
-def _listed(table: Table, organization: str) -> Iterator[_Uncounted]:
-    """List the events that do not count, or not for a meter of a line item: first those that wait."""
-    for each in list_unmatched(table, organization):
-        yield _Uncounted(
-            each.event.id, each.subject, each.event.name, each.event.at, each.since, why(each.row)
-        )
-    for found in read_unreadable(table, organization):
-        yield _Uncounted(
-            found.id,
-            found.subject,
-            found.code,
-            found.at,
-            found.since,
-            Reason.VALUE,
-            found.faults,
-            found.elsewhere,
-        )
-
-
 def _unpriced(table: Table, account: Account) -> list[str]:
     """Return the codes of the meters that no line item of a subscription prices now."""
     now = clock.now()
@@ -190,7 +155,7 @@ def _sum_up(table: Table, account: Account, reason: Reason | None, *, as_json: b
             typer.echo(f"meter that no subscription prices\t{printable(code)}")
 
 
-def _line(each: _Uncounted) -> str:
+def _line(each: UncountedEvent) -> str:
     meters = [f"meter {fault.meter}: {fault.reason}" for fault in each.faults]
     elsewhere = ["counted by another meter"] if each.elsewhere else []
     times = (format_instant(each.at), format_instant(each.since))
@@ -198,7 +163,7 @@ def _line(each: _Uncounted) -> str:
     return "\t".join(map(printable, parts))
 
 
-def _shown(each: _Uncounted) -> Mapping[str, Any]:
+def _shown(each: UncountedEvent) -> Mapping[str, Any]:
     kind, external_id = each.subject
     return {
         "id": each.id,

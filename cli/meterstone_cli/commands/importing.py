@@ -13,16 +13,14 @@ from meterstone.store.operations.import_records import ImportRecord, Records
 from meterstone.store.operations.import_run import Counts
 from meterstone.store.operations.imports import ImportReport, close_import
 from meterstone.usage.instant import format_instant
-from meterstone.usage.receipt import OF_ITSELF, Reason
+from meterstone.usage.receipt import Reason
 from meterstone_cli import asking
 from meterstone_cli.commands.recovering import tell_outdated
 from meterstone_cli.exit_status import REFUSED
-from meterstone_cli.files.loading import FileReport, import_file
+from meterstone_cli.files.loading import DIGITS, FileReport, import_file
 from meterstone_cli.options import Json, Organization, TableName, Yes, tell_as_json
 from meterstone_cli.progress import printable, say, working
 from meterstone_cli.session import known_account, open_table, refuse_a_wrong_clock
-
-_DIGITS = 16
 
 _MEANINGS: Mapping[Reason, str] = {
     Reason.SUBSCRIPTION: "there is no subscription of that id",
@@ -56,7 +54,7 @@ def import_(
 
     A row that is not taken is put aside, in FILE.aside.jsonl, with its line and the reason. Correct what stands
     there and import that file. The exit status is 1 if a row is put aside, or counts nowhere since no meter can
-    read it; it is 0 where rows only wait for line items.
+    read it; it is 0 where rows only wait for line items. It is the same when the file is imported again.
     """
     table = open_table(table_name)
     known_account(table, organization)
@@ -69,7 +67,7 @@ def import_(
             continue
         for line in _told_file(path.name, report):
             typer.echo(line)
-    if any(report.aside or OF_ITSELF & report.events.nowhere.keys() for report in reports):
+    if any(report.faulty for report in reports):
         raise typer.Exit(REFUSED)
 
 
@@ -152,12 +150,21 @@ def _close(table: Table, organization: str, which: str, *, yes: bool, as_json: b
 def _told_file(name: str, report: FileReport) -> list[str]:
     events = report.events
     if events.finished_before:
-        return [f"{name}: imported already, nothing is counted twice"]
+        lines = [f"{name}: imported already, nothing is counted twice"]
+        if events.faulty_before:
+            lines.append(
+                f"  {events.faulty_before} of its rows were put aside then, or no meter could read them: "
+                "`uncounted` lists those"
+            )
+        return lines
     counts = f"{events.taken} taken, {events.counted} counted, {sum(events.nowhere.values())} not counted"
     lines = [f"{name}: {counts}, {events.duplicates} were there already, {report.bad_rows} put aside"]
     lines += _told_of_import(events)
     if report.aside is not None:
         lines.append(f"  put aside in {report.aside}")
+        lines += [
+            f"    {count} {reason}: {_MEANINGS[Reason(reason)]}" for reason, count in events.refused.items()
+        ]
     return lines
 
 
@@ -170,7 +177,7 @@ def _told_of_events(counts: Counts) -> Iterator[str]:
 
 
 def _told_of_import(events: ImportReport) -> Iterator[str]:
-    """Say by reason how many events of a file count nowhere, and name the first of them."""
+    """Say by reason how many new events of a file count nowhere, and name the first of them."""
     for reason, count in events.nowhere.items():
         yield f"  {count} {reason}: {_MEANINGS[Reason(reason)]}"
     for line, identity, reason, detail in events.counts.first:
@@ -194,7 +201,7 @@ def _last_line(record: ImportRecord) -> int:
 def _line_of_import(each: ImportRecord) -> str:
     name, digest = each.source
     began, line = format_instant(each.at), str(_last_line(each))
-    return "\t".join((printable(name), digest[:_DIGITS], began, line, _state(each)))
+    return "\t".join((printable(name), digest[:DIGITS], began, line, _state(each)))
 
 
 def _of_import(each: ImportRecord) -> dict[str, Any]:
@@ -208,11 +215,13 @@ def _json_of_file(path: Path, report: FileReport) -> dict[str, Any]:
     return {
         "file": str(path),
         "imported_before": events.finished_before,
+        "faulty_before": events.faulty_before,
         "taken": events.taken,
         "counted": events.counted,
         "not_counted": dict(events.nowhere),
         "duplicates": events.duplicates,
         "put_aside": report.bad_rows,
+        "put_aside_reasons": dict(events.refused),
         "aside": None if report.aside is None else str(report.aside),
         "first_not_counted": [
             {"line": line, "id": identity, "reason": reason, "why": detail}

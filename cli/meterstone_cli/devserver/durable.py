@@ -15,6 +15,7 @@ lock on its state folder until its tables are written.
 
 # ruff: noqa: SLF001 - the engine offers no other way; `_KNOWN_VERSION` says of which version this is known
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -25,7 +26,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NoReturn
 
 JOURNAL: Final = "journal.jsonl"
 LOCK: Final = "engine.lock"
@@ -34,6 +35,10 @@ ENDING: Final = "ending"
 """What the lock says besides, when the engine is writing its tables since the program that started it is gone."""
 BUSY: Final = 75
 """Exit status if another engine holds the state folder."""
+UNWRITTEN: Final = 74
+"""Exit status if the journal, or what was merged from it, cannot be written."""
+UNREADABLE: Final = 65
+"""Exit status if the tables that an engine has written before cannot be read."""
 
 #: The version whose inner parts are known here: how it changes an item, and how it saves and loads.
 _KNOWN_VERSION: Final = "1.5.33"
@@ -60,9 +65,12 @@ class Journal:
     """Changes of tables on disk, one line for each request: a JSON array of changes."""
 
     def __init__(self, path: Path) -> None:
-        """Write to a file, after what stands there."""
+        """Write to a file, after the whole lines that stand there. What is left of another line is dropped."""
         self._path = path
         self._file = path.open("ab")
+        if path.is_file():
+            with path.open("rb") as left:
+                self._file.truncate(sum(len(line) for line in left if line.endswith(b"\n")))
         self._changes: list[str] = []
         self._unsynced = False
         threading.Thread(target=self._sync, name="journal", daemon=True).start()
@@ -102,9 +110,16 @@ class Journal:
                     self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        sys.stderr.write(f"cannot write {self._path}: {error.strerror}\n")
+        _end(f"cannot write {self._path}: {error.strerror}", UNWRITTEN)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """End the engine at once, with nothing more answered or written."""
+    # A disk that has no room for the journal may have none for this message.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
-        os._exit(1)
+    os._exit(status)
 
 
 def changes_in(journal: Path) -> Iterator[Change]:
@@ -207,11 +222,25 @@ class _Durable:
         self._app.main()
 
     def _loaded(self, service: str) -> Any:
-        """Load a service's state. Tables have all that an engine left in its journal, and are written with it."""
-        data = self._load(service)
+        """Load a service's state.
+
+        Where the tables cannot be loaded, the engine ends. By itself it would go on with none, and write that over
+        the tables in the end.
+        """
         if service != _SERVICE:
-            return data
-        data = data or {}
+            return self._load(service)
+        try:
+            data = self._load(service)
+            if data is None and self._saved.exists():
+                _end(f"cannot read {self._saved}", UNREADABLE)
+            return self._with_journal(data or {})
+        except OSError as error:
+            _end(f"cannot write to {self._state}: {error.strerror}", UNWRITTEN)
+        except Exception as error:  # noqa: BLE001 - the engine would log it and go on with no tables
+            _end(f"cannot read {self._state / JOURNAL}: {error!r}", UNREADABLE)
+
+    def _with_journal(self, data: Any) -> Any:
+        """Return tables with all that an engine left in its journal, and write them with it."""
         path = self._state / JOURNAL
         tables = data.setdefault("tables", self._core.AccountRegionScopedDict())
         streams = data.setdefault(_STREAMS, self._core.AccountRegionScopedDict())

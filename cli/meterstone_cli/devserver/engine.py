@@ -154,9 +154,6 @@ def running(
             start_new_session=True,
         )
     stopping = threading.Event()
-    ended = f"the engine ended by itself: see {log}"
-    if keep:
-        ended += "; what it had answered is kept, and the next start goes on from there"
     try:
         _wait(process, url_of(port), log, tell, patient=keep)
         if keep:
@@ -166,14 +163,33 @@ def running(
         yield url_of(port)
     except BaseException as error:
         if process.poll() is not None and not isinstance(error, EngineError):
-            raise EngineError(ended) from error
+            raise EngineError(_ended(process.returncode, log, keep=keep)) from error
         raise
     else:
         if process.poll() is not None:
-            raise EngineError(ended)
+            raise EngineError(_ended(process.returncode, log, keep=keep))
     finally:
         stopping.set()
         _stop(process, tell, patient=keep)
+
+
+def _ended(status: int | None, log: Path, *, keep: bool) -> str:
+    """Say that the engine ended by itself, why as far as its status tells, and what is kept."""
+    ended = _why(status, log) if status == durable.UNWRITTEN else f"the engine ended by itself: see {log}"
+    return f"{ended}; what it had answered is kept, and the next start goes on from there" if keep else ended
+
+
+def _why(status: int | None, log: Path) -> str:
+    match status:
+        case durable.UNWRITTEN:
+            return f"the engine ended: it could not write to {log.parent}: make room on that disk"
+        case durable.UNREADABLE:
+            return (
+                f"the engine ended: it could not read its tables in {log.parent}; they are left as they are, and "
+                f"--fresh forgets them. {log} says more"
+            )
+        case _:
+            return f"the engine ended with status {status}: see {log}"
 
 
 def _watch(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
@@ -222,7 +238,7 @@ def _wait(
     began = told = time.monotonic()
     while patient or time.monotonic() < began + _STARTING_SECONDS:
         if process.poll() is not None:
-            raise EngineError(f"the engine ended with status {process.returncode}: see {log}")
+            raise EngineError(_why(process.returncode, log))
         try:
             with urllib.request.urlopen(f"{url}/_ministack/health", timeout=5) as answer:  # noqa: S310 - http, loopback
                 if answer.status == 200:  # noqa: PLR2004

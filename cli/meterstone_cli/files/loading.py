@@ -5,10 +5,11 @@ from collections.abc import Set as AbstractSet
 from copy import replace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from meterstone import clock
 from meterstone.store.dynamodb.table import Table
-from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
+from meterstone.store.operations.imports import Importer, ImportReport, RejectedLine, Source, SourceLine
 from meterstone.store.operations.load import have_events, have_usage, read_documents
 from meterstone.store.operations.rebuild import Surroundings, make_way
 from meterstone.usage.arrival import Subject
@@ -29,6 +30,13 @@ from meterstone_cli.problem import InputProblem, InputRefusedError
 from meterstone_cli.progress import follow
 from meterstone_cli.session import known_account, refuse_a_wrong_clock
 
+#: How many digits of a file's digest name its import.
+DIGITS: Final = 16
+_STOPPED: Final = (
+    "what stands before is counted, and the import is open: to go on with a whole file, first close this import "
+    "(meterstone imports --close {digest}), then import that file: no event is counted twice"
+)
+
 #: Is told of a row that the store does not take: its line, its event, and why.
 type Refuse = Callable[[int, UsageEvent, str], None]
 
@@ -40,6 +48,11 @@ class FileReport:
     events: ImportReport
     bad_rows: int = 0
     aside: Path | None = None
+
+    @property
+    def faulty(self) -> bool:
+        """Whether rows were put aside or count nowhere because of themselves, now or in an earlier run."""
+        return self.aside is not None or self.events.counts.faulty > 0 or self.events.faulty_before > 0
 
 
 def load_catalogue(
@@ -107,12 +120,18 @@ def import_file(
         def refuse(line: int, usage: UsageEvent, reason: str) -> None:
             aside.put(line, BadRow(reason, row_of(usage)))
 
+        source = None
         try:
             rows = follow(path.name, read_usage(path, now))
             source = Source(path.name, sha256(path))
-            report = import_events(table, organization_id, source, _good(rows, aside), now, refuse)
+            report = import_events(table, organization_id, source, _sifted(rows, aside), now, refuse)
         except UnreadableUsageError as error:
-            raise InputRefusedError([InputProblem(str(path), "", str(error))]) from error
+            reasons = [str(error)]
+            if source is not None:
+                reasons.append(_STOPPED.format(digest=source.digest[:DIGITS]))
+            if aside.count:
+                reasons.append(f"{aside.count} rows were put aside in {aside_path}")
+            raise InputRefusedError([InputProblem(str(path), "", reason) for reason in reasons]) from error
     return FileReport(report, aside.count, aside_path if aside.count else None)
 
 
@@ -120,16 +139,22 @@ def import_events(
     table: Table,
     organization_id: str,
     source: Source,
-    events: Iterable[tuple[int, UsageEvent]],
+    events: Iterable[tuple[int, UsageEvent | BadRow]],
     now: int,
     refuse: Refuse,
 ) -> ImportReport:
-    """Count events of a source, each with its line, each at most once for ever. Raises `BusyError`."""
+    """Count events of a source, each with its line, each at most once for ever. Raises `BusyError`.
+
+    Rows that are no events are put aside by the caller; the import notes how many there are.
+    """
     refuse_a_wrong_clock(table)
 
-    def lines() -> Iterator[SourceLine]:
+    def lines() -> Iterator[SourceLine | RejectedLine]:
         for line, usage in events:
-            yield SourceLine(line, _subject(usage), usage.event)
+            if isinstance(usage, BadRow):
+                yield RejectedLine(line)
+            else:
+                yield SourceLine(line, _subject(usage), usage.event)
 
     def refused(line: int, each: SourceLine, reason: str) -> None:
         by_subscription = each.subject.kind == "s"
@@ -183,12 +208,14 @@ def _refuse(line: int, usage: UsageEvent, reason: str) -> None:
     raise InputRefusedError([InputProblem(f"event {usage.event.id}", f"line {line}", reason)])
 
 
-def _good(rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside) -> Iterator[tuple[int, UsageEvent]]:
+def _sifted(
+    rows: Iterator[tuple[int, UsageEvent | BadRow]], aside: Aside
+) -> Iterator[tuple[int, UsageEvent | BadRow]]:
+    """Put the rows aside that are no events, and pass all on."""
     for line, row in rows:
         if isinstance(row, BadRow):
             aside.put(line, row)
-        else:
-            yield line, row
+        yield line, row
 
 
 def _free(path: Path) -> Path:

@@ -10,7 +10,8 @@ may name its `external_customer_id` instead of the subscription. `timestamp` is 
 Unix epoch as a number or as its text. Numbers are read exactly. Other keys are left alone.
 
 CSV has the same names in its header row. Columns called `properties.NAME` are the properties; if there are
-none of these, all columns with other names are. A cell is text, an empty one is absent, a row is one line.
+none of these, all columns with other names are. A cell is text, an empty one is absent. A quoted cell may hold
+line breaks; its row has the number of its first line. Where a quote is not closed, its line alone is a bad row.
 
 A row that is not an event becomes a `BadRow` in its place: none is skipped. `Aside` keeps such rows in a
 file, from which they can be loaded once their `row` has been corrected.
@@ -39,9 +40,10 @@ from meterstone.usage.arrival import (
     escapes,
     instant_of_seconds,
 )
-from meterstone.usage.identifier import checked_id
+from meterstone.usage.identifier import checked_id, quoted, repeated_key
 from meterstone.usage.instant import SECOND, InvalidInstantError, parse_instant
 from meterstone.usage.meter import Event, Properties, Property
+from meterstone_cli.files.csv_rows import csv_rows, is_empty
 
 #: The longest row, in bytes: with its keys an event must fit an item of the table.
 LONGEST_ROW = 256 * 1024
@@ -57,6 +59,7 @@ _NAMES = {
 }
 _KNOWN = frozenset(name for names in _NAMES.values() for name in names) | {"properties"}
 _PROPERTY = "properties."
+_ENDS = b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ def _kind(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
-    """Read the lines of a file that are not empty, without their ends."""
+    """Read the lines of a file, with their ends."""
     line = 0
     try:
         with _opened(path) as file:
@@ -186,13 +189,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
                     continue
                 if line == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
-                raw = raw.rstrip(b"\r\n")
-                if not raw.strip():
-                    continue
                 try:
                     yield line, raw.decode()
                 except UnicodeDecodeError as error:
-                    yield line, BadRow(f"is not UTF-8 (byte {error.start})", _text(raw))
+                    yield line, BadRow(f"is not UTF-8 (byte {error.start})", _text(raw.rstrip(_ENDS)))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableUsageError(f"breaks off after line {line}: {error}") from error
     except OSError as error:
@@ -223,10 +223,13 @@ def _read_json(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]
         if isinstance(row, BadRow):
             yield line, row
             continue
+        if is_empty(row):
+            continue
+        text = row.rstrip("\r\n")
         try:
-            yield line, _json_event(row, now + AHEAD)
+            yield line, _json_event(text, now + AHEAD)
         except InadmissibleError as error:
-            yield line, BadRow(str(error), row)
+            yield line, BadRow(str(error), text)
 
 
 def _json_event(row: str, latest: int) -> UsageEvent:
@@ -249,7 +252,7 @@ def _parse(row: str) -> dict[str, Any]:
 def _read_csv(path: Path, now: int) -> Iterator[tuple[int, UsageEvent | BadRow]]:
     columns: _Columns | None = None
     header = ""
-    for line, row in _lines(path):
+    for line, row in csv_rows(_lines(path), LONGEST_ROW):
         if isinstance(row, BadRow):
             if columns is None:
                 raise UnreadableUsageError(f"its header row {row.reason}")
@@ -270,7 +273,7 @@ def _cells(row: str) -> list[str]:
     try:
         return next(csv.reader((row,), strict=True))
     except csv.Error as error:
-        raise InadmissibleError(f"is not one line of CSV: {error}") from error
+        raise InadmissibleError(f"is not a row of CSV: {error}") from error
 
 
 class _Columns:
@@ -278,9 +281,8 @@ class _Columns:
 
     def __init__(self, names: Sequence[str]) -> None:
         names = [name.strip() for name in names]
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            raise InadmissibleError(f"repeats the column {min(repeated)!r}")
+        if (repeated := repeated_key(names)) is not None:
+            raise InadmissibleError(f"repeats the column {quoted(repeated)}")
         for choice in (
             _NAMES["id"],
             _NAMES["name"],

@@ -10,6 +10,8 @@ import pytest
 def environment() -> Iterator[None]:
     """Put the environment back: a command says by it which table is meant, and what functions log."""
     before = dict(os.environ)
+    # Nothing says how wide a terminal is: parallel test runs do.
+    os.environ.pop("COLUMNS", None)
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -35,6 +35,7 @@ BAD: dict[str, Any] = {
     "an amount that is true": GOOD | {"amount": True},
     "an amount that is null": GOOD | {"amount": None},
     "an amount that is a list": GOOD | {"amount": [1]},
+    "a billing model in unicode": GOOD | {"billing_model": "T\u0131ered"},
     "no such currency": GOOD | {"currency": "DOLLARS"},
     "a currency in unicode": GOOD | {"currency": "\u0131nr"},
     "a currency that is a number": GOOD | {"currency": 840},
@@ -114,6 +115,9 @@ def in_a_catalogue(price: Any, folder: Path) -> dict[str, str]:
     return {}
 
 
+OTHER_CASE = [f"{what} in the other case" for what in ("model", "mode", "rounding", "status", "cadence")]
+
+
 @pytest.mark.parametrize("price", BAD.values(), ids=BAD)
 def test_a_bad_price_is_told_what_the_catalogue_says(price: Any, tmp_path: Path) -> None:
     found = in_a_request(price)
@@ -132,8 +136,13 @@ def test_a_bad_price_is_told_what_the_catalogue_says(price: Any, tmp_path: Path)
         GOOD | {"metadata": {"a": "b"}, "display_name": "Ümlaut", "entity_type": "PLAN", "entity_id": "pro"},
         GOOD | {"start_date": "2026-01-01T00:00:00Z", "min_quantity": "1.50", "trial_period_days": 0},
         GOOD | {"price_unit_tiers": [{"up_to": None, "unit_amount": "1.50"}], "price_unit_amount": 2},
+        GOOD | {"billing_model": "flat_fee", "type": "Usage", "currency": "usd", "billing_period": "weekly"},
+        TIERED | {"billing_model": "Tiered", "tier_mode": "volume", "tiers": [TIER]},
+        PACKAGE | {"transform_quantity": {"divide_by": 2, "round": "DOWN"}},
+        GOOD | {"status": "PUBLISHED", "entity_type": "plan", "billing_cadence": "recurring"},
+        GOOD | {"invoice_cadence": "arrear", "price_unit_type": "fiat"},
     ],
-    ids=["flat", "package", "tiered", "own period", "nulls", "described", "dated", "price unit"],
+    ids=["flat", "package", "tiered", "own period", "nulls", "described", "dated", "price unit", *OTHER_CASE],
 )
 def test_a_good_price_is_the_catalogue_s(price: Any, tmp_path: Path) -> None:
     faults: dict[str, str] = {}

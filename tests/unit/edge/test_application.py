@@ -21,6 +21,7 @@ KEY = "good-key"
 @dataclass(frozen=True)
 class Account:
     organization: Organization = ORGANIZATION
+    key_id: str = "4f1c2d"
 
 
 @dataclass
@@ -93,12 +94,15 @@ class PartialHour:
         body = {"organization": account.organization.id, "path": request.path}
         return Reply.of(201, body, {"X-Own": "1"}, self.counted_until)
 
-    def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    def ask(
+        self, method: str, path: str, resource: str | None = None, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
         """Give the status, the body and the headers, whose names are in lower case."""
         reply = self.app.handler(
             {
                 "httpMethod": method,
                 "path": path,
+                "resource": resource,
                 "headers": headers,
                 "queryStringParameters": None,
                 "body": None,
@@ -147,6 +151,82 @@ def test_a_good_key_is_answered(
     assert (status, body) == (201, {"organization": ORGANIZATION.id, "path": path})
     assert found["x-own"] == "1"
     assert (line["route"], line["organization"], line["status"]) == (route, ORGANIZATION.id, 201)
+    assert line["key"] == "4f1c2d"
+
+
+@pytest.mark.parametrize(
+    ("method", "resource", "path", "status"),
+    [
+        pytest.param("GET", "/usage", "/billing/v2/usage", 201, id="a base path"),
+        pytest.param("GET", "/usage", "/usage/", 201, id="a slash behind it"),
+        pytest.param("POST", "/flex", "/usage", 201, id="a base path like a route"),
+        pytest.param("PUT", "/usage", "/billing/usage", 405, id="a wrong method"),
+        pytest.param("GET", "/{proxy+}", "/usage", 201, id="a resource that is no route"),
+        pytest.param("GET", "/{proxy+}", "/billing/usage", 404, id="neither is a route"),
+        pytest.param("GET", "", "/usage", 201, id="an empty resource"),
+    ],
+)
+def test_behind_a_custom_domain_the_resource_is_the_route(
+    edge: PartialHour, method: str, resource: str, path: str, status: int
+) -> None:
+    found, body, _ = edge.ask(method, path, resource, **LAGO_KEY, **FLEX_KEY)
+    assert found == status
+    if status == 201:
+        assert body["path"] == (resource if resource in {"/usage", "/flex"} else path)
+        assert edge.logged()["route"] == f"{method} {body['path']}"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        pytest.param(KEY, "4f1c2d", id="good"),
+        pytest.param("mst_pl5wi_MZBlpuPiY1quAllrxsziRn_pHmaxaKB6Zhxm0", "unknown", id="nobody's"),
+        pytest.param("mst_pl5wi_MZBlpuPiY1quAllrxsziRn_pHmaxaKB6Zhx", "malformed", id="no key"),
+        pytest.param("ключ", "malformed", id="no text of keys"),
+        pytest.param("", "malformed", id="empty"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "header", "before"), [("/usage", "Authorization", "Bearer "), ("/flex", "x-api-key", "")]
+)
+def test_the_log_line_says_which_key(
+    edge: PartialHour, path: str, header: str, before: str, key: str, shown: str
+) -> None:
+    edge.ask("POST", path, **{header: before + key})
+    line = edge.logged()
+    assert line["key"] == shown
+    assert not key or key not in json.dumps(line, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        pytest.param("/usage", LAGO_KEY, {"status": 429, "error": "Too Many Requests"}, id="Lago's shape"),
+        pytest.param(
+            "/flex",
+            FLEX_KEY,
+            {
+                "code": "too_many_requests",
+                "message": "This key asks too often. Try again.",
+                "http_status_code": 429,
+            },
+            id="Flexprice's shape",
+        ),
+    ],
+)
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(
+    edge: PartialHour, path: str, headers: dict[str, str], body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METERSTONE_REQUESTS_PER_KEY", "0.01")
+    assert edge.ask("POST", path, **headers)[0] == 201
+    edge.logged()
+    status, found, answered = edge.ask("POST", path, **headers)
+    line = edge.logged()
+    assert (status, found, answered["retry-after"]) == (429, body, "100")
+    assert (line["status"], line["key"], line["organization"]) == (429, "4f1c2d", ORGANIZATION.id)
+    assert "Answers" not in line
+    # Whoever has no good key is told so, and takes nothing from the key's bucket.
+    assert edge.ask("POST", path)[0] == 401
 
 
 @pytest.mark.parametrize(

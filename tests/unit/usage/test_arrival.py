@@ -1,6 +1,7 @@
 """What an event must be to be let in."""
 
 import json
+import time
 from copy import replace
 from decimal import Decimal
 from typing import Any
@@ -277,3 +278,19 @@ def test_how_far_ahead_an_event_may_lie() -> None:
 def test_a_late_event_of_any_age_is_let_in() -> None:
     late = Event("i", "n", ZERO_TIME, {})
     assert Arrival.of(CUSTOMER, late, END_OF_TIME - 1, {}, dated=True).event is late
+
+
+def test_a_repeated_key_is_found_in_time_that_grows_with_the_keys_alone() -> None:
+    """The last of 200,000 keys: to look through all for each took minutes."""
+    keys = ",".join(f'"{number}":1' for number in range(200_000))
+    began = time.process_time()
+    with pytest.raises(InadmissibleError, match="repeats the key '199999'"):
+        decode(f'{{"x":{{{keys},"199999":1}}}}')
+    assert time.process_time() - began < 10
+
+
+def test_a_long_key_is_not_told_in_full() -> None:
+    key = "k" * 1_000_000
+    with pytest.raises(InadmissibleError) as refused:
+        decode(f'{{"{key}":1,"{key}":1}}')
+    assert len(str(refused.value)) < 300

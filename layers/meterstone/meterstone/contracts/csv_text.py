@@ -43,9 +43,17 @@ def csv_reply(
     counted_until: int = 0,
 ) -> Reply:
     """Write rows under a header row, each ended by CRLF."""
-    lines = [",".join(map(_cell, row)) for row in (columns, *rows)]
-    body = "\r\n".join((*lines, ""))
+    body = "".join(csv_line(row) for row in (columns, *rows))
     return Reply(200, body, {**VARY, **(headers or {})}, counted_until, CONTENT_TYPE)
+
+
+def csv_line(cells: Sequence[Cell]) -> str:
+    r"""Write one row.
+
+    >>> csv_line(["a,b", "=1", Decimal("-5.0"), None, True])
+    '"a,b","\'=1",-5,,true\r\n'
+    """
+    return ",".join(map(_cell, cells)) + "\r\n"
 
 
 def _cell(value: Cell) -> str:

@@ -5,7 +5,7 @@ values; each raises `ValueError` with the reason. The catalogue's models, which 
 functions: the rules are written once, and a request hears what `catalogue check` says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
@@ -200,13 +200,26 @@ def whole(at_least: int | None = None, at_most: int | None = None) -> Callable[[
 
 
 def choice(values: list[str]) -> Callable[[object], str]:
-    """Return a reader of texts that are one of some values."""
+    """Return a reader of texts that are one of some values in either case, given as the set spells them."""
     *most, last = [f"'{each}'" for each in values]
     listed = f"{', '.join(most)} or {last}" if most else last
 
-    def reader(value: object) -> str:
+    def reader(given: object) -> str:
+        value = spelled(given, values)
         if not isinstance(value, str) or value not in values:
             raise ValueError(f"should be {listed}")
         return value
 
     return reader
+
+
+def spelled(value: object, values: Iterable[str]) -> object:
+    """Return a text that is one of some values in either case as the set spells it, and anything else as it is.
+
+    >>> spelled("flat_fee", ["FLAT_FEE"]), spelled("none", ["FLAT_FEE"])
+    ('FLAT_FEE', 'none')
+    """
+    # upper() maps some letters beyond ASCII onto ASCII letters.
+    if not isinstance(value, str) or not value.isascii():
+        return value
+    return {each.upper(): each for each in values}.get(value.upper(), value)

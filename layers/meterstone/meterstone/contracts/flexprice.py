@@ -29,7 +29,7 @@ from meterstone.contracts.message import (
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
-from meterstone.usage.identifier import LONGEST_ID, is_text
+from meterstone.usage.identifier import LONGEST_ID, is_text, quoted, repeated_key
 from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
 from meterstone.usage.subscription import LineItem, Subscription
@@ -154,6 +154,8 @@ def refuse(problem: Problem) -> Reply:
     match problem:
         case Problem.UNAUTHORIZED:
             return Reply.of(401, {"error": "Unauthorized"})
+        case Problem.TOO_MANY_REQUESTS:
+            return error(429, "too_many_requests", "This key asks too often. Try again.")
         case Problem.NOT_FOUND:
             return error(404, "not_found", "There is no such subscription.")
         case Problem.UNKNOWN_ROUTE:
@@ -217,6 +219,8 @@ def read_object(request: Request, read_number: Callable[[str], object]) -> dict[
             parse_float=read_number,
             parse_constant=_no_constant,
         )
+    except _RepeatedKeyError as error:
+        _refuse_body(f"repeats the key {error}")
     except (ValueError, RecursionError):
         _refuse_body("is not valid JSON")
     if not isinstance(decoded, dict):
@@ -231,10 +235,14 @@ class _Number:
         """Keep nothing of the text: reading a number of 60,000 digits would take long."""
 
 
+class _RepeatedKeyError(Exception):
+    """A key, in quotes, stands twice in an object."""
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in an object")
+    if len(found) < len(pairs) and (repeated := repeated_key(key for key, _ in pairs)) is not None:
+        raise _RepeatedKeyError(quoted(repeated))
     return found
 
 

@@ -13,13 +13,13 @@ The API's description leaves some questions open. The answers here:
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
-from meterstone.contracts.csv_text import VARY, csv_reply
+from meterstone.contracts.csv_text import VARY, Cell, csv_reply
 from meterstone.contracts.message import (
     RETRY_AFTER,
     Problem,
@@ -34,6 +34,7 @@ from meterstone.usage.analytics import (
     AnswerTooLargeError,
     CountedDays,
     UsageQuery,
+    UsageRow,
     default_from_day,
     last_to_day,
     rows,
@@ -209,8 +210,21 @@ def answer(
         found = rows(items, query.granularity, deleted_codes, most_rows=LARGEST_ANSWER // _SMALLEST_ROW)
     except AnswerTooLargeError:
         raise RequestRefusedError(_too_large()) from None
+    usages = usage_objects(organization_id, found.rows)
+    if as_csv:
+        cells = map(csv_cells, usages, found.rows)
+        reply = csv_reply(UsageObject.__struct_fields__, cells, counted_until=found.counted_until)
+    else:
+        reply = Reply.of(200, {"usages": usages}, VARY, found.counted_until)
+    if is_too_large(reply):
+        raise RequestRefusedError(_too_large())
+    return reply
+
+
+def usage_objects(organization_id: str, found: Iterable[UsageRow]) -> list[UsageObject]:
+    """Write rows as they stand in an answer."""
     dates: dict[int, str] = {}
-    usages = [
+    return [
         UsageObject(
             organization_id,
             _iso(row.start_day, dates),
@@ -221,20 +235,13 @@ def answer(
             plain(row.units),
             row.deleted,
         )
-        for row in found.rows
+        for row in found
     ]
-    if as_csv:
-        # Units are a number here: of a text that begins with a sign, the sign would be quoted.
-        cells = (
-            (*msgspec.structs.astuple(each)[:_UNITS], row.units, each.is_billable_metric_deleted)
-            for each, row in zip(usages, found.rows, strict=True)
-        )
-        reply = csv_reply(UsageObject.__struct_fields__, cells, counted_until=found.counted_until)
-    else:
-        reply = Reply.of(200, {"usages": usages}, VARY, found.counted_until)
-    if is_too_large(reply):
-        raise RequestRefusedError(_too_large())
-    return reply
+
+
+def csv_cells(usage: UsageObject, row: UsageRow) -> Sequence[Cell]:
+    """Write a row as cells of CSV: the fields, but units as a number. A text that begins with a sign is quoted."""
+    return (*msgspec.structs.astuple(usage)[:_UNITS], row.units, usage.is_billable_metric_deleted)
 
 
 def is_too_large(reply: Reply) -> bool:
@@ -253,6 +260,8 @@ def refuse(problem: Problem) -> Reply:
     match problem:
         case Problem.UNAUTHORIZED:
             return _error(401, "Unauthorized")
+        case Problem.TOO_MANY_REQUESTS:
+            return _error(429, "Too Many Requests")
         case Problem.NOT_FOUND | Problem.UNKNOWN_ROUTE:
             return _error(404, "Not Found")
         case Problem.WRONG_METHOD:

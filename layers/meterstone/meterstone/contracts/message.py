@@ -22,6 +22,8 @@ class Problem(StrEnum):
     """A reason why a request has no answer. Each contract has a reply of its own shape for each reason."""
 
     UNAUTHORIZED = "unauthorized"
+    #: The key is good, and asks too often. The edge says in `Retry-After` how long to wait.
+    TOO_MANY_REQUESTS = "too_many_requests"
     NOT_FOUND = "not_found"
     UNKNOWN_ROUTE = "unknown_route"
     WRONG_METHOD = "wrong_method"

@@ -7,7 +7,7 @@ that has no prices is 422 `invalid_operation`: the request is right, and the cat
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Never
+from typing import Any, Never
 
 import msgspec
 from msgspec import Raw
@@ -97,7 +97,11 @@ def read_quantity(value: object) -> Decimal:
 
 def parse(request: Request) -> PreviewRequest:
     """Read the body. Raises `RequestRefusedError` with all bad fields at once."""
-    body = flexprice.read_object(request, read_number)
+    return read(flexprice.read_object(request, read_number))
+
+
+def read(body: Mapping[str, Any]) -> PreviewRequest:
+    """Read a body that is decoded. Raises `RequestRefusedError` with all bad fields at once."""
     faults: dict[str, str] = {}
     usage = flexprice.read_request(body, faults)
     fields = Fields(body, "", faults)
@@ -138,10 +142,16 @@ def _commitment(instead: Fields) -> Commitment | None:
 
 
 def answer(now: Explanation, instead: Explanation, changed: Changed) -> Reply:
-    """Write the usage as it is priced now, as it would be priced, and the difference."""
+    """Write the usage as it is priced now, as it would be priced, and the difference, as the reply."""
+    body = previewed(now, instead, changed)
+    return Reply.of(200, body, counted_until=now.statement.counted_until)
+
+
+def previewed(now: Explanation, instead: Explanation, changed: Changed) -> PreviewAnswer:
+    """Write the usage as it is priced now, as it would be priced, and the difference, as the body."""
     was, would = now.statement.settlement, instead.statement.settlement
     before, after = _by_item(was), _by_item(would)
-    body = PreviewAnswer(
+    return PreviewAnswer(
         now=explained(now),
         instead=explained(instead),
         difference=DifferencesObject(
@@ -160,7 +170,6 @@ def answer(now: Explanation, instead: Explanation, changed: Changed) -> Reply:
         not_priced=[item.id for item in changed.unpriced],
         not_counted=list(changed.uncounted),
     )
-    return Reply.of(200, body, counted_until=now.statement.counted_until)
 
 
 def refuse_change(error: ChangeError) -> Never:

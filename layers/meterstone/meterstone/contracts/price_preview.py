@@ -4,9 +4,9 @@ The body is `{"price", "quantities"}`: a price object by the rules of the catalo
 absent, and at most 100 quantities. Each is priced by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -56,7 +56,11 @@ class PricesAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(request: Request) -> PriceRequest:
     """Read the body. Raises `RequestRefusedError` with all bad fields at once."""
-    body = flexprice.read_object(request, read_number)
+    return read(flexprice.read_object(request, read_number))
+
+
+def read(body: Mapping[str, Any]) -> PriceRequest:
+    """Read a body that is decoded. Raises `RequestRefusedError` with all bad fields at once."""
     faults: dict[str, str] = {}
     fields = Fields(body, "", faults)
     faults |= {name: "is required" for name in ("price", "quantities") if name not in body}
@@ -78,10 +82,13 @@ def parse(request: Request) -> PriceRequest:
 
 
 def answer(price: Price, costs: Sequence[Cost]) -> Reply:
-    """Write what each quantity costs."""
-    return Reply.of(
-        200, PricesAnswer(currency=price.currency, prices=[_priced(price, cost) for cost in costs])
-    )
+    """Write what each quantity costs, as the reply."""
+    return Reply.of(200, priced(price, costs))
+
+
+def priced(price: Price, costs: Sequence[Cost]) -> PricesAnswer:
+    """Write what each quantity costs, as the body."""
+    return PricesAnswer(currency=price.currency, prices=[_priced(price, cost) for cost in costs])
 
 
 def _priced(price: Price, cost: Cost) -> PricedObject:

@@ -69,10 +69,10 @@ def amount_of(quantity: Decimal) -> str:
     rounded = quantity.quantize(_SHOWN, context=_ROUNDING)
     text = plain(rounded)
     if rounded == quantity:
-        return _grouped(text)
+        return _separated(text)
     if not rounded:
-        return _grouped(plain(quantity))
-    return f"about {_grouped(text)}"
+        return _separated(plain(quantity))
+    return f"about {_separated(text)}"
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -102,7 +102,16 @@ def _with_symbol(text: str, currency: str, *, negative: bool) -> str:
     return f"{'-' if negative else ''}{sign}{space}{text}"
 
 
-def _grouped(text: str) -> str:
+def grouped(value: Decimal) -> str:
+    """Return a quantity with all its digits, and separators of thousands.
+
+    >>> grouped(Decimal("-1234567.00000001"))
+    '-1,234,567.00000001'
+    """
+    return _separated(plain(value))
+
+
+def _separated(text: str) -> str:
     integer, point, decimals = text.partition(".")
     sign = "-" if integer.startswith("-") else ""
     return f"{sign}{int(integer.removeprefix('-')):,}{point}{decimals}"

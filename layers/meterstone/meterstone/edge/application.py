@@ -1,7 +1,7 @@
 """The edge of every function: routes, keys, the log line, and the replies to exceptions.
 
-A request has one log line, which also carries its metrics (CloudWatch's embedded metric format). The line never
-has a key, a query, a body or a customer's name.
+A request has one log line, which also carries its metrics (CloudWatch's embedded metric format). The line names a
+good key by its id. It never has a key, a query, a body or a customer's name.
 """
 
 import os
@@ -12,7 +12,9 @@ from typing import Any, Final, Protocol
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from meterstone.api_key import well_formed
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
+from meterstone.edge.key_limit import KeyLimit
 from meterstone.edge.metrics import namespace
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
@@ -39,6 +41,10 @@ class KeyOwner(Protocol):
     def organization(self) -> Organization:
         """The organization whose data the key opens. There is one for each key."""
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key, which is no secret."""
+
 
 class RequestCost(Protocol):
     """The items of the table that were read for a request."""
@@ -63,7 +69,7 @@ class Accounts[A: KeyOwner](Protocol):
         """Begin a request. What the store does for it must be done, or have failed, in so many seconds."""
 
     def account(self, api_key: str, /) -> A | None:
-        """Look a key up; None if it is unknown or revoked."""
+        """Look a key up; None if it is malformed, unknown or revoked."""
 
 
 class Application[A: KeyOwner]:
@@ -89,6 +95,7 @@ class Application[A: KeyOwner]:
         self._store = store
         self._seconds = seconds
         self._problems = problems
+        self._limit = KeyLimit.from_environment()
         # By path, then by method.
         self._routes: dict[str, dict[str, Answer[A]]] = {}
         self._contracts: dict[str, Contract] = {}
@@ -123,12 +130,13 @@ class Application[A: KeyOwner]:
     def _handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = perf_counter()
         self._store.begin(self._seconds)
-        self._seen = {"route": "unknown", "organization": "unknown"}
+        self._seen = {"route": "unknown", "organization": "unknown", "key": "unknown"}
         self._counts = {}
         self._speaking = self._contract
         failure: Exception | None = None
-        if "{" in (event.get("resource") or "") and event["resource"] in self._routes:
-            # The path of a route that names a part of it is the route's: the part is a parameter.
+        if event.get("resource") in self._routes:
+            # The event's own path begins, behind a custom domain, with the domain's base path. And where a route
+            # names a part of its path, that part is a parameter.
             event = event | {"path": event["resource"]}
         try:
             path = event["path"].rstrip("/")
@@ -157,8 +165,12 @@ class Application[A: KeyOwner]:
             key = self._speaking.api_key(request)
             account = self._store.account(key) if key else None
             if account is None:
+                self._seen["key"] = "unknown" if key and well_formed(key) else "malformed"
                 return self._speaking.refuse(Problem.UNAUTHORIZED)
-            self._seen["organization"] = account.organization.id
+            self._seen |= {"organization": account.organization.id, "key": account.key_id}
+            wait = self._limit.take(account.key_id)
+            if wait:
+                return _try_again(self._speaking.refuse(Problem.TOO_MANY_REQUESTS), wait)
             return answer(account, request)
         except RequestRefusedError as refused:
             return refused.reply
@@ -215,6 +227,10 @@ def _traced(handler: Handler) -> Handler:
         handler, capture_response=False
     )
     return traced
+
+
+def _try_again(reply: Reply, seconds: int) -> Reply:
+    return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": str(seconds)})
 
 
 def _proxy_reply(reply: Reply) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 StoreError
 ├── StoreUnavailableError      the table could not be reached or is throttled; the same call may succeed later
 │   ├── PassingError           one attempt failed; the store makes further ones by itself, while there is time
+│   ├── StoredFormatError      an organization is stored in another format than this code's
 │   └── CatalogueChangedError  another catalogue was stored while events were counted; they must be matched again
 ├── ConflictError              a condition of a transaction did not hold; nothing was written
 ├── WriteRefusedError          the table will never take this write

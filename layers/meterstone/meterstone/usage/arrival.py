@@ -19,6 +19,7 @@ import msgspec
 
 from meterstone.pricing.errors import NumberError
 from meterstone.pricing.money import CONTEXT, LONGEST_NUMBER, exact_number, plain
+from meterstone.usage.identifier import quoted, repeated_key
 from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME
 from meterstone.usage.meter import Event, Property
 
@@ -279,9 +280,8 @@ def _constant(text: str) -> NoReturn:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise InadmissibleError(f"repeats the key {next(key for key in keys if keys.count(key) > 1)!r}")
+    if len(fields) < len(pairs) and (repeated := repeated_key(key for key, _ in pairs)) is not None:
+        raise InadmissibleError(f"repeats the key {quoted(repeated)}")
     return fields
 
 

@@ -5,6 +5,8 @@ id that breaks the rule is simply not found.
 """
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 LONGEST_ID: Final = 255
@@ -37,6 +39,23 @@ def refuse_control(text: str, allowed: str = "") -> None:
     for character in text:
         if character not in allowed and unicodedata.category(character) in CONTROL:
             raise ValueError(f"must not hold the control character U+{ord(character):04X}")
+
+
+def repeated_key(keys: Iterable[str]) -> str | None:
+    """Return the first key that stands there more than once; None if none does.
+
+    The cost grows with the number of keys, and no faster: a client may send a hundred thousand.
+
+    >>> repeated_key(["a", "b", "b", "a"]), repeated_key(["a", "b"])
+    ('a', None)
+    """
+    found = Counter(keys)
+    return next((key for key, count in found.items() if count > 1), None)
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes as a message can have it: cut, and without halves of surrogate pairs."""
+    return repr(text if len(text) <= LONGEST_ID else f"{text[:LONGEST_ID]}…")
 
 
 def is_text(text: str) -> bool:

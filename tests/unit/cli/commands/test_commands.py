@@ -1,7 +1,9 @@
 """The commands: what they say, and the exit status by which a script can tell what happened."""
 
+import gzip
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from meterstone.store.catalogue.api_keys import list_keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
+from meterstone.store.operations.import_run import ImportRun
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.exit_status import INTERRUPTED, REFUSED, UNAVAILABLE
 from meterstone_cli.files import demo
@@ -277,9 +280,9 @@ def test_usage_is_counted_once_and_bad_rows_are_rejected(loaded: Machine, tmp_pa
     aside = tmp_path / "usage.jsonl.aside.jsonl"
     assert result.exit_code == REFUSED
     assert result.stdout.splitlines() == [
-        "usage.jsonl: 1 taken, 1 counted, 1 not counted, 1 were there already, 3 put aside",
-        "  1 subscription: there is no subscription of that id",
+        "usage.jsonl: 1 taken, 1 counted, 0 not counted, 1 were there already, 3 put aside",
         f"  put aside in {aside}",
+        "    1 subscription: there is no subscription of that id",
     ]
     kept = [json.loads(line) for line in aside.read_text().splitlines()]
     assert sorted((each["line"], each["reason"]) for each in kept) == [
@@ -288,7 +291,13 @@ def test_usage_is_counted_once_and_bad_rows_are_rejected(loaded: Machine, tmp_pa
         (5, "is not JSON: Expecting value (column 1)"),
     ]
     again = loaded.of("import", usage)
-    assert (again.exit_code, again.stdout) == (0, "usage.jsonl: imported already, nothing is counted twice\n")
+    assert (again.exit_code, again.stdout.splitlines()) == (
+        REFUSED,
+        [
+            "usage.jsonl: imported already, nothing is counted twice",
+            "  3 of its rows were put aside then, or no meter could read them: `uncounted` lists those",
+        ],
+    )
 
     corrected = json.dumps(row("3")).replace('"', r"\"")
     aside.write_text(aside.read_text().replace(r"\"t\"", r"\"s\"").replace("oops", corrected))
@@ -309,6 +318,59 @@ def test_what_does_not_count_is_said(loaded: Machine) -> None:
             "    line 2, t1: line_item",
         ],
     )
+
+
+@pytest.mark.parametrize(
+    ("bad", "exit_code"),
+    [
+        pytest.param(row("t0"), 0, id="nothing"),
+        pytest.param(row("t0", code="fax"), 0, id="a row that waits for a line item"),
+        pytest.param(row("t0", code="load"), REFUSED, id="a row that no meter can read"),
+        pytest.param(row("t0", external_subscription_id="t"), REFUSED, id="a row of no subscription"),
+        pytest.param("oops", REFUSED, id="a row that is no event"),
+    ],
+)
+def test_a_file_that_is_imported_again_has_the_exit_status_of_before(
+    loaded: Machine, bad: object, exit_code: int
+) -> None:
+    path = loaded.usage("usage.jsonl", bad, row("t1"), row("t2"))
+    assert [loaded.of("import", path).exit_code for _ in range(3)] == [exit_code] * 3
+
+
+def test_what_a_stopped_import_put_aside_is_remembered(
+    loaded: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterstone.store.operations.imports._BATCH", 2)
+    rows = ("oops", row("t0", code="load"), row("t1"), row("t2"))
+    path = loaded.usage("usage.jsonl", *rows)
+    look_again, calls = ImportRun.look_again, iter(range(9))
+
+    def stopped(run: ImportRun) -> None:
+        if next(calls):
+            raise KeyboardInterrupt
+        look_again(run)
+
+    monkeypatch.setattr(ImportRun, "look_again", stopped)
+    loaded.of("import", path)
+    monkeypatch.setattr(ImportRun, "look_again", look_again)
+    assert "imported already" not in loaded.of("import", path).stdout
+    assert "  2 of its rows were put aside then" in loaded.of("import", path).stdout
+
+
+def test_a_file_that_breaks_off_leaves_an_import_open_and_says_how_to_go_on(loaded: Machine) -> None:
+    whole = loaded.usage("usage.jsonl", *(row(f"t{n}") for n in range(2000)), "oops")
+    cut, mended = loaded.path / "cut.jsonl.gz", loaded.path / "mended.jsonl.gz"
+    mended.write_bytes(gzip.compress(whole.read_bytes()))
+    cut.write_bytes(mended.read_bytes()[:-200])
+    result = loaded.of("import", cut)
+    assert result.exit_code == REFUSED
+    breaks_off, stopped = result.stderr.splitlines()[-2:]
+    assert "breaks off after line" in breaks_off
+    digest = re.findall(r"imports --close ([0-9a-f]{16})\)", stopped)[0]
+    assert "open" in loaded.of("imports").stdout
+    assert loaded.of("imports", "--close", digest).exit_code == 0
+    assert "imports --close" not in loaded.of("import", mended).stderr
+    assert "open" not in loaded.of("imports").stdout
 
 
 def test_a_row_that_counts_nowhere_because_of_itself_is_named(loaded: Machine) -> None:

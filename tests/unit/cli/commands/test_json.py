@@ -84,11 +84,13 @@ def test_of_an_import_a_report_for_each_file(loaded: Machine) -> None:
         {
             "file": str(good),
             "imported_before": False,
+            "faulty_before": 0,
             "taken": 2,
             "counted": 2,
             "not_counted": {},
             "duplicates": 1,
             "put_aside": 0,
+            "put_aside_reasons": {},
             "aside": None,
             "first_not_counted": [],
             "unreadable": {},
@@ -96,11 +98,13 @@ def test_of_an_import_a_report_for_each_file(loaded: Machine) -> None:
         {
             "file": str(bad),
             "imported_before": False,
+            "faulty_before": 0,
             "taken": 1,
             "counted": 0,
-            "not_counted": {"value": 1, "subscription": 1},
+            "not_counted": {"value": 1},
             "duplicates": 0,
             "put_aside": 1,
+            "put_aside_reasons": {"subscription": 1},
             "aside": str(loaded.path / "bad.jsonl.aside.jsonl"),
             "first_not_counted": [
                 {
@@ -113,7 +117,10 @@ def test_of_an_import_a_report_for_each_file(loaded: Machine) -> None:
             "unreadable": {"meter load: property 'n' is absent or not a number": 1},
         },
     ]
-    assert objects(loaded.of("import", good, "--json"))[0]["imported_before"] is True
+    (again,) = objects(loaded.of("import", good, "--json"))
+    assert (again["imported_before"], again["faulty_before"]) == (True, 0)
+    (again,) = objects(loaded.of("import", bad, "--json"), 1)
+    assert (again["imported_before"], again["faulty_before"]) == (True, 2)
 
 
 def test_of_imports_how_far_each_is_and_what_closing_one_counted(loaded: Machine) -> None:

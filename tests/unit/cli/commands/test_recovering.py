@@ -89,6 +89,16 @@ def test_those_of_one_reason_are_listed_alone(uncounted: Machine, reason: str, i
     assert (found.exit_code, found.stderr) == (0, "")
 
 
+def test_more_events_than_are_read_at_once_are_listed_once_each(machine: Machine) -> None:
+    rows = [row(f"t{number}", code="telex") for number in range(250)]
+    rows += [row(f"v{number}", code="load") for number in range(130)]
+    rows += [row(f"f{number}", code="fax") for number in range(230)]
+    assert machine.of("import", machine.usage("usage.jsonl", *rows)).exit_code == REFUSED
+    ids = [line.split("\t")[0] for line in machine.of("uncounted").stdout.splitlines()]
+    assert sorted(ids) == sorted(each["transaction_id"] for each in rows)
+    assert [each[0] for each in ids] == ["t"] * 250 + ["v"] * 130 + ["f"] * 230
+
+
 def test_a_reason_that_there_is_not_is_not_understood(machine: Machine) -> None:
     assert machine.of("uncounted", "--reason", "weather").exit_code == 2
 

@@ -1,6 +1,9 @@
 """The engine's journal: what is merged into the tables, and which records of the stream are kept."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +139,29 @@ def record(at: int, *, pk: str = "log", kind: str = "INSERT", event: bool = True
 def test_what_a_follower_needs_is_kept(records: list[dict[str, Any]], kept: list[int]) -> None:
     found = durable._worth_keeping(records, NOW)
     assert [each["dynamodb"]["SequenceNumber"] for each in found] == [number(at) for at in kept]
+
+
+def test_what_is_journalled_after_a_line_that_was_cut_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'[{"n":1}]\n[{"n":2}')
+    journal = durable.Journal(path)
+    journal.add({"n": 3})
+    journal.write()
+    assert list(durable.changes_in(path)) == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_engine_ends_when_neither_its_journal_nor_its_log_can_be_written() -> None:
+    program = (
+        "from pathlib import Path; from meterstone_cli.devserver import durable; "
+        "journal = durable.Journal(Path('/dev/full')); journal.add({}); journal.write(); print('answered')"
+    )
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=full,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (durable.UNWRITTEN, b"")

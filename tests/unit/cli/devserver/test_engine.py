@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from meterstone_cli import __main__ as program
-from meterstone_cli.devserver import engine
+from meterstone_cli.devserver import durable, engine
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.tree import ENGINE_REQUIREMENTS
 
@@ -124,6 +124,25 @@ def test_it_ends_when_the_block_fails(tmp_path: Path) -> None:
     ):
         raise KeyboardInterrupt
     engine.check_port(port)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (durable.UNWRITTEN, r"^the engine ended: it could not write to .*state: make room on that disk$"),
+        (
+            durable.UNREADABLE,
+            r"^the engine ended: it could not read its tables in .*state; they are left as they",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_use_its_folder_says_so(tmp_path: Path, status: int, told: str) -> None:
+    unable = environment(tmp_path, f"import sys; sys.exit({status})")
+    with (
+        pytest.raises(engine.EngineError, match=told),
+        engine.running(unable, tmp_path / "state", free_port()),
+    ):
+        pass
 
 
 def test_an_engine_that_ends_by_itself_is_one_line(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_csv(tmp_path: Path, header: str, row: str, properties: dict[str, Proper
     [
         ("t,c,s", "has 3 cells, the header row has 4"),
         ("t,c,s,0,5", "has 5 cells, the header row has 4"),
-        ('t,c,"s,0', "is not one line of CSV: unexpected end of data"),
+        ('t,c,"s,0', "is not a row of CSV: unexpected end of data"),
         (",c,s,0", "has no transaction_id"),
         ("t,c,s,", "has no timestamp"),
     ],
@@ -186,6 +186,80 @@ def test_bad_csv_rows(tmp_path: Path, row: str, reason: str) -> None:
     assert (line, type(last)) == (3, UsageEvent)
 
 
+def event(identity: str, **properties: Property) -> UsageEvent:
+    return UsageEvent("s", None, Event(identity, "c", 0, properties))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            't1,c,s,0,"a\nb"\nt2,c,s,0,x\n',
+            [(2, event("t1", note="a\nb")), (4, event("t2", note="x"))],
+            id="one line break",
+        ),
+        pytest.param(
+            't1,c,s,0,"a\r\n\r\n ""b"",\r\n"\r\nt2,c,s,0,x',
+            [(2, event("t1", note='a\r\n\r\n "b",\r\n')), (6, event("t2", note="x"))],
+            id="several, an empty line, and quotes",
+        ),
+        pytest.param(
+            't1,c,s,0,"a\nt2,c,s,0,b\n',
+            [(2, "is not a row of CSV: unexpected end of data"), (3, event("t2", note="b"))],
+            id="a quote that is never closed spoils its own line alone",
+        ),
+        pytest.param(
+            't1,c,s,0,"a\nt2,c,s,0,b\nt3,c,s,0,"c"\n',
+            [
+                (2, "is not a row of CSV: unexpected end of data"),
+                (3, event("t2", note="b")),
+                (4, event("t3", note="c")),
+            ],
+            id="nor does it close at a later row's quote",
+        ),
+        pytest.param(
+            't1,c,s,0,"a\n' + "x" * LONGEST_ROW + '"\nt3,c,s,0,c\n',
+            [
+                (2, "is not a row of CSV: unexpected end of data"),
+                (3, "is not a row of CSV: field larger than field limit"),
+                (4, event("t3", note="c")),
+            ],
+            id="a line that is too long for it closes nothing",
+        ),
+        pytest.param(
+            't1,c,s,"0\n0",a\nt2,c,s,0,b',
+            [(2, "timestamp: "), (4, event("t2", note="b"))],
+            id="a bad row of two lines is one row",
+        ),
+        pytest.param(
+            't1,c,s,0,5" pipe\nt2,c,s,0,b',
+            [(2, event("t1", note='5" pipe')), (3, event("t2", note="b"))],
+            id="a quote within a cell opens nothing",
+        ),
+    ],
+)
+def test_a_quoted_cell_of_csv_may_hold_line_breaks(
+    tmp_path: Path, content: str, expected: list[tuple[int, object]]
+) -> None:
+    found = rows(tmp_path / "u.csv", f"{HEADER},note\n{content}")
+    assert [line for line, _ in found] == [line for line, _ in expected]
+    for (_, each), (_, wanted) in zip(found, expected, strict=True):
+        if isinstance(wanted, str):
+            assert isinstance(each, BadRow)
+            assert each.reason.startswith(wanted)
+        else:
+            assert each == wanted
+
+
+def test_a_rejected_row_of_several_lines_can_be_corrected_where_it_was_put_aside(tmp_path: Path) -> None:
+    ((line, bad),) = rows(tmp_path / "u.csv", f'{HEADER},note\nt1,c,s,oops,"a\n\nb"\n')
+    assert isinstance(bad, BadRow)
+    with Aside(tmp_path / "aside.jsonl") as aside:
+        aside.put(line, bad)
+    corrected = (tmp_path / "aside.jsonl").read_text().replace("oops", "0")
+    assert rows(tmp_path / "again.jsonl", corrected) == [(1, event("t1", note="a\n\nb"))]
+
+
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
@@ -194,7 +268,7 @@ def test_bad_csv_rows(tmp_path: Path, row: str, reason: str) -> None:
             "its header row has no column transaction_id or event_id",
         ),
         (f"{HEADER},code", "its header row repeats the column 'code'"),
-        ('"', "its header row is not one line of CSV: unexpected end of data"),
+        ('"', "its header row is not a row of CSV: unexpected end of data"),
         ("x" * (LONGEST_ROW + 1), "its header row has 262145 bytes"),
     ],
 )

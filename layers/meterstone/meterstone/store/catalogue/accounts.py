@@ -1,10 +1,13 @@
 """Accounts: the organization that an API key opens, with its meters and the generations of its counters."""
 
 import time
+from copy import replace
 from typing import Self
 
 import msgspec
 
+from meterstone.api_key import well_formed
+from meterstone.store.catalogue.stored_format import refuse_another_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
@@ -13,12 +16,14 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization
 
-#: How long a key is remembered, in seconds. A revoked key works for at most so much longer.
+#: How long a key is remembered, in seconds, a good one and an unknown one. A revoked key works for at most so much
+#: longer.
 REMEMBERED = 30.0
 #: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
 #: and the catalogue is read as it stands.
 LOADS = 2 * MINUTE
 _MOST_REMEMBERED = 1000
+_MOST_UNKNOWN = 10_000
 _FIRST_GENERATION = "1"
 #: The rules of a generation whose profile names none.
 _FIRST_RULES = 1
@@ -53,6 +58,8 @@ class Account(msgspec.Struct, frozen=True):
     views: tuple[str, ...] = keys.FIRST_VIEWS
     #: The rules by which the live generation was counted: see `meterstone.usage.rules`.
     rules: int = RULES
+    #: The id of the API key that opened it; empty if it was read without one.
+    key_id: str = ""
 
     @property
     def outdated(self) -> bool:
@@ -75,15 +82,25 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Accounts:
-    """Looks API keys up, and remembers their accounts for `REMEMBERED` seconds."""
+    """Looks API keys up, and remembers for `REMEMBERED` seconds the accounts of good ones, and which are not good.
+
+    Keys that are not good are remembered apart. So nobody without a good key can have one forgotten.
+    """
 
     def __init__(self, table: Table) -> None:
         """Look keys up in a table."""
         self._table = table
         self._known: dict[Key, tuple[float, Account]] = {}
+        #: When each key was found to be unknown or revoked, the oldest first.
+        self._unknown: dict[Key, float] = {}
 
     def account(self, api_key: str) -> Account | None:
-        """Return the account of a key; None if it is unknown or revoked. Cost: 1 get and 1 query, or nothing."""
+        """Return the account of a key; None if it is malformed, unknown or revoked.
+
+        Cost: nothing for a malformed or a remembered key; 1 consistent get, and 1 query if the key is good.
+        """
+        if not well_formed(api_key):
+            return None
         key = keys.api_key(api_key)
         # The time of day is used, since a monotonic clock may stand still while the function is frozen.
         clock = time.time()
@@ -91,15 +108,28 @@ class Accounts:
         if known is not None and 0 <= clock - known[0] < REMEMBERED:
             return known[1]
         self._known.pop(key, None)
-        row = self._table.get(key)
-        if row is None or "revoked_at" in row:
+        if 0 <= clock - self._unknown.get(key, -REMEMBERED) < REMEMBERED:
             return None
-        account = read_account(self._table, text(row, "org"))
-        if account is not None:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[key] = clock, account
+        # A consistent read, so that a key that was made a moment ago is not remembered as unknown. A key cannot be
+        # made after it was asked for: it is drawn from 2^256, and nobody knows it before.
+        row = self._table.get(key, consistent=True)
+        if row is None or "revoked_at" in row:
+            self._remember_unknown(key, clock)
+            return None
+        found = read_account(self._table, text(row, "org"))
+        if found is None:
+            return None
+        account = replace(found, key_id=text(row, "id"))
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[key] = clock, account
         return account
+
+    def _remember_unknown(self, key: Key, clock: float) -> None:
+        self._unknown.pop(key, None)
+        if len(self._unknown) >= _MOST_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[key] = clock
 
 
 class AccountStore:
@@ -125,16 +155,20 @@ class AccountStore:
         self.table.begin(seconds)
 
     def account(self, api_key: str) -> Account | None:
-        """Return the account of an API key; None if it is unknown or revoked. Remembered for 30 seconds."""
+        """Return the account of an API key; None if it is not good. Remembered for 30 seconds, either way."""
         return self._accounts.account(api_key)
 
 
 def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:
-    """Read an organization with its meters; None if there is none. Cost: 1 query."""
+    """Read an organization with its meters; None if there is none. Cost: 1 query.
+
+    Raises `StoredFormatError` if it is stored in another format than this code's.
+    """
     pk = keys.organization(organization_id, "").pk
     rows = {text(row, "sk"): row for row in table.query(pk, "m", "q", consistent=consistent)}
     if "profile" not in rows:
         return None
+    refuse_another_format(organization_id, rows["profile"])
     meters = _METERS.decode(text(rows["meters"], "doc")) if "meters" in rows else ()
     profile = rows["profile"]
     return Account(

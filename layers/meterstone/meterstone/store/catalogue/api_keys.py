@@ -4,11 +4,12 @@ import secrets
 
 import msgspec
 
+from meterstone.api_key import RANDOM_BYTES, key_of
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Item, Row, Table, integer, key_item, text
 
-_KEY_BYTES = 32
 _ID_BYTES = 6
 
 
@@ -23,8 +24,12 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
-    """Make an API key. Return the key, which cannot be read again, and its id."""
-    key, key_id = "mst_" + secrets.token_urlsafe(_KEY_BYTES), secrets.token_hex(_ID_BYTES)
+    """Make an API key. Return the key, which cannot be read again, and its id.
+
+    Raises `StoredFormatError` if the organization is stored in another format than this code's.
+    """
+    read_account(table, organization_id, consistent=True)
+    key, key_id = key_of(secrets.token_bytes(RANDOM_BYTES)), secrets.token_hex(_ID_BYTES)
     found = keys.api_key(key)
     shared: Item = {
         "org": {"S": organization_id},
@@ -48,12 +53,13 @@ def revoke_key(table: Table, key_id: str, now: int) -> bool:
     """Revoke an API key, which stays listed. Return False if there is no key of that id.
 
     A function that does not remember the key refuses it at once. All refuse it after `accounts.REMEMBERED`
-    seconds.
+    seconds. Raises `StoredFormatError` if the key's organization is stored in another format than this code's.
     """
     listing = keys.key_listing(key_id)
     row = table.get(listing, consistent=True)
     if row is None:
         return False
+    read_account(table, text(row, "org"), consistent=True)
     if "revoked_at" not in row:
         change = {
             "TableName": table.name,

@@ -1,6 +1,7 @@
 """Subscriptions as they are stored, each a document with its line items, meters and prices; and who has them."""
 
 from collections.abc import Iterable, Iterator
+from itertools import batched
 
 import msgspec
 
@@ -9,6 +10,7 @@ from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Row, StoreError, Table, text
 from meterstone.usage.subscription import Subscription
 
+_AT_ONCE = 100
 _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 
 
@@ -46,6 +48,28 @@ def read_subscriptions(
     wanted = [keys.subscription(organization_id, each) for each in ids]
     rows = table.batch_get(wanted, consistent=consistent)
     return [unpack_subscription(rows[key]) for key in wanted if key in rows]
+
+
+def list_subscriptions(
+    table: Table, organization_id: str, after: str | None = None
+) -> Iterator[Subscription]:
+    """Read all subscriptions of an organization in the order of their keys, or those after one of an id.
+
+    No more than 100 are held at once. Cost: 1 query of their ids, page by page, and 1 get each, in batches of 100.
+    """
+    pk, prefix = keys.catalogue_kind(organization_id, "subscription")
+    low, high = keys.range_of(prefix)
+    if after is not None:
+        # Above that key, and not above the next: no key has a lower character.
+        low = keys.catalogue(organization_id, "subscription", after).sk + FIRST
+    ids = _ids(table.query(pk, low, high, consistent=True))
+    for some in batched(ids, _AT_ONCE, strict=False):
+        yield from read_subscriptions(table, organization_id, some, consistent=True)
+
+
+def count_subscriptions(table: Table, organization_id: str) -> int:
+    """Count the subscriptions of an organization. Cost: 1 query of their ids, page by page."""
+    return sum(1 for _ in table.query_prefix(*keys.catalogue_kind(organization_id, "subscription")))
 
 
 def subscriptions_of_customer(

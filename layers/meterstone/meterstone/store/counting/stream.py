@@ -43,6 +43,7 @@ from meterstone.store.events.unmatched import (
     unmatched_item,
 )
 from meterstone.usage.arrival import Subject
+from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
@@ -100,12 +101,22 @@ class StreamFold:
             try:
                 found = _read(record, image, name)
             except _UNREADABLE as error:
+                self._refuse_another_format(image)
                 self._quarantine(record, f"{type(error).__name__}: {error}", now, report)
             else:
                 arrived.setdefault(found.organization_id, []).append(found)
         for organization_id, events in arrived.items():
             self._fold(organization_id, events, now, report)
         return report
+
+    def _refuse_another_format(self, image: Item) -> None:
+        """Raise `StoredFormatError` if an event may be unreadable because its organization has another format.
+
+        Such an event is no poison: its batch waits for the code that can read it.
+        """
+        organization_id = image.get("org", {}).get("S", "")
+        if 0 < len(organization_id) <= LONGEST_ID:
+            read_account(self._table, organization_id, consistent=True)
 
     def _fold(self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport) -> None:
         account = read_account(self._table, organization_id, consistent=True)

@@ -13,6 +13,13 @@ class StoreUnavailableError(StoreError):
     """The table could not be reached, or is throttled. The same call may succeed later."""
 
 
+class StoredFormatError(StoreUnavailableError):
+    """An organization is stored in another format than this code's. Another version of the code must be used.
+
+    The stream's batch is delivered again until that is so, and a client is told to try again: no event is lost.
+    """
+
+
 class PassingError(StoreUnavailableError):
     """One attempt has failed in a way that the next attempt need not."""
 

@@ -30,6 +30,7 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | follower | `follower` | `place` | get, by the local server alone | 0.5 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
+| purge | `<org>#purges` | `<customer's external id>` | query, before a rebuild and a load | 0.5 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
 change the tally.
@@ -49,6 +50,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
 | | `gen_prev`, `cut_prev` | the same of the one that was live before, until it is deleted |
 | | `counted_by` | the rules by which the live generation was counted (absent: `1`); see `rules` in `usage` |
+| | `stored_format` | the form of the organization's items (absent: `1`); see `stored_format` in `store/catalogue` |
 | | `gen_last` | the highest generation that a rebuild has begun: none is used again |
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |
@@ -75,6 +77,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
 | | `line`, `taken` | the line up to which all is counted; the last line that closing it found in the log |
 | | `v` | version |
+| purge | `names`, `secret`, `at`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
 
 The other items, `scanned` and the organization listing, have nothing but their keys.
 """
@@ -534,6 +537,11 @@ def follower() -> Key:
 def imported(organization_id: str, digest: str) -> Key:
     """Key of the record of an import, by its content's SHA-256."""
     return Key(f"{organization_id}#imports", digest)
+
+
+def purge(organization_id: str, customer_id: str) -> Key:
+    """Key of the record of a customer's purge, for as long as it is under way."""
+    return Key(f"{organization_id}#purges", part(customer_id))
 
 
 def due(organization_id: str, generation: str) -> str:

@@ -1,10 +1,10 @@
-"""One page of the events that do not count, at a bounded cost however many there are.
+"""The events that do not count: all of them, or one page at a bounded cost however many there are.
 
 The lists are those of `uncounted`: first the unmatched events, then the unreadable ones. Events that are not
 priced stand among the unmatched ones, and are listed only if they are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meterstone.store.dynamodb import keys
@@ -34,11 +34,35 @@ def read_page(
     Where few of the items that are read are listed, a page has few events, or none, and yet is not the last.
     Cost: 1 get, and up to `MOST_QUERIES` queries.
     """
+    events, after = _read(table, organization_id, live, reason, after)
+    numbers: Mapping[str, int] = read_numbers(table, organization_id, live)
+    return UncountedPage(tuple(events), after, numbers)
+
+
+def list_events(
+    table: Table, organization_id: str, live: str, reason: Reason | None = None
+) -> Iterator[UncountedEvent]:
+    """List every event of one reason, or of all reasons but that of not being priced.
+
+    They are read a page at a time, so that few are held at once. Cost: 1 query for every 100 items.
+    """
+    after: tuple[str, str] | None = None
+    while True:
+        events, after = _read(table, organization_id, live, reason, after)
+        yield from events
+        if after is None:
+            return
+
+
+def _read(
+    table: Table, organization_id: str, live: str, reason: Reason | None, after: tuple[str, str] | None
+) -> tuple[list[UncountedEvent], tuple[str, str] | None]:
+    """Read the events of a page, and where the next one begins."""
     lists = _lists(reason)
     name, begin = after or (lists[0], FIRST)
     if name not in lists or begin > LAST:
         # No page ends there: somebody has made up a place.
-        return _page(table, organization_id, live, [], None)
+        return [], None
     found: list[UncountedEvent] = []
     faults = 0
     for _ in range(MOST_QUERIES):
@@ -51,20 +75,13 @@ def read_page(
             found.append(each)
             faults += len(text(row, "faults"))
             if len(found) == MOST_EVENTS or faults > _MOST_FAULTS:
-                return _page(table, organization_id, live, found, (name, begin))
+                return found, (name, begin)
         if not rows:
             later = lists[lists.index(name) + 1 :]
             if not later:
-                return _page(table, organization_id, live, found, None)
+                return found, None
             name, begin = later[0], FIRST
-    return _page(table, organization_id, live, found, (name, begin))
-
-
-def _page(
-    table: Table, organization_id: str, live: str, found: list[UncountedEvent], after: tuple[str, str] | None
-) -> UncountedPage:
-    numbers: Mapping[str, int] = read_numbers(table, organization_id, live)
-    return UncountedPage(tuple(found), after, numbers)
+    return found, (name, begin)
 
 
 def _lists(reason: Reason | None) -> tuple[str, ...]:

@@ -8,11 +8,15 @@ recognised whenever it comes, and an event that is not in the log is not counted
 | `id` | transaction id | | |
 | `e` | content: name, time (null if the client gave none) and properties | | |
 | `w` | when it was withdrawn, if it was; the id cannot be used again | | |
+| `moved` | when a purge of its customer put it under another name; this item goes at the end of the purge | | |
 | `shard`, `seq` | | its position: the run of the import, and the line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |
 | `org`, `k`, `x` | | | organization; `s` for a subscription's, `c` for a customer's; the external id of either |
 | `by` | | | a mark of the call that put it: a call whose answer was lost recognises its own item by it |
 | `n` | | | notes: what the client sent beside the event, if anything |
+
+An event of a purged customer has neither a position nor a time of acceptance: nothing delivers it, and rebuilds
+count it from here.
 """
 
 import json

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import batched, product
 
 from meterstone.pricing.money import ZERO, add, plain, whole
-from meterstone.store.catalogue.subscriptions import read_subscriptions
+from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Row, Table, text
@@ -17,8 +17,6 @@ from meterstone.store.operations.differences import ItemDifference, Place, View
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.subscription import Dated, Subscription
-
-_SUBSCRIPTIONS_AT_ONCE = 100
 
 #: Kinds of items, by the first part of their sort keys, and the attributes that answers are made of.
 _COMPARED: dict[str, tuple[str, ...]] = {
@@ -45,10 +43,7 @@ class Generations:
 
     def subscriptions(self) -> Iterator[Subscription]:
         """Read all subscriptions of the catalogue."""
-        mentions = keys.catalogue_kind(self._organization_id, "subscription")
-        rows = self._table.query_prefix(*mentions, consistent=True)
-        for some in batched((text(row, "id") for row in rows), _SUBSCRIPTIONS_AT_ONCE, strict=False):
-            yield from read_subscriptions(self._table, self._organization_id, some, consistent=True)
+        return list_subscriptions(self._table, self._organization_id)
 
     def subjects(self) -> list[Subject]:
         """List all subjects whose events may count."""

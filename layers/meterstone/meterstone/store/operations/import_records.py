@@ -34,7 +34,8 @@ class ImportRecord(NamedTuple):
     ``at`` is when the last run began, in microseconds, and ``run`` is that run's number, from 1. ``line`` is the
     line up to which everything is counted; ``done`` says that it is the source's last line. ``closed`` is the
     number of the run that closed the import, or 0, and ``taken`` the last line that this run found in the log.
-    ``version`` is the version of the record.
+    ``faulty`` is the number of lines up to ``line`` that were put aside, or that count nowhere because of
+    themselves. ``version`` is the version of the record.
     """
 
     source: Source
@@ -45,6 +46,7 @@ class ImportRecord(NamedTuple):
     closed: int = 0
     taken: int = 0
     version: int = 0
+    faulty: int = 0
 
     @property
     def settled(self) -> int:
@@ -73,6 +75,7 @@ class ImportRecord(NamedTuple):
             integer(row, "closed"),
             integer(row, "taken"),
             integer(row, "v"),
+            integer(row, "faulty"),
         )
 
     def item(self, organization_id: str) -> Item:
@@ -85,6 +88,8 @@ class ImportRecord(NamedTuple):
             "taken": self.taken,
             "v": self.version,
         }
+        if self.faulty:
+            numbers["faulty"] = self.faulty
         item = key_item(keys.imported(organization_id, self.source.digest))
         item |= {"name": {"S": self.source.name}, "at": at} | ({"done": at} if self.done else {})
         return item | {name: {"N": str(number)} for name, number in numbers.items()}

@@ -23,7 +23,7 @@ from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, 
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.usage.arrival import Subject
-from meterstone.usage.receipt import Reason, told, why_unmatched
+from meterstone.usage.receipt import OF_ITSELF, Reason, told, why_unmatched
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
@@ -64,6 +64,11 @@ class Counts:
     uncounted: list[tuple[int, str]] = field(default_factory=list)
     nowhere: Counter[str] = field(default_factory=Counter)
     first: list[NotCounted] = field(default_factory=list)
+
+    @property
+    def faulty(self) -> int:
+        """How many events count nowhere because of themselves."""
+        return sum(count for reason, count in self.nowhere.items() if reason in OF_ITSELF)
 
     def note(self, found: NotCounted) -> None:
         """Note an event that counts nowhere."""

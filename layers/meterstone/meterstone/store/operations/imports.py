@@ -25,7 +25,7 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import AppendResult, ImportedEvent, read_log
 from meterstone.store.events.positions import ImportShard
 from meterstone.store.operations.generations import Generations
-from meterstone.store.operations.import_records import ImportRecord, Source
+from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.store.operations.import_run import AcceptedEvent, Counts, ImportRun
 from meterstone.usage.arrival import AHEAD, LARGEST_EVENT, Outcome, Subject, content, too_large
 from meterstone.usage.meter import Event
@@ -33,7 +33,7 @@ from meterstone.usage.receipt import Reason
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
-__all__ = ["Closed", "ImportReport", "Importer", "Source", "SourceLine", "close_import"]
+__all__ = ["Closed", "ImportReport", "Importer", "RejectedLine", "Source", "SourceLine", "close_import"]
 
 _BATCH = 5000
 
@@ -46,6 +46,12 @@ class SourceLine(NamedTuple):
     event: Event
 
 
+class RejectedLine(NamedTuple):
+    """A line of a source that is no event: its number. It is put aside, and the import only notes how many are."""
+
+    line: int
+
+
 @dataclass(slots=True)
 class ImportReport:
     """The result of an import.
@@ -54,7 +60,8 @@ class ImportReport:
     events that were not taken, since no subscription holds them, by reason. ``duplicates`` is the number of events
     that were logged before with the same content. ``resumed_after`` is the line up to which an earlier run had
     come. ``finished_before`` says that the whole source was imported before. It was then not read again, and only
-    the changes of the clock were published.
+    the changes of the clock were published. ``faulty_before`` is then the number of its lines that were put aside,
+    or that counted nowhere because of themselves.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -62,6 +69,7 @@ class ImportReport:
     duplicates: int = 0
     resumed_after: int = 0
     finished_before: bool = False
+    faulty_before: int = 0
 
     @property
     def counted(self) -> int:
@@ -80,8 +88,8 @@ class ImportReport:
 
     @property
     def nowhere(self) -> Counter[str]:
-        """How many events, new or refused, count nowhere, by reason."""
-        return self.counts.nowhere + self.refused
+        """How many new events count nowhere, by reason."""
+        return self.counts.nowhere
 
     @property
     def uncounted(self) -> list[tuple[int, str]]:
@@ -100,7 +108,7 @@ class Importer:
     def run(
         self,
         source: Source,
-        given: Iterable[SourceLine],
+        given: Iterable[SourceLine | RejectedLine],
         now: int,
         refuse: Callable[[int, SourceLine, str], None],
     ) -> ImportReport:
@@ -112,14 +120,18 @@ class Importer:
         run = ImportRun.begin(self._table, organization_id, source, now)
         if run is None:
             Fold(self._table, organization_id, self._account.generation).roll(now)
-            return ImportReport(finished_before=True)
+            before = Records.read(self._table, organization_id).find(source, now)
+            return ImportReport(finished_before=True, faulty_before=before.faulty)
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
             run.look_again()
-            for each, reason in _import(run, batch, now, report):
+            lines = [each for each in batch if isinstance(each, SourceLine)]
+            refused, counts = _import(run, lines, now, report)
+            for each, reason in refused:
                 refuse(each.line, each, reason)
-            run.move(run.record._replace(line=batch[-1].line))
+            faulty = len(batch) - len(lines) + len(refused) + counts.faulty
+            run.move(run.record._replace(line=batch[-1].line, faulty=run.record.faulty + faulty))
         # The import is finished first: it must not wait for a tally whose worth the rollups do not take.
         run.move(run.record._replace(done=True))
         run.roll()
@@ -155,15 +167,16 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
                 owning = [each for each in run.subscriptions(subject) if each.span.holds(held.event.at)]
                 taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), owning, before=True))
     counts = run.count(sorted(taken, key=lambda each: each.entry.position))
-    run.move(run.record._replace(closed=run.record.run, taken=last))
+    faulty = run.record.faulty + counts.faulty
+    run.move(run.record._replace(closed=run.record.run, taken=last, faulty=faulty))
     run.roll()
     return Closed(run.record, counts)
 
 
 def _import(
     run: ImportRun, batch: Sequence[SourceLine], now: int, report: ImportReport
-) -> list[tuple[SourceLine, str]]:
-    """Log and count a batch. Return the lines that were refused, with the reasons."""
+) -> tuple[list[tuple[SourceLine, str]], Counts]:
+    """Log and count a batch. Return the lines that were refused, with the reasons, and the others' counts."""
     refused: list[tuple[SourceLine, str]] = []
     let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
     for each in batch:
@@ -188,8 +201,9 @@ def _import(
         else:
             before = appended.outcome is not Outcome.NEW
             taken.append(AcceptedEvent(entry._replace(position=found), owning, before))
-    report.counts.add(run.count(taken))
-    return refused
+    counts = run.count(taken)
+    report.counts.add(counts)
+    return refused, counts
 
 
 def _found(run: ImportRun, entry: ImportedEvent, appended: AppendResult) -> Position | str | None:

@@ -9,10 +9,11 @@ from botocore.exceptions import ClientError
 from meterstone import clock
 from meterstone.store.catalogue.accounts import LOADS, Account, read_account
 from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
+from meterstone.store.catalogue.stored_format import format_of_new
 from meterstone.store.catalogue.subscriptions import decode_subscription, read_subscriptions
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Kind
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, Table, key_item, text
 from meterstone.store.events.log import at_once
@@ -76,8 +77,11 @@ def write_catalogue(
     subscriptions: Iterable[Subscription],
     entries: Iterable[tuple[str, str, object]],
     stored: StoredDocuments | None = None,
+    removed: Iterable[Key] = (),
 ) -> None:
     """Store a catalogue that has been checked. Storing the same one again changes nothing.
+
+    ``removed`` are items of the stored catalogue that go, when all others are written.
 
     ``entries`` are its other documents, by kind and id. Only `read_documents` reads them. Each item is written by
     itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
@@ -110,6 +114,7 @@ def write_catalogue(
     for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
         table.put_all(some)
         writing.go_on()
+    table.delete_all(removed)
     table.put(key_item(keys.listed(organization.id)))
     wake_changed(table, organization.id, writing.along(changed))
     writing.go_on()
@@ -120,7 +125,9 @@ def write_catalogue(
         named = ""
         if before is None and key == profile:
             # Nothing was counted yet, so that everything will be counted by these rules.
-            named, values[":rules"] = ", counted_by = :rules", {"N": str(RULES)}
+            assignment, new = format_of_new()
+            named, values = f", counted_by = :rules, {assignment}", values | new
+            values[":rules"] = {"N": str(RULES)}
             if views := keys.views_text():
                 # The first generation of an organization that is new has every view from its beginning.
                 named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}

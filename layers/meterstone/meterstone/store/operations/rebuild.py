@@ -50,6 +50,7 @@ from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, un
 from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
+from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import MINUTE
@@ -93,10 +94,19 @@ class RebuildReport:
 class Rebuild:
     """Rebuilds one organization's counters and rollups, under a lease."""
 
-    def __init__(self, table: Table, organization_id: str, lease: Lease, around: Surroundings) -> None:
-        """Write to a table."""
+    def __init__(
+        self,
+        table: Table,
+        organization_id: str,
+        lease: Lease,
+        around: Surroundings,
+        *,
+        purging: bool = False,
+    ) -> None:
+        """Write to a table. With ``purging``, it is a purge's own rebuild."""
         self._table = table
         self._organization_id = organization_id
+        self._purging = purging
         self._lease = lease
         self._around = around
         self._subjects = Subjects(table)
@@ -167,6 +177,9 @@ class Rebuild:
     def _begin(self) -> Generation:
         """Open the next generation: from now on the fold counts events after its cut into both generations."""
         refuse_open_imports(self._table, self._organization_id)
+        if not self._purging:
+            # Half of a customer's events may stand under other ids that the catalogue does not have yet.
+            refuse_open_purges(self._table, self._organization_id)
         Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
         self.close()
         account = self._account()
@@ -395,6 +408,7 @@ def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: b
 
 def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
     """Check that a rebuild can begin, and give up a rebuild that was stopped. Raises `BusyError`."""
+    read_account(table, organization_id, consistent=True)
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         refuse_open_imports(table, organization_id)
         Rebuild(table, organization_id, lease, around).close()
@@ -402,5 +416,6 @@ def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
 
 def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
     """Give up a rebuild that was stopped, and delete what it has written. Raises `BusyError`."""
+    read_account(table, organization_id, consistent=True)
     with leased(table, organization_id, "rebuild", around.clock) as lease:
         Rebuild(table, organization_id, lease, around).close()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
@@ -47,8 +48,10 @@ def withdraw(
 
     A rebuild, now or later, removes their effect, since it leaves marked events out. The stream counts no event
     into a rebuilt generation that was accepted before the generation's cut. An unmatched event that is withdrawn
-    is not replayed. If no id is known, nothing is done.
+    is not replayed. If no id is known, nothing is done. Raises `StoredFormatError` if the organization is stored
+    in another format than this code's.
     """
+    read_account(table, organization_id, consistent=True)
     with leased(table, organization_id, "withdraw", around.clock) as lease:
         if rebuild:
             refuse_open_imports(table, organization_id)

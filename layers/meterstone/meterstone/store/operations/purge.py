@@ -1,0 +1,385 @@
+"""Purging a customer: ids and texts become pseudonyms, and what meters read stays.
+
+The order of the writes keeps every event in the log, and every answer of the organization right, wherever a purge
+is stopped. It is run again then, and goes on by its record (see `purge_records`):
+
+1. The record, with the new names and the secret key of the pseudonyms.
+2. The catalogue: new documents under the new names, and the old ones are found by nobody any more. An event that
+   comes in for an old id from now on matches nothing. The old documents stay until the end, since the clock reads
+   them for the tallies of the live generation.
+3. The log: each event is put under its new subject and id, and the old item gets the mark `moved`, in one
+   transaction. The new items have no time of acceptance, so the stream counts none of them.
+4. A rebuild: the next generation counts the new items, and the old ones of nobody. Until the swap the live one has
+   the customer's counters under the old names.
+5. What has an old name goes: counters, unmatched and unreadable events, poison, documents, and items of the log
+   that are `moved`.
+6. The record, and with it the key.
+
+Events that came in for an old id between 2 and 5 are moved as well, and another rebuild counts them.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import batched
+
+import msgspec
+
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subscriptions import (
+    read_subscriptions,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item, text
+from meterstone.store.dynamodb.transaction import Needs, TransactionBudget, packed
+from meterstone.store.events.log import LoggedEvent, put_action, read_log
+from meterstone.store.events.quarantine import list_poison
+from meterstone.store.events.uncounted import drop_unreadable, finish, read_unreadable
+from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.operations.import_records import refuse_open_imports
+from meterstone.store.operations.load import write_catalogue
+from meterstone.store.operations.purge_records import Names, PurgeRecord, new_secret, read_purges
+from meterstone.store.operations.rebuild import SETTLES, Rebuild, RebuildReport, Surroundings
+from meterstone.store.operations.replay import KEPT, Replay
+from meterstone.usage.arrival import Subject, content
+from meterstone.usage.instant import format_instant
+from meterstone.usage.meter import Aggregation, Event
+from meterstone.usage.pseudonyms import Pseudonyms
+from meterstone.usage.subscription import Customer, Subscription
+
+_MOST_SUBSCRIPTIONS = 500
+_DELETED_TOGETHER = 500
+_SECOND = 1_000_000
+
+
+@dataclass(slots=True)
+class PurgeReport:
+    """The result of a purge: the names before and after, and how many events there were under the old ones."""
+
+    names: Names
+    events: int = 0
+    rebuilt: list[RebuildReport] = field(default_factory=list)
+
+
+def purge(
+    table: Table, organization_id: str, customer_id: str, around: Surroundings, *, dry_run: bool = False
+) -> PurgeReport:
+    """Purge a customer by its external id, or go on with a purge that was stopped. Raises `BusyError`.
+
+    With ``dry_run`` it looks whether the customer can be purged, counts the events, and changes nothing but the
+    lease. The names that it reports are then not those of a later purge.
+    """
+    with leased(table, organization_id, "purge", around.clock) as lease:
+        purging = _Purge(table, organization_id, lease, around)
+        return purging.look(customer_id) if dry_run else purging.run(customer_id)
+
+
+class _Purge:
+    """Purges one customer, under a lease."""
+
+    def __init__(self, table: Table, organization_id: str, lease: Lease, around: Surroundings) -> None:
+        self._table = table
+        self._organization_id = organization_id
+        self._lease = lease
+        self._around = around
+
+    def look(self, customer_id: str) -> PurgeReport:
+        refuse_open_imports(self._table, self._organization_id)
+        record = self._record(customer_id) or self._new_record(customer_id)
+        events = sum(1 for _ in self._events(record))
+        return PurgeReport(record.names, events)
+
+    def run(self, customer_id: str) -> PurgeReport:
+        refuse_open_imports(self._table, self._organization_id)
+        record = self._record(customer_id)
+        if record is None:
+            Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
+            record = self._new_record(customer_id)
+            self._transact([{"Put": {"TableName": self._table.name, "Item": record.item()}}])
+        report = PurgeReport(record.names)
+        if not record.swapped:
+            self._rename(record)
+            # What was under way by the old names is in the log then.
+            self._pass(SETTLES)
+        while True:
+            moved = self._move(record)
+            report.events += moved
+            if record.swapped and not moved:
+                break
+            rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purging=True)
+            report.rebuilt.append(rebuilding.run())
+            self._transact([self._swapped(record)])
+            record = record._replace(swapped=True)
+        self._erase(record)
+        self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}])
+        return report
+
+    def _record(self, customer_id: str) -> PurgeRecord | None:
+        """Return the customer's purge that was stopped. Raises `BusyError` if it is another customer's."""
+        for record in read_purges(self._table, self._organization_id):
+            if record.names.customer[0] == customer_id:
+                return record
+            raise BusyError(f"the purge of {record.names.customer[0]} was stopped: run it again first")
+        return None
+
+    def _new_record(self, customer_id: str) -> PurgeRecord:
+        """Make the record of a purge. Raises `BusyError` if the customer cannot be purged now."""
+        account = self._account()
+        if account.loading_at is not None:
+            raise BusyError("the catalogue is being written, or was not to its end: load it again first")
+        held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
+        entry = keys.catalogue(self._organization_id, "customer", customer_id)
+        if not held and self._table.get(entry, consistent=True) is None:
+            raise BusyError("the catalogue has no customer of that id")
+        self._refuse_use(held)
+        secret = new_secret()
+        names = _names(Pseudonyms(secret), customer_id, held)
+        record = PurgeRecord(
+            keys.purge(self._organization_id, customer_id), names, secret, self._around.clock()
+        )
+        for logged in self._events(record):
+            if logged.accepted >= record.at - KEPT:
+                raise BusyError(
+                    f"an event of the customer came in at {format_instant(logged.accepted)}: the stream may still "
+                    "deliver it; try again 48 hours after the last one"
+                )
+        return record
+
+    def _refuse_use(self, held: list[Subscription]) -> None:
+        now = self._around.clock()
+        if len(held) > _MOST_SUBSCRIPTIONS:
+            raise BusyError(
+                f"the customer has more than {_MOST_SUBSCRIPTIONS} subscriptions: that is not built"
+            )
+        ids = {each.id for each in held}
+        for each in held:
+            if each.end is None or each.end > now:
+                raise BusyError(f"the subscription {each.id} has not ended: end it first")
+            sharing = subscriptions_by_external_id(
+                self._table, self._organization_id, each.external_id, consistent=True
+            )
+            for other in sharing:
+                if other.id not in ids:
+                    raise BusyError(
+                        f"the external id {each.external_id} is also that of {other.id}, of another customer: "
+                        "their events stand in one log"
+                    )
+
+    def _rename(self, record: PurgeRecord) -> None:
+        """Write the catalogue under the new names, and have nobody find the old ones."""
+        self._around.progress("renaming the customer")
+        account, names = self._account(), record.names
+        old_customer, new_customer = names.customer
+        held = read_subscriptions(self._table, self._organization_id, names.subscriptions, consistent=True)
+        entry = keys.catalogue(self._organization_id, "customer", old_customer)
+        row = self._table.get(entry, consistent=True)
+        entries: list[tuple[str, str, object]] = []
+        if row is not None:
+            customer = msgspec.json.decode(text(row, "doc"), type=Customer)
+            entries.append(("customer", new_customer, replace(customer, id=new_customer, name="")))
+        removed = [entry]
+        for each in held:
+            removed.append(keys.catalogue(self._organization_id, "subscription", each.id))
+            removed.append(keys.by_external_id(self._organization_id, each.external_id, each.id))
+        found_by = keys.of_customer(self._organization_id, old_customer).pk
+        removed += [_key_of(row) for row in self._table.query(found_by, FIRST, LAST, consistent=True)]
+        self._lease.renew()
+        write_catalogue(
+            self._table,
+            account.organization,
+            account.meters,
+            [_renamed(each, names) for each in held],
+            entries,
+            removed=removed,
+        )
+
+    def _move(self, record: PurgeRecord) -> int:
+        """Put each event that is not moved yet under its new names. Return how many there were."""
+        self._around.progress("moving the event log")
+        pseudonyms = Pseudonyms(record.secret, self._account().meters)
+        ranks = self._ranks(record)
+        moved = 0
+        for old, new in record.names.subjects:
+            events = (each for each in self._log(old) if "moved" not in each.row)
+            together = packed(
+                ((each, self._item(each, new, pseudonyms, ranks)) for each in events),
+                lambda pair: Needs(2, 2 * len(pair[1]["e"]["S"].encode())),
+                lambda: TransactionBudget(beside=1),
+            )
+            for some in together:
+                self._transact([action for each, item in some for action in self._moving(each, item)])
+                moved += len(some)
+        return moved
+
+    def _item(
+        self, logged: LoggedEvent, new: Subject, pseudonyms: Pseudonyms, ranks: dict[tuple[int, str], int]
+    ) -> Item:
+        """Return the item of an event under its new names.
+
+        It has no time of acceptance and no position: neither the stream nor an import delivers it.
+        """
+        event = logged.event
+        transaction_id = pseudonyms.of("transaction", event.id)
+        if ranks:
+            # Of two events of one instant, LATEST takes the one whose id is greater.
+            rank = ranks.get((event.at, event.id))
+            transaction_id = f"{'~' if rank is None else f'{rank:06}'}-{transaction_id}"
+        kept: Event = pseudonyms.event(event, transaction_id, withdrawn=logged.withdrawn)
+        item = key_item(keys.event(self._organization_id, *new, transaction_id)) | {
+            "id": {"S": transaction_id},
+            "e": {"S": content(kept)},
+        }
+        if logged.withdrawn:
+            item["w"] = {"N": str(integer(logged.row, "w"))}
+        return item
+
+    def _moving(self, logged: LoggedEvent, item: Item) -> Iterator[Action]:
+        yield put_action(self._table, item)
+        yield {
+            "Update": {
+                "TableName": self._table.name,
+                "Key": key_item(_key_of(logged.row)),
+                "UpdateExpression": "SET moved = :at",
+                "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(moved)",
+                "ExpressionAttributeValues": {":at": {"N": str(self._around.clock())}},
+            }
+        }
+
+    def _ranks(self, record: PurgeRecord) -> dict[tuple[int, str], int]:
+        """Return the places of events among those of the same instant, in the order of their ids.
+
+        They are needed only if a meter takes the latest event, and only of events that were there at the begin.
+        """
+        if not any(meter.aggregation is Aggregation.LATEST for meter in self._account().meters):
+            return {}
+        by_instant: dict[int, set[str]] = defaultdict(set)
+        for logged in self._events(record):
+            if logged.accepted <= record.at:
+                by_instant[logged.event.at].add(logged.event.id)
+        return {
+            (at, identity): rank
+            for at, ids in by_instant.items()
+            for rank, identity in enumerate(sorted(ids))
+        }
+
+    def _erase(self, record: PurgeRecord) -> None:
+        """Delete what has an old name. The generation that is read has none."""
+        self._around.progress("deleting what has an old name")
+        names, organization_id = record.names, self._organization_id
+        profile = self._table.get(keys.organization(organization_id, "profile"), consistent=True) or {}
+        for subscription in names.subscriptions:
+            for generation in range(1, integer(profile, "gen_last") + 1):
+                self._delete(keys.usage(organization_id, str(generation), subscription))
+        for old, _ in names.subjects:
+            unmatched = list(read_unmatched(self._table, organization_id, old))
+            waiting = [each for each in unmatched if not each.done]
+            finish(self._table, organization_id, waiting, self._around.clock(), [False] * len(waiting))
+            self._table.delete_all(each.key for each in unmatched if each.done)
+            ids = [each.id for each in read_unreadable(self._table, organization_id, old)]
+            drop_unreadable(self._table, organization_id, old, ids)
+        subjects = {old for old, _ in names.subjects}
+        self._table.delete_all(
+            keys.poison(each.digest)
+            for each in list_poison(self._table)
+            if _subject_of_record(each.record, organization_id) in subjects
+        )
+        self._table.delete_all(
+            keys.subscription(organization_id, subscription) for subscription in names.subscriptions
+        )
+        for old, _ in names.subjects:
+            moved = (_key_of(each.row) for each in self._log(old) if "moved" in each.row)
+            for some in batched(moved, _DELETED_TOGETHER, strict=False):
+                self._lease.renew()
+                self._table.delete_all(some)
+
+    def _delete(self, pk: str) -> None:
+        rows = self._table.query(pk, FIRST, LAST, consistent=True)
+        for some in batched(map(_key_of, rows), _DELETED_TOGETHER, strict=False):
+            self._lease.renew()
+            self._table.delete_all(some)
+
+    def _events(self, record: PurgeRecord) -> Iterator[LoggedEvent]:
+        for old, _ in record.names.subjects:
+            yield from self._log(old)
+
+    def _log(self, subject: Subject) -> Iterator[LoggedEvent]:
+        for number, each in enumerate(read_log(self._table, self._organization_id, subject)):
+            if number % _DELETED_TOGETHER == 0:
+                self._lease.renew()
+            yield each
+
+    def _swapped(self, record: PurgeRecord) -> Action:
+        return {
+            "Update": {
+                "TableName": self._table.name,
+                "Key": key_item(record.key),
+                "UpdateExpression": "SET swapped = :now",
+                "ConditionExpression": "attribute_exists(pk)",
+                "ExpressionAttributeValues": {":now": {"N": str(self._around.clock())}},
+            }
+        }
+
+    def _transact(self, actions: Iterable[Action]) -> None:
+        """Write under the lease. Raises `BusyError` if it is lost."""
+        try:
+            self._table.transact([self._lease.action(), *actions])
+        except ConflictError as error:
+            raise BusyError("another command took over: look what it does, and run this one again") from error
+
+    def _pass(self, microseconds: int) -> None:
+        until = self._around.clock() + microseconds
+        while (rest := until - self._around.clock()) > 0:
+            self._around.sleep(min(rest / _SECOND, 20))
+            self._lease.renew()
+
+    def _account(self) -> Account:
+        account = read_account(self._table, self._organization_id, consistent=True)
+        if account is None:
+            raise BusyError("the organization has no catalogue")
+        return account
+
+
+def _names(pseudonyms: Pseudonyms, customer_id: str, held: Iterable[Subscription]) -> Names:
+    subscriptions = sorted(held, key=lambda each: each.id)
+
+    def ordered(kind: str, ids: Iterable[str]) -> dict[str, str]:
+        # Line items of one meter are told in the order of their ids.
+        return {each: f"p{rank:04}-{pseudonyms.of(kind, each)}" for rank, each in enumerate(sorted(set(ids)))}
+
+    return Names(
+        (customer_id, f"p-{pseudonyms.of('customer', customer_id)}"),
+        ordered("subscription", (each.id for each in subscriptions)),
+        ordered("external id", (each.external_id for each in subscriptions)),
+        ordered("line item", (item.id for each in subscriptions for item in each.line_items)),
+    )
+
+
+def _renamed(subscription: Subscription, names: Names) -> Subscription:
+    items = tuple(replace(each, id=names.line_items[each.id]) for each in subscription.line_items)
+    return replace(
+        subscription,
+        id=names.subscriptions[subscription.id],
+        external_id=names.external_ids[subscription.external_id],
+        customer_id=names.customer[1],
+        line_items=items,
+    )
+
+
+def _subject_of_record(record: str, organization_id: str) -> Subject | None:
+    """Return whose event a quarantined record has, if it can be told."""
+    try:
+        image = json.loads(record)["dynamodb"]["NewImage"]
+        if image["org"]["S"] != organization_id:
+            return None
+        return Subject(image["k"]["S"], image["x"]["S"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _key_of(row: Row) -> Key:
+    return Key(text(row, "pk"), text(row, "sk"))
