@@ -20,10 +20,10 @@ client = boto3.client("dynamodb")
 def handler(event, context):
     return {"statusCode": 200}
 """
-_ROUNDS = 11
+_ROUNDS = 20
 _IMPORT_ROUNDS = 5
 _LISTED = 8
-_RATIO = 1.6
+_RATIO = 1.0
 _FIRST_REQUEST_MS = 5000.0
 _BOTO = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six"})
 

@@ -51,7 +51,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         notes=[*_growth(reads), _checked(*stores[0])],
         limits=[
             "store: the engine, a Python program on the same cores that looks through a whole partition each time",
-            "own, answered from memory in this process: botocore for each call, the resolver, the log line",
+            "own, answered from memory in this process: botocore for each call, the log line",
             "a window cut in mid-hour also reads the events of the hours that it cuts: these alone grow",
         ],
     )

@@ -1,6 +1,6 @@
 """A year of 20 metrics by the day, of a whole organization."""
 
-from dataclasses import replace
+from copy import replace
 
 from benchmarks import engine, handlers, world
 from benchmarks.figures import Part

@@ -1,6 +1,6 @@
 """`GET /api/v1/analytics/usage`: usage by calendar bucket, currency and metric, in Lago's shape."""
 
-from meterstone import clock
+from meterstone import clock, starting
 from meterstone.contracts import lago
 from meterstone.contracts.csv_text import wants_csv
 from meterstone.contracts.message import Problem, Reply, Request
@@ -29,3 +29,4 @@ def analytics_usage(account: Account, request: Request) -> Reply:
 
 
 handler = app.handler
+starting.loaded()

@@ -1,6 +1,6 @@
 """Current, past and projected usage of a customer's subscription, in Lago's shapes."""
 
-from meterstone import clock
+from meterstone import clock, starting
 from meterstone.contracts import lago_customer_usage as lago
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
@@ -57,3 +57,4 @@ def projected_usage(account: Account, request: Request) -> Reply:
 
 
 handler = app.handler
+starting.loaded()

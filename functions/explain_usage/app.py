@@ -1,6 +1,6 @@
 """Why usage costs what it costs, and what it would cost otherwise. Nothing is stored."""
 
-from meterstone import clock
+from meterstone import clock, starting
 from meterstone.contracts import explain, flexprice, preview, price_preview
 from meterstone.contracts.flexprice import UsageRequest
 from meterstone.contracts.message import Problem, Reply, Request
@@ -68,3 +68,4 @@ def preview_price(_: Account, request: Request) -> Reply:
 
 
 handler = app.handler
+starting.loaded()

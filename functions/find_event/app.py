@@ -3,6 +3,7 @@
 `GET /api/v1/events/{transaction_id}` answers in Lago's shape, `GET /v1/events/uncounted` in one of our own.
 """
 
+from meterstone import starting
 from meterstone.contracts import flexprice_uncounted, lago_find
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
@@ -34,3 +35,4 @@ def list_uncounted(account: Account, request: Request) -> Reply:
 
 
 handler = app.handler
+starting.loaded()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from meterstone import clock
+from meterstone import clock, starting
 from meterstone.contracts import flexprice_events, lago_events
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import INGESTION, Application
@@ -63,3 +63,4 @@ def counted(receipt: Receipt) -> Receipt:
 
 
 handler = app.handler
+starting.loaded()

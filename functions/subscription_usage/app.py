@@ -1,6 +1,6 @@
 """`POST /v1/subscriptions/usage`: a subscription's usage over a window, priced, in Flexprice's shape."""
 
-from meterstone import clock
+from meterstone import clock, starting
 from meterstone.contracts import flexprice
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
@@ -30,3 +30,4 @@ def subscription_usage(account: Account, request: Request) -> Reply:
 
 
 handler = app.handler
+starting.loaded()

@@ -4,7 +4,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,7 @@
 """A table that was counted by older rules: it says so, is gone on with, and a rebuild makes all of it right."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any

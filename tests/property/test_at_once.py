@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from functools import partial
 from random import Random

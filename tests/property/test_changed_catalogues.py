@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any

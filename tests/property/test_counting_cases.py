@@ -1,7 +1,7 @@
 """Counting where it is easily wrong: one case each, small enough to be worked out by hand."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

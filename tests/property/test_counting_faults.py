@@ -1,7 +1,7 @@
 """However usage comes, whatever stops it and whoever writes at the same time: what is stored is the same."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import replace
 from typing import Any
 
 import pytest

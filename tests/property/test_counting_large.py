@@ -1,7 +1,7 @@
 """Counting where there is much of something: long periods, long chains, many values, buckets and line items."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from dataclasses import replace
+from copy import replace
 from types import ModuleType
 
 import pytest

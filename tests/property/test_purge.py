@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
+from copy import replace
 from random import Random
 from typing import Any
 

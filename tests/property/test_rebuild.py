@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 from random import Random
 
 import pytest

@@ -1,7 +1,7 @@
 """Line items that were forgotten: loaded with a beginning in the past, they count all that was logged for them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from functools import cache
 from itertools import groupby

@@ -1,7 +1,7 @@
 """Events that were put by count once when the catalogue catches up; those that are withdrawn count nowhere."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from random import Random
 from typing import Any
 

@@ -4,7 +4,7 @@ The table stands still before anything has happened. One read that ought to be c
 none of what the command goes by.
 """
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

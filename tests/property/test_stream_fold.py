@@ -1,6 +1,6 @@
 """However the stream delivers, and whatever stops the fold: each event is counted once."""
 
-from dataclasses import replace
+from copy import replace
 from random import Random
 
 import pytest

@@ -2,7 +2,7 @@
 
 import runpy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import replace
 from pathlib import Path
 from typing import Any
 

@@ -1,6 +1,6 @@
 """A purge on every engine: totals stay, and what had the customer's names is gone."""
 
-from dataclasses import replace
+from copy import replace
 from unittest import mock
 from uuid import uuid4
 

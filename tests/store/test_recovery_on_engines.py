@@ -1,6 +1,6 @@
 """Recovery on every engine: put by, replayed, withdrawn and rebuilt, and counted exactly."""
 
-from dataclasses import replace
+from copy import replace
 from random import Random
 from unittest import mock
 from uuid import uuid4

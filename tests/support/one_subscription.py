@@ -1,7 +1,7 @@
 """One subscription, its meters and prices, and its usage counted in memory: for tests that need no table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode

@@ -1,7 +1,8 @@
 """Worlds whose events come over HTTP: logged, delivered by a stream in any way that streams do, and recovered."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from meterstone.store.catalogue.accounts import read_account

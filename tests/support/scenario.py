@@ -1,7 +1,8 @@
 """Small worlds to count in: a catalogue, usage that comes in its own order, and a clock that moves."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from itertools import product

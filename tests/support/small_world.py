@@ -1,7 +1,7 @@
 """A world of one subscription, small enough to be worked out by hand, or with much of one thing."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode

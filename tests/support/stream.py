@@ -9,7 +9,8 @@ delivers again what was acknowledged.
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 from typing import Any

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from meterstone.pricing.price import Price
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Organization, Subscription
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A named offer. What a subscription pays stands in its own line items."""
 
     code: str

@@ -13,9 +13,12 @@ counted again, answers lack some of its events, and are right in all else. So a 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, fields, replace
+from copy import replace
+from dataclasses import dataclass, field
 from itertools import batched, chain
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.price import Price
 from meterstone.usage.arrival import AHEAD
@@ -35,13 +38,13 @@ _ASKED_TOGETHER = 100
 _CHAINED = "not even --recompute takes it, for another line item has the same recurring meter"
 
 
-def _fields(record: type[Kept] | type[LineItem], *, free: Iterable[str]) -> tuple[str, ...]:
+def _fields(record: type[msgspec.Struct], *, free: Iterable[str]) -> tuple[str, ...]:
     """List the fields of a record that may not change once they mean something, in their order.
 
     These are all but the free ones, so that a field which is added to a record cannot change until it is said to
     be free. A free field may change, or has a rule of its own below.
     """
-    names = [field.name for field in fields(record)]
+    names = record.__struct_fields__
     if unknown := set(free).difference(names):
         raise TypeError(f"{record.__name__} has no field {', '.join(sorted(unknown))}")
     return tuple(name for name in names if name not in free)

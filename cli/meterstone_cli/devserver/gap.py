@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from typing import Final
 
 from meterstone.store.catalogue.accounts import list_organizations

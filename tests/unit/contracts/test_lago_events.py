@@ -1,7 +1,7 @@
 """Lago's events, field by field; `tests/api` has the answers."""
 
 import json
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5

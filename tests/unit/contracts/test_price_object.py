@@ -155,7 +155,7 @@ def test_a_good_price_is_the_catalogue_s(price: Any, tmp_path: Path) -> None:
 
 
 def test_a_request_knows_every_field_of_a_catalogue_s_price() -> None:
-    own = {name for name in Price.__slots__ if name != "details"}
+    own = {name for name in Price.__struct_fields__ if name != "details"}
     assert own | _DESCRIPTIVE.keys() | {"metadata", "price_unit_tiers"} == PriceRecord.model_fields.keys()
 
 

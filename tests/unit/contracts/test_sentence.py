@@ -1,6 +1,6 @@
 """Sentences as a price list: what a customer reads beside each amount."""
 
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

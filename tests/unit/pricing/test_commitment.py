@@ -1,6 +1,6 @@
 """Charges in their order, a commitment, and the rows that come of it."""
 
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

@@ -1,6 +1,6 @@
 """What a catalogue refuses in a price, and that a price is what its JSON says."""
 
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import msgspec

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 from typing import Any
 

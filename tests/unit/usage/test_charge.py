@@ -1,6 +1,6 @@
 """What a charge's days are worth: the period priced to the end of a day, less to the end of the day before."""
 
-from dataclasses import replace
+from copy import replace
 from datetime import date
 from decimal import Decimal
 

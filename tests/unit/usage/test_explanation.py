@@ -1,7 +1,7 @@
 """In which part of a window a line item counts, why it is cut, and how its quantity was measured."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

@@ -1,6 +1,6 @@
 """Which charges an event belongs to: by its name, its time, and what the meter makes of it."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -1,6 +1,6 @@
 """Which of the subscriptions of an external id is meant, and which of their billing periods have ended."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Which prices of a catalogue are a plan's, and which of them are offered at an instant."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import msgspec

@@ -1,6 +1,6 @@
 """When a plan is the one in force, so that a preview of it changes nothing."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Projection to the end of a billing period, worked out by hand: 10 days of a period of 31 have passed."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

@@ -1,6 +1,6 @@
 """Which line items have a row, in which order, and in which order they consume the commitment."""
 
-from dataclasses import replace
+from copy import replace
 from decimal import Decimal
 
 import pytest

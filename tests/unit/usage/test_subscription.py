@@ -1,6 +1,6 @@
 """Spans, dated facts, and where in its subscription a line item counts."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -11,7 +11,6 @@ The API's description leaves some questions open. The answers here:
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Never, assert_never
 
@@ -39,8 +38,7 @@ LONGEST_BODY: Final = 65_536
 """Characters of a body. A request has four short fields; reading more would only take time."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRequest:
+class UsageRequest(msgspec.Struct, frozen=True):
     """A request: the subscription, and the bounds of the window.
 
     Bounds are instants in microseconds since the epoch, None for the default. `lifetime` overrides both bounds.

@@ -21,10 +21,11 @@ Flexprice's API description leaves some questions open. The answers here:
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from uuid import uuid4
+
+import msgspec
 
 from meterstone.contracts import flexprice
 from meterstone.contracts.events import read_object, unmatched_headers
@@ -77,8 +78,7 @@ type Faults = dict[str, str]
 api_key = flexprice.api_key
 
 
-@dataclass(frozen=True, slots=True)
-class Bulk:
+class Bulk(msgspec.Struct, frozen=True):
     """A bulk's events by their places: the arrivals, the reasons to reject the others, and ids made here."""
 
     arrivals: Mapping[int, Arrival]

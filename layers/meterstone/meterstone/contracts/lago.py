@@ -246,7 +246,8 @@ def csv_cells(usage: UsageObject, row: UsageRow) -> Sequence[Cell]:
 
 def is_too_large(reply: Reply) -> bool:
     """Return whether an answer has more bytes than an answer may have."""
-    return len(reply.body) > LARGEST_ANSWER or len(reply.body.encode()) > LARGEST_ANSWER
+    size = len(reply.body) if reply.body.isascii() else len(reply.body.encode())
+    return size > LARGEST_ANSWER
 
 
 def refuse(problem: Problem) -> Reply:

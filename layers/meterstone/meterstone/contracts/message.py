@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Protocol, Self
@@ -34,8 +33,7 @@ class Problem(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A status and a body, JSON unless `content_type` says otherwise.
 
     `counted_until` is when the newest event counted in the answer came in, in microseconds since the epoch. It is
@@ -44,7 +42,7 @@ class Reply:
 
     status: int
     body: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     counted_until: int = 0
     content_type: str = "application/json"
 
@@ -64,8 +62,7 @@ class RequestRefusedError(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """An HTTP request, read from an API Gateway REST proxy event (payload 1.0)."""
 
     method: str
@@ -79,7 +76,7 @@ class Request:
     raw_body: str
     is_base64: bool
     #: The parts of the path that the route names, as the gateway gives them.
-    path_parameters: Mapping[str, str] = field(default_factory=dict)
+    path_parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Self:

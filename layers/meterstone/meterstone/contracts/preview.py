@@ -6,7 +6,6 @@ that has no prices is 422 `invalid_operation`: the request is right, and the cat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Never
 
@@ -39,15 +38,14 @@ from meterstone.usage.subscription import LineItem
 _MOST_FAULTS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewRequest:
+class PreviewRequest(msgspec.Struct, frozen=True):
     """A request: that of the usage endpoint, and what would be otherwise. The plan is a code."""
 
     usage: UsageRequest
     plan: str | None = None
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[str, Price] = msgspec.field(default_factory=dict)
     commitment: OtherCommitment | None = None
-    quantities: Mapping[str, Decimal] = field(default_factory=dict)
+    quantities: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
 
     def changes(self, plan: PlanPrices | None) -> Changes:
         """Return the changes, with the prices of the plan."""

@@ -77,7 +77,7 @@ def read_price(fields: Fields, *, with_currency: bool) -> Price:
 
 
 def _with_currency(price: Price) -> dict[str, Any]:
-    return {name: getattr(price, name) for name in Price.__slots__} | {"currency": "usd"}
+    return {name: getattr(price, name) for name in Price.__struct_fields__} | {"currency": "usd"}
 
 
 def _tiers(fields: Fields) -> tuple[Tier, ...]:

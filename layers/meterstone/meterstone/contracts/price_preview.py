@@ -5,7 +5,6 @@ absent, and at most 100 quantities. Each is priced by itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,8 +27,7 @@ MOST_QUANTITIES: Final = 100
 """Quantities of a request. A price has up to 50 tiers, and each quantity has a line for every tier it reaches."""
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRequest:
+class PriceRequest(msgspec.Struct, frozen=True):
     """A request: a price, and the quantities to price."""
 
     price: Price

@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
-from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from meterstone.api_key import well_formed
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
@@ -98,12 +96,9 @@ class Application[A: KeyOwner]:
         self._seconds = seconds
         self._problems = problems
         self._limit = KeyLimit.from_environment()
-        self._methods: dict[str, list[str]] = {}
+        # By path, then by method.
+        self._routes: dict[str, dict[str, Answer[A]]] = {}
         self._contracts: dict[str, Contract] = {}
-        self._resolver = APIGatewayRestResolver()
-        self._resolver.not_found(self._unrouted)
-        self._resolver.exception_handler(RequestRefusedError)(self._refused)
-        self._resolver.exception_handler(list(problems))(self._failed)
         # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
         self._metrics = EphemeralMetrics(namespace=namespace(), service=self._logger.service)
@@ -119,25 +114,10 @@ class Application[A: KeyOwner]:
 
         All methods of a path speak one contract.
         """
-        spoken = self._contracts.setdefault(path, contract or self._contract)
+        self._contracts.setdefault(path, contract or self._contract)
 
         def register(answer: Answer[A]) -> Answer[A]:
-            @self._resolver.route(path, method=[method])
-            def endpoint() -> Response[str]:
-                self._seen["route"] = f"{method} {path}"
-                request = Request.of(self._resolver.current_event.raw_event)
-                key = spoken.api_key(request)
-                account = self._store.account(key) if key else None
-                if account is None:
-                    self._seen["key"] = "unknown" if key and well_formed(key) else "malformed"
-                    return _response(spoken.refuse(Problem.UNAUTHORIZED))
-                self._seen |= {"organization": account.organization.id, "key": account.key_id}
-                wait = self._limit.take(account.key_id)
-                if wait:
-                    return _response(_try_again(spoken.refuse(Problem.TOO_MANY_REQUESTS), wait))
-                return _response(answer(account, request))
-
-            self._methods.setdefault(path, []).append(method)
+            self._routes.setdefault(path, {})[method] = answer
             return answer
 
         return register
@@ -154,39 +134,54 @@ class Application[A: KeyOwner]:
         self._counts = {}
         self._speaking = self._contract
         failure: Exception | None = None
-        if event.get("resource") in self._methods:
+        if event.get("resource") in self._routes:
             # The event's own path begins, behind a custom domain, with the domain's base path. And where a route
             # names a part of its path, that part is a parameter.
             event = event | {"path": event["resource"]}
         try:
-            self._speaking = self._contracts.get(event["path"].rstrip("/"), self._contract)
-            # Powertools keeps the event in an attribute of the class. So two functions that are served in one
-            # process would answer each other's requests. An attribute of the instance takes precedence.
-            self._resolver.current_event = APIGatewayProxyEvent(event)
-            reply = self._resolver.resolve(event, context)
+            path = event["path"].rstrip("/")
+            self._speaking = self._contracts.get(path, self._contract)
+            reply = _proxy_reply(self._answer(event, path))
         except Exception as error:  # noqa: BLE001 - the outermost edge: no stack trace may reach the caller
             failure = error
             reply = _proxy_reply(self._speaking.refuse(Problem.INTERNAL))
         self._log(event, context, reply["statusCode"], perf_counter() - started, failure)
         return reply
 
-    def _unrouted(self, _: Exception) -> Response[str]:
-        event = self._resolver.current_event
-        methods = self._methods.get(event.path.rstrip("/"))
-        if methods is None:
-            return _response(self._speaking.refuse(Problem.UNKNOWN_ROUTE))
-        reply = self._speaking.refuse(Problem.WRONG_METHOD)
-        body = "" if event.http_method.upper() == "HEAD" else reply.body
-        return _response(Reply(reply.status, body, {"Allow": ", ".join(methods)}))
+    def _answer(self, event: Mapping[str, Any], path: str) -> Reply:
+        """Answer by the route of the path and the event's method, or say that there is none."""
+        method = event["httpMethod"].upper()
+        answers = self._routes.get(path)
+        if answers is None:
+            return self._speaking.refuse(Problem.UNKNOWN_ROUTE)
+        answer = answers.get(method)
+        if answer is None:
+            reply = self._speaking.refuse(Problem.WRONG_METHOD)
+            body = "" if method == "HEAD" else reply.body
+            return Reply(reply.status, body, {"Allow": ", ".join(answers)})
+        self._seen["route"] = f"{method} {path}"
+        try:
+            request = Request.of(event)
+            key = self._speaking.api_key(request)
+            account = self._store.account(key) if key else None
+            if account is None:
+                self._seen["key"] = "unknown" if key and well_formed(key) else "malformed"
+                return self._speaking.refuse(Problem.UNAUTHORIZED)
+            self._seen |= {"organization": account.organization.id, "key": account.key_id}
+            wait = self._limit.take(account.key_id)
+            if wait:
+                return _try_again(self._speaking.refuse(Problem.TOO_MANY_REQUESTS), wait)
+            return answer(account, request)
+        except RequestRefusedError as refused:
+            return refused.reply
+        except tuple(self._problems) as error:
+            return self._failed(error)
 
-    def _refused(self, refused: RequestRefusedError) -> Response[str]:
-        return _response(refused.reply)
-
-    def _failed(self, error: Exception) -> Response[str]:
+    def _failed(self, error: Exception) -> Reply:
         problem = next(problem for kind, problem in self._problems.items() if isinstance(error, kind))
         if problem in (Problem.UNAVAILABLE, Problem.NOT_BUILT):
             self._seen["reason"] = str(error)
-        return _response(self._speaking.refuse(problem))
+        return self._speaking.refuse(problem)
 
     def _log(
         self, event: Mapping[str, Any], context: Any, status: int, seconds: float, failure: Exception | None
@@ -234,19 +229,16 @@ def _traced(handler: Handler) -> Handler:
     return traced
 
 
-def _response(reply: Reply) -> Response[str]:
-    headers = dict(reply.headers)
-    if reply.counted_until:
-        headers[_FRESHNESS] = format_instant(reply.counted_until)
-    return Response(reply.status, reply.content_type, reply.body, headers=headers)
-
-
 def _try_again(reply: Reply, seconds: int) -> Reply:
     return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": str(seconds)})
 
 
 def _proxy_reply(reply: Reply) -> dict[str, Any]:
-    headers = {"Content-Type": reply.content_type, **reply.headers}
+    """Write a reply as a REST proxy integration answers."""
+    headers = dict(reply.headers)
+    if reply.counted_until:
+        headers[_FRESHNESS] = format_instant(reply.counted_until)
+    headers.setdefault("Content-Type", reply.content_type)
     return {
         "statusCode": reply.status,
         "body": reply.body,

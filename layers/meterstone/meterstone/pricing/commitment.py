@@ -5,10 +5,11 @@ be split in two ways (see `CommitmentSplit`). Flexprice's service splits it in t
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
+
+import msgspec
 
 from meterstone.pricing.money import CONTEXT, ZERO, add, multiply, quotient, round_money, subtract, total
 from meterstone.pricing.price import BillingModel, Price
@@ -23,8 +24,7 @@ class CommitmentSplit(StrEnum):
     WHOLE_UNITS = "whole_units"
 
 
-@dataclass(frozen=True, slots=True)
-class Commitment:
+class Commitment(msgspec.Struct, frozen=True):
     """The amount that a customer has agreed to spend in a billing period, in the subscription's currency."""
 
     amount: Decimal
@@ -37,8 +37,7 @@ class Commitment:
         return self.amount > 0 and self.overage_factor > 1
 
 
-@dataclass(frozen=True, slots=True)
-class Charge[Key: Hashable]:
+class Charge[Key: Hashable](msgspec.Struct, frozen=True):
     """One line item's usage, before the commitment."""
 
     #: The caller's own reference. The rows made of this charge have it, too.
@@ -49,8 +48,7 @@ class Charge[Key: Hashable]:
     price: Price
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeRow[Key: Hashable]:
+class ChargeRow[Key: Hashable](msgspec.Struct, frozen=True):
     """A charge, or one of the two parts into which the commitment splits it."""
 
     source: Charge[Key]
@@ -62,8 +60,7 @@ class ChargeRow[Key: Hashable]:
     overage_factor: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement[Key: Hashable]:
+class Settlement[Key: Hashable](msgspec.Struct, frozen=True):
     """Charges after the commitment."""
 
     #: In the order of the charges. Of a split charge, the row of usage comes before the row of overage.

@@ -5,8 +5,9 @@ can be worked out from the steps alone.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from meterstone.pricing.commitment import (
     ChargeRow,
@@ -18,8 +19,7 @@ from meterstone.pricing.commitment import (
 from meterstone.pricing.money import ZERO, add, multiply, subtract, total
 
 
-@dataclass(frozen=True, slots=True)
-class Step[Key: Hashable]:
+class Step[Key: Hashable](msgspec.Struct, frozen=True):
     """What one row did to the commitment. All amounts are unrounded, and without the overage factor.
 
     ``taken`` is what a row of usage takes from the commitment; it is 0 for overage. ``beyond`` is the part of the

@@ -1,14 +1,14 @@
 """Costs as lines: an amount is never a bare number, so that every amount can be explained."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from meterstone.pricing.money import ZERO, add
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A part of a cost: what one tier, the packages, or the flat fee charge.
 
     `subtotal` is always quantity * unit_amount + flat_amount, unrounded, in the price's currency.
@@ -26,8 +26,7 @@ class Line:
     subtotal: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True):
     """The cost of a quantity. The quantity is the measured one, even if nothing is charged for it."""
 
     quantity: Decimal

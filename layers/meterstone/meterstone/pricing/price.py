@@ -4,11 +4,12 @@ The fields have the names of Flexprice's price object, so that a price can be se
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.errors import NumberError
@@ -47,8 +48,7 @@ class PriceType(StrEnum):
     FIXED = "FIXED"
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(msgspec.Struct, frozen=True):
     """One tier of a TIERED price."""
 
     #: The last quantity that belongs to this tier; None on the last tier.
@@ -58,8 +58,7 @@ class Tier:
     flat_amount: Decimal = ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class TransformQuantity:
+class TransformQuantity(msgspec.Struct, frozen=True):
     """How a PACKAGE price turns units into packages."""
 
     #: Units in a package.
@@ -67,8 +66,7 @@ class TransformQuantity:
     round: RoundType = RoundType.UP
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """The price of a meter's usage. Amounts are in the currency's main unit: 12.5 dollars, not cents."""
 
     id: str
@@ -86,7 +84,11 @@ class Price:
     billing_period: str | None = None
     billing_period_count: int = 1
     #: The descriptive fields of Flexprice's price object (display_name, metadata), passed on unchanged.
-    details: Mapping[str, Detail] = field(default_factory=dict, hash=False)
+    details: Mapping[str, Detail] = msgspec.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        """Hash what names the price: the details have no hash."""
+        return hash((self.id, self.currency))
 
 
 class PriceProblem(NamedTuple):

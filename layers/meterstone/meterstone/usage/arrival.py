@@ -10,7 +10,6 @@ number in a property that no meter reads is let in.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from math import floor
@@ -89,8 +88,7 @@ class Subject(NamedTuple):
         return cls("c", external_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """An event that came over HTTP at the instant ``accepted``.
 
     ``dated`` says whether the client gave the event's time. If not, the time is ``accepted``, and the ``content``
@@ -102,7 +100,7 @@ class Arrival:
     content: str
     accepted: int
     dated: bool = True
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -117,15 +115,14 @@ class Arrival:
         return cls(subject, event, text, now, dated, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """What became of a request's arrivals, by their places in it.
 
     ``unmatched`` has the reasons why events count nowhere (see `receipt.Reason`). They are logged all the same.
     """
 
     outcomes: Mapping[int, Outcome]
-    unmatched: Mapping[int, str] = field(default_factory=dict)
+    unmatched: Mapping[int, str] = msgspec.field(default_factory=dict)
 
 
 class Unusable:

@@ -6,11 +6,12 @@ the currency's minor unit. So the days add up to the period's charge to the cent
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.cost import cost
 from meterstone.pricing.lines import Cost
@@ -110,16 +111,15 @@ class ChargePeriod:
         return self.period.whole_length
 
 
-@dataclass(slots=True)
-class Counter:
+class Counter(msgspec.Struct):
     """What was counted of one charge over one billing period.
 
     ``days`` has the state of each day. ``published`` has the worth of each day that the rollups have already.
     ``carry`` is the state of a recurring meter before the period.
     """
 
-    days: dict[int, State] = field(default_factory=dict)
-    published: dict[int, DayAmount] = field(default_factory=dict)
+    days: dict[int, State] = msgspec.field(default_factory=dict)
+    published: dict[int, DayAmount] = msgspec.field(default_factory=dict)
     carry: State | None = None
 
     def closing(self, meter: Meter) -> State | None:

@@ -5,10 +5,11 @@ that keeps note of what it read (see `usage.recorded`). An `Explanation` puts th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.consumption import Step, consumption
 from meterstone.pricing.lines import Cost
@@ -62,8 +63,7 @@ class BucketsPriced(NamedTuple):
     days: int
 
 
-@dataclass(frozen=True, slots=True)
-class LineItemExplanation:
+class LineItemExplanation(msgspec.Struct, frozen=True):
     """How the charge of one line item came about, before the commitment.
 
     ``cost`` has the measured quantity and the lines whose sum is the unrounded amount. ``parts`` and ``carried``
@@ -82,8 +82,7 @@ class LineItemExplanation:
     buckets: BucketsPriced | None
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """A statement with what explains it: each line item's charge by line item id, and the commitment's steps.
 
     ``steps`` has a step for each row of the settlement, and is empty without an active commitment.

@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple, Protocol, assert_never
+
+import msgspec
 
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO, add
@@ -80,8 +81,7 @@ class Buckets(NamedTuple):
 type Measured = Decimal | Buckets
 
 
-@dataclass(frozen=True, slots=True)
-class WindowUsage:
+class WindowUsage(msgspec.Struct, frozen=True):
     """What a subscription used in a window, not priced yet.
 
     `measured` has the usage line items that have a row in the window, in the order of the rows, each with what it

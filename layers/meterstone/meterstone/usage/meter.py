@@ -4,10 +4,11 @@ A meter (Flexprice) and a billable metric (Lago) are one thing: one id, one code
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.money import plain
 from meterstone.usage.calendar import BucketSize
@@ -29,16 +30,14 @@ class Aggregation(StrEnum):
     WEIGHTED_SUM = "WEIGHTED_SUM"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """Passes an event whose property ``key`` is one of ``values``, as text (see ``property_text``)."""
 
     key: str
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One thing that happened, as it came in.
 
     ``id`` is the transaction id (Lago) or event id (Flexprice); ``name`` the code or event name;
@@ -65,15 +64,13 @@ class Observation(NamedTuple):
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Uncounted:
+class Uncounted(msgspec.Struct, frozen=True):
     """Why a meter cannot count an event that has the meter's name and passes its filters."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(msgspec.Struct, frozen=True):
     """A billable metric.
 
     ``deleted_at`` is the instant from which on events no longer count for the meter; earlier usage stays.

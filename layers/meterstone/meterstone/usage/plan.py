@@ -1,7 +1,6 @@
 """A plan's price list: the prices of the catalogue that say they belong to the plan."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -12,8 +11,7 @@ _PLAN = "PLAN"
 _PUBLISHED = "published"
 
 
-@dataclass(frozen=True, slots=True)
-class PlanPrices:
+class PlanPrices(msgspec.Struct, frozen=True):
     """A plan and its prices for usage, in every currency in which it is offered, in the order of their ids."""
 
     code: str

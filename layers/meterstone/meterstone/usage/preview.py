@@ -6,9 +6,11 @@ items as they are: a line item keeps its span, its meter and its billing period,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import replace
 from decimal import Decimal
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.cost import cost
@@ -47,15 +49,13 @@ class PlanWithoutPricesError(ChangeError):
         self.code, self.currency = code, currency
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCommitment:
+class OtherCommitment(msgspec.Struct, frozen=True):
     """The commitment to apply instead of the subscription's own; None for no commitment."""
 
     commitment: Commitment | None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What would be otherwise. All changes may be made together.
 
     `prices` and `quantities` are by line item id or by meter id. A meter id stands for every line item of the
@@ -64,13 +64,12 @@ class Changes:
     """
 
     plan: PlanPrices | None = None
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[str, Price] = msgspec.field(default_factory=dict)
     commitment: OtherCommitment | None = None
-    quantities: Mapping[str, Decimal] = field(default_factory=dict)
+    quantities: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """The usage as it would have been.
 
     `given` names the line items whose quantity was given. `unpriced` lists the line items that the other plan has

@@ -1,7 +1,8 @@
 """A subscription's statement: what was measured over a window, priced, commitment applied."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from meterstone.pricing.commitment import Charge, Settlement, apply
 from meterstone.pricing.cost import cost, cost_buckets
@@ -13,8 +14,7 @@ from meterstone.usage.subscription import LineItem, Subscription
 from meterstone.usage.window import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """What a subscription used in a window, and what it owes for it.
 
     The settlement's rows are in the order of the reply. The source of each row is a charge whose key is a line

@@ -1,8 +1,9 @@
 """A subscription with all that counting and pricing it needs: line items, meters, prices, dated facts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Price
@@ -12,8 +13,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
 _CADENCES_REMEMBERED = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
+class Dated(msgspec.Struct, frozen=True):
     """A fact that holds from an instant on (None: from the beginning), until the next one."""
 
     value: str
@@ -35,8 +35,7 @@ def in_force(facts: Sequence[Dated], at: int) -> str | None:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A half-open span of instants; ``end`` is None if it never ends."""
 
     start: int
@@ -56,8 +55,7 @@ class Span:
         return end is None or self.start < end
 
 
-@dataclass(frozen=True, slots=True)
-class LineItem:
+class LineItem(msgspec.Struct, frozen=True):
     """One price of a subscription over a span of time. A line item with a FIXED price has no meter."""
 
     id: str
@@ -67,8 +65,7 @@ class LineItem:
     meter: Meter | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True):
     """Who subscribes. ``id`` is the external id; country and type are dated."""
 
     id: str
@@ -78,8 +75,7 @@ class Customer:
     customer_type: tuple[Dated, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """What a customer has agreed to.
 
     ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
@@ -149,8 +145,7 @@ def _intersection(one: Span, other: Span) -> Span:
     return Span(start, max(min(ends), start) if ends else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Organization:
+class Organization(msgspec.Struct, frozen=True):
     """The owner of a catalogue and its usage. ``id`` is a UUID; ``timezone`` decides which day is today."""
 
     id: str

@@ -8,10 +8,11 @@ charges, without a gap from the first event to now.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
 from typing import NamedTuple, assert_never
+
+import msgspec
 
 from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.money import ZERO, add
@@ -64,8 +65,7 @@ class TallyKey(NamedTuple):
     period_start: int
 
 
-@dataclass(slots=True)
-class Head:
+class Head(msgspec.Struct):
     """A tally's version, and how far it has counted and published. All times are microseconds since the epoch.
 
     ``positions`` has the number of the last event counted, by shard. ``moved`` has the time at which that number
@@ -78,8 +78,8 @@ class Head:
     """
 
     version: int = 0
-    positions: dict[str, int] = field(default_factory=dict)
-    moved: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, int] = msgspec.field(default_factory=dict)
+    moved: dict[str, int] = msgspec.field(default_factory=dict)
     through: int = 0
     stale_from: int | None = None
     first: int | None = None
@@ -104,8 +104,7 @@ class Head:
             self.accepted = max(self.accepted, accepted)
 
 
-@dataclass(slots=True)
-class FineState:
+class FineState(msgspec.Struct):
     """The finer parts of a tally that a batch of events touches, beside its counters.
 
     - ``hours``: the state of each hour, by line item, billing period's start and day.
@@ -118,15 +117,14 @@ class FineState:
       as ``hours``.
     """
 
-    hours: dict[tuple[str, int, int], dict[int, State]] = field(default_factory=dict)
-    buckets: dict[tuple[int, int], dict[int, Decimal]] = field(default_factory=dict)
-    firsts: dict[str, int | None] = field(default_factory=dict)
-    values: dict[tuple[str, int, int, str], int] = field(default_factory=dict)
-    recent: dict[tuple[str, int, int], list[Observation]] = field(default_factory=dict)
+    hours: dict[tuple[str, int, int], dict[int, State]] = msgspec.field(default_factory=dict)
+    buckets: dict[tuple[int, int], dict[int, Decimal]] = msgspec.field(default_factory=dict)
+    firsts: dict[str, int | None] = msgspec.field(default_factory=dict)
+    values: dict[tuple[str, int, int, str], int] = msgspec.field(default_factory=dict)
+    recent: dict[tuple[str, int, int], list[Observation]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """A tally in memory: its head, and the charges that a change can reach, by time, with their counters."""
 
     key: TallyKey

@@ -5,8 +5,9 @@ Of an hour that the window cuts, the events are read. The parts never overlap, s
 counts once.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import DAY
@@ -15,8 +16,7 @@ from meterstone.usage.state import traits
 from meterstone.usage.subscription import LineItem, Span, Subscription
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """A half-open window of instants, in microseconds since the epoch.
 
     ``lifetime`` marks the window that a request asks for by that name. It is treated as no billing period, even
@@ -105,8 +105,7 @@ class PartialDay(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class WindowPlan:
+class WindowPlan(msgspec.Struct, frozen=True):
     """The part ``[start, end)`` of a window in which a line item counts, divided into whole and partial days."""
 
     subscription: Subscription

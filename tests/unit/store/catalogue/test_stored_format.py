@@ -1,7 +1,7 @@
 """An organization that is stored in another format is not written to, by anything."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from typing import Any
 
 import pytest

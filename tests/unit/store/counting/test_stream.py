@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from copy import deepcopy
-from dataclasses import replace
+from copy import deepcopy, replace
 from decimal import Decimal, Inexact
 from random import Random
 from types import ModuleType

@@ -1,7 +1,7 @@
 """What differs between two generations is told by customer, metric and day, and all of it is."""
 
 import json
-from dataclasses import replace
+from copy import replace
 
 import pytest
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from copy import replace
 from typing import Self
 
 import msgspec
@@ -32,16 +32,14 @@ _ORGANIZATION = msgspec.json.Decoder(Organization)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """One counting of all events. Its rebuild counts the events accepted up to ``cut``; 0: no rebuild made it."""
 
     name: str
     cut: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """An organization with its meters, as an API key opens it, and its generations of counters."""
 
     organization: Organization

@@ -1,7 +1,8 @@
 """Administration of API keys: making, listing and revoking them. `accounts.Accounts` looks them up."""
 
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 from meterstone.api_key import RANDOM_BYTES, key_of
 from meterstone.store.catalogue.accounts import read_account
@@ -12,8 +13,7 @@ from meterstone.store.dynamodb.table import Item, Row, Table, integer, key_item,
 _ID_BYTES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key as it is listed. The key itself is shown once, when it is made, and stored nowhere."""
 
     id: str

@@ -16,9 +16,10 @@ take. That event is quarantined, and the others count.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import NamedTuple
+
+import msgspec
 
 from meterstone.pricing.money import in_two
 from meterstone.store.catalogue.accounts import catalogue_stands
@@ -78,8 +79,7 @@ class Unread(NamedTuple):
     elsewhere: bool
 
 
-@dataclass(slots=True)
-class FoldReport:
+class FoldReport(msgspec.Struct):
     """The result of a batch: how many events count somewhere, and why the others do not.
 
     ``uncounted`` has the reason of each meter that cannot use an event. It also has the events that no meter of a
@@ -88,9 +88,9 @@ class FoldReport:
     """
 
     counted: int = 0
-    uncounted: list[tuple[Position, str]] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
-    unpublished: list[str] = field(default_factory=list)
+    uncounted: list[tuple[Position, str]] = msgspec.field(default_factory=list)
+    unread: list[Unread] = msgspec.field(default_factory=list)
+    unpublished: list[str] = msgspec.field(default_factory=list)
 
 
 class Fold:

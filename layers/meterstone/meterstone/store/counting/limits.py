@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
+
+import msgspec
 
 from meterstone.store.dynamodb.keys import CHUNK_DAYS
 from meterstone.store.dynamodb.packing import pack_hours
@@ -108,12 +109,11 @@ def events_that_fit(charge: ChargePeriod, events: Sequence[Counted]) -> list[Cou
     return list(events[:most])
 
 
-@dataclass(slots=True)
-class _Day:
+class _Day(msgspec.Struct):
     """How many events a day has, in which hours, and how many detail items they need."""
 
     events: int = 0
-    hours: set[int] = field(default_factory=set)
+    hours: set[int] = msgspec.field(default_factory=set)
     items: int = 0
 
     def grow(self, hour: int, in_a_detail: int) -> int:

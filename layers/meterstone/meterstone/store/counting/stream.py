@@ -16,9 +16,10 @@ replay counts it.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
+
+import msgspec
 
 from meterstone.store.catalogue.accounts import Account, Generation, catalogue_stands, read_account
 from meterstone.store.catalogue.subjects import Subjects
@@ -54,16 +55,15 @@ from meterstone.usage.tally import Position
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
-@dataclass(slots=True)
-class StreamReport:
+class StreamReport(msgspec.Struct):
     """The result of a batch of records, with the reasons why records were quarantined (see also `FoldReport`)."""
 
     events: int = 0
     counted: int = 0
     unmatched: int = 0
     uncounted: int = 0
-    poison: list[str] = field(default_factory=list)
-    unpublished: list[str] = field(default_factory=list)
+    poison: list[str] = msgspec.field(default_factory=list)
+    unpublished: list[str] = msgspec.field(default_factory=list)
 
 
 class _Arrived(NamedTuple):

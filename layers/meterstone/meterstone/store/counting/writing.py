@@ -1,9 +1,10 @@
 """Tallies as they were read, and the one transaction that changes a tally."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from itertools import batched
+
+import msgspec
 
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
@@ -29,19 +30,17 @@ type RollupChange = dict[int, DayAmount]
 _NOTHING = DayAmount(ZERO, 0)
 
 
-@dataclass(slots=True)
-class PendingEvents:
+class PendingEvents(msgspec.Struct):
     """The events that are to be counted into one tally, in the order of their positions; there may be none.
 
     ``charge`` is the charge of a plain tally, or any charge of a chain.
     """
 
     charge: ChargePeriod
-    events: list[Counted] = field(default_factory=list)
+    events: list[Counted] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class TallyTransaction:
+class TallyTransaction(msgspec.Struct):
     """The part of a transaction that changes one tally.
 
     ``stale`` says that the tally is published only in part, and needs another transaction. ``makes_tally`` says
@@ -59,8 +58,7 @@ class TallyTransaction:
     makes_tally: bool = False
 
 
-@dataclass(slots=True)
-class TallyUpdate:
+class TallyUpdate(msgspec.Struct):
     """A tally as read from the table, with the batch of events that it has not counted yet."""
 
     table: str

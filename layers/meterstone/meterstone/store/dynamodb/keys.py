@@ -407,6 +407,20 @@ def parse_rollup(sk: str) -> RollupKey:
     return RollupKey(*sk.split("#"))
 
 
+def rollup_of_all_types(sk: str) -> str:
+    """Return a rollup's sort key without customer type and writer. Rollups of which it is equal lie together.
+
+    >>> rollup_of_all_types(rollup("2024-03", "usd", "calls", "company", 2))
+    '2024-03#usd#calls'
+    """
+    return sk.rsplit("#", 2)[0]
+
+
+def parse_rollup_of_all_types(sk: str) -> RollupKey:
+    """Read back what `rollup_of_all_types` returned; the customer type and the writer are empty."""
+    return parse_rollup(f"{sk}##")
+
+
 def parse_rollup_of_all_writers(sk: str) -> RollupKey:
     """Read back what `rollup_of_all_writers` returned; the writer is empty.
 

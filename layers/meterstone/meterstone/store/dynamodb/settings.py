@@ -7,10 +7,11 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimereco
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
 
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
@@ -32,8 +33,7 @@ class Setting(StrEnum):
     STREAM = "stream"
 
 
-@dataclass(frozen=True, slots=True)
-class TableSettings:
+class TableSettings(msgspec.Struct, frozen=True):
     """What a table has switched on.
 
     ``created_at`` is when the table was made, or restored, and ``restored_to`` the instant whose items a restored

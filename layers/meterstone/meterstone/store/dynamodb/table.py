@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from itertools import batched
 from secrets import token_hex
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -148,8 +148,8 @@ class Table:
     def from_environment(cls) -> "Table":
         """Open the table named by ``TABLE_NAME``; ``AWS_ENDPOINT_URL_DYNAMODB`` chooses the engine."""
         # Not at the top: a command that opens no table need not wait for a fifth of a second.
-        import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
+        from botocore.session import get_session  # noqa: PLC0415
 
         config = Config(
             # `service.within` makes the attempts: it knows how much time there is.
@@ -162,7 +162,7 @@ class Table:
             # it.
             parameter_validation=False,
         )
-        client = boto3.client("dynamodb", config=config)
+        client = cast("DynamoDBClient", get_session().create_client("dynamodb", config=config))
         after_restore(client.close)
         return cls(client, os.environ["TABLE_NAME"])
 

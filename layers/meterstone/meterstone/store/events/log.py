@@ -22,7 +22,6 @@ count it from here.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from itertools import batched
@@ -83,8 +82,7 @@ class ImportedEvent(NamedTuple):
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class AppendResult:
+class AppendResult(msgspec.Struct, frozen=True):
     """Whether an entry was new; if it was in the log already, the position under which it was logged.
 
     An event that came over HTTP has no position in the log.

@@ -5,9 +5,10 @@ catalogue, the lists of uncounted events, and how far the counters have counted.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import batched
+
+import msgspec
 
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import (
@@ -52,8 +53,7 @@ class State(StrEnum):
     NOT_COUNTED = "not_counted"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundEvent:
+class FoundEvent(msgspec.Struct, frozen=True):
     """A logged event, and where it counts. ``reason`` is None if the event counts, or was withdrawn."""
 
     logged: LoggedEvent
@@ -88,8 +88,7 @@ class FoundEvent:
         return "withdrawn" if self.logged.withdrawn else self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where an event would be logged."""
 
     subject: Subject

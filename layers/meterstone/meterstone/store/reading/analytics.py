@@ -4,14 +4,16 @@ The days of an organization are read from its rollups. The days of a customer or
 counters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
+from itertools import count, groupby, repeat
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
-from meterstone.pricing.money import ZERO, whole
+from meterstone.pricing.money import add, whole
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
@@ -56,32 +58,18 @@ class AnalyticsStore(AccountStore):
         pk = keys.rollup_partition(account.organization.id, account.generation, view, values)
         wanted_type = None if query.customer_type is None else keys.type_part(query.customer_type)
         low, high = keys.months(query.from_day, query.to_day)
-        for item in self.table.query_as(_ROLLUPS, pk, low, high):
-            month, currency, meter_part, type_part, _ = keys.parse_rollup(item.sk.S)
+        items = self.table.query_as(_ROLLUPS, pk, low, high)
+        if wanted_type is not None:
+            items = (item for item in items if keys.parse_rollup(item.sk.S).customer_type == wanted_type)
+        # In the order of the sort key: all customer types and writers of a month, a currency and a meter together.
+        for name, together in groupby(items, lambda item: keys.rollup_of_all_types(item.sk.S)):
+            month, currency, meter_part, _, _ = keys.parse_rollup_of_all_types(name)
             meter = meters.get(meter_part)
-            if (
-                meter is None
-                or query.currency not in {None, currency}
-                or wanted_type not in {None, type_part}
-            ):
+            if meter is None or query.currency not in {None, currency}:
                 continue
             first = date.fromisoformat(month + "-01").toordinal()
             begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
-            days = []
-            for units_name, fraction_name, cents_name, number in _DAYS[begin : end + 1]:
-                units, fraction = getattr(item, units_name), getattr(item, fraction_name)
-                cents = getattr(item, cents_name)
-                if units is not None or fraction is not None or cents is not None:
-                    days.append(
-                        DayUsage(
-                            first + number,
-                            currency,
-                            meter.code,
-                            _units(units, fraction),
-                            0 if cents is None else cents.N,
-                        )
-                    )
-            yield CountedDays(0 if item.acc is None else item.acc.N, days)
+            yield _added_up(list(together), first, begin, end, currency, meter.code)
 
     def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
@@ -159,36 +147,70 @@ class _Text(msgspec.Struct, gc=False):
     S: str
 
 
-class _Units(msgspec.Struct, gc=False):
-    #: Text until its day is asked for: a Decimal takes three times as long to make.
-    N: str
-
-
-class _Cents(msgspec.Struct, gc=False):
+class _Integer(msgspec.Struct, gc=False):
     #: An int that is read from text: DynamoDB sends numbers as text, and the decoder is not strict.
     N: int
 
 
-def _units(integer: _Units | None, fraction: _Units | None) -> Decimal:
-    known = ZERO if integer is None else Decimal(integer.N)
-    return known if fraction is None else whole(known, Decimal(fraction.N))
+class _Number(msgspec.Struct, gc=False):
+    #: Units were stored as one number once, which may have decimals.
+    N: int | Decimal
 
 
-#: For each day of a month: the names of its attributes (integer part and fraction of the units, amount), and its
-#: number from 0.
-_DAYS = [(f"u{day:02}", f"f{day:02}", f"a{day:02}", day - 1) for day in range(1, 32)]
+#: For each day of a month, in this order: the integer part and the fraction of the units, and the amount in cents.
+_DAYS = [f"{kind}{day:02}" for day in range(1, 32) for kind in "ufa"]
+_BEFORE = 2
 
 Rollup: Any = msgspec.defstruct(
     "Rollup",
     [
         ("sk", _Text),
-        ("acc", _Cents | None, None),
-        *(
-            (name, kind | None, None)
-            for units, fraction, cents, _ in _DAYS
-            for name, kind in ((units, _Units), (fraction, _Units), (cents, _Cents))
-        ),
+        ("acc", _Integer | None, None),
+        *((name, (_Integer if name[0] == "a" else _Number) | None, None) for name in _DAYS),
     ],
     gc=False,
 )
 _ROLLUPS = page_decoder(Page[Rollup], strict=False)
+
+
+def _added_up(
+    items: Sequence[Any], first: int, begin: int, end: int, currency: str, code: str
+) -> CountedDays:
+    """Add up the rollups of one month, currency and meter, from one day of the month to another.
+
+    As integers, since a Decimal takes longer to make and to add. Most rollups have no fractions.
+    """
+    numbers = [astuple(item)[_BEFORE + 3 * begin : _BEFORE + 3 * (end + 1)] for item in items]
+    units = _sums([of[0::3] for of in numbers])
+    cents = _sums([of[2::3] for of in numbers])
+    fractions = [of[1::3] for of in numbers]
+    parts: Iterable[int | Decimal | None] = repeat(None) if not any(map(any, fractions)) else _sums(fractions)
+    days = [
+        DayUsage(
+            day,
+            currency,
+            code,
+            whole(integer or 0, part) if part else Decimal(integer or 0),
+            int(amount or 0),
+        )
+        for day, integer, part, amount in zip(count(first + begin), units, parts, cents, strict=False)
+        if not (integer is None and part is None and amount is None)
+    ]
+    return CountedDays(max(0 if item.acc is None else item.acc.N for item in items), days)
+
+
+def _sums(numbers: Sequence[Sequence[_Number | None]]) -> list[int | Decimal | None]:
+    """Add up place by place; None where there is nothing."""
+    sums = [None if each is None else each.N for each in numbers[0]]
+    for others in numbers[1:]:
+        sums = [
+            known
+            if each is None
+            else each.N
+            if known is None
+            else known + each.N
+            if type(known) is type(each.N) is int
+            else add(Decimal(known), Decimal(each.N))
+            for known, each in zip(sums, others, strict=True)
+        ]
+    return sums

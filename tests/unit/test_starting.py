@@ -1,0 +1,60 @@
+"""How a function starts: what the collector of garbage does meanwhile."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import meterstone
+
+CODE = """
+import gc
+gc.collect()
+from meterstone import starting
+paused = not gc.isenabled()
+starting.loaded()
+print(paused, gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        pytest.param({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}, "True True True", id="in Lambda"),
+        pytest.param({}, "False True False", id="elsewhere"),
+    ],
+)
+def test_the_collector_pauses_until_the_function_is_loaded(environment: dict[str, str], found: str) -> None:
+    path = str(Path(meterstone.__file__).parents[1])
+    ran = subprocess.run(  # noqa: S603 - this interpreter, and code that stands here
+        [sys.executable, "-c", CODE],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == found
+
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+STARTED = (
+    "analytics_usage",
+    "customer_usage",
+    "explain_usage",
+    "find_event",
+    "ingest_events",
+    "subscription_usage",
+)
+
+
+@pytest.mark.parametrize("function", STARTED)
+def test_a_function_that_answers_requests_pauses_first_and_ends_the_pause_last(function: str) -> None:
+    lines = [
+        line
+        for line in (FUNCTIONS / function / "app.py").read_text().splitlines()
+        if line.startswith(("from meterstone", "import meterstone", "starting", "handler"))
+    ]
+    assert lines[0].startswith("from meterstone import ")
+    assert "starting" in lines[0]
+    assert lines[-1] == "starting.loaded()"
