@@ -7,7 +7,7 @@ of them: 5 ms a read, 15 ms a transaction or another write; and the CPU that was
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from copy import replace
 from math import ceil
 from time import process_time
 from typing import Any

@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
-from dataclasses import replace
+from copy import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock

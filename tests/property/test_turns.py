@@ -6,7 +6,8 @@ it: one message at a time, deleted if the function returns, visible again if it 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 

@@ -10,7 +10,8 @@ A stopped attachment goes on where it was. Nothing is stored for that: an organi
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event as Flag
 

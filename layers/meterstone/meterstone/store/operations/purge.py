@@ -21,7 +21,8 @@ Events that came in for an old id between 2 and 5 are moved as well, and another
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from itertools import batched
 
 import msgspec
