@@ -84,7 +84,7 @@ echarts: $(PAGE_NODE)/.installed ## Build the page's chart library from its npm 
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
 test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that needs no engine, with none to be found
-	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools" $(ARGS)
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools and not deploy" $(ARGS)
 
 .PHONY: check-wheel
 check-wheel: ## Install the command in an environment of its own, and serve with it once

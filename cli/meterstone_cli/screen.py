@@ -21,6 +21,8 @@ _WIDEST_BAR: Final = 60
 #: A cell that may be cut keeps so many characters, the last of them being an ellipsis.
 _NARROWEST_CELL: Final = 8
 _GAP: Final = "  "
+#: What a bar is made of without blocks. By its number, since only keys have the sign in texts.
+_PLAIN: Final = chr(35)
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
@@ -140,7 +142,7 @@ def bars(values: Sequence[int], width: int, *, blocks: bool) -> Iterator[str]:
 
 def _rightward(length: int, scale: int, *, blocks: bool) -> str:
     if not blocks:
-        return "#" * max(1, length // scale)
+        return _PLAIN * max(1, length // scale)
     full, rest = divmod(max(1, length * 8 // scale), 8)
     return "█" * full + _EIGHTHS[rest].strip()
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,13 @@ ENVIRONMENT = {
 @contextmanager
 def running(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(  # noqa: S603 - our own
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT | environment,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
     ) as process:
         try:
             yield process
@@ -100,7 +107,7 @@ def answer(url: str, key: str | None) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "key", "status", "logged"),
-    [((), None, 401, False), (("--verbose",), None, 401, True), ((), "mst_x", 503, True)],
+    [((), None, 401, False), (("--verbose",), None, 401, True), ((), "mst_" + "x" * 43, 503, True)],
     ids=["quiet", "verbose", "an error"],
 )
 def test_a_server_logs_requests_if_it_is_asked_to_and_errors_always(
