@@ -1,5 +1,6 @@
 """A table that an engine restores from a backup is attached: settings first, then rebuilds."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -71,7 +72,9 @@ def backup(engine: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backup]:
 
 
 def attach(table: Table, *options: str) -> Result:
-    return CliRunner().invoke(app, ["attach", "--table", table.name, "--at-once", "1", *options])
+    # A command says by the environment which table is meant.
+    with mock.patch.dict(os.environ):
+        return CliRunner().invoke(app, ["attach", "--table", table.name, "--at-once", "1", *options])
 
 
 @pytest.mark.engine
