@@ -79,6 +79,7 @@ class MemoryTable(Table):
         self.name = name
         self.cost = ReadCost()
         self.deadline = Deadline()
+        self._unchanging = {}
         self.faults = Faults()
         #: How many writes were asked for.
         self.writes = 0

@@ -1,14 +1,64 @@
-"""A plan's price list: the prices of the catalogue that say they belong to the plan."""
+"""Plans: what a subscription that lists no line items of its own pays, and the versions that a plan has had."""
 
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Price, PriceType
 from meterstone.usage.instant import parse_instant
+from meterstone.usage.period import BillingPeriod
 
-_PLAN = "PLAN"
 _PUBLISHED = "published"
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A named offer: its prices, by id, in every currency in which it is sold.
+
+    ``version`` goes up whenever its offer changes, which is all but its name, description and details. A version
+    is kept for ever, as it was: subscriptions name the one that they follow. Version 0 has never been stored.
+    ``billing_period`` is that of its prices that have none of their own; None: the subscription's.
+    """
+
+    code: str
+    name: str = ""
+    description: str = ""
+    currency: str | None = None
+    billing_period: BillingPeriod | None = None
+    billing_period_count: int = 1
+    commitment: Commitment | None = None
+    prices: tuple[str, ...] = ()
+    version: int = 0
+    #: What the record carries beside, and nothing computes with.
+    details: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def offers_the_same(self, other: "Plan") -> bool:
+        """Return whether another version of the plan would be the same offer."""
+        return _offer(self) == _offer(other)
+
+
+def _offer(plan: Plan) -> tuple[object, ...]:
+    return (
+        plan.currency,
+        plan.billing_period,
+        plan.billing_period_count,
+        plan.commitment,
+        plan.prices,
+    )
+
+
+def decode_plan(document: str) -> Plan:
+    """Read a plan, or a version of one, from its stored JSON text."""
+    return _PLAN.decode(document)
+
+
+def decode_price(document: str) -> Price:
+    """Read a price from its stored JSON text."""
+    return _PRICE.decode(document)
+
+
+_PLAN = msgspec.json.Decoder(Plan)
+_PRICE = msgspec.json.Decoder(Price)
 
 
 class PlanPrices(msgspec.Struct, frozen=True):
@@ -30,22 +80,10 @@ class PlanPrices(msgspec.Struct, frozen=True):
         return found
 
 
-_PRICE = msgspec.json.Decoder(Price)
-
-
-def plan_prices(code: str, documents: Iterable[str]) -> PlanPrices:
-    """Read the price list of a plan from the stored documents of all prices of a catalogue.
-
-    A price belongs to the plan that it names: its ``entity_type`` is ``PLAN`` and its ``entity_id`` the plan's
-    code. These are the fields by which Flexprice's price object says so.
-    """
-    prices = [_PRICE.decode(each) for each in documents if _PLAN in each]
-    own = [each for each in prices if each.type is PriceType.USAGE and _belongs(each, code)]
-    return PlanPrices(code, tuple(sorted(own, key=lambda each: each.id)))
-
-
-def _belongs(price: Price, code: str) -> bool:
-    return price.details.get("entity_type") == _PLAN and price.details.get("entity_id") == code
+def price_list(code: str, prices: Iterable[Price]) -> PlanPrices:
+    """Make the list of a plan's prices for usage."""
+    usage = (each for each in prices if each.type is PriceType.USAGE)
+    return PlanPrices(code, tuple(sorted(usage, key=lambda each: each.id)))
 
 
 def _offered(price: Price, at: int) -> bool:

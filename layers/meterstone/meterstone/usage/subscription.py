@@ -1,12 +1,12 @@
 """A subscription with all that counting and pricing it needs: line items, meters, prices, dated facts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import Price
+from meterstone.pricing.price import Detail, Price
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
 
@@ -66,22 +66,29 @@ class LineItem(msgspec.Struct, frozen=True):
 
 
 class Customer(msgspec.Struct, frozen=True):
-    """Who subscribes. ``id`` is the external id; country and type are dated."""
+    """Who subscribes. ``id`` is the external id; country and type are dated.
+
+    ``timezone`` is that of subscriptions that are made for the customer and have none of their own. ``currency`` is
+    lower case. ``details`` is what clients store with a customer (address, names, metadata): it is given back, and
+    nothing computes with it.
+    """
 
     id: str
     name: str = ""
     timezone: str | None = None
     country: tuple[Dated, ...] = ()
     customer_type: tuple[Dated, ...] = ()
+    currency: str | None = None
+    details: Mapping[str, Detail] = msgspec.field(default_factory=dict)
 
 
 class Subscription(msgspec.Struct, frozen=True):
     """What a customer has agreed to.
 
+    This is a subscription as counting and pricing need it, with everything looked up that its `Terms` refer to.
     ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
-    customer. ``timezone`` decides the subscription's days: the customer's zone, else the organization's, else UTC.
-    The customer's facts are copied here so that one read is enough. ``currency`` is lower case. Instants are
-    microseconds since the epoch.
+    customer. ``timezone`` decides the subscription's days: it was its own, the customer's or the organization's
+    when it was made. ``currency`` is lower case. Instants are microseconds since the epoch.
     """
 
     id: str

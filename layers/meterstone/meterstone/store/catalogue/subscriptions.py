@@ -1,17 +1,29 @@
-"""Subscriptions as they are stored, each a document with its line items, meters and prices; and who has them."""
+"""Subscriptions as they are stored: terms, and what these refer to; and whose they are.
 
-from collections.abc import Iterable, Iterator
+A table of an earlier version of this code has documents in the place of terms, each with its prices and meters
+inside. They are read as they are, until the subscription is put anew.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import replace
 from itertools import batched
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Row, StoreError, Table, text
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.meter import Meter
+from meterstone.usage.plan import Plan, decode_plan, decode_price
+from meterstone.usage.subscription import Customer, Subscription
+from meterstone.usage.terms import Terms, decode_terms, resolve
 
 _AT_ONCE = 100
 _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
+_CUSTOMER = msgspec.json.Decoder(Customer)
+_METERS = msgspec.json.Decoder(tuple[Meter, ...])
+
+type Versions = Mapping[tuple[str, int], Plan]
 
 
 class UnknownSubscriptionError(StoreError):
@@ -19,35 +31,135 @@ class UnknownSubscriptionError(StoreError):
 
 
 def read_subscription(
-    table: Table, organization_id: str, subscription_id: str, *, consistent: bool = False
+    table: Table,
+    organization_id: str,
+    subscription_id: str,
+    meters: Sequence[Meter] = (),
+    *,
+    consistent: bool = False,
+    facts: bool = True,
 ) -> Subscription:
-    """Read a subscription with its line items, meters and prices.
+    """Read a subscription, and everything that it refers to (see `resolved`). Raises `UnknownSubscriptionError`.
 
-    Raises `UnknownSubscriptionError`. Cost: 1 get.
+    Cost: 1 get, and that of `resolved`.
     """
     row = table.get(keys.subscription(organization_id, subscription_id), consistent=consistent)
     if row is None:
         raise UnknownSubscriptionError(subscription_id)
-    return unpack_subscription(row)
-
-
-def unpack_subscription(row: Row) -> Subscription:
-    """Read a subscription from its item."""
-    return decode_subscription(text(row, "doc"))
-
-
-def decode_subscription(document: str) -> Subscription:
-    """Read a subscription from its document's JSON text."""
-    return _SUBSCRIPTION.decode(document)
+    return resolved(table, organization_id, [row], meters, consistent=consistent, facts=facts)[0]
 
 
 def read_subscriptions(
-    table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
+    table: Table,
+    organization_id: str,
+    ids: Iterable[str],
+    meters: Sequence[Meter] = (),
+    *,
+    consistent: bool = False,
+    facts: bool = True,
 ) -> list[Subscription]:
-    """Read subscriptions by id. Ids that do not exist are left out. Cost: 1 get each, in batches."""
+    """Read subscriptions by id. Ids that do not exist are left out.
+
+    Cost: 1 get each, in batches, and that of `resolved`.
+    """
     wanted = [keys.subscription(organization_id, each) for each in ids]
     rows = table.batch_get(wanted, consistent=consistent)
-    return [unpack_subscription(rows[key]) for key in wanted if key in rows]
+    found = [rows[key] for key in wanted if key in rows]
+    return resolved(table, organization_id, found, meters, consistent=consistent, facts=facts)
+
+
+def resolved(
+    table: Table,
+    organization_id: str,
+    rows: Sequence[Row],
+    meters: Sequence[Meter] = (),
+    *,
+    consistent: bool = False,
+    facts: bool = True,
+) -> list[Subscription]:
+    """Make subscriptions of their items, and look up everything that these refer to.
+
+    ``meters`` are those that are known. If others are needed, the list of all is read. Without ``facts``, the
+    countries and the types of customers are left out.
+
+    Cost: 1 get for each customer, in batches; for prices and versions of plans, 1 get each if they are not
+    remembered; 1 get for the meters, if it is needed.
+    """
+    terms = [_terms(row) for row in rows]
+    plans = read_versions(table, organization_id, (plan for each in terms if each for plan in each.versions()))
+    ids = dict.fromkeys(price for each in terms if each for price in each.price_ids(plans))
+    named = {keys.catalogue(organization_id, "price", each): each for each in ids}
+    prices = {
+        named[key]: price
+        for key, price in table.unchanging(named, lambda row: decode_price(text(row, "doc"))).items()
+    }
+    held = [_SUBSCRIPTION.decode(text(row, "doc")) if of is None else of for row, of in zip(rows, terms, strict=True)]
+    whose = {each.customer_id for each in held} if facts else set()
+    customers = read_customers(table, organization_id, whose, consistent=consistent)
+    known = {meter.id: meter for meter in meters}
+    needed = {price.meter_id for price in prices.values() if price.meter_id}
+    needed |= {meter.id for each in held if isinstance(each, Subscription) for meter in _meters_of(each)}
+    if needed - known.keys():
+        known = {meter.id: meter for meter in read_meters(table, organization_id, consistent=True)}
+    return [
+        resolve(each, plans, prices, known, customers.get(each.customer_id))
+        if isinstance(each, Terms)
+        else _up_to_date(each, known, customers.get(each.customer_id))
+        for each in held
+    ]
+
+
+def read_versions(table: Table, organization_id: str, versions: Iterable[tuple[str, int]]) -> Versions:
+    """Read versions of plans, each by the plan's code and its number. Cost: 1 get each, if not remembered."""
+    named = {keys.plan_version(organization_id, *each): each for each in versions}
+    found = table.unchanging(named, lambda row: decode_plan(text(row, "doc")))
+    return {named[key]: plan for key, plan in found.items()}
+
+
+def read_customers(
+    table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
+) -> dict[str, Customer]:
+    """Read customers by their ids. Ids without a record are left out. Cost: 1 get each, in batches."""
+    named = {keys.customer(organization_id, each): each for each in ids}
+    rows = table.batch_get(named, consistent=consistent)
+    return {named[key]: decode_customer(text(row, "doc")) for key, row in rows.items() if "doc" in row}
+
+
+def read_meters(table: Table, organization_id: str, *, consistent: bool = False) -> tuple[Meter, ...]:
+    """Read all meters of an organization, deleted ones too. Cost: 1 get."""
+    row = table.get(keys.organization(organization_id, "meters"), consistent=consistent)
+    return () if row is None else decode_meters(text(row, "doc"))
+
+
+def decode_customer(document: str) -> Customer:
+    """Read a customer from its JSON text."""
+    return _CUSTOMER.decode(document)
+
+
+def decode_meters(document: str) -> tuple[Meter, ...]:
+    """Read the list of all meters from its JSON text."""
+    return _METERS.decode(document)
+
+
+def _terms(row: Row) -> Terms | None:
+    """Read a subscription's terms; None if the item has a document of before in their place."""
+    return decode_terms(text(row, "terms")) if "terms" in row else None
+
+
+def _meters_of(subscription: Subscription) -> Iterator[Meter]:
+    return (item.meter for item in subscription.line_items if item.meter is not None)
+
+
+def _up_to_date(before: Subscription, meters: Mapping[str, Meter], customer: Customer | None) -> Subscription:
+    """Return a subscription of before with its meters as they are now, and with its customer's facts."""
+    items = tuple(
+        item if item.meter is None else replace(item, meter=meters.get(item.meter.id, item.meter))
+        for item in before.line_items
+    )
+    now = replace(before, line_items=items)
+    if customer is None:
+        return now
+    return replace(now, country=customer.country, customer_type=customer.customer_type)
 
 
 def list_subscriptions(
@@ -55,7 +167,7 @@ def list_subscriptions(
 ) -> Iterator[Subscription]:
     """Read all subscriptions of an organization in the order of their keys, or those after one of an id.
 
-    No more than 100 are held at once. Cost: 1 query of their ids, page by page, and 1 get each, in batches of 100.
+    No more than 100 are held at once. Cost: 1 query of their ids, page by page, and that of `read_subscriptions`.
     """
     pk, prefix = keys.catalogue_kind(organization_id, "subscription")
     low, high = keys.range_of(prefix)
@@ -63,8 +175,9 @@ def list_subscriptions(
         # Above that key, and not above the next: no key has a lower character.
         low = keys.catalogue(organization_id, "subscription", after).sk + FIRST
     ids = _ids(table.query(pk, low, high, consistent=True))
+    meters = read_meters(table, organization_id, consistent=True)
     for some in batched(ids, _AT_ONCE, strict=False):
-        yield from read_subscriptions(table, organization_id, some, consistent=True)
+        yield from read_subscriptions(table, organization_id, some, meters, consistent=True)
 
 
 def count_subscriptions(table: Table, organization_id: str) -> int:
@@ -73,26 +186,42 @@ def count_subscriptions(table: Table, organization_id: str) -> int:
 
 
 def subscriptions_of_customer(
-    table: Table, organization_id: str, customer_id: str, *, consistent: bool = False
+    table: Table,
+    organization_id: str,
+    customer_id: str,
+    meters: Sequence[Meter] = (),
+    *,
+    consistent: bool = False,
+    facts: bool = True,
 ) -> list[Subscription]:
-    """Read a customer's subscriptions. Cost: 1 query, and 1 get each."""
+    """Read a customer's subscriptions. Cost: 1 query, and that of `read_subscriptions`."""
     pk = keys.of_customer(organization_id, customer_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
-    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
-    # The item that lists a subscription under a customer stays when the subscription is given to another customer.
-    # The document says to whom it belongs.
+    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts)
+    # The item that lists a subscription under a customer may be there before the subscription, and it stays when the
+    # subscription is given to another customer. The terms say to whom it belongs.
     return [each for each in found if each.customer_id == customer_id]
 
 
 def subscriptions_by_external_id(
-    table: Table, organization_id: str, external_id: str, *, consistent: bool = False
+    table: Table,
+    organization_id: str,
+    external_id: str,
+    meters: Sequence[Meter] = (),
+    *,
+    consistent: bool = False,
+    facts: bool = True,
 ) -> list[Subscription]:
-    """Read all subscriptions with an external id: it may be used again. Cost: 1 query, and 1 get each."""
+    """Read all subscriptions with an external id: it may be used again.
+
+    Cost: 1 query, and that of `read_subscriptions`.
+    """
     pk = keys.by_external_id(organization_id, external_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
-    found = read_subscriptions(table, organization_id, ids, consistent=consistent)
+    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts)
     return [each for each in found if each.external_id == external_id]
 
 
 def _ids(rows: Iterable[Row]) -> Iterator[str]:
-    return (text(row, "id") for row in rows)
+    """Return the ids of the subscriptions that items list. The item of the subject itself is none of them."""
+    return (text(row, "id") for row in rows if "id" in row)

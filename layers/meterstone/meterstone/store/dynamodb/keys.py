@@ -216,6 +216,31 @@ def parse_catalogue_kind(sk: str) -> str:
     return sk.partition("#")[0]
 
 
+def plan_version(organization_id: str, code: str, version: int) -> Key:
+    """Key of a version of a plan, which never changes."""
+    return Key(f"{organization_id}#catalogue", f"version#{part(code)}#{version:08}")
+
+
+def subject(organization_id: str, kind: str, external_id: str) -> Key:
+    """Key of a subject's item; a customer's is the customer's record.
+
+    It lies in the partition of the items that list the subject's subscriptions. No part of a key begins with a
+    `#`, so that it is none of them.
+    """
+    partition = by_external_id if kind == "s" else of_customer
+    return Key(partition(organization_id, external_id).pk, "#")
+
+
+def customer(organization_id: str, customer_id: str) -> Key:
+    """Key of a customer's record."""
+    return subject(organization_id, "c", customer_id)
+
+
+def unwoken(organization_id: str) -> str:
+    """Partition of the index `due` that lists the subscriptions whose tallies are to be woken."""
+    return f"{organization_id}#unwoken"
+
+
 def subscription(organization_id: str, subscription_id: str) -> Key:
     """Key of a subscription's document."""
     return Key(f"{organization_id}#subscription#{part(subscription_id)}", "document")

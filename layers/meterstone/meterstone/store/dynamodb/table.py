@@ -5,12 +5,13 @@ may take. Each operation here makes several attempts, if what goes wrong may pas
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from itertools import batched
 from secrets import token_hex
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -58,6 +59,9 @@ CONNECTIONS = 50
 """How many connections a client keeps: so many events are put at once."""
 
 _TOKEN = 16
+_MOST_UNCHANGING = 20_000
+REMEMBERED: Final = 30.0
+"""How long, in seconds, what was read is remembered where this is said."""
 
 
 class Attribute(msgspec.Struct, gc=False):
@@ -136,6 +140,7 @@ class Table:
         self.client = client
         self.name = name
         self.cost = ReadCost()
+        self._unchanging: dict[Key, tuple[float, Any]] = {}
         self.deadline = keep_to_deadline(client)
         service.take_bodies(client)
 
@@ -203,6 +208,35 @@ class Table:
                     raise PassingError("keys were left unprocessed")
 
             service.within(self.deadline, read)
+        return found
+
+    def unchanging[T](self, keys: Iterable[Key], decode: Callable[[Row], T]) -> dict[Key, T]:
+        """Read items that never change once they are there, and remember what they were decoded to.
+
+        Those that are not there are left out, and asked for again the next time. What nothing is computed with may
+        change: it is read again after `REMEMBERED` seconds. Cost: of items that are not remembered, that of a
+        `batch_get`, and of those that it does not find, that of a consistent one.
+        """
+        # The time of day is used, since a monotonic clock may stand still while the function is frozen.
+        clock = time.time()
+        found: dict[Key, T] = {}
+        wanted: list[Key] = []
+        for key in keys:
+            known = self._unchanging.get(key)
+            if known is not None and 0 <= clock - known[0] < REMEMBERED:
+                found[key] = known[1]
+            else:
+                wanted.append(key)
+        if not wanted:
+            return found
+        rows = self.batch_get(wanted)
+        if missing := [key for key in wanted if key not in rows]:
+            rows |= self.batch_get(missing, consistent=True)
+        if len(self._unchanging) + len(rows) > _MOST_UNCHANGING:
+            self._unchanging.clear()
+        for key, row in rows.items():
+            found[key] = decode(row)
+            self._unchanging[key] = clock, found[key]
         return found
 
     def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
