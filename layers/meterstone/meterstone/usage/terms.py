@@ -76,7 +76,10 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     line_items: tuple[ItemTerm, ...] = ()
     #: Of the plan's prices only these, by id; None: all.
     chosen: tuple[str, ...] | None = None
+    #: When it was called off before it began: it has no span then.
+    canceled_at: int | None = None
     name: str = ""
+    #: What the record carries beside, and nothing computes with.
     details: Mapping[str, Detail] = msgspec.field(default_factory=dict)
 
     @property
@@ -173,7 +176,7 @@ def resolve(
         currency=terms.currency,
         timezone=terms.timezone,
         start=terms.start,
-        end=terms.end,
+        end=terms.end if terms.canceled_at is None else terms.start,
         billing_period=terms.billing_period,
         billing_period_count=terms.billing_period_count,
         billing_cycle=terms.billing_cycle,
