@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[1]
 _BEGINNING: Final = """\
 # A catalogue's fields
 
-<!-- Written by `make catalogue-reference` from the models in cli/meterstone_cli/catalogue: change those. -->
+<!-- Written by `make catalogue-reference` from layers/meterstone/meterstone/catalogue: change that. -->
 
 A catalogue is a folder with a file, or a folder of files, for each kind of record. [Your own catalogue and
 usage](catalogue-and-usage.md) says how to make and load one. These are all fields of all kinds.

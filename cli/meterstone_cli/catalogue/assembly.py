@@ -13,15 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, cast
 
-from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import BillingModel, Detail, Price, Tier, TransformQuantity, check
-from meterstone.usage.identifier import LONGEST_ID
-from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
-from meterstone.usage.meter import Filter, Meter
-from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
-from meterstone_cli.catalogue.catalogue import Catalogue, Plan
-from meterstone_cli.catalogue.document import Value
-from meterstone_cli.catalogue.models import (
+from meterstone.catalogue.models import (
     CommitmentRecord,
     CustomerRecord,
     DatedValue,
@@ -32,7 +24,15 @@ from meterstone_cli.catalogue.models import (
     Record,
     SubscriptionRecord,
 )
-from meterstone_cli.catalogue.prices import PriceRecord, TransformRecord
+from meterstone.catalogue.prices import PriceRecord, TransformRecord
+from meterstone.pricing.commitment import Commitment
+from meterstone.pricing.price import BillingModel, Detail, Price, Tier, TransformQuantity, check
+from meterstone.usage.identifier import LONGEST_ID
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.meter import Filter, Meter
+from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.catalogue.document import Value
 from meterstone_cli.problem import InputProblem
 
 #: What a price is computed with; all other fields of its record are carried as details.

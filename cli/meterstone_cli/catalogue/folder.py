@@ -23,6 +23,16 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from meterstone.catalogue.models import (
+    CustomerRecord,
+    LineItemRecord,
+    MeterRecord,
+    OrganizationRecord,
+    PlanRecord,
+    Record,
+    SubscriptionRecord,
+)
+from meterstone.catalogue.prices import PriceRecord
 from meterstone.contracts.fields import (
     NOT_A_LIST,
     NOT_A_MAPPING,
@@ -35,16 +45,6 @@ from meterstone_cli.catalogue.assembly import CatalogueEntry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
 from meterstone_cli.catalogue.lines import Lines
-from meterstone_cli.catalogue.models import (
-    CustomerRecord,
-    LineItemRecord,
-    MeterRecord,
-    OrganizationRecord,
-    PlanRecord,
-    Record,
-    SubscriptionRecord,
-)
-from meterstone_cli.catalogue.prices import PriceRecord
 from meterstone_cli.problem import InputProblem, InputRefusedError
 
 KINDS: Mapping[str, type[Record]] = {
