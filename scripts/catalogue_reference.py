@@ -15,7 +15,7 @@ from typing import Any, Final, override
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from ruamel.yaml import YAML
 
-from meterstone_cli.catalogue.folder import KINDS
+from meterstone.catalogue.reading import KINDS
 
 ROOT: Final = Path(__file__).parents[1]
 

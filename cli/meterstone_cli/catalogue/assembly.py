@@ -6,7 +6,6 @@ is not reported: a broken record is there for those that refer to it, and where 
 that is said once for all references that lead nowhere.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from typing import NamedTuple
 
 from meterstone.catalogue.building import (
     Plan,
+    checked_price,
     customer_of,
     meter_of,
     organization_of,
     plan_of,
-    price_of,
     subscription_of,
 )
 from meterstone.catalogue.models import (
@@ -31,7 +30,7 @@ from meterstone.catalogue.models import (
     SubscriptionRecord,
 )
 from meterstone.catalogue.prices import PriceRecord
-from meterstone.pricing.price import BillingModel, Price, check
+from meterstone.pricing.price import Price
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Meter
@@ -39,9 +38,6 @@ from meterstone.usage.subscription import Customer, LineItem, Organization, Subs
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.document import Value
 from meterstone_cli.problem import InputProblem
-
-#: In the place of a price's required fields that are broken, so that its other fields can be checked.
-_STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
 
 
 class CatalogueEntry(NamedTuple):
@@ -204,11 +200,8 @@ class _Assembly:
     def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
         if record.meter_id is not None:
             self._known(entry, "meter_id", "meters", record.meter_id)
-        stand_ins = {name: value for name, value in _STAND_INS.items() if name in entry.broken}
-        price = price_of(record.model_copy(update=stand_ins))
-        for found in check(price):
-            if re.split(r"[.\[]", found.path)[0] not in entry.broken:
-                self.problems.append(entry.problem(found.path, found.message))
+        price, problems = checked_price(record, entry.broken)
+        self.problems += [entry.problem(each.path, each.message) for each in problems]
         if not entry.broken:
             self.prices[record.id] = price
 

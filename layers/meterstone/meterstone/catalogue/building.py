@@ -1,11 +1,12 @@
 """The value that each record of the catalogue stands for: how what a person leaves out is filled in.
 
-A function here reads its record alone, and takes what another record says as an argument. Each needs a record
-of which every field could be read. Nothing is checked here that the record's model has not checked, and ids are
-not looked up.
+A function here reads its record alone, and takes what another record says as an argument. Ids are not looked up.
+All but `checked_price` need a record that was read without a problem.
 """
 
+import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import cast
 
@@ -22,7 +23,7 @@ from meterstone.catalogue.models import (
 )
 from meterstone.catalogue.prices import PriceRecord, TransformRecord
 from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import Detail, Price, Tier, TransformQuantity
+from meterstone.pricing.price import BillingModel, Detail, Price, PriceProblem, Tier, TransformQuantity, check
 from meterstone.usage.meter import Filter, Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
 
@@ -31,6 +32,9 @@ _COMPUTED = {
     *("id", "currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
     *("transform_quantity", "billing_period", "billing_period_count"),
 }
+
+#: In the place of a price's required fields that are broken, so that its other fields can be checked.
+_STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -76,7 +80,7 @@ def meter_of(record: MeterRecord) -> Meter:
 
 
 def price_of(record: PriceRecord) -> Price:
-    """Return the price of a record. `meterstone.pricing.price.check` says whether it can be computed with."""
+    """Return the price of a record. `checked_price` says whether it can be computed with."""
     details = record.model_dump(exclude=_COMPUTED, exclude_none=True)
     return Price(
         id=record.id,
@@ -92,6 +96,16 @@ def price_of(record: PriceRecord) -> Price:
         billing_period_count=record.billing_period_count,
         details=cast("dict[str, Detail]", details),
     )
+
+
+def checked_price(record: PriceRecord, broken: AbstractSet[str]) -> tuple[Price, list[PriceProblem]]:
+    """Return the price of a record, and why it cannot be computed with, apart from its ``broken`` fields.
+
+    If any field is broken, the price is good for nothing but that check: others stand in the place of such fields.
+    """
+    stand_ins = {name: value for name, value in _STAND_INS.items() if name in broken}
+    price = price_of(record.model_copy(update=stand_ins))
+    return price, [found for found in check(price) if re.split(r"[.\[]", found.path)[0] not in broken]
 
 
 def subscription_of(
