@@ -11,15 +11,12 @@ from meterstone.api_key import well_formed
 from meterstone.store.catalogue.stored_format import FORMAT, refuse_another_format, stored_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import ReadCost, Row, Table, integer, text
+from meterstone.store.dynamodb.table import REMEMBERED, ReadCost, Row, Table, integer, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization
 
-#: How long a key is remembered, in seconds, a good one and an unknown one. A revoked key works for at most so much
-#: longer.
-REMEMBERED = 30.0
 #: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
 #: and the catalogue is read as it stands.
 LOADS = 2 * MINUTE
@@ -86,6 +83,8 @@ class Account(msgspec.Struct, frozen=True):
 
 class Accounts:
     """Looks API keys up, and remembers for `REMEMBERED` seconds the accounts of good ones, and which are not good.
+
+    So a revoked key works for at most so much longer.
 
     Keys that are not good are remembered apart. So nobody without a good key can have one forgotten.
     """

@@ -23,10 +23,12 @@ from typing import NamedTuple
 import msgspec
 
 from meterstone.pricing.money import in_two
-from meterstone.store.catalogue.accounts import catalogue_stands
-from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError, read_subscriptions
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.guards import Guard, merged
+from meterstone.store.catalogue.subjects import Standing, standing_of
+from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
 from meterstone.store.counting.limits import events_that_fit
-from meterstone.store.dynamodb.errors import CatalogueChangedError, read_tallies
+from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
     RollupChange,

@@ -140,17 +140,17 @@ class StreamFold:
 
         What was counted before that is not counted again: its positions are stored.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(1, _ATTEMPTS + 1):
             found = StreamReport()
             try:
                 self._fold(organization_id, events, now, found)
-            except CatalogueChangedError as changed:
-                error = changed
+            except CatalogueChangedError:
                 report.poison += found.poison
-                continue
-            report.add(found)
-            return
-        raise error
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                report.add(found)
+                return
 
     def _fold(self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport) -> None:
         account = read_account(self._table, organization_id, consistent=True)
