@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from meterstone.api_key import well_formed
-from meterstone.store.catalogue.stored_format import refuse_another_format
+from meterstone.store.catalogue.stored_format import FORMAT, refuse_another_format, stored_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
@@ -59,6 +59,8 @@ class Account(msgspec.Struct, frozen=True):
     views: tuple[str, ...] = keys.FIRST_VIEWS
     #: The rules by which the live generation was counted: see `meterstone.usage.rules`.
     rules: int = RULES
+    #: See `meterstone.store.catalogue.stored_format`.
+    stored_format: int = FORMAT
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
 
@@ -183,6 +185,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         integer(profile, "loading_at") if "loading_at" in profile else None,
         keys.parse_views(text(profile, "rollup_views")),
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
+        stored_format(profile),
     )
 
 
