@@ -184,7 +184,7 @@ def _within_5_minutes(attempt: Attempt, earliest: int) -> int:
 def _of_record(
     attempt: Attempt, name: str, record: Mapping[str, object], seen: TermsSeen | None
 ) -> tuple[Change, Subjects, _Plans]:
-    """Make the change that a record asks for. Raises `RecordRefusedError` with all that is wrong with the record."""
+    """Make the change that a record asks for. Raises `RecordRefusedError` with all that is wrong with it."""
     before = None if seen is None else seen.stored.value
     starts = "start" in record
     if not starts:
