@@ -126,7 +126,7 @@ def convert_customer(
     expression = f"SET doc = :doc, {_STAMPED}"
     condition = "attribute_not_exists(doc)"
     if latest is not None:
-        expression += ", counted = :one, latest_at = :latest"
+        expression += ", counted = :one, latest_at = :latest, begun_at = :latest"
         values |= {":one": {"N": "1"}, ":latest": {"N": str(max(latest, subject.latest or latest))}}
         if subject.latest is None:
             condition += " AND attribute_not_exists(latest_at)"
