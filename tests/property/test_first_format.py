@@ -76,6 +76,15 @@ def test_what_is_stored_is_read_as_it_is() -> None:
     assert not management.merge("subscription", "s", {}).changed
 
 
+def test_a_plan_of_before_is_not_deleted() -> None:
+    """A subscription may name it, and nothing tells."""
+    management = before()
+    for _ in range(2):
+        with pytest.raises(CatalogueConflictError, match="subscriptions have named it"):
+            management.delete("plan", "basic")
+        management.put("plan", "basic", {"name": "x"})
+
+
 @pytest.mark.parametrize("more", [{}, {"prices": []}], ids=["all of its prices", "none of its prices"])
 def test_a_plan_of_before_has_no_prices_to_follow(more: dict[str, list[str]]) -> None:
     record = {"customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-06-01T00:00:00Z"}
@@ -116,7 +125,10 @@ CHANGES: dict[str, Callable[[Management], object]] = {
         "subscription",
         "t",
         {
-            "customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-06-01T00:00:00Z",
+            "customer": "c",
+            "plan": "basic",
+            "currency": "EUR",
+            "start": "2026-06-01T00:00:00Z",
             "line_items": [{"price": "p"}],
         },
     ),
