@@ -369,6 +369,24 @@ def test_what_is_needed_is_not_deleted(kind: Any, name: str, reason: str) -> Non
     assert table_of(management).items() == before
 
 
+def test_what_was_counted_at_a_time_that_is_not_known_is_not_deleted() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    counter = Key(keys.usage(ORGANIZATION.id, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
+    table_of(management).put(key_item(counter) | {"v": {"N": "1"}})
+    with pytest.raises(CatalogueConflictError, match="usage has been counted: end it instead"):
+        management.delete("subscription", "s")
+
+
+def test_what_was_called_off_is_deleted_whatever_its_customer_used() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    management.put("subscription", "t", LATER)
+    management.cancel_pending("t")
+    count_event(management, "s", at(2), by_customer=True)
+    assert management.delete("subscription", "t").value.canceled_at == NOW
+
+
 def test_what_nothing_needs_is_deleted() -> None:
     management = managed()
     management.put("subscription", "s", OF_C)
@@ -508,7 +526,8 @@ def test_an_end_is_found_while_events_keep_coming_in() -> None:
     management = managed()
     management.put("subscription", "s", OF_C | {"prices": ["call"]})
     table = table_of(management)
-    plain, ends = table.transact, []
+    plain = table.transact
+    ends: list[int] = []
 
     def transact(actions: Any) -> None:
         ends.append(len(ends))
