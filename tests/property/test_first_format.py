@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,24 @@ def test_what_was_counted_before_the_upgrade_lies_at_most_5_minutes_after_it() -
     with pytest.raises(CatalogueConflictError) as still:
         late.merge("subscription", "s", {"start": "2026-01-02T00:00:00Z"})
     assert still.value.earliest == at(1)
+
+
+def test_what_is_counted_until_the_upgrade_is_looked_at_after_it() -> None:
+    """A fold counts the first event by the version of before, when all was read and nothing was upgraded yet."""
+    management = before(counted=False)
+    table = table_of(management)
+    upgrade = table.update
+
+    def counted_first(*arguments: Any, **more: Any) -> bool:
+        table.update = upgrade  # type: ignore[method-assign]
+        counter = Key(keys.usage(ORG, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
+        table.put(key_item(counter) | {"v": {"N": "1"}})
+        return upgrade(*arguments, **more)
+
+    table.update = counted_first  # type: ignore[method-assign]
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", NOW)
+    assert conflict.value.earliest == NOW + AHEAD
 
 
 def test_a_customer_for_which_something_was_counted_keeps_its_past() -> None:
