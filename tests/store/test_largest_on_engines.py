@@ -20,6 +20,7 @@ from meterstone.usage.tally import Position
 from meterstone.usage.window import Window
 from support import scenario as scenarios
 from support.scenario import Scenario, World
+from support.small_world import price_of
 
 TIMES = 10_000
 #: Events of one fold: so many additions come to the sum of all.
@@ -59,7 +60,7 @@ VALUES: dict[str, tuple[Decimal | str, Decimal]] = {
 
 def subscription(name: str) -> Subscription:
     """Give a subscription to all meters."""
-    items = tuple(LineItem(f"{name} {each.id}", PRICE, START, None, each) for each in METERS)
+    items = tuple(LineItem(f"{name} {each.id}", price_of(each, PRICE), START, None, each) for each in METERS)
     return Subscription(
         f"sub {name}", f"ext {name}", f"cust {name}", "usd", "UTC", START, None, BillingPeriod.MONTHLY, 1,
         BillingCycle.CALENDAR, START, (Dated("basic"),), (Dated("DE"),), (Dated("company"),), None, items,
