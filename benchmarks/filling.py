@@ -107,9 +107,7 @@ def fill_memory(
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         standing = found.standing(known, (one.subject for one in batch), world.NOW)
         events_to_count = [
-            EventToCount(
-                Position("bench", one.line), one.subject, one.event, owners[one.subject.external_id]
-            )
+            EventToCount(Position("bench", one.line), one.subject, one.event, owners[one.subject.external_id])
             for one in batch
         ]
         fold.fold(events_to_count, world.NOW, standing)

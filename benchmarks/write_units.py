@@ -189,9 +189,8 @@ def run(quick: bool) -> Part:  # noqa: FBT001, ARG001 - every part is called ali
             for name, units, _ in cases
         ],
         limits=[
-            "bulk: the event's own put, which is 1; then two items of each tally and the condition on its subject, "
-            "twice each in a transaction",
-            "all or none: the events name subscriptions and those in bulk customers, whose item has both conditions",
+            "bulk: the event's own put, which is 1; then, twice each, two items of a tally and a condition",
+            "all or none: events that name a subscription have two conditions for a customer's first usage",
             "lone: the rollups of each view, two units each, which a batch shares among its events",
         ],
     )

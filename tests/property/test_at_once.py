@@ -276,7 +276,7 @@ def test_no_event_counts_while_half_of_a_catalogue_of_the_first_format_is_writte
 
 
 def test_a_load_of_the_first_format_that_was_stopped_does_not_hold_the_stream_up_for_ever() -> None:
-    """Nothing raises the version any more: all functions count by what stands, and nothing was remembered before."""
+    """Nothing raises the version any more: all functions count by what stands, and remember nothing else."""
     it = half_loaded()
     (shard,) = it.stream.shards
     assert it.deliver(shard, 0, 1, NOW) is None

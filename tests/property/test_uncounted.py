@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meterstone.store.dynamodb.lease import BusyError, leased
+from meterstone.store.dynamodb.lease import leased
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.uncounted import PARTLY, UnreadableEvent, keep_unreadable, read_unreadable
 from meterstone.store.operations.rebuild import rebuild
@@ -22,7 +22,7 @@ from meterstone.usage.receipt import Fault
 from meterstone.usage.subscription import Subscription
 from support.counting import check_analytics
 from support.memory_table import Faults, Killed
-from support.recovering import SECOND, WAIT, Stream, refresh, streaming, write
+from support.recovering import WAIT, Stream, refresh, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.small_world import FLAT, START, meter, subscription
 from support.stored import memory

@@ -1,4 +1,4 @@
-"""An organization that is stored in a format of later code is not written to, by anything; in an earlier one, it is."""
+"""An organization that is stored in a format of later code is not written to, by anything."""
 
 from collections.abc import Callable
 from copy import replace

@@ -159,10 +159,12 @@ class ImportRun:
         raise BusyError("the catalogue changes all the time: run this again")
 
     def _refuse_another_run(self) -> None:
-        """Raise `BusyError` if another run has begun. It may have saved events as unmatched, and a replay counted them.
+        """Raise `BusyError` if another run has begun: it may have saved events as unmatched that count since then.
 
-        This is asked when the catalogue was read. A run that begins later and saves an event as unmatched does so by
-        the same catalogue, or by a later one. Then nothing counts by this one any more. Cost: 1 consistent get.
+        This is asked when the catalogue was read. A run that begins later and saves an event as unmatched does so
+        by the same catalogue, or by a later one. Then nothing counts by this one any more.
+
+        Cost: 1 consistent get.
         """
         key = keys.imported(self._organization_id, self.record.source.digest)
         row = self._table.get(key, consistent=True)
