@@ -56,13 +56,13 @@ class ChangeAsked(NamedTuple):
     """A change of plan: now, or with the end of the billing period. None leaves a field as it is."""
 
     plan: str
-    at_period_end: bool
-    period: str | None
-    period_count: int | None
-    cycle: str | None
-    metadata: Mapping[str, str] | None
+    at_period_end: bool = False
+    period: str | None = None
+    period_count: int | None = None
+    cycle: str | None = None
+    metadata: Mapping[str, str] | None = None
     #: By which a client marks that it asks the same again.
-    idempotency_key: str | None
+    idempotency_key: str | None = None
 
 
 class Changed(NamedTuple):
@@ -108,7 +108,6 @@ def parse_change(request: Request) -> ChangeAsked:
         period_count=1 if count is None and period is not None else count,
         cycle=reader.get("billing_cycle", one_of(tuple(BillingCycle))),
         metadata=reader.metadata(),
-        idempotency_key=None,
     )
     reader.check()
     return asked
@@ -131,9 +130,6 @@ def parse_change_in_place(request: Request) -> ChangeAsked:
     asked = ChangeAsked(
         plan=reader.require("target_plan_id", identifier, ""),
         at_period_end=_at_period_end(reader),
-        period=None,
-        period_count=None,
-        cycle=None,
         metadata=reader.metadata(),
         idempotency_key=reader.get("idempotency_key", identifier),
     )
