@@ -13,12 +13,13 @@ Flexprice's names.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, assert_never
+from urllib.parse import unquote
 
 from meterstone.contracts import flexprice, flexprice_customers, flexprice_subscriptions
-from meterstone.contracts.message import RETRY_AFTER, Problem, Reply
-from meterstone.usage.identifier import quoted
+from meterstone.contracts.message import RETRY_AFTER, Problem, Reply, Request, RequestRefusedError
+from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
 from meterstone.usage.instant import format_instant
 
 api_key = flexprice.api_key
@@ -49,6 +50,20 @@ def refuse(problem: Problem) -> Reply:
             return flexprice.refuse(problem)
         case _:
             assert_never(problem)
+
+
+def path_ids(request: Request, name: str, kind: str) -> Sequence[str]:
+    """Return the ids that the path may mean: whether the gateway has decoded it, it does not say.
+
+    Raises `RequestRefusedError` (404) for what no id can be.
+    """
+    raw = request.path_parameters.get(name, "")
+    found = [
+        each for each in dict.fromkeys((raw, unquote(raw))) if 0 < len(each) <= LONGEST_ID and is_text(each)
+    ]
+    if not found:
+        raise RequestRefusedError(refuse_unknown(kind, raw))
+    return found
 
 
 def refuse_unknown(kind: str, record_id: str) -> Reply:

@@ -29,8 +29,9 @@ from meterstone.contracts.flexprice_fields import (
 )
 from meterstone.contracts.message import Request
 from meterstone.contracts.price_object import MOST_PERIODS
+from meterstone.usage.arrival import AHEAD
 from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone.usage.terms import MOST_LINE_ITEMS
+from meterstone.usage.terms import MOST_LINE_ITEMS, Terms
 
 _NO_COUPONS: Final = "there are no coupons"
 _NO_COMMITMENTS: Final = "a commitment is the whole subscription's: give commitment_amount"
@@ -100,6 +101,25 @@ class SubscriptionAsked(NamedTuple):
     lookup_key: str | None
     #: None: now.
     start: int | None
+    #: None: never.
+    end: int | None = None
+
+    def is_like(self, terms: Terms, now: int) -> bool:
+        """Return whether stored terms are what a create of this subscription has made, sent once before.
+
+        The customer, the plan at the start, the start and the end are the same. Where the request gives no start,
+        that is now: the stored subscription then has begun, or will in a moment. One that was called off, or that
+        has ended although the request gives no end, is another.
+        """
+        began = terms.start <= now + AHEAD if self.start is None else terms.start == self.start
+        ended = terms.end is not None and terms.end <= now and terms.end != self.end
+        return (
+            terms.customer_id == self.customer
+            and terms.plan[0].value == self.plan
+            and began
+            and not ended
+            and terms.canceled_at is None
+        )
 
 
 def parse(request: Request) -> SubscriptionAsked:
@@ -138,7 +158,7 @@ def parse(request: Request) -> SubscriptionAsked:
     reader.refuse(UNSUPPORTED)
     reader.check()
     given = {name: value for name, value in record.items() if value is not None}
-    return SubscriptionAsked(given, customer, plan, lookup_key, start)
+    return SubscriptionAsked(given, customer, plan, lookup_key, start, end)
 
 
 def billing_fields(reader: Reader) -> dict[str, Any]:
