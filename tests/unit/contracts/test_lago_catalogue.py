@@ -141,7 +141,8 @@ def test_fields_of_a_customer_are_those_of_the_files() -> None:
 
 
 def test_what_is_absent_stays_and_null_takes_away() -> None:
-    stored = {"email": "a@b.example", "city": "Bonn", "shipping_address": {"city": "Ulm", "state": "BW"}}
+    address = {"city": "Ulm", "state": "BW"}
+    stored: dict[str, Any] = {"email": "a@b.example", "city": "Bonn", "shipping_address": address}
     assert customer().record(stored) == {}
     asked = customer(name=None, timezone=None, email=None, phone="1", shipping_address={"city": "Köln"})
     assert asked.record(stored) == {
@@ -231,7 +232,7 @@ def test_bad_fields_inside_a_customer_are_named_by_their_paths() -> None:
 
 
 def test_what_asks_for_nothing_and_what_lago_has_not_is_taken() -> None:
-    nothing = {
+    nothing: dict[str, Any] = {
         "tax_codes": [],
         "integration_customers": None,
         "skip_invoice_custom_sections": False,
@@ -243,7 +244,7 @@ def test_what_asks_for_nothing_and_what_lago_has_not_is_taken() -> None:
 
 
 def test_a_customer_in_an_answer() -> None:
-    kept = {
+    kept: dict[str, Any] = {
         "email": "a@b.example",
         "net_payment_term": 30,
         "metadata": {"po": "7"},
@@ -464,7 +465,7 @@ def test_a_list_is_of_active_ones_unless_it_says_others() -> None:
     plain = lago_subscriptions.parse_list(request())
     assert (plain.page, plain.statuses, plain.filters) == (
         lago_pages.PageAsked(1, 100),
-        {Status.ACTIVE},
+        frozenset({Status.ACTIVE}),
         True,
     )
     asked = lago_subscriptions.parse_list(
@@ -479,7 +480,10 @@ def test_a_list_is_of_active_ones_unless_it_says_others() -> None:
             }
         )
     )
-    assert (asked.page, asked.statuses) == ((2, 7), {Status.PENDING, Status.ACTIVE})
+    assert (asked.page, asked.statuses) == (
+        lago_pages.PageAsked(2, 7),
+        frozenset({Status.PENDING, Status.ACTIVE}),
+    )
     assert (asked.customer_id, asked.plan_code, asked.currency, asked.external_id) == (
         "acme",
         "team",
@@ -621,7 +625,7 @@ def test_a_subscription_in_an_answer() -> None:
         terms("after", start=NOW + 90 * DAY, plan=(PlanTerm("small"),)),
     ]
     found = body_of(lago_subscription_answers.answer(ORGANIZATION, stored, siblings, NOW))["subscription"]
-    expected = {
+    expected: dict[str, Any] = {
         "lago_id": str(uuid_of(ORGANIZATION, "subscription", "next")),
         "external_id": "acme-main",
         "lago_customer_id": str(uuid_of(ORGANIZATION, "customer", "acme")),

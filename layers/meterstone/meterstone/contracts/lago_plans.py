@@ -17,11 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, assert_never
 
-from meterstone.contracts.lago_catalogue import Stamp, Stored
+from meterstone.contracts import lago
+from meterstone.contracts.lago_catalogue import Stamp, Stored, refuse_filters
 from meterstone.contracts.lago_customer_usage import aggregation_type, charge_model
 from meterstone.contracts.lago_events import uuid_of
-from meterstone.contracts.lago_pages import PageAsked, meta
-from meterstone.contracts.message import Reply
+from meterstone.contracts.lago_pages import PageAsked, meta, parse_page
+from meterstone.contracts.message import Reply, Request
 from meterstone.pricing.money import plain
 from meterstone.pricing.price import BillingModel, Price, PriceType, RoundType, Tier, TierMode
 from meterstone.usage.instant import format_instant
@@ -37,8 +38,20 @@ _INTERVALS: Final = {
     BillingPeriod.ANNUAL: "yearly",
 }
 
+_UNSUPPORTED_FILTERS: Final = frozenset(
+    {"search_term", "recurring", "aggregation_types", "include_pending_deletion"}
+)
+
 type Prices = Mapping[str, Price]
 type Meters = Mapping[str, Meter]
+
+
+def parse_list(request: Request) -> PageAsked:
+    """Read the parameters of a list of plans or metrics. Raises `RequestRefusedError` (422) with all bad ones."""
+    faults: dict[str, lago.Fault] = {}
+    page = parse_page(request.parameters, faults)
+    refuse_filters(request, _UNSUPPORTED_FILTERS, faults)
+    return page
 
 
 def answer_plan(organization_id: str, stored: Stored[Plan], prices: Prices, meters: Meters) -> Reply:

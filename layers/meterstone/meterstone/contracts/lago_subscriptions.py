@@ -227,6 +227,12 @@ def refuse_taken(reason: str) -> Reply:
     return lago.unprocessable({"external_id": lago.Fault(ALREADY_EXISTS, reason)})
 
 
+def refuse_early(start: int) -> Reply:
+    """Say that a plan cannot be changed before the subscription begins, which is at ``start``."""
+    reason = f"must be after the start of the subscription that runs, {format_instant(start)}"
+    return lago.unprocessable({"subscription_at": lago.Fault(lago.INVALID_DATE, reason)})
+
+
 def refuse_too_many(most: int) -> Reply:
     """Say that a list has more subscriptions than can be filtered at once, and what can be done."""
     reason = (

@@ -1,0 +1,280 @@
+"""Lago's calls on subscriptions: what each makes of the subscriptions that have the external id already."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from meterstone.catalogue.management import CatalogueConflictError, Management
+from meterstone.contracts import lago_subscriptions as lago
+from meterstone.contracts.lago_catalogue import not_found
+from meterstone.contracts.lago_subscription_answers import (
+    SUCCEEDED_END,
+    SUCCEEDS,
+    Status,
+    chosen,
+    next_id,
+    plan_of,
+    status_of,
+)
+from meterstone.contracts.lago_subscriptions import ListAsked, OneAsked, SubscriptionAsked, UpdateAsked
+from meterstone.contracts.message import RequestRefusedError
+from meterstone.pricing.price import Scalar
+from meterstone.store.catalogue.pages import (
+    read_some_terms,
+    subscription_ids,
+    terms_by_external_id,
+    terms_of_customer,
+)
+from meterstone.store.catalogue.stamped import Stored
+from meterstone.store.dynamodb.table import Table
+from meterstone.usage.instant import MINUTE, format_instant, parse_instant
+from meterstone.usage.period import BillingCycle
+from meterstone.usage.subscription import Organization
+from meterstone.usage.terms import Terms
+
+MOST_FILTERED: Final = 5000
+"""How many subscriptions of an organization are read at most for one page of those that a filter lets through."""
+
+_SOON: Final = 5 * MINUTE
+
+
+class Catalogue(NamedTuple):
+    """The catalogue of an organization at the instant of a request."""
+
+    table: Table
+    organization: Organization
+    management: Management
+    now: int
+
+    def with_external_id(self, ids: Iterable[str], *, consistent: bool = True) -> list[Stored[Terms]]:
+        """Read the subscriptions with the first of some external ids that any has."""
+        for each in ids:
+            found = terms_by_external_id(self.table, self.organization.id, each, consistent=consistent)
+            if found:
+                return found
+        return []
+
+
+class SubscriptionFound(NamedTuple):
+    """A subscription, and all that have its external id."""
+
+    stored: Stored[Terms]
+    siblings: Sequence[Terms]
+
+    @classmethod
+    def of(
+        cls, stored: Stored[Terms], read: Iterable[Stored[Terms]], *changed: Stored[Terms]
+    ) -> "SubscriptionFound":
+        """Make the answer of a subscription, of those that were read before it, and of others that were changed."""
+        by_id = {each.value.id: each.value for each in (*read, *changed, stored)}
+        return cls(stored, list(by_id.values()))
+
+
+class Listed(NamedTuple):
+    """A page of subscriptions, how many all pages have, and the subscriptions that may adjoin those of the page."""
+
+    page: Sequence[Stored[Terms]]
+    total: int
+    siblings: Sequence[Terms]
+
+
+def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
+    """Make a subscription, or change the plan of the one that there is under the external id.
+
+    - A running one with the same plan is the answer as it is, and so is a pending one, if it begins when it is
+      asked to: a request that is sent again changes nothing.
+    - A running one with another plan ends when the new one begins.
+    - One that is still pending gets the other plan.
+
+    Raises `RequestRefusedError` for an unknown customer or plan, and if something else stands under the external id.
+    """
+    for kind, name in (("customer", asked.customer_id), ("plan", asked.plan_code)):
+        if at.management.get(kind, name) is None:
+            raise RequestRefusedError(not_found(kind))
+    found = at.with_external_id([asked.external_id])
+    active, pending = (chosen(found, status, at.now) for status in (Status.ACTIVE, Status.PENDING))
+    for each in (active, pending):
+        if each is not None and each.value.customer_id != asked.customer_id:
+            raise RequestRefusedError(lago.refuse_taken("is that of another customer's subscription"))
+    there = _the_same(at, asked, found)
+    if there is not None:
+        return SubscriptionFound(there, [each.value for each in found])
+    if active is not None and _meets(active.value, asked, at.now):
+        if pending is not None:
+            start = format_instant(pending.value.start)
+            reason = f"is also that of a subscription which is pending from {start} on: cancel that first"
+            raise RequestRefusedError(lago.refuse_taken(reason))
+        if asked.at is not None and asked.at <= active.value.start:
+            raise RequestRefusedError(lago.refuse_early(active.value.start))
+        return _succeed(at, asked, active, found)
+    if active is None and pending is not None:
+        return SubscriptionFound.of(_change_pending(at, asked, pending), found)
+    return SubscriptionFound.of(_create(at, asked, found), found)
+
+
+def find(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
+    """Find the subscription that an external id and a status mean. Raises `RequestRefusedError` (404)."""
+    found = at.with_external_id(asked.ids, consistent=False)
+    return SubscriptionFound(_one(at, found, asked.status or Status.ACTIVE), [each.value for each in found])
+
+
+def update(at: Catalogue, asked: UpdateAsked) -> SubscriptionFound:
+    """Change a subscription's name, its end, or the start of a pending one. Raises `RequestRefusedError` (404)."""
+    found = at.with_external_id(asked.ids)
+    stored = _one(at, found, asked.status)
+    fields = dict(asked.fields)
+    if asked.details:
+        both = {**stored.value.details, **asked.details}
+        fields["details"] = {name: value for name, value in both.items() if value is not None}
+    return SubscriptionFound.of(at.management.merge("subscription", stored.value.id, fields).stored, found)
+
+
+def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
+    """End a subscription now, or call off a pending one.
+
+    With the running one, those that were to follow are called off. If a pending one is called off that was to follow
+    the running one, the running one goes on as before. Raises `RequestRefusedError` (404) if there is neither.
+    """
+    found = at.with_external_id(asked.ids)
+    active = chosen(found, Status.ACTIVE, at.now) if asked.status in (None, Status.ACTIVE) else None
+    pending = sorted(
+        (each for each in found if status_of(each.value, at.now) is Status.PENDING),
+        key=lambda each: each.value.start,
+    )
+    if active is not None:
+        # The running one first: if it cannot be ended now, nothing has happened. If a failure comes between, the
+        # same request again finds those that were to follow.
+        ended = at.management.end(active.value.id, None).stored
+        canceled = [at.management.cancel_pending(each.value.id).stored for each in pending]
+        return SubscriptionFound.of(ended, found, *canceled)
+    if asked.status not in (None, Status.PENDING) or not pending:
+        raise RequestRefusedError(not_found("subscription"))
+    stopped = at.management.cancel_pending(pending[0].value.id).stored
+    _go_on(at, stopped.value, found)
+    return SubscriptionFound.of(stopped, found)
+
+
+def list_page(at: Catalogue, asked: ListAsked) -> Listed:
+    """List a page of subscriptions: those of an external id or a customer by their starts, all others by id.
+
+    Cost: for an external id or a customer, 1 query, and 1 get each. Else that of all ids (see
+    `meterstone.store.catalogue.pages`) and 1 get for each subscription of the page; with a filter, which the status
+    is too, for each of the organization. Raises `RequestRefusedError` (422) if these are more than `MOST_FILTERED`.
+    """
+    skip, most = asked.page.skip, asked.page.per_page
+    if asked.external_id is not None or asked.customer_id is not None:
+        read = (
+            terms_by_external_id(at.table, at.organization.id, asked.external_id)
+            if asked.external_id is not None
+            else terms_of_customer(at.table, at.organization.id, asked.customer_id or "")
+        )
+        passed = sorted(
+            (each for each in read if asked.holds(each.value, at.now)),
+            key=lambda each: (each.value.start, each.value.id),
+        )
+        return Listed(passed[skip : skip + most], len(passed), [each.value for each in read])
+    ids = subscription_ids(at.table, at.organization.id)
+    if not asked.filters:
+        page = list(read_some_terms(at.table, at.organization.id, ids[skip : skip + most]))
+        return Listed(page, len(ids), ())
+    if len(ids) > MOST_FILTERED:
+        raise RequestRefusedError(lago.refuse_too_many(MOST_FILTERED))
+    every = read_some_terms(at.table, at.organization.id, ids)
+    passed = [each for each in every if asked.holds(each.value, at.now)]
+    return Listed(passed[skip : skip + most], len(passed), ())
+
+
+def _one(at: Catalogue, found: Iterable[Stored[Terms]], status: Status) -> Stored[Terms]:
+    stored = chosen(found, status, at.now)
+    if stored is None:
+        raise RequestRefusedError(not_found("subscription"))
+    return stored
+
+
+def _the_same(
+    at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Terms]]
+) -> Stored[Terms] | None:
+    """Return the subscription that the request asks for, if it is there already."""
+    live = [
+        (each, status_of(each.value, at.now))
+        for each in found
+        if plan_of(each.value, at.now) == asked.plan_code
+    ]
+    active = next((each for each, status in live if status is Status.ACTIVE), None)
+    if active is not None:
+        return active
+    pending = (each for each, status in live if status is Status.PENDING)
+    return next((each for each in pending if each.value.start == asked.at), None)
+
+
+def _meets(active: Terms, asked: SubscriptionAsked, now: int) -> bool:
+    """Return whether a running subscription would still run when the new one begins."""
+    return active.end is None or (now if asked.at is None else asked.at) < active.end
+
+
+def _succeed(
+    at: Catalogue, asked: SubscriptionAsked, active: Stored[Terms], found: Sequence[Stored[Terms]]
+) -> SubscriptionFound:
+    """End the running subscription, and begin one with the other plan at the same instant.
+
+    What the request does not say is as it was: the end, the currency, when billing periods begin.
+    """
+    before = active.value
+    details: dict[str, Scalar] = {SUCCEEDS: before.id}
+    if before.end is not None:
+        details[SUCCEEDED_END] = format_instant(before.end)
+    kept: dict[str, object] = {"currency": before.currency, "billing_cycle": before.billing_cycle}
+    if before.end is not None:
+        kept["end"] = format_instant(before.end)
+    if before.name:
+        kept["name"] = before.name
+    record = asked.record(_new_id(at, asked, found), at.now if asked.at is None else asked.at, details)
+    record = {**kept, **record}
+    if record["billing_cycle"] == before.billing_cycle == BillingCycle.ANNIVERSARY:
+        record["anchor"] = format_instant(before.start if before.anchor is None else before.anchor)
+    ended, begun = at.management.succeed(before.id, record, asked.at)
+    return SubscriptionFound.of(begun.stored, found, ended.stored)
+
+
+def _change_pending(at: Catalogue, asked: SubscriptionAsked, pending: Stored[Terms]) -> Stored[Terms]:
+    """Give a subscription that has not begun the other plan, or what else the request says."""
+    if plan_of(pending.value, at.now) == asked.plan_code and asked.at is None:
+        return pending
+    fields = {**asked.fields, "plan": asked.plan_code}
+    if asked.at is not None:
+        fields["start"] = format_instant(asked.at)
+    return at.management.merge("subscription", pending.value.id, fields).stored
+
+
+def _create(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Terms]]) -> Stored[Terms]:
+    """Put a new subscription. Without an instant it begins now, or as soon as it can within 5 minutes."""
+    subscription_id = _new_id(at, asked, found)
+    start = at.now if asked.at is None else asked.at
+    try:
+        return _put(at, asked, subscription_id, start)
+    except CatalogueConflictError as error:
+        if asked.at is not None or error.earliest is None or error.earliest > at.now + _SOON:
+            raise
+        return _put(at, asked, subscription_id, error.earliest)
+
+
+def _put(at: Catalogue, asked: SubscriptionAsked, subscription_id: str, start: int) -> Stored[Terms]:
+    record = asked.record(subscription_id, start, {})
+    return at.management.put("subscription", subscription_id, record).stored
+
+
+def _new_id(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Terms]]) -> str:
+    """Return an id that no subscription has: one of another external id may have this one for its id."""
+    taken = [each.value.id for each in found]
+    while at.management.get("subscription", (name := next_id(at.organization.id, asked.external_id, taken))):
+        taken.append(name)
+    return name
+
+
+def _go_on(at: Catalogue, canceled: Terms, found: Iterable[Stored[Terms]]) -> None:
+    """Let the subscription that a canceled one was to follow go on until it was to end anyway."""
+    before = next((each.value for each in found if each.value.id == canceled.details.get(SUCCEEDS)), None)
+    if before is None or before.end != canceled.start or status_of(before, at.now) is not Status.ACTIVE:
+        return
+    until = canceled.details.get(SUCCEEDED_END)
+    end = format_instant(parse_instant(until)) if isinstance(until, str) else None
+    at.management.merge("subscription", before.id, {"end": end})
