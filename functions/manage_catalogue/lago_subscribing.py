@@ -64,13 +64,13 @@ class SubscriptionFound(NamedTuple):
     def of(
         cls, stored: Stored[Terms], read: Iterable[Stored[Terms]], *changed: Stored[Terms]
     ) -> "SubscriptionFound":
-        """Make the answer of a subscription, of those that were read before it, and of others that were changed."""
+        """Make the answer of a subscription, where others were read before, and some of them changed."""
         by_id = {each.value.id: each.value for each in (*read, *changed, stored)}
         return cls(stored, list(by_id.values()))
 
 
 class Listed(NamedTuple):
-    """A page of subscriptions, how many all pages have, and the subscriptions that may adjoin those of the page."""
+    """A page of subscriptions, how many all pages have, and the subscriptions that may adjoin them."""
 
     page: Sequence[Stored[Terms]]
     total: int
@@ -85,7 +85,7 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
     - A running one with another plan ends when the new one begins.
     - One that is still pending gets the other plan.
 
-    Raises `RequestRefusedError` for an unknown customer or plan, and if something else stands under the external id.
+    Raises `RequestRefusedError` for an unknown customer or plan, and if the external id is another's.
     """
     for kind, name in (("customer", asked.customer_id), ("plan", asked.plan_code)):
         if at.management.get(kind, name) is None:
@@ -131,8 +131,8 @@ def update(at: Catalogue, asked: UpdateAsked) -> SubscriptionFound:
 def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     """End a subscription now, or call off a pending one.
 
-    With the running one, those that were to follow are called off. If a pending one is called off that was to follow
-    the running one, the running one goes on as before. Raises `RequestRefusedError` (404) if there is neither.
+    With the running one, those that were to follow are called off. If one is called off that was to follow the
+    running one, the running one goes on as before. Raises `RequestRefusedError` (404) if there is neither.
     """
     found = at.with_external_id(asked.ids)
     active = chosen(found, Status.ACTIVE, at.now) if asked.status in (None, Status.ACTIVE) else None
@@ -157,8 +157,9 @@ def list_page(at: Catalogue, asked: ListAsked) -> Listed:
     """List a page of subscriptions: those of an external id or a customer by their starts, all others by id.
 
     Cost: for an external id or a customer, 1 query, and 1 get each. Else that of all ids (see
-    `meterstone.store.catalogue.pages`) and 1 get for each subscription of the page; with a filter, which the status
-    is too, for each of the organization. Raises `RequestRefusedError` (422) if these are more than `MOST_FILTERED`.
+    `meterstone.store.catalogue.pages`) and 1 get for each subscription of the page. With a filter, which the
+    status is too, it is 1 get for each subscription of the organization, and `RequestRefusedError` (422) if there
+    are more than `MOST_FILTERED`.
     """
     skip, most = asked.page.skip, asked.page.per_page
     if asked.external_id is not None or asked.customer_id is not None:

@@ -28,7 +28,7 @@ from meterstone.pricing.price import BillingModel, Price, PriceType, RoundType, 
 from meterstone.usage.instant import format_instant
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.period import BillingPeriod
-from meterstone.usage.plan import Plan
+from meterstone.usage.plan import Plan, Prices
 
 _INTERVALS: Final = {
     BillingPeriod.WEEKLY: "weekly",
@@ -42,7 +42,6 @@ _UNSUPPORTED_FILTERS: Final = frozenset(
     {"search_term", "recurring", "aggregation_types", "include_pending_deletion"}
 )
 
-type Prices = Mapping[str, Price]
 type Meters = Mapping[str, Meter]
 
 

@@ -1,8 +1,8 @@
 """Lists of the catalogue's records by the numbers of their pages, with how many there are.
 
 A page's number says how many records come before it, and nothing where they end. So the ids of a kind are read
-from the first to the last, which also tells their number. That costs about 1 read unit for 50 ids, each page of
-100,000 ids as much as any other: some 2,000 units and 10 queries. `listing` reads on from a place instead, at a cost
+from the first to the last, which also tells their number. An entry has about 100 bytes: that is 1 read unit for
+some 80 ids, and a query for some 10,000, for each page anew. `listing` reads on from a place instead, at a cost
 that the size of the page bounds.
 
 An id may be listed whose record is not there, for a moment or for good: it is counted, and its page has a record
@@ -18,7 +18,7 @@ from meterstone.store.catalogue.subscriptions import decode_customer, decode_sub
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Row, Table, text
-from meterstone.usage.plan import Plan
+from meterstone.usage.plan import Plan, Prices, decode_price
 from meterstone.usage.subscription import Customer
 from meterstone.usage.terms import Terms, decode_terms, terms_of
 
@@ -42,7 +42,7 @@ def read_all_plans(table: Table, organization_id: str) -> list[Stored[Plan]]:
     return [Stored(unpack_plan(row), stamp_of(row)) for row in rows]
 
 
-def read_prices_of(table: Table, organization_id: str, plans: Iterable[Plan]) -> "dict[str, Price]":
+def read_prices_of(table: Table, organization_id: str, plans: Iterable[Plan]) -> Prices:
     """Read the prices of plans, by their ids. Cost: 1 get for each that is not remembered, in batches."""
     ids = dict.fromkeys(price for plan in plans for price in plan.prices)
     wanted = [keys.catalogue(organization_id, "price", each) for each in ids]
@@ -51,7 +51,10 @@ def read_prices_of(table: Table, organization_id: str, plans: Iterable[Plan]) ->
 
 
 def read_some_customers(table: Table, organization_id: str, ids: Iterable[str]) -> list[Stored[Customer]]:
-    """Read customers by their ids, in that order. Ids without a record are left out. Cost: 2 gets each, in batches."""
+    """Read customers by their ids, in that order. Ids without a record are left out.
+
+    Cost: 2 gets each, in batches.
+    """
     named = [
         (keys.customer(organization_id, each), keys.catalogue(organization_id, "customer", each))
         for each in ids
