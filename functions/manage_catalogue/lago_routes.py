@@ -30,6 +30,7 @@ from meterstone.contracts import (
 from meterstone.contracts.lago_pages import PageAsked
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.edge.application import Answer, Application
+from meterstone.scope import Scope
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.pages import (
     customer_ids,
@@ -47,7 +48,7 @@ type Route = Callable[[Catalogue, Request], Reply]
 def add_lago_routes(app: Application[Account], store: AccountStore) -> None:
     """Register the routes, which work on the table of a store."""
     for (method, path), route in ROUTES.items():
-        app.route(method, path, lago_catalogue)(_in_lago_s_words(route, store))
+        app.route(method, path, lago_catalogue, scope=Scope.CATALOGUE)(_in_lago_s_words(route, store))
 
 
 def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:

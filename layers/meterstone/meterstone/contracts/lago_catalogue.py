@@ -43,6 +43,7 @@ _CODES: Final = {
 
 api_key = lago.api_key
 refuse = lago.refuse
+forbid = lago.forbid
 
 
 class Stamp(Protocol):
