@@ -1,9 +1,9 @@
 """Lago's calls on subscriptions: what each makes of the subscriptions that have the external id already."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from meterstone.catalogue.management import CatalogueConflictError, Management
+from meterstone.catalogue.management import Management, RecordRefusedError, StaleRecordError
 from meterstone.contracts import lago_subscriptions as lago
 from meterstone.contracts.lago_catalogue import not_found
 from meterstone.contracts.lago_subscription_answers import (
@@ -19,6 +19,7 @@ from meterstone.contracts.lago_subscriptions import ListAsked, OneAsked, Subscri
 from meterstone.contracts.message import RequestRefusedError
 from meterstone.pricing.price import Scalar
 from meterstone.store.catalogue.pages import (
+    read_prices_of,
     read_some_terms,
     subscription_ids,
     terms_by_external_id,
@@ -26,15 +27,16 @@ from meterstone.store.catalogue.pages import (
 )
 from meterstone.store.catalogue.stamped import Stored
 from meterstone.store.dynamodb.table import Table
-from meterstone.usage.instant import MINUTE, format_instant, parse_instant
-from meterstone.usage.period import BillingCycle
-from meterstone.usage.subscription import Organization
+from meterstone.usage.instant import format_instant, parse_instant
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.plan import Plan
+from meterstone.usage.subscription import Customer, Organization
 from meterstone.usage.terms import Terms
 
 MOST_FILTERED: Final = 5000
 """How many subscriptions of an organization are read at most for one page of those that a filter lets through."""
 
-_SOON: Final = 5 * MINUTE
+_ATTEMPTS: Final = 3
 
 
 class Catalogue(NamedTuple):
@@ -87,9 +89,25 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
 
     Raises `RequestRefusedError` for an unknown customer or plan, and if the external id is another's.
     """
-    for kind, name in (("customer", asked.customer_id), ("plan", asked.plan_code)):
-        if at.management.get(kind, name) is None:
-            raise RequestRefusedError(not_found(kind))
+    for _ in range(_ATTEMPTS):
+        try:
+            return _subscribe(at, asked)
+        except StaleRecordError:
+            continue
+        except RecordRefusedError as error:
+            # Another request may have used the external id meanwhile: then this one is seen in its light.
+            if all(path != "external_id" for path, _ in error.errors):
+                raise
+    return _subscribe(at, asked)
+
+
+def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
+    customer = at.management.get("customer", asked.customer_id)
+    if customer is None:
+        raise RequestRefusedError(not_found("customer"))
+    plan = at.management.get("plan", asked.plan_code)
+    if plan is None:
+        raise RequestRefusedError(not_found("plan"))
     found = at.with_external_id([asked.external_id])
     active, pending = (chosen(found, status, at.now) for status in (Status.ACTIVE, Status.PENDING))
     for each in (active, pending):
@@ -98,17 +116,20 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
     there = _the_same(at, asked, found)
     if there is not None:
         return SubscriptionFound(there, [each.value for each in found])
-    if active is not None and _meets(active.value, asked, at.now):
-        if pending is not None:
-            start = format_instant(pending.value.start)
-            reason = f"is also that of a subscription which is pending from {start} on: cancel that first"
-            raise RequestRefusedError(lago.refuse_taken(reason))
-        if asked.at is not None and asked.at <= active.value.start:
-            raise RequestRefusedError(lago.refuse_early(active.value.start))
-        return _succeed(at, asked, active, found)
-    if active is None and pending is not None:
-        return SubscriptionFound.of(_change_pending(at, asked, pending), found)
-    return SubscriptionFound.of(_create(at, asked, found), found)
+    runs_on = active is not None and _meets(active.value, asked, at.now)
+    before = active if runs_on else pending if active is None else None
+    offer = _offered(at, asked, plan.value, customer.value, None if before is None else before.value)
+    if before is None:
+        return _create(at, asked, offer, found)
+    if before is pending:
+        return _change_pending(at, asked, offer, before, found)
+    if pending is not None:
+        start = format_instant(pending.value.start)
+        reason = f"is also that of a subscription which is pending from {start} on: cancel that first"
+        raise RequestRefusedError(lago.refuse_taken(reason))
+    if asked.at is not None and asked.at <= before.value.start:
+        raise RequestRefusedError(lago.refuse_early(before.value.start))
+    return _succeed(at, asked, offer, before.value, found)
 
 
 def find(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
@@ -212,63 +233,113 @@ def _meets(active: Terms, asked: SubscriptionAsked, now: int) -> bool:
     return active.end is None or (now if asked.at is None else asked.at) < active.end
 
 
-def _succeed(
-    at: Catalogue, asked: SubscriptionAsked, active: Stored[Terms], found: Sequence[Stored[Terms]]
-) -> SubscriptionFound:
-    """End the running subscription, and begin one with the other plan at the same instant.
+def _offered(
+    at: Catalogue, asked: SubscriptionAsked, plan: Plan, customer: Customer, before: Terms | None
+) -> dict[str, object]:
+    """Return what a subscription has if the request does not say otherwise: fields of its record.
 
-    What the request does not say is as it was: the end, the currency, when billing periods begin.
+    The currency and the billing period are the plan's, else those of the subscription before.
     """
-    before = active.value
+    fields: dict[str, object] = {"currency": _currency(at, asked, plan, customer, before)}
+    if plan.billing_period is not None:
+        fields |= _period(plan.billing_period, plan.billing_period_count)
+    elif before is not None:
+        fields |= _period(before.billing_period, before.billing_period_count)
+    return fields if before is None else fields | _kept(before)
+
+
+def _period(period: BillingPeriod, count: int) -> dict[str, object]:
+    return {"billing_period": str(period), "billing_period_count": count}
+
+
+def _kept(before: Terms) -> dict[str, object]:
+    """Return what stays when a plan is changed: the name, the end, and when billing periods begin."""
+    kept: dict[str, object] = {"billing_cycle": str(before.billing_cycle)}
+    if before.name:
+        kept["name"] = before.name
+    if before.end is not None:
+        kept["end"] = format_instant(before.end)
+    return kept
+
+
+def _currency(
+    at: Catalogue, asked: SubscriptionAsked, plan: Plan, customer: Customer, before: Terms | None
+) -> str:
+    """Return the currency of a subscription: what is asked for, else the one before, the customer's, the plan's.
+
+    Raises `RequestRefusedError` (422) if the plan has no prices in the customer's, or several that it could be.
+    """
+    if asked.currency is not None:
+        return asked.currency
+    prices = read_prices_of(at.table, at.organization.id, [plan])
+    offered = list(dict.fromkeys(price.currency for price in prices.values()))
+    for wanted in (None if before is None else before.currency, customer.currency):
+        if wanted is not None and wanted in offered:
+            return wanted
+    if customer.currency is not None and offered:
+        codes = ", ".join(each.upper() for each in offered)
+        reason = f"is {customer.currency.upper()}, in which the plan has no prices: it has them in {codes}"
+        raise RequestRefusedError(lago.refuse_currency(reason))
+    found = plan.currency or (offered[0] if len(offered) == 1 else None) or customer.currency
+    if found is None:
+        reason = "is not known: give the customer one, or plan_overrides.amount_currency"
+        raise RequestRefusedError(lago.refuse_currency(reason))
+    return found
+
+
+def _succeed(
+    at: Catalogue,
+    asked: SubscriptionAsked,
+    offer: Mapping[str, object],
+    before: Terms,
+    found: Sequence[Stored[Terms]],
+) -> SubscriptionFound:
+    """End the running subscription, and begin one with the other plan at the same instant."""
     details: dict[str, Scalar] = {SUCCEEDS: before.id}
     if before.end is not None:
         details[SUCCEEDED_END] = format_instant(before.end)
-    kept: dict[str, object] = {"currency": before.currency, "billing_cycle": before.billing_cycle}
-    if before.end is not None:
-        kept["end"] = format_instant(before.end)
-    if before.name:
-        kept["name"] = before.name
-    record = asked.record(_new_id(at, asked, found), at.now if asked.at is None else asked.at, details)
-    record = {**kept, **record}
+    record = asked.record(_new_id(at, asked, found), offer, details)
     if record["billing_cycle"] == before.billing_cycle == BillingCycle.ANNIVERSARY:
         record["anchor"] = format_instant(before.start if before.anchor is None else before.anchor)
     ended, begun = at.management.succeed(before.id, record, asked.at)
     return SubscriptionFound.of(begun.stored, found, ended.stored)
 
 
-def _change_pending(at: Catalogue, asked: SubscriptionAsked, pending: Stored[Terms]) -> Stored[Terms]:
-    """Give a subscription that has not begun the other plan, or what else the request says."""
-    if plan_of(pending.value, at.now) == asked.plan_code and asked.at is None:
-        return pending
-    fields = {**asked.fields, "plan": asked.plan_code}
-    if asked.at is not None:
-        fields["start"] = format_instant(asked.at)
-    return at.management.merge("subscription", pending.value.id, fields).stored
+def _change_pending(
+    at: Catalogue,
+    asked: SubscriptionAsked,
+    offer: Mapping[str, object],
+    pending: Stored[Terms],
+    found: Sequence[Stored[Terms]],
+) -> SubscriptionFound:
+    """Give a subscription that has not begun the other plan, or another start."""
+    before = pending.value
+    if plan_of(before, at.now) == asked.plan_code and asked.at is None:
+        return SubscriptionFound.of(pending, found)
+    kept = {"start": format_instant(before.start), **offer}
+    details = {name: value for name, value in before.details.items() if not isinstance(value, dict | list)}
+    record = asked.record(before.id, kept, details)
+    put = at.management.put("subscription", before.id, record, if_match=pending.stamp.rev)
+    return SubscriptionFound.of(put.stored, found)
 
 
-def _create(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Terms]]) -> Stored[Terms]:
-    """Put a new subscription. Without an instant it begins now, or as soon as it can within 5 minutes."""
-    subscription_id = _new_id(at, asked, found)
-    start = at.now if asked.at is None else asked.at
-    try:
-        return _put(at, asked, subscription_id, start)
-    except CatalogueConflictError as error:
-        if asked.at is not None or error.earliest is None or error.earliest > at.now + _SOON:
-            raise
-        return _put(at, asked, subscription_id, error.earliest)
-
-
-def _put(at: Catalogue, asked: SubscriptionAsked, subscription_id: str, start: int) -> Stored[Terms]:
-    record = asked.record(subscription_id, start, {})
-    return at.management.put("subscription", subscription_id, record).stored
+def _create(
+    at: Catalogue, asked: SubscriptionAsked, offer: Mapping[str, object], found: Sequence[Stored[Terms]]
+) -> SubscriptionFound:
+    """Put a new subscription, which begins now or as soon as it can within 5 minutes if no instant is given."""
+    name = _new_id(at, asked, found)
+    put = at.management.put("subscription", name, asked.record(name, offer, {}), if_match=0)
+    return SubscriptionFound.of(put.stored, found)
 
 
 def _new_id(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Terms]]) -> str:
     """Return an id that no subscription has: one of another external id may have this one for its id."""
     taken = [each.value.id for each in found]
-    while at.management.get("subscription", (name := next_id(at.organization.id, asked.external_id, taken))):
+    while True:
+        name = next_id(at.organization.id, asked.external_id, asked.plan_code, taken)
+        if at.management.get("subscription", name) is None:
+            return name
         taken.append(name)
-    return name
 
 
 def _go_on(at: Catalogue, canceled: Terms, found: Iterable[Stored[Terms]]) -> None:

@@ -298,8 +298,8 @@ def test_fields_of_a_subscription_are_those_of_the_files() -> None:
         plan_overrides={"amount_currency": "USD"},
         purchase_order_number="PO-1",
     )
-    assert asked.at == parse_instant("2026-04-01T00:00:00Z")
-    assert asked.record("s1", asked.at or 0, {"succeeds": "s0"}) == {
+    kept = {"billing_period": "ANNUAL", "currency": "eur"}
+    assert asked.record("s1", kept, {"succeeds": "s0"}) == {
         "id": "s1",
         "external_id": "acme-main",
         "customer": "acme",
@@ -307,17 +307,20 @@ def test_fields_of_a_subscription_are_those_of_the_files() -> None:
         "start": "2026-04-01T00:00:00Z",
         "name": "Main",
         "end": "2027-01-01T00:00:00Z",
+        "billing_period": "ANNUAL",
         "billing_cycle": "anniversary",
         "currency": "usd",
         "details": {"purchase_order_number": "PO-1", "succeeds": "s0"},
     }
+    assert (asked.at, asked.currency) == (parse_instant("2026-04-01T00:00:00Z"), "usd")
 
 
 def test_nulls_of_a_new_subscription_ask_for_nothing() -> None:
     asked = subscription(
         name=None, ending_at=None, subscription_at=None, billing_time=None, plan_overrides=None
     )
-    assert (asked.at, asked.fields) == (None, {})
+    assert (asked.at, asked.currency, asked.fields) == (None, None, {})
+    assert "start" not in asked.record("s1", {}, {})
 
 
 @pytest.mark.parametrize("name", SUBSCRIPTION)
@@ -596,11 +599,12 @@ def test_which_one_of_an_external_id_a_status_means() -> None:
 def test_ids_are_never_taken_twice() -> None:
     taken: list[str] = []
     for _ in range(4):
-        taken.append(next_id(ORGANIZATION, "acme-main", taken))
+        taken.append(next_id(ORGANIZATION, "acme-main", "team", taken))
     assert taken[0] == "acme-main"
     assert len(set(taken)) == 4
-    assert next_id(ORGANIZATION, "acme-main", reversed(taken[:2])) == taken[2]
-    assert next_id(ORGANIZATION, "other", ["other"]) != taken[1]
+    assert next_id(ORGANIZATION, "acme-main", "team", reversed(taken[:2])) == taken[2]
+    others = [("other", "team"), ("acme-main", "big")]
+    assert not {next_id(ORGANIZATION, *each, ["other", "acme-main"]) for each in others} & set(taken)
 
 
 def test_a_subscription_in_an_answer() -> None:

@@ -75,17 +75,17 @@ def chosen[S: Stored[Terms]](found: Iterable[S], status: Status, now: int) -> S 
     return having[0] if status is Status.PENDING else having[-1]
 
 
-def next_id(organization_id: str, external_id: str, taken: Iterable[str]) -> str:
+def next_id(organization_id: str, external_id: str, plan_code: str, taken: Iterable[str]) -> str:
     """Return the id of a new subscription: its external id if that is not taken, else a UUID.
 
     An external id may be used again, and an id may not. The first subscription has its external id for both, so
     that answers about its events, which know the external id alone, have its `lago_id`. The UUID is made of what
-    was taken: two requests that saw the same subscriptions choose the same one, and not two.
+    was taken, and of the plan: two requests for the same, which saw the same subscriptions, choose one id.
     """
     known = set(taken)
     found = external_id
     while found in known:
-        found = str(uuid_of(organization_id, "subscription", external_id, found))
+        found = str(uuid_of(organization_id, "subscription", external_id, plan_code, found))
     return found
 
 

@@ -50,6 +50,8 @@ UNSUPPORTED: Final = {
 }
 """The fields of a subscription that cannot be honoured, each with the reason."""
 
+CURRENCIES_DIFFER: Final = "currencies_does_not_match"
+
 _OVERRIDES: Final = "plan_overrides"
 _OVERRIDE_REASON: Final = "make a plan of its own, and subscribe to that"
 _UNSUPPORTED_FILTERS: Final = frozenset({"billing_entity_codes", "overridden", "search_term"})
@@ -66,18 +68,30 @@ class SubscriptionAsked(NamedTuple):
     #: The other fields, in the form of the catalogue's files.
     fields: Mapping[str, object]
 
-    def record(self, subscription_id: str, start: int, details: Mapping[str, Scalar]) -> dict[str, object]:
-        """Return the record of a new subscription, in the form of the catalogue's files."""
+    @property
+    def currency(self) -> str | None:
+        """The currency that was asked for."""
+        found = self.fields.get("currency")
+        return found if isinstance(found, str) else None
+
+    def record(
+        self, subscription_id: str, kept: Mapping[str, object], details: Mapping[str, Scalar]
+    ) -> dict[str, object]:
+        """Return the record of a subscription, in the form of the catalogue's files.
+
+        ``kept`` is what it has if the request does not say otherwise. A record without a start begins now.
+        """
         given = self.fields.get("details")
-        kept = {**(given if isinstance(given, dict) else {}), **details}
+        both = {**details, **(given if isinstance(given, dict) else {})}
         return {
+            **kept,
             "id": subscription_id,
             "external_id": self.external_id,
             "customer": self.customer_id,
             "plan": self.plan_code,
-            "start": format_instant(start),
+            **({} if self.at is None else {"start": format_instant(self.at)}),
             **self.fields,
-            **({"details": kept} if kept else {}),
+            **({"details": both} if both else {}),
         }
 
 
@@ -225,6 +239,11 @@ def parse_list(request: Request) -> ListAsked:
 def refuse_taken(reason: str) -> Reply:
     """Say that an external id is that of a subscription which stands in the way."""
     return lago.unprocessable({"external_id": lago.Fault(ALREADY_EXISTS, reason)})
+
+
+def refuse_currency(reason: str) -> Reply:
+    """Say that a plan cannot be had in the customer's currency, or in which one is not known."""
+    return lago.unprocessable({"currency": lago.Fault(lago.INVALID, reason, CURRENCIES_DIFFER)})
 
 
 def refuse_early(start: int) -> Reply:
