@@ -3,15 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lago_subscribing import (
-    Catalogue,
-    SubscriptionFound,
-    find,
-    list_page,
-    subscribe,
-    terminate,
-    update,
-)
+from lago_at import Catalogue
+from lago_listing import list_page
+from lago_subscribing import SubscriptionFound, find, subscribe, terminate, update
 
 from meterstone import clock
 from meterstone.catalogue.management import (

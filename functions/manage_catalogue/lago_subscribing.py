@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from meterstone.catalogue.management import Management, RecordRefusedError, StaleRecordError
+from lago_at import Catalogue
+
+from meterstone.catalogue.management import RecordRefusedError, StaleRecordError
 from meterstone.contracts import lago_subscriptions as lago
 from meterstone.contracts.lago_catalogue import not_found
 from meterstone.contracts.lago_subscription_answers import (
@@ -15,45 +17,18 @@ from meterstone.contracts.lago_subscription_answers import (
     plan_of,
     status_of,
 )
-from meterstone.contracts.lago_subscriptions import ListAsked, OneAsked, SubscriptionAsked, UpdateAsked
+from meterstone.contracts.lago_subscriptions import OneAsked, SubscriptionAsked, UpdateAsked
 from meterstone.contracts.message import RequestRefusedError
 from meterstone.pricing.price import Scalar
-from meterstone.store.catalogue.pages import (
-    read_prices_of,
-    read_some_terms,
-    subscription_ids,
-    terms_by_external_id,
-    terms_of_customer,
-)
+from meterstone.store.catalogue.pages import read_prices_of
 from meterstone.store.catalogue.stamped import Stored
-from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import Customer, Organization
+from meterstone.usage.subscription import Customer
 from meterstone.usage.terms import Terms
 
-MOST_FILTERED: Final = 5000
-"""How many subscriptions of an organization are read at most for one page of those that a filter lets through."""
-
 _ATTEMPTS: Final = 3
-
-
-class Catalogue(NamedTuple):
-    """The catalogue of an organization at the instant of a request."""
-
-    table: Table
-    organization: Organization
-    management: Management
-    now: int
-
-    def with_external_id(self, ids: Iterable[str], *, consistent: bool = True) -> list[Stored[Terms]]:
-        """Read the subscriptions with the first of some external ids that any has."""
-        for each in ids:
-            found = terms_by_external_id(self.table, self.organization.id, each, consistent=consistent)
-            if found:
-                return found
-        return []
 
 
 class SubscriptionFound(NamedTuple):
@@ -69,14 +44,6 @@ class SubscriptionFound(NamedTuple):
         """Make the answer of a subscription, where others were read before, and some of them changed."""
         by_id = {each.value.id: each.value for each in (*read, *changed, stored)}
         return cls(stored, list(by_id.values()))
-
-
-class Listed(NamedTuple):
-    """A page of subscriptions, how many all pages have, and the subscriptions that may adjoin them."""
-
-    page: Sequence[Stored[Terms]]
-    total: int
-    siblings: Sequence[Terms]
 
 
 def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
@@ -172,37 +139,6 @@ def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     stopped = at.management.cancel_pending(pending[0].value.id).stored
     _go_on(at, stopped.value, found)
     return SubscriptionFound.of(stopped, found)
-
-
-def list_page(at: Catalogue, asked: ListAsked) -> Listed:
-    """List a page of subscriptions: those of an external id or a customer by their starts, all others by id.
-
-    Cost: for an external id or a customer, 1 query, and 1 get each. Else that of all ids (see
-    `meterstone.store.catalogue.pages`) and 1 get for each subscription of the page. With a filter, which the
-    status is too, it is 1 get for each subscription of the organization, and `RequestRefusedError` (422) if there
-    are more than `MOST_FILTERED`.
-    """
-    skip, most = asked.page.skip, asked.page.per_page
-    if asked.external_id is not None or asked.customer_id is not None:
-        read = (
-            terms_by_external_id(at.table, at.organization.id, asked.external_id)
-            if asked.external_id is not None
-            else terms_of_customer(at.table, at.organization.id, asked.customer_id or "")
-        )
-        passed = sorted(
-            (each for each in read if asked.holds(each.value, at.now)),
-            key=lambda each: (each.value.start, each.value.id),
-        )
-        return Listed(passed[skip : skip + most], len(passed), [each.value for each in read])
-    ids = subscription_ids(at.table, at.organization.id)
-    if not asked.filters:
-        page = list(read_some_terms(at.table, at.organization.id, ids[skip : skip + most]))
-        return Listed(page, len(ids), ())
-    if len(ids) > MOST_FILTERED:
-        raise RequestRefusedError(lago.refuse_too_many(MOST_FILTERED))
-    every = read_some_terms(at.table, at.organization.id, ids)
-    passed = [each for each in every if asked.holds(each.value, at.now)]
-    return Listed(passed[skip : skip + most], len(passed), ())
 
 
 def _one(at: Catalogue, found: Iterable[Stored[Terms]], status: Status) -> Stored[Terms]:

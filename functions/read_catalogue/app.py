@@ -63,7 +63,7 @@ def subscriptions(account: Account, request: Request) -> Reply:
         asked.filters.get("customer"), asked.filters.get("external_id"), asked.filters.get("plan"), asked.at
     )
     place = Place(asked.after, asked.limit)
-    page = list_subscriptions(store.table, account.organization.id, place, chosen)
+    page = list_subscriptions(store.table, account.organization.id, place, chosen, account.meters)
     return catalogue.answer(asked, page.records, page.after, catalogue.subscription_record)
 
 
@@ -71,7 +71,7 @@ def subscriptions(account: Account, request: Request) -> Reply:
 def subscription(account: Account, request: Request) -> Reply:
     """Show a subscription."""
     wanted = request.path_parameters["id"]
-    found = read_subscription(store.table, account.organization.id, wanted)
+    found = read_subscription(store.table, account.organization.id, wanted, account.meters)
     return Reply.of(200, catalogue.subscription_record(found))
 
 

@@ -147,7 +147,7 @@ def roll(organization_id: str, until: int) -> bool:
         stopped = clock.now() >= until
         return stopped
 
-    rolled = Fold(table, organization_id, account.generation).roll(clock.now(), stop=stop)
+    rolled = Fold(table, organization_id, account.generation).roll(account, clock.now(), stop=stop)
     logger.info("rolled", extra={"organization": organization_id, "ledgers": rolled})
     return not stopped
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meterstone.store.counting.reading import CatalogueChangedError
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError

@@ -214,7 +214,7 @@ class MemoryTable(Table):
         """Read the attribute `id` of all items of a partition."""
         with self._lock:
             seen = self._seen(pk, consistent=False)
-            return [seen[sk]["id"]["S"] for sk in sorted(seen)], 0.5
+            return [seen[sk]["id"]["S"] for sk in sorted(seen) if "id" in seen[sk]], 0.5
 
     def service_time(self) -> int | None:
         """Tell no time: each test has its own."""

@@ -121,7 +121,7 @@ class World:
     def roll(self, now: int) -> int:
         """Let the clock publish."""
         fold = Fold(self.table, ORGANIZATION.id, self.account.generation)
-        return fold.roll(now)
+        return fold.roll(_account(self.table), now)
 
     def statement(
         self, subscription: Subscription, window: Window, now: int, account: Account | None = None

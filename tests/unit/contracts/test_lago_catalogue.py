@@ -939,7 +939,7 @@ def test_a_conflict_names_the_earliest_instant() -> None:
         },
     )
     never = json.loads(lago_catalogue.refuse_conflict("", "a subscription refers to it", None).body)
-    assert (never["code"], "earliest_at" in never) == ("value_is_invalid", False)
+    assert (never["code"], "earliest_at" in never) == ("conflict", False)
 
 
 @pytest.mark.parametrize(

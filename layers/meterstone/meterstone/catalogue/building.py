@@ -5,7 +5,7 @@ All but `checked_price` need a record that was read without a problem.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import cast
@@ -25,7 +25,9 @@ from meterstone.catalogue.prices import PriceRecord, TransformRecord
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Detail, Price, PriceProblem, Tier, TransformQuantity, check
 from meterstone.usage.meter import Filter, Meter
+from meterstone.usage.plan import Plan as Offer
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, line_item_id
 
 #: What a price is computed with; all other fields of its record are carried as details.
 _COMPUTED = {
@@ -53,13 +55,80 @@ def organization_of(record: OrganizationRecord) -> Organization:
 def customer_of(record: CustomerRecord) -> Customer:
     """Return the customer of a record."""
     return Customer(
-        record.id, record.name, record.timezone, dated(record.country), dated(record.customer_type)
+        record.id,
+        record.name,
+        record.timezone,
+        dated(record.country),
+        dated(record.customer_type),
+        record.currency,
+        cast("dict[str, Detail]", dict(record.details)),
     )
 
 
 def plan_of(record: PlanRecord) -> Plan:
     """Return the plan of a record."""
     return Plan(record.code, record.name, record.description)
+
+
+def offer_of(record: PlanRecord) -> Offer:
+    """Return the plan of a record with its prices. It has no version yet."""
+    return Offer(
+        code=record.code,
+        name=record.name,
+        description=record.description,
+        currency=record.currency,
+        billing_period=record.billing_period,
+        billing_period_count=record.billing_period_count,
+        commitment=commitment_of(record.commitment),
+        prices=tuple(record.prices),
+        details=dict(record.details),
+    )
+
+
+def terms_of(
+    record: SubscriptionRecord, timezone: str, versions: Mapping[str, int], before: Terms | None = None
+) -> Terms:
+    """Return the terms of a record.
+
+    ``timezone`` is that of a new subscription without one of its own, and ``versions`` has the present version of
+    each plan, by its code. A subscription keeps the time zone, and the versions of plans, that it has ``before``.
+    """
+    kept = {} if before is None else {(term.value, term.since): term.version for term in before.plan}
+
+    def version(fact: DatedValue[str]) -> int | None:
+        if not record.follows_plan:
+            return None
+        known = kept.get((fact.value, fact.since))
+        return versions.get(fact.value, 0) if known is None else known
+
+    return Terms(
+        id=record.id,
+        customer_id=record.customer,
+        currency=record.currency,
+        timezone=record.timezone or (timezone if before is None else before.timezone),
+        start=record.start,
+        plan=tuple(PlanTerm(fact.value, fact.since, version(fact)) for fact in record.plan),
+        external_id="" if record.external_id in (None, record.id) else record.external_id,
+        end=record.end,
+        billing_period=record.billing_period,
+        billing_period_count=record.billing_period_count,
+        billing_cycle=record.billing_cycle,
+        anchor=None if record.anchor == record.start else record.anchor,
+        commitment=commitment_of(record.commitment),
+        line_items=tuple(
+            ItemTerm(
+                item.price,
+                "" if item.id in (None, line_item_id(record.id, item.price)) else item.id,
+                item.start,
+                item.end,
+            )
+            for item in record.line_items
+        ),
+        chosen=None if record.prices is None else tuple(record.prices),
+        canceled_at=record.canceled_at,
+        name=record.name,
+        details=cast("dict[str, Detail]", dict(record.details)),
+    )
 
 
 def meter_of(record: MeterRecord) -> Meter:

@@ -13,7 +13,15 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -35,6 +43,7 @@ from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.usage.aggregation import AGGREGATORS
 from meterstone.usage.aggregation.base import Reads
 from meterstone.usage.calendar import BucketSize
+from meterstone.usage.identifier import repeated_key
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
 
@@ -117,6 +126,13 @@ class OrganizationRecord(Record):
     )
 
 
+type Scalar = Label | int | bool | None
+type Details = Annotated[
+    dict[Label, Scalar | dict[Label, Scalar] | list[dict[Label, Scalar]]],
+    WithJsonSchema({"title": "mapping of texts, numbers and booleans, nested once", "type": "object"}),
+]
+
+
 class CustomerRecord(Record):
     """Who uses what is sold."""
 
@@ -146,20 +162,79 @@ class CustomerRecord(Record):
     customer_type: (
         Dated[Annotated[Literal["individual", "company"], EitherCase.of(CUSTOMER_TYPES)]] | None
     ) = Field(None, description="By which the analytics filter. Usage counts for the type of its time.")
+    currency: Currency | None = Field(None, description="ISO 4217. Kept and given back.")
+    details: Details = Field(
+        {}, description="Anything else that is known of the customer. Kept and given back."
+    )
+
+
+class CommitmentRecord(Record):
+    """What a subscription commits to: an amount for each billing period. Usage beyond it is overage."""
+
+    amount: Amount = Field(description="The amount of a billing period, in the subscription's currency.")
+    overage_factor: Amount = Field(
+        description="By which the price of usage beyond the amount is multiplied. With 1 or less, or with an "
+        "amount of 0, the commitment changes nothing."
+    )
+    split: Annotated[CommitmentSplit, Field(strict=False), EitherCase.of(CommitmentSplit)] = Field(
+        CommitmentSplit.AMOUNT,
+        description="How the charge that crosses the amount is parted. amount: to the cent. whole_units: between "
+        "two whole units, as Flexprice does.",
+    )
 
 
 class PlanRecord(Record):
-    """A name under which usage is grouped. What a subscription pays stands in its line items."""
+    """What is sold under one name: prices, in every currency in which they are offered.
+
+    Usage is grouped under it.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"code": "team", "name": "Team", "description": "Tokens in packages"}]
+            "examples": [
+                {
+                    "code": "team",
+                    "name": "Team",
+                    "description": "Tokens in packages",
+                    "billing_period": "MONTHLY",
+                    "prices": ["call", "byte"],
+                }
+            ]
         }
     )
 
     code: Id = Field(description="What subscriptions and requests name the plan by.")
     name: Label = Field("", description="Shown to people; never computed with.")
     description: Label = Field("", description="Shown to people; never computed with.")
+    currency: Currency | None = Field(None, description="ISO 4217. That of the plan's price list in answers.")
+    billing_period: Annotated[BillingPeriod, Field(strict=False), EitherCase.of(BillingPeriod)] | None = (
+        Field(
+            None,
+            description="That of the plan's prices that have none of their own. Left out: the subscription's.",
+        )
+    )
+    billing_period_count: Count = Field(
+        1, description="How many such units make one billing period. Needs a `billing_period`."
+    )
+    commitment: CommitmentRecord | None = Field(
+        None, description="What a subscription to the plan commits to if it does not say so itself."
+    )
+    prices: list[Id] = Field(
+        [],
+        description="The ids of prices. A subscription that follows the plan has a line item for each one in its "
+        "currency whose billing period equals or divides its own.",
+    )
+    details: dict[Label, Label] = Field(
+        {}, description="Anything else that is known of the plan. Kept and given back."
+    )
+
+    def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
+        """Tie a count of periods to a period, and refuse a price that stands twice."""
+        counted = "billing_period_count" in self.model_fields_set
+        if counted and "billing_period" not in broken and self.billing_period is None:
+            yield Conflict("billing_period_count", "needs a billing_period")
+        if "prices" not in broken and (repeated := repeated_key(self.prices)) is not None:
+            yield Conflict("prices", f"{repeated!r} stands there twice")
 
 
 class MeterRecord(Record):
@@ -249,21 +324,6 @@ def _named(aggregations: Iterable[Aggregation]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-class CommitmentRecord(Record):
-    """What a subscription commits to: an amount for each billing period. Usage beyond it is overage."""
-
-    amount: Amount = Field(description="The amount of a billing period, in the subscription's currency.")
-    overage_factor: Amount = Field(
-        description="By which the price of usage beyond the amount is multiplied. With 1 or less, or with an "
-        "amount of 0, the commitment changes nothing."
-    )
-    split: Annotated[CommitmentSplit, Field(strict=False), EitherCase.of(CommitmentSplit)] = Field(
-        CommitmentSplit.AMOUNT,
-        description="How the charge that crosses the amount is parted. amount: to the cent. whole_units: between "
-        "two whole units, as Flexprice does.",
-    )
-
-
 class LineItemRecord(Record):
     """A price of a subscription, from its start to its end."""
 
@@ -332,10 +392,41 @@ class SubscriptionRecord(Record):
         None, description="An amount that is agreed to. Left out: none."
     )
     line_items: list[LineItemRecord] = Field(
-        [], description="The prices. Two of one meter must not overlap in time."
+        [],
+        description="Prices of its own. Two of one meter must not overlap in time. Left out: it follows its plan, "
+        "and has the plan's prices.",
     )
+    plan_prices: bool = Field(
+        False,  # noqa: FBT003 - pydantic's
+        description="Whether it follows its plan beside its own `line_items`.",
+    )
+    prices: list[Id] | None = Field(
+        None, description="Of the plan's prices only these, by id. Left out: all that are for it."
+    )
+    timezone: TimeZone | None = Field(
+        None,
+        description="The calendar of its days and billing periods. Left out: the customer's when it was made, "
+        "else the organization's.",
+    )
+    name: Label = Field("", description="Shown to people; never computed with.")
+    canceled_at: Instant | None = Field(
+        None, description="When it was called off before it began. Nothing counts for it then."
+    )
+    details: Details = Field(
+        {}, description="Anything else that is known of the subscription. Kept and given back."
+    )
+
+    @property
+    def follows_plan(self) -> bool:
+        """Whether it has the line items of its plan."""
+        return self.plan_prices or "line_items" not in self.model_fields_set
 
     def conflicts(self, broken: AbstractSet[str]) -> Iterator[Conflict]:
         """Refuse an end that is not after the start."""
         if "start" not in broken and self.end is not None and self.end <= self.start:
             yield Conflict("end", "must be after the start")
+        if "prices" not in broken and self.prices is not None:
+            if not broken & {"plan_prices", "line_items"} and not self.follows_plan:
+                yield Conflict("prices", "needs plan_prices: true beside line_items")
+            if (repeated := repeated_key(self.prices)) is not None:
+                yield Conflict("prices", f"{repeated!r} stands there twice")

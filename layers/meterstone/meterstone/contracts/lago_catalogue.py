@@ -24,6 +24,7 @@ from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import format_instant
 
 USAGE_WOULD_MOVE: Final = "usage_would_move"
+CONFLICT: Final = "conflict"
 
 _METRIC: Final = "billable_metric"
 #: Lago's names of the fields of records, where it has another.
@@ -114,7 +115,7 @@ def refuse_record(errors: Iterable[tuple[str, str]]) -> Reply:
 
 def refuse_conflict(path: str, reason: str, earliest: int | None) -> Reply:
     """Say that a change does not fit to what is stored or counted, and from when on it would: `earliest_at`."""
-    code = lago.INVALID if earliest is None else USAGE_WOULD_MOVE
+    code = CONFLICT if earliest is None else USAGE_WOULD_MOVE
     body: dict[str, Any] = {
         "status": 409,
         "error": "Conflict",

@@ -189,6 +189,35 @@ def resolve(
     )
 
 
+def terms_of(subscription: Subscription) -> Terms:
+    """Return the terms of a subscription that was stored whole: its line items are its own, its plans but names."""
+    start = subscription.start
+    return Terms(
+        id=subscription.id,
+        customer_id=subscription.customer_id,
+        currency=subscription.currency,
+        timezone=subscription.timezone,
+        start=start,
+        plan=tuple(PlanTerm(each.value, each.since) for each in subscription.plan),
+        external_id="" if subscription.external_id == subscription.id else subscription.external_id,
+        end=subscription.end,
+        billing_period=subscription.billing_period,
+        billing_period_count=subscription.billing_period_count,
+        billing_cycle=subscription.billing_cycle,
+        anchor=None if subscription.anchor == start else subscription.anchor,
+        commitment=subscription.commitment,
+        line_items=tuple(
+            ItemTerm(
+                item.price.id,
+                "" if item.id == line_item_id(subscription.id, item.price.id) else item.id,
+                None if item.start == start else item.start,
+                item.end,
+            )
+            for item in subscription.line_items
+        ),
+    )
+
+
 def line_item_id(subscription_id: str, price_id: str, place: int = 0) -> str:
     """Return the id of a line item that was given none.
 
@@ -198,9 +227,7 @@ def line_item_id(subscription_id: str, price_id: str, place: int = 0) -> str:
     return f"{subscription_id}.{price_id}.{place}" if place else f"{subscription_id}.{price_id}"
 
 
-def runs(
-    terms: Terms, plans: Mapping[tuple[str, int], Plan], prices: Mapping[str, Price]
-) -> list[Run]:
+def runs(terms: Terms, plans: Mapping[tuple[str, int], Plan], prices: Mapping[str, Price]) -> list[Run]:
     """List the line items that a subscription has of the plans that it follows, in the order of their beginnings."""
     done: list[Run] = []
     open_: dict[Price, Run] = {}

@@ -9,18 +9,15 @@ import msgspec
 
 from meterstone.api_key import well_formed
 from meterstone.scope import ALL_SCOPES, Scope, parse_scopes
-from meterstone.store.catalogue.stored_format import refuse_another_format
+from meterstone.store.catalogue.stored_format import FORMAT, refuse_another_format, stored_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import Action, ReadCost, Row, Table, integer, key_item, text
+from meterstone.store.dynamodb.table import REMEMBERED, ReadCost, Row, Table, integer, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Organization
 
-#: How long a key is remembered, in seconds, a good one and an unknown one. A revoked key works for at most so much
-#: longer.
-REMEMBERED = 30.0
 #: How long the writer of a catalogue may be silent, in microseconds. After that the load is taken to have stopped,
 #: and the catalogue is read as it stands.
 LOADS = 2 * MINUTE
@@ -46,7 +43,7 @@ class Account(msgspec.Struct, frozen=True):
     organization: Organization
     generation: str
     meters: tuple[Meter, ...] = ()
-    #: Raised whenever the catalogue is written. What was read of the catalogue before may then be out of date.
+    #: The version of the whole catalogue. In the present stored format it only goes up when the format does.
     version: int = 0
     #: The `Generation.cut` of the live generation.
     cut: int = 0
@@ -54,12 +51,14 @@ class Account(msgspec.Struct, frozen=True):
     #: into both, too.
     next: Generation | None = None
     previous: Generation | None = None
-    #: When the writer of a catalogue that is half written was last heard of; None if the catalogue is written.
+    #: In stored format 1, when the writer of a catalogue that is half written was last heard of; else None.
     loading_at: int | None = None
     #: The views of the rollups that the live generation has.
     views: tuple[str, ...] = keys.FIRST_VIEWS
     #: The rules by which the live generation was counted: see `meterstone.usage.rules`.
     rules: int = RULES
+    #: See `meterstone.store.catalogue.stored_format`.
+    stored_format: int = FORMAT
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
     #: The scopes of that key. None, if it was read without a key.
@@ -87,6 +86,8 @@ class Account(msgspec.Struct, frozen=True):
 
 class Accounts:
     """Looks API keys up, and remembers for `REMEMBERED` seconds the accounts of good ones, and which are not good.
+
+    So a revoked key works for at most so much longer.
 
     Keys that are not good are remembered apart. So nobody without a good key can have one forgotten.
     """
@@ -191,6 +192,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         integer(profile, "loading_at") if "loading_at" in profile else None,
         keys.parse_views(text(profile, "rollup_views")),
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
+        stored_format(profile),
     )
 
 
@@ -207,23 +209,6 @@ def read_generations(table: Table, organization_ids: Iterable[str]) -> dict[str,
 def _generation(profile: Row, which: str) -> Generation | None:
     name = text(profile, f"gen_{which}")
     return Generation(name, integer(profile, f"cut_{which}")) if name else None
-
-
-def catalogue_stands(table: Table, organization_id: str, version: int | None) -> Action:
-    """Give the action that lets a transaction happen while the catalogue has a version; None: while there is none.
-
-    If it fails, the profile is found at the action's place (see `ConflictError`). Cost: 2 write units.
-    """
-    check: Action = {
-        "TableName": table.name,
-        "Key": key_item(keys.organization(organization_id, "profile")),
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-    if version is None:
-        return {"ConditionCheck": check | {"ConditionExpression": "attribute_not_exists(pk)"}}
-    stands = {":version": {"N": str(version)}}
-    check |= {"ConditionExpression": "ver = :version", "ExpressionAttributeValues": stands}
-    return {"ConditionCheck": check}
 
 
 def list_organizations(table: Table) -> list[str]:

@@ -4,14 +4,15 @@ Customers, plans and subscriptions are listed in the order of their sort keys: t
 than 64 bytes last. Meters are all in one item, and are listed by id.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.plans import unpack_plan
 from meterstone.store.catalogue.subscriptions import (
+    decode_customer,
+    read_customers,
     read_subscriptions,
     subscriptions_by_external_id,
     subscriptions_of_customer,
@@ -20,13 +21,12 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Row, Table, text
 from meterstone.usage.meter import Meter
+from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer, Subscription, in_force
 
 MOST_PAGES: Final = 5
 """How many pages of subscriptions are read for one page of those that a filter lets through."""
 
-_CUSTOMER = msgspec.json.Decoder(Customer)
-_PLAN = msgspec.json.Decoder(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,23 @@ class Page[T]:
 
 
 def list_customers(table: Table, organization_id: str, place: Place) -> Page[Customer]:
-    """List customers. Cost: 1 query, and one more at the end of the list."""
-    return _entries(table, organization_id, "customer", place, _CUSTOMER.decode)
+    """List customers. Cost: 1 query, and one more at the end of the list; 1 get for each customer, in batches."""
+    rows, after = _rows(table, organization_id, "customer", place)
+    found = read_customers(table, organization_id, (text(row, "id") for row in rows))
+    # A mention in stored format 1 has the customer itself.
+    found |= {
+        text(row, "id"): decode_customer(text(row, "doc"))
+        for row in rows
+        if "doc" in row and text(row, "id") not in found
+    }
+    records = [(text(row, "sk"), found[text(row, "id")]) for row in rows if text(row, "id") in found]
+    return Page(records, after)
 
 
-def list_plans(table: Table, organization_id: str, place: Place) -> Page[dict[str, str]]:
-    """List plans, each with its code, name and description. Cost: as of customers."""
-    return _entries(table, organization_id, "plan", place, _PLAN.decode)
+def list_plans(table: Table, organization_id: str, place: Place) -> Page[Plan]:
+    """List plans. Cost: 1 query, and one more at the end of the list."""
+    rows, after = _rows(table, organization_id, "plan", place)
+    return Page([(text(row, "sk"), unpack_plan(row)) for row in rows], after)
 
 
 def list_meters(account: Account, place: Place) -> Page[Meter]:
@@ -85,7 +95,7 @@ def list_meters(account: Account, place: Place) -> Page[Meter]:
 
 
 def list_subscriptions(
-    table: Table, organization_id: str, place: Place, chosen: Chosen
+    table: Table, organization_id: str, place: Place, chosen: Chosen, meters: Sequence[Meter] = ()
 ) -> Page[Subscription]:
     """List subscriptions.
 
@@ -95,9 +105,9 @@ def list_subscriptions(
     """
     if chosen.customer is not None or chosen.external_id is not None:
         found = (
-            subscriptions_by_external_id(table, organization_id, chosen.external_id)
+            subscriptions_by_external_id(table, organization_id, chosen.external_id, meters)
             if chosen.external_id is not None
-            else subscriptions_of_customer(table, organization_id, chosen.customer or "")
+            else subscriptions_of_customer(table, organization_id, chosen.customer or "", meters)
         )
         passed = sorted((keys.part(each.id), each) for each in found if chosen.holds(each))
         return _cut(passed, place)
@@ -108,18 +118,11 @@ def list_subscriptions(
             table, organization_id, "subscription", Place(after or "", place.limit - len(records))
         )
         names = {text(row, "id"): text(row, "sk") for row in rows}
-        read = read_subscriptions(table, organization_id, names)
+        read = read_subscriptions(table, organization_id, names, meters)
         records += [(names[each.id], each) for each in read if chosen.holds(each)]
         if after is None or len(records) >= place.limit:
             break
     return Page(records, after)
-
-
-def _entries[T](
-    table: Table, organization_id: str, kind: str, place: Place, decode: Callable[[str], T]
-) -> Page[T]:
-    rows, after = _rows(table, organization_id, kind, place)
-    return Page([(text(row, "sk"), decode(text(row, "doc"))) for row in rows], after)
 
 
 def _rows(table: Table, organization_id: str, kind: str, place: Place) -> tuple[list[Row], str | None]:

@@ -14,26 +14,31 @@ from typing import Final
 from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.dynamodb.table import Item, Row, integer
 
-FORMAT: Final = 1
-"""The format that this code reads and writes."""
+FORMAT: Final = 2
+"""The format that this code writes."""
 
-_FIRST: Final = 1
+FIRST_FORMAT: Final = 1
+"""The format of the first versions: a subscription holds its prices, and the whole catalogue has one version.
+
+This code reads it, and counts and takes events in by it. The first put of a record makes it the present format.
+"""
+
 _ATTRIBUTE: Final = "stored_format"
 
 
 def refuse_another_format(organization_id: str, profile: Row) -> None:
-    """Raise `StoredFormatError` unless an organization is stored in this code's format."""
-    stored = integer(profile, _ATTRIBUTE) if _ATTRIBUTE in profile else _FIRST
+    """Raise `StoredFormatError` if an organization is stored in a format that this code does not know."""
+    stored = stored_format(profile)
     if stored > FORMAT:
         raise StoredFormatError(
             f"organization {organization_id} is stored in format {stored}, and this version of Meterstone knows "
             f"format {FORMAT}: use the version that stored it so, or a later one"
         )
-    if stored < FORMAT:
-        raise StoredFormatError(
-            f"organization {organization_id} is stored in format {stored}, and this version of Meterstone needs "
-            f"format {FORMAT}: upgrade it as this version's entry in CHANGELOG.md says, or use the version before"
-        )
+
+
+def stored_format(profile: Row) -> int:
+    """Return the format that an organization's profile names."""
+    return integer(profile, _ATTRIBUTE) if _ATTRIBUTE in profile else FIRST_FORMAT
 
 
 def format_of_new() -> tuple[str, Item]:

@@ -1,59 +1,262 @@
-"""Subjects: their subscriptions are looked up in the catalogue, and remembered until the catalogue changes."""
+"""Subjects: whose events they are, and by which version of the catalogue a batch of events is counted.
 
-from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
-from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import Table
-from meterstone.usage.arrival import Subject
-from meterstone.usage.meter import Event
-from meterstone.usage.subscription import Subscription
+A subject is a subscription's external id, or a customer. Its item has a version, which goes up whenever one of its
+subscriptions changes. A batch reads the versions of its subjects first and their subscriptions then, and whatever
+it writes is under the condition that the versions are still the same (see `Standing.guards`). So it does not matter
+if one subscription was read before a change and another after it: nothing is written then. No change of one
+subject's subscriptions holds up the events of others.
 
-_MOST_SUBJECTS = 20_000
+An organization in stored format 1 was written by code that raised one version for the whole catalogue. Its batches
+are under the condition that this version is the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import replace
+from typing import Final
+
+import msgspec
+
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.guards import Guard
+from meterstone.store.catalogue.stored_format import FIRST_FORMAT
+from meterstone.store.catalogue.subscriptions import (
+    decode_customer,
+    read_subscriptions,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Row, Table, integer, text
+from meterstone.usage.arrival import AHEAD, Subject
+from meterstone.usage.meter import Event, Meter
+from meterstone.usage.subscription import Customer, Dated, Subscription
+
+_MOST_SUBJECTS: Final = 20_000
+_LATEST: Final = "latest_at"
+
+type _Facts = tuple[tuple[Dated, ...], tuple[Dated, ...]]
+
+
+class SubjectState(msgspec.Struct):
+    """What a subject's item said: its version, and the time of the latest event that was counted by it.
+
+    None stands for an attribute that the item does not have. In stored format 1 the item is the organization's
+    profile, and nothing is noted in it.
+    """
+
+    key: Key
+    version: int | None
+    latest: int | None = None
+    notes: bool = True
+
+
+class CustomerState(msgspec.Struct):
+    """What a customer's record said: its version, whether anything was counted for the customer, and the facts."""
+
+    key: Key
+    version: int
+    counted: bool
+    facts: _Facts
+
+
+class Standing:
+    """The catalogue as a batch of events found it, as far as the batch needs it."""
+
+    def __init__(self, table: Table, at: int) -> None:
+        """Begin with nothing, at the instant ``at``: whatever is read is read later."""
+        self._table = table
+        self._at = at
+        self.subjects: dict[Subject, SubjectState] = {}
+        self.customers: dict[str, CustomerState] = {}
+        self.held: dict[Subject, list[Subscription]] = {}
+
+    def subscriptions(self, subject: Subject) -> list[Subscription]:
+        """Return the subscriptions of a subject."""
+        return self.held[subject]
+
+    def owning(self, subject: Subject, event: Event) -> list[Subscription]:
+        """Return the subscriptions of a subject whose span holds an event's time."""
+        return [each for each in self.held[subject] if each.span.holds(event.at)]
+
+    def unmatched_guard(self, subject: Subject) -> Guard:
+        """Return the condition under which events of a subject are saved as unmatched."""
+        state = self.subjects[subject]
+        return Guard(state.key, {"ver": state.version})
+
+    def guards(
+        self, latest: Mapping[Subject, int], customer_id: str, begins: int | None
+    ) -> Iterator[Guard]:
+        """Yield the conditions under which events are counted into a tally of a customer, or it is published.
+
+        ``latest`` has the time of the latest event of each subject; empty if no event is counted. ``begins`` is
+        when the latest charge begins that the tally has.
+
+        A customer's country and type change from now on alone, once anything was counted. So what was read of them
+        holds for all charges that began before it was read. Clocks differ by less than `AHEAD`.
+        """
+        for subject, at in latest.items():
+            state = self.subjects[subject]
+            if state.notes and (state.latest is None or state.latest < at):
+                yield Guard(state.key, {"ver": state.version, _LATEST: state.latest}, {_LATEST: at})
+            else:
+                yield Guard(state.key, {"ver": state.version})
+        customer = self.customers.get(customer_id)
+        if customer is None:
+            return
+        first = bool(latest) and not customer.counted
+        if first:
+            yield Guard(customer.key, {"rev": customer.version, "counted": None}, {"counted": 1})
+        elif begins is not None and begins > self._at - AHEAD:
+            yield Guard(customer.key, {"rev": customer.version})
+
+    def wrote(self, guards: Iterable[Guard]) -> None:
+        """Note what a transaction has written with its guards."""
+        noted = {guard.key: guard.notes for guard in guards if guard.notes}
+        for state in self.subjects.values():
+            state.latest = noted.get(state.key, {}).get(_LATEST, state.latest)
+        for owner in self.customers.values():
+            owner.counted = owner.counted or "counted" in noted.get(owner.key, {})
+
+    def look_again(self) -> None:
+        """Find out why a condition did not hold: raise `CatalogueChangedError` if the catalogue has changed.
+
+        If it has not, another batch has noted a later event, or counted first. That is known then.
+        """
+        states = {state.key: state for state in self.subjects.values()}
+        owners = {state.key: state for state in self.customers.values()}
+        rows = self._table.batch_get((*states, *owners), consistent=True)
+        for key, state in states.items():
+            row = rows.get(key, {})
+            if _number(row, "ver") != state.version:
+                raise CatalogueChangedError("the catalogue has changed meanwhile")
+            state.latest = _number(row, _LATEST) if state.notes else None
+        for key, owner in owners.items():
+            row = rows.get(key, {})
+            if integer(row, "rev") != owner.version:
+                raise CatalogueChangedError("the customer has changed meanwhile")
+            owner.counted = "counted" in row
+
+    def note_customers(self, rows: Mapping[Key, Row], keyed: Mapping[Key, str]) -> None:
+        """Note what the records of customers say."""
+        for key, customer_id in keyed.items():
+            row = rows.get(key, {})
+            if "doc" in row:
+                found = decode_customer(text(row, "doc"))
+                self.customers[customer_id] = CustomerState(
+                    key, integer(row, "rev"), "counted" in row, _facts_of(found)
+                )
+
+    def with_facts(self, subscription: Subscription) -> Subscription:
+        """Return a subscription with its customer's facts."""
+        state = self.customers.get(subscription.customer_id)
+        if state is None or state.facts == (subscription.country, subscription.customer_type):
+            return subscription
+        country, customer_type = state.facts
+        return replace(subscription, country=country, customer_type=customer_type)
+
+
+class _Known(msgspec.Struct):
+    """The subscriptions of a subject as they were looked up, and by what."""
+
+    version: int | None
+    meters: tuple[Meter, ...]
+    subscriptions: list[Subscription]
 
 
 class Subjects:
-    """Looks up the subscriptions of subjects whose events are to be counted."""
+    """Looks up the subscriptions of subjects whose events are to be counted, and remembers them by version."""
 
     def __init__(self, table: Table) -> None:
         """Look subjects up in a table; nothing is remembered yet."""
         self._table = table
-        self._known: dict[tuple[str, Subject], tuple[int, list[Subscription]]] = {}
-        self._unproven = False
+        self._known: dict[tuple[str, Subject], _Known] = {}
 
-    def owning(self, account: Account, subject: Subject, event: Event) -> list[Subscription]:
-        """Return the subscriptions of a subject whose span holds an event's time."""
-        return [each for each in self.subscriptions(account, subject) if each.span.holds(event.at)]
+    def standing(self, account: Account, subjects: Iterable[Subject], now: int) -> Standing:
+        """Read the versions of subjects, and their subscriptions as far as these are not known by the versions.
 
-    def subscriptions(self, account: Account, subject: Subject) -> list[Subscription]:
-        """Return the subscriptions of a subject."""
+        The account must have been read before, consistently. Cost: 1 consistent get for each subject and each
+        customer of their subscriptions, in batches; for a subject that is not remembered, 1 query and 1 get for
+        each subscription.
+        """
+        organization_id = account.organization.id
+        standing = Standing(self._table, now)
+        wanted = list(dict.fromkeys(subjects))
+        rows = self._read_states(account, wanted, standing)
+        for subject in wanted:
+            standing.held[subject] = self._subscriptions(account, subject, standing.subjects[subject].version)
+        owners = {
+            keys.customer(organization_id, each.customer_id): each.customer_id
+            for held in standing.held.values()
+            for each in held
+        }
+        rows |= self._table.batch_get((key for key in owners if key not in rows), consistent=True)
+        standing.note_customers(rows, owners)
+        for subject, held in standing.held.items():
+            with_facts = [standing.with_facts(each) for each in held]
+            if any(one is not other for one, other in zip(with_facts, held, strict=True)):
+                # Remembered, so that what is known of a subscription by its identity need not be found again.
+                standing.held[subject] = self._known[organization_id, subject].subscriptions = with_facts
+        return standing
+
+    def _read_states(
+        self, account: Account, subjects: Sequence[Subject], standing: Standing
+    ) -> dict[Key, Row]:
+        organization_id = account.organization.id
+        if account.stored_format == FIRST_FORMAT:
+            profile = SubjectState(
+                keys.organization(organization_id, "profile"), account.version, notes=False
+            )
+            standing.subjects.update(dict.fromkeys(subjects, profile))
+            return {}
+        found = {subject: keys.subject(organization_id, *subject) for subject in subjects}
+        rows = self._table.batch_get(found.values(), consistent=True)
+        for subject, key in found.items():
+            row = rows.get(key, {})
+            standing.subjects[subject] = SubjectState(key, _number(row, "ver"), _number(row, _LATEST))
+        return rows
+
+    def _subscriptions(self, account: Account, subject: Subject, version: int | None) -> list[Subscription]:
         known = self._known.get((account.organization.id, subject))
-        if known is not None and known[0] == account.version:
-            return known[1]
+        if known is not None and known.version == version and known.meters == account.meters:
+            return known.subscriptions
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
-        # Read consistently: subscriptions that are remembered under a version must not be older than the version.
-        self._unproven = True
-        found = read(self._table, account.organization.id, subject.external_id, consistent=True)
-        if account.loading_at is None:
-            if len(self._known) >= _MOST_SUBJECTS:
-                self._known.clear()
-            self._known[account.organization.id, subject] = account.version, found
+        # Read consistently, and after the version: they must not be older than it.
+        found = read(
+            self._table,
+            account.organization.id,
+            subject.external_id,
+            account.meters,
+            consistent=True,
+            facts=False,
+        )
+        if len(self._known) >= _MOST_SUBJECTS:
+            self._known.clear()
+        self._known[account.organization.id, subject] = _Known(version, account.meters, found)
         return found
 
-    def agree(self, account: Account) -> bool:
-        """Return whether everything that was looked up belongs to the catalogue that the account was read with.
 
-        A customer's subscriptions are several items. While a catalogue is written, some may be old and some new.
-        Ask this before anything is counted by subscriptions that were looked up. Cost: 1 query, if anything was
-        looked up since the last time.
-        """
-        if self._unproven:
-            again = read_account(self._table, account.organization.id, consistent=True)
-            self._unproven = again is None or again.version != account.version
-        return not self._unproven
+def standing_of(
+    table: Table, account: Account, subscription_ids: Iterable[str], now: int
+) -> tuple[Standing, dict[str, Subscription]]:
+    """Read subscriptions whose tallies are to be published, by their ids, and under which conditions they are.
 
-    def agree_or_busy(self, account: Account) -> None:
-        """Raise `BusyError` if the subscriptions do not `agree`, or the catalogue is half written."""
-        if account.loading_at is not None:
-            raise BusyError("the catalogue is being written, or was not to its end: load it again first")
-        if not self.agree(account):
-            raise BusyError("the catalogue has changed meanwhile: run this again")
+    Cost: 1 consistent get for each subscription and each customer, in batches.
+    """
+    organization_id = account.organization.id
+    standing = Standing(table, now)
+    found = read_subscriptions(
+        table, organization_id, subscription_ids, account.meters, consistent=True, facts=False
+    )
+    owners = {keys.customer(organization_id, each.customer_id): each.customer_id for each in found}
+    standing.note_customers(table.batch_get(owners, consistent=True), owners)
+    return standing, {each.id: standing.with_facts(each) for each in found}
+
+
+def _facts_of(customer: Customer) -> _Facts:
+    return customer.country, customer.customer_type
+
+
+def _number(row: Row, name: str) -> int | None:
+    return integer(row, name) if name in row else None

@@ -11,7 +11,7 @@ from itertools import batched
 import msgspec
 
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Row, StoreError, Table, text
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan, decode_plan, decode_price
@@ -86,14 +86,19 @@ def resolved(
     remembered; 1 get for the meters, if it is needed.
     """
     terms = [_terms(row) for row in rows]
-    plans = read_versions(table, organization_id, (plan for each in terms if each for plan in each.versions()))
+    plans = read_versions(
+        table, organization_id, (plan for each in terms if each for plan in each.versions())
+    )
     ids = dict.fromkeys(price for each in terms if each for price in each.price_ids(plans))
     named = {keys.catalogue(organization_id, "price", each): each for each in ids}
     prices = {
         named[key]: price
         for key, price in table.unchanging(named, lambda row: decode_price(text(row, "doc"))).items()
     }
-    held = [_SUBSCRIPTION.decode(text(row, "doc")) if of is None else of for row, of in zip(rows, terms, strict=True)]
+    held = [
+        _SUBSCRIPTION.decode(text(row, "doc")) if of is None else of
+        for row, of in zip(rows, terms, strict=True)
+    ]
     whose = {each.customer_id for each in held} if facts else set()
     customers = read_customers(table, organization_id, whose, consistent=consistent)
     known = {meter.id: meter for meter in meters}
@@ -134,6 +139,11 @@ def read_meters(table: Table, organization_id: str, *, consistent: bool = False)
 def decode_customer(document: str) -> Customer:
     """Read a customer from its JSON text."""
     return _CUSTOMER.decode(document)
+
+
+def decode_subscription(document: str) -> Subscription:
+    """Read a subscription from the JSON text that it has in the first stored format."""
+    return _SUBSCRIPTION.decode(document)
 
 
 def decode_meters(document: str) -> tuple[Meter, ...]:

@@ -5,8 +5,9 @@ It adds the worth of the tally's days now, less their worth as last published. I
 their positions are not above the stored ones, and they change nothing. If the fold is killed between two
 transactions, nothing is half done.
 
-A load changes a subscription's cadence, or whose it is, as long as nothing is counted for it. So the transaction
-that makes a tally is under the condition that the catalogue is the one by which its events were matched.
+A subscription may change at any time. So each transaction that counts events is under the condition that their
+subjects have the versions by which the events were matched, and notes in the subjects' items up to when they have
+events (see `Standing.guards`).
 
 A change that does not fit in a transaction of 100 actions is counted first, and then published in steps. The
 tally's head says from which charge on the tally is stale. The next event or the clock goes on from there.
@@ -15,17 +16,19 @@ If the table will never take a batch, the batch is halved until a single event i
 take. That event is quarantined, and the others count.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import batched, islice
 from typing import NamedTuple
 
 import msgspec
 
 from meterstone.pricing.money import in_two
-from meterstone.store.catalogue.accounts import catalogue_stands
-from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError, read_subscriptions
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.guards import Guard, merged
+from meterstone.store.catalogue.subjects import Standing, standing_of
+from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
 from meterstone.store.counting.limits import events_that_fit
-from meterstone.store.counting.reading import CatalogueChangedError, read_tallies
+from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
     RollupChange,
@@ -34,6 +37,8 @@ from meterstone.store.counting.writing import (
     TallyUpdate,
 )
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import unpack_tally_key
 from meterstone.store.dynamodb.table import (
     Action,
@@ -44,6 +49,7 @@ from meterstone.store.dynamodb.table import (
     text,
 )
 from meterstone.store.dynamodb.transaction import Needs, packed
+from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import add_amounts
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
@@ -57,13 +63,12 @@ WRITERS = 4
 
 _TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
-_CATALOGUE = "catalogue"
-
 
 class EventToCount(NamedTuple):
-    """An event of the log, with the subscriptions that it is for."""
+    """An event of the log, with the subscriptions that it is for, of its subject's."""
 
     position: Position
+    subject: Subject
     event: Event
     subscriptions: Sequence[Subscription]
     #: When it came in over HTTP; 0 if it was imported.
@@ -122,19 +127,19 @@ class Fold:
         #: Called with events that meters cannot read, before any position moves past them.
         self.keep_unread: Callable[[Sequence[Unread]], None] = lambda _unread: None
         self._matching = matching or Matching()
-        #: By which the events in hand were matched; None while none are.
-        self._catalogue_version: int | None = None
+        #: The catalogue by which the events in hand were matched.
+        self._standing = Standing(table, 0)
 
-    def fold(self, events: Iterable[EventToCount], now: int, catalogue_version: int) -> FoldReport:
+    def fold(self, events: Iterable[EventToCount], now: int, standing: Standing) -> FoldReport:
         """Count events, in the order of their positions within each shard, and publish what they bring.
 
-        ``catalogue_version`` is that of the account by which their subscriptions were found. Raises
-        `CatalogueChangedError` if a tally is to be made and the catalogue has another: they must be matched again.
+        ``standing`` is the catalogue by which their subscriptions were found. Raises `CatalogueChangedError` if it
+        has changed since, as far as it concerns them: they must be matched again.
         """
-        self._catalogue_version = catalogue_version
+        self._standing = standing
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
-        for position, event, subscriptions, accepted in events:
+        for position, subject, event, subscriptions, accepted in events:
             faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
@@ -146,7 +151,7 @@ class Fold:
                     work = works.get(key)
                     if work is None:
                         work = works[key] = PendingEvents(charge)
-                    work.events.append(Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
+                    work.add(subject, Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
             report.counted += counted
             if faults:
                 unread = Unread(position, event, tuple(dict.fromkeys(faults)), counted)
@@ -167,6 +172,7 @@ class Fold:
 
     def roll(
         self,
+        account: Account,
         now: int,
         progress: Callable[[int], None] = lambda _: None,
         *,
@@ -181,8 +187,6 @@ class Fold:
         each day that has ended. Tallies that were published in part are finished. A second call changes nothing.
         Raises `WriteRefusedError`, after everything else is done, if the rollups do not take a tally's worth.
         """
-        # It makes no tally: what is due is there.
-        self._catalogue_version = None
         rolled, report = 0, FoldReport()
         partition = keys.due(self.organization_id, self.generation)
         # Reading the index once is enough: a tally that was brought up to now is due later.
@@ -190,28 +194,38 @@ class Fold:
         for place, found in enumerate(due):
             if place and stop():
                 break
-            rows = self.table.batch_get(found, consistent=True)
-            # The index may be older than the item.
-            tallies = [
-                unpack_tally_key(row)
-                for row in rows.values()
-                if text(row, "due_at") and text(row, "due_at") <= key_instant(now)
-            ]
-            held = self._subscriptions(tallies)
-            works = {key: PendingEvents(charge_of(held[key.subscription_id], key)) for key in tallies}
-            self._fold_all(works, now, report)
-            rolled += len(works)
+            for _ in range(_ATTEMPTS):
+                try:
+                    done = self._roll(account, found, now, report)
+                except CatalogueChangedError:
+                    continue
+                break
+            else:
+                raise StoreUnavailableError("the catalogue changes all the time")
+            rolled += done
             progress(rolled)
         if report.unpublished:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
 
-    def _subscriptions(self, tallies: Iterable[TallyKey]) -> dict[str, Subscription]:
+    def _roll(self, account: Account, found: Iterable[Key], now: int, report: FoldReport) -> int:
+        rows = self.table.batch_get(found, consistent=True)
+        # The index may be older than the item.
+        tallies = [
+            unpack_tally_key(row)
+            for row in rows.values()
+            if text(row, "due_at") and text(row, "due_at") <= key_instant(now)
+        ]
+        held = self._subscriptions(account, tallies, now)
+        works = {key: PendingEvents(charge_of(held[key.subscription_id], key)) for key in tallies}
+        self._fold_all(works, now, report)
+        return len(works)
+
+    def _subscriptions(
+        self, account: Account, tallies: Iterable[TallyKey], now: int
+    ) -> dict[str, Subscription]:
         ids = dict.fromkeys(key.subscription_id for key in tallies)
-        held = {
-            each.id: each
-            for each in read_subscriptions(self.table, self.organization_id, ids, consistent=True)
-        }
+        self._standing, held = standing_of(self.table, account, ids, now)
         if missing := ids.keys() - held.keys():
             raise UnknownSubscriptionError(min(missing))
         return held
@@ -236,33 +250,27 @@ class Fold:
     ) -> None:
         """Write the tallies that fit together in one transaction, and the others one by one."""
         alone: list[TallyKey] = []
-        made: list[TallyKey] = []
-        together: list[tuple[TallyKey, TallyTransaction]] = []
+        together: list[_Ready] = []
         for opened in self._open(works, batches, now):
+            key = opened.tally.key
             try:
                 change = self._change(opened, now)
             except WriteRefusedError:
-                alone.append(opened.tally.key)
+                alone.append(key)
                 continue
             if change is None:
                 continue
             if change.stale:
-                alone.append(opened.tally.key)
+                alone.append(key)
             else:
-                together.append((opened.tally.key, change))
+                together.append(_Ready(key, change, self._guards(works[key], change)))
         for pack in packed(together, _needs):
             try:
-                self._write([change for _, change in pack])
+                self._write(pack)
             except (ConflictError, WriteRefusedError):
-                alone += [key for key, _ in pack]
-            else:
-                made += [key for key, change in pack if change.unwoken]
+                alone += [ready.key for ready in pack]
         for key in alone:
             self._finish(key, works[key], batches[key], now, report)
-        if made:
-            # These tallies are new. If a load changed their subscription before they existed, it could not wake
-            # them.
-            self._fold_wave({key: works[key] for key in made}, {key: [] for key in made}, now, report)
 
     def _finish(
         self, key: TallyKey, work: PendingEvents, batch: list[Counted], now: int, report: FoldReport
@@ -275,14 +283,14 @@ class Fold:
                 change = self._change(opened, now)
                 if change is None:
                     return
-                self._write([change])
+                self._write([_Ready(key, change, self._guards(work, change))])
             except ConflictError:
                 conflicts += 1
                 continue
             except WriteRefusedError as refused:
                 self._finish_halves(key, work, opened.batch, now, report, refused)
                 return
-            if not (change.stale or change.unwoken):
+            if not change.stale:
                 return
             # The events are counted. The rest is to be published, from the charge on that the head names.
             batch = []
@@ -322,40 +330,47 @@ class Fold:
     ) -> list[TallyUpdate]:
         return read_tallies(self.table, self.organization_id, self.generation, works, batches, now)
 
-    def _write(self, changes: Sequence[TallyTransaction]) -> None:
+    def _guards(self, work: PendingEvents, change: TallyTransaction) -> list[Guard]:
+        latest = work.latest if change.counts else {}
+        return list(self._standing.guards(latest, work.charge.subscription.customer_id, change.begins))
+
+    def _write(self, pack: Sequence["_Ready"]) -> None:
         rollups: dict[RollupKey, RollupChange] = {}
-        for change in changes:
-            for key, days in change.rollups.items():
+        for ready in pack:
+            for key, days in ready.change.rollups.items():
                 into = rollups.setdefault(key, {})
                 for day, worth in days.items():
                     into[day] = add_amounts(into[day], worth) if day in into else worth
-        actions: list[Action] = []
-        checks = self._catalogue_version is not None and any(change.makes_tally for change in changes)
-        if checks:
-            # First, so that its place is known: a tally's own condition may fail as well.
-            actions.append(catalogue_stands(self.table, self.organization_id, self._catalogue_version))
-        actions += [action for change in changes for action in change.actions]
-        accepted = max(change.accepted for change in changes)
+        guards = merged(guard for ready in pack for guard in ready.guards).values()
+        actions: list[Action] = [guard.action(self.table) for guard in guards]
+        actions += [action for ready in pack for action in ready.change.actions]
+        accepted = max(ready.change.accepted for ready in pack)
         additions = (addition(self.table.name, key, days, accepted) for key, days in rollups.items())
         actions += [action for action in additions if action is not None]
         try:
             self.table.transact(actions)
-        except ConflictError as conflict:
-            if checks and 0 in conflict.found:
-                raise CatalogueChangedError("the catalogue has changed meanwhile") from conflict
+        except ConflictError:
+            if guards:
+                self._standing.look_again()
             raise
+        self._standing.wrote(guards)
 
 
-def _needs(keyed: tuple[TallyKey, TallyTransaction]) -> Needs:
-    """Return the room that a tally's change needs in a transaction. Several changes may share rollups.
+class _Ready(NamedTuple):
+    """A tally's change that is ready to be written, and the conditions on the catalogue under which it is."""
 
-    Those that make tallies share the condition on the catalogue.
+    key: TallyKey
+    change: TallyTransaction
+    guards: list[Guard]
+
+
+def _needs(ready: _Ready) -> Needs:
+    """Return the room that a tally's change needs in a transaction.
+
+    Several changes may share rollups, and conditions on the catalogue.
     """
-    _, change = keyed
-    shared: set[RollupKey | str] = {*change.rollups}
-    if change.makes_tally:
-        shared.add(_CATALOGUE)
-    return Needs(len(change.actions), change.size, shared)
+    shared: set[Hashable] = {*ready.change.rollups, *(guard.key for guard in ready.guards)}
+    return Needs(len(ready.change.actions), ready.change.size, shared)
 
 
 def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:

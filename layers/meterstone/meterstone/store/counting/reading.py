@@ -1,8 +1,9 @@
 """Reading tallies that are to be changed, in two or three rounds of batch reads, heads before their parts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import replace
 
-from meterstone.store.catalogue.subscriptions import unpack_subscription
+from meterstone.store.catalogue.subscriptions import resolved
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -15,7 +16,8 @@ from meterstone.store.dynamodb.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.dynamodb.table import Item, Row, StoreUnavailableError, Table, integer
+from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.state import FineParts, fine_parts, follows_clock
 from meterstone.usage.subscription import Subscription
@@ -35,10 +37,6 @@ from meterstone.usage.tally import (
 from meterstone.usage.window import latest_countable
 
 _CHARGES_AT_ONCE = 120
-
-
-class CatalogueChangedError(StoreUnavailableError):
-    """Events were matched by a catalogue that has been replaced. They must be matched again."""
 
 
 def read_tallies(
@@ -72,7 +70,20 @@ def read_tallies(
     }
     wanted = [key for each in unread for key in each.first_keys()]
     firsts = table.batch_get((*wanted, *renewable.values()), consistent=True)
-    current = {name: unpack_subscription(firsts[key]) for name, key in renewable.items() if key in firsts}
+    meters = {
+        item.meter.id: item.meter
+        for each in unread
+        if each.follows_clock
+        for item in each.subscription.line_items
+        if item.meter is not None
+    }
+    present = [firsts[key] for key in renewable.values() if key in firsts]
+    current = {
+        each.id: each
+        for each in resolved(
+            table, organization_id, present, tuple(meters.values()), consistent=True, facts=False
+        )
+    }
     for each in unread:
         if each.follows_clock and each.key.subscription_id in current:
             each.take_subscription(current[each.key.subscription_id])
@@ -106,6 +117,11 @@ class TallyReader:
         self._batch = self._tally.head.unseen(batch)
 
     @property
+    def subscription(self) -> Subscription:
+        """The subscription whose tally it is, as far as it is known."""
+        return self._charge.subscription
+
+    @property
     def follows_clock(self) -> bool:
         """Whether the tally must use the present subscription (see `state.follows_clock`)."""
         return follows_clock(self._charge.meter)
@@ -116,6 +132,9 @@ class TallyReader:
         Raises `CatalogueChangedError`: see `read_tallies`.
         """
         before = self._charge
+        # The customer's facts are those that the batch has read: see `Standing.guards`.
+        facts = before.subscription
+        current = replace(current, country=facts.country, customer_type=facts.customer_type)
         if current == before.subscription:
             return
         try:

@@ -21,10 +21,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from meterstone.store.catalogue.accounts import Account, Generation, catalogue_stands, read_account
-from meterstone.store.catalogue.subjects import Subjects
+from meterstone.store.catalogue.accounts import Account, Generation, read_account
+from meterstone.store.catalogue.guards import Guard
+from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
     ConflictError,
@@ -47,12 +49,16 @@ from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
-from meterstone.usage.receipt import Reason, why_unmatched
+from meterstone.usage.receipt import why_unmatched
 from meterstone.usage.tally import Position
 
 #: A record that raises one of these does so each time it is delivered. A number out of range is an
 #: ArithmeticError.
 _UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
+
+
+#: How often a batch is matched anew if the catalogue changes under it. After that it is delivered again.
+_ATTEMPTS = 5
 
 
 class StreamReport(msgspec.Struct):
@@ -64,6 +70,15 @@ class StreamReport(msgspec.Struct):
     uncounted: int = 0
     poison: list[str] = msgspec.field(default_factory=list)
     unpublished: list[str] = msgspec.field(default_factory=list)
+
+    def add(self, other: "StreamReport") -> None:
+        """Add what became of further records."""
+        self.events += other.events
+        self.counted += other.counted
+        self.unmatched += other.unmatched
+        self.uncounted += other.uncounted
+        self.poison += other.poison
+        self.unpublished += other.unpublished
 
 
 class _Arrived(NamedTuple):
@@ -106,7 +121,7 @@ class StreamFold:
             else:
                 arrived.setdefault(found.organization_id, []).append(found)
         for organization_id, events in arrived.items():
-            self._fold(organization_id, events, now, report)
+            self._fold_by_what_stands(organization_id, events, now, report)
         return report
 
     def _refuse_another_format(self, image: Item) -> None:
@@ -118,12 +133,34 @@ class StreamFold:
         if 0 < len(organization_id) <= LONGEST_ID:
             read_account(self._table, organization_id, consistent=True)
 
+    def _fold_by_what_stands(
+        self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport
+    ) -> None:
+        """Count events, and match them again if the catalogue has changed meanwhile, as far as it concerns them.
+
+        What was counted before that is not counted again: its positions are stored.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            found = StreamReport()
+            try:
+                self._fold(organization_id, events, now, found)
+            except CatalogueChangedError:
+                report.poison += found.poison
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                report.add(found)
+                return
+
     def _fold(self, organization_id: str, events: Sequence[_Arrived], now: int, report: StreamReport) -> None:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
             # An API key belongs to an organization with a catalogue. If the catalogue is gone, no event is lost.
-            self._keep(organization_id, None, events, report)
+            self._keep(organization_id, None, None, events, report)
             return
+        if account.unsettled(now):
+            raise StoreUnavailableError("the catalogue is being written")
+        standing = self._subjects.standing(account, (each.subject for each in events), now)
         writer = part_of(events[0].position.shard, WRITERS)
         folding = self._folding(organization_id, account.generation, writer)
         arrived = {each.position: each for each in events}
@@ -133,47 +170,45 @@ class StreamFold:
         )
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuild_shard(account.generation)})
-        logged: list[tuple[Subject, EventToCount]] = []
+        logged: list[EventToCount] = []
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
         for each in events:
-            owning = self._subjects.owning(account, each.subject, each.event)
+            owning = standing.owning(each.subject, each.event)
             if not folding.expects(each.event, owning):
                 unmatched.append(each)
             elif not known or self._key(each) not in known:
-                logged.append((each.subject, EventToCount(each.position, each.event, owning, each.accepted)))
-        if account.unsettled(now) or not self._subjects.agree(account):
-            raise StoreUnavailableError("the catalogue is being written")
+                logged.append(EventToCount(each.position, each.subject, each.event, owning, each.accepted))
         if unmatched:
-            self._keep(organization_id, account, unmatched, report)
-        folded = folding.fold(self._of(account, account.live, logged), now, account.version)
+            self._keep(organization_id, account, standing, unmatched, report)
+        folded = folding.fold(self._of(account, account.live, logged), now, standing)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
         report.unpublished += folded.unpublished
         if account.previous is not None:
             # Functions that remember the account still read the previous generation for a moment.
             before = self._folding(organization_id, account.previous.name, writer)
-            before.fold(self._of(account, account.previous, logged), now, account.version)
+            before.fold(self._of(account, account.previous, logged), now, standing)
         if account.next is not None:
             after = self._folding(organization_id, account.next.name, writer)
-            late = [each for _, each in logged if each.accepted > account.next.cut]
-            after.fold(late, now, account.version)
+            late = [each for each in logged if each.accepted > account.next.cut]
+            after.fold(late, now, standing)
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
 
     def _of(
-        self, account: Account, generation: Generation, logged: Sequence[tuple[Subject, EventToCount]]
+        self, account: Account, generation: Generation, logged: Sequence[EventToCount]
     ) -> list[EventToCount]:
         """Leave out the events that the rebuild of a generation has counted, or saved as unmatched.
 
         Those are the events that were accepted up to the generation's cut, of subjects that the catalogue had
         then.
         """
-        old = {subject for subject, each in logged if each.accepted <= generation.cut}
+        old = {each.subject for each in logged if each.accepted <= generation.cut}
         marks = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
         scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
-        return [each for subject, each in logged if each.accepted > generation.cut or subject not in scanned]
+        return [each for each in logged if each.accepted > generation.cut or each.subject not in scanned]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
         """Return the events that were saved as unmatched when they were delivered before: `replay` counts them.
@@ -194,35 +229,32 @@ class StreamFold:
         self,
         organization_id: str,
         account: Account | None,
+        standing: Standing | None,
         events: Sequence[_Arrived],
         report: StreamReport,
     ) -> None:
         """Save events as unmatched, unless they were saved before: a replay may have counted them since.
 
-        The condition is that the catalogue is still the one that was read. By another catalogue, a second function
-        that has the same batch could have counted the events. Raises `StoreUnavailableError` if it has changed.
+        The condition is that the subject still has the version that was read. By another one, a second function
+        that has the same batch could have counted the events. Raises `CatalogueChangedError` if it has changed.
         """
-        items = [
-            unmatched_item(organization_id, each.subject, each.image, each.accepted, self._why(account, each))
-            for each in events
-        ]
-        stands = catalogue_stands(self._table, organization_id, None if account is None else account.version)
+        nothing = Guard(keys.organization(organization_id, "profile"), {"ver": None})
+        guarded = []
+        for each in events:
+            held = [] if standing is None else standing.subscriptions(each.subject)
+            why = why_unmatched(each.event, each.subject, () if account is None else account.meters, held)
+            item = unmatched_item(organization_id, each.subject, each.image, each.accepted, why)
+            guarded.append((item, nothing if standing is None else standing.unmatched_guard(each.subject)))
         try:
-            found = put_unmatched(self._table, organization_id, items, [stands])
+            found = put_unmatched(self._table, organization_id, guarded)
             for place, item in found.items():
                 if account is not None and is_void(generation_of(item), account.generation):
                     # An unfinished rebuild saved this event as unmatched for its own generation only. Save it for
                     # the live generation too.
-                    take_over(self._table, organization_id, item, items[place])
+                    take_over(self._table, organization_id, item, guarded[place][0])
         except ConflictError as error:
-            raise StoreUnavailableError("the catalogue, or an unmatched event, has changed") from error
+            raise CatalogueChangedError("the catalogue, or an unmatched event, has changed") from error
         report.unmatched += len(events)
-
-    def _why(self, account: Account | None, each: _Arrived) -> Reason:
-        if account is None:
-            return why_unmatched(each.event, each.subject, (), ())
-        held = self._subjects.subscriptions(account, each.subject)
-        return why_unmatched(each.event, each.subject, account.meters, held)
 
     def _quarantine(self, record: Mapping[str, Any], reason: str, now: int, report: StreamReport) -> None:
         self._table.put(Poison.of(record, reason, now).item())

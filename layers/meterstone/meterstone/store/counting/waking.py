@@ -7,13 +7,16 @@ the tally before cannot write the old time back.
 
 from collections.abc import Iterable, Iterator
 
-from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.stamped import stamp_of
+from meterstone.store.catalogue.subscription_puts import remove_mark
+from meterstone.store.catalogue.subscriptions import resolved
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME, key_instant
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.state import follows_clock, traits
@@ -29,9 +32,39 @@ def wake_changed(
         return
     generations = [each for each in (account.live, account.next, account.previous) if each is not None]
     for before, after in changed:
-        for sk, meter in dict(_kept_by_the_clock(before, after)).items():
+        for sk, meter in dict(kept_by_the_clock(before, after)).items():
             for generation in generations:
                 wake_tally(table, organization_id, generation.name, after, meter, sk)
+
+
+def wake_unwoken(table: Table, organization_id: str) -> int:
+    """Wake the tallies of subscriptions whose put was stopped before it could. Return how many subscriptions.
+
+    Cost: 1 query of the index, and for each subscription found that of `wake_all` and 2 writes.
+    """
+    account = read_account(table, organization_id, consistent=True)
+    if account is None:
+        return 0
+    woken = 0
+    for key in list(table.due(keys.unwoken(organization_id), key_instant(END_OF_TIME - 1))):
+        row = table.get(key, consistent=True)
+        # The index may be older than the item.
+        if row is None or "due_pk" not in row:
+            continue
+        (subscription,) = resolved(
+            table, organization_id, [row], account.meters, consistent=True, facts=False
+        )
+        wake_all(table, account, subscription)
+        remove_mark(table, organization_id, subscription.id, stamp_of(row))
+        woken += 1
+    return woken
+
+
+def wake_all(table: Table, account: Account, subscription: Subscription) -> None:
+    """Wake all tallies of a subscription that follow the clock. Cost: up to 2 queries for each generation."""
+    for each in (account.live, account.next, account.previous):
+        if each is not None:
+            wake_subscription(table, account.organization.id, each.name, subscription)
 
 
 def wake_subscription(
@@ -76,14 +109,14 @@ def wake_tally(
     )
 
 
-def _kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tuple[str, Meter]]:
-    """List the heads of chains, and of WEIGHTED_SUMs whose accrual now ends elsewhere, each with its meter."""
+def kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tuple[str, Meter]]:
+    """Yield the heads of chains, and of WEIGHTED_SUMs whose accrual now ends elsewhere, each with its meter."""
     ends = [each.end for each in (before, after) if each.end is not None]
     for item in after.line_items:
         if item.meter is None:
             continue
         if item.meter.recurring:
             yield keys.chain(item.meter.id), item.meter
-        elif traits(item.meter).accrues and before.end != after.end:
+        elif traits(item.meter).accrues and before.end != after.end and min(ends) > after.start:
             period = after.cadence(item).period_at(min(ends) - 1)
             yield counter_key(ChargePeriod(after, item, period), 0), item.meter

@@ -18,10 +18,10 @@ from meterstone.store.dynamodb.packing import (
     pack_head,
 )
 from meterstone.store.dynamodb.table import Action, Item, key_item
-from meterstone.store.dynamodb.transaction import TransactionBudget, item_bytes
+from meterstone.store.dynamodb.transaction import GUARDS, TransactionBudget, item_bytes
 from meterstone.store.events.positions import ends_by_itself
+from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
-from meterstone.usage.state import follows_clock
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 
 type RollupKey = Key
@@ -33,19 +33,27 @@ _NOTHING = DayAmount(ZERO, 0)
 class PendingEvents(msgspec.Struct):
     """The events that are to be counted into one tally, in the order of their positions; there may be none.
 
-    ``charge`` is the charge of a plain tally, or any charge of a chain.
+    ``charge`` is the charge of a plain tally, or any charge of a chain. ``latest`` has the time of the latest event
+    of each subject that the events are of.
     """
 
     charge: ChargePeriod
     events: list[Counted] = msgspec.field(default_factory=list)
+    latest: dict[Subject, int] = msgspec.field(default_factory=dict)
+
+    def add(self, subject: Subject, counted: Counted) -> None:
+        """Add an event of a subject."""
+        self.events.append(counted)
+        at = counted.observation.at
+        if at >= self.latest.get(subject, at):
+            self.latest[subject] = at
 
 
 class TallyTransaction(msgspec.Struct):
     """The part of a transaction that changes one tally.
 
-    ``stale`` says that the tally is published only in part, and needs another transaction. ``makes_tally`` says
-    that there was none before. ``unwoken`` says that it creates a tally that follows the clock. A load that
-    has just stored another subscription could not wake that tally, so it must be read again.
+    ``stale`` says that the tally is published only in part, and needs another transaction. ``counts`` says whether it
+    counts any event. ``begins`` is when the latest charge begins that it knows of.
     """
 
     actions: list[Action]
@@ -54,8 +62,8 @@ class TallyTransaction(msgspec.Struct):
     size: int
     #: When the newest event that the transaction publishes came in; 0 if it publishes no new event.
     accepted: int = 0
-    unwoken: bool = False
-    makes_tally: bool = False
+    counts: bool = False
+    begins: int | None = None
 
 
 class TallyUpdate(msgspec.Struct):
@@ -86,8 +94,6 @@ class TallyUpdate(msgspec.Struct):
         """
         tally = self.tally
         unfinished = tally.head.stale_from is not None
-        makes_tally = not tally.head.version
-        unwoken = follows_clock(tally.meter) and makes_tally
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
             ends = {shard for shard in shards if ends_by_itself(shard)}
@@ -98,8 +104,7 @@ class TallyUpdate(msgspec.Struct):
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         fine = list(self._finer_parts())
-        # The head, and the condition on the catalogue.
-        beside = 1 + makes_tally + len(fine)
+        beside = 1 + GUARDS + len(fine)
         plan = PlannedWrites(TransactionBudget(beside=beside), self._touched())
         left = self._publish(series, plan, writer)
         if left is None and self.more:
@@ -119,7 +124,8 @@ class TallyUpdate(msgspec.Struct):
         # and may have a later time.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
-        return TallyTransaction(actions, plan.rollups, stale, size, accepted, unwoken, makes_tally)
+        begins = max((charge.counted_span.start for charge in tally.charges), default=None)
+        return TallyTransaction(actions, plan.rollups, stale, size, accepted, bool(self.batch), begins)
 
     def _touched(self) -> set[tuple[int, int]]:
         """List the chunks of counters that the batch changes, and that must be written."""

@@ -20,6 +20,10 @@ class StoredFormatError(StoreUnavailableError):
     """
 
 
+class CatalogueChangedError(StoreUnavailableError):
+    """Events were matched by records of the catalogue that have changed since. They must be matched again."""
+
+
 class PassingError(StoreUnavailableError):
     """One attempt has failed in a way that the next attempt need not."""
 

@@ -111,6 +111,9 @@ FIRST_VIEWS = ("T", "P", "C", "PC")
 FIRST, LAST = " ", "\U0010ffff" * 17
 """Bounds of all sort keys of a partition: a part of a key that is an id has at most 64 bytes."""
 
+LAST_VERSION = 10**8 - 1
+"""The highest version that a plan can have."""
+
 _LONGEST_PART = 64
 #: Keys are made of the same few ids and dates again and again, so the latest parts are remembered.
 _REMEMBERED = 4096

@@ -374,7 +374,7 @@ class Table:
         return bool(page.Items), page.units
 
     def ids_in(self, pk: str) -> tuple[list[str], float]:
-        """Read the attribute `id` of all items of a partition, and the read units that it cost."""
+        """Read the attribute `id` of the items of a partition that have one, and the read units that it cost."""
         ids: list[str] = []
         units = 0.0
         request: dict[str, Any] = {
@@ -386,7 +386,7 @@ class Table:
         }
         while True:
             page = self._ask(_ROWS, self.client.query, **request)
-            ids += [text(row, "id") for row in page.Items]
+            ids += [text(row, "id") for row in page.Items if "id" in row]
             units += page.units
             if not page.LastEvaluatedKey:
                 return ids, units

@@ -15,10 +15,13 @@ MOST_BYTES = 3_000_000
 MOST_CONTENT = 2_000_000
 """Bytes of the contents of a transaction's events. All other attributes of an event have less than 2 KB."""
 
-ACTIONS_FOR_EVENTS = 66
+GUARDS = 2
+"""Conditions of a tally's transaction on the catalogue, at most: on the external id's item and the customer's."""
+
+ACTIONS_FOR_EVENTS = 65
 """Actions of a tally's transaction for its events.
 
-The rest is for the head, a condition on the catalogue, and at least one month of rollups.
+The rest is for the head, the conditions on the catalogue, and at least one month of rollups.
 """
 
 READ_TOGETHER = 100

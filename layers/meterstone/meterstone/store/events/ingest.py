@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable, Mapping
 from itertools import batched
 
-from meterstone.store.catalogue.accounts import REMEMBERED, Account, AccountStore
+from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import StoreUnavailableError, Table
+from meterstone.store.dynamodb.table import REMEMBERED, StoreUnavailableError, Table
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.events.log import EventLog, at_once
 from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
@@ -53,7 +53,7 @@ class Intake(AccountStore):
         it does not say in time, the answer leaves out: the lists of uncounted events will have it.
         """
         try:
-            known = self._look_up(account.organization.id, {each.subject for each in arrivals.values()})
+            known = self._look_up(account, {each.subject for each in arrivals.values()})
         except StoreUnavailableError:
             return {}
         unmatched: dict[int, Reason] = {}
@@ -66,12 +66,13 @@ class Intake(AccountStore):
         return unmatched
 
     def _look_up(
-        self, organization_id: str, subjects: Iterable[Subject]
+        self, account: Account, subjects: Iterable[Subject]
     ) -> dict[Subject, list[Subscription]]:
         """Return the subscriptions of subjects, each looked up at most once in `REMEMBERED` seconds.
 
         Cost: 1 query for each subject that is not remembered, and 1 get for each of its subscriptions.
         """
+        organization_id = account.organization.id
         # The time of day is used, since a monotonic clock may stand still while the function is frozen.
         clock = time.time()
         found: dict[Subject, list[Subscription]] = {}
@@ -88,7 +89,7 @@ class Intake(AccountStore):
         self.cost.items += sum(len(ids) for ids, _ in mentions)
         self.cost.read_units += sum(units for _, units in mentions)
         ids = dict.fromkeys(each for ids, _ in mentions for each in ids)
-        documents = {each.id: each for each in self._documents(organization_id, ids)}
+        documents = {each.id: each for each in self._documents(account, ids)}
         for subject, (mentioned, _) in zip(wanted, mentions, strict=True):
             held = [documents[each] for each in mentioned if each in documents]
             # The item that lists a subscription under a subject stays when the subscription is given to another
@@ -97,10 +98,15 @@ class Intake(AccountStore):
             self._remember(organization_id, subject, clock, found[subject])
         return found
 
-    def _documents(self, organization_id: str, ids: Iterable[str]) -> list[Subscription]:
+    def _documents(self, account: Account, ids: Iterable[str]) -> list[Subscription]:
         """Read subscriptions by id, several batches at once."""
         some = list(batched(ids, READ_TOGETHER, strict=False))
-        found = at_once(lambda each: read_subscriptions(self.table, organization_id, each), some)
+        found = at_once(
+            lambda each: read_subscriptions(
+                self.table, account.organization.id, each, account.meters, facts=False
+            ),
+            some,
+        )
         return [each for batch in found for each in batch]
 
     def _remember(

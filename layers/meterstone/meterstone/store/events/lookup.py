@@ -127,7 +127,7 @@ class EventStore(AccountStore):
         of_subscriptions = keys.catalogue_kind(organization_id, "subscription")
         mentions = (text(row, "id") for row in self.table.query_prefix(*of_subscriptions))
         for some in batched(mentions, _SUBSCRIPTIONS_AT_ONCE, strict=False):
-            for each in read_subscriptions(self.table, organization_id, some):
+            for each in read_subscriptions(self.table, organization_id, some, account.meters, facts=False):
                 subjects[Subject.subscription(each.external_id)] = None
                 subjects[Subject.customer(each.customer_id)] = None
             if len(subjects) > MOST_SUBJECTS:
@@ -149,7 +149,7 @@ class EventStore(AccountStore):
             return FoundEvent(logged, State.NOT_COUNTED, (), (), None)
         organization_id, subject = account.organization.id, logged.subject
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
-        subscriptions = read(self.table, organization_id, subject.external_id)
+        subscriptions = read(self.table, organization_id, subject.external_id, account.meters, facts=False)
         verdict = judge(logged.event, subject, account.meters, subscriptions, Matching())
         if verdict.reason is not None:
             return FoundEvent(logged, State.NOT_COUNTED, (), verdict.faults, verdict.reason)

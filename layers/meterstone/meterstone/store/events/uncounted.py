@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import NamedTuple
 
+from meterstone.store.catalogue.guards import Guard, merged
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import (
@@ -91,25 +92,30 @@ def why(row: Row) -> str:
 
 
 def put_unmatched(
-    table: Table, organization_id: str, items: Iterable[Item], guards: Sequence[Action] = ()
+    table: Table,
+    organization_id: str,
+    guarded: Iterable[tuple[Item, Guard | None]],
+    guards: Sequence[Action] = (),
 ) -> dict[int, Item]:
     """Save events as unmatched, each with its reason `why`. Return the items that were there before, by place.
 
-    The numbers change in the same transactions, and each transaction has the ``guards``. Raises `ConflictError` if
-    the condition of a guard does not hold.
+    The numbers change in the same transactions. Each event is saved under the condition of its own guard, if it
+    has one, and of the ``guards`` of all. Raises `ConflictError` if such a condition does not hold.
     """
     stand: dict[int, Item] = {}
     for batch in packed(
-        enumerate(items),
-        lambda each: Needs(1, item_bytes(each[1])),
+        enumerate(guarded),
+        lambda each: Needs(1, item_bytes(each[1][0]), () if each[1][1] is None else {each[1][1].key}),
         lambda: TransactionBudget(beside=1 + len(guards)),
     ):
         left = batch
         while left:
-            added = Counter(_name(item["why"]["S"], generation_of(item)) for _, item in left)
-            puts = [put_action(table, item) for _, item in left]
+            added = Counter(_name(item["why"]["S"], generation_of(item)) for _, (item, _) in left)
+            puts = [put_action(table, item) for _, (item, _) in left]
+            own = merged(guard for _, (_, guard) in left if guard is not None).values()
+            numbers = _numbers(table, organization_id, added)
             try:
-                table.transact([*puts, *guards, _numbers(table, organization_id, added)])
+                table.transact([*puts, *(each.action(table) for each in own), *guards, numbers])
             except ConflictError as conflict:
                 if not conflict.found or any(place >= len(left) for place in conflict.found):
                     raise

@@ -122,12 +122,14 @@ def read_unmatched(
     return map(unmatched_event_of, rows)
 
 
-def list_unmatched_subjects(table: Table, organization_id: str) -> Iterator[Subject]:
+def list_unmatched_subjects(table: Table, organization_id: str, begin: str = FIRST) -> Iterator[Subject]:
     """List the subjects that have unmatched events, also such as were counted later or withdrawn.
+
+    They come in the order of their keys, from the sort key ``begin`` on.
 
     Cost: 1 query for every 100 items, and no more than 1 for each subject, however many items it has; and 1 more.
     """
-    pk, begin = keys.unmatched(organization_id, "", "", "").pk, FIRST
+    pk = keys.unmatched(organization_id, "", "", "").pk
     while rows := table.query_first(pk, begin, LAST, _ROWS_AT_ONCE, consistent=True):
         subjects = dict.fromkeys(Subject(text(row, "k"), text(row, "x")) for row in rows)
         yield from subjects

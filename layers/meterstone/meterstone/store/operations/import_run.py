@@ -8,13 +8,15 @@ may happen.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from meterstone.store.catalogue.accounts import Account, catalogue_stands, read_account
-from meterstone.store.catalogue.subjects import Subjects
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import ConflictError, Item, Table
@@ -27,18 +29,18 @@ from meterstone.usage.receipt import OF_ITSELF, Reason, told, why_unmatched
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
+_ATTEMPTS = 5
 MOST_NAMED = 20
 """How many of the events that count nowhere are listed by line."""
 
 
 class AcceptedEvent(NamedTuple):
-    """An event that is in the log, under its position there, with the subscriptions that hold its time.
+    """An event that is in the log, under its position there.
 
     ``before`` says that it was in the log before this run, so that it may have been saved as unmatched.
     """
 
     entry: ImportedEvent
-    owning: Sequence[Subscription]
     before: bool
 
 
@@ -100,6 +102,7 @@ class ImportRun:
         self._now = now
         self._log = EventLog(table, self._organization_id, record.guard(table, self._organization_id))
         self._subjects = Subjects(table)
+        self._standing = Standing(table, now)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.forget = records.settled_shards()
 
@@ -119,13 +122,19 @@ class ImportRun:
         account = _account_beside_no_rebuild(table, organization_id)
         return cls(table, account, record, records, now)
 
-    def look_again(self) -> None:
-        """Read the account again, and go on with the present catalogue. Cost: 1 query."""
+    def look_up(self, subjects: Iterable[Subject]) -> None:
+        """Go on with the present catalogue, as far as it concerns some subjects.
+
+        Cost: 1 query, and that of `Subjects.standing`. Raises `BusyError` while a catalogue of stored format 1 is
+        being written, or if it was not to its end.
+        """
         self._account = _account_beside_no_rebuild(self._table, self._organization_id)
+        refuse_half_a_catalogue(self._account)
+        self._standing = self._subjects.standing(self._account, subjects, self._now)
 
     def subscriptions(self, subject: Subject) -> list[Subscription]:
-        """Return the subscriptions of a subject."""
-        return self._subjects.subscriptions(self._account, subject)
+        """Return the subscriptions of a subject that was looked up."""
+        return self._standing.subscriptions(subject)
 
     def append(self, entries: Sequence[ImportedEvent]) -> list[AppendResult]:
         """Log events (see `EventLog.append`)."""
@@ -137,19 +146,26 @@ class ImportRun:
     def count(self, taken: Sequence[AcceptedEvent]) -> Counts:
         """Save the events as unmatched that no line item is for yet, and count the others, each once.
 
-        The events of a shard must come in the order of their positions, and none may be left out. Raises
-        `BusyError` if the catalogue has changed since the subscriptions were looked up.
+        The events of a shard must come in the order of their positions, and none may be left out. If the catalogue
+        changes meanwhile, the events are matched again. Raises `BusyError` if it changes all the time.
         """
-        self._subjects.agree_or_busy(self._account)
+        for _ in range(_ATTEMPTS):
+            self.look_up(each.entry.subject for each in taken)
+            with suppress(CatalogueChangedError):
+                return self._count(taken)
+        raise BusyError("the catalogue changes all the time: run this again")
+
+    def _count(self, taken: Sequence[AcceptedEvent]) -> Counts:
         known = self._known(each.entry for each in taken if each.before)
         logged: list[EventToCount] = []
         unmatched: list[ImportedEvent] = []
         entries: dict[Position, ImportedEvent] = {}
-        for entry, owning, _ in taken:
+        for entry, _ in taken:
             if self._key(entry) in known:
                 continue
+            owning = self._standing.owning(entry.subject, entry.event)
             if self._fold.expects(entry.event, owning):
-                logged.append(EventToCount(entry.position, entry.event, owning))
+                logged.append(EventToCount(entry.position, entry.subject, entry.event, owning))
                 entries[entry.position] = entry
             else:
                 unmatched.append(entry)
@@ -159,7 +175,7 @@ class ImportRun:
             self._organization_id,
             (self._unreadable(entries[each.position], each) for each in unread),
         )
-        folded = self._fold.fold(logged, self._now, self._account.version)
+        folded = self._fold.fold(logged, self._now, self._standing)
         waiting = [each for each in known.values() if not each.done]
         counts = Counts(
             folded.counted + len(known) - len(waiting),
@@ -189,7 +205,7 @@ class ImportRun:
 
     def roll(self) -> None:
         """Publish what the clock has changed."""
-        self._fold.roll(self._now)
+        self._fold.roll(self._account, self._now)
 
     def _known(self, entries: Iterable[ImportedEvent]) -> dict[Key, UnmatchedEvent]:
         """Return the events that were saved as unmatched before. Cost: 1 read unit for each event."""
@@ -199,29 +215,28 @@ class ImportRun:
     def _keep_unmatched(self, entries: Iterable[ImportedEvent]) -> None:
         """Save events as unmatched, if no other run has begun and the catalogue has not changed since it was read.
 
-        A replay that has tried all unmatched events does not run again until the catalogue changes. So events that
-        are saved after it must be unmatched by the same catalogue.
+        A replay that has tried all unmatched events of a subject does not try them again until the subject has
+        another version. So events that are saved after it must be unmatched by that version.
         """
-        guards = [
-            self.record.guard(self._table, self._organization_id),
-            catalogue_stands(self._table, self._organization_id, self._account.version),
+        guards = [self.record.guard(self._table, self._organization_id)]
+        guarded = [
+            (self._unmatched_item(each), self._standing.unmatched_guard(each.subject)) for each in entries
         ]
-        items = map(self._unmatched_item, entries)
         try:
-            put_unmatched(self._table, self._organization_id, items, guards)
+            put_unmatched(self._table, self._organization_id, guarded, guards)
         except ConflictError as error:
             source = self.record.source
             last = Records.read(self._table, self._organization_id).find(source, self._now)
             if last.run != self.record.run:
                 raise self.record.taken_over() from error
-            raise BusyError("the catalogue has changed meanwhile: run this again") from error
+            raise CatalogueChangedError("the catalogue has changed meanwhile") from error
 
     def _unmatched_item(self, entry: ImportedEvent) -> Item:
         item = self._log.item(entry)
         return unmatched_item(self._organization_id, entry.subject, item, self._now, self._reason(entry))
 
     def _reason(self, entry: ImportedEvent) -> Reason:
-        held = self._subjects.subscriptions(self._account, entry.subject)
+        held = self.subscriptions(entry.subject)
         return why_unmatched(entry.event, entry.subject, self._account.meters, held)
 
     def _unreadable(self, entry: ImportedEvent, unread: Unread) -> UnreadableEvent:
@@ -231,6 +246,12 @@ class ImportRun:
 
     def _key(self, entry: ImportedEvent) -> Key:
         return keys.unmatched(self._organization_id, *entry.subject, entry.event.id)
+
+
+def refuse_half_a_catalogue(account: Account) -> None:
+    """Raise `BusyError` if a catalogue of stored format 1 is being written, or was not to its end."""
+    if account.loading_at is not None:
+        raise BusyError("the catalogue is being written, or was not to its end: load it again first")
 
 
 def _account_beside_no_rebuild(table: Table, organization_id: str) -> Account:

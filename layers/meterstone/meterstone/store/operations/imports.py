@@ -119,14 +119,14 @@ class Importer:
         organization_id = self._account.organization.id
         run = ImportRun.begin(self._table, organization_id, source, now)
         if run is None:
-            Fold(self._table, organization_id, self._account.generation).roll(now)
+            Fold(self._table, organization_id, self._account.generation).roll(self._account, now)
             before = Records.read(self._table, organization_id).find(source, now)
             return ImportReport(finished_before=True, faulty_before=before.faulty)
         report = ImportReport(resumed_after=run.record.line)
         new = (each for each in given if each.line > report.resumed_after)
         for batch in batched(new, _BATCH, strict=False):
-            run.look_again()
             lines = [each for each in batch if isinstance(each, SourceLine)]
+            run.look_up(each.subject for each in lines)
             refused, counts = _import(run, lines, now, report)
             for each, reason in refused:
                 refuse(each.line, each, reason)
@@ -164,8 +164,7 @@ def close_import(table: Table, organization_id: str, source: Source, now: int) -
             last = max(last, at.number)
             # Withdrawn events count nowhere. Events up to the record's line are counted.
             if at.number > run.record.line and not held.withdrawn:
-                owning = [each for each in run.subscriptions(subject) if each.span.holds(held.event.at)]
-                taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), owning, before=True))
+                taken.append(AcceptedEvent(ImportedEvent(at, subject, held.event), before=True))
     counts = run.count(sorted(taken, key=lambda each: each.entry.position))
     faulty = run.record.faulty + counts.faulty
     run.move(run.record._replace(closed=run.record.run, taken=last, faulty=faulty))
@@ -178,7 +177,7 @@ def _import(
 ) -> tuple[list[tuple[SourceLine, str]], Counts]:
     """Log and count a batch. Return the lines that were refused, with the reasons, and the others' counts."""
     refused: list[tuple[SourceLine, str]] = []
-    let_in: list[tuple[SourceLine, ImportedEvent, list[Subscription]]] = []
+    let_in: list[tuple[SourceLine, ImportedEvent]] = []
     for each in batch:
         held = run.subscriptions(each.subject)
         owning = [subscription for subscription in held if subscription.span.holds(each.event.at)]
@@ -187,12 +186,12 @@ def _import(
             report.refused[_nobody(each.subject) if not held else Reason.TIME] += 1
         if reason is None:
             position = Position(run.record.shard, each.line)
-            let_in.append((each, ImportedEvent(position, each.subject, each.event), owning))
+            let_in.append((each, ImportedEvent(position, each.subject, each.event)))
         else:
             refused.append((each, reason))
     taken: list[AcceptedEvent] = []
-    outcomes = run.append([entry for _, entry, _ in let_in])
-    for (each, entry, owning), appended in zip(let_in, outcomes, strict=True):
+    outcomes = run.append([entry for _, entry in let_in])
+    for (each, entry), appended in zip(let_in, outcomes, strict=True):
         found = _found(run, entry, appended)
         if isinstance(found, str):
             refused.append((each, found))
@@ -200,7 +199,7 @@ def _import(
             report.duplicates += 1
         else:
             before = appended.outcome is not Outcome.NEW
-            taken.append(AcceptedEvent(entry._replace(position=found), owning, before))
+            taken.append(AcceptedEvent(entry._replace(position=found), before))
     counts = run.count(taken)
     report.counts.add(counts)
     return refused, counts

@@ -1,31 +1,27 @@
 """Loading a catalogue: making the table, writing the catalogue, and finding what forbids a change."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from typing import cast
 
 from botocore.exceptions import ClientError
 
 from meterstone import clock
-from meterstone.store.catalogue.accounts import LOADS, Account, read_account
-from meterstone.store.catalogue.records import encode_document, organization_items, subscription_items
-from meterstone.store.catalogue.stored_format import format_of_new
-from meterstone.store.catalogue.subscriptions import decode_subscription, read_subscriptions
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.stored_format import FORMAT, format_of_new
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
-from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import Item, Table, key_item, text
+from meterstone.store.dynamodb.table import Action, Table, key_item, text
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
-from meterstone.usage.subscription import Organization, Subscription
+from meterstone.usage.subscription import Customer, Organization, Subscription
+from meterstone.usage.terms import ItemTerm, PlanTerm, Terms
 
-_ITEMS_BETWEEN_WORDS = 500
-_TIME_BETWEEN_WORDS = LOADS // 8
-#: A load that was silent for longer stops: clocks may differ, and each word takes a moment to be written.
-_LONGEST_SILENCE = LOADS // 2
 
 
 def create_table(table: Table) -> bool:
@@ -75,169 +71,151 @@ def write_catalogue(
     organization: Organization,
     meters: Sequence[Meter],
     subscriptions: Iterable[Subscription],
-    entries: Iterable[tuple[str, str, object]],
+    entries: Iterable[tuple[str, str, object]] = (),
     stored: StoredDocuments | None = None,
     removed: Iterable[Key] = (),
 ) -> None:
-    """Store a catalogue that has been checked. Storing the same one again changes nothing.
-
-    ``removed`` are items of the stored catalogue that go, when all others are written.
-
-    ``entries`` are its other documents, by kind and id. Only `read_documents` reads them. Each item is written by
-    itself. While they are written, the profile says so. If the load is stopped half way, writing the catalogue
-    again completes it. Raises `BusyError` as soon as it sees that another load has begun, or that events may have
-    counted by half of it.
-
-    ``stored`` are the documents that the catalogue was compared with: only what differs from them is written. All
-    is written without them, and after a load that was stopped: a document may have been written then, and not the
-    items by which it is found. Cost: 4 writes for each subscription that is written, 1 for each other document.
-    """
-    before = read_account(table, organization.id, consistent=True)
-    known = _known(before, stored)
-    kept = known.get("subscription", {})
-    written = [each for each in subscriptions if kept.get(each.id) != encode_document(each)]
-    changed = _changed(table, before, written, kept)
-    writing = _Writing(table, organization.id, before)
-    writing.begin()
-
-    def items() -> Iterator[Item]:
-        for kind, name, value in entries:
-            document = encode_document(value)
-            if known.get(kind, {}).get(name) != document:
-                item = key_item(keys.catalogue(organization.id, kind, name))
-                yield item | {"id": {"S": name}, "doc": {"S": document}}
-        for subscription in written:
-            yield from subscription_items(organization.id, subscription)
-            mention = keys.catalogue(organization.id, "subscription", subscription.id)
-            yield key_item(mention) | {"id": {"S": subscription.id}}
-
-    for some in batched(items(), _ITEMS_BETWEEN_WORDS, strict=False):
-        table.put_all(some)
-        writing.go_on()
+    """Store records as they are given, each by itself, without asking what they would change."""
+    now = clock.now()
+    account = read_account(table, organization.id, consistent=True)
+    _write_organization(table, account, organization)
+    if account is None or account.meters != tuple(meters):
+        key = keys.organization(organization.id, "meters")
+        table.update(
+            key,
+            "SET doc = :doc ADD rev :one",
+            {":doc": {"S": encode_document(tuple(meters))}, ":one": {"N": "1"}},
+        )
+    written = list(subscriptions)
+    given = list(entries)
+    customers = {name: value for kind, name, value in given if kind == "customer"}
+    for kind, name, value in given:
+        if kind == "customer":
+            _write_customer(table, organization.id, cast("Customer", value))
+        else:
+            item = key_item(keys.catalogue(organization.id, kind, name))
+            table.put(item | {"id": {"S": name}, "doc": {"S": encode_document(value)}})
+    plain = _referring(written, meters, customers)
+    for each in written:
+        if each.id in plain and each.customer_id not in customers:
+            facts = Customer(each.customer_id, country=each.country, customer_type=each.customer_type)
+            _write_customer(table, organization.id, facts)
+            customers[each.customer_id] = facts
+    prices = {item.price.id: item.price for each in written if each.id in plain for item in each.line_items}
+    for name, price in prices.items():
+        item = key_item(keys.catalogue(organization.id, "price", name))
+        table.put(item | {"id": {"S": name}, "doc": {"S": encode_document(price)}})
+        table._unchanging.clear()
+    for each in written:
+        _write_subscription(table, organization.id, each, now, refers=each.id in plain)
     table.delete_all(removed)
     table.put(key_item(keys.listed(organization.id)))
-    wake_changed(table, organization.id, writing.along(changed))
-    writing.go_on()
-    profile = keys.organization(organization.id, "profile")
-    for key, document in organization_items(organization, meters):
-        # A load does not change the generation. The profile comes last, when everything else is written.
-        values: Item = {":doc": {"S": document}, ":one": {"N": "1"}}
-        named = ""
-        if before is None and key == profile:
-            # Nothing was counted yet, so that everything will be counted by these rules.
-            assignment, new = format_of_new()
-            named, values = f", counted_by = :rules, {assignment}", values | new
-            values[":rules"] = {"N": str(RULES)}
-            if views := keys.views_text():
-                # The first generation of an organization that is new has every view from its beginning.
-                named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
-        expression = f"SET doc = :doc{named} REMOVE loading_at ADD ver :one"
-        if key == profile:
-            writing.end(expression, values)
-        else:
-            table.update(key, expression, values)
 
 
-class _Writing:
-    """What the profile says of a catalogue that is being written, as long as no other load has begun.
-
-    The version tells whoever remembers subscriptions that there may be others. It goes up at the beginning, too:
-    whoever acts under the version that it read must not have read one part before and another after. Each load
-    raises it from what it read, so of two loads, the one that began first finds a version that is not its own.
-
-    Once it is silent for `LOADS`, the fold of the stream takes the catalogue as it stands. Nobody knows by what
-    part of it events have counted then. So it stops, and the mark stays: commands that count refuse the catalogue.
-    """
-
-    def __init__(self, table: Table, organization_id: str, before: Account | None) -> None:
-        """Prepare to write the catalogue that follows; there may be none yet, and no profile."""
-        self._table = table
-        self._profile = keys.organization(organization_id, "profile")
-        self._version = None if before is None else before.version
-        self._heard = clock.now()
-
-    def begin(self) -> None:
-        """Raise the version, and say that the catalogue is being written now."""
-        if self._version is None:
-            return
-        self._tell("SET loading_at = :now ADD ver :one", {":one": {"N": "1"}})
-        self._version += 1
-
-    def go_on(self) -> None:
-        """Say that it still is. Of a new organization's, nobody reads yet."""
-        if self._version is not None:
-            self._refuse_silence()
-            self._tell("SET loading_at = :now", {})
-        elif self._table.get(self._profile, consistent=True) is not None:
-            raise _another_load()
-
-    def along[T](self, things: Iterable[T]) -> Iterator[T]:
-        """Say that it still is while things are gone through, whenever it is time to."""
-        for each in things:
-            if clock.now() - self._heard > _TIME_BETWEEN_WORDS:
-                self.go_on()
-            yield each
-
-    def end(self, expression: str, values: Item) -> None:
-        """Write the profile, when all else is written."""
-        self._refuse_silence()
-        self._change(expression, values)
-        self._refuse_silence()
-
-    def _tell(self, expression: str, values: Item) -> None:
-        now = clock.now()
-        self._change(expression, values | {":now": {"N": str(now)}})
-        self._heard = now
-
-    def _refuse_silence(self) -> None:
-        if self._version is not None and clock.now() - self._heard > _LONGEST_SILENCE:
-            raise BusyError(
-                "this load stood still for a while, and events may have counted by half of the catalogue: "
-                "run it again, then run rebuild"
-            )
-
-    def _change(self, expression: str, values: Item) -> None:
-        condition = "attribute_not_exists(pk)"
-        if self._version is not None:
-            condition, values = "ver = :version", values | {":version": {"N": str(self._version)}}
-        if not self._table.update(self._profile, expression, values, condition=condition):
-            raise _another_load()
+def _write_organization(table: Table, account: Account | None, organization: Organization) -> None:
+    assignment, values = format_of_new()
+    values |= {":doc": {"S": encode_document(organization)}}
+    key = keys.organization(organization.id, "profile")
+    if account is None:
+        named = f", counted_by = :rules, {assignment}"
+        values[":rules"] = {"N": str(RULES)}
+        if views := keys.views_text():
+            named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
+        table.update(key, f"SET doc = :doc{named}", values)
+    elif account.organization != organization or account.stored_format != FORMAT:
+        values[":one"] = {"N": "1"}
+        table.update(key, f"SET doc = :doc, {assignment} REMOVE loading_at ADD ver :one", values)
 
 
-def _another_load() -> BusyError:
-    return BusyError("another load of the organization has begun: when it is through, run this again")
+def _referring(
+    written: Sequence[Subscription], meters: Sequence[Meter], customers: Mapping[str, object]
+) -> set[str]:
+    """Return the ids of the subscriptions that can be stored as terms: others say something else by the same id."""
+    listed = {meter.id: meter for meter in meters}
+    prices: dict[str, object] = {}
+    facts: dict[str, object] = {}
+    bad: set[tuple[str, str]] = set()
+    for each in written:
+        own = each.country, each.customer_type
+        if facts.setdefault(each.customer_id, own) != own:
+            bad.add(("customer", each.customer_id))
+        for item in each.line_items:
+            if prices.setdefault(item.price.id, item.price) != item.price:
+                bad.add(("price", item.price.id))
+            if item.meter != listed.get(item.price.meter_id):
+                bad.add(("price", item.price.id))
+    found = set()
+    for each in written:
+        uses = {("price", item.price.id) for item in each.line_items} | {("customer", each.customer_id)}
+        if not bad & uses:
+            found.add(each.id)
+    return found
 
 
-def _known(before: Account | None, stored: StoredDocuments | None) -> Mapping[str, Mapping[str, str]]:
-    """Return the documents that need not be written if they are the same, as JSON text by kind and id.
+def _write_customer(table: Table, organization_id: str, customer: Customer) -> None:
+    key = keys.customer(organization_id, customer.id)
+    mention = key_item(keys.catalogue(organization_id, "customer", customer.id))
+    table.put(mention | {"id": {"S": customer.id}})
+    row = table.get(key, consistent=True)
+    document = encode_document(customer)
+    if row is None or text(row, "doc") != document:
+        table.update(
+            key, "SET doc = :doc ADD rev :one", {":doc": {"S": document}, ":one": {"N": "1"}}
+        )
 
-    Raises `BusyError` if another load has begun since they were read.
-    """
-    if stored is None:
-        return {}
-    if before is None or before.version != stored.account.version:
-        raise _another_load()
-    return stored.texts if before.loading_at is None else {}
+
+def _write_subscription(
+    table: Table, organization_id: str, each: Subscription, now: int, *, refers: bool
+) -> None:
+    key = keys.subscription(organization_id, each.id)
+    body = {"terms": {"S": encode_document(terms_of(each))}} if refers else {"doc": {"S": encode_document(each)}}
+    row = table.get(key, consistent=True)
+    before = None if row is None else read_subscription(table, organization_id, each.id, consistent=True)
+    if row is not None and before == each and {"terms", "doc"} & row.keys() == body.keys():
+        return
+    for mention in (
+        keys.catalogue(organization_id, "subscription", each.id),
+        keys.of_customer(organization_id, each.customer_id, each.id),
+        keys.by_external_id(organization_id, each.external_id, each.id),
+    ):
+        table.put(key_item(mention) | {"id": {"S": each.id}})
+    subjects = {
+        keys.subject(organization_id, kind, name)
+        for whose in (each, before)
+        if whose is not None
+        for kind, name in (("s", whose.external_id), ("c", whose.customer_id))
+    }
+    raised = {"UpdateExpression": "ADD ver :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}
+    actions: list[Action] = [
+        {"Put": {"TableName": table.name, "Item": key_item(key) | body | {"put_at": {"N": str(now)}}}},
+        *({"Update": {"TableName": table.name, "Key": key_item(subject)} | raised} for subject in subjects),
+    ]
+    table.transact(actions)
+    if before is not None:
+        wake_changed(table, organization_id, [(before, each)])
 
 
-def _changed(
-    table: Table, before: Account | None, written: Sequence[Subscription], kept: Mapping[str, str]
-) -> list[tuple[Subscription, Subscription]]:
-    """Return the subscriptions that differ from what is stored, as before and after.
-
-    ``kept`` are their stored documents, by id, as far as these are known.
-    """
-    if before is None:
-        return []
-    if kept:
-        known = {each.id: decode_subscription(kept[each.id]) for each in written if each.id in kept}
-    else:
-        ids = (each.id for each in written)
-        stored = read_subscriptions(table, before.organization.id, ids, consistent=True)
-        known = {each.id: each for each in stored}
-    pairs = [(known[each.id], each) for each in written if each.id in known]
-    # After a load that was stopped, it is not known any more what differed before.
-    return [(old, new) for old, new in pairs if before.loading_at is not None or old != new]
+def terms_of(each: Subscription) -> Terms:
+    """Return terms with the line items of a subscription."""
+    return Terms(
+        id=each.id,
+        external_id="" if each.external_id == each.id else each.external_id,
+        customer_id=each.customer_id,
+        currency=each.currency,
+        timezone=each.timezone,
+        start=each.start,
+        end=each.end,
+        billing_period=each.billing_period,
+        billing_period_count=each.billing_period_count,
+        billing_cycle=each.billing_cycle,
+        anchor=None if each.anchor == each.start else each.anchor,
+        plan=tuple(PlanTerm(fact.value, fact.since) for fact in each.plan),
+        commitment=each.commitment,
+        line_items=tuple(
+            ItemTerm(item.price.id, item.id, None if item.start == each.start else item.start, item.end)
+            for item in each.line_items
+        ),
+    )
 
 
 def read_documents(table: Table, organization_id: str) -> StoredDocuments | None:

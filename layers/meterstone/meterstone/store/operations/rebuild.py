@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 
 from meterstone import clock as wall
 from meterstone.store.catalogue.accounts import Account, Generation, read_account
+from meterstone.store.catalogue.guards import Guard
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
-from meterstone.store.counting.reading import CatalogueChangedError
 from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
     ConflictError,
@@ -201,92 +202,75 @@ class Rebuild:
         """Count the events of all subjects that are not ``done``. Return how many events count somewhere."""
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
+        folding.keep_unread = self._keep_unread
         marks: list[Item] = []
-        logged: list[EventToCount] = []
         counted = 0
         for subject in self._generations.subjects():
             if subject in done:
                 continue
-            for matched in self._to_count(account, after, subject, folding):
-                logged.append(matched)
-                if len(logged) >= _COUNTED_TOGETHER:
-                    counted += self._fold(folding, logged, account, after)
-                    logged = []
+            for held in self._to_count(account, after, subject):
+                self._number += 1
+                self._held[Position(rebuild_shard(after.name), self._number)] = held
+                if len(self._held) >= _COUNTED_TOGETHER:
+                    counted += self._fold(folding, after)
                     self._around.progress(f"counting the event log: {self._number} events so far")
             marks.append(key_item(keys.scanned(self._organization_id, after.name, *subject)))
             done.add(subject)
-        counted += self._fold(folding, logged, account, after)
+        counted += self._fold(folding, after)
         self._table.put_all(marks)
         return counted
 
-    def _to_count(
-        self, account: Account, after: Generation, subject: Subject, folding: Fold
-    ) -> Iterator[EventToCount]:
-        """Yield a subject's events that count, and save the others as unmatched."""
+    def _to_count(self, account: Account, after: Generation, subject: Subject) -> Iterator[LoggedEvent]:
+        """Yield a subject's events that are to be counted from the log, or saved as unmatched."""
         waiting = {
             each.event.id
             for each in read_unmatched(self._table, self._organization_id, subject)
             if each.waiting(account.generation)
         }
-        unmatched: list[Item] = []
         listed = {each.id for each in read_unreadable(self._table, self._organization_id, subject)}
         if listed:
             # Events that are found to be unreadable are removed again.
             self._readable[subject] = listed
         for held in read_log(self._table, self._organization_id, subject):
-            if held.withdrawn or held.accepted > after.cut or held.event.id in waiting:
-                continue
-            owning = self._subjects.owning(account, subject, held.event)
-            if folding.expects(held.event, owning):
-                self._number += 1
-                position = Position(rebuild_shard(after.name), self._number)
-                self._held[position] = held
-                yield EventToCount(position, held.event, owning, held.accepted)
-            else:
-                # If the stream delivers the event later, the cut says that the next generation has it already.
-                unmatched.append(self._unmatched_item(account, held, after))
-                if len(unmatched) >= _COUNTED_TOGETHER:
-                    put_unmatched(self._table, self._organization_id, unmatched)
-                    unmatched = []
-        put_unmatched(self._table, self._organization_id, unmatched)
+            if not held.withdrawn and held.accepted <= after.cut and held.event.id not in waiting:
+                yield held
 
-    def _unmatched_item(self, account: Account, held: LoggedEvent, after: Generation) -> Item:
-        since = held.accepted or self._around.clock()
-        held_by = self._subjects.subscriptions(account, held.subject)
-        reason = why_unmatched(held.event, held.subject, account.meters, held_by)
-        logged = item_of(held.row)
-        return unmatched_item(
-            self._organization_id, held.subject, logged, since, reason, generation=after.name
-        )
+    def _fold(self, folding: Fold, after: Generation) -> int:
+        """Count the events in hand, and save those as unmatched that no line item is for.
 
-    def _fold(
-        self, folding: Fold, logged: Sequence[EventToCount], account: Account, after: Generation
-    ) -> int:
-        """Count events. Those that a changed catalogue stops are matched again, and keep their positions."""
-        folding.keep_unread = self._keep_unread
+        If the catalogue changes meanwhile, they are matched again, and keep their positions. If the stream delivers
+        one of them later, the cut says that the next generation has it already.
+        """
         while True:
             self._lease.renew()
-            try:
-                report = folding.fold(logged, self._around.clock(), account.version)
-            except CatalogueChangedError:
-                account = self._settled_account()
-                logged = list(self._matched_again(logged, account, after, folding))
-            else:
-                self._held.clear()
-                return report.counted
-
-    def _matched_again(
-        self, logged: Iterable[EventToCount], account: Account, after: Generation, folding: Fold
-    ) -> Iterator[EventToCount]:
-        """Yield the events that still count by another catalogue, and save the others as unmatched."""
-        for each in logged:
-            held = self._held[each.position]
-            owning = self._subjects.owning(account, held.subject, held.event)
-            if folding.expects(held.event, owning):
-                yield each._replace(subscriptions=owning)
-            else:
-                item = self._unmatched_item(account, held, after)
-                put_unmatched(self._table, self._organization_id, [item])
+            account, now = self._settled_account(), self._around.clock()
+            subjects = (held.subject for held in self._held.values())
+            standing = self._subjects.standing(account, subjects, now)
+            logged: list[EventToCount] = []
+            unmatched: list[tuple[Item, Guard]] = []
+            for position, held in self._held.items():
+                owning = standing.owning(held.subject, held.event)
+                if folding.expects(held.event, owning):
+                    logged.append(EventToCount(position, held.subject, held.event, owning, held.accepted))
+                else:
+                    reason = why_unmatched(
+                        held.event, held.subject, account.meters, standing.subscriptions(held.subject)
+                    )
+                    item = unmatched_item(
+                        self._organization_id,
+                        held.subject,
+                        item_of(held.row),
+                        held.accepted or now,
+                        reason,
+                        generation=after.name,
+                    )
+                    unmatched.append((item, standing.unmatched_guard(held.subject)))
+            with suppress(CatalogueChangedError):
+                report = folding.fold(logged, now, standing)
+                with suppress(ConflictError):
+                    put_unmatched(self._table, self._organization_id, unmatched)
+                    self._held.clear()
+                    return report.counted
 
     def _keep_unread(self, unread: Sequence[Unread]) -> None:
         """Store events that meters cannot read in the list of unreadable ones, as the stream and imports do."""
@@ -303,7 +287,8 @@ class Rebuild:
         keep_unreadable(self._table, self._organization_id, found)
 
     def _roll(self, generation: str, now: int) -> None:
-        Fold(self._table, self._organization_id, generation).roll(now, lambda _: self._lease.renew())
+        folding = Fold(self._table, self._organization_id, generation)
+        folding.roll(self._account(), now, lambda _: self._lease.renew())
 
     def _wake(self, generation: str) -> None:
         """Wake all tallies of a generation: a load wakes only the tallies that exist at its time."""

@@ -8,25 +8,27 @@ counts twice. Numbers are given only under the lease, so that no number is given
 The item of a counted event stays as long as the event may be delivered again: by the stream for a while, by an
 import until it is finished. The item says that the event is not theirs to count.
 
-`catch_up` does the same by itself, every hour, if the catalogue has changed. It tries all unmatched events in
-slices of a few minutes. The profile holds where a pass has stopped (`try_from`), the version of the catalogue by
-which that pass began (`try_ver`), and the version by which the last complete pass began (`tried_ver`). An event is
-saved as unmatched under the condition that the catalogue has the version by which it is unmatched. So an event
-that is saved behind the place of a pass is one that the pass would not have counted.
+`catch_up` does the same by itself, every hour, for the subjects that have changed. A subject's item holds the
+version by which all its events that wait were last tried (`tried`). An event is saved as unmatched under the
+condition that its subject has the version by which it is unmatched. So an event that is saved after a try is one that
+the try would not have counted. It works in slices of a few minutes: the profile holds the subject at which the last
+slice has stopped (`try_from`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 
 from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.subjects import Subjects
+from meterstone.store.catalogue.stored_format import FIRST_FORMAT
+from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import FIRST
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item, text
-from meterstone.store.dynamodb.transaction import MOST_ACTIONS
+from meterstone.store.dynamodb.transaction import MOST_ACTIONS, READ_TOGETHER
 from meterstone.store.events.positions import REPLAYS
 from meterstone.store.events.uncounted import (
     UnreadableEvent,
@@ -35,11 +37,12 @@ from meterstone.store.events.uncounted import (
     keep_unreadable,
     why,
 )
-from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, list_unmatched_subjects, read_unmatched
 from meterstone.store.operations.import_records import Records
+from meterstone.store.operations.import_run import refuse_half_a_catalogue
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import HOUR
 from meterstone.usage.receipt import Reason, why_unmatched
-from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 
 KEPT = 48 * HOUR
@@ -48,6 +51,7 @@ KEPT = 48 * HOUR
 #: A transaction also needs the lease's own action.
 _NUMBERED_TOGETHER = MOST_ACTIONS - 1
 _COUNTED_TOGETHER = 2000
+_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
@@ -67,14 +71,32 @@ class ReplayReport:
 
 
 def catch_up(table: Table, organization_id: str, clock: Callable[[], int], until: int) -> ReplayReport | None:
-    """Replay if the catalogue has changed since all unmatched events were last tried; None if it has not.
+    """Replay the events of subjects that have changed since these were last tried; None if none has.
 
-    Events that are not tried by the instant ``until`` are left to the next call. Raises `BusyError`.
+    Subjects that are not reached by the instant ``until`` are left to the next call. Raises `BusyError`.
+
+    Cost: that of listing the subjects whose events wait, and 1 get for each, in batches.
     """
-    profile = table.get(keys.organization(organization_id, "profile"), consistent=True) or {}
-    if "try_from" not in profile and integer(profile, "tried_ver") == integer(profile, "ver"):
+    account = read_account(table, organization_id, consistent=True)
+    if account is None or all(tried == version for _, version, tried in _states(table, account, FIRST)):
         return None
     return replay(table, organization_id, clock, until)
+
+
+def _states(table: Table, account: Account, begin: str) -> Iterator[tuple[Subject, int, int | None]]:
+    """Yield the subjects whose events wait, each with its version and the version by which these were last tried.
+
+    They come in the order of their keys, from ``begin`` on. In stored format 1 all have the catalogue's version.
+    """
+    organization_id = account.organization.id
+    for some in batched(list_unmatched_subjects(table, organization_id, begin), READ_TOGETHER, strict=False):
+        found = {subject: keys.subject(organization_id, *subject) for subject in some}
+        rows = table.batch_get(found.values(), consistent=True)
+        for subject, key in found.items():
+            row = rows.get(key, {})
+            first = account.stored_format == FIRST_FORMAT
+            version = account.version if first else integer(row, "ver")
+            yield subject, version, integer(row, "tried") if "tried" in row else None
 
 
 def replay(
@@ -82,7 +104,8 @@ def replay(
 ) -> ReplayReport:
     """Count the unmatched events that a line item is for now.
 
-    With ``until``, it goes on where an earlier call has stopped, and stops at that instant.
+    With ``until``, only events of subjects are tried that have changed since they were last tried. It goes on where
+    an earlier call has stopped, and stops at that instant.
 
     Raises `BusyError`.
     """
@@ -110,6 +133,7 @@ class Replay:
         self._lease = lease
         self._clock = clock
         self._subjects = Subjects(table)
+        self._standing = Standing(table, 0)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.keep_unread = self._keep_unread
         #: The events that are being counted, by their positions.
@@ -127,65 +151,87 @@ class Replay:
             elif each.waiting(live) and each.number is not None:
                 numbered.append(each)
         self._table.delete_all(gone)
-        expected: list[UnmatchedEvent] = []
-        others: list[UnmatchedEvent] = []
-        for each in self._without_withdrawn(numbered):
-            found = self._fold.expects(each.event, self._owning(each))
-            (expected if found else others).append(each)
-        if others:
-            self._subjects.agree_or_busy(self._account)
-        for each in others:
-            # By a changed catalogue the event is unmatched again. It will need another number, since a tally may
-            # have moved past this one.
-            self._table.put(each.item_without_number())
-        self._count(expected)
+        ordered = sorted(self._without_withdrawn(numbered), key=lambda each: each.number or 0)
+        for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
+            # By a changed catalogue an event may be unmatched again.
+            self._count(some)
 
     def count_new(self, until: int | None = None) -> None:
         """Assign numbers to the events that a line item is for now, and count them; stop at ``until``."""
-        profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
-        begin, version = FIRST, self._account.version
-        if until is not None and "try_from" in profile:
-            begin, version = text(profile, "try_from"), integer(profile, "try_ver")
-        rows = read_unmatched(self._table, self._organization_id, begin=begin)
+        begin, began_by = FIRST, 0
+        if until is not None:
+            profile = (
+                self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
+            )
+            begin, began_by = text(profile, "try_from") or FIRST, integer(profile, "try_ver")
         looked = False
-        for some in batched(rows, _COUNTED_TOGETHER, strict=False):
-            if until is not None and looked and self._clock() >= until:
-                self._lease.change(
-                    "SET try_from = :from, try_ver = :version",
-                    {":from": {"S": some[0].key.sk}, ":version": {"N": str(version)}},
-                )
-                self.report.unfinished = True
-                return
-            self._count_matching(some)
-            looked = True
+        for subject, version in self._to_try(begin, changed=until is not None):
+            # In the middle of a subject's events it goes on only if the earlier ones were tried by this version.
+            within = begin if began_by == version else FIRST
+            begin = FIRST
+            for some in self._waiting(subject, within):
+                if until is not None and looked and self._clock() >= until:
+                    self._stop_at(some[0], version)
+                    return
+                self._count_matching(some)
+                looked = True
+            # The version was read before the events: what changed since is tried the next time.
+            self._table.update(
+                keys.subject(self._organization_id, *subject),
+                "SET tried = :version",
+                {":version": {"N": str(version)}},
+            )
+        if until is not None:
+            self._lease.change("REMOVE try_from, try_ver", {})
+
+    def _waiting(self, subject: Subject, begin: str) -> Iterator[tuple[UnmatchedEvent, ...]]:
+        rows = read_unmatched(self._table, self._organization_id, subject)
+        later = (each for each in rows if begin == FIRST or each.key.sk >= begin)
+        return batched(later, _COUNTED_TOGETHER, strict=False)
+
+    def _stop_at(self, place: UnmatchedEvent, version: int) -> None:
         self._lease.change(
-            "SET tried_ver = :version REMOVE try_from, try_ver", {":version": {"N": str(version)}}
+            "SET try_from = :from, try_ver = :version",
+            {":from": {"S": place.key.sk}, ":version": {"N": str(version)}},
         )
+        self.report.unfinished = True
+
+    def _to_try(self, begin: str, *, changed: bool) -> Iterator[tuple[Subject, int]]:
+        states = _states(self._table, self._account, begin)
+        return ((subject, version) for subject, version, tried in states if not changed or tried != version)
 
     def _count_matching(self, some: Iterable[UnmatchedEvent]) -> None:
         """Count the events that a line item is for now, and write down why the others still wait."""
         self._lease.renew()
         kept = self._without_withdrawn(each for each in some if each.waiting(self._account.generation))
+        self._look_up(kept)
         matching: list[UnmatchedEvent] = []
         changed: list[tuple[UnmatchedEvent, Reason]] = []
         for each in kept:
-            if self._fold.expects(each.event, self._owning(each)):
+            if self._fold.expects(each.event, self._standing.owning(each.subject, each.event)):
                 matching.append(each)
                 continue
             self.report.waiting += 1
-            held = self._subjects.subscriptions(self._account, each.subject)
+            held = self._standing.subscriptions(each.subject)
             reason = why_unmatched(each.event, each.subject, self._account.meters, held)
             if reason != why(each.row):
                 changed.append((each, reason))
-        self._subjects.agree_or_busy(self._account)
         change_reasons(self._table, self._organization_id, changed)
         self._count(
-            [
-                each
-                for several in batched(matching, _NUMBERED_TOGETHER, strict=False)
-                for each in self._number(several)
-            ]
+            each
+            for several in batched(matching, _NUMBERED_TOGETHER, strict=False)
+            for each in self._number(several)
         )
+
+    def _look_up(self, some: Iterable[UnmatchedEvent]) -> None:
+        """Read the catalogue as it is now, as far as it concerns some events."""
+        account = read_account(self._table, self._organization_id, consistent=True)
+        if account is None:
+            raise BusyError("the organization has no catalogue")
+        refuse_half_a_catalogue(account)
+        self._account = account
+        subjects = (each.subject for each in some)
+        self._standing = self._subjects.standing(account, subjects, self._clock())
 
     def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
         """Leave out events that were withdrawn, by the log. None is withdrawn while the lease is held."""
@@ -224,20 +270,46 @@ class Replay:
 
     def _count(self, numbered: Iterable[UnmatchedEvent]) -> None:
         """Count events in the order of their numbers, then finish their items."""
-        ordered = sorted(numbered, key=lambda each: each.number or 0)
-        for some in batched(ordered, _COUNTED_TOGETHER, strict=False):
+        some = sorted(numbered, key=lambda each: each.number or 0)
+        for _ in range(_ATTEMPTS):
             self._lease.renew()
+            self._look_up(some)
+            some = self._without_unmatched(some)
             by_position = {Position(REPLAYS, each.number or 0): each for each in some}
             logged = [
-                EventToCount(position, each.event, self._owning(each), each.accepted)
+                EventToCount(
+                    position,
+                    each.subject,
+                    each.event,
+                    self._standing.owning(each.subject, each.event),
+                    each.accepted,
+                )
                 for position, each in by_position.items()
             ]
-            self._subjects.agree_or_busy(self._account)
             self._counting = by_position
-            folded = self._fold.fold(logged, self._clock(), self._account.version)
+            try:
+                folded = self._fold.fold(logged, self._clock(), self._standing)
+            except CatalogueChangedError:
+                continue
             self.report.counted += folded.counted
             self.report.uncounted += [(by_position[at].event.id, reason) for at, reason in folded.uncounted]
             self._done(some)
+            return
+        raise BusyError("the catalogue changes all the time: run this again")
+
+    def _without_unmatched(self, numbered: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
+        """Leave out events that no line item is for any more, and take their numbers from them.
+
+        They will need others, since a tally may move past these now.
+        """
+        expected: list[UnmatchedEvent] = []
+        for each in numbered:
+            if self._fold.expects(each.event, self._standing.owning(each.subject, each.event)):
+                expected.append(each)
+            else:
+                self._table.put(each.item_without_number())
+                self.report.waiting += 1
+        return expected
 
     def _done(self, some: Iterable[UnmatchedEvent]) -> None:
         """Finish the items of counted events: keep them if the events may be delivered again, else delete them."""
@@ -264,6 +336,3 @@ class Replay:
         if each.shard:
             return not self._imports.settled(each.shard)
         return each.accepted >= now - KEPT
-
-    def _owning(self, each: UnmatchedEvent) -> list[Subscription]:
-        return self._subjects.owning(self._account, each.subject, each.event)

@@ -74,7 +74,7 @@ class AnalyticsStore(AccountStore):
     def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         organization_id = account.organization.id
-        for subscription in self._subscriptions(organization_id, query):
+        for subscription in self._subscriptions(account, query):
             if query.currency not in (None, subscription.currency):
                 continue
             pk = keys.usage(organization_id, account.generation, subscription.id)
@@ -96,10 +96,16 @@ class AnalyticsStore(AccountStore):
                     ]
                     yield CountedDays(integer(row, "acc"), days)
 
-    def _subscriptions(self, organization_id: str, query: UsageQuery) -> list[Subscription]:
+    def _subscriptions(self, account: Account, query: UsageQuery) -> list[Subscription]:
+        organization_id, meters = account.organization.id, account.meters
+        facts = query.customer_country is not None or query.customer_type is not None
         if query.external_subscription_id is None:
-            return subscriptions_of_customer(self.table, organization_id, query.external_customer_id or "")
-        found = subscriptions_by_external_id(self.table, organization_id, query.external_subscription_id)
+            return subscriptions_of_customer(
+                self.table, organization_id, query.external_customer_id or "", meters, facts=facts
+            )
+        found = subscriptions_by_external_id(
+            self.table, organization_id, query.external_subscription_id, meters, facts=facts
+        )
         return [each for each in found if query.external_customer_id in (None, each.customer_id)]
 
 

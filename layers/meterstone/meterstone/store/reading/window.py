@@ -41,8 +41,10 @@ class WindowStore(AccountStore):
     """Reads subscriptions and their usage. Each thread needs one of its own."""
 
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
-        """Read a subscription. Raises `UnknownSubscriptionError`. Cost: 1 get."""
-        return read_subscription(self.table, account.organization.id, subscription_id)
+        """Read a subscription. Raises `UnknownSubscriptionError`. Cost: that of `read_subscription`."""
+        return read_subscription(
+            self.table, account.organization.id, subscription_id, account.meters, facts=False
+        )
 
     def subscriptions(
         self, account: Account, customer_ids: Iterable[str], external_id: str
@@ -51,7 +53,9 @@ class WindowStore(AccountStore):
 
         Raises `UnknownSubscriptionError` if none of the customers has any. Cost: 1 query, and 1 get each.
         """
-        found = subscriptions_by_external_id(self.table, account.organization.id, external_id)
+        found = subscriptions_by_external_id(
+            self.table, account.organization.id, external_id, account.meters, facts=False
+        )
         for customer_id in customer_ids:
             if of_customer := [each for each in found if each.customer_id == customer_id]:
                 return of_customer

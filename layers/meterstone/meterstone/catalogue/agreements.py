@@ -1,0 +1,371 @@
+"""Writing subscriptions: what a change of one or two of them moves, whether it may, and the one transaction.
+
+Every way of changing a subscription (see `meterstone.catalogue.subscriptions`) ends here, with the terms as they
+were read and as they are to be.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from meterstone.catalogue import rules
+from meterstone.catalogue.attempt import Attempt
+from meterstone.catalogue.customers import convert, has_usage
+from meterstone.catalogue.errors import (
+    CatalogueConflictError,
+    LostError,
+    Put,
+    RecordRefusedError,
+)
+from meterstone.catalogue.rules import Bounds, Moved
+from meterstone.pricing.price import Price
+from meterstone.store.catalogue.stamped import (
+    NEVER,
+    CustomerSeen,
+    Stored,
+    SubjectSeen,
+    TermsSeen,
+    customer_seen,
+    mentioned,
+    subject_seen,
+)
+from meterstone.store.catalogue.subscription_puts import (
+    Concerned,
+    TermsPut,
+    delete_subscription,
+    put_mentions,
+    put_subscriptions,
+    remove_mark,
+)
+from meterstone.store.catalogue.subscriptions import read_subscriptions, read_versions, resolved
+from meterstone.store.catalogue.upgrade import settled_by
+from meterstone.store.counting.waking import kept_by_the_clock, wake_all, wake_changed
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key, Kind
+from meterstone.store.dynamodb.table import text
+from meterstone.usage.arrival import AHEAD
+from meterstone.usage.instant import MINUTE
+from meterstone.usage.plan import decode_price
+from meterstone.usage.state import follows_clock
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.terms import Terms, resolve
+
+#: A change that moves usage from so soon on is conditional on what is counted meanwhile. An event lies at most
+#: `AHEAD` before the clock, an attempt takes a moment, and clocks differ.
+_NEAR: Final = AHEAD + MINUTE
+
+type Prices = Mapping[str, Price]
+
+
+class Change(NamedTuple):
+    """A subscription as it was read (None: there is none), and its terms as they are to be."""
+
+    seen: TermsSeen | None
+    terms: Terms
+
+
+class Subjects(NamedTuple):
+    """The subjects of some subscriptions as they were read, before the subscriptions that share them."""
+
+    customers: Mapping[str, CustomerSeen]
+    external: Mapping[str, SubjectSeen]
+
+    def beside(self, other: "Subjects") -> "Subjects":
+        """Return the subjects of both. Of one that was read twice, what was read first holds."""
+        return Subjects({**self.customers, **other.customers}, {**self.external, **other.external})
+
+    def latest(self, terms: Terms, *, alone: bool = False) -> int | None:
+        """Return the time of the latest event that was counted by a subscription's subjects, None if none was.
+
+        ``alone`` looks at the customer only.
+        """
+        found = [self.customers[terms.customer_id].subject.latest]
+        if not alone:
+            found.append(self.external[terms.events_by].latest)
+        return max((each for each in found if each is not None), default=None)
+
+
+def read_subjects(attempt: Attempt, terms: Iterable[Terms]) -> Subjects:
+    """Read the subjects of subscriptions. Cost: 1 consistent get each, in batches."""
+    organization_id = attempt.organization_id
+    found = list(terms)
+    owners = {each.customer_id: keys.customer(organization_id, each.customer_id) for each in found}
+    names = {each.events_by: keys.subject(organization_id, "s", each.events_by) for each in found}
+    rows = attempt.table.batch_get((*owners.values(), *names.values()), consistent=True)
+    # A customer of the first stored format is in the list alone.
+    listed = {
+        name: keys.catalogue(organization_id, "customer", name)
+        for name, key in owners.items()
+        if "doc" not in rows.get(key, {})
+    }
+    entries = attempt.table.batch_get(listed.values(), consistent=True) if listed else {}
+    customers = {
+        name: customer_seen(key, rows.get(key, {}), entries.get(listed.get(name, key), {}))
+        for name, key in owners.items()
+    }
+    return Subjects(customers, {name: subject_seen(key, rows.get(key, {})) for name, key in names.items()})
+
+
+def bounds_of(
+    attempt: Attempt, subjects: Subjects, before: TermsSeen | None, was: Subscription | None, terms: Terms
+) -> Bounds:
+    """Return what is known of the usage that a change of a subscription could move.
+
+    ``was`` is the subscription of the terms before. A new subscription looks at its customer's events alone:
+    no other has its external id at the same time. Cost: up to 2 queries of one item.
+    """
+    if before is None or was is None:
+        return Bounds(subjects.latest(terms, alone=True))
+    last = max(
+        (
+            each
+            for each in (subjects.latest(before.stored.value), subjects.latest(terms, alone=True))
+            if each is not None
+        ),
+        default=None,
+    )
+    clocked = any(item.meter is not None and follows_clock(item.meter) for item in was.line_items)
+    if not (last is None or before.of_before or clocked):
+        return Bounds(last)
+    counted = has_usage(attempt, was.id) or (clocked and has_usage(attempt, was.id, Kind.CHAIN))
+    if not counted:
+        return Bounds(last)
+    settled = settled_by(attempt.table, attempt.organization_id) if before.of_before else None
+    if settled is not None:
+        last = settled if last is None else max(last, settled)
+    return Bounds(last, last is None, clocked)
+
+
+def resolved_before(attempt: Attempt, seen: TermsSeen) -> Subscription:
+    """Return the subscription of an item that was read."""
+    (found,) = resolved(
+        attempt.table,
+        attempt.organization_id,
+        [seen.row],
+        attempt.account.meters,
+        consistent=True,
+        facts=False,
+    )
+    return found
+
+
+def write(
+    attempt: Attempt,
+    changes: Sequence[Change],
+    subjects: Subjects,
+    plans: Iterable[str] = (),
+) -> list[Put[Terms]]:
+    """Check subscriptions as they are to be, and write those that differ, all in one transaction.
+
+    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named.
+    """
+    differing = [each for each in changes if each.seen is None or each.terms != each.seen.stored.value]
+    if not differing:
+        return [_unchanged(attempt, each) for each in changes]
+    after = _resolved_after(attempt, changes, subjects)
+    before = [None if each.seen is None else resolved_before(attempt, each.seen) for each in changes]
+    moves: list[Moved | None] = []
+    settles: list[int | None] = []
+    for change, was, now in zip(changes, before, after, strict=True):
+        moved = rules.moved_from(was, now) if change in differing else None
+        bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
+        if moved is not None and bounds.refuse(moved.at, attempt.now):
+            raise CatalogueConflictError(moved.path, _counted(bounds), bounds.earliest(attempt.now))
+        moves.append(moved)
+        settles.append(bounds.last if change.seen is not None and change.seen.of_before else None)
+    attempt.ready()
+    for owner in subjects.customers.values():
+        if owner.of_before:
+            convert(attempt, owner)
+    puts = [
+        _put(attempt, change, was, now)
+        for change, was, now in zip(changes, before, after, strict=True)
+        if change in differing
+    ]
+    put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
+    concerned = list(_concerned(attempt, changes, subjects, moves, settles))
+    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans):
+        raise LostError
+    _wake(attempt, changes, before, after, puts)
+    written = {put.terms.id: put for put in puts}
+    return [
+        Put(Stored(change.terms, written[change.terms.id].stamp), change.seen is None, changed=True)
+        if change in differing
+        else _unchanged(attempt, change)
+        for change in changes
+    ]
+
+
+def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Terms]:
+    """Delete a subscription of which nothing was counted, and nothing can be on the way.
+
+    That is so if it was called off, or if no event of its subjects was counted since its beginning.
+    """
+    terms = seen.stored.value
+    was = resolved_before(attempt, seen)
+    if has_usage(attempt, terms.id):
+        raise CatalogueConflictError("", "usage has been counted: end it instead")
+    moved = rules.moved_from(was, None)
+    bounds = bounds_of(attempt, subjects, seen, was, terms)
+    if moved is not None and bounds.last is not None and moved.at <= bounds.last:
+        raise CatalogueConflictError(
+            "", "events of its customer or its external id are counted since it began: end it instead"
+        )
+    attempt.ready()
+    if subjects.customers[terms.customer_id].of_before:
+        convert(attempt, subjects.customers[terms.customer_id])
+    change = Change(seen, terms)
+    concerned = _concerned(attempt, [change], subjects, [moved], [None], always=True)
+    if not delete_subscription(
+        attempt.table, attempt.organization_id, terms.id, seen.stored.stamp, list(concerned)
+    ):
+        raise LostError
+    return seen.stored
+
+
+def looked_up(attempt: Attempt, terms: Sequence[Terms]) -> tuple[rules.Versions, Prices]:
+    """Read the versions of plans, and the prices, that terms refer to, as far as they are there."""
+    table, organization_id = attempt.table, attempt.organization_id
+    plans = read_versions(table, organization_id, (version for each in terms for version in each.versions()))
+    named = {
+        keys.catalogue(organization_id, "price", price): price
+        for each in terms
+        for price in each.price_ids(plans)
+    }
+    prices = table.unchanging(named, lambda row: decode_price(text(row, "doc")))
+    return plans, {named[key]: price for key, price in prices.items()}
+
+
+def _resolved_after(attempt: Attempt, changes: Sequence[Change], subjects: Subjects) -> list[Subscription]:
+    """Make the subscriptions as they are to be. Raises `RecordRefusedError` with all that is wrong with them."""
+    plans, prices = looked_up(attempt, [each.terms for each in changes])
+    meters = {meter.id: meter for meter in attempt.account.meters}
+    errors: list[tuple[str, str]] = []
+    for change in changes:
+        terms = change.terms
+        if subjects.customers[terms.customer_id].stored is None:
+            errors.append(("customer", f"there is no customer {terms.customer_id!r}"))
+        for index, item in enumerate(terms.line_items):
+            if item.price not in prices:
+                errors.append((f"line_items[{index}].price", f"there is no price {item.price!r}"))
+        if change.seen is None or terms != change.seen.stored.value:
+            errors += rules.line_items(terms, plans, prices, meters)
+    if any(item.price not in prices for each in changes for item in each.terms.line_items):
+        raise RecordRefusedError(errors)
+    after = [resolve(each.terms, plans, prices, meters, None) for each in changes]
+    others = _others(attempt, {each.terms.events_by for each in changes}, {each.id for each in after})
+    for subscription in after:
+        beside = [*others, *(each for each in after if each is not subscription)]
+        errors += rules.one_external_id(subscription, beside)
+    if errors:
+        raise RecordRefusedError(errors)
+    return after
+
+
+def _others(attempt: Attempt, external_ids: Iterable[str], but: set[str]) -> list[Subscription]:
+    """Read the other subscriptions of external ids. Cost: 1 query each, and 1 get for each subscription."""
+    ids = [
+        each
+        for name in external_ids
+        for each in mentioned(attempt.table, keys.by_external_id(attempt.organization_id, name).pk)
+    ]
+    wanted = [each for each in dict.fromkeys(ids) if each not in but]
+    if not wanted:
+        return []
+    return read_subscriptions(
+        attempt.table,
+        attempt.organization_id,
+        wanted,
+        attempt.account.meters,
+        consistent=True,
+        facts=False,
+    )
+
+
+def _put(attempt: Attempt, change: Change, was: Subscription | None, now: Subscription) -> TermsPut:
+    before = None if change.seen is None else change.seen.stored.stamp
+    wakes = change.seen is not None and (change.seen.unwoken or _clock_goes_otherwise(was, now))
+    return TermsPut(change.terms, attempt.stamp(before or NEVER), before, wakes)
+
+
+def _clock_goes_otherwise(was: Subscription | None, now: Subscription) -> bool:
+    return was is not None and was != now and any(True for _ in kept_by_the_clock(was, now))
+
+
+def _to_mention(changes: Iterable[Change]) -> Iterator[Terms]:
+    """Yield the terms whose subscription is not yet listed under its id, its customer and its external id."""
+    for seen, terms in changes:
+        was = None if seen is None else seen.stored.value
+        if was is None or (was.customer_id, was.events_by) != (terms.customer_id, terms.events_by):
+            yield terms
+
+
+def _concerned(
+    attempt: Attempt,
+    changes: Sequence[Change],
+    subjects: Subjects,
+    moves: Sequence[Moved | None],
+    settles: Sequence[int | None],
+    *,
+    always: bool = False,
+) -> Iterator[Concerned]:
+    """Yield each subject of the changes once, with all that is asked of it.
+
+    What is counted meanwhile matters where the change takes effect soon, or ``always``.
+    """
+    found: dict[Key, Concerned] = {}
+
+    def add(subject: SubjectSeen, moved: int | None, settled: int | None, *, named: bool) -> None:
+        known = found.get(subject.key, Concerned(subject))
+        instants = [each for each in (known.moved, moved) if each is not None]
+        bounds = [each for each in (known.settles, settled) if each is not None]
+        found[subject.key] = Concerned(
+            subject, known.named or named, min(instants, default=None), max(bounds, default=None)
+        )
+
+    for (seen, terms), moved, settled in zip(changes, moves, settles, strict=True):
+        near = moved is not None and (always or moved.at < attempt.now + _NEAR)
+        at = moved.at if moved is not None and near else None
+        add(subjects.customers[terms.customer_id].subject, at, settled, named=True)
+        add(subjects.external[terms.events_by], None if seen is None else at, settled, named=False)
+        if seen is not None:
+            was = seen.stored.value
+            add(subjects.customers[was.customer_id].subject, at, settled, named=False)
+            add(subjects.external[was.events_by], at, settled, named=False)
+    yield from found.values()
+
+
+def _counted(bounds: Bounds) -> str:
+    if bounds.clocked:
+        return "usage that time alone changes has been counted, and a change of it takes 5 minutes"
+    return "usage has been counted that this change would move"
+
+
+def _unchanged(attempt: Attempt, change: Change) -> Put[Terms]:
+    """Return a subscription that need not be written, once what an earlier put of it has left is done."""
+    if change.seen is None:
+        raise TypeError("a subscription that is not there differs from any terms")
+    stored = change.seen.stored
+    if change.seen.unwoken:
+        wake_all(attempt.table, attempt.account, resolved_before(attempt, change.seen))
+        remove_mark(attempt.table, attempt.organization_id, stored.value.id, stored.stamp)
+    mine = stored.stamp in attempt.mine
+    return Put(stored, mine and stored.stamp.rev == 1, changed=mine)
+
+
+def _wake(
+    attempt: Attempt,
+    changes: Sequence[Change],
+    before: Sequence[Subscription | None],
+    after: Sequence[Subscription],
+    puts: Sequence[TermsPut],
+) -> None:
+    """Wake what the clock goes by, now that it goes otherwise, and take away the marks that tell of it."""
+    waking = {put.terms.id: put for put in puts if put.wakes}
+    for (seen, terms), was, now in zip(changes, before, after, strict=True):
+        if terms.id not in waking or was is None:
+            continue
+        if seen is not None and seen.unwoken:
+            wake_all(attempt.table, attempt.account, now)
+        else:
+            wake_changed(attempt.table, attempt.organization_id, [(was, now)])
+        remove_mark(attempt.table, attempt.organization_id, terms.id, waking[terms.id].stamp)

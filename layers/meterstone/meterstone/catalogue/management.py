@@ -1,0 +1,191 @@
+"""The catalogue, changed one record at a time: what the routes, the commands and the load of a folder call.
+
+Each call reads what it needs, checks the record, and writes it in one step, on the condition that nothing it has
+read was changed meanwhile: else it does so again. So a call takes effect as a whole or not at all, and called
+again it changes nothing. What would move counted usage is refused with the earliest instant that is possible.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, assert_never
+
+from meterstone import clock as system_clock
+from meterstone.catalogue import customers, offers, subscriptions
+from meterstone.catalogue.agreements import resolved_before
+from meterstone.catalogue.attempt import Attempt, in_turn
+from meterstone.catalogue.errors import (
+    CatalogueConflictError,
+    Put,
+    RecordRefusedError,
+    StaleRecordError,
+    UnknownRecordError,
+)
+from meterstone.contracts.catalogue_records import record_of
+from meterstone.pricing.commitment import Commitment
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.stamped import Stamp, Stored, read_customer, read_terms
+from meterstone.store.dynamodb.table import Table
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.terms import Terms
+
+__all__ = [
+    "KINDS",
+    "CatalogueConflictError",
+    "Management",
+    "Put",
+    "RecordRefusedError",
+    "StaleRecordError",
+    "Stamp",
+    "Stored",
+    "UnknownRecordError",
+]
+
+type KindOfRecord = Literal["meter", "price", "plan", "customer", "subscription"]
+KINDS: Final[tuple[KindOfRecord, ...]] = ("meter", "price", "plan", "customer", "subscription")
+"""The kinds of records, in the order in which they refer to each other."""
+
+
+class Management:
+    """One organization's catalogue.
+
+    Every method that changes something raises `RecordRefusedError`, `CatalogueConflictError`, `StaleRecordError`,
+    `UnknownRecordError`, or `StoreUnavailableError` if others change the same records all the time. Records are
+    read and given in the form of the catalogue's files, kind by kind; a plan's id is its code.
+    """
+
+    def __init__(
+        self, table: Table, account: Account | str, clock: Callable[[], int] = system_clock.now
+    ) -> None:
+        """Change the catalogue of an organization, given by its account or its id, in a table."""
+        self._table = table
+        self._organization_id = account if isinstance(account, str) else account.organization.id
+        self._clock = clock
+
+    def get(self, kind: KindOfRecord, name: str) -> Stored[Any] | None:
+        """Read a record; None if there is none. A subscription is read as its terms. Cost: 1 or 2 gets."""
+        return _get(self._reading(), kind, name)
+
+    def put(
+        self, kind: KindOfRecord, name: str, record: Mapping[str, object], *, if_match: int | None = None
+    ) -> Put[Any]:
+        """Store a record whole: the record says all that there is to say.
+
+        With ``if_match``, it is stored only if the stored record has that version.
+        """
+        return self._put(kind, name, lambda _: record, if_match)
+
+    def merge(self, kind: KindOfRecord, name: str, fields: Mapping[str, object]) -> Put[Any]:
+        """Store a record whose other fields stay as they are. If there is none, the fields are the record."""
+
+        def whole(stored: Stored[Any] | None) -> Mapping[str, object]:
+            return fields if stored is None else {**record_of(stored.value), **fields}
+
+        return self._put(kind, name, whole, None)
+
+    def delete(self, kind: KindOfRecord, name: str) -> Stored[Any]:
+        """Delete a record that nothing needs. A meter is deleted in 5 minutes; a price never is."""
+
+        def delete(attempt: Attempt) -> Stored[Any]:
+            match kind:
+                case "meter":
+                    return offers.delete_meter(attempt, name)
+                case "plan":
+                    return offers.delete_plan(attempt, name)
+                case "customer":
+                    return customers.delete_customer(attempt, name)
+                case "subscription":
+                    return subscriptions.delete_subscription(attempt, name)
+                case "price":
+                    if offers.stored_price(attempt, name) is None:
+                        raise UnknownRecordError(kind, name)
+                    raise CatalogueConflictError(
+                        "", "a price stays: take it out of plans and end its line items"
+                    )
+                case _:
+                    assert_never(kind)
+
+        return self._in_turn(delete)
+
+    def end(self, subscription_id: str, at: int | None) -> Put[Terms]:
+        """End a subscription; None: now, or at the earliest instant within 5 minutes. What is over stays so."""
+        return self._in_turn(lambda attempt: subscriptions.end(attempt, subscription_id, at))
+
+    def cancel_pending(self, subscription_id: str) -> Put[Terms]:
+        """Call a subscription off that has not begun: it has no time at all then."""
+        return self._in_turn(lambda attempt: subscriptions.cancel_pending(attempt, subscription_id))
+
+    def change_plan(self, subscription_id: str, plan: str, at: int | None) -> Put[Terms]:
+        """Have a subscription on another plan from an instant on; None: as `end` does. It goes on otherwise."""
+        return self._in_turn(lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at))
+
+    def change_commitment(self, subscription_id: str, commitment: Commitment | None) -> Put[Terms]:
+        """Have a subscription commit to another amount. Possible as long as nothing was counted for it."""
+        return self._in_turn(
+            lambda attempt: subscriptions.change_commitment(attempt, subscription_id, commitment)
+        )
+
+    def succeed(
+        self, subscription_id: str, record: Mapping[str, object], at: int | None
+    ) -> tuple[Put[Terms], Put[Terms]]:
+        """End a subscription and begin another, under the same external id, at one instant and in one step.
+
+        The record has an id of its own. Its customer and its external id are those of the first one if it names
+        none. None: as `end` does.
+        """
+        return self._in_turn(lambda attempt: subscriptions.succeed(attempt, subscription_id, record, at))
+
+    def resolved(self, stored: Stored[Terms]) -> Subscription:
+        """Return the subscription that terms stand for, as it is stored now: line items, prices, meters."""
+        attempt = self._reading()
+        seen = read_terms(self._table, self._organization_id, stored.value.id)
+        if seen is None:
+            raise UnknownRecordError("subscription", stored.value.id)
+        return resolved_before(attempt, seen)
+
+    def _put(
+        self,
+        kind: KindOfRecord,
+        name: str,
+        make: Callable[[Stored[Any] | None], Mapping[str, object]],
+        if_match: int | None,
+    ) -> Put[Any]:
+        def put(attempt: Attempt) -> Put[Any]:
+            match kind:
+                case "meter":
+                    return offers.put_meter(attempt, name, make, if_match)
+                case "price":
+                    return offers.put_price(attempt, name, make, if_match)
+                case "plan":
+                    return offers.put_plan(attempt, name, make, if_match)
+                case "customer":
+                    return customers.put_customer(attempt, name, make, if_match)
+                case "subscription":
+                    return subscriptions.put_subscription(attempt, name, make, if_match)
+                case _:
+                    assert_never(kind)
+
+        return self._in_turn(put)
+
+    def _in_turn[T](self, change: Callable[[Attempt], T]) -> T:
+        return in_turn(self._table, self._organization_id, self._clock, change)
+
+    def _reading(self) -> Attempt:
+        account = read_account(self._table, self._organization_id, consistent=True)
+        if account is None:
+            raise UnknownRecordError("organization", self._organization_id)
+        return Attempt(self._table, account, self._clock(), self._clock)
+
+
+def _get(attempt: Attempt, kind: KindOfRecord, name: str) -> Stored[Any] | None:
+    match kind:
+        case "meter":
+            return offers.stored_meter(attempt, name)
+        case "price":
+            return offers.stored_price(attempt, name)
+        case "plan":
+            return offers.stored_plan(attempt, name)
+        case "customer":
+            return read_customer(attempt.table, attempt.organization_id, name).stored
+        case "subscription":
+            return subscriptions.stored_terms(attempt, name)
+        case _:
+            assert_never(kind)

@@ -1,0 +1,212 @@
+"""Puts of prices, plans, meters and customers: each one access pattern, on the condition that nobody was faster.
+
+Each function writes one record, given as it was read and as it is to be, and returns whether it was written. It
+was not if another writer has changed the record since it was read: then the caller reads again. Killed between two
+writes, a function leaves something that no reader takes for a record, and does the rest when it is called again.
+
+No function looks at what a record says: see `meterstone.catalogue`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.stamped import CustomerSeen, MetersSeen, Stamp, Stored, SubjectSeen
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import ConflictError
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Action, Item, Table, key_item
+from meterstone.usage.meter import Meter
+from meterstone.usage.plan import Plan
+from meterstone.usage.subscription import Customer
+
+
+def put_price(
+    table: Table, organization_id: str, price_id: str, document: str, stamp: Stamp, before: Stamp | None
+) -> bool:
+    """Write a price, given as JSON text. Cost: 1 write unit for each KB."""
+    return _put(table, keys.catalogue(organization_id, "price", price_id), price_id, document, stamp, before)
+
+
+def put_plan(
+    table: Table, organization_id: str, plan: Plan, stamp: Stamp, before: Stored[Plan] | None
+) -> bool:
+    """Write a plan; before that, if its version is a new one, the item of the version, which never changes.
+
+    If another plan stands there under that version, nothing is written. Cost: 1 write unit for each KB; with a new
+    version, twice that.
+    """
+    document = encode_document(plan)
+    if before is None or before.value.version != plan.version:
+        version = key_item(keys.plan_version(organization_id, plan.code, plan.version))
+        found = table.put_new(version | {"id": {"S": plan.code}, "doc": {"S": document}})
+        if found is not None and found["doc"]["S"] != document:
+            return False
+    key = keys.catalogue(organization_id, "plan", plan.code)
+    return _put(table, key, plan.code, document, stamp, None if before is None else before.stamp)
+
+
+def delete_plan(table: Table, organization_id: str, code: str, stamp: Stamp) -> bool:
+    """Delete a plan that no subscription has ever named. Its versions stay, and are no one's. Cost: 2 write units.
+
+    Returns False if a subscription has named it, or it was changed since it was read.
+    """
+    key = keys.catalogue(organization_id, "plan", code)
+    condition, values = _unchanged(stamp)
+    return _written(table, [_delete(table, key, f"{condition} AND attribute_not_exists(used)", values)])
+
+
+def put_meters(
+    table: Table,
+    organization_id: str,
+    meters: Sequence[Meter],
+    stamps: Mapping[str, Stamp],
+    before: MetersSeen,
+) -> bool:
+    """Write the list of all meters under its version. Cost: 1 write unit for each KB of the list."""
+    values: Item = {
+        ":doc": {"S": encode_document(tuple(meters))},
+        ":revs": {"S": msgspec.json.encode(stamps).decode()},
+        ":rev": {"N": str(before.rev + 1)},
+    }
+    condition = "attribute_not_exists(rev)"
+    if before.rev:
+        condition, values[":before"] = "rev = :before", {"N": str(before.rev)}
+    key = keys.organization(organization_id, "meters")
+    return table.update(key, "SET doc = :doc, revs = :revs, rev = :rev", values, condition=condition)
+
+
+def put_customer(
+    table: Table, organization_id: str, customer: Customer, stamp: Stamp, before: CustomerSeen, *, free: bool
+) -> bool:
+    """Write a customer; before that, if there was none, the entry by which it is listed.
+
+    If it is ``free``, it is written only if nothing was ever counted for the customer. Cost: 1 write unit for each
+    KB, and 1 for the entry.
+    """
+    if before.stored is None:
+        table.put(_listing(organization_id, customer.id))
+    values: Item = {":doc": {"S": encode_document(customer)}} | _stamp_values(stamp)
+    condition = "attribute_not_exists(doc)" if before.stored is None else "attribute_exists(doc)"
+    if before.rev:
+        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
+    else:
+        condition += " AND attribute_not_exists(rev)"
+    if free:
+        condition += " AND attribute_not_exists(counted)"
+    return table.update(before.subject.key, f"SET doc = :doc, {_STAMPED}", values, condition=condition)
+
+
+def convert_customer(
+    table: Table,
+    organization_id: str,
+    customer: Customer,
+    stamp: Stamp,
+    subject: SubjectSeen,
+    latest: int | None,
+) -> bool:
+    """Write a customer of the first stored format anew, as it is.
+
+    ``latest`` is by when everything that was counted for it had happened; None if nothing was. Cost: 2 write units
+    for each KB, and 2.
+    """
+    values: Item = {":doc": {"S": encode_document(customer)}} | _stamp_values(stamp)
+    expression = f"SET doc = :doc, {_STAMPED}"
+    condition = "attribute_not_exists(doc)"
+    if latest is not None:
+        expression += ", counted = :one, latest_at = :latest"
+        values |= {":one": {"N": "1"}, ":latest": {"N": str(max(latest, subject.latest or latest))}}
+        if subject.latest is None:
+            condition += " AND attribute_not_exists(latest_at)"
+        else:
+            condition, values[":was"] = f"{condition} AND latest_at = :was", {"N": str(subject.latest)}
+    record = _update(table, subject.key, expression, values, condition)
+    listing = {"Put": {"TableName": table.name, "Item": _listing(organization_id, customer.id)}}
+    return _written(table, [record, listing])
+
+
+def delete_customer(table: Table, organization_id: str, customer_id: str, before: CustomerSeen) -> bool:
+    """Delete a customer that no subscription names. Cost: 2 write units for each KB, and 2.
+
+    Returns False if a subscription of the customer was put, or the record, since they were read. What stays of the
+    customer's item are its versions: they never go back, so that nothing is counted by a version that came again.
+    """
+    condition, values = _steady(before.subject)
+    condition += " AND attribute_exists(doc)"
+    if before.rev:
+        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
+    expression = "REMOVE doc, made_at, put_at ADD ver :one"
+    record = _update(table, before.subject.key, expression, values | {":one": {"N": "1"}}, condition)
+    listed = keys.catalogue(organization_id, "customer", customer_id)
+    return _written(table, [record, _delete(table, listed)])
+
+
+_STAMPED = "rev = :rev, made_at = :made, put_at = :put"
+
+
+def _put(table: Table, key: Key, name: str, document: str, stamp: Stamp, before: Stamp | None) -> bool:
+    """Write a record's item, and leave the attributes that are not the record's as they are."""
+    values: Item = {":doc": {"S": document}, ":id": {"S": name}} | _stamp_values(stamp)
+    if before is None:
+        condition = "attribute_not_exists(doc)"
+    else:
+        condition, more = _unchanged(before)
+        values |= more
+    return table.update(key, f"SET doc = :doc, id = :id, {_STAMPED}", values, condition=condition)
+
+
+def _unchanged(stamp: Stamp) -> tuple[str, Item]:
+    """Return the condition that a record has the version that was read."""
+    if not stamp.rev:
+        return "attribute_exists(doc) AND attribute_not_exists(rev)", {}
+    return "rev = :before", {":before": {"N": str(stamp.rev)}}
+
+
+def _steady(subject: SubjectSeen) -> tuple[str, Item]:
+    """Return the condition that a subject has the version that was read."""
+    if subject.version is None:
+        return "attribute_not_exists(ver)", {}
+    return "ver = :ver", {":ver": {"N": str(subject.version)}}
+
+
+def _stamp_values(stamp: Stamp) -> Item:
+    return {
+        ":rev": {"N": str(stamp.rev)},
+        ":made": {"N": str(stamp.made_at)},
+        ":put": {"N": str(stamp.put_at)},
+    }
+
+
+def _listing(organization_id: str, customer_id: str) -> Item:
+    return key_item(keys.catalogue(organization_id, "customer", customer_id)) | {"id": {"S": customer_id}}
+
+
+def _update(table: Table, key: Key, expression: str, values: Item, condition: str) -> Action:
+    return {
+        "Update": {
+            "TableName": table.name,
+            "Key": key_item(key),
+            "UpdateExpression": expression,
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+        }
+    }
+
+
+def _delete(table: Table, key: Key, condition: str | None = None, values: Item | None = None) -> Action:
+    body: Action = {"TableName": table.name, "Key": key_item(key)}
+    if condition is not None:
+        body["ConditionExpression"] = condition
+    if values:
+        body["ExpressionAttributeValues"] = values
+    return {"Delete": body}
+
+
+def _written(table: Table, actions: Sequence[Action]) -> bool:
+    """Write a transaction. Return whether its conditions held."""
+    try:
+        table.transact(actions)
+    except ConflictError:
+        return False
+    return True
