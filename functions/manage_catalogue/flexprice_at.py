@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 from meterstone.catalogue.management import Management
 from meterstone.contracts.flexprice_changes import Changed
+from meterstone.contracts.flexprice_pages import Stored as StoredRecord
 from meterstone.store.catalogue.stamped import Stored
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer, Organization
@@ -34,6 +36,8 @@ class Catalogue(NamedTuple):
         found: Stored[Plan] | None = self.management.get("plan", code)
         return found
 
-    def whole(self, stored: Stored[Terms]) -> Changed:
-        """Return a subscription with everything that its terms refer to."""
-        return Changed(stored, self.management.resolved(stored))
+    def whole(self, stored: StoredRecord[Terms]) -> Changed:
+        """Return a subscription with everything that its terms refer to. Raises `UnknownSubscriptionError`."""
+        name = stored.value.id
+        whole = read_subscription(self.table, self.organization.id, name, consistent=True, facts=False)
+        return Changed(stored, whole)

@@ -29,6 +29,7 @@ from meterstone.contracts.flexprice_subscription_objects import answer_plan, ans
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.edge.application import Answer, Application
 from meterstone.scope import Scope
+from meterstone.store import UnknownSubscriptionError
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.pages import terms_of_customer
 from meterstone.store.catalogue.stamped import NEVER, Stored
@@ -59,6 +60,9 @@ def _in_flexprices_words(route: Route, kind: KindOfRecord, store: AccountStore) 
             return flexprice.refuse_stale()
         except UnknownRecordError as error:
             return flexprice.refuse_unknown(error.kind, error.id)
+        except UnknownSubscriptionError as error:
+            # It was deleted since it was read.
+            return flexprice.refuse_unknown("subscription", str(error))
 
     return answer
 

@@ -1,7 +1,7 @@
 """Flexprice's calls on subscriptions: what each makes of what is there already."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Never
 from uuid import UUID, uuid5
@@ -113,8 +113,9 @@ def change_in_place(
 
 def _there(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms] | None:
     """Return the subscription that the same request has made before, None if there is none."""
+    found: Sequence[Stored[Terms]]
     if asked.lookup_key is None:
-        recent = (found for _, found in _created(at, asked, *_stretches(at)) if found is not None)
+        recent = [found for _, found in _created(at, asked, *_stretches(at)) if found is not None]
         found = [each for each in recent if each.stamp.made_at > at.now - SAME_WITHIN]
     else:
         found = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
