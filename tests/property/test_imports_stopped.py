@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import imports
