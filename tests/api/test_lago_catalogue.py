@@ -272,3 +272,59 @@ def test_a_page_reads_its_own_records_and_all_ids(catalogue: Management, call: C
     status, body = call("GET", "customers", query={"per_page": ["3"], "page": ["2"]})
     assert (status, body["meta"]["total_count"]) == (200, 13)
     assert table.cost.items == 13 + 3
+
+
+def test_a_subscription_is_billed_in_its_plan_s_periods(catalogue: Management, call: Call) -> None:
+    of_plan = {"prices": ["call"], "billing_period": "MONTHLY", "billing_period_count": 2}
+    catalogue.put("plan", "every other month", of_plan)
+    for plan in ("every other month", "calls"):
+        status, _ = subscribe(call, plan, subscription_at=text(NOW - DAY if plan != "calls" else NOW + DAY))
+        assert status == 200
+    found = call("GET", "subscriptions", query=EVERY | {"external_id": ["s"]})[1]["subscriptions"]
+    terms = [catalogue.get("subscription", each["meterstone"]["id"]) for each in found]
+    # A plan that says no period leaves the one before.
+    assert [each.value.billing_period_count for each in terms if each is not None] == [2, 2]
+
+
+def test_a_plan_from_after_the_end_on(call: Call) -> None:
+    end, start = text(NOW + DAY), text(NOW + 2 * DAY)
+    subscribe(call, "calls", subscription_at=text(NOW - DAY), ending_at=end)
+    status, body = subscribe(call, "dear", subscription_at=start)
+    assert (status, body["subscription"]["previous_plan_code"]) == (200, None)
+    assert spans(call) == [("calls", text(NOW - DAY), end), ("dear", start, None)]
+    # Called off, it leaves the end that was agreed on.
+    assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+    assert spans(call) == [("calls", text(NOW - DAY), end)]
+
+
+def test_an_end_that_was_moved_meanwhile_stays(call: Call) -> None:
+    """A change of plans is called off after the running subscription was given an end of its own."""
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    subscribe(call, "dear", subscription_at=text(NOW + 2 * DAY))
+    sooner = text(NOW + DAY)
+    assert call("PUT", "subscriptions/s", {"subscription": {"ending_at": sooner}})[0] == 200
+    assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+    assert spans(call) == [("calls", text(NOW - DAY), sooner)]
+
+
+def test_metrics_that_are_deleted_are_not_shown(catalogue: Management, call: Call) -> None:
+    catalogue.put("meter", "old", {"code": "old", "aggregation": "COUNT", "deleted_at": text(NOW)})
+    catalogue.put("meter", "soon", {"code": "soon", "aggregation": "COUNT", "deleted_at": text(NOW + 1)})
+    _, body = call("GET", "billable_metrics")
+    assert [each["code"] for each in body["billable_metrics"]] == ["calls", "seats", "soon"]
+    assert body["meta"]["total_count"] == 3
+
+
+def test_what_was_moved_is_listed_where_it_is_now(catalogue: Management, call: Call) -> None:
+    """The entries by which a subscription is found may outlive what they say."""
+    catalogue.put("customer", "d", {})
+    subscribe(call, "calls", subscription_at=text(NOW + DAY))
+    catalogue.merge("subscription", "s", {"customer": "d", "external_id": "t"})
+    for name, value, expected in (
+        ("external_customer_id", "c", []),
+        ("external_customer_id", "d", ["t"]),
+        ("external_id", "s", []),
+        ("external_id", "t", ["t"]),
+    ):
+        _, body = call("GET", "subscriptions", query=EVERY | {name: [value]})
+        assert [each["external_id"] for each in body["subscriptions"]] == expected
