@@ -10,6 +10,7 @@ from lago_subscribing import SubscriptionFound, find, subscribe, terminate, upda
 from meterstone import clock
 from meterstone.catalogue.management import (
     CatalogueConflictError,
+    KindOfRecord,
     Management,
     RecordRefusedError,
     UnknownRecordError,
@@ -49,7 +50,7 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
     """Answer by a route, and write in Lago's shape what the catalogue refuses."""
 
     def answer(account: Account, request: Request) -> Reply:
-        management = Management(store.table, account)
+        management = Management(store.table, account, clock.now)
         try:
             return route(Catalogue(store.table, account.organization, management, clock.now()), request)
         except RecordRefusedError as error:
@@ -72,12 +73,14 @@ def put_customer(at: Catalogue, request: Request) -> Reply:
 
 def find_customer(at: Catalogue, request: Request) -> Reply:
     """Show a customer."""
-    return _customer(at, _found(at, "customer", request))
+    return _customer(at, _found(at, "customer", "external_customer_id", request))
 
 
 def delete_customer(at: Catalogue, request: Request) -> Reply:
     """Delete a customer that no subscription refers to."""
-    return _customer(at, at.management.delete("customer", _found(at, "customer", request).value.id))
+    return _customer(
+        at, at.management.delete("customer", _found(at, "customer", "external_customer_id", request).value.id)
+    )
 
 
 def list_customers(at: Catalogue, request: Request) -> Reply:
@@ -121,7 +124,7 @@ def list_subscriptions(at: Catalogue, request: Request) -> Reply:
 
 def find_plan(at: Catalogue, request: Request) -> Reply:
     """Show a plan."""
-    plan = _found(at, "plan", request)
+    plan = _found(at, "plan", "code", request)
     prices = read_prices_of(at.table, at.organization.id, [plan.value])
     return lago_plans.answer_plan(at.organization.id, plan, prices, _meters(at))
 
@@ -170,13 +173,10 @@ ROUTES: Final[Mapping[tuple[str, str], Route]] = {
 }
 """The function that answers each method and path."""
 
-#: The part of the path that names a record of a kind.
-_PATH: Final = {"customer": "external_customer_id", "plan": "code"}
 
-
-def _found(at: Catalogue, kind: str, request: Request) -> Any:
-    """Return the record that the path names. Raises `RequestRefusedError` (404)."""
-    for name in lago_catalogue.path_ids(request, _PATH[kind], kind):
+def _found(at: Catalogue, kind: KindOfRecord, part: str, request: Request) -> Any:
+    """Return the record of a kind that a part of the path names. Raises `RequestRefusedError` (404)."""
+    for name in lago_catalogue.path_ids(request, part, kind):
         stored = at.management.get(kind, name)
         if stored is not None:
             return stored
@@ -188,7 +188,9 @@ def _customer(at: Catalogue, stored: Stored[Customer]) -> Reply:
 
 
 def _subscription(at: Catalogue, found: SubscriptionFound) -> Reply:
-    return lago_subscription_answers.answer(at.organization.id, found.stored, found.siblings, at.now)
+    # What has begun or ended with the request is later than it.
+    now = clock.now()
+    return lago_subscription_answers.answer(at.organization.id, found.stored, found.siblings, now)
 
 
 def _meters(at: Catalogue) -> dict[str, Meter]:

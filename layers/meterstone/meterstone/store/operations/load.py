@@ -121,7 +121,8 @@ def _write_organization(table: Table, account: Account | None, organization: Org
         values[":rules"] = {"N": str(RULES)}
         if views := keys.views_text():
             named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
-        table.update(key, f"SET doc = :doc{named}", values)
+        values[":one"] = {"N": "1"}
+        table.update(key, f"SET doc = :doc{named} ADD ver :one", values)
     elif account.organization != organization or account.stored_format != FORMAT:
         values[":one"] = {"N": "1"}
         table.update(key, f"SET doc = :doc, {assignment} REMOVE loading_at ADD ver :one", values)
