@@ -116,10 +116,10 @@ def change_in_place(
 def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] | None]:
     """Return an id for a new subscription, and the one that the same request has made before, if there is one.
 
-    Ids are made of the organization and of what is asked for: the customer, the plan, the start, and the lookup key,
-    or else the 10 minutes that hold the request. A further subscription of the same, after the one before was
-    cancelled, has the next number. So of two requests at once, that have found the same, the second is refused. An
-    id is given again only after a subscription of that id was deleted, which only one that never counted can be.
+    Ids are made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
+    key, or else the 10 minutes that hold the request. A further subscription of the same, after the one before
+    was cancelled, has the next number. So of two requests at once that have found the same, the second is refused.
+    An id is given again only after its subscription was deleted, which only one that never counted can be.
     """
     start = None if asked.start is None else format_instant(asked.start)
 
