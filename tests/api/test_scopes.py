@@ -32,6 +32,19 @@ ROUTES = {
     "POST /api/v1/events/batch": ("ingest", LAGO),
     "POST /v1/events": ("ingest", FLEXPRICE),
     "POST /v1/events/bulk": ("ingest", FLEXPRICE),
+    "POST /api/v1/customers": ("catalogue", LAGO),
+    "GET /api/v1/customers": ("catalogue", LAGO),
+    "GET /api/v1/customers/{external_customer_id}": ("catalogue", LAGO),
+    "DELETE /api/v1/customers/{external_customer_id}": ("catalogue", LAGO),
+    "POST /api/v1/subscriptions": ("catalogue", LAGO),
+    "GET /api/v1/subscriptions": ("catalogue", LAGO),
+    "GET /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
+    "PUT /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
+    "DELETE /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
+    "GET /api/v1/plans": ("catalogue", LAGO),
+    "GET /api/v1/plans/{code}": ("catalogue", LAGO),
+    "GET /api/v1/billable_metrics": ("catalogue", LAGO),
+    "GET /api/v1/billable_metrics/{code}": ("catalogue", LAGO),
     "GET /catalogue/v1/organization": ("catalogue", FLEXPRICE),
     "GET /catalogue/v1/customers": ("catalogue", FLEXPRICE),
     "GET /catalogue/v1/plans": ("catalogue", FLEXPRICE),
@@ -39,6 +52,9 @@ ROUTES = {
     "GET /catalogue/v1/subscriptions": ("catalogue", FLEXPRICE),
     "GET /catalogue/v1/subscriptions/{id}": ("catalogue", FLEXPRICE),
 }
+
+#: The parts of paths that routes name.
+_PARTS = ("id", "external_customer_id", "external_id", "code", "transaction_id")
 
 
 def refusal(scope: str, contract: str) -> dict[str, Any]:
@@ -85,7 +101,7 @@ class Api:
             "httpMethod": method,
             "path": path.replace("{", "").replace("}", ""),
             "resource": path,
-            "pathParameters": dict.fromkeys(("id", "external_customer_id", "transaction_id"), "x"),
+            "pathParameters": dict.fromkeys(_PARTS, "x"),
             "headers": headers,
             "body": body,
             "requestContext": {"requestId": "r-1"},
