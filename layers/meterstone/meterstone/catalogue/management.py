@@ -30,6 +30,7 @@ from meterstone.usage.terms import Terms
 __all__ = [
     "KINDS",
     "CatalogueConflictError",
+    "KindOfRecord",
     "Management",
     "Put",
     "RecordRefusedError",

@@ -1,0 +1,19 @@
+"""Records of the catalogue, changed one at a time, over the calls that Lago's clients make."""
+
+from lago_routes import add_lago_routes
+
+from meterstone import starting
+from meterstone.contracts import lago_catalogue
+from meterstone.contracts.message import Problem
+from meterstone.edge.application import INGESTION, Application
+from meterstone.store import Account, StoreUnavailableError
+from meterstone.store.catalogue.accounts import AccountStore
+
+store = AccountStore.from_environment()
+app: Application[Account] = Application(
+    lago_catalogue, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=INGESTION
+)
+add_lago_routes(app, store)
+
+handler = app.handler
+starting.loaded()
