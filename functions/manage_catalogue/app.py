@@ -1,5 +1,6 @@
-"""Records of the catalogue, changed one at a time, over the calls that Lago's clients make."""
+"""Records of the catalogue, changed one at a time, over the calls that Lago's and Flexprice's clients make."""
 
+from flexprice_routes import add_flexprice_routes
 from lago_routes import add_lago_routes
 
 from meterstone import starting
@@ -14,6 +15,7 @@ app: Application[Account] = Application(
     lago_catalogue, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=INGESTION
 )
 add_lago_routes(app, store)
+add_flexprice_routes(app, store)
 
 handler = app.handler
 starting.loaded()

@@ -1,68 +1,35 @@
 """Flexprice's calls on subscriptions: what each makes of what is there already."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, Never
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, Final, Never
 from uuid import UUID, uuid5
 
-from meterstone import clock
-from meterstone.catalogue.management import (
-    CatalogueConflictError,
-    Management,
-    RecordRefusedError,
-    StaleRecordError,
-)
+from flexprice_at import Catalogue
+
+from meterstone.catalogue.management import RecordRefusedError, StaleRecordError
 from meterstone.contracts import flexprice_catalogue as flexprice
 from meterstone.contracts.flexprice_changes import CancelAsked, Cancellation, ChangeAsked, Changed
+from meterstone.contracts.flexprice_pages import Stored
 from meterstone.contracts.flexprice_subscription_objects import status_of, uncut_period
 from meterstone.contracts.flexprice_subscriptions import SubscriptionAsked
 from meterstone.contracts.message import RequestRefusedError
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.money import plain
 from meterstone.store.catalogue.pages import terms_by_external_id
-from meterstone.store.catalogue.stamped import Stored
-from meterstone.store.dynamodb.table import Table
-from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import MINUTE, format_instant
-from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import Organization
 from meterstone.usage.terms import Terms
 
 SAME_WITHIN: Final = 10 * MINUTE
 """For how long a create without a `lookup_key` is the same as one before, in microseconds."""
 
-#: How often a subscription is put that begins now, while its customer's events come in.
-_TRIES: Final = 3
-
-
-class Catalogue(NamedTuple):
-    """The catalogue of an organization at the instant of a request."""
-
-    table: Table
-    organization: Organization
-    management: Management
-    now: int
-
-    def subscription(self, subscription_id: str) -> Stored[Terms] | None:
-        """Read a subscription's terms, None if there is none of that id."""
-        found: Stored[Terms] | None = self.management.get("subscription", subscription_id)
-        return found
-
-    def plan(self, code: str) -> Stored[Plan] | None:
-        """Read a plan, None if there is none of that code."""
-        found: Stored[Plan] | None = self.management.get("plan", code)
-        return found
-
-    def whole(self, stored: Stored[Terms]) -> Changed:
-        """Return a subscription with everything that its terms refer to."""
-        return Changed(stored, self.management.resolved(stored.value))
-
 
 def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     """Make a subscription, or find the one that the same request has made before.
 
-    With a `lookup_key` that is the one under this external id. No two subscriptions have an external id at the same
-    time: of two requests at once, one is refused by the catalogue, and then finds the other's subscription.
+    With a `lookup_key` that is the one under this external id. No two subscriptions have an external id at the
+    same time: of two requests at once, one is refused by the catalogue, and then finds the other's subscription.
     """
     found = _there(at, asked)
     if found is not None:
@@ -125,8 +92,8 @@ def change_in_place(
 ) -> tuple[Stored[Terms], str, int]:
     """Change the plan of a subscription, which goes on.
 
-    Return it, the code of the plan before, and since when it has the new one. A subscription that has the plan, or is
-    about to have it, stays as it is: the same request again changes nothing.
+    Return it, the code of the plan before, and since when it has the new one. A subscription that has the plan, or
+    is about to have it, stays as it is: the same request again changes nothing.
     """
     terms = subscription.stored.value
     _refuse_not_running(at, terms)
@@ -146,63 +113,46 @@ def change_in_place(
 
 def _there(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms] | None:
     """Return the subscription that the same request has made before, None if there is none."""
+    found: Sequence[Stored[Terms]]
     if asked.lookup_key is None:
-        return next(
-            (
-                found
-                for _, found in _recent(at, asked)
-                if found is not None
-                and asked.is_like(found.value, at.now)
-                and found.stamp.made_at > at.now - SAME_WITHIN
-            ),
-            None,
-        )
-    named = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
-    return next((each for each in named if asked.is_like(each.value, at.now)), None)
+        recent = [found for _, found in _created(at, asked, *_stretches(at)) if found is not None]
+        found = [each for each in recent if each.stamp.made_at > at.now - SAME_WITHIN]
+    else:
+        found = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
+    return next((each for each in found if asked.is_like(each.value, at.now)), None)
 
 
-def _recent(at: Catalogue, asked: SubscriptionAsked) -> Iterator[tuple[str, Stored[Terms] | None]]:
-    """Yield the ids that creates without a `lookup_key` have been given in the last 10 minutes, each with what is there.
+def _created(
+    at: Catalogue, asked: SubscriptionAsked, *stretches: object
+) -> Iterator[tuple[str, Stored[Terms] | None]]:
+    """Yield the ids of a new subscription in stretches of time, with what is there; the last in each is free.
 
-    The ids are made of the customer, the plan, the start and the number of the 10 minutes, so that two requests at
-    once write the same record, and one finds the other's. A further one in the same 10 minutes, after the one before
-    was cancelled, has the next number. The last id has no subscription yet.
+    An id is made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
+    key, or else the stretch of 10 minutes. So two requests at once write one record, and the second of them is
+    refused. A further subscription, after the one before was cancelled, has the next number. An id is never given
+    twice but where a subscription of that id was deleted, which only one that never counted can be.
     """
     start = None if asked.start is None else format_instant(asked.start)
-    stretch = at.now // SAME_WITHIN
-    for of in (stretch - 1, stretch):
-        number = 0
-        while True:
-            name = _id(at, "create", asked.customer, asked.plan, start, of, number)
+    for stretch in stretches:
+        for number in count():
+            name = _id(at, "create", asked.customer, asked.plan, start, asked.lookup_key, stretch, number)
             found = at.subscription(name)
-            if found is not None or of == stretch:
-                yield name, found
+            yield name, found
             if found is None:
                 break
-            number += 1
+
+
+def _stretches(at: Catalogue) -> tuple[int, int]:
+    """Return the numbers of the 10 minutes that hold the request, and of those before."""
+    now = at.now // SAME_WITHIN
+    return now - 1, now
 
 
 def _create(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     """Put a new subscription. Without a start it begins now, or as soon as it can within 5 minutes."""
-    start = at.now if asked.start is None else asked.start
-    for _ in range(_TRIES):
-        try:
-            return _put_new(at, asked, start)
-        except CatalogueConflictError as error:
-            if asked.start is not None or error.earliest is None or error.earliest > at.now + AHEAD:
-                raise
-            start = error.earliest
-    return _put_new(at, asked, start)
-
-
-def _put_new(at: Catalogue, asked: SubscriptionAsked, start: int) -> Stored[Terms]:
-    if asked.lookup_key is None:
-        name = next(name for name, found in _recent(at, asked) if found is None)
-    else:
-        # An external id may be used again: which time it is, the start tells.
-        name = _id(at, "lookup", asked.lookup_key, asked.customer, asked.plan, start)
-    record = {**asked.record, "id": name, "start": format_instant(start)}
-    put = at.management.put("subscription", name, record, if_match=0)
+    stretch = _stretches(at)[1] if asked.lookup_key is None else None
+    name = next(name for name, found in _created(at, asked, stretch) if found is None)
+    put = at.management.put("subscription", name, {**asked.record, "id": name}, if_match=0)
     found: Stored[Terms] = put.stored
     return found
 

@@ -188,7 +188,9 @@ def _customer(at: Catalogue, stored: Stored[Customer]) -> Reply:
 
 
 def _subscription(at: Catalogue, found: SubscriptionFound) -> Reply:
-    return lago_subscription_answers.answer(at.organization.id, found.stored, found.siblings, at.now)
+    # What has begun or ended with the request is later than it.
+    now = clock.now()
+    return lago_subscription_answers.answer(at.organization.id, found.stored, found.siblings, now)
 
 
 def _meters(at: Catalogue) -> dict[str, Meter]:

@@ -603,6 +603,8 @@ def test_ids_are_never_taken_twice() -> None:
     assert taken[0] == "acme-main"
     assert len(set(taken)) == 4
     assert next_id(ORGANIZATION, "acme-main", "team", reversed(taken[:2])) == taken[2]
+    assert next_id(ORGANIZATION, "x" * 100, "team", []) == "x" * 100
+    assert len(next_id(ORGANIZATION, "x" * 101, "team", [])) == 36
     others = [("other", "team"), ("acme-main", "big")]
     assert not {next_id(ORGANIZATION, *each, ["other", "acme-main"]) for each in others} & set(taken)
 

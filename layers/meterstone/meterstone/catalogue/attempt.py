@@ -6,8 +6,8 @@ change that has not seen it is over. So an attempt looks whether there is one, a
 """
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final
@@ -89,6 +89,19 @@ class Attempt:
         if stamp not in self.mine:
             raise StaleRecordError(_STALE)
         self.stale = True
+
+    @contextmanager
+    def choosing(self, *, chosen: bool) -> Iterator[None]:
+        """Have another attempt made if something was counted since an instant was chosen, and a later one will do.
+
+        If the instant was not ``chosen`` but given, the conflict is the answer.
+        """
+        try:
+            yield
+        except CatalogueConflictError as conflict:
+            if chosen and conflict.earliest is not None and conflict.earliest <= self.now + AHEAD:
+                raise LostError from conflict
+            raise
 
     def soonest(self, earliest: int) -> int:
         """Return the instant that stands for now: the earliest possible one, if that is within 5 minutes.

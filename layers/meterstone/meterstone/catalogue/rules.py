@@ -89,11 +89,11 @@ def shared_names(meters: Sequence[Meter], put: Meter) -> Iterator[Finding]:
     for other in meters:
         if other.id == put.id:
             continue
-        if put.code not in (put.event_name, other.code) and put.code == other.event_name:
+        if put.code != put.event_name and put.code == other.event_name:
             yield Finding(
                 "code", f"{put.code!r} is the event_name of meter {other.id!r}, but not of this one"
             )
-        if other.code not in (other.event_name, put.code) and other.code == put.event_name:
+        if other.code != other.event_name and other.code == put.event_name:
             yield Finding(
                 "event_name", f"{put.event_name!r} is the code of meter {other.id!r}, but not its event_name"
             )
@@ -215,11 +215,12 @@ def _moves(before: Subscription, after: Subscription) -> Iterator[Moved]:
     start = min(before.start, after.start)
     if before.start == before.end and after.start == after.end:
         return
+    # Of what is moved from the same instant on, the first is told: the anchor may be the start.
+    if before.start != after.start:
+        yield Moved(start, "start")
     for name in _WHOLE_FIELDS:
         if getattr(before, name) != getattr(after, name):
             yield Moved(start, _CALLED.get(name, name))
-    if before.start != after.start:
-        yield Moved(start, "start")
     end = _earlier(before.end, after.end)
     if end is not None:
         yield Moved(end, "end")

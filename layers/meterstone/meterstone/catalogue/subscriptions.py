@@ -49,8 +49,8 @@ def put_subscription(attempt: Attempt, name: str, make: Making, if_match: int | 
     attempt.match(None if seen is None else seen.stored.stamp, if_match)
     record = make(None if seen is None else seen.stored)
     change, subjects, plans = _of_record(attempt, name, record, seen)
-    (put,) = write(attempt, [change], subjects, _unnamed(plans))
-    return put
+    with attempt.choosing(chosen=seen is None and "start" not in record):
+        return write(attempt, [change], subjects, _unnamed(plans))[0]
 
 
 def delete_subscription(attempt: Attempt, name: str) -> Stored[Terms]:
@@ -70,7 +70,8 @@ def end(attempt: Attempt, name: str, at: int | None) -> Put[Terms]:
     when = _instant(attempt, seen, subjects, at)
     if when <= terms.start:
         raise CatalogueConflictError("end", "must be after the start: call off what has not begun")
-    return write(attempt, [Change(seen, _ended(terms, when))], subjects)[0]
+    with attempt.choosing(chosen=at is None):
+        return write(attempt, [Change(seen, _ended(terms, when))], subjects)[0]
 
 
 def cancel_pending(attempt: Attempt, name: str) -> Put[Terms]:
@@ -108,8 +109,13 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
         # It begins with the plan.
         wanted = replace(terms, plan=(PlanTerm(plan, terms.plan[0].since, version),))
     if follows and terms.chosen is not None and wanted.plan != terms.plan:
-        wanted = replace(wanted, chosen=tuple(dict.fromkeys((*terms.chosen, *stored.prices))))
-    return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
+        # What was left out of the plans before is left out of this one, too.
+        before, _ = looked_up(attempt, [terms])
+        known = {price for each in before.values() for price in each.prices}
+        more = (price for price in stored.prices if price not in known)
+        wanted = replace(wanted, chosen=tuple(dict.fromkeys((*terms.chosen, *more))))
+    with attempt.choosing(chosen=at is None):
+        return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
 
 
 def change_commitment(attempt: Attempt, name: str, commitment: Commitment | None) -> Put[Terms]:
@@ -146,8 +152,9 @@ def succeed(
     if both is not own:
         subjects = both
     before = Change(seen, _succeeded(attempt, terms, when))
-    first, second = write(attempt, [before, after], subjects, _unnamed(plans))
-    return first, second
+    with attempt.choosing(chosen=at is None):
+        first, second = write(attempt, [before, after], subjects, _unnamed(plans))
+        return first, second
 
 
 def _succeeded(attempt: Attempt, terms: Terms, when: int) -> Terms:

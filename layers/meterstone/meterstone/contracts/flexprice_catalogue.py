@@ -23,6 +23,7 @@ from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
 from meterstone.usage.instant import format_instant
 
 api_key = flexprice.api_key
+forbid = flexprice.forbid
 
 _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "customer": flexprice_customers.NAMES,
@@ -81,13 +82,9 @@ def refuse_record(kind: str, errors: Iterable[tuple[str, str]]) -> Reply:
 
 def refuse_conflict(kind: str, path: str, reason: str, earliest: int | None) -> Reply:
     """Write why a change is not possible, and from when on it is, if ever."""
-    detail = {"reason": reason}
-    message = reason
-    if earliest is not None:
-        detail["earliest"] = format_instant(earliest)
-        message = f"{reason}; possible from {detail['earliest']}"
+    detail = {"reason": reason} | ({} if earliest is None else {"earliest": format_instant(earliest)})
     details = {name_of(kind, path) or kind: detail}
-    return flexprice.error(409, "invalid_operation", f"This change is not possible: {message}.", details)
+    return flexprice.error(409, "invalid_operation", f"This change is not possible: {reason}.", details)
 
 
 def refuse_operation(field: str, reason: str) -> Reply:

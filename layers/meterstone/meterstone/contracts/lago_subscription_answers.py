@@ -37,6 +37,9 @@ ORDER_NUMBER: Final = "purchase_order_number"
 ON_TERMINATION: Final = ("on_termination_credit_note", "on_termination_invoice")
 
 
+_LONGEST_ID: Final = 100
+
+
 class Status(StrEnum):
     """Where a subscription is in its life, in Lago's words."""
 
@@ -76,15 +79,16 @@ def chosen[S: Stored[Terms]](found: Iterable[S], status: Status, now: int) -> S 
 
 
 def next_id(organization_id: str, external_id: str, plan_code: str, taken: Iterable[str]) -> str:
-    """Return the id of a new subscription: its external id if that is not taken, else a UUID.
+    """Return the id of a new subscription: its external id if that is not taken and not long, else a UUID.
 
     An external id may be used again, and an id may not. The first subscription has its external id for both, so
     that answers about its events, which know the external id alone, have its `lago_id`. The UUID is made of what
-    was taken, and of the plan: two requests for the same, which saw the same subscriptions, choose one id.
+    was taken, and of the plan: two requests for the same, which saw the same subscriptions, choose one id. Ids of
+    line items begin with it, and have at most 255 characters.
     """
     known = set(taken)
     found = external_id
-    while found in known:
+    while found in known or len(found) > _LONGEST_ID:
         found = str(uuid_of(organization_id, "subscription", external_id, plan_code, found))
     return found
 

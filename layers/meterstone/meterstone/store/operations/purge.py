@@ -25,11 +25,12 @@ from copy import replace
 from dataclasses import dataclass, field
 from itertools import batched
 
-import msgspec
-
 from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.stamped import TermsSeen, read_customer, read_terms
+from meterstone.store.catalogue.subscription_puts import put_mentions
 from meterstone.store.catalogue.subscriptions import (
-    read_subscriptions,
+    decode_subscription,
     subscriptions_by_external_id,
     subscriptions_of_customer,
 )
@@ -43,7 +44,6 @@ from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.uncounted import drop_unreadable, finish, read_unreadable
 from meterstone.store.events.unmatched import read_unmatched
 from meterstone.store.operations.import_records import refuse_open_imports
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.purge_records import Names, PurgeRecord, new_secret, read_purges
 from meterstone.store.operations.rebuild import SETTLES, Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT, Replay
@@ -51,7 +51,8 @@ from meterstone.usage.arrival import Subject, content
 from meterstone.usage.instant import format_instant
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.pseudonyms import Pseudonyms
-from meterstone.usage.subscription import Customer, Subscription
+from meterstone.usage.subscription import Subscription
+from meterstone.usage.terms import Terms, line_item_id
 
 _MOST_SUBSCRIPTIONS = 500
 _DELETED_TOGETHER = 500
@@ -134,8 +135,7 @@ class _Purge:
         if account.loading_at is not None:
             raise BusyError("the catalogue is being written, or was not to its end: load it again first")
         held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
-        entry = keys.catalogue(self._organization_id, "customer", customer_id)
-        if not held and self._table.get(entry, consistent=True) is None:
+        if not held and read_customer(self._table, self._organization_id, customer_id).stored is None:
             raise BusyError("the catalogue has no customer of that id")
         self._refuse_use(held)
         secret = new_secret()
@@ -174,30 +174,35 @@ class _Purge:
     def _rename(self, record: PurgeRecord) -> None:
         """Write the catalogue under the new names, and have nobody find the old ones."""
         self._around.progress("renaming the customer")
-        account, names = self._account(), record.names
+        names, organization_id = record.names, self._organization_id
         old_customer, new_customer = names.customer
-        held = read_subscriptions(self._table, self._organization_id, names.subscriptions, consistent=True)
-        entry = keys.catalogue(self._organization_id, "customer", old_customer)
-        row = self._table.get(entry, consistent=True)
-        entries: list[tuple[str, str, object]] = []
-        if row is not None:
-            customer = msgspec.json.decode(text(row, "doc"), type=Customer)
-            entries.append(("customer", new_customer, replace(customer, id=new_customer, name="")))
-        removed = [entry]
-        for each in held:
-            removed.append(keys.catalogue(self._organization_id, "subscription", each.id))
-            removed.append(keys.by_external_id(self._organization_id, each.external_id, each.id))
-        found_by = keys.of_customer(self._organization_id, old_customer).pk
-        removed += [_key_of(row) for row in self._table.query(found_by, FIRST, LAST, consistent=True)]
+        seen = read_customer(self._table, organization_id, old_customer)
+        held = [read_terms(self._table, organization_id, each) for each in names.subscriptions]
         self._lease.renew()
-        write_catalogue(
-            self._table,
-            account.organization,
-            account.meters,
-            [_renamed(each, names) for each in held],
-            entries,
-            removed=removed,
-        )
+        if seen.stored is not None:
+            renamed = replace(seen.stored.value, id=new_customer, name="", details={})
+            item = {"doc": {"S": encode_document(renamed)}, "rev": {"N": "1"}, "counted": {"N": "1"}}
+            mention = keys.catalogue(organization_id, "customer", new_customer)
+            self._table.put(key_item(mention) | {"id": {"S": new_customer}})
+            self._table.put(key_item(keys.customer(organization_id, new_customer)) | item)
+        removed = [keys.catalogue(organization_id, "customer", old_customer)]
+        for found in held:
+            if found is None:
+                continue
+            before = found.stored.value
+            put_mentions(self._table, organization_id, [_renamed_terms(before, names)])
+            key = keys.subscription(organization_id, names.subscriptions[before.id])
+            self._table.put(key_item(key) | _renamed_body(found, names))
+            removed.append(keys.catalogue(organization_id, "subscription", before.id))
+        subjects = [keys.subject(organization_id, *old) for old, _ in names.subjects]
+        for key in subjects:
+            rows = self._table.query(key.pk, FIRST, LAST, consistent=True)
+            # The customer's record stays until the end, as the documents do.
+            removed += [each for each in map(_key_of, rows) if each != key]
+        self._table.delete_all(removed)
+        for key in subjects:
+            # Whoever counts by what was found before is refused.
+            self._table.update(key, "ADD ver :one", {":one": {"N": "1"}})
 
     def _move(self, record: PurgeRecord) -> int:
         """Put each event that is not moved yet under its new names. Return how many there were."""
@@ -292,6 +297,7 @@ class _Purge:
         self._table.delete_all(
             keys.subscription(organization_id, subscription) for subscription in names.subscriptions
         )
+        self._table.delete_all(keys.subject(organization_id, *old) for old, _ in names.subjects)
         for old, _ in names.subjects:
             moved = (_key_of(each.row) for each in self._log(old) if "moved" in each.row)
             for some in batched(moved, _DELETED_TOGETHER, strict=False):
@@ -360,15 +366,37 @@ def _names(pseudonyms: Pseudonyms, customer_id: str, held: Iterable[Subscription
     )
 
 
-def _renamed(subscription: Subscription, names: Names) -> Subscription:
-    items = tuple(replace(each, id=names.line_items[each.id]) for each in subscription.line_items)
+def _renamed_terms(terms: Terms, names: Names) -> Terms:
+    items = tuple(
+        replace(each, id=names.line_items[each.id or line_item_id(terms.id, each.price)])
+        for each in terms.line_items
+    )
     return replace(
-        subscription,
-        id=names.subscriptions[subscription.id],
-        external_id=names.external_ids[subscription.external_id],
+        terms,
+        id=names.subscriptions[terms.id],
+        external_id=names.external_ids[terms.events_by],
+        customer_id=names.customer[1],
+        line_items=items,
+        name="",
+        details={},
+    )
+
+
+def _renamed_body(seen: TermsSeen, names: Names) -> Item:
+    """Return what a subscription's item holds under the new names, in the form that it has."""
+    stamp: Item = {"rev": {"N": "1"}}
+    if not seen.of_before:
+        return stamp | {"terms": {"S": encode_document(_renamed_terms(seen.stored.value, names))}}
+    before = decode_subscription(text(seen.row, "doc"))
+    items = tuple(replace(each, id=names.line_items[each.id]) for each in before.line_items)
+    renamed = replace(
+        before,
+        id=names.subscriptions[before.id],
+        external_id=names.external_ids[before.external_id],
         customer_id=names.customer[1],
         line_items=items,
     )
+    return {"doc": {"S": encode_document(renamed)}}
 
 
 def _subject_of_record(record: str, organization_id: str) -> Subject | None:

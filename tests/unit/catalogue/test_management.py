@@ -1,0 +1,428 @@
+"""Records put one at a time: what each call does, changes and refuses."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from meterstone.catalogue.management import (
+    CatalogueConflictError,
+    Management,
+    RecordRefusedError,
+    StaleRecordError,
+    UnknownRecordError,
+)
+from meterstone.pricing.commitment import Commitment
+from meterstone.pricing.money import ZERO
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import key_item
+from meterstone.usage.arrival import AHEAD
+from meterstone.usage.instant import MINUTE, SECOND, format_instant
+from meterstone.usage.subscription import Dated
+from support.managed import (
+    CALLS,
+    DEAR,
+    NOW,
+    OF_C,
+    PRICE,
+    PRO,
+    at,
+    count_event,
+    managed,
+    subscription,
+    table_of,
+)
+from support.scenario import ORGANIZATION
+
+LATER = OF_C | {"start": format_instant(at(1))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "record", "changed"),
+    [
+        ("meter", "m", {"code": "x", "aggregation": "COUNT"}, {"name": "Calls"}),
+        ("price", "p", PRICE, {"display_name": "A call"}),
+        ("plan", "p", {"prices": ["call"]}, {"prices": ["call", "seat"]}),
+        ("plan", "p", {"prices": ["call"]}, {"name": "A plan"}),
+        ("customer", "d", {"country": "NO"}, {"name": "Dora"}),
+        ("subscription", "s", OF_C, {"name": "First"}),
+    ],
+    ids=["meter", "price", "plan's offer", "plan's name", "customer", "subscription"],
+)
+def test_a_record_is_made_then_the_same_then_changed(
+    kind: Any, name: str, record: Mapping[str, object], changed: Mapping[str, object]
+) -> None:
+    management = managed()
+    made = management.put(kind, name, record)
+    assert (made.created, made.changed, made.stored.stamp) == (True, True, (1, NOW, NOW))
+    writes = table_of(management).writes
+    again = management.put(kind, name, record)
+    assert again == (made.stored, False, False)
+    assert table_of(management).writes == writes, "nothing is written"
+    other = management.put(kind, name, {**record, **changed})
+    assert (other.created, other.changed, other.stored.stamp.rev) == (False, True, 2)
+    assert management.get(kind, name) == other.stored
+    merged = management.merge(kind, name, {})
+    assert merged == (other.stored, False, False), "what a record says is what it stands for"
+
+
+@pytest.mark.parametrize("kind", ["meter", "price", "plan", "customer", "subscription"])
+def test_what_is_not_there_is_none_and_cannot_be_deleted(kind: Any) -> None:
+    management = managed()
+    assert management.get(kind, "nobody") is None
+    with pytest.raises(UnknownRecordError, match=f"there is no {kind} 'nobody'"):
+        management.delete(kind, "nobody")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    record = {
+        "customer": "nobody",
+        "plan": [{"value": "basic"}, {"value": "none", "since": "2026-02-01T00:00:00Z"}],
+        "currency": "euro",
+        "start": "2026-01-01T00:00:00Z",
+        "end": "2025-01-01T00:00:00Z",
+        "line_items": [{"price": "call", "colour": "red"}, {"price": "none"}],
+    }
+    with pytest.raises(RecordRefusedError) as refused:
+        managed().put("subscription", "s", record)
+    assert sorted(refused.value.errors) == [
+        ("currency", "is not an ISO 4217 currency"),
+        ("customer", "there is no customer 'nobody'"),
+        ("end", "must be after the start"),
+        ("line_items[0].colour", "is not a known field"),
+        ("line_items[1].price", "there is no price 'none'"),
+        ("plan[1].value", "there is no plan 'none'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "errors"),
+    [
+        ("price", PRICE | {"meter_id": "none"}, [("meter_id", "there is no meter 'none'")]),
+        ("price", PRICE | {"amount": -1}, [("amount", "must not be negative")]),
+        ("plan", {"prices": ["call", "none"]}, [("prices[1]", "there is no price 'none'")]),
+        ("meter", CALLS | {"field": "n"}, [("field", "COUNT has no field")]),
+        (
+            "meter",
+            {"code": "seats", "event_name": "calls", "aggregation": "COUNT"},
+            [("code", "'seats' is the event_name of meter 'seats', but not of this one")],
+        ),
+        ("customer", {"id": "other"}, [("id", "must be 'new', under which it is put")]),
+        ("subscription", OF_C | {"customer": "d"}, [("customer", "there is no customer 'd'")]),
+        (
+            "subscription",
+            OF_C | {"currency": "USD"},
+            [("plan", "'basic' has no price in USD for a billing period of 1 MONTHLY")],
+        ),
+        (
+            "subscription",
+            OF_C | {"line_items": [{"price": "call"}], "plan_prices": True},
+            [
+                ("line_items[0].id", "'new.call' is the id of a line item of the plan already"),
+                ("plan", "price 'call' of the plan overlaps line_items[0] on the meter 'calls'"),
+            ],
+        ),
+    ],
+    ids=[
+        *("no such meter", "a negative price", "no such price", "a count of a field", "another's event name"),
+        *("another id", "no such customer", "no price in the currency", "a price of the plan twice"),
+    ],
+)
+def test_what_is_wrong(kind: Any, record: Mapping[str, object], errors: list[tuple[str, str]]) -> None:
+    management = managed()
+    before = table_of(management).items()
+    with pytest.raises(RecordRefusedError) as refused:
+        management.put(kind, "new", record)
+    assert refused.value.errors == errors
+    assert table_of(management).items() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "record", "path"),
+    [
+        ("price", "call", PRICE | {"amount": "2.5"}, "amount"),
+        ("price", "call", PRICE | {"meter_id": "seats"}, "meter_id"),
+        ("meter", "calls", CALLS | {"filters": {"a": ["b"]}}, "filters"),
+        ("meter", "calls", CALLS | {"event_name": "x"}, "event_name"),
+        ("meter", "calls", CALLS | {"deleted_at": format_instant(NOW + AHEAD)}, "deleted_at"),
+    ],
+    ids=["a price's amount", "a price's meter", "a meter's filters", "its event name", "deleted too soon"],
+)
+def test_what_never_changes(kind: Any, name: str, record: Mapping[str, object], path: str) -> None:
+    management = managed()
+    before = table_of(management).items()
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.put(kind, name, record)
+    assert conflict.value.path == path
+    assert table_of(management).items() == before
+
+
+def test_a_changed_offer_is_a_new_version_and_subscriptions_keep_theirs() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    assert management.put("plan", "basic", PRO).stored.value.version == 2
+    assert management.put("plan", "basic", PRO | {"name": "Basic"}).stored.value.version == 2
+    assert not management.put("subscription", "s", OF_C).changed
+    new = management.put("subscription", "t", OF_C | {"customer": "c"})
+    amounts = [
+        {str(item.price.amount) for item in management.resolved(subscription(management, name)).line_items}
+        for name in ("s", "t")
+    ]
+    assert amounts == [{"2"}, {"3", "2"}]
+    assert new.stored.value.plan[0].version == 2
+
+
+def test_a_plan_that_was_deleted_and_comes_again_is_another_version() -> None:
+    management = managed()
+    assert management.delete("plan", "basic").value.version == 1
+    assert management.get("plan", "basic") is None
+    assert management.put("plan", "basic", PRO).stored.value.version == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "facts"),
+    [
+        ({"country": "NO"}, (Dated("NO"),)),
+        ({"country": "SE"}, (Dated("NO"), Dated("SE", NOW))),
+        (
+            {"country": [{"value": "NO"}, {"value": "SE", "since": format_instant(at(1))}]},
+            (Dated("NO"), Dated("SE", at(1))),
+        ),
+    ],
+    ids=["the same", "another from now on", "another, dated"],
+)
+@pytest.mark.parametrize("counted", [False, True], ids=["never counted", "counted"])
+def test_countries(record: Mapping[str, object], facts: tuple[Dated, ...], *, counted: bool) -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    if counted:
+        count_event(management, "s", at(-1))
+    assert management.put("customer", "c", record).stored.value.country == facts
+    assert not management.put("customer", "c", record).changed
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"country": [{"value": "SE", "since": format_instant(at(-1))}]}],
+    ids=["no country any more", "another in the past"],
+)
+@pytest.mark.parametrize("counted", [False, True], ids=["never counted", "counted"])
+def test_a_country_of_the_past(record: Mapping[str, object], *, counted: bool) -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    if not counted:
+        assert management.put("customer", "c", record).changed
+        return
+    count_event(management, "s", at(-1))
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.put("customer", "c", record)
+    assert (conflict.value.path, conflict.value.earliest) == ("country", NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (lambda it: it.end("s", at(-2)), "end"),
+        (lambda it: it.change_plan("s", "pro", at(-1)), "plan"),
+        (lambda it: it.change_commitment("s", Commitment(ZERO, ZERO)), "commitment"),
+        (lambda it: it.merge("subscription", "s", {"timezone": "Europe/Oslo"}), "timezone"),
+        (lambda it: it.merge("subscription", "s", {"start": format_instant(at(-9))}), "start"),
+        (lambda it: it.merge("subscription", "s", {"external_id": "t"}), "external_id"),
+        (lambda it: it.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, at(-1)), "end"),
+    ],
+    ids=["ended", "another plan", "a commitment", "time zone", "start", "external id", "succeeded"],
+)
+def test_what_would_move_usage_is_refused_with_the_earliest_instant(
+    change: Callable[[Management], object], path: str
+) -> None:
+    """The last event was counted a day ago."""
+    management = managed()
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    count_event(management, "s", at(-1))
+    before = table_of(management).items()
+    with pytest.raises(CatalogueConflictError) as conflict:
+        change(management)
+    assert (conflict.value.path, conflict.value.earliest) == (path, NOW)
+    assert table_of(management).items() == before
+
+
+@pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
+@pytest.mark.parametrize(
+    ("last", "earliest"),
+    [(-MINUTE, 0), (0, 1), (2 * MINUTE, 2 * MINUTE + 1)],
+    ids=["a minute ago", "now", "ahead of the clock"],
+)
+def test_now_is_the_earliest_instant_at_which_nothing_is_counted(
+    last: int, earliest: int, *, by_customer: bool
+) -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    count_event(management, "s", NOW + last, by_customer=by_customer)
+    assert management.end("s", None).stored.value.end == NOW + earliest
+    assert not management.end("s", None).changed or earliest
+
+
+def test_what_the_clock_changes_is_changed_in_5_minutes() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    count_event(management, "s", at(-1))
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", NOW + MINUTE)
+    assert conflict.value.earliest == NOW + AHEAD
+    assert management.end("s", None).stored.value.end == NOW + AHEAD
+
+
+@pytest.mark.parametrize("prices", [["call"], None], ids=["a plain meter", "a recurring one"])
+def test_usage_whose_time_is_not_known_is_taken_to_lie_ahead(prices: list[str] | None) -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C | ({"prices": prices} if prices else {}))
+    counter = Key(keys.usage(ORGANIZATION.id, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
+    table_of(management).put(key_item(counter) | {"v": {"N": "1"}})
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", NOW + AHEAD - 1)
+    assert conflict.value.earliest == NOW + AHEAD
+    assert management.end("s", NOW + AHEAD).changed
+
+
+def test_a_new_subscription_begins_after_what_was_counted_for_its_customer() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    count_event(management, "s", NOW + SECOND, by_customer=True)
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.put("subscription", "t", OF_C)
+    assert (conflict.value.path, conflict.value.earliest) == ("start", NOW + SECOND + 1)
+    without = {name: value for name, value in OF_C.items() if name != "start"}
+    made = management.put("subscription", "t", without)
+    assert made.stored.value.start == NOW + SECOND + 1
+    assert not management.put("subscription", "t", without).changed
+
+
+def test_another_plan_ends_the_line_items_and_begins_others() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    changed = management.change_plan("s", "pro", at(1))
+    assert not management.change_plan("s", "pro", at(1)).changed
+    items = management.resolved(changed.stored).line_items
+    assert [(item.price.id, item.start, item.end) for item in items] == [
+        ("call", changed.stored.value.start, at(1)),
+        ("seat", changed.stored.value.start, at(1)),
+        ("dear call", at(1), None),
+        ("seat", at(1), None),
+    ]
+    back = management.change_plan("s", "basic", at(0.5))
+    assert [term.value for term in back.stored.value.plan] == ["basic"]
+
+
+def test_one_succeeds_another_at_one_instant() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    record = {"id": "t", "plan": "pro", "currency": "EUR"}
+    ended, begun = management.succeed("s", record, at(1))
+    assert (ended.stored.value.end, begun.stored.value.start) == (at(1), at(1))
+    assert begun.stored.value.events_by == "s"
+    again = management.succeed("s", record, None)
+    assert [each.changed for each in again] == [False, False]
+    assert [each.stored for each in again] == [ended.stored, begun.stored]
+
+
+def test_what_has_not_begun_is_called_off_by_what_succeeds_it() -> None:
+    management = managed()
+    management.put("subscription", "s", LATER)
+    off, begun = management.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, NOW)
+    assert off.stored.value.canceled_at == NOW
+    assert begun.stored.value.start == NOW
+    assert management.resolved(off.stored).span.start == management.resolved(off.stored).span.end
+
+
+@pytest.mark.parametrize(
+    ("record", "refused"), [(LATER, False), (OF_C, True)], ids=["before it begins", "afterwards"]
+)
+def test_calling_off(record: Mapping[str, object], *, refused: bool) -> None:
+    management = managed()
+    management.put("subscription", "s", record)
+    if refused:
+        with pytest.raises(CatalogueConflictError, match="end it instead"):
+            management.cancel_pending("s")
+        return
+    assert management.cancel_pending("s").stored.value.canceled_at == NOW
+    assert not management.cancel_pending("s").changed
+    assert management.put("subscription", "t", OF_C | {"external_id": "s"}).created, "the external id is free"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        ("customer", "c", "subscription 's' is the customer's"),
+        ("plan", "basic", "subscriptions have named it"),
+        ("price", "call", "a price stays"),
+        ("subscription", "s", "end it instead"),
+    ],
+)
+def test_what_is_needed_is_not_deleted(kind: Any, name: str, reason: str) -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    count_event(management, "s", at(-1))
+    before = table_of(management).items()
+    with pytest.raises(CatalogueConflictError, match=reason):
+        management.delete(kind, name)
+    assert table_of(management).items() == before
+
+
+def test_what_nothing_needs_is_deleted() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    assert management.delete("subscription", "s").value.id == "s"
+    assert management.get("subscription", "s") is None
+    management.delete("customer", "c")
+    assert management.get("customer", "c") is None
+    management.delete("plan", "pro")
+    assert management.get("plan", "pro") is None
+    assert management.put("customer", "c", {}).created
+    assert management.put("subscription", "s", OF_C).created
+
+
+def test_a_meter_is_deleted_in_5_minutes_and_stays_deleted() -> None:
+    management = managed()
+    deleted = management.delete("meter", "calls").value.deleted_at
+    assert deleted == NOW + AHEAD + 20 * SECOND
+    assert management.delete("meter", "calls").value.deleted_at == deleted
+    with pytest.raises(CatalogueConflictError, match="stays deleted"):
+        management.put("meter", "calls", CALLS)
+
+
+@pytest.mark.parametrize("kind", ["meter", "price", "plan", "customer", "subscription"])
+def test_a_put_may_be_conditional_on_a_version(kind: Any) -> None:
+    management = managed()
+    management.put("subscription", "calls", OF_C)
+    changed: Mapping[str, Mapping[str, object]] = {
+        "meter": CALLS | {"name": "x"},
+        "price": DEAR | {"description": "x"},
+        "plan": PRO | {"name": "x"},
+        "customer": {"name": "x"},
+        "subscription": OF_C | {"name": "x"},
+    }
+    record = changed[kind]
+    name = {"price": "dear call", "plan": "pro", "customer": "c"}.get(kind, "calls")
+    with pytest.raises(StaleRecordError):
+        management.put(kind, name, record, if_match=2)
+    with pytest.raises(StaleRecordError):
+        management.put(kind, "new", record, if_match=1)
+    assert management.put(kind, name, record, if_match=1).changed
+    with pytest.raises(StaleRecordError):
+        management.put(kind, name, record, if_match=1)
+
+
+def test_a_rebuild_and_a_purge_refuse_every_put() -> None:
+    management = managed()
+    profile = keys.organization(ORGANIZATION.id, "profile")
+    table = table_of(management)
+    table.update(profile, "SET gen_next = :g", {":g": {"S": "2"}})
+    with pytest.raises(CatalogueConflictError, match="a rebuild is running"):
+        management.put("customer", "d", {})
+    table.update(profile, "REMOVE gen_next", {})
+    purge = key_item(keys.purge(ORGANIZATION.id, "c"))
+    names = '{"customer":["c","x"],"subscriptions":{},"external_ids":{},"line_items":{}}'
+    table.put(purge | {"names": {"S": names}, "secret": {"S": ""}, "at": {"N": "0"}})
+    with pytest.raises(CatalogueConflictError, match="the purge of c is running"):
+        management.put("customer", "d", {})
