@@ -41,11 +41,11 @@ type Route = Callable[[Catalogue, Request], Reply]
 
 def add_flexprice_routes(app: Application[Account], store: AccountStore) -> None:
     """Register the routes, which work on the table of a store."""
-    for (method, path), (route, kind) in ROUTES.items():
-        app.route(method, path, flexprice, scope=Scope.CATALOGUE)(_in_flexprices_words(route, kind, store))
+    for (method, path), (route, about) in ROUTES.items():
+        app.route(method, path, flexprice, scope=Scope.CATALOGUE)(_in_flexprices_words(route, about, store))
 
 
-def _in_flexprices_words(route: Route, kind: KindOfRecord, store: AccountStore) -> Answer[Account]:
+def _in_flexprices_words(route: Route, about: str, store: AccountStore) -> Answer[Account]:
     """Answer by a route, and write in Flexprice's shape what the catalogue refuses."""
 
     def answer(account: Account, request: Request) -> Reply:
@@ -53,9 +53,9 @@ def _in_flexprices_words(route: Route, kind: KindOfRecord, store: AccountStore) 
         try:
             return route(Catalogue(store.table, account.organization, management, clock.now()), request)
         except RecordRefusedError as error:
-            return flexprice.refuse_record(kind, error.errors)
+            return flexprice.refuse_record(about, error.errors)
         except CatalogueConflictError as error:
-            return flexprice.refuse_conflict(kind, error.path, error.reason, error.earliest)
+            return flexprice.refuse_conflict(about, error.path, error.reason, error.earliest)
         except StaleRecordError:
             return flexprice.refuse_stale()
         except UnknownRecordError as error:
@@ -149,7 +149,7 @@ def post_cancel(at: Catalogue, request: Request) -> Reply:
     """End a subscription now, with its billing period or at an instant."""
     asked = flexprice_changes.parse_cancel(request, at.now)
     stored = cancel(at, _whole(at, request), asked)
-    # After the end that was just given: it has passed, unless it lies ahead.
+    # Not the instant of the request: one that ends now ended after that.
     return flexprice_changes.answer_cancel(asked, stored.value, clock.now())
 
 
@@ -180,7 +180,7 @@ def find_price(at: Catalogue, request: Request) -> Reply:
     return answer_price(_found(at, "price", request, "id"))
 
 
-ROUTES: Final[Mapping[tuple[str, str], tuple[Route, KindOfRecord]]] = {
+ROUTES: Final[Mapping[tuple[str, str], tuple[Route, str]]] = {
     ("POST", "/v1/customers"): (post_customer, "customer"),
     ("PUT", "/v1/customers"): (put_customer, "customer"),
     ("POST", "/v1/customers/search"): (post_customer_search, "customer"),
@@ -194,13 +194,13 @@ ROUTES: Final[Mapping[tuple[str, str], tuple[Route, KindOfRecord]]] = {
     ("POST", "/v1/subscriptions"): (post_subscription, "subscription"),
     ("POST", "/v1/subscriptions/search"): (post_subscription_search, "subscription"),
     ("GET", "/v1/subscriptions/{id}"): (find_subscription, "subscription"),
-    ("POST", "/v1/subscriptions/{id}/cancel"): (post_cancel, "subscription"),
-    ("POST", "/v1/subscriptions/{id}/change/execute"): (post_change, "subscription"),
-    ("POST", "/v1/subscriptions/{id}/change/v2/execute"): (post_change_in_place, "subscription"),
+    ("POST", "/v1/subscriptions/{id}/cancel"): (post_cancel, "cancel"),
+    ("POST", "/v1/subscriptions/{id}/change/execute"): (post_change, "change"),
+    ("POST", "/v1/subscriptions/{id}/change/v2/execute"): (post_change_in_place, "change"),
     ("GET", "/v1/plans/{id}"): (find_plan, "plan"),
     ("GET", "/v1/prices/{id}"): (find_price, "price"),
 }
-"""The function that answers each method and path, and the kind of record that it is about."""
+"""The function that answers each method and path, and what it is about: that decides how fields are called."""
 
 
 def _found(at: Catalogue, kind: KindOfRecord, request: Request, part: str) -> Any:
@@ -222,4 +222,5 @@ def _customer(at: Catalogue, stored: Stored[Customer], status: int = 200) -> Rep
 
 
 def _subscription(at: Catalogue, stored: Any, status: int = 200) -> Reply:
-    return Reply.of(status, subscription_object(*at.whole(stored), at.now))
+    # Not the instant of the request: one that begins now began after that.
+    return Reply.of(status, subscription_object(*at.whole(stored), clock.now()))

@@ -50,7 +50,7 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
     """Answer by a route, and write in Lago's shape what the catalogue refuses."""
 
     def answer(account: Account, request: Request) -> Reply:
-        management = Management(store.table, account)
+        management = Management(store.table, account, clock.now)
         try:
             return route(Catalogue(store.table, account.organization, management, clock.now()), request)
         except RecordRefusedError as error:

@@ -1,6 +1,6 @@
 """Two who change the catalogue at the same time, in every order of their calls; and a put killed at any write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,40 +20,24 @@ from meterstone.usage.terms import Terms
 from support.managed import (
     BASIC,
     CALLS,
+    NAMES,
     NOW,
     OF_C,
+    OPERATIONS,
     PRICE,
-    PRO,
+    Change,
     at,
     interleavings,
     managed,
+    put,
     records,
     subscription,
     table_of,
+    with_one,
 )
 from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import ORGANIZATION
 from support.stale_table import StaleTable
-
-type Change = Callable[[Management], object]
-
-NAMES = {
-    "meter": ("calls", "seats", "m", "n"),
-    "price": ("call", "p"),
-    "plan": ("basic", "pro", "q"),
-    "customer": ("c", "d"),
-    "subscription": ("s", "t"),
-}
-
-
-def put(kind: Any, name: str, record: Mapping[str, object], if_match: int | None = None) -> Change:
-    return lambda it: it.put(kind, name, record, if_match=if_match)
-
-
-def with_one() -> Management:
-    management = managed()
-    management.put("subscription", "s", OF_C | {"end": "2027-01-01T00:00:00Z"})
-    return management
 
 
 def spans_under(management: Management, external_id: str) -> list[tuple[int, int | None]]:
@@ -258,25 +242,6 @@ def test_a_subscription_never_ends_before_an_event_that_was_counted(*, by_custom
         assert isinstance(results[0], Put)
         ends.add(end > when)
     assert ends == {True, False}
-
-
-OPERATIONS: Mapping[str, Change] = {
-    "a new meter": put("meter", "m", {"code": "m", "aggregation": "COUNT"}),
-    "a meter deleted": lambda it: it.delete("meter", "calls"),
-    "a new price": put("price", "p", PRICE),
-    "a new plan": put("plan", "q", PRO),
-    "a changed plan": put("plan", "basic", PRO),
-    "a plan deleted": lambda it: it.delete("plan", "pro"),
-    "a new customer": put("customer", "d", {"country": "NO"}),
-    "a changed customer": put("customer", "c", {"country": "SE"}),
-    "a new subscription": put("subscription", "t", OF_C),
-    "a changed subscription": put("subscription", "s", OF_C | {"name": "x"}),
-    "another external id": put("subscription", "s", OF_C | {"external_id": "e"}),
-    "a subscription ended": lambda it: it.end("s", at(2)),
-    "another plan": lambda it: it.change_plan("s", "pro", at(2)),
-    "a successor": lambda it: it.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, at(2)),
-    "a subscription deleted": lambda it: it.delete("subscription", "s"),
-}
 
 
 def once_more(change: Change, management: Management) -> object:

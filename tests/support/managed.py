@@ -28,6 +28,9 @@ PRO: Final = {"prices": ["dear call", "seat"]}
 OF_C: Final = {"customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-01-01T00:00:00Z"}
 
 
+type Change = Callable[[Management], object]
+
+
 def at(days: float) -> int:
     """Return an instant so many days from now."""
     return NOW + round(days * DAY)
@@ -73,6 +76,22 @@ def managed(
     management.put("plan", "pro", PRO)
     management.put("customer", "c", {"country": "NO"})
     return management
+
+
+def with_one(
+    table: Table | None = None,
+    clock: Callable[[], int] = lambda: NOW,
+    organization: Organization = ORGANIZATION,
+) -> Management:
+    """Make the same with a subscription that ends next year."""
+    management = managed(table, clock, organization)
+    management.put("subscription", "s", OF_C | {"end": "2027-01-01T00:00:00Z"})
+    return management
+
+
+def put(kind: Any, name: str, record: Mapping[str, object], if_match: int | None = None) -> Change:
+    """Make the change that puts a record."""
+    return lambda it: it.put(kind, name, record, if_match=if_match)
 
 
 def table_of(management: Management) -> MemoryTable:
@@ -178,3 +197,32 @@ def outcome(change: Callable[[Management], object], management: Management) -> o
         return change(management)
     except Exception as error:  # noqa: BLE001 - a test looks at it
         return error
+
+
+NAMES: Final = {
+    "meter": ("calls", "seats", "m", "n"),
+    "price": ("call", "p"),
+    "plan": ("basic", "pro", "q"),
+    "customer": ("c", "d"),
+    "subscription": ("s", "t"),
+}
+"""The records that the operations below make, change or delete, by kind."""
+
+OPERATIONS: Mapping[str, Change] = {
+    "a new meter": put("meter", "m", {"code": "m", "aggregation": "COUNT"}),
+    "a meter deleted": lambda it: it.delete("meter", "calls"),
+    "a new price": put("price", "p", PRICE),
+    "a new plan": put("plan", "q", PRO),
+    "a changed plan": put("plan", "basic", PRO),
+    "a plan deleted": lambda it: it.delete("plan", "pro"),
+    "a new customer": put("customer", "d", {"country": "NO"}),
+    "a changed customer": put("customer", "c", {"country": "SE"}),
+    "a new subscription": put("subscription", "t", OF_C),
+    "a changed subscription": put("subscription", "s", OF_C | {"name": "x"}),
+    "another external id": put("subscription", "s", OF_C | {"external_id": "e"}),
+    "a subscription ended": lambda it: it.end("s", at(2)),
+    "another plan": lambda it: it.change_plan("s", "pro", at(2)),
+    "a successor": lambda it: it.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, at(2)),
+    "a subscription deleted": lambda it: it.delete("subscription", "s"),
+}
+"""One of each kind of change, for a catalogue that has one subscription."""

@@ -77,8 +77,14 @@ def resolved(terms: Terms) -> Subscription:
             {"line_items": (ItemTerm("p", "i", end=day(1)), ItemTerm("q", "i", start=day(1)))},
             [("line_items[1].id", "'i' is the id of line_items[0] already")],
         ),
-        ({"line_items": (ItemTerm("p", start=day(2), end=day(2)),)}, [("line_items[0]", "must end after it starts")]),
-        ({"line_items": (ItemTerm("p", start=day(2)),), "end": day(1)}, [("line_items[0]", "must end after it starts")]),
+        (
+            {"line_items": (ItemTerm("p", start=day(2), end=day(2)),)},
+            [("line_items[0]", "must end after it starts")],
+        ),
+        (
+            {"line_items": (ItemTerm("p", start=day(2)),), "end": day(1)},
+            [("line_items[0]", "must end after it starts")],
+        ),
         (
             {"id": "s" * 254},
             [("line_items[0].id", "would have 256 characters: give it an id")],
@@ -88,7 +94,7 @@ def resolved(terms: Terms) -> Subscription:
         *("one", "one after the other", "of two meters", "overlapping", "overlapping, in another order"),
         *("another currency", "an id twice", "empty", "after the subscription's end", "too long an id"),
     ],
-)  # fmt: skip
+)
 def test_own_line_items(changes: Mapping[str, Any], findings: list[tuple[str, str]]) -> None:
     terms = replace(OWN, **changes)
     assert list(rules.line_items(terms, PLANS, PRICES, METERS)) == findings

@@ -5,11 +5,9 @@ from copy import replace
 
 from meterstone.catalogue.agreements import (
     Change,
-    Subjects,
     bounds_of,
     delete,
     looked_up,
-    read_subjects,
     resolved_before,
     write,
 )
@@ -24,6 +22,7 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
 from meterstone.catalogue.offers import Making
 from meterstone.catalogue.reading import ReadRecord
+from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.stamped import Stored, TermsSeen, read_plans, read_terms
 from meterstone.usage.arrival import AHEAD
@@ -101,6 +100,8 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
     subjects = read_subjects(attempt, [terms])
     when = max(_instant(attempt, seen, subjects, at), terms.start)
     kept = tuple(term for term in terms.plan if (terms.start if term.since is None else term.since) < when)
+    if follows:
+        _refuse_without_prices({plan: stored.version})
     version = stored.version if follows else None
     if kept:
         same = (kept[-1].value, kept[-1].version) == (plan, version)
@@ -216,6 +217,8 @@ def _of_record(
     if errors:
         raise RecordRefusedError([*errors, *_references(attempt, found)])
     versions = {code: stored.value.version for code, (stored, _) in plans.items()}
+    if given.follows_plan:
+        _refuse_without_prices(versions)
     terms = terms_of(given, attempt.account.organization.timezone, versions, before)
     subjects = read_subjects(attempt, [terms] if before is None else [before, terms])
     if before is None:
@@ -229,6 +232,12 @@ def _of_record(
     if "commitment" not in given.model_fields_set:
         terms = replace(terms, commitment=_of_plan(attempt, terms))
     return Change(seen, terms), subjects, {code: plans[code] for code in plans if code not in known}
+
+
+def _refuse_without_prices(versions: Mapping[str, int]) -> None:
+    """Refuse to follow a plan of the first stored format, which is but a name. Put anew, it has a version."""
+    if errors := [("plan", f"{code!r} has no prices") for code, version in versions.items() if not version]:
+        raise RecordRefusedError(errors)
 
 
 def _of_plan(attempt: Attempt, terms: Terms) -> Commitment | None:

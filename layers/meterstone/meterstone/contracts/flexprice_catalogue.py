@@ -25,9 +25,18 @@ from meterstone.usage.instant import format_instant
 api_key = flexprice.api_key
 forbid = flexprice.forbid
 
+#: By what a request is about, Flexprice's names of the fields whose paths the catalogue's files have.
 _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "customer": flexprice_customers.NAMES,
     "subscription": flexprice_subscriptions.NAMES,
+    "cancel": {"": "cancel_at", "end": "cancel_at"},
+    "change": {
+        **flexprice_subscriptions.NAMES,
+        "": "change_at",
+        "start": "change_at",
+        "end": "change_at",
+        "plan": "target_plan_id",
+    },
 }
 _ITEM: Final = re.compile(r"(line_items\[\d+\]\.)(\w+)(.*)")
 

@@ -78,11 +78,19 @@ def put_meters(
 
 
 def put_customer(
-    table: Table, organization_id: str, customer: Customer, stamp: Stamp, before: CustomerSeen, *, free: bool
+    table: Table,
+    organization_id: str,
+    customer: Customer,
+    stamp: Stamp,
+    before: CustomerSeen,
+    *,
+    free: bool,
+    moved: int | None = None,
 ) -> bool:
     """Write a customer; before that, if there was none, the entry by which it is listed.
 
-    If it is ``free``, it is written only if nothing was ever counted for the customer. Cost: 1 write unit for each
+    If it is ``free``, it is written only if nothing was ever counted for the customer; if facts of the customer are
+    ``moved`` from an instant on, only if no charge was published that begins then or later. Cost: 1 write unit for each
     KB, and 1 for the entry.
     """
     if before.stored is None:
@@ -95,6 +103,9 @@ def put_customer(
         condition += " AND attribute_not_exists(rev)"
     if free:
         condition += " AND attribute_not_exists(counted)"
+    elif moved is not None:
+        values[":moved"] = {"N": str(moved)}
+        condition = f"{condition} AND attribute_not_exists(begun_at) OR {condition} AND begun_at < :moved"
     return table.update(before.subject.key, f"SET doc = :doc, {_STAMPED}", values, condition=condition)
 
 
@@ -115,7 +126,7 @@ def convert_customer(
     expression = f"SET doc = :doc, {_STAMPED}"
     condition = "attribute_not_exists(doc)"
     if latest is not None:
-        expression += ", counted = :one, latest_at = :latest"
+        expression += ", counted = :one, latest_at = :latest, begun_at = :latest"
         values |= {":one": {"N": "1"}, ":latest": {"N": str(max(latest, subject.latest or latest))}}
         if subject.latest is None:
             condition += " AND attribute_not_exists(latest_at)"

@@ -1,0 +1,147 @@
+"""Puts of the catalogue's records on every engine: what each transaction writes, and on which conditions."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from meterstone.catalogue.management import CatalogueConflictError, StaleRecordError
+from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.table import Table, integer, key_item, text
+from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.subscription import Organization
+from support.managed import (
+    NAMES,
+    NOW,
+    OF_C,
+    OPERATIONS,
+    Change,
+    at,
+    managed,
+    put,
+    records,
+    subscription,
+    with_one,
+)
+from support.memory_table import Killed
+
+OF_E = OF_C | {"external_id": "e"}
+
+
+def new() -> Organization:
+    return Organization(str(uuid4()), "Test")
+
+
+@pytest.mark.parametrize("change", OPERATIONS.values(), ids=OPERATIONS.keys())
+def test_every_operation_leaves_the_same_records_as_in_memory(table: Table, change: Change) -> None:
+    model, management = with_one(), with_one(table, organization=new())
+    change(model)
+    change(management)
+    assert records(management, NAMES) == records(model, NAMES)
+
+
+def before_once(table: Table, name: str, do: Callable[[], object]) -> None:
+    """Have something done just before the next call of the table by a name."""
+    plain = getattr(table, name)
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        setattr(table, name, plain)
+        do()
+        return plain(*arguments, **more)
+
+    setattr(table, name, interrupted)
+
+
+def write_latest(table: Table, organization: Organization, when: int) -> None:
+    key = keys.subject(organization.id, "s", "s")
+    table.update(key, "SET latest_at = :at", {":at": {"N": str(when)}})
+
+
+@pytest.mark.parametrize(
+    ("counted", "end"),
+    [(NOW - 1, NOW), (NOW, NOW + 1), (NOW + 5, NOW + 6)],
+    ids=["before the end", "at the end", "after it"],
+)
+def test_an_event_counted_meanwhile_moves_an_end_that_is_now(table: Table, counted: int, end: int) -> None:
+    organization = new()
+    management = managed(table, organization=organization)
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    before_once(table, "transact", lambda: write_latest(table, organization, counted))
+    assert management.end("s", None).stored.value.end == end
+
+
+def test_an_event_counted_meanwhile_refuses_an_end_before_it(table: Table) -> None:
+    organization = new()
+    management = managed(table, organization=organization)
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    before_once(table, "transact", lambda: write_latest(table, organization, NOW + 5))
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", NOW)
+    assert conflict.value.earliest == NOW + 6
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (put("subscription", "t", OF_E), put("subscription", "u", OF_E)),
+        (put("subscription", "t", OF_C | {"customer": "d"}), lambda it: it.delete("customer", "d")),
+        (put("subscription", "t", OF_C | {"plan": "pro"}), lambda it: it.delete("plan", "pro")),
+    ],
+    ids=["an external id twice", "a customer deleted", "a plan deleted"],
+)
+def test_a_sign_up_that_another_writer_forestalls_is_refused(
+    table: Table, first: Change, second: Change
+) -> None:
+    management = with_one(table, organization=new())
+    management.put("customer", "d", {})
+    before_once(table, "transact", lambda: second(management))
+    with pytest.raises(Exception, match=r"e' is that of|there is no (customer|plan)"):
+        first(management)
+    assert management.get("subscription", "t") is None
+
+
+@pytest.mark.parametrize("kind", ["meter", "price", "plan", "customer", "subscription"])
+def test_another_version_than_the_wanted_is_refused(table: Table, kind: Any) -> None:
+    management = with_one(table, organization=new())
+    name = {"meter": "calls", "price": "call", "plan": "pro", "customer": "c", "subscription": "s"}[kind]
+    stored = management.get(kind, name)
+    assert stored is not None
+    with pytest.raises(StaleRecordError):
+        management.put(kind, name, {}, if_match=stored.stamp.rev + 1)
+
+
+def test_a_put_that_was_killed_before_it_woke_its_tallies_is_found(table: Table) -> None:
+    organization = new()
+    management = with_one(table, organization=organization)
+    chain = Key(keys.usage(organization.id, "1", "s"), keys.chain("seats"))
+    table.put(key_item(chain) | {"v": {"N": "7"}, "m": {"S": "seats"}})
+
+    def killed() -> None:
+        raise Killed
+
+    before_once(table, "update", killed)
+    with pytest.raises(Killed):
+        management.end("s", at(2))
+    assert subscription(management, "s").value.end == at(2)
+    assert [wake_unwoken(table, organization.id) for _ in range(2)] == [1, 0]
+    row = table.get(chain, consistent=True)
+    assert row is not None
+    assert (integer(row, "v"), text(row, "due_at")) == (8, key_instant(ZERO_TIME))
+
+
+def test_a_subscription_of_1000_line_items_is_stored_and_one_that_is_too_large_is_refused(
+    table: Table,
+) -> None:
+    management = managed(table, organization=new())
+    spans = [{"start": key_instant(at(n)), "end": key_instant(at(n + 1))} for n in range(1000)]
+    lines = [{"price": "call", "id": f"item {number}", **span} for number, span in enumerate(spans)]
+    made = management.put("subscription", "t", OF_C | {"line_items": lines})
+    assert len(management.resolved(made.stored).line_items) == 1000
+    huge = [line | {"id": f"{number} {'é' * 240}"} for number, line in enumerate(lines)]
+    with pytest.raises(Exception, match="is too large to be stored"):
+        management.put("subscription", "u", OF_C | {"line_items": huge})
+    assert management.get("subscription", "u") is None
+    assert not management.put("subscription", "t", OF_C | {"line_items": lines}).changed

@@ -1,0 +1,296 @@
+"""A catalogue that changes while events are counted: everything by chance, and repeatable by its seed.
+
+Events come over HTTP and are delivered by a stream that splits, and delivers again, to three warm functions that
+may be killed at any write. Meanwhile the catalogue changes, one record at a time: between two deliveries, and in
+the middle of one, at any call of the table. What is refused is refused; what is killed may be run again or not.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from meterstone.catalogue.management import (
+    CatalogueConflictError,
+    Management,
+    RecordRefusedError,
+    UnknownRecordError,
+)
+from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.operations.replay import catch_up
+from meterstone.usage.arrival import Subject
+from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
+from meterstone.usage.meter import Event
+from support.counting import check_analytics
+from support.memory_table import Faults, Killed
+from support.recovering import Clock
+from support.scenario import ORGANIZATION, Scenario, Usage, World
+from support.stale_table import StaleTable
+from support.stream import Folding, Stream
+
+START = parse_instant("2024-02-27T20:00:00Z")
+_CALLS = ("get", "batch_get", "query", "query_first", "transact", "update", "put", "put_all", "put_new")
+_METERS: tuple[dict[str, Any], ...] = (
+    {"id": "calls", "code": "calls", "aggregation": "COUNT"},
+    {"id": "bytes", "code": "bytes", "aggregation": "SUM", "field": "value"},
+    {"id": "peak", "code": "peak", "aggregation": "MAX", "field": "value"},
+    {"id": "users", "code": "users", "aggregation": "COUNT_UNIQUE", "field": "who"},
+    {"id": "seats", "code": "seats", "aggregation": "SUM", "field": "value", "recurring": True},
+    {"id": "level", "code": "level", "aggregation": "WEIGHTED_SUM", "field": "value", "recurring": True},
+)
+_REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
+
+
+class Life:
+    """One organization's days. ``most`` is how many customers and subscriptions there are, about."""
+
+    def __init__(self, seed: int, most: int = 3) -> None:
+        self.random = Random(seed)  # noqa: S311 - nothing secret
+        self.most = most
+        self.clock = Clock(START)
+        self.table = StaleTable(page_items=7, seed=seed)
+        self.world = World(Scenario((), (), (), START), self.table)
+        self.folding = Folding(self.world, Stream(self.random))
+        self.management = Management(self.table, ORGANIZATION.id, self.clock)
+        self.usage: list[Usage] = []
+        #: How often each thing was done, refused or killed.
+        self.done: Counter[str] = Counter()
+        self.made = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        for meter in _METERS:
+            self.management.put("meter", meter["id"], meter)
+            self._price(f"{meter['id']}-1", meter["id"])
+        for code, some in (("basic", _METERS[:4]), ("pro", _METERS[1:])):
+            prices = [f"{meter['id']}-1" for meter in some]
+            self.management.put("plan", code, {"prices": prices, "currency": "USD"})
+        for number in range(3):
+            self.management.put("customer", f"cust {number}", {"country": "DE", "customer_type": "company"})
+
+    def _price(self, name: str, meter: str) -> None:
+        amount = self.random.choice(["0.01", "1", "2.5"])
+        record: dict[str, Any] = {"meter_id": meter, "currency": "USD", "billing_model": "FLAT_FEE", "amount": amount}
+        if self.random.random() < 0.3:
+            tiers = [{"up_to": 5, "unit_amount": "1"}, {"up_to": None, "unit_amount": amount}]
+            record |= {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": tiers}
+            del record["amount"]
+        self.management.put("price", name, {"type": "USAGE", **record})
+
+    def live(self, steps: int) -> None:
+        """Let so many things happen."""
+        for _ in range(steps):
+            self.step()
+
+    def step(self) -> None:
+        """Let one thing happen."""
+        random = self.random
+        self.clock.now += random.choice([0, 1, 1_000_000, MINUTE, 7 * MINUTE, HOUR, 9 * HOUR])
+        match random.choices(["post", "deliver", "change", "roll", "disturb"], [10, 6, 8, 1, 1])[0]:
+            case "post":
+                for _ in range(random.randint(1, 6)):
+                    self.post()
+            case "deliver":
+                with self._interrupted(), self._faulty():
+                    self.folding.deliver_some(self.clock.now, 12)
+            case "change":
+                with self._faulty():
+                    self.change()
+            case "roll":
+                with self._interrupted():
+                    self.roll()
+            case _:
+                self.folding.stream.disturb()
+
+    def post(self) -> None:
+        """Take an event in, of a subscription or of a customer, that may not be there yet."""
+        random = self.random
+        number = random.randrange(self.most + 1)
+        if random.random() < 0.6:
+            subject = Subject.subscription(f"ext {number}")
+        else:
+            subject = Subject.customer(f"cust {number}")
+        name = random.choice([meter["code"] for meter in _METERS] * 2 + ["nothing"])
+        at = self.clock.now + random.choice([0, -1, -MINUTE, 4 * MINUTE, -HOUR, -DAY, -3 * DAY])
+        value: Any = random.choice([1, 2, Decimal("0.25"), -1, 7, "no number"])
+        found = Usage(
+            subject, Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"})
+        )
+        self.usage.append(found)
+        self.folding.post(found, self.clock.now)
+
+    def change(self) -> None:
+        """Change something in the catalogue, or be refused."""
+        what = self.random.choices(
+            [self.sign_up, self.end, self.upgrade, self.offer, self.move, self.delete, self.delete_meter],
+            [8, 3, 4, 2, 2, 2, 0.3],
+        )[0]
+        name = what.__name__
+        for _ in range(2):
+            try:
+                what()
+            except _REFUSED:
+                self.done[f"{name}, refused"] += 1
+            except StoreUnavailableError:
+                self.done[f"{name}, unavailable"] += 1
+            except Killed:
+                self.table.faults = Faults()
+                self.done[f"{name}, killed"] += 1
+                if self.random.random() < 0.5:
+                    continue
+            else:
+                self.done[name] += 1
+            return
+
+    def sign_up(self) -> None:
+        """Make a customer, and a subscription under an external id that may be in use, from some instant on."""
+        random, number = self.random, self.random.randrange(self.most)
+        customer = f"cust {number}"
+        if random.random() < 0.7:
+            fields = {"country": random.choice(["DE", "NO"])} if random.random() < 0.5 else {}
+            self.management.merge("customer", customer, fields)
+        self.made += 1
+        record: dict[str, Any] = {
+            "customer": customer,
+            "external_id": f"ext {random.randrange(self.most)}",
+            "plan": random.choice(["basic", "pro"]),
+            "currency": "USD",
+            "billing_period": random.choice(["MONTHLY", "DAILY", "WEEKLY"]),
+        }
+        if random.random() < 0.6:
+            start = self.clock.now + random.choice([-3 * DAY, -HOUR, MINUTE, 10 * MINUTE, DAY])
+            record["start"] = format_instant(start)
+            if random.random() < 0.3:
+                record["end"] = format_instant(start + random.choice([HOUR, 2 * DAY]))
+        if random.random() < 0.3:
+            own = random.sample(_METERS, 2)
+            record["line_items"] = [{"price": f"{meter['id']}-1"} for meter in own]
+        self.management.put("subscription", f"sub {self.made}", record)
+
+    def _some_subscription(self) -> str:
+        return f"sub {self.random.randint(1, max(self.made, 1))}"
+
+    def _some_instant(self) -> int | None:
+        return self.random.choice([None, None, self.clock.now + 6 * MINUTE, self.clock.now + DAY, self.clock.now - HOUR])
+
+    def end(self) -> None:
+        """End a subscription."""
+        self.management.end(self._some_subscription(), self._some_instant())
+
+    def upgrade(self) -> None:
+        """Have a subscription on another plan, or another subscription in its place."""
+        random, name, plan = self.random, self._some_subscription(), self.random.choice(["basic", "pro"])
+        if random.random() < 0.6:
+            self.management.change_plan(name, plan, self._some_instant())
+            return
+        self.made += 1
+        record = {"id": f"sub {self.made}", "plan": plan, "currency": "USD"}
+        self.management.succeed(name, record, self._some_instant())
+
+    def offer(self) -> None:
+        """Make a new version of a plan, with a new price."""
+        self.made += 1
+        meter = self.random.choice(_METERS)["id"]
+        name = f"{meter}-{self.made}"
+        self._price(name, meter)
+        code = self.random.choice(["basic", "pro"])
+        stored = self.management.get("plan", code)
+        assert stored is not None
+        prices = [each for each in stored.value.prices if not each.startswith(f"{meter}-")]
+        self.management.put("plan", code, {"prices": [*prices, name], "currency": "USD"})
+
+    def move(self) -> None:
+        """Have a customer in another country from now on."""
+        self.management.merge(
+            "customer", f"cust {self.random.randrange(self.most)}", {"country": self.random.choice(["DE", "NO"])}
+        )
+
+    def delete(self) -> None:
+        """Delete a subscription or a customer, or call a subscription off."""
+        match self.random.choice(["subscription", "customer", "pending"]):
+            case "subscription":
+                self.management.delete("subscription", self._some_subscription())
+            case "customer":
+                self.management.delete("customer", f"cust {self.random.randrange(self.most)}")
+            case _:
+                self.management.cancel_pending(self._some_subscription())
+
+    def delete_meter(self) -> None:
+        """Delete a meter, in five minutes."""
+        self.management.delete("meter", self.random.choice(_METERS)["id"])
+
+    def roll(self) -> None:
+        """Do what is done every hour."""
+        wake_unwoken(self.table, ORGANIZATION.id)
+        catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        try:
+            self.world.roll(self.clock.now)
+        except StoreUnavailableError:
+            self.done["roll, unavailable"] += 1
+
+    @contextmanager
+    def _faulty(self) -> Iterator[None]:
+        if self.random.random() < 0.3:
+            which = self.random.choice(["before", "after"])
+            self.table.faults = replace(Faults(), **{which: self.table.writes + self.random.randint(0, 6)})
+        try:
+            yield
+        finally:
+            self.table.faults = Faults()
+
+    @contextmanager
+    def _interrupted(self) -> Iterator[None]:
+        """Change the catalogue at some call of the table, in the middle of what is done."""
+        if self.random.random() < 0.2:
+            yield
+            return
+        left = self.random.randint(0, 12)
+        plain = {name: getattr(self.table, name) for name in _CALLS}
+
+        def restore() -> None:
+            for name in _CALLS:
+                vars(self.table).pop(name, None)
+
+        def wrapped(name: str) -> Callable[..., Any]:
+            def call(*arguments: Any, **more: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    restore()
+                    faults, self.table.faults = self.table.faults, Faults()
+                    for _ in range(self.random.randint(1, 4)):
+                        self.change()
+                    self.table.faults = faults
+                return plain[name](*arguments, **more)
+
+            return call
+
+        for name in _CALLS:
+            setattr(self.table, name, wrapped(name))
+        try:
+            yield
+        finally:
+            restore()
+
+    def check(self) -> None:
+        """Let everything come to its end, and compare all totals with what log and records come to."""
+        self.clock.now += 10 * MINUTE
+        self.folding.drain(self.clock.now, 50)
+        self.roll()
+        self.clock.now += HOUR
+        self.roll()
+        self.table.settle()
+        subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
+        meters = read_meters(self.table, ORGANIZATION.id, consistent=True)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        self.world.account = account
+        self.world.scenario = Scenario(meters, subscriptions, (), self.clock.now)
+        if subscriptions:
+            check_analytics(self.world, tuple(self.usage), self.clock.now)
