@@ -37,6 +37,14 @@ _DEEPEST: Final = 24
 _MOST_ERRORS: Final = 1000
 _LONGEST_PATH: Final = 200
 _TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"')
+#: As the gateway answers for what is longer still.
+_TOO_LARGE: Final = {
+    "status": 413,
+    "error": "Content Too Large",
+    "code": "request_too_large",
+    "message": f"The body has more than {LONGEST_BODY} characters.",
+    "http_status_code": 413,
+}
 _ONE_CHANGE: Final = "give one of end, plan (with at) and commitment: one change in each request"
 
 
@@ -151,8 +159,7 @@ def _moment(value: object) -> int | None:
 
 def _body(request: Request) -> dict[str, Any]:
     if len(request.raw_body) > LONGEST_BODY:
-        message = f"The body has more than {LONGEST_BODY} characters."
-        raise RequestRefusedError(flexprice.error(413, "request_too_large", message))
+        raise RequestRefusedError(Reply.of(413, _TOO_LARGE))
     body, _ = read_object(request, _bad_request)
     if errors := list(_unusable(body, "", _DEEPEST)):
         raise RequestRefusedError(refuse_record(errors))
