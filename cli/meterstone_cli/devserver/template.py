@@ -1,6 +1,7 @@
 """The routes of `template.yaml`: what is deployed is what the gateway on this machine serves."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,13 @@ def _events(template: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _functions(template: Path) -> list[dict[str, Any]]:
+    return _read(template.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _read(text: str) -> list[dict[str, Any]]:
+    """Read the properties of a template's functions. It is asked for several times, and takes a while."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
-    resources = yaml.load(template.read_text(encoding="utf-8"))["Resources"].values()
+    resources = yaml.load(text)["Resources"].values()
     return [resource["Properties"] for resource in resources if resource["Type"] == _FUNCTION]
