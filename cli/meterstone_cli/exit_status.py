@@ -6,8 +6,7 @@ from typing import Final, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
-from meterstone.store.dynamodb.errors import CatalogueChangedError
-from meterstone.store.dynamodb.errors import StoredFormatError
+from meterstone.store.dynamodb.errors import CatalogueChangedError, StoredFormatError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, WriteRefusedError
 from meterstone.store.reading.analytics import ViewNotBuiltError

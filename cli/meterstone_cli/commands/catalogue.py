@@ -57,7 +57,10 @@ def load(
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
-    """Load a catalogue. All of it is checked first; the same one again changes nothing.
+    """Load a catalogue: put what is new or differs. All of it is checked first; the same again changes nothing.
+
+    What is stored and not in the folder stays as it is. What cannot be changed now is told with its place: records
+    of the kinds before it (meters, prices, plans, customers, subscriptions), and the others of its kind, are put.
 
     What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
     are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
@@ -75,19 +78,17 @@ def load(
         for line in _told_beginnings(changes.beginnings):
             typer.echo(line)
     organization_id = read.organization.id
+    if changes.problems:
+        for problem in changes.problems:
+            say(str(problem))
+        say("these were refused; what is told above is put, and nothing of the kinds that follow: load again")
+        raise typer.Exit(REFUSED)
     if recompute:
         _recompute(table, organization_id, as_json=as_json)
         return
     recovering.tell_outdated(table, organization_id)
     if changes.beginnings and not as_json:
         typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
-    if changes.problems:
-        say(
-            "usage was counted by the old catalogue while this one was being written: run rebuild, because of"
-        )
-        for problem in changes.problems:
-            say(str(problem))
-        raise typer.Exit(REFUSED)
 
 
 def _recompute(table: Table, organization_id: str, *, as_json: bool) -> None:

@@ -28,7 +28,6 @@ MOST_PAGES: Final = 5
 """How many pages of subscriptions are read for one page of those that a filter lets through."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Which records of a list are wanted: those after a sort key or id (empty: from the first), and how many."""

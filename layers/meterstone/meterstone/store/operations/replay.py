@@ -15,7 +15,7 @@ the try would not have counted. It works in slices of a few minutes: the profile
 slice has stopped (`try_from`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 
