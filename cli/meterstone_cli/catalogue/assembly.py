@@ -103,6 +103,8 @@ class _Assembly:
     prices: dict[str, Price] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     sound: dict[tuple[str, str], Written] = field(default_factory=dict)
+    #: What is wrong with line items that subscriptions have of their plans, as these are in the folder.
+    of_plans: list[InputProblem] = field(default_factory=list)
     #: Meters with their codes and event names.
     counting: list[tuple[CatalogueEntry, str, str]] = field(default_factory=list)
     spans: list[tuple[str, int, int, CatalogueEntry]] = field(default_factory=list)
@@ -122,7 +124,7 @@ class _Assembly:
 
     def add(self, entry: CatalogueEntry) -> None:
         """Make the value of a record; of one that is broken, check what its other fields say."""
-        if not entry.broken and entry.record is not None and isinstance(entry.raw, dict):
+        if entry.kind != "organization" and not entry.broken and isinstance(entry.raw, dict) and entry.record:
             self.sound[entry.kind, entry.key] = Written(entry.raw, entry.record)
         match entry.record:
             case PriceRecord() as record:
@@ -154,6 +156,7 @@ class _Assembly:
             tuple(self.prices[key] for key in sorted(self.prices)),
             tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
             self.sound,
+            tuple(self.of_plans),
         )
 
     def check_codes(self) -> None:
@@ -223,7 +226,8 @@ class _Assembly:
     def _add_subscription(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
         self._check_references(entry, record)
         items = self._line_items(entry, record)
-        if not entry.broken & {"start", "end", "external_id"}:
+        # One that was called off has no time at all.
+        if not entry.broken & {"start", "end", "external_id", "canceled_at"} and record.canceled_at is None:
             self._add_span(entry, record)
         if entry.broken:
             return
@@ -250,10 +254,11 @@ class _Assembly:
         ):
             return False  # that is a problem of its own
         told = {each.path for each in self.problems if each.file == entry.file}
-        for path, reason in rules.line_items(terms, versions, self.prices, self.meters):
-            problem = entry.problem(path, reason)
-            if problem.path not in told:
-                self.problems.append(problem)
+        self.of_plans += [
+            problem
+            for path, reason in rules.line_items(terms, versions, self.prices, self.meters)
+            if (problem := entry.problem(path, reason)).path not in told
+        ]
         return all(item.price in self.prices for item in terms.line_items)
 
     def _check_references(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:

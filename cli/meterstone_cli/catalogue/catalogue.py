@@ -12,6 +12,7 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer, Organization, Subscription
 from meterstone.usage.terms import terms_of
+from meterstone_cli.problem import InputProblem
 
 
 class Written(NamedTuple):
@@ -28,6 +29,9 @@ class Catalogue:
     Subscriptions are as new ones would be: they carry what they refer to, their customer's dated facts, the prices
     and meters of their line items and of their plan. ``written`` has the records by kind and id; without them,
     records are made of the values.
+
+    ``of_plans`` has what is wrong with line items that subscriptions would have of their plans as these are here.
+    It is wrong for new subscriptions alone: others follow a version of before.
     """
 
     organization: Organization
@@ -37,9 +41,12 @@ class Catalogue:
     prices: tuple[Price, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     written: Mapping[tuple[str, str], Written] = field(default_factory=dict)
+    of_plans: tuple[InputProblem, ...] = ()
 
     def records(self) -> dict[tuple[str, str], Written]:
         """Return all records but the organization's, by kind and id."""
+        if self.written:
+            return dict(self.written)
         values: dict[str, Mapping[str, Customer | Plan | Meter | Price | Subscription]] = {
             "meters": {each.id: each for each in self.meters},
             "prices": {each.id: each for each in self.prices},
@@ -48,7 +55,7 @@ class Catalogue:
             "subscriptions": {each.id: each for each in self.subscriptions},
         }
         return {
-            (kind, name): self.written.get((kind, name)) or _made(kind, value)
+            (kind, name): _made(kind, value)
             for kind, found in values.items()
             for name, value in found.items()
         }

@@ -12,7 +12,7 @@ from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.instant import format_instant
 from meterstone_cli import session
-from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
+from meterstone_cli.catalogue import Beginning, Catalogue, Changes, read_catalogue
 from meterstone_cli.commands import recovering
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import load_catalogue
@@ -30,7 +30,7 @@ Folder = Annotated[
 def check(folder: Folder, as_json: Json = False) -> None:
     """Check a catalogue's files, reporting everything that is wrong with them. Needs no table."""
     try:
-        found, _ = read_catalogue(folder)
+        found = _checked(folder)
     except InputRefusedError as error:
         if not as_json:
             raise
@@ -43,6 +43,14 @@ def check(folder: Folder, as_json: Json = False) -> None:
         tell_as_json(numbers)
     else:
         typer.echo(", ".join(f"{number} {kind}" for kind, number in numbers.items()))
+
+
+def _checked(folder: Path) -> Catalogue:
+    """Read a catalogue as one that is loaded anew."""
+    found, _ = read_catalogue(folder)
+    if found.of_plans:
+        raise InputRefusedError(found.of_plans)
+    return found
 
 
 def load(
@@ -74,14 +82,17 @@ def load(
     if as_json:
         tell_as_json(_as_json(changes))
     else:
-        typer.echo(_told(changes))
+        if told := _told(changes):
+            typer.echo(told)
         for line in _told_beginnings(changes.beginnings):
             typer.echo(line)
     organization_id = read.organization.id
     if changes.problems:
         for problem in changes.problems:
             say(str(problem))
-        say("these were refused; what is told above is put, and nothing of the kinds that follow: load again")
+        say(
+            "what was told before is put; these are not, nor what refers to their kind: mend them, and load again"
+        )
         raise typer.Exit(REFUSED)
     if recompute:
         _recompute(table, organization_id, as_json=as_json)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from meterstone import clock
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     CatalogueError,
@@ -75,7 +76,8 @@ def load_catalogue(
     """Put what is new in a catalogue, or differs, in the order in which records refer to each other.
 
     `places` name the files of what is refused. Raises `InputRefusedError` before anything is put if a price or a
-    meter would change that never can, and `BusyError` if a rebuild or a purge is under way.
+    meter would change that never can, or a new subscription cannot have the prices of its plan. Raises `BusyError`
+    if a rebuild or a purge is under way.
 
     What else is refused stands in the changes' problems: the other records of its kind, and of the kinds before,
     are put; those of the kinds that follow are not. Stopped, a load is run again. Of what begins in the past, that
@@ -87,6 +89,9 @@ def load_catalogue(
     organization_id = catalogue.organization.id
     refuse_a_wrong_clock(table)
     stored = read_stored(table, organization_id)
+    known = frozenset[str]() if stored is None else stored.terms.keys()
+    if wrong := [problem for problem in catalogue.of_plans if problem.id not in known]:
+        raise InputRefusedError(wrong)
     if stored is not None:
         if refused := list(never(stored, catalogue, places)):
             raise InputRefusedError(refused)
@@ -105,7 +110,6 @@ def load_catalogue(
     begun: tuple[Beginning, ...] = ()
     if stored is not None and subscriptions:
         after = read_subscriptions(table, organization_id, subscriptions, consistent=True, facts=False)
-        known = stored.terms.keys()
         pairs = [(stored.subscription(each.id) if each.id in known else None, each) for each in after]
         begun = _with_events(table, organization_id, list(beginnings(pairs, now)))
     return Changes(
@@ -120,7 +124,7 @@ def _put(
     table: Table, catalogue: Catalogue, places: Places, wanted: Sequence[Differing], *, forced: bool
 ) -> tuple[list[Differing], list[str], list[InputProblem]]:
     """Put records, kind by kind. Return what was put, the ids of subscriptions among it, and what was refused."""
-    management = Management(table, catalogue.organization.id)
+    management = Management(table, catalogue.organization.id, clock.now)
     done: list[Differing] = []
     problems: list[InputProblem] = []
     for kind, folder in FOLDERS.items():

@@ -83,6 +83,11 @@ def catch_up(table: Table, organization_id: str, clock: Callable[[], int], until
     return replay(table, organization_id, clock, until)
 
 
+def untried(table: Table, account: Account) -> list[Subject]:
+    """Return the subjects that have changed since their waiting events were last tried. Cost: as of `catch_up`."""
+    return [subject for subject, version, tried in _states(table, account, FIRST) if tried != version]
+
+
 def _states(table: Table, account: Account, begin: str) -> Iterator[tuple[Subject, int, int | None]]:
     """Yield the subjects whose events wait, each with its version and the version by which these were last tried.
 
