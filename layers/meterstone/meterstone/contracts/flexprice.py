@@ -298,19 +298,19 @@ def charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
 
 def _price(price: Price, subscription: Subscription) -> dict[str, Any]:
     """Write the whole price object. Its amounts are text."""
-    # Fields that have the same value for all prices, unless the catalogue says otherwise.
+    follows = price.billing_period is None
     written: dict[str, Any] = {
+        # Fields that have the same value for all prices, unless the catalogue says otherwise.
         "billing_cadence": "RECURRING",
         "invoice_cadence": "ARREAR",
         "price_unit_type": "FIAT",
         "status": "published",
-    }
-    # The only descriptive field that may be null in the contract is min_quantity.
-    written |= {
-        name: value for name, value in price.details.items() if value is not None or name == "min_quantity"
-    }
-    follows = price.billing_period is None
-    written |= {
+        # The only descriptive field that may be null in the contract is min_quantity.
+        **{
+            name: value
+            for name, value in price.details.items()
+            if value is not None or name == "min_quantity"
+        },
         "id": price.id,
         "type": price.type,
         "amount": plain(price.amount),

@@ -157,20 +157,20 @@ def _meter(item: LineItem) -> Meter:
     return item.meter
 
 
-def _states(reader: UsageReader, plan: WindowPlan) -> Iterator[State | None]:
-    """Yield the states of all parts of a window plan."""
-    for _, state in _daily(reader, plan):
-        yield state
+def _states(reader: UsageReader, plan: WindowPlan) -> list[State | None]:
+    """List the states of all parts of a window plan."""
+    return [state for _, state in _daily(reader, plan)]
 
 
-def _daily(reader: UsageReader, plan: WindowPlan) -> Iterator[tuple[int, State | None]]:
-    """Yield the states of all parts of a window plan, each with its day."""
+def _daily(reader: UsageReader, plan: WindowPlan) -> list[tuple[int, State | None]]:
+    """List the states of all parts of a window plan, each with its day."""
+    found: list[tuple[int, State | None]] = []
     for days in plan.days:
         counter = reader.counter(days.charge)
         if counter is not None:
-            yield from ((day, state) for day, state in counter.days.items() if days.first <= day <= days.last)
-    for cut in plan.cut:
-        yield cut.day, _part_of_day(reader, plan, cut)
+            found += [each for each in counter.days.items() if days.first <= each[0] <= days.last]
+    found += [(cut.day, _part_of_day(reader, plan, cut)) for cut in plan.cut]
+    return found
 
 
 def _part_of_day(reader: UsageReader, plan: WindowPlan, cut: PartialDay) -> State | None:
