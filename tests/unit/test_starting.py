@@ -39,7 +39,7 @@ def test_the_collector_pauses_until_the_function_is_loaded(environment: dict[str
 
 def test_urllib3_is_imported_from_the_outermost_module() -> None:
     path = str(Path(meterstone.__file__).parents[1])
-    ran = subprocess.run(  # noqa: S603 - this interpreter, and code that stands here
+    ran = subprocess.run(
         [sys.executable, "-c", "from meterstone import starting; import sys; print(*sys.modules)"],
         env={"PYTHONPATH": path, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
         capture_output=True,
