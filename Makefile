@@ -54,10 +54,10 @@ start: $(RUNTIME)/.installed $(ENGINE)/.installed ## Serve both endpoints on thi
 	@exec $(RUNTIME)/bin/meterstone start $(ARGS)
 
 # Rooms that compute from values alone, and their laws.
-PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts) tests/unit/pricing tests/unit/usage tests/unit/contracts tests/unit/edge $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
+PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts catalogue) tests/unit/pricing tests/unit/usage tests/unit/contracts tests/unit/catalogue tests/unit/edge $(addprefix tests/property/test_,pricing_laws.py calendar_laws.py contract_parsers.py event_parsers.py)
 
 .PHONY: check
-check: lint ## Lint, then test what needs no table: pricing, usage and contracts, with their laws (half a minute)
+check: lint ## Lint, then test what needs no table: pricing, usage, contracts and the catalogue's records, with their laws (half a minute)
 	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
 
 .PHONY: test

@@ -15,14 +15,14 @@ from typing import Any, Final, override
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from ruamel.yaml import YAML
 
-from meterstone_cli.catalogue.folder import KINDS
+from meterstone.catalogue.reading import KINDS
 
 ROOT: Final = Path(__file__).parents[1]
 
 _BEGINNING: Final = """\
 # A catalogue's fields
 
-<!-- Written by `make catalogue-reference` from the models in cli/meterstone_cli/catalogue: change those. -->
+<!-- Written by `make catalogue-reference` from layers/meterstone/meterstone/catalogue: change that. -->
 
 A catalogue is a folder with a file, or a folder of files, for each kind of record. [Your own catalogue and
 usage](catalogue-and-usage.md) says how to make and load one. These are all fields of all kinds.

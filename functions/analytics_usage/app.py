@@ -5,6 +5,7 @@ from meterstone.contracts import lago
 from meterstone.contracts.csv_text import wants_csv
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.reading.analytics import AnalyticsStore, ViewNotBuiltError
 from meterstone.usage.calendar import zone
@@ -18,7 +19,7 @@ app = Application(
 )
 
 
-@app.route("GET", "/api/v1/analytics/usage")
+@app.route("GET", "/api/v1/analytics/usage", scope=Scope.READ)
 def analytics_usage(account: Account, request: Request) -> Reply:
     """List an organization's usage. The default of the last day is today in the organization's time zone."""
     now = clock.now()

@@ -4,6 +4,7 @@ from meterstone import clock, starting
 from meterstone.contracts import lago_customer_usage as lago
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.measure import measure, measure_all
@@ -20,7 +21,7 @@ app = Application(
 )
 
 
-@app.route("GET", "/api/v1/customers/{external_customer_id}/current_usage")
+@app.route("GET", "/api/v1/customers/{external_customer_id}/current_usage", scope=Scope.READ)
 def current_usage(account: Account, request: Request) -> Reply:
     """Measure the current billing period of a subscription; of one that has ended, its last."""
     asked, now = lago.parse(request), clock.now()
@@ -31,7 +32,7 @@ def current_usage(account: Account, request: Request) -> Reply:
     return lago.answer_current(account.organization.id, asked, usage)
 
 
-@app.route("GET", "/api/v1/customers/{external_customer_id}/past_usage")
+@app.route("GET", "/api/v1/customers/{external_customer_id}/past_usage", scope=Scope.READ)
 def past_usage(account: Account, request: Request) -> Reply:
     """List the billing periods that have ended, latest first, also of subscriptions that had the id before."""
     asked, now = lago.parse(request, paged=True), clock.now()
@@ -45,7 +46,7 @@ def past_usage(account: Account, request: Request) -> Reply:
     return lago.answer_past(account.organization.id, asked, usages, found.total)
 
 
-@app.route("GET", "/api/v1/customers/{external_customer_id}/projected_usage")
+@app.route("GET", "/api/v1/customers/{external_customer_id}/projected_usage", scope=Scope.READ)
 def projected_usage(account: Account, request: Request) -> Reply:
     """Project the current billing period of a subscription to its end."""
     asked, now = lago.parse(request), clock.now()

@@ -5,6 +5,7 @@ from meterstone.contracts import explain, flexprice, preview, price_preview
 from meterstone.contracts.flexprice import UsageRequest
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.catalogue.plans import read_plan_prices
 from meterstone.store.reading.window import WindowStore
@@ -33,14 +34,14 @@ def _measure(account: Account, asked: UsageRequest) -> tuple[WindowUsage, Record
     return measure(subscription, window, reader, now), reader, now
 
 
-@app.route("POST", "/v1/subscriptions/usage/explain")
+@app.route("POST", "/v1/subscriptions/usage/explain", scope=Scope.READ)
 def explain_usage(account: Account, request: Request) -> Reply:
     """Price a subscription's usage over the window, and say how each charge came about."""
     usage, reader, now = _measure(account, explain.parse(request))
     return explain.answer(explained(usage, rate(usage), reader, now))
 
 
-@app.route("POST", "/v1/subscriptions/usage/preview")
+@app.route("POST", "/v1/subscriptions/usage/preview", scope=Scope.READ)
 def preview_usage(account: Account, request: Request) -> Reply:
     """Price the same usage as it is, and under another plan, other prices, commitment or quantities."""
     asked = preview.parse(request)
@@ -60,7 +61,7 @@ def preview_usage(account: Account, request: Request) -> Reply:
     )
 
 
-@app.route("POST", "/v1/prices/preview")
+@app.route("POST", "/v1/prices/preview", scope=Scope.READ)
 def preview_price(_: Account, request: Request) -> Reply:
     """Price quantities by themselves, with no subscription."""
     asked = price_preview.parse(request)

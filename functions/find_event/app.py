@@ -7,6 +7,7 @@ from meterstone import starting
 from meterstone.contracts import flexprice_uncounted, lago_find
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooManySubjectsError
 
@@ -14,7 +15,7 @@ store = EventStore.from_environment()
 app = Application(lago_find, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=READING)
 
 
-@app.route("GET", "/api/v1/events/{transaction_id}")
+@app.route("GET", "/api/v1/events/{transaction_id}", scope=Scope.READ)
 def find_event(account: Account, request: Request) -> Reply:
     """Find an event of a subscription or a customer by its transaction id."""
     asked = lago_find.parse(request)
@@ -27,7 +28,7 @@ def find_event(account: Account, request: Request) -> Reply:
     return lago_find.answer(account.organization.id, found)
 
 
-@app.route("GET", "/v1/events/uncounted", flexprice_uncounted)
+@app.route("GET", "/v1/events/uncounted", flexprice_uncounted, scope=Scope.READ)
 def list_uncounted(account: Account, request: Request) -> Reply:
     """List a page of the events that count nowhere, or that a meter of a line item cannot read."""
     asked = flexprice_uncounted.parse(request)

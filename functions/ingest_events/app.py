@@ -6,6 +6,7 @@ from meterstone import clock, starting
 from meterstone.contracts import flexprice_events, lago_events
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import INGESTION, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.events.ingest import Intake
 from meterstone.usage.arrival import Outcome, Receipt
@@ -14,7 +15,7 @@ store = Intake.from_environment()
 app = Application(lago_events, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=INGESTION)
 
 
-@app.route("POST", "/api/v1/events")
+@app.route("POST", "/api/v1/events", scope=Scope.INGEST)
 def lago_event(account: Account, request: Request) -> Reply:
     """Log one event of a subscription, unless its transaction id was used before."""
     arrival = lago_events.parse_event(request, clock.now())
@@ -22,7 +23,7 @@ def lago_event(account: Account, request: Request) -> Reply:
     return lago_events.answer_event(account.organization.id, arrival, receipt)
 
 
-@app.route("POST", "/api/v1/events/batch")
+@app.route("POST", "/api/v1/events/batch", scope=Scope.INGEST)
 def lago_batch(account: Account, request: Request) -> Reply:
     """Log up to 100 events of subscriptions, unless a transaction id of any of them was used before."""
     arrivals = lago_events.parse_batch(request, clock.now())
@@ -30,7 +31,7 @@ def lago_batch(account: Account, request: Request) -> Reply:
     return lago_events.answer_batch(account.organization.id, arrivals, receipt)
 
 
-@app.route("POST", "/v1/events", flexprice_events)
+@app.route("POST", "/v1/events", flexprice_events, scope=Scope.INGEST)
 def flexprice_event(account: Account, request: Request) -> Reply:
     """Log one event of a customer."""
     arrival = flexprice_events.parse_event(request, clock.now())
@@ -38,7 +39,7 @@ def flexprice_event(account: Account, request: Request) -> Reply:
     return flexprice_events.answer_event(arrival, receipt)
 
 
-@app.route("POST", "/v1/events/bulk", flexprice_events)
+@app.route("POST", "/v1/events/bulk", flexprice_events, scope=Scope.INGEST)
 def flexprice_bulk(account: Account, request: Request) -> Reply:
     """Log up to 1000 events of customers, each one independently of the others."""
     bulk = flexprice_events.parse_bulk(request, clock.now())

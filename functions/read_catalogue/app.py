@@ -3,6 +3,7 @@
 from meterstone.contracts import catalogue
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.catalogue.listing import (
@@ -24,13 +25,13 @@ app = Application(
 )
 
 
-@app.route("GET", "/catalogue/v1/organization")
+@app.route("GET", "/catalogue/v1/organization", scope=Scope.CATALOGUE)
 def organization(account: Account, _: Request) -> Reply:
     """Show the organization that the key opens."""
     return Reply.of(200, catalogue.organization_record(account.organization))
 
 
-@app.route("GET", "/catalogue/v1/customers")
+@app.route("GET", "/catalogue/v1/customers", scope=Scope.CATALOGUE)
 def customers(account: Account, request: Request) -> Reply:
     """List customers."""
     asked = catalogue.parse(request, "customer")
@@ -38,7 +39,7 @@ def customers(account: Account, request: Request) -> Reply:
     return catalogue.answer(asked, page.records, page.after, catalogue.customer_record)
 
 
-@app.route("GET", "/catalogue/v1/plans")
+@app.route("GET", "/catalogue/v1/plans", scope=Scope.CATALOGUE)
 def plans(account: Account, request: Request) -> Reply:
     """List plans."""
     asked = catalogue.parse(request, "plan")
@@ -46,7 +47,7 @@ def plans(account: Account, request: Request) -> Reply:
     return catalogue.answer(asked, page.records, page.after, catalogue.plan_record)
 
 
-@app.route("GET", "/catalogue/v1/meters")
+@app.route("GET", "/catalogue/v1/meters", scope=Scope.CATALOGUE)
 def meters(account: Account, request: Request) -> Reply:
     """List meters, deleted ones too."""
     asked = catalogue.parse(request, "meter")
@@ -54,7 +55,7 @@ def meters(account: Account, request: Request) -> Reply:
     return catalogue.answer(asked, page.records, page.after, catalogue.meter_record)
 
 
-@app.route("GET", "/catalogue/v1/subscriptions")
+@app.route("GET", "/catalogue/v1/subscriptions", scope=Scope.CATALOGUE)
 def subscriptions(account: Account, request: Request) -> Reply:
     """List subscriptions: of a customer, of a plan, under an external id, in force at an instant."""
     asked = catalogue.parse(request, "subscription", ("customer", "plan", "external_id", "at"))
@@ -66,7 +67,7 @@ def subscriptions(account: Account, request: Request) -> Reply:
     return catalogue.answer(asked, page.records, page.after, catalogue.subscription_record)
 
 
-@app.route("GET", "/catalogue/v1/subscriptions/{id}")
+@app.route("GET", "/catalogue/v1/subscriptions/{id}", scope=Scope.CATALOGUE)
 def subscription(account: Account, request: Request) -> Reply:
     """Show a subscription."""
     wanted = request.path_parameters["id"]

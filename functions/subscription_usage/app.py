@@ -4,6 +4,7 @@ from meterstone import clock, starting
 from meterstone.contracts import flexprice
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.edge.application import READING, Application
+from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.measure import measure
@@ -19,7 +20,7 @@ app = Application(
 )
 
 
-@app.route("POST", "/v1/subscriptions/usage")
+@app.route("POST", "/v1/subscriptions/usage", scope=Scope.READ)
 def subscription_usage(account: Account, request: Request) -> Reply:
     """Measure a subscription's usage over the window, price it, and apply the commitment."""
     asked, now = flexprice.parse(request), clock.now()

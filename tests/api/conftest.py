@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meterstone.scope import ALL_SCOPES
 from meterstone.store import Account, StoreUnavailableError, UnknownSubscriptionError
 from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.events.ingest import Intake
@@ -66,7 +67,9 @@ class MemoryStore:
     def account(self, api_key: str | None) -> Account | None:
         self.keys.append(api_key or "")
         self._read()
-        return Account(ORGANIZATION, "g1", self.meters, key_id=KEY_ID) if api_key == KEY else None
+        if api_key != KEY:
+            return None
+        return Account(ORGANIZATION, "g1", self.meters, key_id=KEY_ID, scopes=ALL_SCOPES)
 
     def subscription(self, account: Account, subscription_id: str) -> Subscription:
         self._read()

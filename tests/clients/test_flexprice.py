@@ -8,6 +8,7 @@ import pytest
 from flexprice import Flexprice, models
 from flexprice.models import errors
 
+from meterstone.scope import Scope
 from support.stack import Stack
 
 FEBRUARY = {"start_time": datetime(2024, 2, 1, tzinfo=UTC), "end_time": datetime(2024, 3, 1, tzinfo=UTC)}
@@ -158,6 +159,18 @@ def test_revoked_key(api: Stack) -> None:
     ):
         usage(client, api)
     assert refused.value.status_code == 401
+
+
+def test_a_key_without_the_scope(api: Stack) -> None:
+    with Flexprice(server_url=f"{api.base_url}/v1", api_key_auth=api.scoped_keys[Scope.READ]) as reader:
+        assert usage(reader, api).charges
+    with (
+        Flexprice(server_url=f"{api.base_url}/v1", api_key_auth=api.scoped_keys[Scope.INGEST]) as sender,
+        pytest.raises(errors.FlexpriceDefaultError) as refused,
+    ):
+        usage(sender, api)
+    assert refused.value.status_code == 403
+    assert '"details":{"scope":{"missing":"read"}}' in refused.value.body
 
 
 @pytest.mark.parametrize("subscription_id", ["nothing", "SUB_ACME", "x" * 256, "a#b/é\u2028", "acme-main"])

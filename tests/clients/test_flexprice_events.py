@@ -11,6 +11,7 @@ import pytest
 from flexprice import Flexprice
 from flexprice.models import errors
 
+from meterstone.scope import Scope
 from support.stack import Stack
 
 
@@ -108,6 +109,18 @@ def test_bulks_of_no_size(client: Flexprice, count: int) -> None:
     with pytest.raises(errors.ErrorResponse) as refused:
         client.events.ingest_events_bulk(events=[event()] * count)
     assert details(refused.value) == {"events"}
+
+
+def test_a_key_without_the_scope(api: Stack) -> None:
+    with Flexprice(server_url=f"{api.base_url}/v1", api_key_auth=api.scoped_keys[Scope.INGEST]) as sender:
+        assert sender.events.ingest_event(**event())
+    with (
+        Flexprice(server_url=f"{api.base_url}/v1", api_key_auth=api.scoped_keys[Scope.READ]) as reader,
+        pytest.raises(errors.FlexpriceDefaultError) as refused,
+    ):
+        reader.events.ingest_event(**event())
+    assert refused.value.status_code == 403
+    assert "This key does not have the scope 'ingest'" in refused.value.body
 
 
 def test_bad_keys(api: Stack) -> None:

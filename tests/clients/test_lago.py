@@ -8,6 +8,7 @@ import pytest
 from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
 
+from meterstone.scope import Scope
 from support.stack import Stack
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
@@ -183,6 +184,16 @@ def test_revoked_key(api: Stack) -> None:
     with pytest.raises(LagoApiError) as refused:
         find(api, key=api.revoked_key)
     assert refused.value.status_code == 401
+
+
+def test_a_key_without_the_scope(api: Stack) -> None:
+    assert find(api, SPRING, key=api.scoped_keys[Scope.READ]) == find(api, SPRING)
+    with pytest.raises(LagoApiError) as refused:
+        find(api, key=api.scoped_keys[Scope.INGEST])
+    assert refused.value.status_code == 403
+    assert refused.value.response is not None
+    assert refused.value.response["code"] == "missing_scope"
+    assert refused.value.response["error_details"] == {"scope": ["read"]}
 
 
 def test_another_organization_sees_its_own_alone(api: Stack) -> None:

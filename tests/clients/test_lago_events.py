@@ -13,6 +13,7 @@ from lago_python_client.exceptions import LagoApiError
 from lago_python_client.models.event import BatchEvent, Event
 
 from meterstone import clock
+from meterstone.scope import Scope
 from meterstone.usage.instant import MINUTE, parse_instant
 from support.stack import Stack
 
@@ -119,6 +120,13 @@ def test_bad_keys(api: Stack) -> None:
         client = Client(api_key=key, api_url=f"{api.base_url}/")
         unauthorized = (401, {"status": 401, "error": "Unauthorized"})
         assert refusal(lambda client=client: client.events.create(event())) == unauthorized  # type: ignore[misc]
+
+
+def test_a_key_without_the_scope(api: Stack) -> None:
+    sender = Client(api_key=api.scoped_keys[Scope.INGEST], api_url=f"{api.base_url}/")
+    assert sender.events.create(event())
+    reader = Client(api_key=api.scoped_keys[Scope.READ], api_url=f"{api.base_url}/")
+    assert refusal(lambda: reader.events.create(event())) == (403, {"scope": ["ingest"]})
 
 
 def test_organizations_have_their_own_ids(api: Stack, client: Client) -> None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / each) for each in ("cli", "layers/meterstone", "tests")]
 
 from meterstone import clock  # noqa: E402 - the paths come first
+from meterstone.scope import Scope  # noqa: E402
 from meterstone.store.catalogue.api_keys import create_key, revoke_key  # noqa: E402
 from meterstone.store.operations.load import create_table  # noqa: E402
 from meterstone_cli.devserver.demo_key import with_demo_key  # noqa: E402
@@ -86,6 +87,10 @@ def main() -> None:
                 ("strange", world.STRANGE),
                 ("wide", world.WIDE),
             )
+        }
+        keys |= {
+            f"{scope} alone": create_key(table, world.NORTHWIND, scope, clock.now(), [scope])[0]
+            for scope in Scope
         }
         revoked, revoked_id = create_key(table, world.NORTHWIND, "revoked", clock.now())
         revoke_key(table, revoked_id, clock.now())

@@ -112,6 +112,59 @@ def test_an_answer_that_fails_says_what_to_do_and_can_be_tried_again(
     expect(page.locator(".figure")).to_be_visible()
 
 
+NO_CATALOGUE = "This key does not have the scope “catalogue”"
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        pytest.param("#/organization?by=monthly&currency=EUR", id="the organization"),
+        pytest.param("#/organization?by=monthly&show=units&of=tokens", id="its units"),
+        pytest.param("#/organization?by=monthly&customer=acme", id="one customer"),
+        pytest.param("#/subscription?id=sub_acme", id="a subscription"),
+    ],
+)
+def test_a_key_that_may_only_read_usage_shows_the_same_numbers(open_: Any, fragment: str) -> None:
+    whole = settled(open_(fragment)).locator(".figure data").get_attribute("value")
+    page = open_(fragment, key="read alone", faults=True)
+    expect(page.locator(".figure data")).to_have_attribute("value", str(whole))
+    expect(page.locator("#notices")).to_contain_text(NO_CATALOGUE)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_key_that_may_only_read_usage_is_told_what_is_not_listed(open_: Any) -> None:
+    page = open_("#/organization?by=monthly&split=customers", key="read alone", faults=True)
+    page.locator(".parts").scroll_into_view_if_needed()
+    expect(page.locator(".parts .empty")).to_contain_text("The customers are not listed")
+    page.get_by_role("link", name="Subscription").click()
+    expect(page.locator(".empty")).to_contain_text("Subscriptions are not listed")
+    page.get_by_label("Subscription’s id").fill("sub_acme")
+    page.get_by_role("button", name="Show usage").click()
+    expect(page.locator("h1")).to_have_text("sub_acme")
+    expect(page.locator(".figure")).to_be_visible()
+    page.get_by_role("link", name="Events").click()
+    expect(page.locator(".uncounted")).to_contain_text("typo")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("key", ["ingest alone", "catalogue alone"])
+def test_a_key_that_may_not_read_usage_is_told_which_scope_it_lacks(open_: Any, key: str) -> None:
+    for fragment in ("#/organization", "#/subscription?id=sub_acme", "#/events"):
+        page = open_(fragment, key=key, faults=True)
+        expect(page.get_by_role("alert").first).to_contain_text("This key does not have the scope “read”.")
+
+
+def test_another_key_takes_the_word_of_the_missing_scope_away(open_: Any, world: Any) -> None:
+    page = open_("#/organization", key="read alone", faults=True)
+    expect(page.locator("#notices")).to_contain_text(NO_CATALOGUE)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notices")).to_be_empty()
+    page.get_by_label("API key").fill(world["keys"]["northwind"])
+    page.get_by_role("button", name="Show usage").click()
+    expect(page.locator("#organization")).to_have_text("Northwind Cloud")
+    expect(page.locator("#notices")).to_be_empty()
+
+
 def test_a_slow_answer_is_waited_for_in_sight(open_: Any) -> None:
     page = open_("#/events")
     held: list[Route] = []

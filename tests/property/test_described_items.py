@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from meterstone.scope import Scope
 from meterstone.store.catalogue import api_keys
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
@@ -105,7 +106,7 @@ def seen() -> dict[str, set[str]]:
     _, stream = streaming(scenario, table)
     world, _ = streaming(scenario, table)
     clock = stream.clock
-    _, key_id = api_keys.create_key(table, ORGANIZATION.id, "name", clock.now)
+    _, key_id = api_keys.create_key(table, ORGANIZATION.id, "name", clock.now, [Scope.READ])
     api_keys.revoke_key(table, key_id, clock.now)
     write_catalogue(table, ORGANIZATION, scenario.meters, scenario.subscriptions, [("plan", "p", {})])
     world.load("file", scenario.usage[:6], scenario.end)

@@ -9,13 +9,14 @@ ministack, `METERSTONE_API_URL` an API that was deployed over the table `TABLE_N
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 from uuid import uuid4
 
 from meterstone import clock
+from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key, revoke_key
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Source
@@ -41,6 +42,8 @@ class Stack:
     revoked_key: str
     #: The key of an organization that has a subscription of its own, and no usage.
     other_key: str
+    #: By scope, a key of the first organization that has this scope alone.
+    scoped_keys: Mapping[Scope, str]
     other_subscription_id: str = "sub_stranger"
     organization_id: str = "0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01"
     subscription_id: str = "sub_acme"
@@ -65,15 +68,15 @@ def database() -> Iterator[Table]:
 def stack() -> Iterator[Stack]:
     """Run Meterstone on a loopback port as long as the block lasts."""
     with database() as table, contextlib.ExitStack() as cleanup:
-        key, revoked_key, other_key = fill(table)
+        keys = fill(table)
         url = os.environ.get("METERSTONE_API_URL")
         if url is None:
             url = cleanup.enter_context(running(ROOT / "template.yaml"))
-        yield Stack(url, key, revoked_key, other_key)
+        yield Stack(url, *keys)
 
 
-def fill(table: Table) -> tuple[str, str, str]:
-    """Load both organizations and the usage; give a key, a revoked one, and the other organization's."""
+def fill(table: Table) -> tuple[str, str, str, dict[Scope, str]]:
+    """Load both organizations and the usage; give a key, a revoked one, the other's, and one of each scope."""
     create_table(table)
     catalogue, _ = read_catalogue(SMALL / "catalogue")
     other, _ = read_catalogue(SMALL / "other")
@@ -98,4 +101,7 @@ def fill(table: Table) -> tuple[str, str, str]:
     assert revoke_key(table, revoked_id, clock.now())
     clients, _ = create_key(table, catalogue.organization.id, "clients", clock.now())
     others, _ = create_key(table, other.organization.id, "other", clock.now())
-    return clients, revoked, others
+    scoped = {
+        scope: create_key(table, catalogue.organization.id, scope, clock.now(), [scope])[0] for scope in Scope
+    }
+    return clients, revoked, others, scoped

@@ -245,3 +245,10 @@ def test_a_room_imports_from_those_that_the_document_allows(room: str) -> None:
 
     assert files
     assert not {(file, other) for file, other in imported if other not in ROOMS[room] | {room}}
+
+
+def test_no_function_but_one_that_changes_the_catalogue_imports_its_records() -> None:
+    """They need pydantic, which takes longer to import than an answer, and which the layer does not bring."""
+    importing = {file.parent.name for file in _files_of("functions") if "catalogue" in _imported(file)}
+
+    assert importing <= {"manage_catalogue"}

@@ -6,25 +6,22 @@ is not reported: a broken record is there for those that refer to it, and where 
 that is said once for all references that lead nowhere.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.price import BillingModel, Detail, Price, Tier, TransformQuantity, check
-from meterstone.usage.identifier import LONGEST_ID
-from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
-from meterstone.usage.meter import Filter, Meter
-from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
-from meterstone_cli.catalogue.catalogue import Catalogue, Plan
-from meterstone_cli.catalogue.document import Value
-from meterstone_cli.catalogue.models import (
-    CommitmentRecord,
+from meterstone.catalogue.building import (
+    Plan,
+    checked_price,
+    customer_of,
+    meter_of,
+    organization_of,
+    plan_of,
+    subscription_of,
+)
+from meterstone.catalogue.models import (
     CustomerRecord,
-    DatedValue,
     LineItemRecord,
     MeterRecord,
     OrganizationRecord,
@@ -32,17 +29,15 @@ from meterstone_cli.catalogue.models import (
     Record,
     SubscriptionRecord,
 )
-from meterstone_cli.catalogue.prices import PriceRecord, TransformRecord
+from meterstone.catalogue.prices import PriceRecord
+from meterstone.pricing.price import Price
+from meterstone.usage.identifier import LONGEST_ID
+from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
+from meterstone.usage.meter import Meter
+from meterstone.usage.subscription import Customer, LineItem, Organization, Subscription
+from meterstone_cli.catalogue.catalogue import Catalogue
+from meterstone_cli.catalogue.document import Value
 from meterstone_cli.problem import InputProblem
-
-#: What a price is computed with; all other fields of its record are carried as details.
-_COMPUTED = {
-    *("id", "currency", "billing_model", "amount", "type", "meter_id", "tier_mode", "tiers"),
-    *("transform_quantity", "billing_period", "billing_period_count"),
-}
-
-#: In the place of a price's required fields that are broken, so that its other fields can be checked.
-_STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
 
 
 class CatalogueEntry(NamedTuple):
@@ -132,17 +127,11 @@ class _Assembly:
             case _ if entry.broken:
                 pass
             case OrganizationRecord() as record:
-                self.organization = Organization(record.id, record.name, record.timezone)
+                self.organization = organization_of(record)
             case CustomerRecord() as record:
-                self.customers[record.id] = Customer(
-                    record.id,
-                    record.name,
-                    record.timezone,
-                    _dated(record.country),
-                    _dated(record.customer_type),
-                )
+                self.customers[record.id] = customer_of(record)
             case PlanRecord() as record:
-                self.plans[record.code] = Plan(record.code, record.name, record.description)
+                self.plans[record.code] = plan_of(record)
             case _:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
@@ -206,16 +195,13 @@ class _Assembly:
         if not entry.broken & {"code", "event_name"}:
             self.counting.append((entry, record.code, record.event_name or record.code))
         if not entry.broken:
-            self.meters[record.id] = _meter(record)
+            self.meters[record.id] = meter_of(record)
 
     def _add_price(self, entry: CatalogueEntry, record: PriceRecord) -> None:
         if record.meter_id is not None:
             self._known(entry, "meter_id", "meters", record.meter_id)
-        stand_ins = {name: value for name, value in _STAND_INS.items() if name in entry.broken}
-        price = _price(record.model_copy(update=stand_ins))
-        for found in check(price):
-            if re.split(r"[.\[]", found.path)[0] not in entry.broken:
-                self.problems.append(entry.problem(found.path, found.message))
+        price, problems = checked_price(record, entry.broken)
+        self.problems += [entry.problem(each.path, each.message) for each in problems]
         if not entry.broken:
             self.prices[record.id] = price
 
@@ -227,25 +213,8 @@ class _Assembly:
         if entry.broken:
             return
         customer = self.customers.get(record.customer) or Customer(record.customer)
-        zone = customer.timezone or (self.organization.timezone if self.organization else "UTC")
-        self.subscriptions[record.id] = Subscription(
-            id=record.id,
-            external_id=record.external_id or record.id,
-            customer_id=record.customer,
-            currency=record.currency,
-            timezone=zone,
-            start=record.start,
-            end=record.end,
-            billing_period=record.billing_period,
-            billing_period_count=record.billing_period_count,
-            billing_cycle=record.billing_cycle,
-            anchor=record.start if record.anchor is None else record.anchor,
-            plan=_dated(record.plan),
-            country=customer.country,
-            customer_type=customer.customer_type,
-            commitment=_commitment(record.commitment),
-            line_items=items,
-        )
+        timezone = self.organization.timezone if self.organization else "UTC"
+        self.subscriptions[record.id] = subscription_of(record, customer, timezone, items)
 
     def _check_references(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
         if "customer" not in entry.broken:
@@ -332,49 +301,3 @@ class _Assembly:
 
 def _end(end: int | None) -> int:
     return END_OF_TIME if end is None else end
-
-
-def _dated[Value: str](facts: Sequence[DatedValue[Value]] | None) -> tuple[Dated, ...]:
-    return tuple(Dated(fact.value, fact.since) for fact in facts or ())
-
-
-def _meter(record: MeterRecord) -> Meter:
-    return Meter(
-        id=record.id,
-        code=record.code,
-        name=record.code if record.name is None else record.name,
-        aggregation=record.aggregation,
-        event_name=record.event_name or record.code,
-        field=record.field,
-        filters=tuple(Filter(key, tuple(values)) for key, values in record.filters.items()),
-        recurring=record.recurring,
-        bucket_size=record.bucket_size,
-        deleted_at=record.deleted_at,
-        multiplier=Decimal(1) if record.multiplier is None else record.multiplier,
-    )
-
-
-def _commitment(record: CommitmentRecord | None) -> Commitment | None:
-    return None if record is None else Commitment(record.amount, record.overage_factor, record.split)
-
-
-def _transform(record: TransformRecord | None) -> TransformQuantity | None:
-    return None if record is None else TransformQuantity(record.divide_by, record.round)
-
-
-def _price(record: PriceRecord) -> Price:
-    details = record.model_dump(exclude=_COMPUTED, exclude_none=True)
-    return Price(
-        id=record.id,
-        currency=record.currency,
-        billing_model=record.billing_model,
-        amount=record.amount,
-        type=record.type,
-        meter_id=record.meter_id or "",
-        tier_mode=record.tier_mode,
-        tiers=tuple(Tier(tier.up_to, tier.unit_amount, tier.flat_amount) for tier in record.tiers),
-        transform_quantity=_transform(record.transform_quantity),
-        billing_period=record.billing_period and str(record.billing_period),
-        billing_period_count=record.billing_period_count,
-        details=cast("dict[str, Detail]", details),
-    )

@@ -2,19 +2,10 @@
 
 from dataclasses import dataclass
 
-import msgspec
-
+from meterstone.catalogue.building import Plan
 from meterstone.pricing.price import Price
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Organization, Subscription
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A named offer. What a subscription pays stands in its own line items."""
-
-    code: str
-    name: str = ""
-    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from meterstone.catalogue.building import Plan
 from meterstone.pricing.price import Price
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import END_OF_TIME, MINUTE, ZERO_TIME
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription, in_force
-from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.folder import Places
 from meterstone_cli.problem import InputProblem
 

@@ -14,61 +14,19 @@ Files of other types are left alone. The whole folder is read and checked before
 `read_catalogue` gives the catalogue, or raises `InputRefusedError` with every problem of every file.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from meterstone.contracts.fields import (
-    NOT_A_LIST,
-    NOT_A_MAPPING,
-    NOT_TEXT,
-    NOT_WHOLE,
-    REQUIRED,
-    UNKNOWN_FIELD,
-)
+from meterstone.catalogue.reading import KINDS, read_record
 from meterstone_cli.catalogue.assembly import CatalogueEntry, assemble
 from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.catalogue.document import SUFFIXES, UnreadableFileError, Value, read_document
 from meterstone_cli.catalogue.lines import Lines
-from meterstone_cli.catalogue.models import (
-    CustomerRecord,
-    LineItemRecord,
-    MeterRecord,
-    OrganizationRecord,
-    PlanRecord,
-    Record,
-    SubscriptionRecord,
-)
-from meterstone_cli.catalogue.prices import PriceRecord
 from meterstone_cli.problem import InputProblem, InputRefusedError
-
-KINDS: Mapping[str, type[Record]] = {
-    "organization": OrganizationRecord,
-    "customers": CustomerRecord,
-    "plans": PlanRecord,
-    "meters": MeterRecord,
-    "prices": PriceRecord,
-    "subscriptions": SubscriptionRecord,
-}
 
 #: More would hide the first ones, and a file of garbage could have millions.
 MOST_PROBLEMS = 1_000
-
-_REASONS = {
-    "missing": REQUIRED,
-    "extra_forbidden": UNKNOWN_FIELD,
-    "string_type": NOT_TEXT,
-    "int_type": NOT_WHOLE,
-    "bool_type": "must be true or false",
-    "list_type": NOT_A_LIST,
-    "dict_type": NOT_A_MAPPING,
-    "model_type": NOT_A_MAPPING,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,59 +143,7 @@ def _records(kind: str, file: str, document: Value, problems: list[InputProblem]
 
 
 def _record(kind: str, file: str, path: str, raw: Value, problems: list[InputProblem]) -> CatalogueEntry:
-    model = KINDS[kind]
-    entry = CatalogueEntry(kind, file, path, raw, None)
-    try:
-        entry = entry._replace(record=model.model_validate(raw))
-    except ValidationError as error:
-        broken: set[str] = set()
-        for found in error.errors(include_url=False, include_input=False):
-            location = found["loc"]
-            broken.update(str(step) for step in location[:1])
-            inner = _path(raw, location, missing=found["type"] in {"missing", "extra_forbidden"})
-            problems.append(entry.problem(inner, _reason(found["type"], location, found["msg"])))
-        if isinstance(raw, dict):
-            entry = entry._replace(record=_what_is_sound(model, raw, broken), broken=frozenset(broken))
-    conflicts = [] if entry.record is None else list(entry.record.conflicts(entry.broken))
-    problems += [entry.problem(each.field, each.reason) for each in conflicts]
-    return entry._replace(broken=entry.broken.union(each.field.partition(".")[0] for each in conflicts))
-
-
-def _what_is_sound(model: type[Record], raw: Mapping[str, Value], broken: AbstractSet[str]) -> Record:
-    """Make a record of the fields that can be read, so that they are checked too; the others have no value."""
-    sound: dict[str, Any] = {}
-    for name in raw.keys() & model.model_fields.keys():
-        if name not in broken:
-            sound[name] = _field(model, name).validate_python(raw[name])
-        elif name == "line_items" and isinstance(items := raw[name], list):
-            sound[name] = [_line_item(item) for item in items]
-    return model.model_construct(**sound)
-
-
-def _line_item(raw: Value) -> LineItemRecord | None:
-    try:
-        return LineItemRecord.model_validate(raw)
-    except ValidationError:
-        return None
-
-
-@cache
-def _field(model: type[Record], name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(model.model_fields[name].rebuild_annotation(), config=ConfigDict(strict=True))
-
-
-def _reason(code: str, location: Sequence[int | str], message: str) -> str:
-    if code == "extra_forbidden" and location[-1] == "group_by":
-        return "is not supported: make a meter with filters for each group"
-    return _REASONS.get(code) or message.removeprefix("Value error, ").removeprefix("Input ")
-
-
-def _path(raw: Value, location: Sequence[int | str], *, missing: bool) -> str:
-    """Follow a location through what stands in the file: steps that validation added lead nowhere there."""
-    path = ""
-    for step in location[:-1] if missing else location:
-        if isinstance(raw, dict) and isinstance(step, str) and step in raw:
-            raw, path = raw[step], f"{path}.{step}"
-        elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
-            raw, path = raw[step], f"{path}[{step}]"
-    return (f"{path}.{location[-1]}" if missing else path).removeprefix(".")
+    read = read_record(kind, raw)
+    entry = CatalogueEntry(kind, file, path, raw, read.record, read.broken)
+    problems += [entry.problem(each.path, each.reason) for each in read.problems]
+    return entry

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from meterstone.catalogue.building import Plan
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb.lease import BusyError
@@ -9,7 +10,7 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import StoredDocuments, read_documents, write_catalogue
 from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.usage.subscription import Customer, Subscription
-from meterstone_cli.catalogue.catalogue import Catalogue, Plan
+from meterstone_cli.catalogue.catalogue import Catalogue
 from meterstone_cli.session import refuse_a_wrong_clock
 
 

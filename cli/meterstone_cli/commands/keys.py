@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from meterstone import clock
+from meterstone.scope import ALL_SCOPES, Scope, format_scopes
 from meterstone.store.catalogue import api_keys
 from meterstone.usage.instant import format_instant
 from meterstone_cli import asking
@@ -17,24 +18,32 @@ from meterstone_cli.session import known_account, open_table
 def create(
     organization: Organization,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(
+            help="What the key opens: usage, sending events, records. Repeatable; all if none is given."
+        ),
+    ] = None,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Make an API key and print it, this once: only its SHA-256 is stored."""
     table = open_table(table_name)
     known_account(table, organization)
-    key, key_id = api_keys.create_key(table, organization, name, clock.now())
+    key, key_id = api_keys.create_key(table, organization, name, clock.now(), scope or ())
+    scopes = format_scopes(scope or ALL_SCOPES)
     if as_json:
-        tell_as_json({"id": key_id, "organization": organization, "name": name, "key": key})
+        told = {"id": key_id, "organization": organization, "name": name, "scopes": scopes.split(",")}
+        tell_as_json(told | {"key": key})
         return
-    say(f"key {key_id} of organization {organization}; it is shown once:")
+    say(f"key {key_id} of organization {organization} with the scopes {scopes}; it is shown once:")
     typer.echo(key)
 
 
 def list_(
     organization: AnyOrganization = None, as_json: Json = False, table_name: TableName = "meterstone"
 ) -> None:
-    """List the API keys: id, organization, when made, when revoked, name, parted by tabs.
+    """List the API keys: id, organization, when made, when revoked, name, scopes, parted by tabs.
 
     They are all organizations' keys, unless one is named.
     """
@@ -49,11 +58,13 @@ def list_(
     for key in found:
         made = format_instant(key.created_at)
         revoked = None if key.revoked_at is None else format_instant(key.revoked_at)
+        scopes = format_scopes(key.scopes)
         if as_json:
             told = {"id": key.id, "organization": key.organization_id, "name": key.name}
-            tell_as_json(told | {"created": made, "revoked": revoked})
+            tell_as_json(told | {"created": made, "revoked": revoked, "scopes": scopes.split(",")})
         else:
-            typer.echo("\t".join((key.id, key.organization_id, made, revoked or "-", printable(key.name))))
+            line = (key.id, key.organization_id, made, revoked or "-", printable(key.name), scopes)
+            typer.echo("\t".join(line))
 
 
 def revoke(

@@ -92,7 +92,11 @@ export async function text(path, options) {
 export function explained(error) {
   if (error instanceof ApiError) {
     const said = reasons(error.body);
-    if (error.status === 403) return ["This key may not read this.", "Sign out, and sign in with a key that has the scope “read”."];
+    if (error.status === 403) {
+      const scope = missingScope(error.body);
+      if (!scope) return ["This key may not read this.", "Sign out, and sign in with another key."];
+      return [`This key does not have the scope “${scope}”.`, `It is needed to see this. Sign out, and sign in with a key that has “${scope}”.`];
+    }
     if (error.status === 404) return ["There is no such thing.", said || "Look whether the id is right: another organization’s key sees nothing of it."];
     if (error.status === 422 || error.status === 400) return ["The API refused the question.", said || "Change the filters and try again."];
     if (error.status === 429) return ["Too many requests at once.", "Wait a moment, then try again."];
@@ -103,6 +107,9 @@ export function explained(error) {
   if (error instanceof TypeError) return ["The API cannot be reached.", "Look whether you are connected, then try again."];
   return ["This page failed.", String(error?.message ?? error)];
 }
+
+// The scope that the key lacks, as either contract names it.
+const missingScope = (body) => body?.details?.scope?.missing ?? body?.error_details?.scope?.[0];
 
 function reasons(body) {
   const details = body?.error_details ?? body?.details;

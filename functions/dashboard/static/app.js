@@ -89,9 +89,10 @@ function ask(refused) {
 
 async function signedIn() {
   document.querySelector("#sign-out").hidden = !key();
+  tell("hidden", false);
   try {
-    const { name, id } = await catalogue.organization();
-    fill(document.querySelector("#organization"), h("bdi", null, name || id));
+    const { name, id, hidden } = await catalogue.organization();
+    fill(document.querySelector("#organization"), hidden ? "Meterstone" : h("bdi", null, name || id));
   } catch {
     // The view says what is wrong.
   }
@@ -104,6 +105,7 @@ function signOut() {
   for (const name of Object.keys(last)) delete last[name];
   fill(main);
   fill(document.querySelector("#organization"), "Meterstone");
+  tell("hidden", false);
   document.querySelector("#sign-out").hidden = true;
   history.replaceState(null, "", "#/organization");
   show();
@@ -129,6 +131,7 @@ function paint() {
 dark.addEventListener("change", paint);
 paint();
 onRefusedKey(ask);
+catalogue.onHidden(() => tell("hidden", "This key does not have the scope “catalogue”: usage is shown under ids instead of names, and there are no lists to choose from."));
 onSlow((slow) => tell("slow", slow && "The API takes longer than usual. Still waiting …"));
 document.querySelector("#sign-out").addEventListener("click", signOut);
 document.querySelector(".skip").addEventListener("click", (event) => {

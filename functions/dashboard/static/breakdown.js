@@ -68,20 +68,21 @@ async function read(mine, kind, state, answer) {
 }
 
 async function list(kind, only) {
-  const customers = kind === "plans" ? [] : await catalogue.customers();
+  const records = kind === "plans" ? await catalogue.plans() : await catalogue.customers();
   const all =
     kind === "plans"
-      ? (await catalogue.plans()).map((each) => ({ id: each.code, name: each.name || each.code }))
+      ? records.map((each) => ({ id: each.code, name: each.name || each.code }))
       : kind === "customers"
-        ? customers.map((each) => ({ id: each.id, name: each.name || each.id }))
-        : [...new Set(customers.flatMap((each) => each.country.map((fact) => fact.value)))].map((code) => ({ id: code, name: country(code) }));
+        ? records.map((each) => ({ id: each.id, name: each.name || each.id }))
+        : [...new Set(records.flatMap((each) => each.country.map((fact) => fact.value)))].map((code) => ({ id: code, name: country(code) }));
   const found = only ? all.filter((each) => each.id === only) : all;
   if (only && found.length === 0) found.push({ id: only, name: only });
-  return Object.assign(found, { more: !only && customers.more });
+  return Object.assign(found, { more: !only && kind !== "plans" && records.more, hidden: records.hidden });
 }
 
 function drawn(mine, kind, state, chosen) {
   if (mine.error) return failed(mine.error, mine.again);
+  if (mine.things.length === 0 && mine.things.hidden) return empty(`The ${kind} are not listed`, "This key does not have the scope “catalogue”. Filter by an id to see its usage.");
   if (mine.things.length === 0) return empty(`There are no ${kind}`, "The catalogue has none.");
   const { filter, title } = KINDS[kind];
   const value = ({ usages }) =>

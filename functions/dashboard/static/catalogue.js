@@ -1,6 +1,7 @@
 // What there is to choose from: the organization, its customers, plans, meters and subscriptions.
+// A key without the scope "catalogue" reads none of it. Usage is shown all the same, under ids instead of names.
 
-import { call } from "./api.js";
+import { ApiError, call } from "./api.js";
 import { key } from "./session.js";
 
 // How many customers are read to be chosen from, and to know the countries: a form is no place for more.
@@ -25,12 +26,34 @@ function once(name, read) {
   return remembered.get(name);
 }
 
-export const organization = () => once("organization", async () => (await call("catalogue/v1/organization")).data);
+export const isHidden = (error) => error instanceof ApiError && error.status === 403;
+
+// Called when records turn out to be hidden from the key.
+let tellHidden = () => {};
+export const onHidden = (tell) => (tellHidden = tell);
+
+// Read records, or what stands in for records that the key may not read.
+async function unlessHidden(read, instead) {
+  try {
+    return await read();
+  } catch (error) {
+    if (!isHidden(error)) throw error;
+    tellHidden();
+    return Object.assign(instead, { hidden: true });
+  }
+}
+
+// Without the organization's time zone, today is that of this browser.
+const ownZone = () => ({ timezone: Intl.DateTimeFormat().resolvedOptions().timeZone });
+
+export const organization = () => once("organization", () => unlessHidden(async () => (await call("catalogue/v1/organization")).data, ownZone()));
 export const plans = () => once("plans", () => all("plans"));
 export const meters = () => once("meters", () => all("meters"));
 export const customers = () => once("customers", () => all("customers", MOST_CUSTOMERS));
 
-async function all(kind, most = Infinity) {
+const all = (kind, most = Infinity) => unlessHidden(() => pages(kind, most), []);
+
+async function pages(kind, most) {
   const records = [];
   let cursor = null;
   do {
@@ -46,9 +69,8 @@ export async function subscriptions(filters, cursor, signal) {
   return data;
 }
 
-export async function subscription(id, signal) {
-  return (await call(`catalogue/v1/subscriptions/${encodeURIComponent(id)}`, { signal })).data;
-}
+// A subscription's record; `{ id, hidden: true }` if the key may not read it.
+export const subscription = (id, signal) => unlessHidden(async () => (await call(`catalogue/v1/subscriptions/${encodeURIComponent(id)}`, { signal })).data, { id });
 
 // The value of a dated fact that holds now.
 export function now(facts) {

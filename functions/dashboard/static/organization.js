@@ -218,7 +218,7 @@ function footing({ asked, countedUntil, organization }) {
     ? ["Counted until ", instant(countedUntil, undefined, true), ` (${ownZone()})`]
     : ["How fresh this is, is not known: none of it came in over HTTP"];
   const csv = h("button", { type: "button", onclick: (event) => download(event.target, asked) }, "Download CSV");
-  return h("footer", { class: "footing" }, h("p", null, fresh, ". Days are those of each customer’s time zone; today is that of the organization, ", h("b", null, organization.timezone), "."), csv);
+  return h("footer", { class: "footing" }, h("p", null, fresh, `. Days are those of each customer’s time zone; today is that of ${organization.hidden ? "this browser" : "the organization"}, `, h("b", null, organization.timezone), "."), csv);
 }
 
 async function download(button, asked) {

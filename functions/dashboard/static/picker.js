@@ -21,7 +21,25 @@ export function show(root, state, signal) {
   );
   suggest(state, plan, known);
   const filters = { customer: state.customer, plan: state.plan };
-  load(list, "subscriptions", signal, () => catalogue.subscriptions(filters, null, signal), (page) => paint(list, page.subscriptions, page.next_cursor, filters, signal));
+  const read = () => catalogue.subscriptions(filters, null, signal).catch((error) => {
+    if (!catalogue.isHidden(error)) throw error;
+    return null;
+  });
+  load(list, "subscriptions", signal, read, (page) => (page ? paint(list, page.subscriptions, page.next_cursor, filters, signal) : byId(list)));
+}
+
+// Where the key may not list subscriptions, one can still be named.
+function byId(root) {
+  const input = h("input", { id: "subscription-id", type: "text", maxlength: "255", autocomplete: "off", required: true });
+  const submit = (event) => {
+    event.preventDefault();
+    if (input.value.trim()) change("subscription", { id: input.value.trim() });
+  };
+  fill(
+    root,
+    empty("Subscriptions are not listed", "This key does not have the scope “catalogue”. The usage of a subscription is shown by its id."),
+    h("form", { class: "fields", onsubmit: submit }, h("div", { class: "field" }, h("label", { for: "subscription-id" }, "Subscription’s id"), input), h("button", { type: "submit", class: "primary" }, "Show usage")),
+  );
 }
 
 async function suggest(state, plan, known) {

@@ -48,6 +48,10 @@ async function read(id, signal) {
 }
 
 function paint(root, { subscription, usage, countedUntil }, signal) {
+  if (subscription.hidden) {
+    paintAlone(root, subscription.id, usage, countedUntil);
+    return () => {};
+  }
   const { timezone: zone, currency } = subscription;
   const plan = catalogue.now(subscription.plan) ?? subscription.plan[0]?.value;
   const name = h("h1", null, stored(subscription.customer));
@@ -77,7 +81,7 @@ function paint(root, { subscription, usage, countedUntil }, signal) {
     ),
     commitment(usage, currency),
     usage.charges.length ? charges.show(usage, currency, zone) : empty("No charges", "No line item of this subscription counts usage in this period."),
-    h("footer", { class: "footing" }, h("p", null, countedUntil ? ["Counted until ", instant(countedUntil, undefined, true), ` (${ownZone()})`] : "How fresh this is, is not known: none of it came in over HTTP", ". Days are those of ", h("b", null, zone), ".")),
+    h("footer", { class: "footing" }, h("p", null, fresh(countedUntil), ". Days are those of ", h("b", null, zone), ".")),
     whatIf,
     earlier,
   );
@@ -89,6 +93,22 @@ function paint(root, { subscription, usage, countedUntil }, signal) {
   past(earlier, subscription, signal);
   return (state) => ifOther(whatIf, state, subscription, plan, signal);
 }
+
+// The usage alone, where the key may not read the subscription's record: neither its zone nor its customer is known.
+function paintAlone(root, id, usage, countedUntil) {
+  const { currency } = usage;
+  fill(
+    root,
+    h("nav", { class: "back", "aria-label": "Back" }, h("a", { href: write("subscription", {}) }, "← All subscriptions")),
+    h("header", { class: "headline" }, h("div", null, h("h1", null, stored(id)), h("p", { class: "figure" }, majorCell(usage.amount, currency)), h("p", { class: "span" }, "Present or last period: ", instant(usage.start_time), " – ", instant(usage.end_time)))),
+    commitment(usage, currency),
+    usage.charges.length ? charges.show(usage, currency, undefined) : empty("No charges", "No line item of this subscription counts usage in this period."),
+    h("footer", { class: "footing" }, h("p", null, fresh(countedUntil), ". Times are those of this browser.")),
+    h("p", { class: "hint" }, "Earlier periods, the projection and other plans need the subscription’s record, which this key may not read."),
+  );
+}
+
+const fresh = (countedUntil) => (countedUntil ? ["Counted until ", instant(countedUntil, undefined, true), ` (${ownZone()})`] : "How fresh this is, is not known: none of it came in over HTTP");
 
 function billed({ billing_period: each, billing_period_count: count, billing_cycle: cycle, currency }) {
   const often = each.toLowerCase().replace("_", " ");

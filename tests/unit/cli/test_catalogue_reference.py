@@ -14,9 +14,9 @@ from jsonschema import Draft7Validator
 from pydantic import ValidationError
 
 from catalogue_reference import ROOT, files, schema_of
+from meterstone.catalogue.reading import KINDS
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.catalogue.document import SUFFIXES, parse_yaml, read_document
-from meterstone_cli.catalogue.folder import KINDS
 
 MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 FOLDERS = sorted(

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from meterstone.catalogue.building import Plan
 from meterstone.pricing.price import Price
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, LineItem, Subscription
 from meterstone_cli.catalogue import Catalogue, Places, changes, compare, read_catalogue
-from meterstone_cli.catalogue.catalogue import Plan
 from support.problems import without_line_and_id
 
 NOW = parse_instant("2026-06-15T00:00:00Z")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from meterstone.catalogue.prices import PriceRecord
 from meterstone.contracts.fields import Fields
 from meterstone.contracts.preview import read_number
 from meterstone.contracts.price_object import _DESCRIPTIVE, read_price
 from meterstone.pricing.price import Price, TierMode
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.prices import PriceRecord
 from meterstone_cli.problem import InputRefusedError
 
 GOOD = {"id": "p", "currency": "USD", "billing_model": "FLAT_FEE", "amount": 1, "meter_id": "m"}

@@ -11,6 +11,7 @@ import pytest
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.edge.application import Application
+from meterstone.scope import ALL_SCOPES, Scope
 from meterstone.usage.subscription import Organization
 from support.functions import forget_logger
 
@@ -22,6 +23,7 @@ KEY = "good-key"
 class Account:
     organization: Organization = ORGANIZATION
     key_id: str = "4f1c2d"
+    scopes: frozenset[Scope] = ALL_SCOPES
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Accounts:
 
     cost: Cost = field(default_factory=Cost)
     asked: list[str] = field(default_factory=list)
+    scopes: frozenset[Scope] = ALL_SCOPES
     #: How many seconds each request was given.
     begun: list[float] = field(default_factory=list)
 
@@ -47,7 +50,7 @@ class Accounts:
         self.asked.append(api_key)
         self.cost.items += 3
         self.cost.read_units += 1.5
-        return Account() if api_key == KEY else None
+        return Account(scopes=self.scopes) if api_key == KEY else None
 
 
 class OutOfReachError(Exception):
@@ -79,10 +82,10 @@ class PartialHour:
             MissingError: Problem.NOT_FOUND,
         }
         app: Application[Account] = Application(lago, self.store, problems, seconds=3.5)
-        app.route("GET", "/usage")(self.answer)
-        app.route("POST", "/usage")(self.answer)
-        app.route("POST", "/flex", flexprice)(self.answer)
-        app.route("GET", "/flex")(self.answer)
+        app.route("GET", "/usage", scope=Scope.READ)(self.answer)
+        app.route("POST", "/usage", scope=Scope.INGEST)(self.answer)
+        app.route("POST", "/flex", flexprice, scope=Scope.CATALOGUE)(self.answer)
+        app.route("GET", "/flex", scope=Scope.READ)(self.answer)
         return app
 
     def answer(self, account: Account, request: Request) -> Reply:
@@ -227,6 +230,47 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_again(
     assert "Answers" not in line
     # Whoever has no good key is told so, and takes nothing from the key's bucket.
     assert edge.ask("POST", path)[0] == 401
+
+
+@pytest.mark.parametrize("key", [pytest.param({each}, id=f"{each} alone") for each in Scope] + [set()])
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "scope"),
+    [
+        ("GET", "/usage", LAGO_KEY, "read"),
+        ("POST", "/usage", LAGO_KEY, "ingest"),
+        ("POST", "/flex", FLEX_KEY, "catalogue"),
+        ("GET", "/flex", FLEX_KEY, "read"),
+    ],
+)
+def test_a_route_is_entered_with_its_own_scope_alone(
+    edge: PartialHour, method: str, path: str, headers: dict[str, str], scope: Scope, key: set[Scope]
+) -> None:
+    edge.store.scopes = frozenset(key)
+    status, body, _ = edge.ask(method, path, **headers)
+    line = edge.logged()
+    assert status == line["status"] == (201 if scope in key else 403)
+    assert ("Answers" in line) == (scope in key)
+    # Its use is seen, and it costs what any other request costs.
+    assert (line["key"], line["route"], line["items"]) == ("4f1c2d", f"{method} {path}", 3)
+    if status == 403:
+        assert f"'{scope}'" in json.dumps(body)
+        assert line["Failures"] == [0]
+
+
+def test_a_route_without_a_scope_cannot_be_registered(edge: PartialHour) -> None:
+    with pytest.raises(TypeError, match="scope"):
+        edge.app.route("GET", "/more")  # type: ignore[call-arg]
+
+
+def test_a_key_without_the_scope_is_limited_too(edge: PartialHour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERSTONE_REQUESTS_PER_KEY", "0.01")
+    edge.store.scopes = frozenset()
+    assert [edge.ask("GET", "/usage", **LAGO_KEY)[0] for _ in range(2)] == [403, 429]
+
+
+def test_a_wrong_method_is_told_before_a_missing_scope(edge: PartialHour) -> None:
+    edge.store.scopes = frozenset()
+    assert edge.ask("PUT", "/usage", **LAGO_KEY)[0] == 405
 
 
 @pytest.mark.parametrize(

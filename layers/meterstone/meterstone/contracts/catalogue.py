@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.pricing.money import plain
+from meterstone.scope import Scope
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
@@ -47,6 +48,11 @@ def api_key(request: Request) -> str | None:
 def refuse(problem: Problem) -> Reply:
     """Write the reply to a problem in Flexprice's shape."""
     return flexprice.refuse(problem)
+
+
+def forbid(scope: Scope) -> Reply:
+    """Refuse a key that lacks a scope, in Flexprice's shape."""
+    return flexprice.forbid(scope)
 
 
 def parse(request: Request, kind: str, filters: Sequence[str] = ()) -> Asked:

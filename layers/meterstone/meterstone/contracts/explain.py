@@ -156,6 +156,7 @@ class ExplainedAnswer(UsageAnswer, frozen=True, kw_only=True):
 
 
 api_key, parse, refuse = flexprice.api_key, flexprice.parse, flexprice.refuse
+forbid = flexprice.forbid
 
 
 def answer(explanation: Explanation) -> Reply:

@@ -29,6 +29,7 @@ from meterstone.contracts.message import (
 from meterstone.pricing.commitment import ChargeRow
 from meterstone.pricing.money import display_amount, plain, price_display_amount
 from meterstone.pricing.price import Price
+from meterstone.scope import Scope
 from meterstone.usage.identifier import LONGEST_ID, is_text, quoted, repeated_key
 from meterstone.usage.instant import ZERO_TIME, InvalidInstantError, format_instant, parse_instant
 from meterstone.usage.statement import Statement
@@ -176,6 +177,12 @@ def refuse(problem: Problem) -> Reply:
             return error(500, "internal_error", "Something went wrong on our side.")
         case _:
             assert_never(problem)
+
+
+def forbid(scope: Scope) -> Reply:
+    """Refuse a key that lacks a scope, and say which one."""
+    message = f"This key does not have the scope '{scope}', which this route needs."
+    return error(403, "permission_denied", message, {"scope": {"missing": scope}})
 
 
 def error(

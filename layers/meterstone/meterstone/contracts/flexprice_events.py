@@ -76,6 +76,7 @@ _ABSENT: Final = (None, "")
 type Faults = dict[str, str]
 
 api_key = flexprice.api_key
+forbid = flexprice.forbid
 
 
 class Bulk(msgspec.Struct, frozen=True):

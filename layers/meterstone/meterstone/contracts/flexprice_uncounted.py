@@ -26,6 +26,7 @@ _CHECK: Final = 8
 
 api_key = flexprice.api_key
 refuse = flexprice.refuse
+forbid = flexprice.forbid
 
 
 class Asked(NamedTuple):

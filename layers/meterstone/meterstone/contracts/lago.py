@@ -30,6 +30,7 @@ from meterstone.contracts.message import (
 )
 from meterstone.pricing.currency import is_currency
 from meterstone.pricing.money import plain
+from meterstone.scope import Scope
 from meterstone.usage.analytics import (
     AnswerTooLargeError,
     CountedDays,
@@ -54,6 +55,7 @@ OUT_OF_RANGE: Final = "value_is_out_of_range"
 INVALID_COUNTRY: Final = "not_a_valid_country_code"
 ANSWER_TOO_LARGE: Final = "answer_is_too_large"
 VIEW_NOT_BUILT: Final = "view_not_built"
+MISSING_SCOPE: Final = "missing_scope"
 
 PARAMETERS: Final = (
     "time_granularity",
@@ -275,6 +277,20 @@ def refuse(problem: Problem) -> Reply:
             return _error(500, "Internal Server Error")
         case _:
             assert_never(problem)
+
+
+def forbid(scope: Scope) -> Reply:
+    """Refuse a key that lacks a scope: `{"status", "error", "code"}`, as Lago does, and which scope it lacks."""
+    return Reply.of(
+        403,
+        {
+            "status": 403,
+            "error": "Forbidden",
+            "code": MISSING_SCOPE,
+            "error_details": {"scope": [scope]},
+            "reasons": {"scope": f"this key does not have the scope '{scope}', which this route needs"},
+        },
+    )
 
 
 def _error(status: int, error: str, headers: Mapping[str, str] | None = None) -> Reply:

@@ -66,6 +66,7 @@ _COLUMNS: Final = (
 
 api_key = lago.api_key
 refuse = lago.refuse
+forbid = lago.forbid
 
 
 class Asked(NamedTuple):

@@ -64,6 +64,7 @@ _properties = msgspec.json.Encoder(decimal_format="number").encode
 type Faults = dict[str, Fault]
 
 api_key = lago.api_key
+forbid = lago.forbid
 
 
 class EventObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ _properties = msgspec.json.Encoder(decimal_format="number").encode
 
 api_key = lago.api_key
 refuse = lago.refuse
+forbid = lago.forbid
 
 
 class Asked(NamedTuple):

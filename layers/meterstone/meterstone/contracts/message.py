@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from meterstone.pricing.money import plain
+from meterstone.scope import Scope
 
 RETRY_AFTER: Final = {"Retry-After": "5"}
 """After how many seconds a client may try again when the store is not available: longer than the store retries."""
@@ -113,6 +114,9 @@ class Contract(Protocol):
 
     def refuse(self, problem: Problem, /) -> Reply:
         """Return the reply to a problem in the contract's shape."""
+
+    def forbid(self, scope: Scope, /) -> Reply:
+        """Return the reply, 403, to a good key that lacks the scope of the route, in the contract's shape."""
 
 
 def number(value: Decimal) -> msgspec.Raw:

@@ -6,8 +6,9 @@ good key by its id. It never has a key, a query, a body or a customer's name.
 
 import os
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -16,6 +17,7 @@ from meterstone.api_key import well_formed
 from meterstone.contracts.message import Contract, Problem, Reply, Request, RequestRefusedError
 from meterstone.edge.key_limit import KeyLimit
 from meterstone.edge.metrics import namespace
+from meterstone.scope import Scope
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Organization
 
@@ -45,6 +47,10 @@ class KeyOwner(Protocol):
     def key_id(self) -> str:
         """The id of the key, which is no secret."""
 
+    @property
+    def scopes(self) -> AbstractSet[Scope]:
+        """The scopes of the key: it opens the routes of these alone."""
+
 
 class RequestCost(Protocol):
     """The items of the table that were read for a request."""
@@ -72,6 +78,11 @@ class Accounts[A: KeyOwner](Protocol):
         """Look a key up; None if it is malformed, unknown or revoked."""
 
 
+class _Route[A](NamedTuple):
+    answer: Answer[A]
+    scope: Scope
+
+
 class Application[A: KeyOwner]:
     """One function: its routes, each answered in the shapes of a contract.
 
@@ -97,7 +108,7 @@ class Application[A: KeyOwner]:
         self._problems = problems
         self._limit = KeyLimit.from_environment()
         # By path, then by method.
-        self._routes: dict[str, dict[str, Answer[A]]] = {}
+        self._routes: dict[str, dict[str, _Route[A]]] = {}
         self._contracts: dict[str, Contract] = {}
         # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
@@ -108,19 +119,28 @@ class Application[A: KeyOwner]:
         self.handler: Handler = _traced(self._handle)
 
     def route(
-        self, method: str, path: str, contract: Contract | None = None
+        self, method: str, path: str, contract: Contract | None = None, *, scope: Scope
     ) -> Callable[[Answer[A]], Answer[A]]:
-        """Register the function that answers a method and path. It is called if the request's key is good.
+        """Register the function that answers a method and path.
 
-        All methods of a path speak one contract.
+        It is called if the request's key is good and has the scope. All methods of a path speak one contract.
         """
         self._contracts.setdefault(path, contract or self._contract)
 
         def register(answer: Answer[A]) -> Answer[A]:
-            self._routes.setdefault(path, {})[method] = answer
+            self._routes.setdefault(path, {})[method] = _Route(answer, scope)
             return answer
 
         return register
+
+    @property
+    def scopes(self) -> dict[tuple[str, str], Scope]:
+        """The scope of each route, by its method and path."""
+        return {
+            (method, path): route.scope
+            for path, routes in self._routes.items()
+            for method, route in routes.items()
+        }
 
     def count(self, **numbers: int) -> None:
         """Add numbers to the metrics of the present request, each under the name of its argument."""
@@ -151,14 +171,14 @@ class Application[A: KeyOwner]:
     def _answer(self, event: Mapping[str, Any], path: str) -> Reply:
         """Answer by the route of the path and the event's method, or say that there is none."""
         method = event["httpMethod"].upper()
-        answers = self._routes.get(path)
-        if answers is None:
+        routes = self._routes.get(path)
+        if routes is None:
             return self._speaking.refuse(Problem.UNKNOWN_ROUTE)
-        answer = answers.get(method)
-        if answer is None:
+        route = routes.get(method)
+        if route is None:
             reply = self._speaking.refuse(Problem.WRONG_METHOD)
             body = "" if method == "HEAD" else reply.body
-            return Reply(reply.status, body, {"Allow": ", ".join(answers)})
+            return Reply(reply.status, body, {"Allow": ", ".join(routes)})
         self._seen["route"] = f"{method} {path}"
         try:
             request = Request.of(event)
@@ -171,7 +191,10 @@ class Application[A: KeyOwner]:
             wait = self._limit.take(account.key_id)
             if wait:
                 return _try_again(self._speaking.refuse(Problem.TOO_MANY_REQUESTS), wait)
-            return answer(account, request)
+            # Whoever lacks the scope learns nothing of the request's merits: nothing of it is read before.
+            if route.scope not in account.scopes:
+                return self._speaking.forbid(route.scope)
+            return route.answer(account, request)
         except RequestRefusedError as refused:
             return refused.reply
         except tuple(self._problems) as error:

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from moto import mock_aws
 
+from meterstone.store.catalogue.accounts import Accounts
 from meterstone.store.catalogue.api_keys import list_keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
@@ -457,13 +458,49 @@ def test_keys_are_made_listed_and_revoked(loaded: Machine) -> None:
     key_id = made.stderr.split()[1]
     assert (made.exit_code, made.stdout[:4]) == (0, "mst_")
     listed = loaded.run("keys", "list")
-    assert listed.stdout == f"{key_id}\t{ORGANIZATION}\t2026-03-01T12:00:00Z\t-\tmine\n"
+    assert (
+        listed.stdout == f"{key_id}\t{ORGANIZATION}\t2026-03-01T12:00:00Z\t-\tmine\tread,ingest,catalogue\n"
+    )
     assert made.stdout.strip() not in listed.stdout
     loaded.now += 1_000_000
     assert loaded.run("keys", "revoke", key_id).stdout == f"{key_id}: revoked\n"
     assert "\t2026-03-01T12:00:01Z\t" in loaded.run("keys", "list").stdout
     unknown = loaded.run("keys", "revoke", "key9")
     assert (unknown.exit_code, unknown.stderr) == (REFUSED, "there is no key key9\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "scopes"),
+    [
+        pytest.param((), ["read", "ingest", "catalogue"], id="none: all"),
+        pytest.param(("--scope", "read"), ["read"], id="one"),
+        pytest.param(("--scope", "catalogue", "--scope", "read"), ["read", "catalogue"], id="two"),
+        pytest.param(("--scope", "ingest", "--scope", "ingest"), ["ingest"], id="one twice"),
+    ],
+)
+def test_a_key_s_scopes_are_chosen_and_shown(
+    loaded: Machine, options: tuple[str, ...], scopes: list[str]
+) -> None:
+    made = loaded.of("keys", "create", *options, "--json")
+    assert json.loads(made.stdout)["scopes"] == scopes
+    assert json.loads(loaded.run("keys", "list", "--json").stdout)["scopes"] == scopes
+    assert loaded.run("keys", "list").stdout.endswith(f"\t{','.join(scopes)}\n")
+    account = Accounts(loaded.table).account(json.loads(made.stdout)["key"])
+    assert account is not None
+    assert account.scopes == set(scopes)
+
+
+def test_a_key_is_shown_with_its_scopes(loaded: Machine) -> None:
+    said = loaded.of("keys", "create", "--scope", "read").stderr
+    assert "with the scopes read;" in said
+
+
+@pytest.mark.parametrize("scope", ["write", "READ", "read,ingest", "", "all"])
+def test_an_unknown_scope_is_refused_by_name(loaded: Machine, scope: str) -> None:
+    refused = loaded.of("keys", "create", "--scope", "read", "--scope", scope)
+    assert refused.exit_code == 2
+    assert f"'{scope}' is not one of 'read', 'ingest', 'catalogue'" in refused.stderr
+    assert not list_keys(loaded.table)
 
 
 def test_a_table_is_made_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,8 @@ def test_of_keys_all_but_the_secret_which_is_told_once(loaded: Machine) -> None:
     (made,) = objects(loaded.of("keys", "create", "--name", "ci", "--json"))
     secret = made.pop("key")
     assert secret.startswith("mst_")
-    assert made == {"id": made["id"], "organization": ORGANIZATION, "name": "ci"}
+    scopes = ["read", "ingest", "catalogue"]
+    assert made == {"id": made["id"], "organization": ORGANIZATION, "name": "ci", "scopes": scopes}
     listed = made | {"created": "2026-03-01T12:00:00Z", "revoked": None}
     assert objects(loaded.run("keys", "list", "--json")) == [listed]
     assert objects(loaded.run("keys", "revoke", made["id"], "--json")) == [

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import pytest
 
 from meterstone.api_key import RANDOM_BYTES, key_of
+from meterstone.scope import ALL_SCOPES, Scope
 from meterstone.store.catalogue import accounts
-from meterstone.store.catalogue.accounts import Accounts
-from meterstone.store.catalogue.api_keys import create_key, revoke_key
+from meterstone.store.catalogue.accounts import Accounts, read_account
+from meterstone.store.catalogue.api_keys import create_key, list_keys, revoke_key
+from meterstone.store.dynamodb import keys
 from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.subscription import Organization
 from support.calls import CountingTable
@@ -69,6 +71,57 @@ def test_a_good_key_is_read_every_30_seconds(table: CountingTable, clock: Time) 
         account = known.account(key)
         assert account is not None
         assert (account.organization, account.key_id, table.reads) == (ORGANIZATION, key_id, reads)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        pytest.param((), ALL_SCOPES, id="none: all"),
+        pytest.param((Scope.READ,), {"read"}, id="one"),
+        pytest.param((Scope.INGEST, Scope.READ), {"read", "ingest"}, id="two"),
+        pytest.param(tuple(Scope), ALL_SCOPES, id="every one"),
+    ],
+)
+def test_a_key_s_scopes_come_without_another_read(
+    table: CountingTable, clock: Time, given: tuple[Scope, ...], found: frozenset[Scope]
+) -> None:
+    key, _ = create_key(table, ORGANIZATION.id, "test", 0, given)
+    (listed,) = list_keys(table)
+    assert listed.scopes == found
+    known = Accounts(table)
+    assert table.reads
+    for after, reads in ((0, GOOD), (1, NONE), (30, GOOD)):
+        clock.now += after
+        account = known.account(key)
+        assert account is not None
+        assert (account.scopes, table.reads) == (found, reads)
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        pytest.param(None, ALL_SCOPES, id="a key of before there were scopes"),
+        pytest.param("read,portal", {"read"}, id="a scope of later code"),
+        pytest.param("portal", set(), id="of later code alone"),
+        pytest.param("", set(), id="empty"),
+        pytest.param("READ, ingest", set(), id="not as it is written"),
+    ],
+)
+def test_what_a_key_stores_opens_no_more_than_it_says(
+    table: CountingTable, stored: str | None, found: frozenset[Scope]
+) -> None:
+    key, _ = create_key(table, ORGANIZATION.id, "test", 0, [Scope.READ])
+    values = {} if stored is None else {":s": {"S": stored}}
+    table.update(keys.api_key(key), "REMOVE scopes" if stored is None else "SET scopes = :s", values)
+    account = Accounts(table).account(key)
+    assert account is not None
+    assert account.scopes == found
+
+
+def test_an_account_that_no_key_opened_has_no_scope(table: CountingTable) -> None:
+    account = read_account(table, ORGANIZATION.id)
+    assert account is not None
+    assert account.scopes == frozenset()
 
 
 @pytest.mark.parametrize(

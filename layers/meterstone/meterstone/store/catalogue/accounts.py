@@ -8,6 +8,7 @@ from typing import Self
 import msgspec
 
 from meterstone.api_key import well_formed
+from meterstone.scope import ALL_SCOPES, Scope, parse_scopes
 from meterstone.store.catalogue.stored_format import refuse_another_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
@@ -61,6 +62,8 @@ class Account(msgspec.Struct, frozen=True):
     rules: int = RULES
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
+    #: The scopes of that key. None, if it was read without a key.
+    scopes: frozenset[Scope] = frozenset()
 
     @property
     def outdated(self) -> bool:
@@ -120,7 +123,7 @@ class Accounts:
         found = read_account(self._table, text(row, "org"))
         if found is None:
             return None
-        account = replace(found, key_id=text(row, "id"))
+        account = replace(found, key_id=text(row, "id"), scopes=scopes_of(row))
         if len(self._known) >= _MOST_REMEMBERED:
             self._known.clear()
         self._known[key] = clock, account
@@ -158,6 +161,11 @@ class AccountStore:
     def account(self, api_key: str) -> Account | None:
         """Return the account of an API key; None if it is not good. Remembered for 30 seconds, either way."""
         return self._accounts.account(api_key)
+
+
+def scopes_of(row: Row) -> frozenset[Scope]:
+    """Return the scopes of a key's item, or of its entry in the list: all, if it stores none."""
+    return parse_scopes(text(row, "scopes")) if "scopes" in row else ALL_SCOPES
 
 
 def read_account(table: Table, organization_id: str, *, consistent: bool = False) -> Account | None:

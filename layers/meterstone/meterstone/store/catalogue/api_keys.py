@@ -1,11 +1,13 @@
 """Administration of API keys: making, listing and revoking them. `accounts.Accounts` looks them up."""
 
 import secrets
+from collections.abc import Collection
 
 import msgspec
 
 from meterstone.api_key import RANDOM_BYTES, key_of
-from meterstone.store.catalogue.accounts import read_account
+from meterstone.scope import ALL_SCOPES, Scope, format_scopes
+from meterstone.store.catalogue.accounts import read_account, scopes_of
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Item, Row, Table, integer, key_item, text
@@ -21,10 +23,13 @@ class ApiKey(msgspec.Struct, frozen=True):
     name: str
     created_at: int
     revoked_at: int | None = None
+    scopes: frozenset[Scope] = ALL_SCOPES
 
 
-def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple[str, str]:
-    """Make an API key. Return the key, which cannot be read again, and its id.
+def create_key(
+    table: Table, organization_id: str, name: str, now: int, scopes: Collection[Scope] = ()
+) -> tuple[str, str]:
+    """Make an API key with some scopes; none given: all. Return the key, which cannot be read again, and its id.
 
     Raises `StoredFormatError` if the organization is stored in another format than this code's.
     """
@@ -37,6 +42,8 @@ def create_key(table: Table, organization_id: str, name: str, now: int) -> tuple
         "name": {"S": name},
         "created_at": {"N": str(now)},
     }
+    if scopes:
+        shared["scopes"] = {"S": format_scopes(scopes)}
     listing = key_item(keys.key_listing(key_id)) | {"digest": {"S": keys.digest_of(found)}}
     put = {"TableName": table.name, "ConditionExpression": "attribute_not_exists(pk)"}
     table.transact([{"Put": put | {"Item": item | shared}} for item in (key_item(found), listing)])
@@ -73,4 +80,5 @@ def revoke_key(table: Table, key_id: str, now: int) -> bool:
 
 def _api_key(row: Row) -> ApiKey:
     revoked = integer(row, "revoked_at") if "revoked_at" in row else None
-    return ApiKey(text(row, "id"), text(row, "org"), text(row, "name"), integer(row, "created_at"), revoked)
+    made = integer(row, "created_at")
+    return ApiKey(text(row, "id"), text(row, "org"), text(row, "name"), made, revoked, scopes_of(row))

@@ -40,6 +40,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | item | attribute | holds |
 |---|---|---|
 | API key, key listing | `org`, `id`, `name`, `created_at` | whose it is; its id and name; when it was made |
+| | `scopes` | its scopes, parted by commas; absent if it has all |
 | | `revoked_at` | when it was revoked; absent while it is good |
 | key listing | `digest` | the key's SHA-256, under which its item is found |
 | `profile` | `doc` | the organization, as JSON |

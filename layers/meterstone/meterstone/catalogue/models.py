@@ -1,7 +1,7 @@
 """The catalogue's file format, kind by kind: what stands in a record, before anything is looked up elsewhere.
 
-The values are those of `meterstone_cli.catalogue.values`, and a price's record is in
-`meterstone_cli.catalogue.prices`. A fact that can change over time is a plain value, or a list of `{value,
+The values are those of `meterstone.catalogue.values`, and a price's record is in
+`meterstone.catalogue.prices`. A fact that can change over time is a plain value, or a list of `{value,
 since}`, of which only the first may leave `since` out.
 
 The descriptions and examples here are what `docs/catalogue.md` and the JSON Schemas beside it are made of:
@@ -17,13 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from meterstone.pricing.commitment import CommitmentSplit
-from meterstone.usage.aggregation import AGGREGATORS
-from meterstone.usage.aggregation.base import Reads
-from meterstone.usage.calendar import BucketSize
-from meterstone.usage.meter import Aggregation
-from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone_cli.catalogue.values import (
+from meterstone.catalogue.values import (
     Amount,
     Count,
     Country,
@@ -37,6 +31,12 @@ from meterstone_cli.catalogue.values import (
     TimeZone,
     Uuid,
 )
+from meterstone.pricing.commitment import CommitmentSplit
+from meterstone.usage.aggregation import AGGREGATORS
+from meterstone.usage.aggregation.base import Reads
+from meterstone.usage.calendar import BucketSize
+from meterstone.usage.meter import Aggregation
+from meterstone.usage.period import BillingCycle, BillingPeriod
 
 
 class Conflict(NamedTuple):

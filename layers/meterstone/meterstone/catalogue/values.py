@@ -27,6 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 
+from meterstone.catalogue.countries import COUNTRIES
 from meterstone.contracts.fields import (
     LONGEST_TEXT,
     amount,
@@ -44,7 +45,6 @@ from meterstone.usage.calendar import zone
 from meterstone.usage.identifier import LONGEST_ID, checked_id
 from meterstone.usage.instant import LONGEST_TEXT as LONGEST_INSTANT
 from meterstone.usage.meter import property_text
-from meterstone_cli.catalogue.countries import COUNTRIES
 
 # In the patterns of JSON Schema: characters that no text holds, and those that no text of several lines holds.
 _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"

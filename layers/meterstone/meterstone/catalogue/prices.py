@@ -1,4 +1,4 @@
-"""A price's record, and those inside it: see `meterstone_cli.catalogue.models`, which has the other kinds."""
+"""A price's record, and those inside it: see `meterstone.catalogue.models`, which has the other kinds."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -7,10 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
-from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
-from meterstone.usage.period import BillingPeriod
-from meterstone_cli.catalogue.models import Conflict, Record
-from meterstone_cli.catalogue.values import (
+from meterstone.catalogue.models import Conflict, Record
+from meterstone.catalogue.values import (
     Count,
     Currency,
     EitherCase,
@@ -22,6 +20,8 @@ from meterstone_cli.catalogue.values import (
     QuantityText,
     Whole,
 )
+from meterstone.pricing.price import BillingModel, PriceType, RoundType, TierMode
+from meterstone.usage.period import BillingPeriod
 
 _SHOWN: Final = "Shown in answers; never computed with."
 
