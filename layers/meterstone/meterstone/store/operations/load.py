@@ -12,7 +12,7 @@ from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.records import encode_document
 from meterstone.store.catalogue.stamped import stamp_of
-from meterstone.store.catalogue.stored_format import FORMAT, format_of_new
+from meterstone.store.catalogue.stored_format import format_of_new
 from meterstone.store.catalogue.subscriptions import decode_customer, decode_subscription, read_subscription
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
