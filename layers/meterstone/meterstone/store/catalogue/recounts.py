@@ -55,7 +55,7 @@ class Recount(NamedTuple):
     @classmethod
     def of_plan(cls, plan: str, version: int, since: int, now: int) -> "Recount":
         """Make the recount of a plan. Its id begins with the second, so that recounts are listed by their age."""
-        told = f"{plan}#{version}#{since}".encode("utf-8", "surrogatepass")
+        told = msgspec.json.encode((plan, version, since))
         second = format_instant(now)[:19].replace("-", "").replace(":", "")
         return cls(f"{second}-{sha256(told).hexdigest()[:_DIGEST]}", plan, version, since, now, now)
 
