@@ -28,10 +28,10 @@ from meterstone.catalogue.models import (
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
-    Record,
     SubscriptionRecord,
 )
 from meterstone.catalogue.prices import PriceRecord
+from meterstone.catalogue.record import Record
 from meterstone.pricing.price import Price
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME

@@ -85,8 +85,8 @@ class Attempt:
         return after
 
     def match(self, stamp: Stamp | None, wanted: int | None) -> None:
-        """Raise `StaleRecordError` if a record has not the version that is wanted; None: any."""
-        if wanted is None or (stamp is not None and stamp.rev == wanted):
+        """Raise `StaleRecordError` if a record has not the version that is wanted; 0: none; None: any."""
+        if wanted is None or (stamp is None and wanted == 0) or (stamp is not None and stamp.rev == wanted):
             return
         if stamp not in self.mine:
             raise StaleRecordError(_STALE)

@@ -13,13 +13,13 @@ from typing import cast
 from meterstone.catalogue.models import (
     CommitmentRecord,
     CustomerRecord,
-    DatedValue,
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
     SubscriptionRecord,
 )
 from meterstone.catalogue.prices import PriceRecord, TransformRecord
+from meterstone.catalogue.record import DatedValue
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Detail, Price, PriceProblem, Tier, TransformQuantity, check
 from meterstone.usage.meter import Filter, Meter

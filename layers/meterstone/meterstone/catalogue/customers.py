@@ -36,10 +36,11 @@ def put_customer(attempt: Attempt, name: str, make: Making, if_match: int | None
         raise RecordRefusedError(found.problems)
     customer = customer_of(found.record)
     was = Customer(name) if before is None else before.value
+    now = attempt.now if seen.begun is None else max(attempt.now, seen.begun + 1)
     customer = replace(
         customer,
-        country=rules.facts_from_now(was.country, customer.country, attempt.now),
-        customer_type=rules.facts_from_now(was.customer_type, customer.customer_type, attempt.now),
+        country=rules.facts_from_now(was.country, customer.country, now),
+        customer_type=rules.facts_from_now(was.customer_type, customer.customer_type, now),
     )
     if before is not None and customer == before.value:
         mine = before.stamp in attempt.mine
@@ -47,10 +48,16 @@ def put_customer(attempt: Attempt, name: str, make: Making, if_match: int | None
     attempt.ready()
     if seen.of_before:
         convert(attempt, seen)
-    free = _moves_the_past(attempt, was.country, customer.country, seen, "country")
-    free |= _moves_the_past(attempt, was.customer_type, customer.customer_type, seen, "customer_type")
+    moved = (
+        _moved(attempt, was.country, customer.country, seen, "country"),
+        _moved(attempt, was.customer_type, customer.customer_type, seen, "customer_type"),
+    )
+    first = min((at for at in moved if at is not None), default=None)
+    free = first is not None and first < attempt.now
     stamp = attempt.stamp(Stamp(seen.rev, 0, 0) if before is None else before.stamp)
-    if not puts.put_customer(attempt.table, attempt.organization_id, customer, stamp, seen, free=free):
+    if not puts.put_customer(
+        attempt.table, attempt.organization_id, customer, stamp, seen, free=free, moved=first
+    ):
         raise LostError
     return Put(Stored(customer, stamp), before is None, changed=True)
 
@@ -103,13 +110,12 @@ def has_usage(attempt: Attempt, subscription_id: str, kind: Kind = Kind.COUNTER)
     return attempt.table.has_any(pk, keys.usage_kind(kind), consistent=True)[0]
 
 
-def _moves_the_past(
+def _moved(
     attempt: Attempt, old: tuple[Dated, ...], new: tuple[Dated, ...], seen: CustomerSeen, path: str
-) -> bool:
-    """Return whether a dated fact changes before now. Refuse that if anything was counted for the customer."""
+) -> int | None:
+    """Return from when on a dated fact changes. Refuse that if a charge was counted that begins then or later."""
     moved = rules.moved_facts(old, new)
-    if moved is None or moved >= attempt.now:
-        return False
-    if seen.counted:
-        raise CatalogueConflictError(path, "usage was counted by what holds before now", attempt.now)
-    return True
+    earliest = attempt.now if seen.begun is None else max(attempt.now, seen.begun + 1)
+    if moved is not None and moved < earliest and seen.counted:
+        raise CatalogueConflictError(path, "usage was counted by what holds before then", earliest)
+    return moved

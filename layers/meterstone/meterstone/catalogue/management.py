@@ -34,6 +34,7 @@ __all__ = [
     "KINDS",
     "CatalogueConflictError",
     "CatalogueError",
+    "KindOfRecord",
     "Management",
     "Put",
     "RecordRefusedError",

@@ -328,12 +328,12 @@ def facts_from_now(old: Sequence[Dated], new: Sequence[Dated], now: int) -> tupl
     """
     if len(new) != 1 or new[0].since is not None or not old:
         return tuple(new)
-    kept = tuple(fact for fact in old if fact.since is None or fact.since <= now)
+    if in_force(old, now) == new[0].value:
+        return tuple(fact for fact in old if fact.since is None or fact.since <= now)
+    kept = tuple(fact for fact in old if fact.since is None or fact.since < now)
     if not kept:
         return tuple(new)
-    if kept[-1].value == new[0].value:
-        return kept
-    return (*kept, Dated(new[0].value, now))
+    return kept if kept[-1].value == new[0].value else (*kept, Dated(new[0].value, now))
 
 
 def _end(end: int | None) -> int:

@@ -5,11 +5,9 @@ from copy import replace
 
 from meterstone.catalogue.agreements import (
     Change,
-    Subjects,
     bounds_of,
     delete,
     looked_up,
-    read_subjects,
     resolved_before,
     write,
 )
@@ -24,6 +22,7 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
 from meterstone.catalogue.offers import Making
 from meterstone.catalogue.reading import ReadRecord
+from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.stamped import Stored, TermsSeen, read_plans, read_terms
 from meterstone.usage.arrival import AHEAD

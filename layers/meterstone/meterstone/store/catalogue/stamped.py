@@ -55,13 +55,14 @@ class CustomerSeen(NamedTuple):
     """A customer's record as it was read, if there is one, and the customer as a subject.
 
     ``rev`` is that of the item, which goes on when a customer is deleted. ``counted``: whether anything was
-    counted for the customer. ``of_before``: the record stands in the catalogue's list, as the first format has it.
+    counted for the customer; ``begun``: when the latest of its young charges begins (see `Standing.guards`). ``of_before``: the record stands in the catalogue's list, as the first format has it.
     """
 
     stored: Stored[Customer] | None
     subject: SubjectSeen
     rev: int
     counted: bool
+    begun: int | None = None
     of_before: bool = False
 
 
@@ -141,14 +142,14 @@ def read_customer(table: Table, organization_id: str, customer_id: str) -> Custo
 def customer_seen(key: Key, row: Row, listed: Row) -> CustomerSeen:
     """Return what the items of a customer say: the record, and the entry in the catalogue's list."""
     subject = subject_seen(key, row)
-    counted = "counted" in row
+    counted, begun = "counted" in row, integer(row, "begun_at") if "begun_at" in row else None
     if "doc" in row:
         stored = Stored(decode_customer(text(row, "doc")), stamp_of(row))
-        return CustomerSeen(stored, subject, stored.stamp.rev, counted)
+        return CustomerSeen(stored, subject, stored.stamp.rev, counted, begun)
     if "doc" in listed:
         stored = Stored(decode_customer(text(listed, "doc")), NEVER)
-        return CustomerSeen(stored, subject, integer(row, "rev"), counted, of_before=True)
-    return CustomerSeen(None, subject, integer(row, "rev"), counted)
+        return CustomerSeen(stored, subject, integer(row, "rev"), counted, begun, of_before=True)
+    return CustomerSeen(None, subject, integer(row, "rev"), counted, begun)
 
 
 def subject_seen(key: Key, row: Row) -> SubjectSeen:

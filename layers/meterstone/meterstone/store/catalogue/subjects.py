@@ -35,6 +35,7 @@ from meterstone.usage.subscription import Customer, Dated, Subscription
 
 _MOST_SUBJECTS: Final = 20_000
 _LATEST: Final = "latest_at"
+_BEGUN: Final = "begun_at"
 
 type _Facts = tuple[tuple[Dated, ...], tuple[Dated, ...]]
 
@@ -53,11 +54,16 @@ class SubjectState(msgspec.Struct):
 
 
 class CustomerState(msgspec.Struct):
-    """What a customer's record said: its version, whether anything was counted for the customer, and the facts."""
+    """What a customer's record said: its version, what was noted of its charges, and the facts.
+
+    ``counted``: whether anything was counted for the customer. ``begun``: when the latest charge begins that was
+    young when it was counted or published.
+    """
 
     key: Key
     version: int
     counted: bool
+    begun: int | None
     facts: _Facts
 
 
@@ -92,7 +98,8 @@ class Standing:
         when the latest charge begins that the tally has.
 
         A customer's country and type change from now on alone, once anything was counted. So what was read of them
-        holds for all charges that began before it was read. Clocks differ by less than `AHEAD`.
+        holds for all charges that began before it was read. When a charge begins that is younger, is noted: it is
+        younger if it begins later than `AHEAD` before, since clocks may differ.
         """
         for subject, at in latest.items():
             state = self.subjects[subject]
@@ -104,10 +111,15 @@ class Standing:
         if customer is None:
             return
         first = bool(latest) and not customer.counted
+        young = begins is not None and begins > self._at - AHEAD
+        expects: dict[str, int | None] = {"rev": customer.version}
+        notes: dict[str, int] = {}
         if first:
-            yield Guard(customer.key, {"rev": customer.version, "counted": None}, {"counted": 1})
-        elif begins is not None and begins > self._at - AHEAD:
-            yield Guard(customer.key, {"rev": customer.version})
+            expects["counted"], notes["counted"] = None, 1
+        if young and begins is not None and (customer.begun is None or customer.begun < begins):
+            expects[_BEGUN], notes[_BEGUN] = customer.begun, begins
+        if first or young:
+            yield Guard(customer.key, expects, notes)
 
     def wrote(self, guards: Iterable[Guard]) -> None:
         """Note what a transaction has written with its guards."""
@@ -116,6 +128,7 @@ class Standing:
             state.latest = noted.get(state.key, {}).get(_LATEST, state.latest)
         for owner in self.customers.values():
             owner.counted = owner.counted or "counted" in noted.get(owner.key, {})
+            owner.begun = noted.get(owner.key, {}).get(_BEGUN, owner.begun)
 
     def look_again(self) -> None:
         """Find out why a condition did not hold: raise `CatalogueChangedError` if the catalogue has changed.
@@ -134,7 +147,7 @@ class Standing:
             row = rows.get(key, {})
             if integer(row, "rev") != owner.version:
                 raise CatalogueChangedError("the customer has changed meanwhile")
-            owner.counted = "counted" in row
+            owner.counted, owner.begun = "counted" in row, _number(row, _BEGUN)
 
     def note_customers(self, rows: Mapping[Key, Row], keyed: Mapping[Key, str]) -> None:
         """Note what the records of customers say."""
@@ -143,7 +156,7 @@ class Standing:
             if "doc" in row:
                 found = decode_customer(text(row, "doc"))
                 self.customers[customer_id] = CustomerState(
-                    key, integer(row, "rev"), "counted" in row, _facts_of(found)
+                    key, integer(row, "rev"), "counted" in row, _number(row, _BEGUN), _facts_of(found)
                 )
 
     def with_facts(self, subscription: Subscription) -> Subscription:

@@ -11,12 +11,13 @@ from meterstone import clock
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.stamped import stamp_of
 from meterstone.store.catalogue.stored_format import format_of_new
 from meterstone.store.catalogue.subscriptions import decode_customer, decode_subscription, read_subscription
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
-from meterstone.store.dynamodb.table import Action, Row, Table, key_item, text
+from meterstone.store.dynamodb.table import Action, Item, Row, Table, key_item, text
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
@@ -183,6 +184,15 @@ def _write_customer(table: Table, organization_id: str, customer: Customer) -> N
         table.update(key, "SET doc = :doc ADD rev :one", {":doc": {"S": document}, ":one": {"N": "1"}})
 
 
+def _stamp(row: Row | None, now: int) -> Item:
+    stamp = stamp_of(row or {}).next(now)
+    return {
+        "rev": {"N": str(stamp.rev)},
+        "made_at": {"N": str(stamp.made_at)},
+        "put_at": {"N": str(stamp.put_at)},
+    }
+
+
 def _write_subscription(
     table: Table, organization_id: str, each: Subscription, now: int, *, refers: bool
 ) -> None:
@@ -208,7 +218,7 @@ def _write_subscription(
     }
     raised = {"UpdateExpression": "ADD ver :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}
     actions: list[Action] = [
-        {"Put": {"TableName": table.name, "Item": key_item(key) | body | {"put_at": {"N": str(now)}}}},
+        {"Put": {"TableName": table.name, "Item": key_item(key) | body | _stamp(row, now)}},
         *({"Update": {"TableName": table.name, "Key": key_item(subject)} | raised} for subject in subjects),
     ]
     table.transact(actions)
