@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import sys
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,9 @@ _number = count()
 def load(name: str) -> ModuleType:
     """Load a function anew: what it made when it was loaded before is forgotten."""
     name_of_its_own = f"function_{name}_{next(_number)}"
+    # Modules beside `app.py` are found, as Lambda finds them.
+    if str(FUNCTIONS / name) not in sys.path:
+        sys.path.append(str(FUNCTIONS / name))
     spec = importlib.util.spec_from_file_location(name_of_its_own, FUNCTIONS / name / "app.py")
     assert spec is not None
     assert spec.loader is not None

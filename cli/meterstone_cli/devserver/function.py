@@ -171,7 +171,14 @@ class _Environment:
 
 
 def _load(name: str, source: Path) -> Handler:
-    """Import `source` under a name of its own: every function's module is called app."""
+    """Import `source` under a name of its own: every function's module is called app.
+
+    Modules beside it are found, as Lambda finds them. All instances of the function share them: they must keep
+    nothing.
+    """
+    folder = str(source.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     module_name = f"_meterstone_function_{name}_{next(_serial)}"
     spec = importlib.util.spec_from_file_location(module_name, source)
     if spec is None or spec.loader is None:

@@ -17,16 +17,14 @@ from meterstone.catalogue.errors import (
     RecordRefusedError,
 )
 from meterstone.catalogue.rules import Bounds, Moved
+from meterstone.catalogue.subjects import Subjects
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue.stamped import (
     NEVER,
-    CustomerSeen,
     Stored,
     SubjectSeen,
     TermsSeen,
-    customer_seen,
     mentioned,
-    subject_seen,
 )
 from meterstone.store.catalogue.subscription_puts import (
     Concerned,
@@ -61,48 +59,6 @@ class Change(NamedTuple):
 
     seen: TermsSeen | None
     terms: Terms
-
-
-class Subjects(NamedTuple):
-    """The subjects of some subscriptions as they were read, before the subscriptions that share them."""
-
-    customers: Mapping[str, CustomerSeen]
-    external: Mapping[str, SubjectSeen]
-
-    def beside(self, other: "Subjects") -> "Subjects":
-        """Return the subjects of both. Of one that was read twice, what was read first holds."""
-        return Subjects({**self.customers, **other.customers}, {**self.external, **other.external})
-
-    def latest(self, terms: Terms, *, alone: bool = False) -> int | None:
-        """Return the time of the latest event that was counted by a subscription's subjects, None if none was.
-
-        ``alone`` looks at the customer only.
-        """
-        found = [self.customers[terms.customer_id].subject.latest]
-        if not alone:
-            found.append(self.external[terms.events_by].latest)
-        return max((each for each in found if each is not None), default=None)
-
-
-def read_subjects(attempt: Attempt, terms: Iterable[Terms]) -> Subjects:
-    """Read the subjects of subscriptions. Cost: 1 consistent get each, in batches."""
-    organization_id = attempt.organization_id
-    found = list(terms)
-    owners = {each.customer_id: keys.customer(organization_id, each.customer_id) for each in found}
-    names = {each.events_by: keys.subject(organization_id, "s", each.events_by) for each in found}
-    rows = attempt.table.batch_get((*owners.values(), *names.values()), consistent=True)
-    # A customer of the first stored format is in the list alone.
-    listed = {
-        name: keys.catalogue(organization_id, "customer", name)
-        for name, key in owners.items()
-        if "doc" not in rows.get(key, {})
-    }
-    entries = attempt.table.batch_get(listed.values(), consistent=True) if listed else {}
-    customers = {
-        name: customer_seen(key, rows.get(key, {}), entries.get(listed.get(name, key), {}))
-        for name, key in owners.items()
-    }
-    return Subjects(customers, {name: subject_seen(key, rows.get(key, {})) for name, key in names.items()})
 
 
 def bounds_of(
@@ -169,7 +125,12 @@ def write(
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
         if moved is not None and bounds.refuse(moved.at, attempt.now):
-            raise CatalogueConflictError(moved.path, _counted(bounds), bounds.earliest(attempt.now))
+            adds = rules.adds_alone(was, now, bounds, attempt.now)
+            if not (attempt.forced and adds):
+                earliest = bounds.earliest(attempt.now)
+                raise CatalogueConflictError(moved.path, _counted(bounds), earliest, recomputable=adds)
+            # It is counted from there on when all is counted anew.
+            moved = None
         moves.append(moved)
         settles.append(bounds.last if change.seen is not None and change.seen.of_before else None)
     attempt.ready()
@@ -214,7 +175,7 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
     if subjects.customers[terms.customer_id].of_before:
         convert(attempt, subjects.customers[terms.customer_id])
     change = Change(seen, terms)
-    concerned = _concerned(attempt, [change], subjects, [moved], [None], always=True)
+    concerned = _concerned(attempt, [change], subjects, [moved], [None])
     if not delete_subscription(
         attempt.table, attempt.organization_id, terms.id, seen.stored.stamp, list(concerned)
     ):
@@ -305,12 +266,10 @@ def _concerned(
     subjects: Subjects,
     moves: Sequence[Moved | None],
     settles: Sequence[int | None],
-    *,
-    always: bool = False,
 ) -> Iterator[Concerned]:
     """Yield each subject of the changes once, with all that is asked of it.
 
-    What is counted meanwhile matters where the change takes effect soon, or ``always``.
+    What is counted meanwhile matters where the change takes effect soon.
     """
     found: dict[Key, Concerned] = {}
 
@@ -323,8 +282,7 @@ def _concerned(
         )
 
     for (seen, terms), moved, settled in zip(changes, moves, settles, strict=True):
-        near = moved is not None and (always or moved.at < attempt.now + _NEAR)
-        at = moved.at if moved is not None and near else None
+        at = moved.at if moved is not None and moved.at < attempt.now + _NEAR else None
         add(subjects.customers[terms.customer_id].subject, at, settled, named=True)
         add(subjects.external[terms.events_by], None if seen is None else at, settled, named=False)
         if seen is not None:

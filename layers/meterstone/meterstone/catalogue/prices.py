@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
-from meterstone.catalogue.models import Conflict, Record
+from meterstone.catalogue.record import Conflict, Record
 from meterstone.catalogue.values import (
     Count,
     Currency,

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from meterstone.catalogue.models import (
-    Conflict,
     CustomerRecord,
     LineItemRecord,
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
-    Record,
     SubscriptionRecord,
 )
 from meterstone.catalogue.prices import PriceRecord
+from meterstone.catalogue.record import Conflict, Record
 from meterstone.contracts.fields import (
     NOT_A_LIST,
     NOT_A_MAPPING,

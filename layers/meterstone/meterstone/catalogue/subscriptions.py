@@ -5,16 +5,14 @@ from copy import replace
 
 from meterstone.catalogue.agreements import (
     Change,
-    Subjects,
     bounds_of,
     delete,
     looked_up,
-    read_subjects,
     resolved_before,
     write,
 )
 from meterstone.catalogue.attempt import Attempt, read
-from meterstone.catalogue.building import terms_of
+from meterstone.catalogue.building import planned_commitment, terms_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
     Put,
@@ -24,6 +22,7 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
 from meterstone.catalogue.offers import Making
 from meterstone.catalogue.reading import ReadRecord
+from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.stamped import Stored, TermsSeen, read_plans, read_terms
 from meterstone.usage.arrival import AHEAD
@@ -247,14 +246,7 @@ def _of_plan(attempt: Attempt, terms: Terms) -> Commitment | None:
     if followed.version is None:
         return None
     versions, _ = looked_up(attempt, [replace(terms, plan=(followed,), line_items=())])
-    plan = versions.get((followed.value, followed.version))
-    if plan is None or plan.currency not in (None, terms.currency):
-        return None
-    same = (plan.billing_period, plan.billing_period_count) == (
-        terms.billing_period,
-        terms.billing_period_count,
-    )
-    return plan.commitment if plan.billing_period is None or same else None
+    return planned_commitment(terms, versions.get((followed.value, followed.version)))
 
 
 def _references(attempt: Attempt, found: ReadRecord) -> list[tuple[str, str]]:

@@ -19,9 +19,10 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, assert_never
 from urllib.parse import unquote
 
-from meterstone.contracts import lago
+from meterstone.contracts import lago, lago_pages
 from meterstone.contracts.csv_text import VARY, csv_reply, wants_csv
 from meterstone.contracts.lago_events import uuid_of
+from meterstone.contracts.lago_pages import MOST_PER_PAGE
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
 from meterstone.pricing.commitment import Charge
 from meterstone.pricing.money import minor_units, plain
@@ -35,9 +36,6 @@ from meterstone.usage.projection import ProjectedUsage
 from meterstone.usage.statement import charge_of, price_measured
 from meterstone.usage.subscription import LineItem
 
-MOST_PER_PAGE: Final = 100
-
-_LONGEST_NUMBER: Final = 9
 _FILTERS: Final = {
     "charge_code": "charge_code",
     "charge_id": "charge_id",
@@ -119,9 +117,9 @@ def parse(request: Request, *, paged: bool = False) -> Asked:
     if external_id is None:
         faults.setdefault("external_subscription_id", lago.Fault(lago.MISSING, "is required"))
     filters = {meant: value for name, meant in _FILTERS.items() if (value := read(name, lago.identifier))}
-    page, per_page, count = (read(name, _number) if paged else None for name in _PAGING)
+    page, per_page, count = (read(name, lago_pages.number) if paged else None for name in _PAGING)
     if per_page is not None and per_page > MOST_PER_PAGE:
-        faults["per_page"] = lago.Fault(lago.OUT_OF_RANGE, f"is more than {MOST_PER_PAGE}")
+        faults["per_page"] = lago_pages.too_many()
     if faults:
         raise RequestRefusedError(
             lago.unprocessable({name: faults[name] for name in names if name in faults})
@@ -172,19 +170,12 @@ def answer_past(organization_id: str, asked: Asked, usages: Iterable[WindowUsage
     usages = list(usages)
     counted_until = max((each.counted_until for each in usages), default=0)
     found = [_period(organization_id, asked, each) for each in usages]
-    pages = -(-total // asked.per_page)
-    later = asked.page + 1 if asked.page < pages else None
+    meta = lago_pages.meta(asked.page, asked.per_page, total)
+    later = meta["next_page"]
     if asked.as_csv:
         rows = [_cells(period, charge) for period in found for charge in period["charges_usage"]]
         headers = {} if later is None else {"X-Meterstone-Next-Page": str(later)}
         return _sized(csv_reply(_COLUMNS, rows, headers, counted_until))
-    meta = {
-        "current_page": asked.page,
-        "next_page": later,
-        "prev_page": asked.page - 1 if 1 < asked.page <= pages else None,
-        "total_pages": pages,
-        "total_count": total,
-    }
     return _sized(Reply.of(200, {"usage_periods": found, "meta": meta}, VARY, counted_until))
 
 
@@ -305,11 +296,3 @@ def _sized(reply: Reply) -> Reply:
         return reply
     reason = f"the answer would have more than {lago.LARGEST_ANSWER} bytes: ask for fewer at once, or filter"
     raise RequestRefusedError(lago.unprocessable({"per_page": lago.Fault(lago.ANSWER_TOO_LARGE, reason)}))
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise lago.ValueFaultError(lago.INVALID, "must be a whole number")
-    if len(text) > _LONGEST_NUMBER or int(text) < 1:
-        raise lago.ValueFaultError(lago.OUT_OF_RANGE, f"must be from 1 to {10**_LONGEST_NUMBER - 1}")
-    return int(text)

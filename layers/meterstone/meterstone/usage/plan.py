@@ -11,6 +11,9 @@ from meterstone.usage.period import BillingPeriod
 
 _PUBLISHED = "published"
 
+type Prices = Mapping[str, Price]
+"""Prices by their ids."""
+
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """A named offer: its prices, by id, in every currency in which it is sold.

@@ -1,0 +1,155 @@
+"""What Lago's calls on records of the catalogue share: reading bodies and ids, and refusals.
+
+What Lago's API description leaves open, or has not, is settled so:
+
+- A field that is absent stays as it is; null takes its value away.
+- A field that Lago has and Meterstone cannot honour is refused by name, with the code `not_supported` after Lago's
+  own, unless it is null, false or empty: then nothing is asked for. Fields that Lago has not are ignored.
+- A change that would move usage which is counted already is refused with 409. The answer's `earliest_at` is the
+  earliest instant from which on the change is possible.
+- Lago's own ids are UUIDs made of the organization's id, the kind of the record and its id.
+- `reasons` says in words why there is a code, as in the analytics.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+from meterstone.contracts import lago
+from meterstone.contracts.events import read_object
+from meterstone.contracts.lago import Fault, unprocessable
+from meterstone.contracts.lago_fields import Reader, unsupported
+from meterstone.contracts.message import Reply, Request, RequestRefusedError
+from meterstone.usage.identifier import LONGEST_ID, is_text
+from meterstone.usage.instant import format_instant
+
+USAGE_WOULD_MOVE: Final = "usage_would_move"
+CONFLICT: Final = "conflict"
+
+_METRIC: Final = "billable_metric"
+#: Lago's names of the fields of records, where it has another.
+_NAMES: Final = {
+    "customer": "external_customer_id",
+    "plan": "plan_code",
+    "start": "subscription_at",
+    "end": "ending_at",
+    "billing_cycle": "billing_time",
+    "id": "external_id",
+}
+_CODES: Final = {
+    "subscription_at": lago.INVALID_DATE,
+    "ending_at": lago.INVALID_DATE,
+    "country": lago.INVALID_COUNTRY,
+}
+
+api_key = lago.api_key
+refuse = lago.refuse
+forbid = lago.forbid
+
+
+class Stamp(Protocol):
+    """When a record was made, and when it was last put; in microseconds since the epoch."""
+
+    @property
+    def made_at(self) -> int:
+        """When it was made."""
+
+    @property
+    def put_at(self) -> int:
+        """When it was last put."""
+
+
+class Stored[T](Protocol):
+    """A record as it is stored."""
+
+    @property
+    def value(self) -> T:
+        """The record itself."""
+
+    @property
+    def stamp(self) -> Stamp:
+        """When it was made and put."""
+
+
+def read_root(request: Request, name: str) -> tuple[Reader, Mapping[str, Any]]:
+    """Read the body's object of a name, and the whole body.
+
+    Raises `RequestRefusedError`: 400 for a body that cannot be read, or that has no such object.
+    """
+    body, _ = read_object(request, _bad_request)
+    found = body.get(name)
+    if not isinstance(found, dict) or not found:
+        raise RequestRefusedError(_bad_request(f"param is missing or the value is empty: {name}"))
+    return Reader(found), body
+
+
+def path_ids(request: Request, name: str, kind: str) -> Sequence[str]:
+    """Return the ids that the path may mean: whether the gateway has decoded it, it does not say.
+
+    Raises `RequestRefusedError` (404) for what no id can be.
+    """
+    raw = request.path_parameters.get(name, "")
+    found = [
+        each for each in dict.fromkeys((raw, unquote(raw))) if 0 < len(each) <= LONGEST_ID and is_text(each)
+    ]
+    if not found:
+        raise RequestRefusedError(not_found(kind))
+    return found
+
+
+def not_found(kind: str) -> Reply:
+    """Say that there is no record of a kind: that of Meterstone's own name, such as `meter`."""
+    code = f"{_METRIC if kind == 'meter' else kind}_not_found"
+    return Reply.of(404, {"status": 404, "error": "Not Found", "code": code})
+
+
+def refuse_record(errors: Iterable[tuple[str, str]]) -> Reply:
+    """Say what is wrong with a record, of which the fields have the names of the catalogue's files."""
+    reasons: dict[str, list[str]] = {}
+    for path, reason in errors:
+        reasons.setdefault(lago_path(path), []).append(reason)
+    return unprocessable(
+        {name: Fault(_CODES.get(name, lago.INVALID), "; ".join(each)) for name, each in reasons.items()}
+    )
+
+
+def refuse_conflict(path: str, reason: str, earliest: int | None) -> Reply:
+    """Say that a change does not fit to what is stored or counted, and from when on it would: `earliest_at`."""
+    code = CONFLICT if earliest is None else USAGE_WOULD_MOVE
+    body: dict[str, Any] = {
+        "status": 409,
+        "error": "Conflict",
+        "code": code,
+        "error_details": {lago_path(path): [code]},
+        "reasons": {lago_path(path): reason},
+    }
+    if earliest is not None:
+        body["earliest_at"] = format_instant(earliest)
+    return Reply.of(409, body)
+
+
+def lago_path(path: str) -> str:
+    """Return Lago's name of a field of a record.
+
+    >>> lago_path("end"), lago_path("details.email"), lago_path("")
+    ('ending_at', 'email', 'base')
+    """
+    path = path.removeprefix("details.")
+    head = path.partition(".")[0].partition("[")[0]
+    return _NAMES.get(head, head) + path[len(head) :] if path else "base"
+
+
+def refuse_filters(request: Request, names: Iterable[str], faults: dict[str, lago.Fault]) -> None:
+    """Raise `RequestRefusedError` for faults of parameters, and for filters that Lago has and Meterstone has not.
+
+    If such a filter were silently dropped, the answer would show more than was asked for.
+    """
+    for given in request.parameters:
+        if (name := given.partition("[")[0]) in names:
+            faults[name] = unsupported("records are not filtered by it")
+    if faults:
+        raise RequestRefusedError(lago.unprocessable(dict(sorted(faults.items()))))
+
+
+def _bad_request(reason: str) -> Reply:
+    return Reply.of(400, {"status": 400, "error": f"BadRequest: {reason}"})

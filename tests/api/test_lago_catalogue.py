@@ -1,0 +1,330 @@
+"""Lago's calls on the catalogue over a table in memory: what is counted, two writers at once, killed requests."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from meterstone import clock
+from meterstone.catalogue.management import Management
+from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.dynamodb.table import Table
+from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
+from support.functions import forget_logger, load_over
+from support.managed import NOW, count_event, interleavings, managed, table_of
+from support.memory_table import Killed
+from support.scenario import ORGANIZATION
+
+EVERY = {"status[]": ["pending", "active", "terminated", "canceled"]}
+
+type Call = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Management], Call]:
+    """Give a function that calls the API over a catalogue."""
+
+    def over(management: Management) -> Call:
+        table = table_of(management)
+        key, _ = create_key(table, ORGANIZATION.id, "lago", NOW)
+        forget_logger("meterstone")
+        handler = load_over("manage_catalogue", table, monkeypatch).handler
+
+        def call(
+            method: str, path: str, body: object = None, query: dict[str, list[str]] | None = None
+        ) -> tuple[int, Any]:
+            kind, _, name = path.partition("/")
+            part = "external_customer_id" if kind == "customers" else "external_id"
+            resource = f"/api/v1/{kind}" + (f"/{{{part}}}" if name else "")
+            event = {
+                "httpMethod": method,
+                "resource": resource,
+                "path": f"/api/v1/{kind}/{quote(name, safe='')}",
+                "headers": {"Authorization": f"Bearer {key}"},
+                "pathParameters": {part: name},
+                "multiValueQueryStringParameters": query,
+                "body": None if body is None else json.dumps(body),
+            }
+            reply = handler(event, None)
+            return reply["statusCode"], json.loads(reply["body"])
+
+        return call
+
+    return over
+
+
+@pytest.fixture
+def catalogue() -> Management:
+    """Has two plans more, without a recurring meter, whose usage time alone changes."""
+    management = managed(clock=lambda: NOW)
+    management.put("plan", "calls", {"prices": ["call"]})
+    management.put("plan", "dear", {"prices": ["dear call"]})
+    return management
+
+
+@pytest.fixture
+def call(catalogue: Management, calls: Callable[[Management], Call]) -> Call:
+    return calls(catalogue)
+
+
+def subscribe(call: Call, plan: str = "basic", customer: str = "c", **fields: Any) -> tuple[int, Any]:
+    given = {"external_id": "s", "external_customer_id": customer, "plan_code": plan}
+    return call("POST", "subscriptions", {"subscription": given | fields})
+
+
+def spans(call: Call) -> list[tuple[str, str, str | None]]:
+    """List the subscriptions that have a time, each with its plan, start and end."""
+    status, body = call("GET", "subscriptions", query=EVERY | {"external_id": ["s"]})
+    assert status == 200
+    return [
+        (each["plan_code"], each["started_at"] or each["subscription_at"], each["ending_at"])
+        for each in body["subscriptions"]
+        if each["status"] != "canceled"
+    ]
+
+
+def text(at: int) -> str:
+    return format_instant(at)
+
+
+def test_an_end_waits_for_events_that_are_counted(catalogue: Management, call: Call) -> None:
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW + MINUTE)
+    status, body = call("DELETE", "subscriptions/s")
+    assert (status, body["subscription"]["ending_at"]) == (200, text(NOW + MINUTE + 1))
+    assert body["subscription"]["status"] == "active"
+
+
+def test_what_would_move_counted_usage_names_the_earliest_instant(catalogue: Management, call: Call) -> None:
+    subscribe(call, subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW + 6 * MINUTE)
+    earliest = text(NOW + 6 * MINUTE + 1)
+    status, body = call("DELETE", "subscriptions/s")
+    assert (status, body["code"], body["earliest_at"]) == (409, "usage_would_move", earliest)
+    assert earliest in body["reasons"]["base"]
+    change = {"subscription": {"ending_at": text(NOW + MINUTE)}}
+    status, body = call("PUT", "subscriptions/s", change)
+    assert (status, body["error_details"], body["earliest_at"]) == (
+        409,
+        {"ending_at": ["usage_would_move"]},
+        earliest,
+    )
+    status, body = subscribe(call, "pro", subscription_at=text(NOW + MINUTE))
+    assert (status, body["earliest_at"]) == (409, earliest)
+    assert spans(call) == [("basic", text(NOW - DAY), None)]
+    status, body = subscribe(call, "pro", subscription_at=earliest)
+    assert (status, body["subscription"]["status"]) == (200, "pending")
+    assert spans(call) == [("basic", text(NOW - DAY), earliest), ("pro", earliest, None)]
+
+
+def test_a_subscription_in_a_past_that_is_counted_for_the_customer(catalogue: Management, call: Call) -> None:
+    subscribe(call, subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW - MINUTE, by_customer=True)
+    status, body = subscribe(call, external_id="other", subscription_at=text(NOW - 2 * DAY))
+    assert (status, body["error_details"], body["earliest_at"]) == (
+        409,
+        {"subscription_at": ["usage_would_move"]},
+        text(NOW),
+    )
+    assert subscribe(call, external_id="other")[0] == 200
+
+
+def test_a_change_of_plans_now_is_after_the_events_that_are_counted(
+    catalogue: Management, call: Call
+) -> None:
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW + SECOND)
+    status, body = subscribe(call, "dear")
+    assert (status, body["subscription"]["plan_code"]) == (200, "dear")
+    turn = text(NOW + SECOND + 1)
+    assert spans(call) == [("calls", text(NOW - DAY), turn), ("dear", turn, None)]
+
+
+def test_an_id_of_another_external_id_is_not_taken(catalogue: Management, call: Call) -> None:
+    catalogue.put(
+        "subscription", "s", {"external_id": "x", "customer": "c", "plan": "basic", "currency": "EUR"}
+    )
+    status, body = subscribe(call)
+    assert status == 200
+    assert len(body["subscription"]["meterstone"]["id"]) == 36
+    stored = catalogue.get("subscription", "s")
+    assert stored is not None
+    assert stored.value.external_id == "x"
+
+
+type Writer = Callable[[Call], tuple[int, Any]]
+
+
+def races(
+    calls: Callable[[Management], Call], prepare: Callable[[Call], object], first: Writer, second: Writer
+) -> Iterator[tuple[Call, list[tuple[int, Any]]]]:
+    """Let a second request go all the way before each read and write of the first one."""
+    api: dict[Management, Call] = {}
+
+    def make() -> Management:
+        management = managed(clock=lambda: NOW)
+        management.put("customer", "d", {})
+        api[management] = calls(management)
+        prepare(api[management])
+        return management
+
+    for management, outcomes in interleavings(
+        make, lambda each: first(api[each]), lambda each: second(api[each])
+    ):
+        found: list[Any] = outcomes
+        yield api[management], found
+
+
+def test_two_customers_at_once_with_one_external_id(calls: Callable[[Management], Call]) -> None:
+    for call, answers in races(calls, lambda _: None, subscribe, lambda call: subscribe(call, customer="d")):
+        assert sorted(status for status, _ in answers) == [200, 422]
+        (refused,) = (body for status, body in answers if status == 422)
+        assert refused["error_details"] == {"external_id": ["value_already_exist"]}
+        assert len(spans(call)) == 1
+        (whose,) = (body["subscription"]["external_customer_id"] for status, body in answers if status == 200)
+        _, body = call("GET", "subscriptions/s")
+        assert body["subscription"]["external_customer_id"] == whose
+
+
+def test_one_request_twice_at_once(calls: Callable[[Management], Call]) -> None:
+    for call, answers in races(calls, lambda _: None, subscribe, subscribe):
+        assert [status for status, _ in answers] == [200, 200]
+        assert answers[0][1]["subscription"]["lago_id"] == answers[1][1]["subscription"]["lago_id"]
+        assert len(spans(call)) == 1
+
+
+def begun_yesterday(call: Call) -> None:
+    subscribe(call, subscription_at=text(NOW - DAY))
+
+
+def test_one_change_of_plans_twice_at_once(calls: Callable[[Management], Call]) -> None:
+    upgrade: Writer = lambda call: subscribe(call, "pro")  # noqa: E731 - one of two
+    for call, answers in races(calls, begun_yesterday, upgrade, upgrade):
+        assert [status for status, _ in answers] == [200, 200]
+        assert spans(call) == [("basic", text(NOW - DAY), text(NOW)), ("pro", text(NOW), None)]
+
+
+def test_a_change_of_plans_and_an_end_at_once(calls: Callable[[Management], Call]) -> None:
+    """Whichever comes first, nothing overlaps, and each answer is true when it is given."""
+    for call, answers in races(
+        calls,
+        begun_yesterday,
+        lambda each: subscribe(each, "pro"),
+        lambda each: each("DELETE", "subscriptions/s"),
+    ):
+        assert {status for status, _ in answers} <= {200, 409}
+        found = spans(call)
+        assert found[0] == ("basic", text(NOW - DAY), text(NOW))
+        assert len(found) <= 2
+
+
+def test_a_termination_that_is_killed_is_sent_again(calls: Callable[[Management], Call]) -> None:
+    """Wherever it is killed, the same request again ends what runs and calls off what was to follow."""
+    number, through = 0, False
+    while not through:
+        management = managed(clock=lambda: NOW)
+        call = calls(management)
+        begun_yesterday(call)
+        subscribe(call, "pro", subscription_at=text(NOW + DAY))
+        table = table_of(management)
+        table.faults.before = table.writes + number
+        try:
+            through = call("DELETE", "subscriptions/s")[0] == 200
+        except Killed:
+            through = False
+        table.faults.before = None
+        assert call("DELETE", "subscriptions/s")[0] in {200, 404}
+        assert spans(call) == [("basic", text(NOW - DAY), text(NOW))]
+        number += 1
+    assert number > 2
+
+
+def test_filters_read_no_more_subscriptions_than_they_may(
+    catalogue: Management, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        subscribe(call, external_id=f"s{number}")
+    import lago_listing  # noqa: PLC0415 - it is found once the function is loaded
+
+    monkeypatch.setattr(lago_listing, "MOST_FILTERED", 3)
+    status, body = call("GET", "subscriptions")
+    assert (status, body["error_details"]) == (422, {"status": ["value_is_out_of_range"]})
+    status, body = call("GET", "subscriptions", query=EVERY | {"per_page": ["2"], "page": ["2"]})
+    assert [each["external_id"] for each in body["subscriptions"]] == ["s2", "s3"]
+    assert body["meta"]["total_count"] == 4
+    assert call("GET", "subscriptions", query={"external_customer_id": ["c"]})[0] == 200
+    monkeypatch.setattr(lago_listing, "MOST_FILTERED", 4)
+    assert call("GET", "subscriptions")[1]["meta"]["total_count"] == 4
+
+
+def test_a_page_reads_its_own_records_and_all_ids(catalogue: Management, call: Call) -> None:
+    table: Table = table_of(catalogue)
+    for number in range(12):
+        call("POST", "customers", {"customer": {"external_id": f"c{number:02}"}})
+    table.cost.reset()
+    status, body = call("GET", "customers", query={"per_page": ["3"], "page": ["2"]})
+    assert (status, body["meta"]["total_count"]) == (200, 13)
+    assert table.cost.items == 13 + 3
+
+
+def test_a_subscription_is_billed_in_its_plan_s_periods(catalogue: Management, call: Call) -> None:
+    of_plan = {"prices": ["call"], "billing_period": "MONTHLY", "billing_period_count": 2}
+    catalogue.put("plan", "every other month", of_plan)
+    for plan in ("every other month", "calls"):
+        status, _ = subscribe(call, plan, subscription_at=text(NOW - DAY if plan != "calls" else NOW + DAY))
+        assert status == 200
+    found = call("GET", "subscriptions", query=EVERY | {"external_id": ["s"]})[1]["subscriptions"]
+    terms = [catalogue.get("subscription", each["meterstone"]["id"]) for each in found]
+    # A plan that says no period leaves the one before.
+    assert [each.value.billing_period_count for each in terms if each is not None] == [2, 2]
+
+
+def test_a_plan_from_after_the_end_on(call: Call) -> None:
+    end, start = text(NOW + DAY), text(NOW + 2 * DAY)
+    subscribe(call, "calls", subscription_at=text(NOW - DAY), ending_at=end)
+    status, body = subscribe(call, "dear", subscription_at=start)
+    assert (status, body["subscription"]["previous_plan_code"]) == (200, None)
+    assert spans(call) == [("calls", text(NOW - DAY), end), ("dear", start, None)]
+    # Called off, it leaves the end that was agreed on.
+    assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+    assert spans(call) == [("calls", text(NOW - DAY), end)]
+
+
+def test_an_end_that_was_moved_meanwhile_stays(call: Call) -> None:
+    """A change of plans is called off after the running subscription was given an end of its own."""
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    subscribe(call, "dear", subscription_at=text(NOW + 2 * DAY))
+    sooner = text(NOW + DAY)
+    assert call("PUT", "subscriptions/s", {"subscription": {"ending_at": sooner}})[0] == 200
+    assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+    assert spans(call) == [("calls", text(NOW - DAY), sooner)]
+
+
+def test_metrics_that_are_deleted_are_not_shown(catalogue: Management, call: Call) -> None:
+    catalogue.put("meter", "old", {"code": "old", "aggregation": "COUNT", "deleted_at": text(NOW)})
+    catalogue.put("meter", "soon", {"code": "soon", "aggregation": "COUNT", "deleted_at": text(NOW + 1)})
+    _, body = call("GET", "billable_metrics")
+    assert [each["code"] for each in body["billable_metrics"]] == ["calls", "seats", "soon"]
+    assert body["meta"]["total_count"] == 3
+
+
+def test_what_was_moved_is_listed_where_it_is_now(catalogue: Management, call: Call) -> None:
+    """The entries by which a subscription is found may outlive what they say."""
+    catalogue.put("customer", "d", {})
+    subscribe(call, "calls", subscription_at=text(NOW + DAY))
+    catalogue.merge("subscription", "s", {"customer": "d", "external_id": "t"})
+    for name, value, expected in (
+        ("external_customer_id", "c", []),
+        ("external_customer_id", "d", ["t"]),
+        ("external_id", "s", []),
+        ("external_id", "t", ["t"]),
+    ):
+        _, body = call("GET", "subscriptions", query=EVERY | {name: [value]})
+        assert [each["external_id"] for each in body["subscriptions"]] == expected
