@@ -1,12 +1,22 @@
 """Every total is right in the end, however the catalogue changes while events pour in."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from support.life import Life
+from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.usage.arrival import Subject
+from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
+from meterstone.usage.meter import Event
+from support.life import Life, at_call
+from support.scenario import Usage
 
-SEEDS = int(os.environ.get("METERSTONE_LIVES", "25"))
+SEEDS = int(os.environ.get("METERSTONE_LIVES", "12"))
+#: A delivery makes fewer calls of the table.
+CALLS = 60
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -14,3 +24,72 @@ def test_every_total_is_what_log_and_records_come_to(seed: int) -> None:
     life = Life(seed)
     life.live(150)
     life.check()
+
+
+def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
+    record = {"customer": "cust 0", "external_id": f"ext {name}", "plan": "pro", "currency": "USD", **more}
+    life.management.put("subscription", f"sub {name}", {"start": format_instant(start), **more, **record})
+
+
+def post(life: Life, subject: Subject, name: str, at: int) -> None:
+    found = Usage(subject, Event(f"e{len(life.usage)}", name, at, {"value": 3, "who": "w"}))
+    life.usage.append(found)
+    life.folding.post(found, life.clock.now)
+
+
+def deliver(life: Life, container: int) -> None:
+    (shard,) = life.folding.stream.shards
+    life.folding.deliver(shard, 0, len(shard.records), life.clock.now, container)
+
+
+CHANGES: dict[str, Callable[[Life], object]] = {
+    "it ends now": lambda life: life.management.end("sub 1", None),
+    "it ends at the last event": lambda life: life.management.end("sub 1", life.clock.now),
+    "it has ended": lambda life: life.management.end("sub 1", life.clock.now - MINUTE),
+    "it ends in six minutes": lambda life: life.management.end("sub 1", life.clock.now + 6 * MINUTE),
+    "another plan now": lambda life: life.management.change_plan("sub 1", "basic", None),
+    "another plan since an hour": lambda life: life.management.change_plan("sub 1", "basic", life.clock.now - HOUR),
+    "another subscription now": lambda life: life.management.succeed(
+        "sub 1", {"id": "sub 3", "plan": "basic", "currency": "USD"}, None
+    ),
+    "it is deleted": lambda life: life.management.delete("subscription", "sub 1"),
+    "a second one of the customer": lambda life: sign_up(life, "2", life.clock.now - DAY),
+    "a second one of the customer, from now on": lambda life: sign_up(life, "2", life.clock.now),
+    "its customer moves": lambda life: life.management.merge("customer", "cust 0", {"country": "NO"}),
+    "its customer has always lived elsewhere": lambda life: life.management.merge(
+        "customer", "cust 0", {"country": [{"value": "NO"}]}
+    ),
+    "the meter is deleted": lambda life: life.management.delete("meter", "bytes"),
+}
+
+
+@pytest.mark.parametrize("warm", [0, 1], ids=["a cold function", "a warm function"])
+@pytest.mark.parametrize("counted", [False, True], ids=["its first events", "further events"])
+@pytest.mark.parametrize("kind", ["s", "c"], ids=["of its own", "of its customer"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_at_any_call_of_a_delivery(change: str, kind: str, counted: bool, warm: int) -> None:  # noqa: FBT001
+    """The subscription begins an hour ago with a new charge, and its events come in until four minutes ahead."""
+    for number in range(CALLS):
+        life = Life(1)
+        life.clock.now += DAY
+        sign_up(life, "1", life.clock.now - HOUR, billing_period="DAILY")
+        subject = Subject.subscription("ext 1") if kind == "s" else Subject.customer("cust 0")
+        if counted:
+            post(life, subject, "bytes", life.clock.now - 30 * MINUTE)
+            deliver(life, warm)
+            life.clock.now += 2 * MINUTE
+        for at in (-MINUTE, 0, 4 * MINUTE):
+            for name in ("bytes", "calls", "peak"):
+                post(life, subject, name, life.clock.now + at)
+
+        def do(life: Life = life) -> None:
+            with suppress(CatalogueConflictError):
+                CHANGES[change](life)
+
+        with at_call(life.table, number, do) as made:
+            deliver(life, warm)
+        life.check()
+        if len(made) <= number:
+            break
+    else:
+        raise AssertionError(f"a delivery made {made} calls")

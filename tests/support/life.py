@@ -47,6 +47,34 @@ _METERS: tuple[dict[str, Any], ...] = (
 _REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
 
 
+@contextmanager
+def at_call(table: StaleTable, number: int, do: Callable[[], object]) -> Iterator[list[str]]:
+    """Do something just before the call of the table of this number, from 0. Gives the calls that were made."""
+    made: list[str] = []
+    plain = {name: getattr(table, name) for name in _CALLS}
+
+    def restore() -> None:
+        for name in _CALLS:
+            vars(table).pop(name, None)
+
+    def wrapped(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            made.append(name)
+            if len(made) == number + 1:
+                restore()
+                do()
+            return plain[name](*arguments, **more)
+
+        return call
+
+    for name in _CALLS:
+        setattr(table, name, wrapped(name))
+    try:
+        yield made
+    finally:
+        restore()
+
+
 class Life:
     """One organization's days. ``most`` is how many customers and subscriptions there are, about."""
 
@@ -92,6 +120,9 @@ class Life:
         """Let one thing happen."""
         random = self.random
         self.clock.now += random.choice([0, 1, 1_000_000, MINUTE, 7 * MINUTE, HOUR, 9 * HOUR])
+        if any(shard.times[shard.acknowledged] < self.clock.now - 12 * HOUR for shard in self.folding.stream.waiting()):
+            # The stream keeps a record for a day.
+            self.folding.drain(self.clock.now, 50)
         match random.choices(["post", "deliver", "change", "roll", "disturb"], [10, 6, 8, 1, 1])[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
@@ -174,6 +205,14 @@ class Life:
         self.management.put("subscription", f"sub {self.made}", record)
 
     def _some_subscription(self) -> str:
+        """Choose a subscription, mostly one that goes on."""
+        alive = [
+            each.id
+            for each in list_subscriptions(self.table, ORGANIZATION.id)
+            if each.end is None or each.end > self.clock.now
+        ]
+        if alive and self.random.random() < 0.8:
+            return self.random.choice(alive)
         return f"sub {self.random.randint(1, max(self.made, 1))}"
 
     def _some_instant(self) -> int | None:
@@ -250,33 +289,15 @@ class Life:
         if self.random.random() < 0.2:
             yield
             return
-        left = self.random.randint(0, 12)
-        plain = {name: getattr(self.table, name) for name in _CALLS}
 
-        def restore() -> None:
-            for name in _CALLS:
-                vars(self.table).pop(name, None)
+        def change() -> None:
+            faults, self.table.faults = self.table.faults, Faults()
+            for _ in range(self.random.randint(1, 4)):
+                self.change()
+            self.table.faults = faults
 
-        def wrapped(name: str) -> Callable[..., Any]:
-            def call(*arguments: Any, **more: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    restore()
-                    faults, self.table.faults = self.table.faults, Faults()
-                    for _ in range(self.random.randint(1, 4)):
-                        self.change()
-                    self.table.faults = faults
-                return plain[name](*arguments, **more)
-
-            return call
-
-        for name in _CALLS:
-            setattr(self.table, name, wrapped(name))
-        try:
+        with at_call(self.table, self.random.randint(0, 12), change):
             yield
-        finally:
-            restore()
 
     def check(self) -> None:
         """Let everything come to its end, and compare all totals with what log and records come to."""
