@@ -115,7 +115,7 @@ audit: $(AUDIT)/.installed ## Look for weaknesses in the templates (checkov; .ch
 .PHONY: audit-dependencies
 audit-dependencies: $(SUPPLY)/.installed ## Look for known weaknesses of the pinned packages (pip-audit; needs the internet)
 	@$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
-		$(addprefix --requirement ,$(wildcard requirements/*.txt) layers/meterstone/requirements.txt)
+		$(addprefix --requirement ,$(wildcard requirements/*.txt) layers/meterstone/requirements.txt functions/manage_catalogue/requirements.txt)
 
 .PHONY: catalogue-reference
 catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON Schemas beside it from the catalogue's models
@@ -196,6 +196,8 @@ lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--up
 	@for name in runtime dev engine sam audit supply page; do \
 		echo "$(COMPILE) $$name"; $(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
+	@# The versions that are tested, without what the layer has.
+	$(COMPILE) $(ARGS) functions/manage_catalogue/requirements.in --constraints requirements/runtime.txt --no-emit-package typing-extensions --output-file functions/manage_catalogue/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what was built, and the environments

@@ -2,8 +2,8 @@
 
 FOLDER then holds
 - `meterstone.tar.gz`: the built template, functions and layer. Its bytes depend on their content alone;
-- `sbom.cdx.json`: the bill of materials of the layer in CycloneDX, from its pinned requirements. The functions
-  have no packages of their own, and the Lambda runtime brings the SDK;
+- `sbom.cdx.json`: the bill of materials in CycloneDX, from the pinned requirements of the layer and of the function
+  that has packages of its own. The Lambda runtime brings the SDK;
 - `SHA256SUMS`: the SHA-256 of both, as `sha256sum --check` reads it.
 
 The SHA-256 of `SHA256SUMS` is the package's digest: it is printed, and in a GitHub workflow given as the step's
@@ -15,12 +15,16 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".aws-sam" / "build"
-REQUIREMENTS = ROOT / "layers" / "meterstone" / "requirements.txt"
+REQUIREMENTS = (
+    ROOT / "layers" / "meterstone" / "requirements.txt",
+    ROOT / "functions" / "manage_catalogue" / "requirements.txt",
+)
 ARCHIVE = "meterstone.tar.gz"
 BILL = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
@@ -47,17 +51,20 @@ def pack(built: Path, archive: Path) -> None:
                 tar.addfile(member)
 
 
-def bill_of_materials(requirements: Path, bill: Path) -> None:
+def bill_of_materials(requirements: Iterable[Path], bill: Path) -> None:
     """Write the CycloneDX bill of the pinned packages, each with its hashes. Raises `CalledProcessError`."""
+    listed = "".join(path.read_text() for path in requirements)
     tool = Path(sys.executable).with_name("cyclonedx-py")
     # It warns that a list of requirements does not say which package needs which.
     quiet = os.environ | {"PYTHONWARNINGS": "ignore::UserWarning"}
     subprocess.run(  # noqa: S603
         (
-            *(tool, "requirements", requirements, "--pyproject", ROOT / "pyproject.toml"),
+            *(tool, "requirements", "-", "--pyproject", ROOT / "pyproject.toml"),
             *("--output-reproducible", "--output-format", "JSON", "--output-file", bill),
         ),
         env=quiet,
+        input=listed,
+        text=True,
         check=True,
     )
 

@@ -24,6 +24,7 @@ from meterstone import clock
 from meterstone.edge.metrics import embedded
 from meterstone.store.catalogue.accounts import list_organizations, read_account, read_generations
 from meterstone.store.counting.fold import Fold
+from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table
 from meterstone.store.events.uncounted import read_all_numbers
@@ -140,6 +141,9 @@ def roll(organization_id: str, until: int) -> bool:
             "was counted by older rules: a rebuild makes it right",
             extra={"organization": organization_id, "rules": account.rules},
         )
+    # A put that was stopped half way has left its tallies asleep: they are due from now on.
+    if woken := wake_unwoken(table, organization_id):
+        logger.info("woken", extra={"organization": organization_id, "subscriptions": woken})
     stopped = False
 
     def stop() -> bool:

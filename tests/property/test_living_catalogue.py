@@ -56,19 +56,20 @@ CHANGES: dict[str, Callable[[Life], object]] = {
     "a second one of the customer": lambda life: sign_up(life, "2", life.clock.now - DAY),
     "a second one of the customer, from now on": lambda life: sign_up(life, "2", life.clock.now),
     "its customer moves": lambda life: life.management.merge("customer", "cust 0", {"country": "NO"}),
-    "its customer has always lived elsewhere": lambda life: life.management.merge(
-        "customer", "cust 0", {"country": [{"value": "NO"}]}
+    "its customer has lived elsewhere since before": lambda life: life.management.merge(
+        "customer",
+        "cust 0",
+        {"country": [{"value": "DE"}, {"value": "NO", "since": format_instant(life.clock.now - DAY)}]},
     ),
     "the meter is deleted": lambda life: life.management.delete("meter", "bytes"),
 }
 
 
-@pytest.mark.parametrize("warm", [0, 1], ids=["a cold function", "a warm function"])
-@pytest.mark.parametrize("counted", [False, True], ids=["its first events", "further events"])
-@pytest.mark.parametrize("kind", ["s", "c"], ids=["of its own", "of its customer"])
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_at_any_call_of_a_delivery(change: str, kind: str, counted: bool, warm: int) -> None:  # noqa: FBT001
-    """The subscription begins an hour ago with a new charge, and its events come in until four minutes ahead."""
+def at_every_call(change: str, kind: str, *, counted: bool, warm: int, within: str) -> None:
+    """Have one of a delivery and a change happen at each call of the table that the other makes.
+
+    The subscription begins an hour ago with a new charge, and its events come in until four minutes ahead.
+    """
     for number in range(CALLS):
         life = Life(1)
         life.clock.now += DAY
@@ -82,14 +83,32 @@ def test_a_change_at_any_call_of_a_delivery(change: str, kind: str, counted: boo
             for name in ("bytes", "calls", "peak"):
                 post(life, subject, name, life.clock.now + at)
 
-        def do(life: Life = life) -> None:
+        def changes(life: Life = life) -> None:
             with suppress(CatalogueConflictError):
                 CHANGES[change](life)
 
-        with at_call(life.table, number, do) as made:
+        def delivers(life: Life = life) -> None:
             deliver(life, warm)
+
+        first, second = (delivers, changes) if within == "a delivery" else (changes, delivers)
+        with at_call(life.table, number, second) as made:
+            first()
         life.check()
         if len(made) <= number:
-            break
-    else:
-        raise AssertionError(f"a delivery made {made} calls")
+            return
+    raise AssertionError(f"{within} made {CALLS} calls")
+
+
+@pytest.mark.parametrize("warm", [0, 1], ids=["a cold function", "a warm function"])
+@pytest.mark.parametrize("counted", [False, True], ids=["its first events", "further events"])
+@pytest.mark.parametrize("kind", ["s", "c"], ids=["of its own", "of its customer"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_at_any_call_of_a_delivery(change: str, kind: str, counted: bool, warm: int) -> None:  # noqa: FBT001
+    at_every_call(change, kind, counted=counted, warm=warm, within="a delivery")
+
+
+@pytest.mark.parametrize("counted", [False, True], ids=["its first events", "further events"])
+@pytest.mark.parametrize("kind", ["s", "c"], ids=["of its own", "of its customer"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_delivery_at_any_call_of_a_change(change: str, kind: str, counted: bool) -> None:  # noqa: FBT001
+    at_every_call(change, kind, counted=counted, warm=0, within="a change")

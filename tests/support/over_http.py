@@ -20,4 +20,4 @@ def call(
 
 def _decoded(answer: Any) -> Any:
     text = answer.read().decode()
-    return json.loads(text) if answer.headers.get_content_type() == "application/json" else text
+    return json.loads(text) if text and answer.headers.get_content_type() == "application/json" else text

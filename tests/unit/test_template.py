@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from meterstone.contracts.message import RETRY_AFTER
-from meterstone.edge.application import INGESTION, READING
+from meterstone.edge.application import CHANGING, INGESTION, READING
+from meterstone_cli.devserver.function import GATEWAY_TIMEOUT
 from support.cloudformation import source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,7 @@ CODE = {
     "CustomerUsage": "functions/customer_usage/",
     "DescribeApi": "functions/describe_api/",
     "ReadCatalogue": "functions/read_catalogue/",
+    "ManageCatalogue": "functions/manage_catalogue/",
     "ShowDashboard": "functions/dashboard/",
 }
 
@@ -127,6 +129,26 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     assert set(reads["Action"]) == READS
     assert puts["Action"] == "dynamodb:PutItem"
     assert all((each["Effect"], each["Resource"]) == ("Allow", TABLE) for each in (reads, puts))
+
+
+def test_the_catalogue_is_changed_in_this_table_and_nothing_else_is(resources: dict[str, Any]) -> None:
+    (policy,) = resources["ManageCatalogue"]["Properties"]["Policies"]
+    reads, changes = policy["Statement"]
+    assert set(reads["Action"]) == READS
+    assert set(changes["Action"]) == {
+        f"dynamodb:{verb}"
+        for verb in ("BatchWriteItem", "ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")
+    }
+    assert (reads["Effect"], reads["Resource"]) == ("Allow", [TABLE, INDEX])
+    assert (changes["Effect"], changes["Resource"]) == ("Allow", TABLE)
+
+
+def test_a_change_of_the_catalogue_has_an_answer_before_the_function_s_and_the_gateway_s_time_is_up(
+    resources: dict[str, Any],
+) -> None:
+    timeout = resources["ManageCatalogue"]["Properties"]["Timeout"]
+    # Beside the table's time there is that of a cold start, and of reading and writing a large record.
+    assert CHANGING + 5 < timeout < GATEWAY_TIMEOUT
 
 
 def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
@@ -221,16 +243,31 @@ def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict
     assert resources["UseKey"]["Condition"] == "HasKey"
 
 
-def test_every_path_that_is_promised_reaches_one_function_with_any_method(resources: dict[str, Any]) -> None:
+def test_every_method_that_is_promised_reaches_one_function_and_any_other_one_too(
+    resources: dict[str, Any],
+) -> None:
+    """A function that has a path whole may have one event for it, whatever the method."""
     events = [
         (name, event["Properties"])
         for name in CODE
         for event in resources[name]["Properties"]["Events"].values()
     ]
-    wanted = sorted((path, method) for path, methods in PATHS.items() for method in (*methods, "ANY"))
-    assert sorted((event["Path"], event["Method"]) for _, event in events) == wanted
     assert all(event["RestApiId"] == {"Ref": "Api"} for _, event in events)
-    assert len({(name, event["Path"]) for name, event in events}) == len(PATHS)
+    listed = [(event["Path"], event["Method"]) for _, event in events]
+    assert len(set(listed)) == len(listed)
+    any_method = {event["Path"]: name for name, event in events if event["Method"] == "ANY"}
+    assert any_method.keys() == PATHS.keys()
+    named = {(path, method) for path, method in listed if method != "ANY"}
+    assert named <= {(path, method) for path, methods in PATHS.items() for method in methods}
+    others = {(path, method) for path, methods in PATHS.items() for method in methods} - named
+    assert {any_method[path] for path, _ in others} == {"ManageCatalogue"}
+
+
+def test_the_permissions_of_a_function_s_routes_fit(resources: dict[str, Any]) -> None:
+    """Lambda keeps 20 KB of an alias's permissions, and SAM makes one of at most 460 bytes for each route."""
+    longest = 460
+    for name in CODE:
+        assert len(resources[name]["Properties"]["Events"]) * longest < 20_480
 
 
 @pytest.mark.parametrize("name", CODE)
@@ -239,20 +276,45 @@ def test_a_function_s_code_is_there(resources: dict[str, Any], name: str) -> Non
     assert (ROOT / CODE[name] / "app.py").is_file()
 
 
-def test_a_function_says_that_it_brings_no_package(resources: dict[str, Any]) -> None:
+def test_a_function_says_that_it_brings_no_package_and_one_brings_pydantic(
+    resources: dict[str, Any],
+) -> None:
     """`sam build` warns of each function that has no list of packages."""
     functions = (each for each in resources.values() if each["Type"] == "AWS::Serverless::Function")
     listed = {
         each["Properties"]["CodeUri"]: [
-            line
+            line.split("==")[0]
             for line in (ROOT / each["Properties"]["CodeUri"] / "requirements.txt").read_text().splitlines()
-            if not line.startswith("#")
+            if not line.startswith(("#", " "))
         ]
         for each in functions
     }
 
+    assert "pydantic" in listed.pop("functions/manage_catalogue/")
     assert not any(listed.values())
     assert listed
+
+
+def test_what_a_function_brings_is_what_is_tested_and_the_layer_has_not() -> None:
+    def pinned(path: str) -> dict[str, str]:
+        lines = (ROOT / path).read_text().splitlines()
+        return dict(line.split()[0].split("==") for line in lines if "==" in line and line[0] != " ")
+
+    own, layer = (
+        pinned("functions/manage_catalogue/requirements.txt"),
+        pinned("layers/meterstone/requirements.txt"),
+    )
+    assert own.items() <= pinned("requirements/runtime.txt").items()
+    assert own.items() <= pinned("requirements/dev.txt").items()
+    assert not own.keys() & layer.keys()
+    # What pydantic needs and the layer has.
+    assert "typing-extensions" in layer
+
+
+def test_the_function_with_packages_is_built_for_both_processors(resources: dict[str, Any]) -> None:
+    assert resources["ManageCatalogue"]["Metadata"] == {"BuildMethod": "makefile"}
+    rule = (ROOT / "functions" / "manage_catalogue" / "Makefile").read_text()
+    assert "build-ManageCatalogue:" in rule
 
 
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(
@@ -309,6 +371,8 @@ def test_every_method_of_the_stage_is_throttled(resources: dict[str, Any]) -> No
         ("FindEvent", "RequestsPerKey"),
         ("ExplainUsage", "RequestsPerKey"),
         ("CustomerUsage", "RequestsPerKey"),
+        ("ReadCatalogue", "RequestsPerKey"),
+        ("ManageCatalogue", "RequestsPerKey"),
         ("IngestEvents", "IngestionsPerKey"),
     ],
 )

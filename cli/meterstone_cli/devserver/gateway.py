@@ -8,7 +8,7 @@ What happens where, as on AWS:
 - A path that no function has is answered here, with 404. Any method of a path that one has reaches it.
 - Bodies over 10 MB, events over Lambda's 6 MB, and more than 10,240 bytes of request line and header values
   are answered here, with 413.
-- A handler that raises, takes more than 10 s or answers no proxy response is a 502, and one that could not be
+- A handler that raises, takes longer than its time-out or answers no proxy response is a 502, and one that could not be
   called in 29 s a 504.
 - Bodies of 1,024 bytes and more are compressed with gzip for clients that accept it.
 """
@@ -28,8 +28,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from meterstone_cli.devserver import compression
-from meterstone_cli.devserver.function import Function, FunctionBusyError, FunctionFailedError
-from meterstone_cli.devserver.template import routes
+from meterstone_cli.devserver.function import TIMEOUT, Function, FunctionBusyError, FunctionFailedError
+from meterstone_cli.devserver.template import exceptions, routes, timeouts
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Gateway:
         return gateway_response(HTTPStatus.BAD_GATEWAY)
 
     def _resource(self, path: str) -> tuple[str, dict[str, str]]:
-        """Return the route of a path as it was sent, and those parts of it that the route names, decoded.
+        """Return the route of a path as it was sent, and those parts of it that the route names, as they were sent.
 
         A route without such parts goes first. A part has no slash in it, but an encoded one.
         """
@@ -160,17 +160,34 @@ class Gateway:
                 continue
             pairs = list(zip(names, parts, strict=True))
             if all(part and (name.startswith("{") or name == unquote(part)) for name, part in pairs[1:]):
-                return resource, {name[1:-1]: unquote(part) for name, part in pairs if name.startswith("{")}
+                return resource, {name[1:-1]: part for name, part in pairs if name.startswith("{")}
         return unquote(path), {}
 
 
-def load(template: Path) -> dict[str, Function]:
+@dataclass(frozen=True, slots=True)
+class ByMethod:
+    """The functions of a path that answer some methods, and the one that answers all others."""
+
+    some: Mapping[str, Invocable]
+    others: Invocable
+
+    def invoke(self, event: dict[str, Any], request_id: str) -> object:
+        """Return what the function of the event's method returns."""
+        return self.some.get(event["httpMethod"], self.others).invoke(event, request_id)
+
+
+def load(template: Path) -> dict[str, Invocable]:
     """Load each function of a template, for all of its routes; raises what their imports raise."""
-    folders = routes(template)
+    folders, of_methods, seconds = routes(template), exceptions(template), timeouts(template)
     functions = {
-        folder: Function(folder.name, folder / "app.py") for folder in dict.fromkeys(folders.values())
+        folder: Function(folder.name, folder / "app.py", timeout=seconds.get(folder, TIMEOUT))
+        for folder in dict.fromkeys((*folders.values(), *of_methods.values()))
     }
-    return {path: functions[folder] for path, folder in folders.items()}
+    loaded: dict[str, Invocable] = {path: functions[folder] for path, folder in folders.items()}
+    for path in dict.fromkeys(path for path, _ in of_methods):
+        some = {method: functions[folder] for (of, method), folder in of_methods.items() if of == path}
+        loaded[path] = ByMethod(some, loaded[path])
+    return loaded
 
 
 def proxy_event(request: HttpRequest, resource: str, request_id: str, now: datetime) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The routes of `template.yaml`: what is deployed is what the gateway on this machine serves."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,15 +33,46 @@ _Constructor.add_multi_constructor("!", _untagged)
 
 
 def routes(template: Path) -> dict[str, Path]:
-    """Read the folder of the function that answers each path: any method of a path reaches it."""
+    """Read the folder of the function that answers each path: any method reaches it, but for `exceptions`."""
+    return {path: folder for path, method, folder in _events(template) if method == _ANY}
+
+
+def exceptions(template: Path) -> dict[tuple[str, str], Path]:
+    """Read the folder of the function that answers a method of a path, where another one has all other methods."""
+    others = routes(template)
+    return {
+        (path, method): folder
+        for path, method, folder in _events(template)
+        if method != _ANY and others.get(path) != folder
+    }
+
+
+def timeouts(template: Path) -> dict[Path, float]:
+    """Read the seconds that functions may take, by their folders: those that have a time-out of their own."""
+    return {
+        template.parent / function["CodeUri"]: float(function["Timeout"])
+        for function in _functions(template)
+        if "Timeout" in function
+    }
+
+
+def _events(template: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield the path and method of each event that comes through the API, with the folder of its function."""
+    for function in _functions(template):
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "Api":
+                asked = event["Properties"]
+                yield asked["Path"], asked["Method"], template.parent / function["CodeUri"]
+
+
+def _functions(template: Path) -> list[dict[str, Any]]:
+    return _read(template.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _read(text: str) -> list[dict[str, Any]]:
+    """Read the properties of a template's functions. It is asked for several times, and takes a while."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
-    found: dict[str, Path] = {}
-    for resource in yaml.load(template.read_text(encoding="utf-8"))["Resources"].values():
-        if resource["Type"] != _FUNCTION:
-            continue
-        function = resource["Properties"]
-        for event in function.get("Events", {}).values():
-            if event["Type"] == "Api" and event["Properties"]["Method"] == _ANY:
-                found[event["Properties"]["Path"]] = template.parent / function["CodeUri"]
-    return found
+    resources = yaml.load(text)["Resources"].values()
+    return [resource["Properties"] for resource in resources if resource["Type"] == _FUNCTION]

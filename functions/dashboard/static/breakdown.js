@@ -74,7 +74,7 @@ async function list(kind, only) {
       ? records.map((each) => ({ id: each.code, name: each.name || each.code }))
       : kind === "customers"
         ? records.map((each) => ({ id: each.id, name: each.name || each.id }))
-        : [...new Set(records.flatMap((each) => each.country.map((fact) => fact.value)))].map((code) => ({ id: code, name: country(code) }));
+        : [...new Set(records.flatMap((each) => catalogue.facts(each.country).map((fact) => fact.value)))].map((code) => ({ id: code, name: country(code) }));
   const found = only ? all.filter((each) => each.id === only) : all;
   if (only && found.length === 0) found.push({ id: only, name: only });
   return Object.assign(found, { more: !only && kind !== "plans" && records.more, hidden: records.hidden });

@@ -72,8 +72,17 @@ export async function subscriptions(filters, cursor, signal) {
 // A subscription's record; `{ id, hidden: true }` if the key may not read it.
 export const subscription = (id, signal) => unlessHidden(async () => (await call(`catalogue/v1/subscriptions/${encodeURIComponent(id)}`, { signal })).data, { id });
 
+// A fact that has always been so is a plain value, any other a list of what held since when.
+export const facts = (value) => (Array.isArray(value) ? value : value === undefined || value === null ? [] : [{ value }]);
+
 // The value of a dated fact that holds now.
-export function now(facts) {
+export function now(value) {
   const at = new Date().toISOString();
-  return facts.filter((each) => !each.since || each.since <= at).at(-1)?.value ?? null;
+  return facts(value).filter((each) => !each.since || each.since <= at).at(-1)?.value ?? null;
 }
+
+// The plan that a subscription has now, or will have first.
+export const planOf = (subscription) => now(subscription.plan) ?? facts(subscription.plan)[0]?.value;
+
+// Events name a subscription by its external id, which is its id unless the record says another.
+export const externalId = (subscription) => subscription.external_id ?? subscription.id;

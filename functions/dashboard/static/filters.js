@@ -131,7 +131,7 @@ async function fillChoices(controls, customers, hint, done) {
     const [plans, meters, some] = await Promise.all([catalogue.plans(), catalogue.meters(), catalogue.customers()]);
     options(controls.plan, plans.map((each) => [each.code, each.name || each.code]));
     options(controls.metric, [...new Map(meters.map((each) => [each.code, each.name || each.code]))]);
-    const countries = [...new Set(some.flatMap((each) => each.country.map((fact) => fact.value)))].sort();
+    const countries = [...new Set(some.flatMap((each) => catalogue.facts(each.country).map((fact) => fact.value)))].sort();
     options(controls.country, countries.map((code) => [code, `${country(code)} (${code})`]));
     customers.append(...some.map((each) => h("option", { value: each.id }, isolated(each.name || each.id))));
     hint.textContent = some.more ? `The first ${some.length} customers are suggested. Any other’s id can be typed.` : "";

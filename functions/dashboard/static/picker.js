@@ -66,9 +66,9 @@ function paint(root, subscriptions, cursor, filters, signal) {
     table(
       "Subscriptions",
       [
-        { title: "Subscription", row: true, cell: (each) => h("a", { href: write("subscription", { id: each.id }) }, stored(each.external_id)) },
+        { title: "Subscription", row: true, cell: (each) => h("a", { href: write("subscription", { id: each.id }) }, stored(catalogue.externalId(each))) },
         { title: "Customer", cell: (each) => stored(each.customer) },
-        { title: "Plan", cell: (each) => stored(catalogue.now(each.plan) ?? each.plan[0]?.value ?? "–") },
+        { title: "Plan", cell: (each) => stored(catalogue.planOf(each) ?? "–") },
         { title: "Currency", cell: (each) => each.currency.toUpperCase() },
         { title: "Since", cell: (each) => instant(each.start, each.timezone) },
         { title: "State", cell: (each) => (each.end && Date.parse(each.end) <= now ? h("small", { class: "tag" }, "ended") : Date.parse(each.start) > now ? h("small", { class: "tag" }, "not begun") : h("small", { class: "tag good" }, "active")) },

@@ -53,7 +53,7 @@ function paint(root, { subscription, usage, countedUntil }, signal) {
     return () => {};
   }
   const { timezone: zone, currency } = subscription;
-  const plan = catalogue.now(subscription.plan) ?? subscription.plan[0]?.value;
+  const plan = catalogue.planOf(subscription);
   const name = h("h1", null, stored(subscription.customer));
   const projection = h("div", { class: "projection" });
   const earlier = h("section", { class: "earlier", "aria-label": "Earlier periods" });
@@ -72,7 +72,7 @@ function paint(root, { subscription, usage, countedUntil }, signal) {
       "dl",
       { class: "facts" },
       [
-        ["Subscription", stored(subscription.external_id)],
+        ["Subscription", stored(catalogue.externalId(subscription))],
         ["Plan", stored(plan ?? "–")],
         ["Billed", billed(subscription)],
         ["State", ended ? ["ended ", instant(subscription.end, zone)] : ["since ", instant(subscription.start, zone)]],
@@ -145,7 +145,9 @@ function commitment(usage, currency) {
   );
 }
 
-async function project(root, { customer, external_id: external }, signal) {
+async function project(root, subscription, signal) {
+  const { customer } = subscription;
+  const external = catalogue.externalId(subscription);
   try {
     const { data } = await call(`api/v1/customers/${encodeURIComponent(customer)}/projected_usage`, { query: { external_subscription_id: external }, signal });
     const projected = data.customer_projected_usage;
@@ -160,7 +162,9 @@ async function project(root, { customer, external_id: external }, signal) {
   }
 }
 
-function past(root, { customer, external_id: external, timezone: zone }, signal) {
+function past(root, subscription, signal) {
+  const { customer, timezone: zone } = subscription;
+  const external = catalogue.externalId(subscription);
   const body = h("div");
   fill(root, h("h2", null, "Earlier periods"), body);
   let drawn = null;

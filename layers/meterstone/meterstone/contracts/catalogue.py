@@ -1,23 +1,26 @@
-"""`GET /catalogue/v1/…` on the wire: records of the catalogue in the form of its files, page by page.
+"""`GET /catalogue/v1/…` on the wire: records of the catalogue in the form of its files, one or page by page.
 
-The routes are our own. A key comes as either API's clients send it. Errors have Flexprice's shape, but for bad
-parameters: 422 `{"errors": [{"path", "message"}]}`. A cursor is opaque to clients, as that of
-`flexprice_uncounted` is: it holds a place, and no organization.
+The routes are our own. A key comes as either API's clients send it. A record has its `version` beside the fields
+of the files, and when it was made and last put. Errors have Flexprice's shape, but for bad parameters: 422
+`{"errors": [{"path", "message"}]}`. A cursor is opaque to clients, as that of `flexprice_uncounted` is: it holds a
+place, and no organization. What changes records is in `catalogue_changes`.
 """
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from meterstone.contracts import flexprice, lago
+from meterstone.contracts.catalogue_records import Record, Value, record_of
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
-from meterstone.pricing.money import plain
 from meterstone.scope import Scope
+from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
 from meterstone.usage.instant import format_instant, parse_instant
-from meterstone.usage.meter import Meter
-from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone.usage.subscription import Organization
 
 DEFAULT_LIMIT: Final = 100
 MOST_RECORDS: Final = 500
@@ -26,7 +29,9 @@ MOST_RECORDS: Final = 500
 #: A page ends with the record by which it has so many characters, far below what a function may answer.
 _LONGEST_PAGE: Final = 1_000_000
 _LONGEST_CURSOR: Final = 2000
-_LONGEST_ID: Final = 255
+_LONGEST_ID: Final = LONGEST_ID
+#: A part of a path as it is sent: a slash and what is no ASCII are encoded.
+_SENT: Final = re.compile(r"(?:[-A-Za-z0-9._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*")
 _CHECK: Final = 8
 
 
@@ -38,6 +43,34 @@ class Asked(NamedTuple):
     limit: int
     filters: Mapping[str, str]
     at: int | None
+
+
+class Stamp(Protocol):
+    """The version of a record, when it was made, and when it was last put; in microseconds since the epoch."""
+
+    @property
+    def rev(self) -> int:
+        """The version, which goes up with each change."""
+
+    @property
+    def made_at(self) -> int:
+        """When it was made; 0 if that was not kept."""
+
+    @property
+    def put_at(self) -> int:
+        """When it was last put; 0 if that was not kept."""
+
+
+class Stored[T](Protocol):
+    """A record as it is stored."""
+
+    @property
+    def value(self) -> T:
+        """The record itself."""
+
+    @property
+    def stamp(self) -> Stamp:
+        """Its version, and when it was made and put."""
 
 
 def api_key(request: Request) -> str | None:
@@ -100,14 +133,12 @@ def parse(request: Request, kind: str, filters: Sequence[str] = ()) -> Asked:
     return Asked(kind, after, limit, chosen, at)
 
 
-def answer[T](
-    asked: Asked, records: Sequence[tuple[str, T]], after: str | None, written: Callable[[T], dict[str, Any]]
-) -> Reply:
+def answer(asked: Asked, records: Sequence[tuple[str, Stored[Value]]], after: str | None) -> Reply:
     """Write a page of records, each with its place. A page that would be too long ends early."""
     shown: list[dict[str, Any]] = []
     length = 0
     for place, record in records:
-        shown.append(written(record))
+        shown.append(stored_record(record))
         length += len(json.dumps(shown[-1]))
         if length > _LONGEST_PAGE and place != records[-1][0]:
             after = place
@@ -121,81 +152,46 @@ def organization_record(organization: Organization) -> dict[str, Any]:
     return {"id": organization.id, "name": organization.name, "timezone": organization.timezone}
 
 
-def customer_record(customer: Customer) -> dict[str, Any]:
-    """Write a customer. ``id`` is the external id; country and type are lists of ``{value, since}``."""
-    return {
-        "id": customer.id,
-        "name": customer.name,
-        "timezone": customer.timezone,
-        "country": _dated(customer.country),
-        "customer_type": _dated(customer.customer_type),
+def stored_record(stored: Stored[Value]) -> Record:
+    """Write a record as it is stored. Its instants are null if it was put before they were kept."""
+    stamp = stored.stamp
+    return record_of(stored.value) | {
+        "version": stamp.rev,
+        "created_at": _instant(stamp.made_at),
+        "updated_at": _instant(stamp.put_at),
     }
 
 
-def plan_record(plan: Mapping[str, str]) -> dict[str, Any]:
-    """Write a plan."""
-    return {"code": plan["code"], "name": plan.get("name", ""), "description": plan.get("description", "")}
+def answer_one(stored: Stored[Value]) -> Reply:
+    """Write one record. Its `ETag` is its version."""
+    return Reply.of(200, stored_record(stored), etag(stored))
 
 
-def meter_record(meter: Meter) -> dict[str, Any]:
-    """Write a meter."""
-    return {
-        "id": meter.id,
-        "code": meter.code,
-        "name": meter.name,
-        "aggregation": meter.aggregation,
-        "event_name": meter.event_name,
-        "field": meter.field,
-        "multiplier": plain(meter.multiplier),
-        "filters": {each.key: list(each.values) for each in meter.filters},
-        "recurring": meter.recurring,
-        "bucket_size": meter.bucket_size,
-        "deleted_at": _instant(meter.deleted_at),
-    }
+def etag(stored: Stored[Value]) -> dict[str, str]:
+    """Return the header that has a record's version."""
+    return {"ETag": f'"{stored.stamp.rev}"'}
 
 
-def subscription_record(subscription: Subscription) -> dict[str, Any]:
-    """Write a subscription, and beside the fields of the files the time zone that decides its days."""
-    commitment = subscription.commitment
-    return {
-        "id": subscription.id,
-        "external_id": subscription.external_id,
-        "customer": subscription.customer_id,
-        "plan": _dated(subscription.plan),
-        "currency": subscription.currency,
-        "timezone": subscription.timezone,
-        "start": format_instant(subscription.start),
-        "end": _instant(subscription.end),
-        "billing_period": subscription.billing_period,
-        "billing_period_count": subscription.billing_period_count,
-        "billing_cycle": subscription.billing_cycle,
-        "anchor": format_instant(subscription.anchor),
-        "commitment": None
-        if commitment is None
-        else {
-            "amount": plain(commitment.amount),
-            "overage_factor": plain(commitment.overage_factor),
-            "split": commitment.split,
-        },
-        "line_items": [_line_item(each) for each in subscription.line_items],
-    }
+def unknown(kind: str, name: str) -> Reply:
+    """Say that there is no record of a kind under an id."""
+    return flexprice.error(404, "not_found", f"There is no {kind} {quoted(name)}.")
 
 
-def _line_item(item: LineItem) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "price": item.price.id,
-        "start": format_instant(item.start),
-        "end": _instant(item.end),
-    }
+def path_id(request: Request, kind: str) -> str:
+    """Return the id that the path has, decoded: the gateway gives the path's part as it was sent.
+
+    A gateway may have decoded it. Then it has characters that no path can have, or none that are encoded.
+    Raises `RequestRefusedError` (404) for what no id can be.
+    """
+    raw = request.path_parameters.get("id", "")
+    name = unquote(raw) if _SENT.fullmatch(raw) else raw
+    if not 0 < len(name) <= _LONGEST_ID or not is_text(name):
+        raise RequestRefusedError(unknown(kind, name if is_text(name) else ""))
+    return name
 
 
-def _dated(facts: Sequence[Dated]) -> list[dict[str, Any]]:
-    return [{"value": fact.value, "since": _instant(fact.since)} for fact in facts]
-
-
-def _instant(at: int | None) -> str | None:
-    return None if at is None else format_instant(at)
+def _instant(at: int) -> str | None:
+    return format_instant(at) if at else None
 
 
 def _once(request: Request, name: str, faults: dict[str, str]) -> str | None:

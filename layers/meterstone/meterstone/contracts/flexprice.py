@@ -210,13 +210,15 @@ def _refuse_body(reason: str) -> Never:
     raise RequestRefusedError(error(400, "validation_error", f"Invalid request: the body {reason}."))
 
 
-def read_object(request: Request, read_number: Callable[[str], object]) -> dict[str, Any]:
-    """Decode the body, a JSON object. ``read_number`` reads its numbers, and may raise `ValueError` for one.
+def read_object(
+    request: Request, read_number: Callable[[str], object], longest: int = LONGEST_BODY
+) -> dict[str, Any]:
+    """Decode the body, a JSON object of at most ``longest`` characters.
 
-    Raises `RequestRefusedError`.
+    ``read_number`` reads its numbers, and may raise `ValueError` for one. Raises `RequestRefusedError`.
     """
-    if len(request.raw_body) > LONGEST_BODY:
-        _refuse_body(f"is longer than {LONGEST_BODY} characters")
+    if len(request.raw_body) > longest:
+        _refuse_body(f"is longer than {longest} characters")
     try:
         text = request.body()
         decoded = json.loads(
@@ -287,7 +289,7 @@ def _instant(name: str, fields: Mapping[str, Any], faults: dict[str, str]) -> in
 def charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
     """Write a row of the answer."""
     item = row.source.key
-    meter = item.meter
+    meter, cadence = item.meter, subscription.cadence(item)
     return UsageCharge(
         subscription_line_item_id=item.id,
         meter_id=meter.id if meter else item.price.meter_id,
@@ -297,37 +299,41 @@ def charge(row: ChargeRow[LineItem], subscription: Subscription) -> UsageCharge:
         amount=number(row.amount),
         display_amount=display_amount(row.amount, subscription.currency),
         filter_values={each.key: list(each.values) for each in meter.filters} if meter else {},
-        price=_price(item.price, subscription),
+        price=price_object(item.price, cadence.period, cadence.count),
         is_overage=row.is_overage,
         overage_factor=_optional(row.overage_factor),
     )
 
 
-def _price(price: Price, subscription: Subscription) -> dict[str, Any]:
-    """Write the whole price object. Its amounts are text."""
-    # Fields that have the same value for all prices, unless the catalogue says otherwise.
+def price_object(price: Price, billing_period: str | None, billing_period_count: int) -> dict[str, Any]:
+    """Write the whole price object, with the billing period in which it is charged. Its amounts are text.
+
+    Without a ``billing_period``, a price is charged in that of any subscription, and the object has none.
+    """
     written: dict[str, Any] = {
+        # Fields that have the same value for all prices, unless the catalogue says otherwise.
         "billing_cadence": "RECURRING",
         "invoice_cadence": "ARREAR",
         "price_unit_type": "FIAT",
         "status": "published",
-    }
-    # The only descriptive field that may be null in the contract is min_quantity.
-    written |= {
-        name: value for name, value in price.details.items() if value is not None or name == "min_quantity"
-    }
-    follows = price.billing_period is None
-    written |= {
+        # The only descriptive field that may be null in the contract is min_quantity.
+        **{
+            name: value
+            for name, value in price.details.items()
+            if value is not None or name == "min_quantity"
+        },
         "id": price.id,
         "type": price.type,
         "amount": plain(price.amount),
         "display_amount": price_display_amount(price.amount, price.currency),
         "currency": price.currency,
         "billing_model": price.billing_model,
-        "billing_period": subscription.billing_period if follows else price.billing_period,
-        "billing_period_count": subscription.billing_period_count if follows else price.billing_period_count,
+        "billing_period": billing_period,
+        "billing_period_count": billing_period_count,
         "meter_id": price.meter_id,
     }
+    if billing_period is None:
+        del written["billing_period"], written["billing_period_count"]
     if price.tier_mode is not None:
         written["tier_mode"] = price.tier_mode
     if price.tiers:

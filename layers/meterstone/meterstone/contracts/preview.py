@@ -123,13 +123,14 @@ def _instead(usage: UsageRequest, instead: Fields, faults: dict[str, str]) -> Pr
     quantities: dict[str, Decimal] = {}
     if (given := instead.inner("quantities", nullable=True)) is not None:
         quantities = {key: given.get(key, read_quantity, ZERO) for key, _ in given.items()}
-    commitment = OtherCommitment(_commitment(instead)) if instead.has("commitment") else None
+    commitment = OtherCommitment(read_commitment(instead)) if instead.has("commitment") else None
     instead.refuse_others()
     return PreviewRequest(usage, plan or None, prices, commitment, quantities)
 
 
-def _commitment(instead: Fields) -> Commitment | None:
-    given = instead.inner("commitment", nullable=True)
+def read_commitment(fields: Fields) -> Commitment | None:
+    """Read a commitment; None if it is null or absent."""
+    given = fields.inner("commitment", nullable=True)
     if given is None:
         return None
     found = Commitment(

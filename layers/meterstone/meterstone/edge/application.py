@@ -27,6 +27,9 @@ READING: Final = 3.5
 INGESTION: Final = 8.0
 """Seconds that the store may take to log events. A function's time-out is 10 (`Timeout` in `template.yaml`)."""
 
+CHANGING: Final = 20.0
+"""Seconds that the store may take to change the catalogue. That function's time-out is 28; a gateway waits 29."""
+
 #: The header with the time at which the newest event counted in an answer came in.
 _FRESHNESS: Final = "X-Meterstone-Counted-Until"
 _SERVICE: Final = "meterstone"
@@ -110,6 +113,7 @@ class Application[A: KeyOwner]:
         # By path, then by method.
         self._routes: dict[str, dict[str, _Route[A]]] = {}
         self._contracts: dict[str, Contract] = {}
+        self._elsewhere: dict[str, tuple[str, ...]] = {}
         # Without a location: the one line is always written at the same place.
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", _SERVICE), location=None)
         self._metrics = EphemeralMetrics(namespace=namespace(), service=self._logger.service)
@@ -132,6 +136,10 @@ class Application[A: KeyOwner]:
             return answer
 
         return register
+
+    def answered_elsewhere(self, path: str, *methods: str) -> None:
+        """Say which methods of a path another function answers: `Allow` lists them too."""
+        self._elsewhere[path] = methods
 
     @property
     def scopes(self) -> dict[tuple[str, str], Scope]:
@@ -178,7 +186,8 @@ class Application[A: KeyOwner]:
         if route is None:
             reply = self._speaking.refuse(Problem.WRONG_METHOD)
             body = "" if method == "HEAD" else reply.body
-            return Reply(reply.status, body, {"Allow": ", ".join(routes)})
+            allowed = (*routes, *self._elsewhere.get(path, ()))
+            return Reply(reply.status, body, {"Allow": ", ".join(allowed)})
         self._seen["route"] = f"{method} {path}"
         try:
             request = Request.of(event)

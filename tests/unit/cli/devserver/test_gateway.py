@@ -159,7 +159,7 @@ def test_routes(method: str, target: str, status: int) -> None:
     [
         pytest.param("/things/7", "/things/{id}", {"id": "7"}, id="a part that is named"),
         pytest.param("/things/7/", "/things/{id}", {"id": "7"}, id="a slash at the end"),
-        pytest.param("/things/a%2Fb%20%C3%A9?x=1", "/things/{id}", {"id": "a/b é"}, id="encoded"),
+        pytest.param("/things/a%2Fb%20%C3%A9?x=1", "/things/{id}", {"id": "a%2Fb%20%C3%A9"}, id="encoded"),
         pytest.param("/things/all", "/things/all", None, id="a route of its own goes first"),
         pytest.param("/things", "/things", None, id="no part"),
     ],
