@@ -49,7 +49,7 @@ def _in_flexprices_words(route: Route, about: str, store: AccountStore) -> Answe
     """Answer by a route, and write in Flexprice's shape what the catalogue refuses."""
 
     def answer(account: Account, request: Request) -> Reply:
-        management = Management(store.table, account)
+        management = Management(store.table, account, clock.now)
         try:
             return route(Catalogue(store.table, account.organization, management, clock.now()), request)
         except RecordRefusedError as error:

@@ -31,16 +31,18 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     With a `lookup_key` that is the one under this external id. No two subscriptions have an external id at the
     same time: of two requests at once, one is refused by the catalogue, and then finds the other's subscription.
     """
-    found = _there(at, asked)
+    free, found = _look(at, asked)
     if found is not None:
         return found
     try:
-        return _create(at, asked)
+        put = at.management.put("subscription", free, {**asked.record, "id": free}, if_match=0)
     except (RecordRefusedError, StaleRecordError):
-        found = _there(at, asked)
+        _, found = _look(at, asked)
         if found is None:
             raise
         return found
+    made: Stored[Terms] = put.stored
+    return made
 
 
 def cancel(at: Catalogue, subscription: Changed, asked: CancelAsked) -> Stored[Terms]:
@@ -111,50 +113,36 @@ def change_in_place(
     return stored, last.value, stored.value.start if turn is None else turn
 
 
-def _there(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms] | None:
-    """Return the subscription that the same request has made before, None if there is none."""
+def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] | None]:
+    """Return an id for a new subscription, and the one that the same request has made before, if there is one.
+
+    Ids are made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
+    key, or else the 10 minutes that hold the request. A further subscription of the same, after the one before
+    was cancelled, has the next number. So of two requests at once that have found the same, the second is refused.
+    An id is given again only after its subscription was deleted, which only one that never counted can be.
+    """
+    start = None if asked.start is None else format_instant(asked.start)
+
+    def numbered(of: object) -> Iterator[tuple[str, Stored[Terms] | None]]:
+        """Yield the ids that were given, each with its subscription, and then the first that was not."""
+        for number in count():
+            name = _id(at, "create", asked.customer, asked.plan, start, of, number)
+            there = at.subscription(name)
+            yield name, there
+            if there is None:
+                return
+
     found: Sequence[Stored[Terms]]
     if asked.lookup_key is None:
-        recent = [found for _, found in _created(at, asked, *_stretches(at)) if found is not None]
+        # Requests that are 10 minutes apart at most fall into one stretch of 10 minutes, or into two that adjoin.
+        stretch = at.now // SAME_WITHIN
+        seen = [*numbered(stretch - 1), *numbered(stretch)]
+        recent = (there for _, there in seen if there is not None)
         found = [each for each in recent if each.stamp.made_at > at.now - SAME_WITHIN]
     else:
         found = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
-    return next((each for each in found if asked.is_like(each.value, at.now)), None)
-
-
-def _created(
-    at: Catalogue, asked: SubscriptionAsked, *stretches: object
-) -> Iterator[tuple[str, Stored[Terms] | None]]:
-    """Yield the ids of a new subscription in stretches of time, with what is there; the last in each is free.
-
-    An id is made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
-    key, or else the stretch of 10 minutes. So two requests at once write one record, and the second of them is
-    refused. A further subscription, after the one before was cancelled, has the next number. An id is never given
-    twice but where a subscription of that id was deleted, which only one that never counted can be.
-    """
-    start = None if asked.start is None else format_instant(asked.start)
-    for stretch in stretches:
-        for number in count():
-            name = _id(at, "create", asked.customer, asked.plan, start, asked.lookup_key, stretch, number)
-            found = at.subscription(name)
-            yield name, found
-            if found is None:
-                break
-
-
-def _stretches(at: Catalogue) -> tuple[int, int]:
-    """Return the numbers of the 10 minutes that hold the request, and of those before."""
-    now = at.now // SAME_WITHIN
-    return now - 1, now
-
-
-def _create(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
-    """Put a new subscription. Without a start it begins now, or as soon as it can within 5 minutes."""
-    stretch = _stretches(at)[1] if asked.lookup_key is None else None
-    name = next(name for name, found in _created(at, asked, stretch) if found is None)
-    put = at.management.put("subscription", name, {**asked.record, "id": name}, if_match=0)
-    found: Stored[Terms] = put.stored
-    return found
+        seen = list(numbered(["lookup_key", asked.lookup_key]))
+    return seen[-1][0], next((each for each in found if asked.is_like(each.value, at.now)), None)
 
 
 def _successor(

@@ -1,7 +1,7 @@
 """The routes of Lago's calls on the catalogue: customers, subscriptions, plans and billable metrics."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from lago_at import Catalogue
 from lago_listing import list_page
@@ -10,7 +10,6 @@ from lago_subscribing import SubscriptionFound, find, subscribe, terminate, upda
 from meterstone import clock
 from meterstone.catalogue.management import (
     CatalogueConflictError,
-    KindOfRecord,
     Management,
     RecordRefusedError,
     UnknownRecordError,
@@ -66,21 +65,20 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
 def put_customer(at: Catalogue, request: Request) -> Reply:
     """Make or change a customer. Its fields that the request does not have stay as they are."""
     asked = lago_customers.parse(request)
-    stored = at.management.get("customer", asked.external_id)
+    stored = at.customer(asked.external_id)
     fields = asked.record({} if stored is None else stored.value.details)
     return _customer(at, at.management.merge("customer", asked.external_id, fields).stored)
 
 
 def find_customer(at: Catalogue, request: Request) -> Reply:
     """Show a customer."""
-    return _customer(at, _found(at, "customer", "external_customer_id", request))
+    return _customer(at, _found(at.customer, "customer", "external_customer_id", request))
 
 
 def delete_customer(at: Catalogue, request: Request) -> Reply:
     """Delete a customer that no subscription refers to."""
-    return _customer(
-        at, at.management.delete("customer", _found(at, "customer", "external_customer_id", request).value.id)
-    )
+    found = _found(at.customer, "customer", "external_customer_id", request)
+    return _customer(at, at.management.delete("customer", found.value.id))
 
 
 def list_customers(at: Catalogue, request: Request) -> Reply:
@@ -124,7 +122,7 @@ def list_subscriptions(at: Catalogue, request: Request) -> Reply:
 
 def find_plan(at: Catalogue, request: Request) -> Reply:
     """Show a plan."""
-    plan = _found(at, "plan", "code", request)
+    plan = _found(at.plan, "plan", "code", request)
     prices = read_prices_of(at.table, at.organization.id, [plan.value])
     return lago_plans.answer_plan(at.organization.id, plan, prices, _meters(at))
 
@@ -174,10 +172,10 @@ ROUTES: Final[Mapping[tuple[str, str], Route]] = {
 """The function that answers each method and path."""
 
 
-def _found(at: Catalogue, kind: KindOfRecord, part: str, request: Request) -> Any:
+def _found[T](read: Callable[[str], Stored[T] | None], kind: str, part: str, request: Request) -> Stored[T]:
     """Return the record of a kind that a part of the path names. Raises `RequestRefusedError` (404)."""
     for name in lago_catalogue.path_ids(request, part, kind):
-        stored = at.management.get(kind, name)
+        stored = read(name)
         if stored is not None:
             return stored
     raise RequestRefusedError(lago_catalogue.not_found(kind))

@@ -69,10 +69,10 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
 
 
 def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
-    customer = at.management.get("customer", asked.customer_id)
+    customer = at.customer(asked.customer_id)
     if customer is None:
         raise RequestRefusedError(not_found("customer"))
-    plan = at.management.get("plan", asked.plan_code)
+    plan = at.plan(asked.plan_code)
     if plan is None:
         raise RequestRefusedError(not_found("plan"))
     found = at.with_external_id([asked.external_id])
@@ -273,7 +273,7 @@ def _new_id(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Term
     taken = [each.value.id for each in found]
     while True:
         name = next_id(at.organization.id, asked.external_id, asked.plan_code, taken)
-        if at.management.get("subscription", name) is None:
+        if not at.has_subscription(name):
             return name
         taken.append(name)
 

@@ -32,18 +32,6 @@ ROUTES = {
     "POST /api/v1/events/batch": ("ingest", LAGO),
     "POST /v1/events": ("ingest", FLEXPRICE),
     "POST /v1/events/bulk": ("ingest", FLEXPRICE),
-    "GET /catalogue/v1/organization": ("catalogue", FLEXPRICE),
-    "GET /catalogue/v1/customers": ("catalogue", FLEXPRICE),
-    "GET /catalogue/v1/plans": ("catalogue", FLEXPRICE),
-    "GET /catalogue/v1/meters": ("catalogue", FLEXPRICE),
-    "GET /catalogue/v1/subscriptions": ("catalogue", FLEXPRICE),
-    "GET /catalogue/v1/prices": ("catalogue", FLEXPRICE),
-    **{
-        f"{method} /catalogue/v1/{kind}s/{{id}}": ("catalogue", FLEXPRICE)
-        for kind in ("customer", "meter", "plan", "price", "subscription")
-        for method in ("GET", "PUT", "DELETE")
-    },
-    "PATCH /catalogue/v1/subscriptions/{id}": ("catalogue", FLEXPRICE),
     "POST /api/v1/customers": ("catalogue", LAGO),
     "GET /api/v1/customers": ("catalogue", LAGO),
     "GET /api/v1/customers/{external_customer_id}": ("catalogue", LAGO),
@@ -57,6 +45,18 @@ ROUTES = {
     "GET /api/v1/plans/{code}": ("catalogue", LAGO),
     "GET /api/v1/billable_metrics": ("catalogue", LAGO),
     "GET /api/v1/billable_metrics/{code}": ("catalogue", LAGO),
+    "GET /catalogue/v1/organization": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/customers": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/plans": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/meters": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/subscriptions": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/prices": ("catalogue", FLEXPRICE),
+    **{
+        f"{method} /catalogue/v1/{kind}s/{{id}}": ("catalogue", FLEXPRICE)
+        for kind in ("customer", "meter", "plan", "price", "subscription")
+        for method in ("GET", "PUT", "DELETE")
+    },
+    "PATCH /catalogue/v1/subscriptions/{id}": ("catalogue", FLEXPRICE),
     "POST /v1/customers": ("catalogue", FLEXPRICE),
     "PUT /v1/customers": ("catalogue", FLEXPRICE),
     "POST /v1/customers/search": ("catalogue", FLEXPRICE),
@@ -73,6 +73,9 @@ ROUTES = {
     "GET /v1/plans/{id}": ("catalogue", FLEXPRICE),
     "GET /v1/prices/{id}": ("catalogue", FLEXPRICE),
 }
+
+#: The parts of paths that routes name.
+_PARTS = ("id", "external_customer_id", "external_id", "code", "transaction_id")
 
 
 def refusal(scope: str, contract: str) -> dict[str, Any]:
@@ -119,9 +122,7 @@ class Api:
             "httpMethod": method,
             "path": path.replace("{", "").replace("}", ""),
             "resource": path,
-            "pathParameters": dict.fromkeys(
-                ("id", "external_customer_id", "external_id", "code", "transaction_id"), "x"
-            ),
+            "pathParameters": dict.fromkeys(_PARTS, "x"),
             "headers": headers,
             "body": body,
             "requestContext": {"requestId": "r-1"},

@@ -1,10 +1,13 @@
 """Flexprice's own Python client, as its users have it, signs customers up and looks them up."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,12 +23,15 @@ from meterstone.catalogue.management import KindOfRecord, Management
 from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
 from meterstone_cli.catalogue.folder import read_catalogue
 from meterstone_cli.catalogue.stored import write_stored
+from meterstone_cli.devserver.bookmark import begin
+from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from meterstone_cli.devserver.template import routes
 from support.over_http import call
-from support.stack import ROOT, Stack
+from support.stack import ROOT, Stack, database
 
 PATHS = (
     "/v1/customers",
@@ -84,26 +90,38 @@ def url(api: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if PATHS[0] in routes(ROOT / "template.yaml"):
         yield api.base_url
         return
+    with running(template(tmp_path_factory.mktemp("function"))) as address:
+        yield address
+
+
+def template(folder: Path) -> Path:
+    """Write a template of the function that manages the catalogue alone."""
     events = {
         f"E{number}": {"Type": "Api", "Properties": {"Path": path, "Method": "ANY"}}
         for number, path in enumerate(PATHS)
     }
     function = {"CodeUri": str(ROOT / "functions" / "manage_catalogue"), "Events": events}
-    template = {"Resources": {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}}
-    file = tmp_path_factory.mktemp("served") / "template.yaml"
-    file.write_text(yaml.safe_dump(template))
-    with running(file) as address:
-        yield address
+    resources = {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}
+    file = folder / "served" / "template.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump({"Resources": resources}))
+    return file
 
 
 @pytest.fixture
 def world(url: str, tmp_path: Path) -> World:
     """Make an organization of its own for each test."""
+    return make_world(url, tmp_path)
+
+
+def make_world(url: str, folder: Path) -> World:
     table = Table.from_environment()
     organization_id = str(uuid4())
     record = {"id": organization_id, "name": "Acme", "timezone": "Europe/Berlin"}
-    (tmp_path / "organization.yaml").write_text(yaml.safe_dump(record))
-    catalogue, _ = read_catalogue(tmp_path)
+    files = folder / "catalogue"
+    files.mkdir()
+    (files / "organization.yaml").write_text(yaml.safe_dump(record))
+    catalogue, _ = read_catalogue(files)
     write_stored(table, catalogue)
     management = Management(table, organization_id)
     kinds: list[tuple[KindOfRecord, Mapping[str, Any]]] = [
@@ -641,6 +659,63 @@ def test_subscriptions_are_listed(client: Flexprice) -> None:
     assert all(each.line_items is None for page in pages for each in page.items or ())
     assert pages[1].pagination is not None
     assert (pages[1].pagination.total, pages[1].pagination.offset) == (4, 3)
+
+
+def counted(client: Flexprice, subscription_id: str, quantity: int) -> list[tuple[str | None, float | None]]:
+    """Wait until a subscription's rows have a quantity together, and return them: price and quantity."""
+    give_up = time.monotonic() + 30
+    while True:
+        usage = client.subscriptions.get_subscription_usage(
+            subscription_id=subscription_id, lifetime_usage=True
+        )
+        rows = [(row.price.id if row.price else None, row.quantity) for row in usage.charges or ()]
+        if sum(each or 0 for _, each in rows) >= quantity or time.monotonic() > give_up:
+            return rows
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[tuple[World, str]]:
+    """Give an organization in a table whose stream is followed, and the address of all other functions."""
+    with database() as table, ExitStack() as cleanup:
+        create_table(table)
+        begin()
+        base_url = cleanup.enter_context(running(ROOT / "template.yaml"))
+        known = PATHS[0] in routes(ROOT / "template.yaml")
+        url = base_url if known else cleanup.enter_context(running(template(tmp_path)))
+        cleanup.enter_context(following(ROOT / "functions"))
+        yield make_world(url, tmp_path), base_url
+
+
+def test_a_customers_life(living: tuple[World, str]) -> None:
+    """Signed up, used, changed in both ways, cancelled: each event counts where it belongs."""
+    world, base_url = living
+    with world.client() as client, Flexprice(server_url=f"{base_url}/v1", api_key_auth=world.key) as usage:
+        use = partial(usage.events.ingest_event, event_name="api_calls", external_customer_id="acme")
+        sign_up(client)
+        made = subscribe(client, lookup_key="main")
+        assert made.id is not None
+        assert made.start_date is not None
+        assert "unmatched" not in use(event_id="one")
+        assert counted(usage, made.id, 1) == [("call", 1)]
+        # Usage that is counted is not moved.
+        begun = made.start_date + timedelta(microseconds=1)
+        status, code, details = refusal(lambda: cancel(client, made, "scheduled_date", cancel_at=begun))
+        assert (status, code) == (409, "invalid_operation")
+        assert begun < datetime.fromisoformat(details["cancel_at"]["earliest"]) <= datetime.now(UTC)
+        swapped = change_in_place(client, made, "pro")
+        use(event_id="two")
+        assert sorted(counted(usage, made.id, 2)) == [("call", 1), ("call-pro", 1)]
+        _, new = both(change(client, again(client, made), "basic"))
+        assert new.id is not None
+        use(event_id="three")
+        assert counted(usage, new.id, 1) == [("call", 1)]
+        cancelled = cancel(client, client.subscriptions.get_subscription(id=new.id), "immediate")
+        assert cancelled.status == "cancelled"
+        assert sorted(counted(usage, made.id, 2)) == [("call", 1), ("call-pro", 1)]
+    assert swapped.effective_at is not None
+    assert cancelled.effective_date is not None
+    assert swapped.effective_at < cancelled.effective_date
 
 
 def test_plans_and_prices(client: Flexprice) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,15 @@ def test_what_is_stored_is_read_as_it_is() -> None:
     assert not management.merge("subscription", "s", {}).changed
 
 
+def test_a_plan_of_before_is_not_deleted() -> None:
+    """A subscription may name it, and nothing tells."""
+    management = before()
+    for _ in range(2):
+        with pytest.raises(CatalogueConflictError, match="subscriptions have named it"):
+            management.delete("plan", "basic")
+        management.put("plan", "basic", {"name": "x"})
+
+
 @pytest.mark.parametrize("more", [{}, {"prices": []}], ids=["all of its prices", "none of its prices"])
 def test_a_plan_of_before_has_no_prices_to_follow(more: dict[str, list[str]]) -> None:
     record = {"customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-06-01T00:00:00Z"}
@@ -116,7 +126,10 @@ CHANGES: dict[str, Callable[[Management], object]] = {
         "subscription",
         "t",
         {
-            "customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-06-01T00:00:00Z",
+            "customer": "c",
+            "plan": "basic",
+            "currency": "EUR",
+            "start": "2026-06-01T00:00:00Z",
             "line_items": [{"price": "p"}],
         },
     ),
@@ -162,6 +175,24 @@ def test_what_was_counted_before_the_upgrade_lies_at_most_5_minutes_after_it() -
     with pytest.raises(CatalogueConflictError) as still:
         late.merge("subscription", "s", {"start": "2026-01-02T00:00:00Z"})
     assert still.value.earliest == at(1)
+
+
+def test_what_is_counted_until_the_upgrade_is_looked_at_after_it() -> None:
+    """A fold counts the first event by the version of before, when all was read and nothing was upgraded yet."""
+    management = before(counted=False)
+    table = table_of(management)
+    upgrade = table.update
+
+    def counted_first(*arguments: Any, **more: Any) -> bool:
+        table.update = upgrade  # type: ignore[method-assign]
+        counter = Key(keys.usage(ORG, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
+        table.put(key_item(counter) | {"v": {"N": "1"}})
+        return upgrade(*arguments, **more)
+
+    table.update = counted_first  # type: ignore[method-assign]
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", NOW)
+    assert conflict.value.earliest == NOW + AHEAD
 
 
 def test_a_customer_for_which_something_was_counted_keeps_its_past() -> None:

@@ -333,6 +333,30 @@ def test_tallies_of_a_put_that_was_killed_are_woken_later() -> None:
     assert woken_later > 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: it.merge("subscription", "s", {"name": "x"}),
+        lambda it: it.end("s", at(3)),
+        lambda it: it.merge("subscription", "s", {}),
+    ],
+    ids=["a name", "another end", "the same"],
+)
+def test_the_next_put_wakes_what_a_killed_one_has_left(change: Change) -> None:
+    management = with_one()
+    table = table_of(management)
+    chain = key_item(Key(keys.usage(ORGANIZATION.id, "1", "s"), keys.chain("seats")))
+    table.put(chain | {"v": {"N": "7"}, "m": {"S": "seats"}})
+    table.faults = Faults(before=table.writes + 1)
+    with pytest.raises(Killed):
+        management.end("s", at(2))
+    table.faults = Faults()
+    assert chain_of(table)[0] == "7"
+    change(management)
+    assert chain_of(table)[1] == key_instant(ZERO_TIME)
+    assert wake_unwoken(table, ORGANIZATION.id) == 0
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_reads_that_are_behind_change_nothing(seed: int) -> None:
     """Whatever a read that is not consistent shows: the catalogue is the same in the end."""

@@ -16,7 +16,7 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.money import ZERO
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import key_item
+from meterstone.store.dynamodb.table import integer, key_item
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import MINUTE, SECOND, format_instant
 from meterstone.usage.subscription import Dated
@@ -369,6 +369,24 @@ def test_what_is_needed_is_not_deleted(kind: Any, name: str, reason: str) -> Non
     assert table_of(management).items() == before
 
 
+def test_what_was_counted_at_a_time_that_is_not_known_is_not_deleted() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    counter = Key(keys.usage(ORGANIZATION.id, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
+    table_of(management).put(key_item(counter) | {"v": {"N": "1"}})
+    with pytest.raises(CatalogueConflictError, match="usage has been counted: end it instead"):
+        management.delete("subscription", "s")
+
+
+def test_what_was_called_off_is_deleted_whatever_its_customer_used() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    management.put("subscription", "t", LATER)
+    management.cancel_pending("t")
+    count_event(management, "s", at(2), by_customer=True)
+    assert management.delete("subscription", "t").value.canceled_at == NOW
+
+
 def test_what_nothing_needs_is_deleted() -> None:
     management = managed()
     management.put("subscription", "s", OF_C)
@@ -426,3 +444,98 @@ def test_a_rebuild_and_a_purge_refuse_every_put() -> None:
     table.put(purge | {"names": {"S": names}, "secret": {"S": ""}, "at": {"N": "0"}})
     with pytest.raises(CatalogueConflictError, match="the purge of c is running"):
         management.put("customer", "d", {})
+
+
+def versions(management: Management, *subjects: tuple[str, str]) -> list[int]:
+    rows = [
+        table_of(management).get(keys.subject(ORGANIZATION.id, *each), consistent=True) for each in subjects
+    ]
+    return [0 if row is None else integer(row, "ver") for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "raised"),
+    [
+        (lambda it: it.merge("subscription", "s", {"name": "x"}), [1, 0, 1, 0]),
+        (lambda it: it.merge("subscription", "s", {"customer": "d"}), [1, 1, 1, 0]),
+        (lambda it: it.merge("subscription", "s", {"external_id": "e"}), [1, 0, 1, 1]),
+        (lambda it: it.merge("subscription", "s", {"customer": "d", "external_id": "e"}), [1, 1, 1, 1]),
+        (lambda it: it.end("s", at(1)), [1, 0, 1, 0]),
+        (lambda it: it.delete("subscription", "s"), [1, 0, 1, 0]),
+        (lambda it: it.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, at(1)), [1, 0, 1, 0]),
+        (
+            lambda it: it.succeed("s", {"id": "t", "customer": "d", "plan": "pro", "currency": "EUR"}, at(1)),
+            [1, 1, 1, 0],
+        ),
+        (lambda it: it.merge("customer", "c", {"name": "x"}), [0, 0, 0, 0]),
+    ],
+    ids=[
+        *("a name", "another customer", "another external id", "both", "an end", "a deletion"),
+        *("a successor", "a successor of another customer", "a customer's name"),
+    ],
+)
+def test_a_change_of_a_subscription_raises_the_versions_of_its_subjects_before_and_after(
+    change: Callable[[Management], object], raised: list[int]
+) -> None:
+    management = managed()
+    management.put("customer", "d", {})
+    management.put("subscription", "s", OF_C)
+    subjects = ("c", "c"), ("c", "d"), ("s", "s"), ("s", "e")
+    before = versions(management, *subjects)
+    change(management)
+    after = versions(management, *subjects)
+    assert [new - old for old, new in zip(before, after, strict=True)] == raised
+
+
+@pytest.mark.parametrize(
+    ("end", "counted", "refused"),
+    [
+        (NOW, NOW, True),
+        (NOW, NOW - 1, False),
+        (NOW + AHEAD + 30 * SECOND, NOW + AHEAD + 31 * SECOND, True),
+        (NOW + AHEAD + 30 * SECOND, NOW + AHEAD + 29 * SECOND, False),
+    ],
+    ids=["at the end", "before it", "after an end ahead of all events", "before such an end"],
+)
+@pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
+def test_an_event_counted_meanwhile_refuses_an_end_before_it(
+    end: int, counted: int, *, refused: bool, by_customer: bool
+) -> None:
+    """Clocks differ: an event may lie more than 5 minutes ahead of ours."""
+    management = managed()
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    table = table_of(management)
+    plain, events = table.transact, iter([counted])
+
+    def transact(actions: Any) -> None:
+        for when in events:
+            count_event(management, "s", when, by_customer=by_customer)
+        plain(actions)
+
+    table.transact = transact  # type: ignore[method-assign]
+    if not refused:
+        assert management.end("s", end).stored.value.end == end
+        return
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.end("s", end)
+    assert conflict.value.earliest == max(counted + 1, NOW)
+
+
+def test_an_end_is_found_while_events_keep_coming_in() -> None:
+    """One is counted before each attempt is written, and lies later than the attempt's end."""
+    management = managed()
+    management.put("subscription", "s", OF_C | {"prices": ["call"]})
+    table = table_of(management)
+    plain = table.transact
+    ends: list[int] = []
+
+    def transact(actions: Any) -> None:
+        ends.append(len(ends))
+        count_event(management, "s", NOW + len(ends) * SECOND // 2)
+        plain(actions)
+
+    table.transact = transact  # type: ignore[method-assign]
+    end = management.end("s", None).stored.value.end
+    assert end is not None
+    assert NOW + len(ends) * SECOND // 2 < end < NOW + AHEAD
+    assert len(ends) == 3

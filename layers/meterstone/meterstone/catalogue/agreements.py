@@ -170,7 +170,7 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
     if subjects.customers[terms.customer_id].of_before:
         convert(attempt, subjects.customers[terms.customer_id])
     change = Change(seen, terms)
-    concerned = _concerned(attempt, [change], subjects, [moved], [None], always=True)
+    concerned = _concerned(attempt, [change], subjects, [moved], [None])
     if not delete_subscription(
         attempt.table, attempt.organization_id, terms.id, seen.stored.stamp, list(concerned)
     ):
@@ -261,12 +261,10 @@ def _concerned(
     subjects: Subjects,
     moves: Sequence[Moved | None],
     settles: Sequence[int | None],
-    *,
-    always: bool = False,
 ) -> Iterator[Concerned]:
     """Yield each subject of the changes once, with all that is asked of it.
 
-    What is counted meanwhile matters where the change takes effect soon, or ``always``.
+    What is counted meanwhile matters where the change takes effect soon.
     """
     found: dict[Key, Concerned] = {}
 
@@ -279,8 +277,7 @@ def _concerned(
         )
 
     for (seen, terms), moved, settled in zip(changes, moves, settles, strict=True):
-        near = moved is not None and (always or moved.at < attempt.now + _NEAR)
-        at = moved.at if moved is not None and near else None
+        at = moved.at if moved is not None and moved.at < attempt.now + _NEAR else None
         add(subjects.customers[terms.customer_id].subject, at, settled, named=True)
         add(subjects.external[terms.events_by], None if seen is None else at, settled, named=False)
         if seen is not None:

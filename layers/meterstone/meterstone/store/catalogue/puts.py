@@ -44,7 +44,10 @@ def put_plan(
         if found is not None and found["doc"]["S"] != document:
             return False
     key = keys.catalogue(organization_id, "plan", plan.code)
-    return _put(table, key, plan.code, document, stamp, None if before is None else before.stamp)
+    # Nobody has noted whether a subscription names a plan of the first stored format.
+    unknown = before is not None and not before.value.version
+    was = None if before is None else before.stamp
+    return _put(table, key, plan.code, document, stamp, was, used=unknown)
 
 
 def delete_plan(table: Table, organization_id: str, code: str, stamp: Stamp) -> bool:
@@ -156,7 +159,16 @@ def delete_customer(table: Table, organization_id: str, customer_id: str, before
 _STAMPED = "rev = :rev, made_at = :made, put_at = :put"
 
 
-def _put(table: Table, key: Key, name: str, document: str, stamp: Stamp, before: Stamp | None) -> bool:
+def _put(
+    table: Table,
+    key: Key,
+    name: str,
+    document: str,
+    stamp: Stamp,
+    before: Stamp | None,
+    *,
+    used: bool = False,
+) -> bool:
     """Write a record's item, and leave the attributes that are not the record's as they are."""
     values: Item = {":doc": {"S": document}, ":id": {"S": name}} | _stamp_values(stamp)
     if before is None:
@@ -164,7 +176,10 @@ def _put(table: Table, key: Key, name: str, document: str, stamp: Stamp, before:
     else:
         condition, more = _unchanged(before)
         values |= more
-    return table.update(key, f"SET doc = :doc, id = :id, {_STAMPED}", values, condition=condition)
+    expression = f"SET doc = :doc, id = :id, {_STAMPED}"
+    if used:
+        expression, values[":used"] = f"{expression}, used = :used", {"N": "1"}
+    return table.update(key, expression, values, condition=condition)
 
 
 def _unchanged(stamp: Stamp) -> tuple[str, Item]:
