@@ -15,6 +15,7 @@ from benchmarks import world
 from meterstone.pricing.money import ZERO, plain
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.api_keys import create_key
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -70,6 +71,9 @@ class _Bulk(MemoryTable):
                 case "ConditionCheck":
                     # Nobody else writes to this table.
                     pass
+                case "Update" if "ConditionExpression" in body:
+                    # What is noted of a subject or a customer.
+                    super().transact([action])
                 case _:
                     sums = self._sums.setdefault(key, {})
                     for name, value in body["ExpressionAttributeValues"].items():
@@ -98,16 +102,15 @@ def fill_memory(
     catalogue(memory, subscriptions, meters)
     known = account(memory)
     fold = Fold(memory, world.ORGANIZATION.id, known.generation)
+    found = Subjects(memory)
     owners = {subscription.external_id: (subscription,) for subscription in subscriptions}
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
-        fold.fold(
-            [
-                EventToCount(Position("bench", one.line), one.event, owners[one.subject.external_id])
-                for one in batch
-            ],
-            world.NOW,
-            known.version,
-        )
+        standing = found.standing(known, (one.subject for one in batch), world.NOW)
+        events_to_count = [
+            EventToCount(Position("bench", one.line), one.subject, one.event, owners[one.subject.external_id])
+            for one in batch
+        ]
+        fold.fold(events_to_count, world.NOW, standing)
     memory.settle()
     return memory
 

@@ -17,10 +17,13 @@ from benchmarks import world
 from benchmarks.figures import Figure, Part
 
 from meterstone import clock
+from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table
 from meterstone.store.operations.load import write_catalogue
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.subscription import Organization, Subscription
@@ -159,10 +162,19 @@ def _add(table: MemoryTable, number: int, due: int) -> str:
     subscriptions = [_subscription(each) for each in range(due)]
     write_catalogue(table, Organization(name, "Hour"), (_LEVEL,), subscriptions, ())
     events = [
-        EventToCount(Position("shard", place), Event(f"e{place}", "level", _START, {"value": 5}), (each,))
+        EventToCount(
+            Position("shard", place),
+            Subject.subscription(each.external_id),
+            Event(f"e{place}", "level", _START, {"value": 5}),
+            (each,),
+        )
         for place, each in enumerate(subscriptions, start=1)
     ]
-    Fold(table, name, "1").fold(events, _START + HOUR, 1)
+    account = read_account(table, name)
+    if account is None:
+        raise RuntimeError("there is no catalogue")
+    standing = Subjects(table).standing(account, (each.subject for each in events), _START + HOUR)
+    Fold(table, name, "1").fold(events, _START + HOUR, standing)
     return name
 
 

@@ -17,7 +17,7 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
 
 EVENTS, SUBSCRIPTIONS = 500, 50
-BULK, FURTHER, TOGETHER, LONE = 1.8, 0.6, 1.0, 16.0
+BULK, FURTHER, TOGETHER, LONE = 2.05, 0.6, 1.25, 17.0
 
 _KINDS = {
     "C": "counter",
@@ -69,8 +69,8 @@ def kind_of(key: Key) -> str:
         return _KINDS[key.sk.partition("#")[0]]
     if "rollup" in parts[:2]:
         return "rollup"
-    if parts[:1] == ["organization"]:
-        # The condition under which a tally is made: a condition costs what writing its item would.
+    if parts[:1] in (["external"], ["customer"]):
+        # The condition under which a subject's events are counted: it costs what writing the item would.
         return "catalogue"
     return "event" if parts[:1] == ["events"] else "other"
 
@@ -189,7 +189,8 @@ def run(quick: bool) -> Part:  # noqa: FBT001, ARG001 - every part is called ali
             for name, units, _ in cases
         ],
         limits=[
-            "bulk: the event's own put, which is 1; then two items of each tally, twice each in a transaction",
+            "bulk: the event's own put, which is 1; then, twice each, two items of a tally and a condition",
+            "all or none: events that name a subscription have two conditions for a customer's first usage",
             "lone: the rollups of each view, two units each, which a batch shares among its events",
         ],
     )

@@ -18,6 +18,7 @@ from meterstone_cli.commands import (
     keys,
     previewing,
     purging,
+    records,
     recovering,
     serving,
     usage,
@@ -98,7 +99,20 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
 _BY_ANOTHER_NAME = {"unmatched": "List events that do not count: `uncounted`, by its name of before."}
 _GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
     "table": ("The DynamoDB table.", {"create": serving.create_table}),
-    "catalogue": ("Catalogues: folders of YAML or JSON files.", {"check": catalogue.check}),
+    "catalogue": (
+        "The catalogue: folders of YAML or JSON files, and its records as they are stored.",
+        {
+            "check": catalogue.check,
+            "export": records.export,
+            "list": records.list_,
+            "get": records.get,
+            "put": records.put,
+            "delete": records.delete,
+            "end": records.end,
+            "change-plan": records.change_plan,
+            "status": records.status,
+        },
+    ),
     "keys": ("API keys.", {"create": keys.create, "list": keys.list_, "revoke": keys.revoke}),
 }
 

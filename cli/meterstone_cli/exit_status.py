@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from meterstone.catalogue.errors import CatalogueError, RecordRefusedError
 from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
-from meterstone.store.dynamodb.errors import CatalogueChangedError
-from meterstone.store.dynamodb.errors import StoredFormatError
+from meterstone.store.dynamodb.errors import CatalogueChangedError, StoredFormatError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, WriteRefusedError
 from meterstone.store.reading.analytics import ViewNotBuiltError
@@ -41,6 +41,8 @@ def failure_of(error: BaseException) -> Failure | None:
     match error:
         case InputRefusedError():
             return Failure(REFUSED, tuple(map(str, error.problems)))
+        case CatalogueError():
+            return Failure(REFUSED, tuple(map(printable, _reasons(error))))
         case CatalogueChangedError():
             return Failure(REFUSED, (f"{error}: run this again",))
         case UnknownSubscriptionError():
@@ -60,6 +62,12 @@ def failure_of(error: BaseException) -> Failure | None:
         case _:
             unavailable = _unavailable(error)
             return None if unavailable is None else Failure(UNAVAILABLE, (unavailable,))
+
+
+def _reasons(error: CatalogueError) -> list[str]:
+    if not isinstance(error, RecordRefusedError):
+        return [str(error)]
+    return [f"{path}: {reason}" if path else reason for path, reason in error.errors]
 
 
 def _unavailable(error: BaseException) -> str | None:

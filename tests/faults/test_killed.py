@@ -30,7 +30,7 @@ from meterstone.store.operations.load import create_table
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import MINUTE, SECOND
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
+from support.written import write_stored
 from meterstone_cli.devserver import bookmark, durable, engine
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running

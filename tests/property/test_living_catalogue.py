@@ -56,8 +56,10 @@ CHANGES: dict[str, Callable[[Life], object]] = {
     "a second one of the customer": lambda life: sign_up(life, "2", life.clock.now - DAY),
     "a second one of the customer, from now on": lambda life: sign_up(life, "2", life.clock.now),
     "its customer moves": lambda life: life.management.merge("customer", "cust 0", {"country": "NO"}),
-    "its customer has always lived elsewhere": lambda life: life.management.merge(
-        "customer", "cust 0", {"country": [{"value": "NO"}]}
+    "its customer has lived elsewhere since before": lambda life: life.management.merge(
+        "customer",
+        "cust 0",
+        {"country": [{"value": "DE"}, {"value": "NO", "since": format_instant(life.clock.now - DAY)}]},
     ),
     "the meter is deleted": lambda life: life.management.delete("meter", "bytes"),
 }

@@ -25,6 +25,7 @@ from support.managed import (
     OF_C,
     OPERATIONS,
     PRICE,
+    PRO,
     Change,
     at,
     interleavings,
@@ -84,6 +85,35 @@ def test_a_subscription_does_not_come_under_a_customer_that_is_being_deleted() -
         assert there == (management.get("customer", "c") is not None)
         outcomes.add(there)
     assert outcomes == {True, False}
+
+
+def test_a_customer_that_is_there_is_listed() -> None:
+    """While one writer makes it, another makes it and deletes it again."""
+
+    def make_and_delete(management: Management) -> None:
+        management.put("customer", "d", {})
+        management.delete("customer", "d")
+
+    there = set()
+    for management, _ in interleavings(managed, put("customer", "d", {"name": "Dora"}), make_and_delete):
+        stored = management.get("customer", "d")
+        there.add(stored is not None)
+        listed = keys.catalogue(ORGANIZATION.id, "customer", "d") in table_of(management).items()
+        assert listed or stored is None
+    assert there == {True, False}
+
+
+def test_the_version_of_a_plan_that_a_killed_put_has_left_is_not_taken_for_another() -> None:
+    management = managed()
+    table = table_of(management)
+    table.faults = Faults(after=table.writes)
+    with pytest.raises(Killed):
+        management.put("plan", "basic", {"prices": ["seat"]})
+    table.faults = Faults()
+    plan = management.put("plan", "basic", PRO).stored.value
+    assert (plan.version, plan.prices) == (3, ("dear call", "seat"))
+    made = management.put("subscription", "t", OF_C)
+    assert {item.price.id for item in management.resolved(made.stored).line_items} == {"dear call", "seat"}
 
 
 @pytest.mark.parametrize("deletes_first", [False, True])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
@@ -464,7 +465,8 @@ def test_what_a_fold_still_writes_into_a_generation_while_it_is_deleted_is_delet
     stream.deliver()
     table = memory(world)
     (subscription,) = scenario.subscriptions
-    late = EventToCount(Position("late", 1), scenario.usage[0].event, [subscription], stream.clock.now)
+    first = scenario.usage[0]
+    late = EventToCount(Position("late", 1), first.subject, first.event, [subscription], stream.clock.now)
     writes_since_it_is_named = 0
 
     def fold_late(_: int) -> bool:
@@ -473,7 +475,8 @@ def test_what_a_fold_still_writes_into_a_generation_while_it_is_deleted_is_delet
         writes_since_it_is_named += "gens_gone" in profile
         if writes_since_it_is_named == 2:
             faults, table.faults = table.faults, Faults()
-            Fold(table, ORGANIZATION.id, "1").fold([late], stream.clock.now, world.account.version)
+            standing = Subjects(table).standing(world.account, [first.subject], stream.clock.now)
+            Fold(table, ORGANIZATION.id, "1").fold([late], stream.clock.now, standing)
             table.faults = faults
         return False
 

@@ -10,8 +10,10 @@ import pytest
 
 from meterstone.pricing.money import add, multiply, rounded_quantity
 from meterstone.pricing.price import BillingModel, Price
+from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
 from meterstone.store.dynamodb.table import Table
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
@@ -20,6 +22,7 @@ from meterstone.usage.tally import Position
 from meterstone.usage.window import Window
 from support import scenario as scenarios
 from support.scenario import Scenario, World
+from support.small_world import price_of
 
 TIMES = 10_000
 #: Events of one fold: so many additions come to the sum of all.
@@ -59,7 +62,7 @@ VALUES: dict[str, tuple[Decimal | str, Decimal]] = {
 
 def subscription(name: str) -> Subscription:
     """Give a subscription to all meters."""
-    items = tuple(LineItem(f"{name} {each.id}", PRICE, START, None, each) for each in METERS)
+    items = tuple(LineItem(f"{name} {each.id}", price_of(each, PRICE), START, None, each) for each in METERS)
     return Subscription(
         f"sub {name}", f"ext {name}", f"cust {name}", "usd", "UTC", START, None, BillingPeriod.MONTHLY, 1,
         BillingCycle.CALENDAR, START, (Dated("basic"),), (Dated("DE"),), (Dated("company"),), None, items,
@@ -72,7 +75,7 @@ def events(of: Subscription) -> Iterator[EventToCount]:
         mixed = LARGEST if number % 2 else add(LEAST, LARGEST.copy_negate())
         properties = {"mixed": mixed} | {name: value for name, (value, _) in VALUES.items()}
         event = Event(f"{of.id} {number}", "call", START + number % 900 * MINUTE, properties)
-        yield EventToCount(Position("shard", number + 1), event, [of])
+        yield EventToCount(Position("shard", number + 1), Subject.subscription(of.external_id), event, [of])
 
 
 @pytest.fixture
@@ -83,9 +86,11 @@ def world(table: Table) -> Iterator[World]:
     with mock.patch.object(scenarios, "ORGANIZATION", organization):
         world = World(Scenario(METERS, both, (), NOW), table)
         for each in both:
+            whose = [Subject.subscription(each.external_id)]
+            standing = Subjects(table).standing(world.account, whose, NOW)
             for number, some in enumerate(batched(events(each), TOGETHER, strict=False)):
                 fold = Fold(table, organization.id, world.account.generation, writer=number % WRITERS)
-                assert fold.fold(some, NOW, world.account.version).counted == len(some)
+                assert fold.fold(some, NOW, standing).counted == len(some)
         yield world
 
 

@@ -23,6 +23,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Subscription
 from support.counting import SCALE
 from support.scenario import Usage
+from support.small_world import price_of
 
 SEED = 20_240_229
 START = parse_instant("2024-01-20T09:27:43.123456Z")
@@ -73,7 +74,7 @@ def subscription(number: int, random: Random) -> Subscription:
     """Give a subscription with a line item on each meter."""
     start = START - random.randint(0, 40) * DAY
     items = tuple(
-        LineItem(f"item {number}.{meter.id}", kind[3], start, None, meter)
+        LineItem(f"item {number}.{meter.id}", price_of(meter, kind[3]), start, None, meter)
         for meter, kind in zip(METERS, KINDS, strict=True)
     )
     return Subscription(

@@ -317,6 +317,10 @@ def make(random: Random, events: int, most_batches: int) -> Scenario:
         until = subscribed[1].end
         until = until if until is None or until > start else start + 9 * DAY
         subscribed[1] = replace(subscribed[1], external_id=subscribed[0].external_id, start=start, end=until)
+    if len(subscribed) > 1 and subscribed[1].customer_id == subscribed[0].customer_id:
+        # They are facts of the customer.
+        facts = subscribed[0].country, subscribed[0].customer_type
+        subscribed[1] = replace(subscribed[1], country=facts[0], customer_type=facts[1])
     usage: list[Usage] = []
     for number in range(events):
         usage.append(_usage(random, random.choice(subscribed), number, [each.event.at for each in usage]))

@@ -30,8 +30,13 @@ def subscription(period: BillingPeriod, items: Iterable[tuple[Meter, Price]]) ->
     return Subscription(
         "sub", "ext", "cust", "usd", "America/Chicago", START, None, period, 1, BillingCycle.ANNIVERSARY, START,
         (Dated("basic"), Dated("pro", START + 30 * DAY)), (Dated("DE"),), (Dated("company"),), None,
-        tuple(LineItem(f"item {meter.id}", price, START, None, meter) for meter, price in items),
+        tuple(LineItem(f"item {meter.id}", price_of(meter, price), START, None, meter) for meter, price in items),
     )  # fmt: skip
+
+
+def price_of(meter: Meter, price: Price) -> Price:
+    """Give a price as a record of the meter's own: a price is stored once, and is of one meter."""
+    return replace(price, id=f"{price.id} {meter.id}", meter_id=meter.id)
 
 
 def world_of(period: BillingPeriod, items: list[tuple[Meter, Price]], end: int) -> World:

@@ -22,7 +22,7 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Source
 from meterstone.store.operations.load import create_table
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
+from support.written import write_stored
 from meterstone_cli.devserver import engine
 from meterstone_cli.devserver.server import running
 from meterstone_cli.files.loading import import_events

@@ -115,7 +115,13 @@ def rich() -> Scenario:
         for number, (aggregation, recurring, size, _) in enumerate(kinds)
     ]
     items = [
-        LineItem(f"{meter.id} {half}", kind[3], begin, end, meter)
+        LineItem(
+            f"{meter.id} {half}",
+            replace(kind[3], id=f"{kind[3].id} {meter.id}", meter_id=meter.id),
+            begin,
+            end,
+            meter,
+        )
         for meter, kind in zip(found, kinds, strict=True)
         for half, begin, end in (("a", START, START + 6 * DAY + HOUR), ("b", START + 6 * DAY + HOUR, None))
     ]

@@ -8,17 +8,19 @@ that is said once for all references that lead nowhere.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import replace
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from meterstone.catalogue import rules
 from meterstone.catalogue.building import (
-    Plan,
     checked_price,
     customer_of,
     meter_of,
+    offer_of,
     organization_of,
-    plan_of,
-    subscription_of,
+    planned_commitment,
+    terms_of,
 )
 from meterstone.catalogue.models import (
     CustomerRecord,
@@ -34,8 +36,10 @@ from meterstone.pricing.price import Price
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Meter
+from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer, LineItem, Organization, Subscription
-from meterstone_cli.catalogue.catalogue import Catalogue
+from meterstone.usage.terms import Terms, resolve
+from meterstone_cli.catalogue.catalogue import Catalogue, Written
 from meterstone_cli.catalogue.document import Value
 from meterstone_cli.problem import InputProblem
 
@@ -74,7 +78,7 @@ def assemble(
     for entry in entries:
         assembly.register(entry)
     # In the order of what refers to what.
-    for kind in ("organization", "customers", "plans", "meters", "prices", "subscriptions"):
+    for kind in ("organization", "customers", "meters", "prices", "plans", "subscriptions"):
         for entry in entries:
             if entry.kind == kind and entry.record is not None:
                 assembly.add(entry)
@@ -98,6 +102,9 @@ class _Assembly:
     meters: dict[str, Meter] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    sound: dict[tuple[str, str], Written] = field(default_factory=dict)
+    #: What is wrong with line items that subscriptions have of their plans, as these are in the folder.
+    of_plans: list[InputProblem] = field(default_factory=list)
     #: Meters with their codes and event names.
     counting: list[tuple[CatalogueEntry, str, str]] = field(default_factory=list)
     spans: list[tuple[str, int, int, CatalogueEntry]] = field(default_factory=list)
@@ -117,6 +124,8 @@ class _Assembly:
 
     def add(self, entry: CatalogueEntry) -> None:
         """Make the value of a record; of one that is broken, check what its other fields say."""
+        if entry.kind != "organization" and not entry.broken and isinstance(entry.raw, dict) and entry.record:
+            self.sound[entry.kind, entry.key] = Written(entry.raw, entry.record)
         match entry.record:
             case PriceRecord() as record:
                 self._add_price(entry, record)
@@ -124,14 +133,14 @@ class _Assembly:
                 self._add_subscription(entry, record)
             case MeterRecord() as record:
                 self._add_meter(entry, record)
+            case PlanRecord() as record:
+                self._add_plan(entry, record)
             case _ if entry.broken:
                 pass
             case OrganizationRecord() as record:
                 self.organization = organization_of(record)
             case CustomerRecord() as record:
                 self.customers[record.id] = customer_of(record)
-            case PlanRecord() as record:
-                self.plans[record.code] = plan_of(record)
             case _:
                 raise TypeError(f"no such record: {type(entry.record).__name__}")
 
@@ -146,6 +155,8 @@ class _Assembly:
             tuple(self.meters[key] for key in sorted(self.meters)),
             tuple(self.prices[key] for key in sorted(self.prices)),
             tuple(self.subscriptions[key] for key in sorted(self.subscriptions)),
+            self.sound,
+            tuple(self.of_plans),
         )
 
     def check_codes(self) -> None:
@@ -205,16 +216,50 @@ class _Assembly:
         if not entry.broken:
             self.prices[record.id] = price
 
+    def _add_plan(self, entry: CatalogueEntry, record: PlanRecord) -> None:
+        if "prices" not in entry.broken:
+            for index, price in enumerate(record.prices):
+                self._known(entry, f"prices[{index}]", "prices", price)
+        if not entry.broken:
+            self.plans[record.code] = offer_of(record)
+
     def _add_subscription(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
         self._check_references(entry, record)
         items = self._line_items(entry, record)
-        if not entry.broken & {"start", "end", "external_id"}:
+        # One that was called off has no time at all.
+        if not entry.broken & {"start", "end", "external_id", "canceled_at"} and record.canceled_at is None:
             self._add_span(entry, record)
         if entry.broken:
             return
         customer = self.customers.get(record.customer) or Customer(record.customer)
-        timezone = self.organization.timezone if self.organization else "UTC"
-        self.subscriptions[record.id] = subscription_of(record, customer, timezone, items)
+        timezone = customer.timezone or (self.organization.timezone if self.organization else "UTC")
+        # A plan of a folder has no version yet: 0 stands for the one that it will have.
+        terms = terms_of(record, timezone, {})
+        versions = {(code, 0): plan for code, plan in self.plans.items()}
+        if "commitment" not in record.model_fields_set and record.follows_plan:
+            terms = replace(terms, commitment=planned_commitment(terms, self.plans.get(terms.plan[0].value)))
+        if record.follows_plan and not self._followed(entry, terms, versions):
+            return
+        whole = terms if record.follows_plan else replace(terms, line_items=())
+        resolved = resolve(whole, versions, self.prices, self.meters, customer)
+        if not record.follows_plan:
+            resolved = replace(resolved, line_items=items)
+        self.subscriptions[record.id] = resolved
+
+    def _followed(self, entry: CatalogueEntry, terms: Terms, versions: rules.Versions) -> bool:
+        """Check the line items that a subscription has of its plans. Return whether they can be made."""
+        if any(
+            each not in versions or not self.prices.keys() >= set(versions[each].prices)
+            for each in terms.versions()
+        ):
+            return False  # that is a problem of its own
+        told = {each.path for each in self.problems if each.file == entry.file}
+        self.of_plans += [
+            problem
+            for path, reason in rules.line_items(terms, versions, self.prices, self.meters)
+            if (problem := entry.problem(path, reason)).path not in told
+        ]
+        return all(item.price in self.prices for item in terms.line_items)
 
     def _check_references(self, entry: CatalogueEntry, record: SubscriptionRecord) -> None:
         if "customer" not in entry.broken:

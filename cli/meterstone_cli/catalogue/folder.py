@@ -15,7 +15,7 @@ Files of other types are left alone. The whole folder is read and checked before
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from meterstone.catalogue.reading import KINDS, read_record
@@ -46,7 +46,10 @@ class Places:
 
 
 def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
-    """Read and check a folder. Raises `InputRefusedError` with everything that is wrong in it."""
+    """Read and check a folder. Raises `InputRefusedError` with everything that is wrong in it.
+
+    What is wrong for new subscriptions alone stands in the catalogue (`Catalogue.of_plans`).
+    """
     problems: list[InputProblem] = []
     entries: list[CatalogueEntry] = []
     unread: dict[str, str] = {}
@@ -69,6 +72,8 @@ def read_catalogue(folder: Path) -> tuple[Catalogue, Places]:
     lines = Lines(folder)
     if problems or catalogue is None:
         raise InputRefusedError(_shown(problems, order, lines))
+    if catalogue.of_plans:
+        catalogue = replace(catalogue, of_plans=tuple(_shown(catalogue.of_plans, order, lines)))
     places = {(entry.kind, entry.key): (entry.file, entry.path) for entry in entries}
     return catalogue, Places(places, lines)
 

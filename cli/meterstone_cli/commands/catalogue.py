@@ -12,7 +12,7 @@ from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.instant import format_instant
 from meterstone_cli import session
-from meterstone_cli.catalogue import Beginning, Changes, read_catalogue
+from meterstone_cli.catalogue import Beginning, Catalogue, Changes, read_catalogue
 from meterstone_cli.commands import recovering
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import load_catalogue
@@ -30,7 +30,7 @@ Folder = Annotated[
 def check(folder: Folder, as_json: Json = False) -> None:
     """Check a catalogue's files, reporting everything that is wrong with them. Needs no table."""
     try:
-        found, _ = read_catalogue(folder)
+        found = _checked(folder)
     except InputRefusedError as error:
         if not as_json:
             raise
@@ -45,6 +45,14 @@ def check(folder: Folder, as_json: Json = False) -> None:
         typer.echo(", ".join(f"{number} {kind}" for kind, number in numbers.items()))
 
 
+def _checked(folder: Path) -> Catalogue:
+    """Read a catalogue as one that is loaded anew."""
+    found, _ = read_catalogue(folder)
+    if found.of_plans:
+        raise InputRefusedError(found.of_plans)
+    return found
+
+
 def load(
     folder: Folder,
     recompute: Annotated[
@@ -57,7 +65,10 @@ def load(
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
-    """Load a catalogue. All of it is checked first; the same one again changes nothing.
+    """Load a catalogue: put what is new or differs. All of it is checked first; the same again changes nothing.
+
+    What is stored and not in the folder stays as it is. What cannot be changed now is told with its place: records
+    of the kinds before it (meters, prices, plans, customers, subscriptions), and the others of its kind, are put.
 
     What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
     are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
@@ -71,23 +82,24 @@ def load(
     if as_json:
         tell_as_json(_as_json(changes))
     else:
-        typer.echo(_told(changes))
+        if told := _told(changes):
+            typer.echo(told)
         for line in _told_beginnings(changes.beginnings):
             typer.echo(line)
     organization_id = read.organization.id
+    if changes.problems:
+        for problem in changes.problems:
+            say(str(problem))
+        say(
+            "what was told before is put; these are not, nor what refers to their kind: mend them, and load again"
+        )
+        raise typer.Exit(REFUSED)
     if recompute:
         _recompute(table, organization_id, as_json=as_json)
         return
     recovering.tell_outdated(table, organization_id)
     if changes.beginnings and not as_json:
         typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
-    if changes.problems:
-        say(
-            "usage was counted by the old catalogue while this one was being written: run rebuild, because of"
-        )
-        for problem in changes.problems:
-            say(str(problem))
-        raise typer.Exit(REFUSED)
 
 
 def _recompute(table: Table, organization_id: str, *, as_json: bool) -> None:

@@ -1,21 +1,28 @@
 """Bringing files into a store: a catalogue, usage, the demo."""
 
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
-from copy import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from meterstone import clock
+from meterstone.catalogue.management import (
+    CatalogueConflictError,
+    CatalogueError,
+    Management,
+    RecordRefusedError,
+)
+from meterstone.store.catalogue.subscriptions import read_subscriptions
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Importer, ImportReport, RejectedLine, Source, SourceLine
-from meterstone.store.operations.load import have_events, have_usage, read_documents
+from meterstone.store.operations.load import have_events, put_organization, read_stored
+from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.rebuild import Surroundings, make_way
 from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
-from meterstone_cli.catalogue import Beginning, Catalogue, Changes, Places, compare, read_catalogue
-from meterstone_cli.catalogue.stored import catalogue_of, half_written, write_stored
+from meterstone_cli.catalogue import Beginning, Catalogue, Changes, Places, read_catalogue
+from meterstone_cli.catalogue.changes import FOLDERS, Differing, beginnings, counted, differing, never
 from meterstone_cli.files.demo import sources
 from meterstone_cli.files.usage_files import (
     Aside,
@@ -32,6 +39,8 @@ from meterstone_cli.session import known_account, refuse_a_wrong_clock
 
 #: How many digits of a file's digest name its import.
 DIGITS: Final = 16
+#: In which order it is told how many records are put.
+_TOLD: Final = ("organization", "plans", "customers", "meters", "prices", "subscriptions")
 _STOPPED: Final = (
     "what stands before is counted, and the import is open: to go on with a whole file, first close this import "
     "(meterstone imports --close {digest}), then import that file: no event is counted twice"
@@ -64,47 +73,90 @@ def load_catalogue(
     *,
     recompute: bool = False,
 ) -> Changes:
-    """Store what is new in a catalogue. Raises `InputRefusedError` before anything is written.
+    """Put what is new in a catalogue, or differs, in the order in which records refer to each other.
 
-    `places` name the files of what is refused.
+    `places` name the files of what is refused. Raises `InputRefusedError` before anything is put if a price or a
+    meter would change that never can, or a new subscription cannot have the prices of its plan. Raises `BusyError`
+    if a rebuild or a purge is under way.
 
-    Of what begins in the past, that is told for which events have come already. Problems, if there are any, are
-    those of usage that was counted by the old one while the new one was being written, or may have been, as it
-    lies behind a bound that came near meanwhile: a rebuild mends them.
+    What else is refused stands in the changes' problems: the other records of its kind, and of the kinds before,
+    are put; those of the kinds that follow are not. Stopped, a load is run again. Of what begins in the past, that
+    is told for which events have come already.
 
-    To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: more is taken then. Raises
-    `BusyError` before anything is written if these cannot be run.
+    To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: also what begins in the past
+    though events were counted since is put then. Raises `BusyError` before anything is put if these cannot be run.
     """
     organization_id = catalogue.organization.id
-    began = clock.now()
-    documents = read_documents(table, organization_id)
-    stored = None if documents is None else catalogue_of(documents)
-
-    def counted(ids: AbstractSet[str]) -> set[str]:
-        generation = known_account(table, organization_id).generation
-        return have_usage(table, organization_id, generation, ids)
-
-    def compared() -> Changes:
-        later = now + max(clock.now() - began, 0)
-        return compare(stored, catalogue, now=later, with_usage=counted, places=places)
-
-    changes = compared()
-    if refused := list(_refused(changes, recompute=recompute)):
-        raise InputRefusedError(refused)
-    if recompute:
-        refuse_a_wrong_clock(table)
-        if stored is not None:
+    refuse_a_wrong_clock(table)
+    stored = read_stored(table, organization_id)
+    known = frozenset[str]() if stored is None else stored.terms.keys()
+    if wrong := [problem for problem in catalogue.of_plans if problem.id not in known]:
+        raise InputRefusedError(wrong)
+    if stored is not None:
+        if refused := list(never(stored, catalogue, places)):
+            raise InputRefusedError(refused)
+        if stored.account.next is not None and not recompute:
+            raise BusyError("a rebuild is running, or was stopped: load when it is through, or given up")
+        refuse_open_purges(table, organization_id)
+        if recompute:
             make_way(table, organization_id, around)
-        changes = replace(changes, problems=(), beginnings=_with_events(table, organization_id, changes))
-    if not changes.nothing or half_written(table, organization_id):
-        write_stored(table, catalogue, documents)
-        if not recompute:
-            # Usage may have been counted by the old one since it was asked for, and lie ahead of the clock of now.
-            later = compared()
-            changes = replace(changes, problems=later.problems, beginnings=later.beginnings)
-    if recompute:
-        return changes
-    return replace(changes, beginnings=_with_events(table, organization_id, changes))
+    new = put_organization(table, catalogue.organization)
+    wanted = differing(stored, catalogue, now)
+    done, subscriptions, problems = _put(table, catalogue, places, wanted, forced=recompute)
+    added, changed = counted(done)
+    if new:
+        counts = added if stored is None else changed
+        counts["organization"] = 1
+    begun: tuple[Beginning, ...] = ()
+    if stored is not None and subscriptions:
+        after = read_subscriptions(table, organization_id, subscriptions, consistent=True, facts=False)
+        pairs = [(stored.subscription(each.id) if each.id in known else None, each) for each in after]
+        begun = _with_events(table, organization_id, list(beginnings(pairs, now)))
+    return Changes(
+        {kind: added[kind] for kind in _TOLD if added[kind]},
+        {kind: changed[kind] for kind in _TOLD if changed[kind]},
+        problems,
+        begun,
+    )
+
+
+def _put(
+    table: Table, catalogue: Catalogue, places: Places, wanted: Sequence[Differing], *, forced: bool
+) -> tuple[list[Differing], list[str], list[InputProblem]]:
+    """Put records, kind by kind. Return what was put, the ids of subscriptions among it, and what was refused."""
+    management = Management(table, catalogue.organization.id, clock.now)
+    done: list[Differing] = []
+    problems: list[InputProblem] = []
+    for kind, folder in FOLDERS.items():
+        of_kind = [each for each in wanted if each.kind == kind]
+        if not of_kind:
+            continue
+        try:
+            found = management.put_many(kind, [(each.name, each.raw) for each in of_kind], forced=forced)
+        except CatalogueConflictError as error:
+            # A rebuild or a purge has begun meanwhile.
+            raise BusyError(str(error)) from error
+        for each, outcome in zip(of_kind, found, strict=True):
+            if isinstance(outcome, CatalogueError):
+                problems += [
+                    places.problem(folder, each.name, path, reason) for path, reason in _reasons(outcome)
+                ]
+            elif outcome.changed or outcome.created:
+                done.append(each)
+        if problems:
+            break
+    return done, [each.name for each in done if each.kind == "subscription"], problems
+
+
+def _reasons(error: CatalogueError) -> Sequence[tuple[str, str]]:
+    match error:
+        case RecordRefusedError():
+            return error.errors
+        case CatalogueConflictError():
+            taken = "; --recompute takes it" if error.recomputable else ""
+            return [(error.path, f"{error.reason}{taken}")]
+        case _:
+            return [("", str(error))]
 
 
 def import_file(
@@ -179,19 +231,11 @@ def load_demo(
         yield source.name, import_events(table, catalogue.organization.id, identity, events, now, _refuse)
 
 
-def _refused(changes: Changes, *, recompute: bool) -> Iterator[InputProblem]:
-    for problem in changes.problems:
-        if problem not in changes.recomputable:
-            yield problem
-        elif not recompute:
-            yield problem._replace(reason=f"{problem.reason}; --recompute takes it")
-
-
-def _with_events(table: Table, organization_id: str, changes: Changes) -> tuple[Beginning, ...]:
+def _with_events(table: Table, organization_id: str, found: Sequence[Beginning]) -> tuple[Beginning, ...]:
     """Leave out what begins without any event that may have come."""
-    subjects = {each.subscription.id: _subjects(each.subscription) for each in changes.beginnings}
+    subjects = {each.subscription.id: _subjects(each.subscription) for each in found}
     logged = have_events(table, organization_id, {each for several in subjects.values() for each in several})
-    return tuple(each for each in changes.beginnings if not logged.isdisjoint(subjects[each.subscription.id]))
+    return tuple(each for each in found if not logged.isdisjoint(subjects[each.subscription.id]))
 
 
 def _subjects(subscription: Subscription) -> tuple[Subject, Subject]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from meterstone.catalogue.building import Plan
+from meterstone.usage.plan import Plan
 from meterstone.pricing.price import Price
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import format_instant, parse_instant

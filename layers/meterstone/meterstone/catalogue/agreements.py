@@ -125,7 +125,12 @@ def write(
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
         if moved is not None and bounds.refuse(moved.at, attempt.now):
-            raise CatalogueConflictError(moved.path, _counted(bounds), bounds.earliest(attempt.now))
+            adds = rules.adds_alone(was, now, bounds, attempt.now)
+            if not (attempt.forced and adds):
+                earliest = bounds.earliest(attempt.now)
+                raise CatalogueConflictError(moved.path, _counted(bounds), earliest, recomputable=adds)
+            # It is counted from there on when all is counted anew.
+            moved = None
         moves.append(moved)
         settles.append(bounds.last if change.seen is not None and change.seen.of_before else None)
     attempt.ready()

@@ -53,6 +53,8 @@ class Attempt:
     mine: set[Stamp] = field(default_factory=set)
     #: The record has not the version that was wanted, and may yet be what this change has written.
     stale: bool = False
+    #: Usage is counted anew afterwards: what begins in the past is taken, though events were counted since.
+    forced: bool = False
 
     @property
     def organization_id(self) -> str:
@@ -113,7 +115,12 @@ class Attempt:
 
 
 def in_turn[T](
-    table: Table, organization_id: str, clock: Callable[[], int], change: Callable[[Attempt], T]
+    table: Table,
+    organization_id: str,
+    clock: Callable[[], int],
+    change: Callable[[Attempt], T],
+    *,
+    forced: bool = False,
 ) -> T:
     """Make attempts at a change until no other writer is faster.
 
@@ -124,7 +131,7 @@ def in_turn[T](
     for number in range(_ATTEMPTS):
         if number > _PATIENT:
             time.sleep(random.uniform(0, _PAUSE * number))
-        attempt = _begun(table, organization_id, clock, number, mine)
+        attempt = begin(table, organization_id, clock, number, mine, forced=forced)
         with suppress(LostError):
             try:
                 return change(attempt)
@@ -133,9 +140,16 @@ def in_turn[T](
     raise StoreUnavailableError("others change the same records all the time")
 
 
-def _begun(
-    table: Table, organization_id: str, clock: Callable[[], int], number: int, mine: set[Stamp]
+def begin(
+    table: Table,
+    organization_id: str,
+    clock: Callable[[], int],
+    number: int = 0,
+    mine: set[Stamp] | None = None,
+    *,
+    forced: bool = False,
 ) -> Attempt:
+    """Begin an attempt. Raises `CatalogueConflictError` while a rebuild or a purge is running."""
     now = clock()
     account = read_account(table, organization_id, consistent=True)
     if account is None:
@@ -148,7 +162,7 @@ def _begun(
         refuse_open_purges(table, organization_id)
     except BusyError as error:
         raise CatalogueConflictError("", str(error)) from error
-    return Attempt(table, account, now, clock, number, mine)
+    return Attempt(table, account, now, clock, number, set() if mine is None else mine, forced=forced)
 
 
 def read(kind: str, name: str, record: Mapping[str, object]) -> ReadRecord:

@@ -10,8 +10,6 @@ from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import cast
 
-import msgspec
-
 from meterstone.catalogue.models import (
     CommitmentRecord,
     CustomerRecord,
@@ -25,8 +23,8 @@ from meterstone.catalogue.record import DatedValue
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Detail, Price, PriceProblem, Tier, TransformQuantity, check
 from meterstone.usage.meter import Filter, Meter
-from meterstone.usage.plan import Plan as Offer
-from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone.usage.plan import Plan
+from meterstone.usage.subscription import Customer, Dated, Organization
 from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, line_item_id
 
 #: What a price is computed with; all other fields of its record are carried as details.
@@ -37,14 +35,6 @@ _COMPUTED = {
 
 #: In the place of a price's required fields that are broken, so that its other fields can be checked.
 _STAND_INS = {"id": "", "currency": "usd", "billing_model": BillingModel.FLAT_FEE}
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A named offer. What a subscription pays stands in its own line items."""
-
-    code: str
-    name: str = ""
-    description: str = ""
 
 
 def organization_of(record: OrganizationRecord) -> Organization:
@@ -65,14 +55,9 @@ def customer_of(record: CustomerRecord) -> Customer:
     )
 
 
-def plan_of(record: PlanRecord) -> Plan:
-    """Return the plan of a record."""
-    return Plan(record.code, record.name, record.description)
-
-
-def offer_of(record: PlanRecord) -> Offer:
+def offer_of(record: PlanRecord) -> Plan:
     """Return the plan of a record with its prices. It has no version yet."""
-    return Offer(
+    return Plan(
         code=record.code,
         name=record.name,
         description=record.description,
@@ -177,31 +162,15 @@ def checked_price(record: PriceRecord, broken: AbstractSet[str]) -> tuple[Price,
     return price, [found for found in check(price) if re.split(r"[.\[]", found.path)[0] not in broken]
 
 
-def subscription_of(
-    record: SubscriptionRecord, customer: Customer, timezone: str, line_items: tuple[LineItem, ...]
-) -> Subscription:
-    """Return the subscription of a record, for its customer, with the line items that were made of its own.
-
-    ``timezone`` is that of its calendar if the customer has none: the organization's.
-    """
-    return Subscription(
-        id=record.id,
-        external_id=record.external_id or record.id,
-        customer_id=record.customer,
-        currency=record.currency,
-        timezone=customer.timezone or timezone,
-        start=record.start,
-        end=record.end,
-        billing_period=record.billing_period,
-        billing_period_count=record.billing_period_count,
-        billing_cycle=record.billing_cycle,
-        anchor=record.start if record.anchor is None else record.anchor,
-        plan=dated(record.plan),
-        country=customer.country,
-        customer_type=customer.customer_type,
-        commitment=commitment_of(record.commitment),
-        line_items=line_items,
+def planned_commitment(terms: Terms, plan: Plan | None) -> Commitment | None:
+    """Return the commitment of a plan that a subscription follows, if it is in the subscription's own terms."""
+    if plan is None or plan.currency not in (None, terms.currency):
+        return None
+    same = (plan.billing_period, plan.billing_period_count) == (
+        terms.billing_period,
+        terms.billing_period_count,
     )
+    return plan.commitment if plan.billing_period is None or same else None
 
 
 def commitment_of(record: CommitmentRecord | None) -> Commitment | None:

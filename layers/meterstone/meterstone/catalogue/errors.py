@@ -31,11 +31,15 @@ class RecordRefusedError(CatalogueError):
 class CatalogueConflictError(CatalogueError):
     """The record is right, and yet cannot be stored now. The reason says what to do instead.
 
-    ``earliest`` is the first instant from which the change could be made, if there is one.
+    ``earliest`` is the first instant from which the change could be made, if there is one. ``recomputable``: it
+    could be made if all usage were counted anew afterwards.
     """
 
-    def __init__(self, path: str, reason: str, earliest: int | None = None) -> None:
+    def __init__(
+        self, path: str, reason: str, earliest: int | None = None, *, recomputable: bool = False
+    ) -> None:
         """Keep the field that cannot change, and why."""
+        self.recomputable = recomputable
         when = "" if earliest is None else f"; the earliest possible instant is {format_instant(earliest)}"
         self.path, self.reason, self.earliest = path, f"{reason}{when}", earliest
         super().__init__(f"{path}: {self.reason}" if path else self.reason)

@@ -5,7 +5,8 @@ read was changed meanwhile: else it does so again. So a call takes effect as a w
 again it changes nothing. What would move counted usage is refused with the earliest instant that is possible.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import replace
 from typing import Any, Final, Literal, assert_never
 
 from meterstone import clock as system_clock
@@ -14,11 +15,13 @@ from meterstone.catalogue.agreements import resolved_before
 from meterstone.catalogue.attempt import Attempt, in_turn
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
+    CatalogueError,
     Put,
     RecordRefusedError,
     StaleRecordError,
     UnknownRecordError,
 )
+from meterstone.catalogue.many import put_many
 from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import Account, read_account
@@ -30,6 +33,7 @@ from meterstone.usage.terms import Terms
 __all__ = [
     "KINDS",
     "CatalogueConflictError",
+    "CatalogueError",
     "KindOfRecord",
     "Management",
     "Put",
@@ -73,6 +77,27 @@ class Management:
         With ``if_match``, it is stored only if the stored record has that version.
         """
         return self._put(kind, name, lambda _: record, if_match)
+
+    def put_many(
+        self,
+        kind: KindOfRecord,
+        records: Sequence[tuple[str, Mapping[str, object]]],
+        *,
+        forced: bool = False,
+    ) -> list[Put[Any] | CatalogueError]:
+        """Put records, each by itself, several at once. Return in their order what became of each.
+
+        ``forced`` is for who has all usage counted anew afterwards: also what begins in the past is put then,
+        though events were counted since.
+        """
+
+        def alone(name: str, record: Mapping[str, object]) -> Put[Any]:
+            return self._in_turn(lambda attempt: _put(attempt, kind, name, lambda _: record), forced=forced)
+
+        def putting(attempt: Attempt, name: str, record: Mapping[str, object]) -> Put[Any]:
+            return _put(replace(attempt, forced=forced), kind, name, lambda _: record)
+
+        return put_many(self._table, self._organization_id, self._clock, kind, records, putting, alone)
 
     def merge(self, kind: KindOfRecord, name: str, fields: Mapping[str, object]) -> Put[Any]:
         """Store a record whose other fields stay as they are. If there is none, the fields are the record."""
@@ -149,31 +174,34 @@ class Management:
         make: Callable[[Stored[Any] | None], Mapping[str, object]],
         if_match: int | None,
     ) -> Put[Any]:
-        def put(attempt: Attempt) -> Put[Any]:
-            match kind:
-                case "meter":
-                    return offers.put_meter(attempt, name, make, if_match)
-                case "price":
-                    return offers.put_price(attempt, name, make, if_match)
-                case "plan":
-                    return offers.put_plan(attempt, name, make, if_match)
-                case "customer":
-                    return customers.put_customer(attempt, name, make, if_match)
-                case "subscription":
-                    return subscriptions.put_subscription(attempt, name, make, if_match)
-                case _:
-                    assert_never(kind)
+        return self._in_turn(lambda attempt: _put(attempt, kind, name, make, if_match))
 
-        return self._in_turn(put)
-
-    def _in_turn[T](self, change: Callable[[Attempt], T]) -> T:
-        return in_turn(self._table, self._organization_id, self._clock, change)
+    def _in_turn[T](self, change: Callable[[Attempt], T], *, forced: bool = False) -> T:
+        return in_turn(self._table, self._organization_id, self._clock, change, forced=forced)
 
     def _reading(self) -> Attempt:
         account = read_account(self._table, self._organization_id, consistent=True)
         if account is None:
             raise UnknownRecordError("organization", self._organization_id)
         return Attempt(self._table, account, self._clock(), self._clock)
+
+
+def _put(
+    attempt: Attempt, kind: KindOfRecord, name: str, make: offers.Making, if_match: int | None = None
+) -> Put[Any]:
+    match kind:
+        case "meter":
+            return offers.put_meter(attempt, name, make, if_match)
+        case "price":
+            return offers.put_price(attempt, name, make, if_match)
+        case "plan":
+            return offers.put_plan(attempt, name, make, if_match)
+        case "customer":
+            return customers.put_customer(attempt, name, make, if_match)
+        case "subscription":
+            return subscriptions.put_subscription(attempt, name, make, if_match)
+        case _:
+            assert_never(kind)
 
 
 def _get(attempt: Attempt, kind: KindOfRecord, name: str) -> Stored[Any] | None:

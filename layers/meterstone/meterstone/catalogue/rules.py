@@ -284,6 +284,24 @@ class Bounds(NamedTuple):
         return (self.unknown or self.clocked) and moved < now + AHEAD
 
 
+def adds_alone(before: Subscription | None, after: Subscription, bounds: Bounds, now: int) -> bool:
+    """Return whether a change that is refused only begins something too early: a subscription, or line items.
+
+    Counting all usage anew makes such a change right. But where a recurring meter was counted, a line item of the
+    same meter would have to be carried on to what was counted after it.
+    """
+    if before is None:
+        return True
+    known = {item.id for item in before.line_items}
+    kept = replace(after, line_items=tuple(item for item in after.line_items if item.id in known))
+    moved = moved_from(before, kept)
+    if moved is not None and bounds.refuse(moved.at, now):
+        return False
+    carried = {item.meter.id for item in before.line_items if item.meter is not None and item.meter.recurring}
+    new = (item.meter for item in after.line_items if item.id not in known)
+    return not any(meter is not None and meter.id in carried for meter in new)
+
+
 def _earlier(old: int | None, new: int | None) -> int | None:
     """Return the instant from which two bounds differ, None if they do not; as a bound, None is never."""
     return None if old == new else min(_end(old), _end(new))

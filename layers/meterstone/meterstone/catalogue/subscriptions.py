@@ -12,7 +12,7 @@ from meterstone.catalogue.agreements import (
     write,
 )
 from meterstone.catalogue.attempt import Attempt, read
-from meterstone.catalogue.building import terms_of
+from meterstone.catalogue.building import planned_commitment, terms_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
     Put,
@@ -246,14 +246,7 @@ def _of_plan(attempt: Attempt, terms: Terms) -> Commitment | None:
     if followed.version is None:
         return None
     versions, _ = looked_up(attempt, [replace(terms, plan=(followed,), line_items=())])
-    plan = versions.get((followed.value, followed.version))
-    if plan is None or plan.currency not in (None, terms.currency):
-        return None
-    same = (plan.billing_period, plan.billing_period_count) == (
-        terms.billing_period,
-        terms.billing_period_count,
-    )
-    return plan.commitment if plan.billing_period is None or same else None
+    return planned_commitment(terms, versions.get((followed.value, followed.version)))
 
 
 def _references(attempt: Attempt, found: ReadRecord) -> list[tuple[str, str]]:

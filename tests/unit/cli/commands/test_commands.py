@@ -79,40 +79,69 @@ def test_loading_twice_changes_nothing(machine: Machine) -> None:
     assert machine.items() == stored
 
 
-def test_a_catalogue_that_was_not_written_to_its_end_is_written_again(loaded: Machine) -> None:
-    loaded.set_profile("SET loading_at = :now", {":now": {"N": str(NOW)}})
-    version = loaded.account.version
-    assert loaded.load().exit_code == 0
-    assert loaded.account.loading_at is None
-    assert loaded.account.version > version
+_MEND = "what was told before is put; these are not, nor what refers to their kind: mend them, and load again"
 
 
-def test_usage_that_was_counted_while_the_catalogue_was_written_is_told(loaded: Machine) -> None:
-    """A change that is taken as long as nothing is counted, and the first event, at the same time."""
-    usage = loaded.usage("usage.jsonl", row("t"))
+def test_a_change_that_would_move_counted_usage_is_refused_with_its_place(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
     loaded.change("subscriptions", "2026-01-01", "2026-01-02")
-    plain = loaded.table.update
+    stored = loaded.items()
+    result = loaded.load()
+    assert (result.exit_code, result.stdout) == (REFUSED, "")
+    assert result.stderr.splitlines() == [
+        (
+            "subscriptions.yaml:5: subscriptions[0].start (id 's'): usage has been counted that this change would "
+            "move; the earliest possible instant is 2026-03-01T12:00:00Z"
+        ),
+        _MEND,
+    ]
+    assert loaded.items() == stored
 
-    def interrupted(key: Any, expression: str, *arguments: Any, **more: Any) -> bool:
-        loaded.table.update = plain  # type: ignore[method-assign]
-        assert "loading_at" in expression
-        assert loaded.of("import", usage).exit_code == 0
-        return plain(key, expression, *arguments, **more)
 
-    loaded.table.update = interrupted  # type: ignore[method-assign]
+def test_what_comes_before_a_refused_record_is_put_and_what_follows_its_kind_is_not(loaded: Machine) -> None:
+    (loaded.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    (loaded.folder / "customers.yaml").write_text("- {id: c, country: NO}\n- {id: d}\n")
+    begin = "- {id: t, customer: d, plan: q, currency: USD, start: 2026-01-01T00:00:00Z, line_items: []}\n"
+    path = loaded.folder / "subscriptions.yaml"
+    path.write_text(path.read_text() + begin)
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
+    (loaded.folder / "customers.yaml").write_text(
+        "- {id: c, country: [{value: NO, since: 2026-01-05T00:00:00Z}]}\n- {id: d}\n"
+    )
     result = loaded.load()
     assert result.exit_code == REFUSED
-    first, *problems = result.stderr.splitlines()
-    assert first.endswith("while this one was being written: run rebuild, because of")
-    counted = "this change would take effect before now, and usage has been counted"
-    assert [each for each in problems if ".anchor" not in each] == [
+    assert result.stdout == "added: 1 plans, 1 customers\n"
+    assert result.stderr.splitlines() == [
         (
-            "subscriptions.yaml:5: subscriptions[0].start (id 's'): cannot change: usage has been counted; "
-            "end the subscription and make a new one"
+            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before now; "
+            "the earliest possible instant is 2026-03-01T12:00:00Z"
         ),
-        f"subscriptions.yaml:7: subscriptions[0].line_items[0].start (id 's'): {counted}",
-        f"subscriptions.yaml:8: subscriptions[0].line_items[1].start (id 's'): {counted}",
+        _MEND,
     ]
+    (loaded.folder / "customers.yaml").write_text("- {id: c}\n- {id: d}\n")
+    assert loaded.load().stdout == "added: 1 subscriptions\n"
+
+
+def test_a_price_that_would_cost_otherwise_is_refused_before_anything_is_put(loaded: Machine) -> None:
+    stored = loaded.items()
+    (loaded.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    loaded.change("prices", "amount: 1, meter_id: load", "amount: 2, meter_id: load")
+    result = loaded.load()
+    assert (result.exit_code, result.stdout) == (REFUSED, "")
+    assert result.stderr == (
+        "prices.yaml:2: prices[1].amount (id 'load'): cannot change: make a new price, and end the line items of "
+        "this one\n"
+    )
+    assert loaded.items() == stored
+
+
+def test_a_load_while_a_rebuild_runs_is_refused(loaded: Machine) -> None:
+    loaded.set_profile("SET gen_next = :name, cut_next = :cut", {":name": {"S": "2"}, ":cut": {"N": "0"}})
+    result = loaded.load()
+    assert (result.exit_code, result.stderr) == (
+        REFUSED,
+        "a rebuild is running, or was stopped: load when it is through, or given up\n",
+    )
 
 
 def test_what_begins_in_the_past_is_said_if_events_have_come(loaded: Machine) -> None:
@@ -157,15 +186,15 @@ def forgotten(loaded: Machine) -> Machine:
 
 
 _FORGOTTEN = (
-    "subscriptions.yaml:9: subscriptions[0].line_items[2].start (id 's'): this new line item would take "
-    "effect before now, and usage has been counted; --recompute takes it"
+    "subscriptions.yaml:9: subscriptions[0].line_items[2] (id 's'): usage has been counted that this change would "
+    "move; the earliest possible instant is 2026-03-01T12:00:00Z; --recompute takes it"
 )
 
 
 def test_what_was_forgotten_is_refused_unless_all_is_counted_again(forgotten: Machine) -> None:
     stored = forgotten.items()
     refused = forgotten.load()
-    assert (refused.exit_code, refused.stdout, refused.stderr) == (REFUSED, "", f"{_FORGOTTEN}\n")
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (REFUSED, "", f"{_FORGOTTEN}\n{_MEND}\n")
     assert forgotten.items() == stored
     taken = forgotten.load("--recompute")
     assert (taken.exit_code, taken.stdout.splitlines()) == (
@@ -195,18 +224,19 @@ def test_a_recompute_that_was_stopped_goes_on(forgotten: Machine) -> None:
 
 
 def test_a_recompute_takes_nothing_else_that_is_refused(forgotten: Machine) -> None:
-    stored = forgotten.items()
-    forgotten.change("plans", "code: p", "code: q")
+    (forgotten.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    assert forgotten.load().stdout == "added: 1 plans\n"
     forgotten.change("subscriptions", "plan: p", "plan: q")
+    stored = forgotten.items()
     result = forgotten.load("--recompute")
     assert (result.exit_code, result.stderr.splitlines()) == (
         REFUSED,
         [
-            "plans 'p': is stored and cannot be removed: history may need it; end it instead",
             (
-                "subscriptions.yaml:3: subscriptions[0].plan (id 's'): this change would take effect before now, "
-                "and usage has been counted"
+                "subscriptions.yaml:3: subscriptions[0].plan (id 's'): usage has been counted that this change "
+                "would move; the earliest possible instant is 2026-03-01T12:00:00Z"
             ),
+            _MEND,
         ],
     )
     assert forgotten.items() == stored
@@ -214,11 +244,11 @@ def test_a_recompute_takes_nothing_else_that_is_refused(forgotten: Machine) -> N
 
 def test_what_stands_in_a_recomputes_way_is_said_before_anything_is_written(forgotten: Machine) -> None:
     ImportRecord(Source("f", "ab" * 32), NOW, run=1).write(forgotten.table, ORGANIZATION)
-    version = forgotten.account.version
+    stored = forgotten.items()
     result = forgotten.load("--recompute")
     assert (result.exit_code, result.stdout) == (REFUSED, "")
     assert result.stderr.startswith("the import of f ")
-    assert forgotten.account.version == version
+    assert forgotten.items() == stored
 
 
 @pytest.mark.parametrize(
@@ -242,7 +272,6 @@ def test_what_comes_between_the_catalogue_and_its_recompute_is_said(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    version = forgotten.account.version
     monkeypatch.setattr(f"meterstone_cli.commands.catalogue.{step}", fails)
     result = forgotten.load("--recompute")
     assert (result.exit_code, result.stderr.splitlines()[-2:]) == (
@@ -255,20 +284,15 @@ def test_what_comes_between_the_catalogue_and_its_recompute_is_said(
             told,
         ],
     )
-    assert forgotten.account.version > version
+    shown = json.loads(forgotten.of("catalogue", "get", "subscription", "s", "--json").stdout)
+    assert (shown["version"], len(shown["line_items"])) == (2, 3)
 
 
-def test_a_refused_change_writes_nothing(loaded: Machine) -> None:
+def test_what_is_stored_and_not_in_the_folder_stays(loaded: Machine) -> None:
     stored = loaded.items()
-    (loaded.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}")
-    (loaded.folder / "customers.yaml").write_text("- {id: d}")
+    (loaded.folder / "customers.yaml").write_text("[]")
     (loaded.folder / "subscriptions.yaml").write_text("[]")
-    result = loaded.load()
-    assert result.exit_code == REFUSED
-    assert result.stderr.splitlines() == [
-        f"{kind}: is stored and cannot be removed: history may need it; end it instead"
-        for kind in ("customers 'c'", "subscriptions 's'")
-    ]
+    assert loaded.load().stdout == "loaded already: nothing to change\n"
     assert loaded.items() == stored
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meterstone.catalogue.building import Plan
+from meterstone.usage.plan import Plan
 from meterstone.store.catalogue.api_keys import list_keys, revoke_key
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, parse_instant

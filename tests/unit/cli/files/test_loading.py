@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from benchmarks import world
 
-from meterstone.catalogue.building import Plan
+from meterstone.usage.plan import Plan
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
@@ -20,7 +20,7 @@ from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.subscription import Customer
 from meterstone_cli.catalogue import Catalogue, Places
 from meterstone_cli.catalogue.changes import _ASKED_TOGETHER, Changes
-from meterstone_cli.catalogue.stored import write_stored
+from support.written import write_stored
 from meterstone_cli.files.loading import load_catalogue
 from meterstone_cli.problem import InputRefusedError
 from support.memory_table import Faults, Killed, MemoryTable

@@ -91,9 +91,7 @@ class Standing:
         state = self.subjects[subject]
         return Guard(state.key, {"ver": state.version})
 
-    def guards(
-        self, latest: Mapping[Subject, int], customer_id: str, begins: int | None
-    ) -> Iterator[Guard]:
+    def guards(self, latest: Mapping[Subject, int], customer_id: str, begins: int | None) -> Iterator[Guard]:
         """Yield the conditions under which events are counted into a tally of a customer, or it is published.
 
         ``latest`` has the time of the latest event of each subject; empty if no event is counted. ``begins`` is

@@ -64,6 +64,7 @@ WRITERS = 4
 _TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
 
+
 class EventToCount(NamedTuple):
     """An event of the log, with the subscriptions that it is for, of its subject's."""
 

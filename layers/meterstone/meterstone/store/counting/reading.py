@@ -6,6 +6,7 @@ from copy import replace
 from meterstone.store.catalogue.subscriptions import resolved
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
     chunks,
@@ -16,7 +17,6 @@ from meterstone.store.dynamodb.packing import (
     unpack_hours,
     unpack_recent,
 )
-from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.state import FineParts, fine_parts, follows_clock

@@ -65,9 +65,7 @@ class Intake(AccountStore):
                 unmatched[place] = verdict.reason
         return unmatched
 
-    def _look_up(
-        self, account: Account, subjects: Iterable[Subject]
-    ) -> dict[Subject, list[Subscription]]:
+    def _look_up(self, account: Account, subjects: Iterable[Subject]) -> dict[Subject, list[Subscription]]:
         """Return the subscriptions of subjects, each looked up at most once in `REMEMBERED` seconds.
 
         Cost: 1 query for each subject that is not remembered, and 1 get for each of its subscriptions.

@@ -19,7 +19,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import ConflictError, Item, Table
+from meterstone.store.dynamodb.table import ConflictError, Item, Table, integer
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent
 from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched, why
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
@@ -151,9 +151,25 @@ class ImportRun:
         """
         for _ in range(_ATTEMPTS):
             self.look_up(each.entry.subject for each in taken)
+            self._refuse_another_run()
             with suppress(CatalogueChangedError):
                 return self._count(taken)
+            # This attempt may have saved some of them as unmatched. By another catalogue they would count.
+            taken = [each._replace(before=True) for each in taken]
         raise BusyError("the catalogue changes all the time: run this again")
+
+    def _refuse_another_run(self) -> None:
+        """Raise `BusyError` if another run has begun: it may have saved events as unmatched that count since then.
+
+        This is asked when the catalogue was read. A run that begins later and saves an event as unmatched does so
+        by the same catalogue, or by a later one. Then nothing counts by this one any more.
+
+        Cost: 1 consistent get.
+        """
+        key = keys.imported(self._organization_id, self.record.source.digest)
+        row = self._table.get(key, consistent=True)
+        if row is None or integer(row, "run") != self.record.run:
+            raise self.record.taken_over()
 
     def _count(self, taken: Sequence[AcceptedEvent]) -> Counts:
         known = self._known(each.entry for each in taken if each.before)

@@ -1,27 +1,31 @@
 """Loading a catalogue: making the table, writing the catalogue, and finding what forbids a change."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import cast
 
 from botocore.exceptions import ClientError
 
 from meterstone import clock
+from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.records import encode_document
-from meterstone.store.catalogue.stored_format import FORMAT, format_of_new
-from meterstone.store.catalogue.subscriptions import read_subscription
+from meterstone.store.catalogue.stamped import stamp_of
+from meterstone.store.catalogue.stored_format import format_of_new
+from meterstone.store.catalogue.subscriptions import decode_customer, decode_subscription, read_subscription
 from meterstone.store.counting.waking import wake_changed
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
-from meterstone.store.dynamodb.table import Action, Table, key_item, text
+from meterstone.store.dynamodb.table import Action, Item, Row, Table, key_item, text
+from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
 from meterstone.usage.meter import Meter
+from meterstone.usage.plan import Plan, decode_plan, decode_price
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Customer, Organization, Subscription
-from meterstone.usage.terms import ItemTerm, PlanTerm, Terms
-
+from meterstone.usage.terms import Terms, decode_terms, resolve, terms_of
 
 
 def create_table(table: Table) -> bool:
@@ -59,11 +63,29 @@ def create_table(table: Table) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDocuments:
-    """A catalogue as it is stored: the account, read first, and documents as JSON text by kind and id."""
+class StoredCatalogue:
+    """A catalogue as it is stored: the account, read first, and the records by their ids.
+
+    ``versions`` are those of plans, by code and number. ``before`` has the subscriptions that are stored as
+    documents of the first format; ``terms`` has those of all, and ``unwoken`` the ids of those whose tallies are
+    still to be woken.
+    """
 
     account: Account
-    texts: Mapping[str, Mapping[str, str]]
+    customers: Mapping[str, Customer]
+    plans: Mapping[str, Plan]
+    versions: Mapping[tuple[str, int], Plan]
+    prices: Mapping[str, Price]
+    terms: Mapping[str, Terms]
+    before: Mapping[str, Subscription]
+    unwoken: frozenset[str] = frozenset()
+
+    def subscription(self, name: str) -> Subscription:
+        """Return a stored subscription with all that it refers to, but for its customer's country and type."""
+        if name in self.before:
+            return self.before[name]
+        meters = {meter.id: meter for meter in self.account.meters}
+        return resolve(self.terms[name], self.versions, self.prices, meters, None)
 
 
 def write_catalogue(
@@ -72,7 +94,6 @@ def write_catalogue(
     meters: Sequence[Meter],
     subscriptions: Iterable[Subscription],
     entries: Iterable[tuple[str, str, object]] = (),
-    stored: StoredDocuments | None = None,
     removed: Iterable[Key] = (),
 ) -> None:
     """Store records as they are given, each by itself, without asking what they would change."""
@@ -123,9 +144,9 @@ def _write_organization(table: Table, account: Account | None, organization: Org
             named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
         values[":one"] = {"N": "1"}
         table.update(key, f"SET doc = :doc{named} ADD ver :one", values)
-    elif account.organization != organization or account.stored_format != FORMAT:
-        values[":one"] = {"N": "1"}
-        table.update(key, f"SET doc = :doc, {assignment} REMOVE loading_at ADD ver :one", values)
+    elif account.organization != organization:
+        values = {":doc": values[":doc"], ":one": {"N": "1"}}
+        table.update(key, "SET doc = :doc ADD ver :one", values)
 
 
 def _referring(
@@ -160,16 +181,25 @@ def _write_customer(table: Table, organization_id: str, customer: Customer) -> N
     row = table.get(key, consistent=True)
     document = encode_document(customer)
     if row is None or text(row, "doc") != document:
-        table.update(
-            key, "SET doc = :doc ADD rev :one", {":doc": {"S": document}, ":one": {"N": "1"}}
-        )
+        table.update(key, "SET doc = :doc ADD rev :one", {":doc": {"S": document}, ":one": {"N": "1"}})
+
+
+def _stamp(row: Row | None, now: int) -> Item:
+    stamp = stamp_of(row or {}).next(now)
+    return {
+        "rev": {"N": str(stamp.rev)},
+        "made_at": {"N": str(stamp.made_at)},
+        "put_at": {"N": str(stamp.put_at)},
+    }
 
 
 def _write_subscription(
     table: Table, organization_id: str, each: Subscription, now: int, *, refers: bool
 ) -> None:
     key = keys.subscription(organization_id, each.id)
-    body = {"terms": {"S": encode_document(terms_of(each))}} if refers else {"doc": {"S": encode_document(each)}}
+    body = (
+        {"terms": {"S": encode_document(terms_of(each))}} if refers else {"doc": {"S": encode_document(each)}}
+    )
     row = table.get(key, consistent=True)
     before = None if row is None else read_subscription(table, organization_id, each.id, consistent=True)
     if row is not None and before == each and {"terms", "doc"} & row.keys() == body.keys():
@@ -188,7 +218,7 @@ def _write_subscription(
     }
     raised = {"UpdateExpression": "ADD ver :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}
     actions: list[Action] = [
-        {"Put": {"TableName": table.name, "Item": key_item(key) | body | {"put_at": {"N": str(now)}}}},
+        {"Put": {"TableName": table.name, "Item": key_item(key) | body | _stamp(row, now)}},
         *({"Update": {"TableName": table.name, "Key": key_item(subject)} | raised} for subject in subjects),
     ]
     table.transact(actions)
@@ -196,47 +226,77 @@ def _write_subscription(
         wake_changed(table, organization_id, [(before, each)])
 
 
-def terms_of(each: Subscription) -> Terms:
-    """Return terms with the line items of a subscription."""
-    return Terms(
-        id=each.id,
-        external_id="" if each.external_id == each.id else each.external_id,
-        customer_id=each.customer_id,
-        currency=each.currency,
-        timezone=each.timezone,
-        start=each.start,
-        end=each.end,
-        billing_period=each.billing_period,
-        billing_period_count=each.billing_period_count,
-        billing_cycle=each.billing_cycle,
-        anchor=None if each.anchor == each.start else each.anchor,
-        plan=tuple(PlanTerm(fact.value, fact.since) for fact in each.plan),
-        commitment=each.commitment,
-        line_items=tuple(
-            ItemTerm(item.price.id, item.id, None if item.start == each.start else item.start, item.end)
-            for item in each.line_items
-        ),
-    )
+def read_stored(table: Table, organization_id: str) -> StoredCatalogue | None:
+    """Read a whole catalogue; None if the organization has none.
 
-
-def read_documents(table: Table, organization_id: str) -> StoredDocuments | None:
-    """Read the documents of a catalogue; None if the organization has none.
-
-    Cost: 1 query of all documents but the subscriptions', and 1 get for each of these, in batches.
+    Cost: 1 query of plans, their versions, prices, and the lists of customers and subscriptions; 1 get for each
+    customer and subscription, in batches, several at once.
     """
     account = read_account(table, organization_id, consistent=True)
     if account is None:
         return None
-    texts: dict[str, dict[str, str]] = {}
+    rows: dict[str, list[Row]] = {}
     pk = keys.catalogue(organization_id, "", "").pk
     for row in table.query(pk, FIRST, LAST, consistent=True):
-        kind = keys.parse_catalogue_kind(text(row, "sk"))
-        texts.setdefault(kind, {})[text(row, "id")] = text(row, "doc")
-    # Of a subscription only the id stands there.
-    wanted = {keys.subscription(organization_id, each): each for each in texts.get("subscription", {})}
-    rows = table.batch_get(wanted, consistent=True)
-    texts["subscription"] = {wanted[key]: text(row, "doc") for key, row in rows.items()}
-    return StoredDocuments(account, texts)
+        rows.setdefault(keys.parse_catalogue_kind(text(row, "sk")), []).append(row)
+    prices = {
+        text(row, "id"): decode_price(text(row, "doc")) for row in rows.get("price", ()) if "doc" in row
+    }
+    plans = {text(row, "id"): decode_plan(text(row, "doc")) for row in rows.get("plan", ()) if "doc" in row}
+    versions = [decode_plan(text(row, "doc")) for row in rows.get("version", ())]
+    # A customer of the first format stands in the list.
+    customers = {
+        text(row, "id"): decode_customer(text(row, "doc")) for row in rows.get("customer", ()) if "doc" in row
+    }
+    listed = [keys.customer(organization_id, text(row, "id")) for row in rows.get("customer", ())]
+    mentioned = [keys.subscription(organization_id, text(row, "id")) for row in rows.get("subscription", ())]
+    for row in _read_at_once(table, listed):
+        if "doc" in row:
+            customer = decode_customer(text(row, "doc"))
+            customers[customer.id] = customer
+    terms: dict[str, Terms] = {}
+    before: dict[str, Subscription] = {}
+    unwoken: set[str] = set()
+    for row in _read_at_once(table, mentioned):
+        if "terms" in row:
+            found = decode_terms(text(row, "terms"))
+        else:
+            document = decode_subscription(text(row, "doc"))
+            found = terms_of(document)
+            before[found.id] = document
+        terms[found.id] = found
+        if "due_pk" in row:
+            unwoken.add(found.id)
+    return StoredCatalogue(
+        account,
+        customers,
+        plans,
+        {(each.code, each.version): each for each in versions},
+        prices,
+        terms,
+        before,
+        frozenset(unwoken),
+    )
+
+
+def _read_at_once(table: Table, wanted: Sequence[Key]) -> Iterator[Row]:
+    several = list(batched(wanted, READ_TOGETHER, strict=False))
+    for found in at_once(lambda some: table.batch_get(some, consistent=True), several):
+        yield from found.values()
+
+
+def put_organization(table: Table, organization: Organization) -> bool:
+    """Store an organization that is new, or has another name or time zone. Return whether it was.
+
+    Stopped half way, it is listed, and is none yet. Cost: 1 query, 1 write unit, and 1 more if it is new.
+    """
+    account = read_account(table, organization.id, consistent=True)
+    if account is not None and account.organization == organization:
+        return False
+    if account is None:
+        table.put(key_item(keys.listed(organization.id)))
+    _write_organization(table, account, organization)
+    return True
 
 
 def have_usage(table: Table, organization_id: str, generation: str, ids: Iterable[str]) -> set[str]:

@@ -47,7 +47,12 @@ from meterstone.store.events.uncounted import (
     put_unmatched,
     read_unreadable,
 )
-from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched, unmatched_item
+from meterstone.store.events.unmatched import (
+    UnmatchedEvent,
+    read_unmatched,
+    unmatched_event_of,
+    unmatched_item,
+)
 from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
@@ -241,6 +246,7 @@ class Rebuild:
         If the catalogue changes meanwhile, they are matched again, and keep their positions. If the stream delivers
         one of them later, the cut says that the next generation has it already.
         """
+        saved: set[Position] = set()
         while True:
             self._lease.renew()
             account, now = self._settled_account(), self._around.clock()
@@ -249,6 +255,8 @@ class Rebuild:
             logged: list[EventToCount] = []
             unmatched: list[tuple[Item, Guard]] = []
             for position, held in self._held.items():
+                if position in saved:
+                    continue
                 owning = standing.owning(held.subject, held.event)
                 if folding.expects(held.event, owning):
                     logged.append(EventToCount(position, held.subject, held.event, owning, held.accepted))
@@ -271,6 +279,17 @@ class Rebuild:
                     put_unmatched(self._table, self._organization_id, unmatched)
                     self._held.clear()
                     return report.counted
+            # By another catalogue those would count that were saved as unmatched.
+            saved = self._saved(after)
+
+    def _saved(self, after: Generation) -> set[Position]:
+        """Return which of the events in hand were saved as unmatched for the next generation."""
+        keyed = {
+            keys.unmatched(self._organization_id, *held.subject, held.event.id): position
+            for position, held in self._held.items()
+        }
+        found = self._table.batch_get(keyed, consistent=True)
+        return {keyed[key] for key, row in found.items() if unmatched_event_of(row).generation == after.name}
 
     def _keep_unread(self, unread: Sequence[Unread]) -> None:
         """Store events that meters cannot read in the list of unreadable ones, as the stream and imports do."""

@@ -15,7 +15,7 @@ the try would not have counted. It works in slices of a few minutes: the profile
 slice has stopped (`try_from`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 
@@ -81,6 +81,11 @@ def catch_up(table: Table, organization_id: str, clock: Callable[[], int], until
     if account is None or all(tried == version for _, version, tried in _states(table, account, FIRST)):
         return None
     return replay(table, organization_id, clock, until)
+
+
+def untried(table: Table, account: Account) -> list[Subject]:
+    """Return the subjects that have changed since their waiting events were last tried. Cost: as of `catch_up`."""
+    return [subject for subject, version, tried in _states(table, account, FIRST) if tried != version]
 
 
 def _states(table: Table, account: Account, begin: str) -> Iterator[tuple[Subject, int, int | None]]:

@@ -1,0 +1,262 @@
+"""The commands of single records, and the folder that is written of all."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.operations.replay import replay
+from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
+from support.commands import ORGANIZATION, Machine, row
+
+SOON = "2026-03-02T00:00:00Z"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine with a catalogue loaded, and beside it a plan `q` whose price is `load`."""
+    machine = Machine(tmp_path)
+    machine.work_here(monkeypatch)
+    (machine.folder / "plans.yaml").write_text("- {code: p, prices: [calls]}\n- {code: q, prices: [load]}\n")
+    path = machine.folder / "subscriptions.yaml"
+    path.write_text(
+        path.read_text() + "- {id: f, customer: c, plan: p, currency: USD, start: 2026-02-01T00:00:00Z}\n"
+    )
+    assert machine.load().exit_code == 0
+    return machine
+
+
+def answer(machine: Machine, *arguments: object) -> tuple[int, str, str]:
+    result = machine.of("catalogue", *arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+LISTED = [
+    pytest.param(("meter",), ["calls\tx\tCOUNT\t-", "fax\tfax\tCOUNT\t-", "load\tload\tSUM\t-"], id="meters"),
+    pytest.param(
+        ("price",),
+        [f"{each}\tusd\tFLAT_FEE\t1\t{each}" for each in ("calls", "fax", "load")],
+        id="prices",
+    ),
+    pytest.param(("plan",), ["p\t-\t-\t-", "q\t-\t-\t-"], id="plans"),
+    pytest.param(("customer",), ["c\t-\t-"], id="customers"),
+    pytest.param(
+        ("subscription",),
+        ["f\tc\tp\t2026-02-01T00:00:00Z\t-", "s\tc\tp\t2026-01-01T00:00:00Z\t-"],
+        id="subscriptions",
+    ),
+    pytest.param(
+        ("subscription", "--at", "2026-01-15T00:00:00Z"),
+        ["s\tc\tp\t2026-01-01T00:00:00Z\t-"],
+        id="subscriptions in force at an instant",
+    ),
+    pytest.param(
+        ("subscription", "--external-id", "f"), ["f\tc\tp\t2026-02-01T00:00:00Z\t-"], id="of an external id"
+    ),
+    pytest.param(
+        ("subscription", "--customer", "c", "--at", "2026-01-15T00:00:00Z"),
+        ["s\tc\tp\t2026-01-01T00:00:00Z\t-"],
+        id="of a customer, in force at an instant",
+    ),
+    pytest.param(("subscription", "--customer", "nobody"), [], id="of a customer that is not there"),
+    pytest.param(("subscription", "--plan", "q"), [], id="of a plan that nobody has"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), LISTED)
+def test_records_are_listed_by_id(machine: Machine, arguments: tuple[str, ...], expected: list[str]) -> None:
+    assert answer(machine, "list", *arguments) == (0, "".join(f"{line}\n" for line in expected), "")
+
+
+def test_a_list_in_json_has_whole_records(machine: Machine) -> None:
+    _, lines, _ = answer(machine, "list", "plan", "--json")
+    assert [json.loads(line) for line in lines.splitlines()] == [
+        {"code": "p", "prices": ["calls"]},
+        {"code": "q", "prices": ["load"]},
+    ]
+
+
+def test_a_record_is_shown_as_a_file_has_it(machine: Machine) -> None:
+    assert answer(machine, "get", "plan", "q") == (0, "code: q\nprices: [load]\n", "version 1\n")
+    code, line, _ = answer(machine, "get", "plan", "q", "--json")
+    assert (code, json.loads(line)) == (
+        0,
+        {"code": "q", "prices": ["load"]}
+        | {"version": 1, "created_at": "2026-03-01T12:00:00Z", "updated_at": "2026-03-01T12:00:00Z"},
+    )
+
+
+def test_a_record_is_put_by_a_file_or_stdin_and_again_changes_nothing(machine: Machine) -> None:
+    path = machine.path / "record"
+    told = []
+    for name, text in (
+        ("d.yaml", "name: Dee"),
+        ("d.json", '{"name": "Dee", "id": "d"}'),
+        ("d.yaml", "name: D"),
+    ):
+        path = machine.path / name
+        path.write_text(text)
+        told.append(answer(machine, "put", "customer", "d", path))
+    assert told == [
+        (0, "customer d: made, version 1\n", ""),
+        (0, "customer d: the same already, version 1\n", ""),
+        (0, "customer d: changed, version 2\n", ""),
+    ]
+
+
+PUT = [
+    pytest.param("customer", "d", "{name: 1}", ("name: must be text",), id="a wrong field"),
+    pytest.param(
+        "subscription",
+        "n",
+        "{customer: x, plan: y, currency: USD, start: 2026-02-01T00:00:00Z, line_items: [{price: z}]}",
+        (
+            "plan: there is no plan 'y'",
+            "customer: there is no customer 'x'",
+            "line_items[0].price: there is no price 'z'",
+        ),
+        id="everything that is not there",
+    ),
+    pytest.param(
+        "price",
+        "calls",
+        "{currency: usd, billing_model: FLAT_FEE, amount: 2, meter_id: calls}",
+        ("amount: cannot change: make a new price, and end the line items of this one",),
+        id="a price that would cost otherwise",
+    ),
+    pytest.param("plan", "p", "[1]", ("FILE: must be one record, a mapping",), id="no record"),
+    pytest.param("plan", "p", "{code: ", ("FILE: ",), id="no YAML"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "text", "expected"), PUT)
+def test_a_record_that_is_refused_says_everything(
+    machine: Machine, kind: str, name: str, text: str, expected: tuple[str, ...]
+) -> None:
+    path = machine.path / "r.yaml"
+    path.write_text(text)
+    stored = machine.items()
+    code, out, err = answer(machine, "put", kind, name, path)
+    assert (code, out) == (REFUSED, "")
+    lines = err.replace(str(path), "FILE").splitlines()
+    assert len(lines) == len(expected)
+    assert all(line.startswith(each) for line, each in zip(lines, expected, strict=True))
+    assert machine.items() == stored
+
+
+def test_with_if_match_a_record_is_put_on_its_version_alone(machine: Machine) -> None:
+    path = machine.path / "c.yaml"
+    path.write_text("name: C")
+    assert answer(machine, "put", "customer", "c", path, "--if-match", 3) == (
+        REFUSED,
+        "",
+        "the record has been changed since\n",
+    )
+    assert (
+        answer(machine, "put", "customer", "c", path, "--if-match", 1)[1]
+        == "customer c: changed, version 2\n"
+    )
+
+
+CHANGES = [
+    pytest.param(
+        ("end", "f", "--at", SOON), f"subscription f: changed, end {SOON}, version 2\n", id="an end to come"
+    ),
+    pytest.param(
+        ("end", "f"), "subscription f: changed, end 2026-03-01T12:00:00Z, version 2\n", id="an end, now"
+    ),
+    pytest.param(
+        ("change-plan", "f", "q", "--at", SOON),
+        f"subscription f: changed, plan q, since {SOON}, version 2\n",
+        id="another plan, later",
+    ),
+    pytest.param(
+        ("change-plan", "f", "q"),
+        "subscription f: changed, plan q, since 2026-03-01T12:00:00Z, version 2\n",
+        id="another plan, now",
+    ),
+    pytest.param(
+        ("delete", "subscription", "f"), "subscription f: deleted\n", id="a subscription never used"
+    ),
+    pytest.param(
+        ("delete", "meter", "fax"),
+        "meter fax: deleted from 2026-03-01T12:05:20Z on\n",
+        id="a meter, in 5 minutes",
+    ),
+    pytest.param(("delete", "plan", "q"), "plan q: deleted\n", id="a plan that nobody has named"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), CHANGES)
+def test_what_a_change_tells(machine: Machine, arguments: tuple[str, ...], expected: str) -> None:
+    assert answer(machine, *arguments) == (0, expected, "")
+
+
+REFUSALS = [
+    pytest.param(("get", "plan", "x"), "there is no plan 'x'\n", id="get"),
+    pytest.param(("end", "x"), "there is no subscription 'x'\n", id="end"),
+    pytest.param(("change-plan", "f", "x"), "plan: there is no plan 'x'\n", id="change-plan"),
+    pytest.param(("delete", "price", "calls"), "a price stays: take it out of plans", id="a price"),
+    pytest.param(("delete", "customer", "c"), "subscription 'f' is the customer's", id="a customer in use"),
+    pytest.param(
+        ("end", "s", "--at", "2026-02-01T00:00:00Z"),
+        "end: usage has been counted that this change would move; the earliest possible instant is 2026-03-01",
+        id="an end before what was counted",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), REFUSALS)
+def test_what_cannot_be_done_says_why(machine: Machine, arguments: tuple[str, ...], expected: str) -> None:
+    assert machine.of("import", machine.usage("usage.jsonl", row("t"))).exit_code == 0
+    stored = machine.items()
+    code, out, err = answer(machine, *arguments)
+    assert (code, out, err[: len(expected)]) == (REFUSED, "", expected)
+    assert machine.items() == stored
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("list", "plan", "--customer", "c"), ("list", "fruit"), ("end", "f", "--at", "soon")],
+    ids=["a filter for another kind", "no kind", "no instant"],
+)
+def test_what_is_not_understood(machine: Machine, arguments: tuple[str, ...]) -> None:
+    assert answer(machine, *arguments)[0] == NOT_UNDERSTOOD
+
+
+def test_status_names_what_is_still_to_be_done(machine: Machine) -> None:
+    replay(machine.table, ORGANIZATION, lambda: machine.now)
+    assert answer(machine, "status") == (0, "no recounts\n", "")
+    machine.table.update(
+        keys.subscription(ORGANIZATION, "f"),
+        "SET due_pk = :due, due_at = :at",
+        {":due": {"S": keys.unwoken(ORGANIZATION)}, ":at": {"S": "2026-03-01T12:00:00Z"}},
+    )
+    assert (
+        machine.of("import", machine.usage("usage.jsonl", row("u", external_subscription_id="new"))).exit_code
+        == 1
+    )
+    path = machine.path / "new.yaml"
+    path.write_text("{customer: c, plan: p, currency: USD, start: 2026-03-09T00:00:00Z}")
+    assert answer(machine, "put", "subscription", "new", path)[0] == 0
+    assert answer(machine, "status")[1] == "to wake\tsubscription f\nto try\tsubscription new\nno recounts\n"
+    assert json.loads(answer(machine, "status", "--json")[1]) == {
+        "to_wake": ["f"],
+        "to_try": [{"by": "subscription", "external_id": "new"}],
+        "recounts": [],
+    }
+
+
+def test_an_export_is_a_folder_that_changes_nothing(machine: Machine) -> None:
+    assert answer(machine, "end", "f", "--at", SOON)[0] == 0
+    stored = machine.items()
+    folder = machine.path / "export"
+    assert answer(machine, "export", folder) == (
+        0,
+        f"{folder}: 3 meters, 3 prices, 2 plans, 1 customers, 2 subscriptions\n",
+        "",
+    )
+    assert machine.run("load", folder).stdout == "loaded already: nothing to change\n"
+    assert machine.items() == stored
+    assert answer(machine, "export", folder)[0] == REFUSED, "it is not empty"
