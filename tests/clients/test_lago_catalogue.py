@@ -28,12 +28,12 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import create_table
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
 from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from meterstone_cli.devserver.template import routes
 from support.stack import ROOT, Stack, database
+from support.written import write_stored
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
