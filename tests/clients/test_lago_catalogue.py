@@ -1,6 +1,9 @@
 """Lago's own Python client, as its users have it, signs customers up and looks them up."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from copy import replace
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,17 +18,22 @@ from lago_python_client.exceptions import LagoApiError
 from lago_python_client.models import customer as customer_models
 from lago_python_client.models import plan as plan_models
 from lago_python_client.models import subscription as subscription_models
+from lago_python_client.models.event import Event
 
 from meterstone import clock
 from meterstone.catalogue.management import KindOfRecord, Management
 from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
+from meterstone.usage.instant import format_instant, parse_instant
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
+from meterstone_cli.devserver.bookmark import begin
+from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from meterstone_cli.devserver.template import routes
-from support.stack import ROOT, Stack
+from support.stack import ROOT, Stack, database
+from support.written import write_stored
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -102,6 +110,12 @@ def url(api: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if "/api/v1/plans" in routes(ROOT / "template.yaml"):
         yield api.base_url
         return
+    with running(template(tmp_path_factory.mktemp("function"))) as address:
+        yield address
+
+
+def template(folder: Path) -> Path:
+    """Write a template of the function that manages the catalogue alone."""
     paths = [f"/api/v1/{kind}" for kind in PARTS] + [
         f"/api/v1/{kind}/{{{part}}}" for kind, part in PARTS.items()
     ]
@@ -110,21 +124,26 @@ def url(api: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for number, path in enumerate(paths)
     }
     function = {"CodeUri": str(ROOT / "functions" / "manage_catalogue"), "Events": events}
-    template = {"Resources": {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}}
-    file = tmp_path_factory.mktemp("served") / "template.yaml"
-    file.write_text(yaml.safe_dump(template))
-    with running(file) as address:
-        yield address
+    resources = {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}
+    file = folder / "template.yaml"
+    file.write_text(yaml.safe_dump({"Resources": resources}))
+    return file
 
 
 @pytest.fixture
 def world(url: str, tmp_path: Path) -> World:
     """Make an organization of its own for each test."""
+    return make_world(url, tmp_path)
+
+
+def make_world(url: str, folder: Path) -> World:
     table = Table.from_environment()
     organization_id = str(uuid4())
     record = {"id": organization_id, "name": "Acme", "timezone": "Europe/Berlin"}
-    (tmp_path / "organization.yaml").write_text(yaml.safe_dump(record))
-    catalogue, _ = read_catalogue(tmp_path)
+    files = folder / "catalogue"
+    files.mkdir()
+    (files / "organization.yaml").write_text(yaml.safe_dump(record))
+    catalogue, _ = read_catalogue(files)
     write_stored(table, catalogue)
     management = Management(table, organization_id)
     kinds: list[tuple[KindOfRecord, Mapping[str, Any]]] = [
@@ -537,3 +556,69 @@ def test_a_key_without_the_scope(client: Any, world: World) -> None:
     reader = world.with_key(key)
     assert refusal(lambda: sign_up(reader)) == (403, {"scope": ["catalogue"]})
     assert refusal(lambda: client.customers.find("acme")) == (404, "customer_not_found")
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[tuple[World, World]]:
+    """Give an organization whose table's stream is followed, behind the function and behind all the others."""
+    with database() as table, ExitStack() as cleanup:
+        create_table(table)
+        begin()
+        everything = cleanup.enter_context(running(ROOT / "template.yaml"))
+        known = "/api/v1/plans" in routes(ROOT / "template.yaml")
+        url = everything if known else cleanup.enter_context(running(template(tmp_path)))
+        cleanup.enter_context(following(ROOT / "functions"))
+        world = make_world(url, tmp_path)
+        yield world, replace(world, url=everything)
+
+
+def counted(usage: Any, units: int) -> tuple[str, int]:
+    """Wait until the current billing period has so many calls, and return the charge's price and its amount."""
+    give_up = time.monotonic() + 30
+    while True:
+        found = usage.customers.current_usage("acme", "acme-main", billable_metric_code="api_calls")
+        (charge,) = found.charges_usage
+        if charge.units == str(units) or time.monotonic() > give_up:
+            return charge.charge.charge_model, charge.amount_cents
+        time.sleep(0.2)
+
+
+def test_a_customers_life(living: tuple[World, World]) -> None:
+    """Signed up, used, upgraded now and ahead of time, ended: each event counts where it belongs."""
+    client, usage = (each.client for each in living)
+
+    def use(count: int) -> None:
+        for _ in range(count):
+            event: dict[str, Any] = {
+                "transaction_id": str(uuid4()),
+                "external_subscription_id": "acme-main",
+                "code": "api_calls",
+            }
+            usage.events.create(Event(**event))
+
+    sign_up(client)
+    made = subscribe(client, "basic")
+    use(3)
+    assert counted(usage, 3) == ("standard", 30)
+    # Usage that is counted is not moved.
+    moved = Subscription(ending_at=format_instant(parse_instant(made.started_at) + 1))
+    assert refusal(lambda: client.subscriptions.update(moved, "acme-main")) == (
+        409,
+        {"ending_at": ["usage_would_move"]},
+    )
+    upgraded = subscribe(client, "team")
+    assert (upgraded.status, upgraded.previous_plan_code) == ("active", "basic")
+    use(2)
+    assert counted(usage, 2) == ("package", 500)
+    ahead = subscribe(client, "yearly", subscription_at=at(days=7))
+    assert ahead.status == "pending"
+    use(1)
+    assert counted(usage, 3) == ("package", 500)
+    ended = client.subscriptions.destroy("acme-main")
+    assert (ended.lago_id, ended.status) == (upgraded.lago_id, "terminated")
+    use(1)
+    assert counted(usage, 3) == ("package", 500)
+    (row,) = usage.usages.find_all({"time_granularity": "yearly"})["usages"]
+    assert (row.billable_metric_code, row.units, row.amount_cents) == ("api_calls", 6, 530)
+    by_plan = usage.usages.find_all({"time_granularity": "yearly", "plan_code": "basic"})["usages"]
+    assert [(each.units, each.amount_cents) for each in by_plan] == [(3, 30)]
