@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from meterstone.catalogue.record import Record
 from meterstone.catalogue.reading import read_record
+from meterstone.catalogue.record import Record
 from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.price import Price
 from meterstone.usage.meter import Meter
