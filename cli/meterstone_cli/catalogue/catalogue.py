@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from meterstone.catalogue.models import Record
+from meterstone.catalogue.record import Record
 from meterstone.catalogue.reading import read_record
 from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.price import Price
