@@ -1,4 +1,4 @@
-"""Records put, changed and deleted over the own routes, through a gateway: what is answered, and what is stored."""
+"""Records put, changed and deleted over the own routes: what is answered, and what is stored."""
 
 import json
 from collections.abc import Mapping
