@@ -40,7 +40,7 @@ class Catalogue:
     meters: tuple[Meter, ...] = ()
     prices: tuple[Price, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
-    written: Mapping[tuple[str, str], Written] = field(default_factory=dict)
+    written: Mapping[tuple[str, str], Written] = field(default_factory=dict, compare=False, repr=False)
     of_plans: tuple[InputProblem, ...] = ()
 
     def records(self) -> dict[tuple[str, str], Written]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from meterstone.usage.plan import Plan
 from meterstone.store.catalogue.api_keys import list_keys, revoke_key
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, parse_instant
+from meterstone.usage.plan import Plan
 from meterstone_cli.catalogue import Catalogue, read_catalogue
 from meterstone_cli.catalogue.stored import read_stored, write_stored
 from meterstone_cli.devserver import engine, follower, local
