@@ -81,7 +81,7 @@ class World:
     organization_id: str
 
     def client(self, key: str = "") -> Flexprice:
-        return Flexprice(server_url=f"{self.url}/v1", api_key_auth=key or self.key)
+        return Flexprice(server_url=f"{self.url}/v1", api_key_auth=key or self.key, timeout_ms=30_000)
 
 
 @pytest.fixture(scope="module")
