@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from copy import replace
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +30,6 @@ from meterstone_cli.catalogue.folder import read_catalogue
 from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
-from meterstone_cli.devserver.template import routes
 from support.stack import ROOT, Stack, database
 from support.written import write_stored
 
@@ -46,12 +44,6 @@ MetadataList: Any = customer_models.MetadataList
 PlanOverrides: Any = plan_models.PlanOverrides
 Subscription: Any = subscription_models.Subscription
 
-PARTS = {
-    "customers": "external_customer_id",
-    "subscriptions": "external_id",
-    "plans": "code",
-    "billable_metrics": "code",
-}
 METERS = {
     "calls": {"code": "api_calls", "name": "Calls", "aggregation": "COUNT"},
     "storage": {"code": "storage", "aggregation": "SUM", "field": "gb", "filters": {"region": ["eu"]}},
@@ -104,36 +96,10 @@ class World:
         return Client(api_key=key, api_url=f"{self.url}/")
 
 
-@pytest.fixture(scope="module")
-def url(api: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of the function that manages the catalogue."""
-    if "/api/v1/plans" in routes(ROOT / "template.yaml"):
-        yield api.base_url
-        return
-    with running(template(tmp_path_factory.mktemp("function"))) as address:
-        yield address
-
-
-def template(folder: Path) -> Path:
-    """Write a template of the function that manages the catalogue alone."""
-    paths = [f"/api/v1/{kind}" for kind in PARTS] + [
-        f"/api/v1/{kind}/{{{part}}}" for kind, part in PARTS.items()
-    ]
-    events = {
-        f"E{number}": {"Type": "Api", "Properties": {"Path": path, "Method": "ANY"}}
-        for number, path in enumerate(paths)
-    }
-    function = {"CodeUri": str(ROOT / "functions" / "manage_catalogue"), "Events": events}
-    resources = {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}
-    file = folder / "template.yaml"
-    file.write_text(yaml.safe_dump({"Resources": resources}))
-    return file
-
-
 @pytest.fixture
-def world(url: str, tmp_path: Path) -> World:
+def world(api: Stack, tmp_path: Path) -> World:
     """Make an organization of its own for each test."""
-    return make_world(url, tmp_path)
+    return make_world(api.base_url, tmp_path)
 
 
 def make_world(url: str, folder: Path) -> World:
@@ -559,33 +525,30 @@ def test_a_key_without_the_scope(client: Any, world: World) -> None:
 
 
 @pytest.fixture
-def living(tmp_path: Path) -> Iterator[tuple[World, World]]:
-    """Give an organization whose table's stream is followed, behind the function and behind all the others."""
+def living(tmp_path: Path) -> Iterator[Any]:
+    """Give a client of an organization in a table whose stream is followed."""
     with database() as table, ExitStack() as cleanup:
         create_table(table)
         begin()
-        everything = cleanup.enter_context(running(ROOT / "template.yaml"))
-        known = "/api/v1/plans" in routes(ROOT / "template.yaml")
-        url = everything if known else cleanup.enter_context(running(template(tmp_path)))
+        url = cleanup.enter_context(running(ROOT / "template.yaml"))
         cleanup.enter_context(following(ROOT / "functions"))
-        world = make_world(url, tmp_path)
-        yield world, replace(world, url=everything)
+        yield make_world(url, tmp_path).client
 
 
-def counted(usage: Any, units: int) -> tuple[str, int]:
+def counted(client: Any, units: int) -> tuple[str, int]:
     """Wait until the current billing period has so many calls, and return the charge's price and its amount."""
     give_up = time.monotonic() + 30
     while True:
-        found = usage.customers.current_usage("acme", "acme-main", billable_metric_code="api_calls")
+        found = client.customers.current_usage("acme", "acme-main", billable_metric_code="api_calls")
         (charge,) = found.charges_usage
         if charge.units == str(units) or time.monotonic() > give_up:
             return charge.charge.charge_model, charge.amount_cents
         time.sleep(0.2)
 
 
-def test_a_customers_life(living: tuple[World, World]) -> None:
+def test_a_customers_life(living: Any) -> None:
     """Signed up, used, upgraded now and ahead of time, ended: each event counts where it belongs."""
-    client, usage = (each.client for each in living)
+    client = living
 
     def use(count: int) -> None:
         for _ in range(count):
@@ -594,12 +557,12 @@ def test_a_customers_life(living: tuple[World, World]) -> None:
                 "external_subscription_id": "acme-main",
                 "code": "api_calls",
             }
-            usage.events.create(Event(**event))
+            client.events.create(Event(**event))
 
     sign_up(client)
     made = subscribe(client, "basic")
     use(3)
-    assert counted(usage, 3) == ("standard", 30)
+    assert counted(client, 3) == ("standard", 30)
     # Usage that is counted is not moved.
     moved = Subscription(ending_at=format_instant(parse_instant(made.started_at) + 1))
     assert refusal(lambda: client.subscriptions.update(moved, "acme-main")) == (
@@ -609,16 +572,16 @@ def test_a_customers_life(living: tuple[World, World]) -> None:
     upgraded = subscribe(client, "team")
     assert (upgraded.status, upgraded.previous_plan_code) == ("active", "basic")
     use(2)
-    assert counted(usage, 2) == ("package", 500)
+    assert counted(client, 2) == ("package", 500)
     ahead = subscribe(client, "yearly", subscription_at=at(days=7))
     assert ahead.status == "pending"
     use(1)
-    assert counted(usage, 3) == ("package", 500)
+    assert counted(client, 3) == ("package", 500)
     ended = client.subscriptions.destroy("acme-main")
     assert (ended.lago_id, ended.status) == (upgraded.lago_id, "terminated")
     use(1)
-    assert counted(usage, 3) == ("package", 500)
-    (row,) = usage.usages.find_all({"time_granularity": "yearly"})["usages"]
+    assert counted(client, 3) == ("package", 500)
+    (row,) = client.usages.find_all({"time_granularity": "yearly"})["usages"]
     assert (row.billable_metric_code, row.units, row.amount_cents) == ("api_calls", 6, 530)
-    by_plan = usage.usages.find_all({"time_granularity": "yearly", "plan_code": "basic"})["usages"]
+    by_plan = client.usages.find_all({"time_granularity": "yearly", "plan_code": "basic"})["usages"]
     assert [(each.units, each.amount_cents) for each in by_plan] == [(3, 30)]

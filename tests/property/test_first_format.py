@@ -159,6 +159,8 @@ def test_stopped_at_any_write_of_the_upgrade_the_same_again_completes_it(
         change(management)
         for key, item in table_of(whole).items().items():
             assert table.items()[key] == item
+        document = table.items()[keys.subscription(ORG, "s")]
+        assert ("doc" in document) != ("terms" in document)
     assert stop > 1
 
 
