@@ -29,9 +29,9 @@ from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from meterstone_cli.devserver.template import routes
-from support.written import write_stored
 from support.over_http import call
 from support.stack import ROOT, Stack, database
+from support.written import write_stored
 
 PATHS = (
     "/v1/customers",

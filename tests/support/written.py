@@ -1,4 +1,4 @@
-"""Records that are written as they are: what a test needs that begins with some, or changes them behind all rules."""
+"""Records that are written as they are: for tests that begin with some, or change them behind all rules."""
 
 from collections.abc import Iterable, Sequence
 from typing import cast
