@@ -112,7 +112,7 @@ def test_what_comes_before_a_refused_record_is_put_and_what_follows_its_kind_is_
     assert result.stdout == "added: 1 plans, 1 customers\n"
     assert result.stderr.splitlines() == [
         (
-            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before now; "
+            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before then; "
             "the earliest possible instant is 2026-03-01T12:00:00Z"
         ),
         _MEND,
