@@ -249,14 +249,14 @@ def test_a_body_that_is_wrong_everywhere_has_a_short_answer(api: Api) -> None:
 )
 @pytest.mark.parametrize("kind", ["customer", "plan", "meter", "price", "subscription"])
 def test_an_id_of_any_text_is_one_record_s(api: Api, kind: str, name: str) -> None:
-    of_kinds: dict[str, dict[str, Any]] = {
+    records: dict[str, dict[str, Any]] = {
         "customer": {},
         "plan": {},
         "meter": {"code": "another code", "aggregation": "COUNT"},
         "price": PRICE,
         "subscription": OF_C | {"line_items": [{"price": "call", "id": "item"}]},
     }
-    record = of_kinds[kind]
+    record = records[kind]
     path = f"{kind}s/{quote(name, safe='')}"
     key = "code" if kind == "plan" else "id"
 

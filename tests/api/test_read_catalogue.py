@@ -13,12 +13,12 @@ from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Customer, Dated, Organization
 from support.memory_table import MemoryTable
 from support.small_world import FLAT, START, subscription
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 OURS = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Ours", "Europe/Berlin")

@@ -9,10 +9,10 @@ import yaml
 from meterstone.edge.application import Application
 from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.subscription import Organization
 from support.calls import CountingTable
 from support.functions import FUNCTIONS, load_over
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 LAGO, FLEXPRICE = "lago", "flexprice"

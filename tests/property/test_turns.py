@@ -22,7 +22,6 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, StoreUnavailableError, WriteRefusedError
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, SECOND, key_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -32,6 +31,7 @@ from meterstone.usage.tally import Position
 from support.functions import forget_logger, load_over
 from support.memory_table import Killed, MemoryTable
 from support.small_world import FLAT, START, subscription
+from support.written import write_catalogue
 
 NOW = START + 2 * DAY
 LEVEL = Meter("level", "level", "Level", Aggregation.WEIGHTED_SUM, "call", "value")

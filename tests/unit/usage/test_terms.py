@@ -1,4 +1,4 @@
-"""Terms: which line items a subscription has of its own and of the plans that it follows, and from when to when."""
+"""Terms: which line items a subscription has of its own and of its plans, and from when to when."""
 
 from copy import replace
 from decimal import Decimal
