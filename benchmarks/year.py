@@ -1,4 +1,4 @@
-"""A year of 20 metrics by the day, of a whole organization."""
+"""A year of 20 metrics by the day, of a whole organization; and the bill of a subscription with 20 line items."""
 
 from copy import replace
 
@@ -46,11 +46,17 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
     with engine.running() as table:
         key = fill_year(table)
         with handlers.loaded() as functions:
-            figure = functions.measure("a year, daily, 20 metrics", request(key), 10 if quick else 100)
+            rounds = 10 if quick else 100
+            figure = functions.measure("a year, daily, 20 metrics", request(key), rounds)
             rows = functions.answer(*request(key)).count("billable_metric_code")
+            current = handlers.subscription(key, subscription_id="sub_00001")
+            bill = functions.measure("subscription, current period, 20 line items", current, 2 * rounds)
     return Part(
         "year",
-        [figure],
+        [figure, bill],
         notes=[f"{rows:,} rows from {figure.beside['pages']:.0f} page(s); budget {_BUDGET_PAGES} pages"],
-        limits=["own: adding up and writing the rows; store: the engine, on the same cores"],
+        limits=[
+            "own: decoding, adding up and writing the rows; store: the engine, on the same cores",
+            "own, of the bill: botocore for each of two calls; a Decimal for each day of each line item",
+        ],
     )

@@ -1,4 +1,4 @@
-"""How a function starts: what the collector of garbage does meanwhile."""
+"""How a function starts: what the collector of garbage does meanwhile, and what is imported first."""
 
 import subprocess
 import sys
@@ -35,6 +35,20 @@ def test_the_collector_pauses_until_the_function_is_loaded(environment: dict[str
         check=True,
     )
     assert ran.stdout.strip() == found
+
+
+def test_urllib3_is_imported_from_the_outermost_module() -> None:
+    path = str(Path(meterstone.__file__).parents[1])
+    ran = subprocess.run(
+        [sys.executable, "-c", "from meterstone import starting; import sys; print(*sys.modules)"],
+        env={"PYTHONPATH": path, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = ran.stdout.split()
+    assert "urllib3.util.url" in imported
+    assert not {"botocore", "meterstone.store"} & set(imported)
 
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"

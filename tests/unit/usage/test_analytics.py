@@ -13,6 +13,7 @@ from meterstone.usage.analytics import (
     AnswerTooLargeError,
     CountedDays,
     DayUsage,
+    MetricDays,
     UsageRow,
     default_from_day,
     last_to_day,
@@ -179,6 +180,39 @@ def test_nothing_is_lost_and_order_does_not_matter(
     shuffled = list(days)
     random.shuffle(shuffled)
     assert rows_of(shuffled, granularity, frozenset(), 1000) == found
+
+
+METRIC_DAYS = st.builds(
+    lambda metric, first, worth: MetricDays(
+        metric[0], metric[1], first, [units for units, _ in worth], [cents for _, cents in worth]
+    ),
+    metric=st.tuples(st.sampled_from(["usd", "jpy"]), st.sampled_from(["a", "b"])),
+    first=st.integers(date(2024, 1, 20).toordinal(), date(2024, 3, 1).toordinal()),
+    worth=st.lists(
+        st.tuples(st.integers(-5, 10**30) | st.decimals(-1000, 1000, places=18), st.integers(-5, 10**6))
+        | st.just((0, 0)),
+        max_size=31,
+    ),
+)
+
+
+@given(st.lists(METRIC_DAYS, max_size=6), st.sampled_from(Granularity))
+def test_the_days_of_a_metric_add_up_as_those_of_a_list_do(
+    runs: list[MetricDays], granularity: Granularity
+) -> None:
+    together = rows([CountedDays(0, run) for run in runs], granularity, {"a"}, 1000)
+    one_by_one = rows([CountedDays(0, list(run)) for run in runs], granularity, {"a"}, 1000)
+    in_decimals = rows_of(
+        [
+            DayUsage(each.day, each.currency, each.metric_code, Decimal(each.units), each.amount_cents)
+            for run in runs
+            for each in run
+        ],
+        granularity,
+        {"a"},
+        1000,
+    )
+    assert together.rows == one_by_one.rows == in_decimals
 
 
 @pytest.mark.parametrize(

@@ -310,18 +310,18 @@ def price_object(price: Price, billing_period: str | None, billing_period_count:
 
     Without a ``billing_period``, a price is charged in that of any subscription, and the object has none.
     """
-    # Fields that have the same value for all prices, unless the catalogue says otherwise.
     written: dict[str, Any] = {
+        # Fields that have the same value for all prices, unless the catalogue says otherwise.
         "billing_cadence": "RECURRING",
         "invoice_cadence": "ARREAR",
         "price_unit_type": "FIAT",
         "status": "published",
-    }
-    # The only descriptive field that may be null in the contract is min_quantity.
-    written |= {
-        name: value for name, value in price.details.items() if value is not None or name == "min_quantity"
-    }
-    written |= {
+        # The only descriptive field that may be null in the contract is min_quantity.
+        **{
+            name: value
+            for name, value in price.details.items()
+            if value is not None or name == "min_quantity"
+        },
         "id": price.id,
         "type": price.type,
         "amount": plain(price.amount),

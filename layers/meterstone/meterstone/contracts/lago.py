@@ -229,12 +229,12 @@ def usage_objects(organization_id: str, found: Iterable[UsageRow]) -> list[Usage
     return [
         UsageObject(
             organization_id,
-            _iso(row.start_day, dates),
-            _iso(row.end_day, dates),
+            dates.get(row.start_day) or _iso(row.start_day, dates),
+            dates.get(row.end_day) or _iso(row.end_day, dates),
             row.currency.upper(),
             row.amount_cents,
             row.metric_code,
-            plain(row.units),
+            str(row.units) if isinstance(row.units, int) else plain(row.units),
             row.deleted,
         )
         for row in found

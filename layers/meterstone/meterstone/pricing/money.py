@@ -58,6 +58,8 @@ DECIMALS: Final = 18
 """Decimals of all these numbers, and of a quantity."""
 
 _FINEST = Decimal(1).scaleb(-DECIMALS)
+_FRACTIONS = 10**DECIMALS
+_SCALE = Decimal(-DECIMALS)
 _QUOTIENT = Decimal(1).scaleb(-16)
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE]([+-]?[0-9]+))?")
 #: A number in this form needs neither rounding nor rewriting. Nearly all numbers have it.
@@ -114,7 +116,11 @@ def plain(value: Decimal) -> str:
     if text.isdigit():
         # Most quantities are whole, and this takes half the time.
         return text
-    text = f"{value:f}" if value else "0"
+    if not value:
+        return "0"
+    if "E" in text:
+        # Formatting takes twice as long as `str`, which has an exponent only in very small or very rough numbers.
+        text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -233,6 +239,8 @@ def in_two(value: Decimal) -> tuple[int, int]:
 
 def whole(integer: Decimal | int, fraction: Decimal | int) -> Decimal:
     """Return the quantity of an integer part and a fraction made by `in_two`, or of sums of both."""
+    if type(integer) is type(fraction) is int:
+        return CONTEXT.scaleb(integer * _FRACTIONS + fraction, _SCALE)
     return add(Decimal(integer), Decimal(fraction).scaleb(-DECIMALS, CONTEXT))
 
 

@@ -55,14 +55,21 @@ class ChargePeriod:
     ``counted_span`` is the part of the period in which events count.
     """
 
-    def __init__(self, subscription: Subscription, item: LineItem, period: Period) -> None:
-        """Take a line item that has a meter, and a billing period that the line item's counted span meets."""
-        counted = subscription.counted(item)
-        ends = [end for end in (counted.end, period.end) if end is not None]
+    def __init__(
+        self, subscription: Subscription, item: LineItem, period: Period, counted: Span | None = None
+    ) -> None:
+        """Take a line item that has a meter, and a billing period that the line item's counted span meets.
+
+        ``counted`` is that counted span, if it is known.
+        """
+        counted = counted or subscription.counted(item)
+        end = period.end
+        if end is None or (counted.end is not None and counted.end < end):
+            end = counted.end
         self.subscription = subscription
         self.item = item
         self.period = period
-        self.counted_span = Span(max(counted.start, period.start), min(ends) if ends else None)
+        self.counted_span = Span(max(counted.start, period.start), end)
 
     @cached_property
     def meter(self) -> Meter:

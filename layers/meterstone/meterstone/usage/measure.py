@@ -157,20 +157,33 @@ def _meter(item: LineItem) -> Meter:
     return item.meter
 
 
-def _states(reader: UsageReader, plan: WindowPlan) -> Iterator[State | None]:
-    """Yield the states of all parts of a window plan."""
-    for _, state in _daily(reader, plan):
-        yield state
-
-
-def _daily(reader: UsageReader, plan: WindowPlan) -> Iterator[tuple[int, State | None]]:
-    """Yield the states of all parts of a window plan, each with its day."""
+def _states(reader: UsageReader, plan: WindowPlan) -> list[State | None]:
+    """List the states of all parts of a window plan."""
+    found: list[State | None] = []
     for days in plan.days:
-        counter = reader.counter(days.charge)
-        if counter is not None:
-            yield from ((day, state) for day, state in counter.days.items() if days.first <= day <= days.last)
-    for cut in plan.cut:
-        yield cut.day, _part_of_day(reader, plan, cut)
+        found += _whole_days(reader, days).values()
+    found += [_part_of_day(reader, plan, cut) for cut in plan.cut]
+    return found
+
+
+def _daily(reader: UsageReader, plan: WindowPlan) -> list[tuple[int, State | None]]:
+    """List the states of all parts of a window plan, each with its day."""
+    found: list[tuple[int, State | None]] = []
+    for days in plan.days:
+        found += _whole_days(reader, days).items()
+    found += [(cut.day, _part_of_day(reader, plan, cut)) for cut in plan.cut]
+    return found
+
+
+def _whole_days(reader: UsageReader, days: Days) -> Mapping[int, State]:
+    """Return the states of whole days that have any."""
+    counter = reader.counter(days.charge)
+    if counter is None or not counter.days:
+        return {}
+    if days.first <= min(counter.days) and max(counter.days) <= days.last:
+        # Most windows want all days of a counter, which takes longer to find out day by day.
+        return counter.days
+    return {day: state for day, state in counter.days.items() if days.first <= day <= days.last}
 
 
 def _part_of_day(reader: UsageReader, plan: WindowPlan, cut: PartialDay) -> State | None:

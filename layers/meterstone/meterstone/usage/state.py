@@ -100,10 +100,11 @@ def merge_into(meter: Meter, one: State | None, other: State) -> State:
 
 def merge_all_states(meter: Meter, states: Iterable[State | None]) -> State | None:
     """Return the state of all parts together."""
-    merged: State | None = None
-    for state in states:
-        if state is not None:
-            merged = merge_into(meter, merged, state)
+    found = [state for state in states if state is not None]
+    if not found:
+        return None
+    # Days, hours and buckets are never merged with each other: all states are of one kind.
+    merged: State = _kind_of(meter, found[0]).merge_all(found)
     return merged
 
 

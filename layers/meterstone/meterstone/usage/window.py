@@ -134,22 +134,20 @@ def plan_window(subscription: Subscription, item: LineItem, window: Window, now:
     counted = subscription.counted(item)
     until = latest_countable(now)
     accrues = item.meter is not None and traits(item.meter).accrues
-    ends = (window.end, counted.end, now if accrues else until)
-    end = min(each for each in ends if each is not None)
+    end = min(window.end, now if accrues else until)
+    if counted.end is not None:
+        end = min(end, counted.end)
     start = max(window.start, counted.start)
     days: list[Days] = []
     cut: list[PartialDay] = []
     if start < end:
         for period in subscription.cadence(item).periods(start, end):
-            charge = ChargePeriod(subscription, item, period)
-            counted_span = charge.counted_span
-            part = Span(
-                max(start, counted_span.start),
-                end if counted_span.end is None else min(end, counted_span.end),
-            )
-            _divide(
-                charge, part, min(until, until if counted_span.end is None else counted_span.end), days, cut
-            )
+            charge = ChargePeriod(subscription, item, period, counted)
+            begin, counted_end = charge.counted_span.start, charge.counted_span.end
+            if counted_end is None:
+                counted_end = until
+            part = Span(max(start, begin), min(end, counted_end))
+            _divide(charge, part, min(until, counted_end), days, cut)
     return WindowPlan(subscription, item, start, max(start, end), tuple(days), tuple(cut))
 
 

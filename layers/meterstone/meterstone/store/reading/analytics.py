@@ -7,19 +7,19 @@ counters.
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import count, groupby, repeat
+from itertools import groupby
 from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
 
-from meterstone.pricing.money import add, whole
+from meterstone.pricing.money import total, whole
 from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
 from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
-from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
+from meterstone.usage.analytics import CountedDays, DayUsage, MetricDays, Units, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
@@ -153,26 +153,32 @@ class _Text(msgspec.Struct, gc=False):
     S: str
 
 
-class _Integer(msgspec.Struct, gc=False):
+class _Integer(msgspec.Struct, frozen=True, gc=False):
     #: An int that is read from text: DynamoDB sends numbers as text, and the decoder is not strict.
     N: int
 
 
-class _Number(msgspec.Struct, gc=False):
+class _Number(msgspec.Struct, frozen=True, gc=False):
     #: Units were stored as one number once, which may have decimals.
     N: int | Decimal
 
 
 #: For each day of a month, in this order: the integer part and the fraction of the units, and the amount in cents.
 _DAYS = [f"{kind}{day:02}" for day in range(1, 32) for kind in "ufa"]
+_KINDS: dict[str, tuple[Any, Any]] = {
+    "u": (_Number, _Number(0)),
+    # Most rollups have none, which is found out sooner without an object for each day.
+    "f": (_Number | None, None),
+    "a": (_Integer, _Integer(0)),
+}
 _BEFORE = 2
 
 Rollup: Any = msgspec.defstruct(
     "Rollup",
     [
         ("sk", _Text),
-        ("acc", _Integer | None, None),
-        *((name, (_Integer if name[0] == "a" else _Number) | None, None) for name in _DAYS),
+        ("acc", _Integer, _Integer(0)),
+        *((name, *_KINDS[name[0]]) for name in _DAYS),
     ],
     gc=False,
 )
@@ -186,37 +192,28 @@ def _added_up(
 
     As integers, since a Decimal takes longer to make and to add. Most rollups have no fractions.
     """
-    numbers = [astuple(item)[_BEFORE + 3 * begin : _BEFORE + 3 * (end + 1)] for item in items]
-    units = _sums([of[0::3] for of in numbers])
-    cents = _sums([of[2::3] for of in numbers])
-    fractions = [of[1::3] for of in numbers]
-    parts: Iterable[int | Decimal | None] = repeat(None) if not any(map(any, fractions)) else _sums(fractions)
-    days = [
-        DayUsage(
-            day,
-            currency,
-            code,
-            whole(integer or 0, part) if part else Decimal(integer or 0),
-            int(amount or 0),
-        )
-        for day, integer, part, amount in zip(count(first + begin), units, parts, cents, strict=False)
-        if not (integer is None and part is None and amount is None)
-    ]
-    return CountedDays(max(0 if item.acc is None else item.acc.N for item in items), days)
-
-
-def _sums(numbers: Sequence[Sequence[_Number | None]]) -> list[int | Decimal | None]:
-    """Add up place by place; None where there is nothing."""
-    sums = [None if each is None else each.N for each in numbers[0]]
-    for others in numbers[1:]:
-        sums = [
-            known
-            if each is None
-            else each.N
-            if known is None
-            else known + each.N
-            if type(known) is type(each.N) is int
-            else add(Decimal(known), Decimal(each.N))
-            for known, each in zip(sums, others, strict=True)
+    kinds = len(_KINDS)
+    of_units, of_fractions, of_cents = (
+        slice(_BEFORE + kinds * begin + place, _BEFORE + kinds * (end + 1), kinds) for place in range(kinds)
+    )
+    stored = [astuple(item) for item in items]
+    units = _sums([[each.N for each in of[of_units]] for of in stored])
+    cents = _sums([[each.N for each in of[of_cents]] for of in stored])
+    fractions = [of[of_fractions] for of in stored]
+    if any(map(any, fractions)):
+        parts = _sums([[0 if each is None else each.N for each in of] for of in fractions])
+        units = [
+            whole(integer, part) if part else integer for integer, part in zip(units, parts, strict=True)
         ]
+    return CountedDays(
+        max(item.acc.N for item in items), MetricDays(currency, code, first + begin, units, cents)
+    )
+
+
+def _sums(numbers: Sequence[Sequence[Units]]) -> list[Any]:
+    """Add up place by place."""
+    sums: list[Units] = list(map(sum, zip(*numbers, strict=True)))
+    if type(sum(sums)) is not int:
+        # One is a Decimal, which an operator would round to 28 digits.
+        sums = [total(map(Decimal, column)) for column in zip(*numbers, strict=True)]
     return sums

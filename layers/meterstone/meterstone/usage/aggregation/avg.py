@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import override
 
+import msgspec
+
 from meterstone.pricing.money import add, plain, quotient
 from meterstone.usage.aggregation.base import (
     Aggregator,
@@ -16,6 +18,9 @@ from meterstone.usage.aggregation.base import (
 )
 from meterstone.usage.aggregation.number import observe_number
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
+
+#: The states of a counter's days are made while the text is read.
+_AVERAGES = msgspec.json.Decoder(dict[int, Average])
 
 
 class Avg(Aggregator[Average]):
@@ -62,6 +67,11 @@ class Avg(Aggregator[Average]):
         """Return `[sum, number of events]`."""
         total, count = state
         return [plain(total), count]
+
+    @override
+    def decode_all(self, packed: str) -> dict[int, Average]:
+        """Read several states at once."""
+        return _AVERAGES.decode(packed)
 
     @override
     def decode(self, packed: Json) -> Average:

@@ -1,8 +1,10 @@
 """The interface of every aggregation: how its states work, and the traits that other code asks for."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum, auto
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -77,6 +79,10 @@ class StateKind[S: State](ABC):
     @abstractmethod
     def merge(self, one: S, other: S) -> S:
         """Return the state of both parts together. Neither order nor grouping matters."""
+
+    def merge_all(self, states: Iterable[S]) -> S:
+        """Return the state of all parts together. There is at least one."""
+        return reduce(self.merge, states)
 
     @abstractmethod
     def quantity(self, state: S, meter: Meter) -> Decimal:

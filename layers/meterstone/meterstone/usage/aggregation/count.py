@@ -1,6 +1,8 @@
 """COUNT: how many events there are. The state is that number."""
 
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import reduce
 from typing import override
 
 from meterstone.pricing.money import add
@@ -38,6 +40,11 @@ class Count(NumberAggregator):
     def merge(self, one: Decimal, other: Decimal) -> Decimal:
         """Add."""
         return add(one, other)
+
+    @override
+    def merge_all(self, states: Iterable[Decimal]) -> Decimal:
+        """Add up."""
+        return reduce(add, states)
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:

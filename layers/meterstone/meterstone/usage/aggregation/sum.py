@@ -1,6 +1,8 @@
 """SUM: the sum of the events' values. The state is that sum."""
 
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import reduce
 from typing import override
 
 from meterstone.pricing.money import add
@@ -36,6 +38,11 @@ class Sum(NumberAggregator):
     def merge(self, one: Decimal, other: Decimal) -> Decimal:
         """Add."""
         return add(one, other)
+
+    @override
+    def merge_all(self, states: Iterable[Decimal]) -> Decimal:
+        """Add up."""
+        return reduce(add, states)
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:
