@@ -48,7 +48,9 @@ CHANGES: dict[str, Callable[[Life], object]] = {
     "it has ended": lambda life: life.management.end("sub 1", life.clock.now - MINUTE),
     "it ends in six minutes": lambda life: life.management.end("sub 1", life.clock.now + 6 * MINUTE),
     "another plan now": lambda life: life.management.change_plan("sub 1", "basic", None),
-    "another plan since an hour": lambda life: life.management.change_plan("sub 1", "basic", life.clock.now - HOUR),
+    "another plan since an hour": lambda life: life.management.change_plan(
+        "sub 1", "basic", life.clock.now - HOUR
+    ),
     "another subscription now": lambda life: life.management.succeed(
         "sub 1", {"id": "sub 3", "plan": "basic", "currency": "USD"}, None
     ),

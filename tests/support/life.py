@@ -8,7 +8,6 @@ the middle of one, at any call of the table. What is refused is refused; what is
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -104,7 +103,12 @@ class Life:
 
     def _price(self, name: str, meter: str) -> None:
         amount = self.random.choice(["0.01", "1", "2.5"])
-        record: dict[str, Any] = {"meter_id": meter, "currency": "USD", "billing_model": "FLAT_FEE", "amount": amount}
+        record: dict[str, Any] = {
+            "meter_id": meter,
+            "currency": "USD",
+            "billing_model": "FLAT_FEE",
+            "amount": amount,
+        }
         if self.random.random() < 0.3:
             tiers = [{"up_to": 5, "unit_amount": "1"}, {"up_to": None, "unit_amount": amount}]
             record |= {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": tiers}
@@ -120,7 +124,10 @@ class Life:
         """Let one thing happen."""
         random = self.random
         self.clock.now += random.choice([0, 1, 1_000_000, MINUTE, 7 * MINUTE, HOUR, 9 * HOUR])
-        if any(shard.times[shard.acknowledged] < self.clock.now - 12 * HOUR for shard in self.folding.stream.waiting()):
+        if any(
+            shard.times[shard.acknowledged] < self.clock.now - 12 * HOUR
+            for shard in self.folding.stream.waiting()
+        ):
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
         match random.choices(["post", "deliver", "change", "roll", "disturb"], [10, 6, 8, 1, 1])[0]:
@@ -151,7 +158,8 @@ class Life:
         at = self.clock.now + random.choice([0, -1, -MINUTE, 4 * MINUTE, -HOUR, -DAY, -3 * DAY])
         value: Any = random.choice([1, 2, Decimal("0.25"), -1, 7, "no number"])
         found = Usage(
-            subject, Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"})
+            subject,
+            Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
         )
         self.usage.append(found)
         self.folding.post(found, self.clock.now)
@@ -216,7 +224,9 @@ class Life:
         return f"sub {self.random.randint(1, max(self.made, 1))}"
 
     def _some_instant(self) -> int | None:
-        return self.random.choice([None, None, self.clock.now + 6 * MINUTE, self.clock.now + DAY, self.clock.now - HOUR])
+        return self.random.choice(
+            [None, None, self.clock.now + 6 * MINUTE, self.clock.now + DAY, self.clock.now - HOUR]
+        )
 
     def end(self) -> None:
         """End a subscription."""
@@ -247,7 +257,9 @@ class Life:
     def move(self) -> None:
         """Have a customer in another country from now on."""
         self.management.merge(
-            "customer", f"cust {self.random.randrange(self.most)}", {"country": self.random.choice(["DE", "NO"])}
+            "customer",
+            f"cust {self.random.randrange(self.most)}",
+            {"country": self.random.choice(["DE", "NO"])},
         )
 
     def delete(self) -> None:
@@ -276,8 +288,9 @@ class Life:
     @contextmanager
     def _faulty(self) -> Iterator[None]:
         if self.random.random() < 0.3:
-            which = self.random.choice(["before", "after"])
-            self.table.faults = replace(Faults(), **{which: self.table.writes + self.random.randint(0, 6)})
+            number = self.table.writes + self.random.randint(0, 6)
+            before = self.random.random() < 0.5
+            self.table.faults = Faults(before=number) if before else Faults(after=number)
         try:
             yield
         finally:

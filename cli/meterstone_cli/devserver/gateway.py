@@ -8,7 +8,7 @@ What happens where, as on AWS:
 - A path that no function has is answered here, with 404. Any method of a path that one has reaches it.
 - Bodies over 10 MB, events over Lambda's 6 MB, and more than 10,240 bytes of request line and header values
   are answered here, with 413.
-- A handler that raises, takes longer than its time-out or answers no proxy response is a 502, and one that could not be
+- A handler that raises, exceeds its time-out or answers no proxy response is a 502, and one that could not be
   called in 29 s a 504.
 - Bodies of 1,024 bytes and more are compressed with gzip for clients that accept it.
 """
@@ -147,7 +147,7 @@ class Gateway:
         return gateway_response(HTTPStatus.BAD_GATEWAY)
 
     def _resource(self, path: str) -> tuple[str, dict[str, str]]:
-        """Return the route of a path as it was sent, and those parts of it that the route names, as they were sent.
+        """Return the route of a path as it was sent, and the parts of it that the route names, as they were sent.
 
         A route without such parts goes first. A part has no slash in it, but an encoded one.
         """

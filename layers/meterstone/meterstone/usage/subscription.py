@@ -68,9 +68,9 @@ class LineItem(msgspec.Struct, frozen=True):
 class Customer(msgspec.Struct, frozen=True):
     """Who subscribes. ``id`` is the external id; country and type are dated.
 
-    ``timezone`` is that of subscriptions that are made for the customer and have none of their own. ``currency`` is
-    lower case. ``details`` is what clients store with a customer (address, names, metadata): it is given back, and
-    nothing computes with it.
+    ``timezone`` is that of subscriptions that are made for the customer and have none of their own. ``currency``
+    is lower case. ``details`` is what clients store with a customer (address, names, metadata): it is given back,
+    and nothing computes with it.
     """
 
     id: str

@@ -190,7 +190,7 @@ def resolve(
 
 
 def terms_of(subscription: Subscription) -> Terms:
-    """Return the terms of a subscription that was stored whole: its line items are its own, its plans but names."""
+    """Return the terms of a subscription that was stored whole: its line items are its own."""
     start = subscription.start
     return Terms(
         id=subscription.id,
@@ -228,16 +228,15 @@ def line_item_id(subscription_id: str, price_id: str, place: int = 0) -> str:
 
 
 def runs(terms: Terms, plans: Mapping[tuple[str, int], Plan], prices: Mapping[str, Price]) -> list[Run]:
-    """List the line items that a subscription has of the plans that it follows, in the order of their beginnings."""
+    """List the line items that a subscription has of the plans that it follows, by their beginnings."""
     done: list[Run] = []
     open_: dict[Price, Run] = {}
     before = ""
     for place, term in enumerate(terms.plan):
         start = terms.start if term.since is None else max(term.since, terms.start)
         wanted = {} if term.version is None else _wanted(terms, plans[term.value, term.version], prices)
-        for price in list(open_):
-            if term.value != before or price not in wanted.values():
-                done.append(open_.pop(price)._replace(end=start))
+        over = [each for each in open_ if term.value != before or each not in wanted.values()]
+        done += [open_.pop(price)._replace(end=start) for price in over]
         for price in wanted.values():
             if price not in open_:
                 open_[price] = Run(price, start, None, place)

@@ -202,7 +202,8 @@ def test_a_load_that_was_stopped_at_any_write_is_completed_by_the_next(
     stops = 0
     for number in range(200):
         table = begun()
-        table.faults = Faults(**{when: table.writes + number})
+        at = table.writes + number
+        table.faults = Faults(before=at) if when == "before" else Faults(after=at)
         try:
             load(table, of)
         except Killed:

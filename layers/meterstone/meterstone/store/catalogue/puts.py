@@ -92,9 +92,9 @@ def put_customer(
 ) -> bool:
     """Write a customer; before that, if there was none, the entry by which it is listed.
 
-    If it is ``free``, it is written only if nothing was ever counted for the customer; if facts of the customer are
-    ``moved`` from an instant on, only if no charge was published that begins then or later. Cost: 1 write unit for each
-    KB, and 1 for the entry.
+    If it is ``free``, it is written only if nothing was ever counted for the customer; if facts of the customer
+    are ``moved`` from an instant on, only if no charge was published that begins then or later. Cost: 1 write unit
+    for each KB, and 1 for the entry.
     """
     if before.stored is None:
         table.put(_listing(organization_id, customer.id))

@@ -55,7 +55,8 @@ class CustomerSeen(NamedTuple):
     """A customer's record as it was read, if there is one, and the customer as a subject.
 
     ``rev`` is that of the item, which goes on when a customer is deleted. ``counted``: whether anything was
-    counted for the customer; ``begun``: when the latest of its young charges begins (see `Standing.guards`). ``of_before``: the record stands in the catalogue's list, as the first format has it.
+    counted for the customer; ``begun``: when the latest of its young charges begins (see `Standing.guards`).
+    ``of_before``: the record stands in the catalogue's list, as the first format has it.
     """
 
     stored: Stored[Customer] | None

@@ -2,9 +2,9 @@
 
 A subject is a subscription's external id, or a customer. Its item has a version, which goes up whenever one of its
 subscriptions changes. A batch reads the versions of its subjects first and their subscriptions then, and whatever
-it writes is under the condition that the versions are still the same (see `Standing.guards`). So it does not matter
-if one subscription was read before a change and another after it: nothing is written then. No change of one
-subject's subscriptions holds up the events of others.
+it writes is under the condition that the versions are still the same (see `Standing.guards`). So it does not
+matter if one subscription was read before a change and another after it: nothing is written then. No change of
+one subject's subscriptions holds up the events of others.
 
 An organization in stored format 1 was written by code that raised one version for the whole catalogue. Its batches
 are under the condition that this version is the same.

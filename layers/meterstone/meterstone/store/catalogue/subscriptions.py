@@ -208,8 +208,8 @@ def subscriptions_of_customer(
     pk = keys.of_customer(organization_id, customer_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
     found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts)
-    # The item that lists a subscription under a customer may be there before the subscription, and it stays when the
-    # subscription is given to another customer. The terms say to whom it belongs.
+    # The item that lists a subscription under a customer may be there before the subscription, and it stays when
+    # the subscription is given to another customer. The terms say to whom it belongs.
     return [each for each in found if each.customer_id == customer_id]
 
 

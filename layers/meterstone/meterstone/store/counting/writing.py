@@ -33,8 +33,8 @@ _NOTHING = DayAmount(ZERO, 0)
 class PendingEvents(msgspec.Struct):
     """The events that are to be counted into one tally, in the order of their positions; there may be none.
 
-    ``charge`` is the charge of a plain tally, or any charge of a chain. ``latest`` has the time of the latest event
-    of each subject that the events are of.
+    ``charge`` is the charge of a plain tally, or any charge of a chain. ``latest`` has the time of the latest
+    event of each subject that the events are of.
     """
 
     charge: ChargePeriod
@@ -52,8 +52,8 @@ class PendingEvents(msgspec.Struct):
 class TallyTransaction(msgspec.Struct):
     """The part of a transaction that changes one tally.
 
-    ``stale`` says that the tally is published only in part, and needs another transaction. ``counts`` says whether it
-    counts any event. ``begins`` is when the latest charge begins that it knows of.
+    ``stale`` says that the tally is published only in part, and needs another transaction. ``counts`` says
+    whether it counts any event. ``begins`` is when the latest charge begins that it knows of.
     """
 
     actions: list[Action]

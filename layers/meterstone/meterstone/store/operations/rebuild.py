@@ -243,8 +243,8 @@ class Rebuild:
     def _fold(self, folding: Fold, after: Generation) -> int:
         """Count the events in hand, and save those as unmatched that no line item is for.
 
-        If the catalogue changes meanwhile, they are matched again, and keep their positions. If the stream delivers
-        one of them later, the cut says that the next generation has it already.
+        If the catalogue changes meanwhile, they are matched again, and keep their positions. If the stream
+        delivers one of them later, the cut says that the next generation has it already.
         """
         saved: set[Position] = set()
         while True:

@@ -10,9 +10,9 @@ import until it is finished. The item says that the event is not theirs to count
 
 `catch_up` does the same by itself, every hour, for the subjects that have changed. A subject's item holds the
 version by which all its events that wait were last tried (`tried`). An event is saved as unmatched under the
-condition that its subject has the version by which it is unmatched. So an event that is saved after a try is one that
-the try would not have counted. It works in slices of a few minutes: the profile holds the subject at which the last
-slice has stopped (`try_from`).
+condition that its subject has the version by which it is unmatched. So an event that is saved after a try is one
+that the try would not have counted. It works in slices of a few minutes: the profile holds the event at which the
+last slice has stopped (`try_from`), and the version of its subject (`try_ver`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,8 +109,8 @@ def replay(
 ) -> ReplayReport:
     """Count the unmatched events that a line item is for now.
 
-    With ``until``, only events of subjects are tried that have changed since they were last tried. It goes on where
-    an earlier call has stopped, and stops at that instant.
+    With ``until``, only events of subjects are tried that have changed since they were last tried. It goes on
+    where an earlier call has stopped, and stops at that instant.
 
     Raises `BusyError`.
     """
