@@ -157,8 +157,6 @@ def test_another_versions_demo_says_what_to_do(machine: Machine, capsys: pytest.
     other = replace(price, amount=price.amount + 1, tiers=())
     catalogue = Catalogue(stored.account.organization, meters=stored.account.meters, prices=(other,))
     write_stored(machine.table, catalogue)
-        machine.table, Catalogue(stored.account.organization, meters=stored.account.meters, prices=(other,))
-    )
     with pytest.raises(InputRefusedError, match=f"id '{name}'.*cannot change"):
         machine.start()
     assert "`--fresh` loads it anew" in capsys.readouterr().err
