@@ -13,6 +13,7 @@ from random import SystemRandom
 from typing import Final
 
 from meterstone.catalogue.errors import (
+    CatalogueBusyError,
     CatalogueConflictError,
     LostError,
     RecordRefusedError,
@@ -70,9 +71,7 @@ class Attempt:
             raise StaleRecordError(_STALE)
         if self.account.stored_format == FIRST_FORMAT:
             if self.account.unsettled(self.now):
-                raise CatalogueConflictError(
-                    "", "a catalogue is being loaded: try again when the load is over"
-                )
+                raise CatalogueBusyError("", "a catalogue is being loaded: try again when the load is over")
             upgrade(self.table, self.account, self.now)
             raise LostError
         if self.clock() - self.now > LONGEST:
@@ -150,19 +149,19 @@ def begin(
     *,
     forced: bool = False,
 ) -> Attempt:
-    """Begin an attempt. Raises `CatalogueConflictError` while a rebuild or a purge is running."""
+    """Begin an attempt. Raises `CatalogueBusyError` while a rebuild or a purge is running."""
     now = clock()
     account = read_account(table, organization_id, consistent=True)
     if account is None:
         raise UnknownRecordError("organization", organization_id)
     if account.next is not None:
-        raise CatalogueConflictError(
+        raise CatalogueBusyError(
             "", "a rebuild is running, or was stopped: try again when it is through, or given up"
         )
     try:
         refuse_open_purges(table, organization_id)
     except BusyError as error:
-        raise CatalogueConflictError("", str(error)) from error
+        raise CatalogueBusyError("", str(error)) from error
     return Attempt(table, account, now, clock, number, set() if mine is None else mine, forced=forced)
 
 

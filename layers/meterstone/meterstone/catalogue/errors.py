@@ -45,6 +45,10 @@ class CatalogueConflictError(CatalogueError):
         super().__init__(f"{path}: {self.reason}" if path else self.reason)
 
 
+class CatalogueBusyError(CatalogueConflictError):
+    """No record can be changed now, whatever it says: a rebuild, a purge or a load is running."""
+
+
 class StaleRecordError(CatalogueError):
     """The record has another version than the one that the change is conditional on."""
 

@@ -14,6 +14,7 @@ from meterstone.catalogue import customers, offers, subscriptions
 from meterstone.catalogue.agreements import resolved_before
 from meterstone.catalogue.attempt import Attempt, in_turn
 from meterstone.catalogue.errors import (
+    CatalogueBusyError,
     CatalogueConflictError,
     CatalogueError,
     Put,
@@ -25,19 +26,23 @@ from meterstone.catalogue.many import put_many
 from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.recounts import Recount
 from meterstone.store.catalogue.stamped import Stamp, Stored, read_customer, read_terms
 from meterstone.store.dynamodb.table import Table
+from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.terms import Terms
 
 __all__ = [
     "KINDS",
+    "CatalogueBusyError",
     "CatalogueConflictError",
     "CatalogueError",
     "KindOfRecord",
     "Management",
     "Put",
     "RecordRefusedError",
+    "Recount",
     "StaleRecordError",
     "Stamp",
     "Stored",
@@ -77,6 +82,16 @@ class Management:
         With ``if_match``, it is stored only if the stored record has that version.
         """
         return self._put(kind, name, lambda _: record, if_match)
+
+    def offer_to_all(
+        self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: int | None = None
+    ) -> tuple[Put[Plan], Recount]:
+        """Put a plan, and have the subscriptions that follow it follow its new version from an instant on.
+
+        The instant must be 5 minutes ahead; None: in 15 minutes. A recount does it, which is made in the same step
+        (see `meterstone.catalogue.recounting`). The same again makes no other one.
+        """
+        return self._in_turn(lambda attempt: offers.offer_to_all(attempt, code, record, if_match, at))
 
     def put_many(
         self,

@@ -19,6 +19,7 @@ from meterstone.catalogue.prices import PriceRecord
 from meterstone.pricing.price import Price
 from meterstone.store.catalogue import puts
 from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.recounts import Recount, read_recounts
 from meterstone.store.catalogue.stamped import (
     NEVER,
     MetersSeen,
@@ -36,6 +37,10 @@ from meterstone.usage.plan import Plan, decode_price
 
 #: How soon a meter's deletion takes effect: no event that is counted before the deletion is known can lie later.
 _SOON: Final = AHEAD + LONGEST
+
+#: From when on a plan is for all if its put does not say. In the first minutes after the put, the recount reaches
+#: subscriptions by the ten thousand; and one whose usage the clock changes can be changed from 5 minutes ahead on.
+_FOR_ALL: Final = 3 * AHEAD
 
 #: Makes a record of what is stored.
 type Making = Callable[[Stored[Any] | None], Mapping[str, object]]
@@ -81,6 +86,43 @@ def stored_plan(attempt: Attempt, code: str) -> Stored[Plan] | None:
 
 def put_plan(attempt: Attempt, code: str, make: Making, if_match: int | None) -> Put[Plan]:
     """Put the plan of a record, which is made of what is stored. A changed offer is a new version."""
+    before, plan = _offered(attempt, code, make, if_match)
+    if before is not None and plan == before.value:
+        return _same(attempt, before)
+    attempt.ready()
+    return _put_plan(attempt, plan, before, None)
+
+
+def offer_to_all(
+    attempt: Attempt, code: str, record: Mapping[str, object], if_match: int | None, at: int | None
+) -> tuple[Put[Plan], Recount]:
+    """Put a plan for all: the subscriptions that follow it follow its new version from an instant on.
+
+    None: as soon as all of them surely can. The recount that has them follow is made in the plan's transaction. If
+    the plan is the same already, so is its version; and if a recount of that version was made for the same
+    instant, or is under way and no instant is given, it is that one.
+    """
+    before, plan = _offered(attempt, code, lambda _: record, if_match)
+    same = before is not None and plan == before.value
+    if before is not None and same and (known := _repeated(attempt, plan, at)) is not None:
+        return _same(attempt, before), known
+    soonest = attempt.now + AHEAD
+    if at is not None and at < soonest:
+        raise CatalogueConflictError("at", "the subscriptions that follow the plan need 5 minutes", soonest)
+    attempt.ready()
+    plan = plan if plan.version else _numbered(attempt, plan, before)
+    recount = Recount.of_plan(code, plan.version, attempt.now + _FOR_ALL if at is None else at, attempt.now)
+    if before is None or not same:
+        return _put_plan(attempt, plan, before, recount), recount
+    if not puts.make_recount(attempt.table, attempt.organization_id, before, recount):
+        raise LostError
+    return _same(attempt, before), recount
+
+
+def _offered(
+    attempt: Attempt, code: str, make: Making, if_match: int | None
+) -> tuple[Stored[Plan] | None, Plan]:
+    """Return the plan that is stored, and the one of the record; its version is 0 if it is a new one."""
     before, _ = read_plan(attempt.table, attempt.organization_id, code)
     attempt.match(None if before is None else before.stamp, if_match)
     found = read("plan", code, make(before))
@@ -97,15 +139,31 @@ def put_plan(attempt: Attempt, code: str, make: Making, if_match: int | None) ->
     plan = offer_of(found.record)
     if before is not None and before.value.version and before.value.offers_the_same(plan):
         plan = replace(plan, version=before.value.version)
-        if plan == before.value:
-            return _same(attempt, before)
-    attempt.ready()
+    return before, plan
+
+
+def _put_plan(
+    attempt: Attempt, plan: Plan, before: Stored[Plan] | None, recount: Recount | None
+) -> Put[Plan]:
     if not plan.version:
         plan = _numbered(attempt, plan, before)
     stamp = attempt.stamp(NEVER if before is None else before.stamp)
-    if not puts.put_plan(attempt.table, attempt.organization_id, plan, stamp, before):
+    if not puts.put_plan(attempt.table, attempt.organization_id, plan, stamp, before, recount):
         raise LostError
     return Put(Stored(plan, stamp), before is None, changed=True)
+
+
+def _repeated(attempt: Attempt, plan: Plan, at: int | None) -> Recount | None:
+    """Return the recount of a plan's version that a call, repeated, has made already. Cost: 1 query of all."""
+    found = [
+        each
+        for each in read_recounts(attempt.table, attempt.organization_id)
+        if (each.plan, each.version) == (plan.code, plan.version)
+    ]
+    if at is not None:
+        return next((each for each in found if each.since == at), None)
+    # One that has refused some is done again for these.
+    return next((each for each in reversed(found) if each.done_at is None or not each.refused), None)
 
 
 def delete_plan(attempt: Attempt, code: str) -> Stored[Plan]:

@@ -1,7 +1,8 @@
 """Changes of subscriptions: a record that is put, an end, another plan, another commitment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import replace
+from typing import NamedTuple
 
 from meterstone.catalogue.agreements import (
     Change,
@@ -25,10 +26,20 @@ from meterstone.catalogue.reading import ReadRecord
 from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.stamped import Stored, TermsSeen, read_plans, read_terms
+from meterstone.store.catalogue.subscriptions import read_versions
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import format_instant
 from meterstone.usage.plan import Plan
-from meterstone.usage.terms import ItemTerm, PlanTerm, Terms
+from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, following
+
+
+class Version(NamedTuple):
+    """A version of a plan that is to be followed from an instant on."""
+
+    plan: str
+    number: int
+    since: int
+
 
 type _Plans = Mapping[str, tuple[Stored[Plan], bool]]
 
@@ -109,14 +120,26 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
     else:
         # It begins with the plan.
         wanted = replace(terms, plan=(PlanTerm(plan, terms.plan[0].since, version),))
-    if follows and terms.chosen is not None and wanted.plan != terms.plan:
-        # What was left out of the plans before is left out of this one, too.
-        before, _ = looked_up(attempt, [terms])
-        known = {price for each in before.values() for price in each.prices}
-        more = (price for price in stored.prices if price not in known)
-        wanted = replace(wanted, chosen=tuple(dict.fromkeys((*terms.chosen, *more))))
+    if follows:
+        wanted = _chosen(attempt, terms, wanted, stored.prices)
     with attempt.choosing(chosen=at is None):
         return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
+
+
+def follow(attempt: Attempt, name: str, version: Version) -> Put[Terms]:
+    """Have a subscription follow a version of its plan from an instant on. See `meterstone.usage.terms.following`.
+
+    The line items of prices that both versions have go on. The commitment stays.
+    """
+    seen = _known(attempt, name)
+    terms = seen.stored.value
+    wanted = following(terms, version.plan, version.number, version.since)
+    if wanted == terms:
+        return write(attempt, [Change(seen, terms)], Subjects({}, {}))[0]
+    subjects = read_subjects(attempt, [terms])
+    versions = read_versions(attempt.table, attempt.organization_id, [(version.plan, version.number)])
+    wanted = _chosen(attempt, terms, wanted, versions[version.plan, version.number].prices)
+    return write(attempt, [Change(seen, wanted)], subjects)[0]
 
 
 def change_commitment(attempt: Attempt, name: str, commitment: Commitment | None) -> Put[Terms]:
@@ -156,6 +179,19 @@ def succeed(
     with attempt.choosing(chosen=at is None):
         first, second = write(attempt, [before, after], subjects, _unnamed(plans))
         return first, second
+
+
+def _chosen(attempt: Attempt, terms: Terms, wanted: Terms, prices: Iterable[str]) -> Terms:
+    """Return terms that choose among the prices of a plan that is new to them, as they did before.
+
+    What was left out of the plans before is left out of this one, too.
+    """
+    if terms.chosen is None or wanted.plan == terms.plan:
+        return wanted
+    before, _ = looked_up(attempt, [terms])
+    known = {price for each in before.values() for price in each.prices}
+    more = (price for price in prices if price not in known)
+    return replace(wanted, chosen=tuple(dict.fromkeys((*terms.chosen, *more))))
 
 
 def _succeeded(attempt: Attempt, terms: Terms, when: int) -> Terms:

@@ -189,6 +189,35 @@ def resolve(
     )
 
 
+def following(terms: Terms, code: str, version: int, at: int) -> Terms:
+    """Return terms that follow a version of a plan from an instant on, wherever they followed an older one.
+
+    What they have before the instant, other plans, and newer versions stay. So do terms that end by then. Done
+    again it changes nothing, and of several versions each instant has the newest, in whatever order they come.
+    """
+    if terms.canceled_at is not None or (terms.end is not None and terms.end <= at):
+        return terms
+    starts = [terms.start if each.since is None else max(each.since, terms.start) for each in terms.plan]
+    ends = [*starts[1:], None]
+    found: list[PlanTerm] = []
+    for term, start, end in zip(terms.plan, starts, ends, strict=True):
+        is_older = term.value == code and term.version is not None and term.version < version
+        if not is_older or (end is not None and end <= at):
+            found.append(term)
+        elif start < at:
+            found += term, PlanTerm(code, at, version)
+        else:
+            found.append(replace(term, version=version))
+    if tuple(found) == terms.plan:
+        return terms
+    # Two that are the same now are one.
+    plan = found[:1]
+    for term in found[1:]:
+        if (term.value, term.version) != (plan[-1].value, plan[-1].version):
+            plan.append(term)
+    return replace(terms, plan=tuple(plan))
+
+
 def terms_of(subscription: Subscription) -> Terms:
     """Return the terms of a subscription that was stored whole: its line items are its own."""
     start = subscription.start

@@ -8,10 +8,12 @@ No function looks at what a record says: see `meterstone.catalogue`.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.recounts import Recount, made
 from meterstone.store.catalogue.stamped import CustomerSeen, MetersSeen, Stamp, Stored, SubjectSeen
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import ConflictError
@@ -26,16 +28,24 @@ def put_price(
     table: Table, organization_id: str, price_id: str, document: str, stamp: Stamp, before: Stamp | None
 ) -> bool:
     """Write a price, given as JSON text. Cost: 1 write unit for each KB."""
-    return _put(table, keys.catalogue(organization_id, "price", price_id), price_id, document, stamp, before)
+    change = _record(price_id, document, stamp, before)
+    key = keys.catalogue(organization_id, "price", price_id)
+    return table.update(key, change.expression, change.values, condition=change.condition)
 
 
 def put_plan(
-    table: Table, organization_id: str, plan: Plan, stamp: Stamp, before: Stored[Plan] | None
+    table: Table,
+    organization_id: str,
+    plan: Plan,
+    stamp: Stamp,
+    before: Stored[Plan] | None,
+    recount: Recount | None = None,
 ) -> bool:
     """Write a plan; before that, if its version is a new one, the item of the version, which never changes.
 
-    If another plan stands there under that version, nothing is written. Cost: 1 write unit for each KB; with a new
-    version, twice that.
+    If another plan stands there under that version, nothing is written. A ``recount`` is made in the same
+    transaction as the plan is written. Cost: 1 write unit for each KB; with a new version, twice that; with a
+    recount, 2 more for each KB of plan and recount, and 1 for its entry in the index `due`.
     """
     document = encode_document(plan)
     if before is None or before.value.version != plan.version:
@@ -47,7 +57,21 @@ def put_plan(
     # Nobody has noted whether a subscription names a plan of the first stored format.
     unknown = before is not None and not before.value.version
     was = None if before is None else before.stamp
-    return _put(table, key, plan.code, document, stamp, was, used=unknown)
+    change = _record(plan.code, document, stamp, was, used=unknown)
+    if recount is None:
+        return table.update(key, change.expression, change.values, condition=change.condition)
+    action = _update(table, key, change.expression, change.values, change.condition)
+    return _written(table, [action, made(table, organization_id, recount)])
+
+
+def make_recount(table: Table, organization_id: str, plan: Stored[Plan], recount: Recount) -> bool:
+    """Make a recount of a plan that stays as it was read. Cost: 2 write units for each KB of both, and 1."""
+    condition, values = _unchanged(plan.stamp)
+    key = keys.catalogue(organization_id, "plan", plan.value.code)
+    check: Action = {"TableName": table.name, "Key": key_item(key), "ConditionExpression": condition}
+    if values:
+        check["ExpressionAttributeValues"] = values
+    return _written(table, [{"ConditionCheck": check}, made(table, organization_id, recount)])
 
 
 def delete_plan(table: Table, organization_id: str, code: str, stamp: Stamp) -> bool:
@@ -159,17 +183,14 @@ def delete_customer(table: Table, organization_id: str, customer_id: str, before
 _STAMPED = "rev = :rev, made_at = :made, put_at = :put"
 
 
-def _put(
-    table: Table,
-    key: Key,
-    name: str,
-    document: str,
-    stamp: Stamp,
-    before: Stamp | None,
-    *,
-    used: bool = False,
-) -> bool:
-    """Write a record's item, and leave the attributes that are not the record's as they are."""
+class _Change(NamedTuple):
+    expression: str
+    values: Item
+    condition: str
+
+
+def _record(name: str, document: str, stamp: Stamp, before: Stamp | None, *, used: bool = False) -> _Change:
+    """Return how a record's item changes. The attributes that are not the record's stay as they are."""
     values: Item = {":doc": {"S": document}, ":id": {"S": name}} | _stamp_values(stamp)
     if before is None:
         condition = "attribute_not_exists(doc)"
@@ -179,7 +200,7 @@ def _put(
     expression = f"SET doc = :doc, id = :id, {_STAMPED}"
     if used:
         expression, values[":used"] = f"{expression}, used = :used", {"N": "1"}
-    return table.update(key, expression, values, condition=condition)
+    return _Change(expression, values, condition)
 
 
 def _unchanged(stamp: Stamp) -> tuple[str, Item]:

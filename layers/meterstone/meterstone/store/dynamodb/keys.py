@@ -34,10 +34,12 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | follower | `follower` | `place` | get, by the local server alone | 0.5 |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 | purge | `<org>#purges` | `<customer's external id>` | query, before a rebuild and a load | 0.5 |
+| recount | `<org>#recounts` | `<id>` | get; query, when they are listed and when a plan is put for all | 0.5; s/8 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
-change the tally; of subscriptions, `due_pk` = `<org>#unwoken`, `due_at` = when it was put that the tallies go
-otherwise.
+change the tally. Subscriptions whose tallies are to be woken are in it, too: `due_pk` = `<org>#unwoken`, `due_at` =
+when it was put that the tallies go otherwise. So are recounts that are not done: `due_pk` = `recounts`, `due_at` =
+when one may be carried on.
 
 The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
@@ -93,6 +95,14 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `line`, `taken` | the line up to which all is counted; the last line that closing it found in the log |
 | | `v` | version |
 | purge | `names`, `secret`, `at`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
+| recount | `id` | the recount's id, which begins with the second in which it was made |
+| | `what` | what it does: `plan`, have the subscriptions that follow a plan follow a version of it |
+| | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
+| | `place` | the sort key of the last subscription (of the catalogue's list) that is done; empty at first |
+| | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
+| | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
+| | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |
+| | `lease_by`, `lease_until` | who carries it on, and until when; absent if nobody does |
 
 The other items, `scanned` and the organization listing, have nothing but their keys.
 """
@@ -257,6 +267,25 @@ def customer(organization_id: str, customer_id: str) -> Key:
 def unwoken(organization_id: str) -> str:
     """Partition of the index `due` that lists the subscriptions whose tallies are to be woken."""
     return f"{organization_id}#unwoken"
+
+
+def recount(organization_id: str, recount_id: str = "") -> Key:
+    """Key of a recount."""
+    return Key(f"{organization_id}#recounts", part(recount_id))
+
+
+def organization_of_recount(key: Key) -> str:
+    """Return the id of the organization whose recount has a key.
+
+    >>> organization_of_recount(recount("acme", "20260301T000000-0a1b2c3d"))
+    'acme'
+    """
+    return key.pk.removesuffix("#recounts")
+
+
+def open_recounts() -> str:
+    """Partition of the index `due` that lists the recounts of all organizations that are not done."""
+    return "recounts"
 
 
 def subscription(organization_id: str, subscription_id: str) -> Key:

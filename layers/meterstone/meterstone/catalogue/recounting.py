@@ -1,0 +1,130 @@
+"""Carrying recounts on: the subscriptions that follow a plan, one after another, in the order of their list.
+
+Each subscription is changed in a transaction of its own, by the same code as any change of it. So a recount that
+is stopped anywhere is carried on from its place, and what is done twice changes nothing. A subscription that
+cannot follow, such as one of which usage was counted that the change would move, is noted, and the others go on.
+
+Subscriptions that are made meanwhile follow the new version by themselves: see `SETTLED` in
+`meterstone.store.catalogue.recounts`.
+"""
+
+from collections.abc import Callable, Mapping
+from secrets import token_hex
+from typing import Any, Final
+
+from meterstone.catalogue.attempt import Attempt, in_turn
+from meterstone.catalogue.errors import CatalogueBusyError, CatalogueError, Put, UnknownRecordError
+from meterstone.catalogue.many import put_many
+from meterstone.catalogue.subscriptions import Version, follow
+from meterstone.store.catalogue.pages import read_some_terms
+from meterstone.store.catalogue.recounts import Recount, come_on, due_recounts, finish, release, take
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import StoreUnavailableError
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import Table, text
+from meterstone.usage.terms import Terms, following
+
+TOGETHER: Final = 400
+"""How many subscriptions are read at once. A recount's place is written after each such step."""
+
+_MARK: Final = 8
+
+
+def carry_on(table: Table, key: Key, clock: Callable[[], int], until: int) -> Recount | None:
+    """Carry a recount on until it is done, or until an instant. Return how far it is.
+
+    Returns None if there is nothing to do: it is done, it is not time yet, another carries it on, or its
+    organization is gone. Raises `CatalogueBusyError` while a rebuild or a purge is running, and
+    `StoreUnavailableError`; it is to be carried on then.
+    """
+    me = token_hex(_MARK)
+    recount = take(table, key, me, clock())
+    if recount is None:
+        return None
+    if clock() < recount.ready_at:
+        release(table, key, me, recount.ready_at)
+        return None
+    try:
+        while clock() < until:
+            after = _step(table, keys.organization_of_recount(key), clock, recount)
+            if after.done_at is not None:
+                return after if finish(table, key, me, after) else None
+            if not come_on(table, key, me, after):
+                return None
+            recount = after
+    except (CatalogueError, StoreUnavailableError):
+        release(table, key, me, clock())
+        raise
+    release(table, key, me, clock())
+    return recount
+
+
+def carry_all_on(table: Table, clock: Callable[[], int], until: int) -> list[Recount]:
+    """Carry on what is due of all organizations, one recount after another. Return how far each is.
+
+    One that fails does not keep the others from their turns; its error is raised at the end.
+    """
+    found: list[Recount] = []
+    failed: Exception | None = None
+    for key in due_recounts(table, clock()):
+        if clock() >= until:
+            break
+        try:
+            recount = carry_on(table, key, clock, until)
+        except (CatalogueError, StoreUnavailableError) as error:
+            failed = error
+        else:
+            found += [] if recount is None else [recount]
+    if failed is not None:
+        raise failed
+    return found
+
+
+def _step(table: Table, organization_id: str, clock: Callable[[], int], recount: Recount) -> Recount:
+    """Have the next subscriptions of the list follow, and return the recount as it is then."""
+    of = keys.catalogue_kind(organization_id, "subscription")
+    # No key has a character below FIRST, so that this is above the last key and not above the next.
+    begin = recount.place + FIRST if recount.place else of.sk
+    rows = table.query_first(of.pk, begin, of.sk + LAST, TOGETHER, consistent=True)
+    if not rows:
+        now = clock()
+        return recount._replace(put_at=now, done_at=now)
+    names = [text(row, "id") for row in rows]
+    older: list[Terms] = []
+    for stored in read_some_terms(table, organization_id, names, consistent=True):
+        terms = stored.value
+        if following(terms, recount.plan, recount.version, recount.since) != terms:
+            older.append(terms)
+        elif _follows(terms, recount):
+            recount = recount._replace(done=recount.done + 1)
+    for terms, outcome in zip(older, _follow(table, organization_id, clock, recount, older), strict=True):
+        if isinstance(outcome, CatalogueBusyError):
+            raise outcome
+        if isinstance(outcome, UnknownRecordError):
+            continue  # It was deleted meanwhile.
+        if isinstance(outcome, CatalogueError):
+            recount = recount.refusing(terms.id, str(outcome))
+        elif _follows(outcome.stored.value, recount):
+            recount = recount._replace(done=recount.done + 1)
+    return recount._replace(place=text(rows[-1], "sk"), put_at=clock())
+
+
+def _follow(
+    table: Table, organization_id: str, clock: Callable[[], int], recount: Recount, older: list[Terms]
+) -> list[Put[Any] | CatalogueError]:
+    """Have subscriptions follow, several at once. Return in their order what became of each."""
+    version = Version(recount.plan, recount.version, recount.since)
+
+    def putting(attempt: Attempt, name: str, _: Mapping[str, object]) -> Put[Any]:
+        return follow(attempt, name, version)
+
+    def alone(name: str, _: Mapping[str, object]) -> Put[Any]:
+        return in_turn(table, organization_id, clock, lambda attempt: follow(attempt, name, version))
+
+    # What each refers to is read together, as it was a moment ago; each change reads the rest by itself.
+    told = [(each.id, {"customer": each.customer_id, "external_id": each.events_by}) for each in older]
+    return put_many(table, organization_id, clock, "subscription", told, putting, alone) if told else []
+
+
+def _follows(terms: Terms, recount: Recount) -> bool:
+    return any((each.value, each.version) == (recount.plan, recount.version) for each in terms.plan)

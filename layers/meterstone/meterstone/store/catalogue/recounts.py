@@ -1,0 +1,202 @@
+"""Recounts: changes of the catalogue that concern many subscriptions, carried on one subscription at a time.
+
+A recount is an item, which says what is to be done, and up to where it is. It is made in the transaction of the
+record whose change it carries on. Whoever carries it on holds a lease on it, so that no two do the same work at
+once. That only saves work: each subscription's own change is right however often it is made.
+"""
+
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import msgspec
+
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.table import Action, Item, Row, Table, integer, key_item, text
+from meterstone.usage.instant import MINUTE, SECOND, format_instant, key_instant
+
+LASTS: Final = 2 * MINUTE
+"""How long a lease lasts if the recount does not come on, in microseconds."""
+
+MOST_REASONS: Final = 50
+"""Of so many subscriptions that were refused, a recount keeps the ids and the reasons."""
+
+SETTLED: Final = 30 * SECOND
+"""How long after it was made a recount begins, in microseconds.
+
+A change that has read the plan as it was before is over by then (see `meterstone.catalogue.attempt.LONGEST`), or
+it writes nothing. So every subscription that follows an older version is in the list when it is read.
+"""
+
+_DIGEST: Final = 8
+_LONGEST_REASON: Final = 300
+
+
+class Recount(NamedTuple):
+    """A recount by which the subscriptions that follow a plan follow a version of it from the instant ``since``.
+
+    ``place`` is up to where the list of subscriptions is done. ``done`` is how many follow the version, and
+    ``refused`` how many cannot; ``reasons`` has the first of these, each with its id. ``done_at`` is None until it
+    is done.
+    """
+
+    id: str
+    plan: str
+    version: int
+    since: int
+    made_at: int
+    put_at: int
+    place: str = ""
+    done: int = 0
+    refused: int = 0
+    reasons: tuple[tuple[str, str], ...] = ()
+    done_at: int | None = None
+
+    @classmethod
+    def of_plan(cls, plan: str, version: int, since: int, now: int) -> "Recount":
+        """Make the recount of a plan. Its id begins with the second, so that recounts are listed by their age."""
+        told = msgspec.json.encode((plan, version, since))
+        second = format_instant(now)[:19].replace("-", "").replace(":", "")
+        return cls(f"{second}-{sha256(told).hexdigest()[:_DIGEST]}", plan, version, since, now, now)
+
+    @property
+    def ready_at(self) -> int:
+        """The instant from which on it may be carried on."""
+        return self.made_at + SETTLED
+
+    def refusing(self, subscription_id: str, reason: str) -> "Recount":
+        """Return the recount with one more subscription that was refused."""
+        reasons = self.reasons
+        if len(reasons) < MOST_REASONS:
+            reasons = (*reasons, (subscription_id, reason[:_LONGEST_REASON]))
+        return self._replace(refused=self.refused + 1, reasons=reasons)
+
+
+def made(table: Table, organization_id: str, recount: Recount) -> Action:
+    """Return the action that makes a recount, if there is none of its id. It is due from `Recount.ready_at` on."""
+    item: Item = key_item(keys.recount(organization_id, recount.id)) | {
+        "id": {"S": recount.id},
+        "what": {"S": "plan"},
+        "plan": {"S": recount.plan},
+        "version": {"N": str(recount.version)},
+        "since": {"N": str(recount.since)},
+        "made_at": {"N": str(recount.made_at)},
+        "due_pk": {"S": keys.open_recounts()},
+        "due_at": {"S": key_instant(recount.ready_at)},
+        **_come_to(recount, ""),
+    }
+    return {
+        "Put": {"TableName": table.name, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"},
+    }
+
+
+def read_recount(table: Table, organization_id: str, recount_id: str) -> Recount | None:
+    """Read a recount. Cost: 1 consistent get."""
+    row = table.get(keys.recount(organization_id, recount_id), consistent=True)
+    return None if row is None else _recount(row)
+
+
+def read_recounts(table: Table, organization_id: str) -> list[Recount]:
+    """Read all recounts, the oldest first. Cost: 1 consistent query."""
+    rows = table.query(keys.recount(organization_id).pk, FIRST, LAST, consistent=True)
+    return [_recount(row) for row in rows]
+
+
+def list_recounts(table: Table, organization_id: str, before: str, limit: int) -> list[Recount]:
+    """Read recounts, the youngest first, from before an id on (empty: from the youngest). Cost: 1 query of all."""
+    found = [each for each in read_recounts(table, organization_id) if not before or each.id < before]
+    return found[::-1][:limit]
+
+
+def due_recounts(table: Table, now: int) -> list[Key]:
+    """Read the keys of the recounts, of all organizations, that may be carried on. Cost: 1 query of an index."""
+    return list(table.due(keys.open_recounts(), key_instant(now)))
+
+
+def take(table: Table, key: Key, me: str, now: int) -> Recount | None:
+    """Take the lease of a recount. Return None, nothing changed, if it is done, or another has the lease.
+
+    Cost: 1 write unit for each KB, and 1 consistent get.
+    """
+    is_open = "attribute_exists(due_pk)"
+    taken = table.update(
+        key,
+        "SET lease_by = :me, lease_until = :until, due_pk = :open, due_at = :due",
+        {":me": {"S": me}, ":now": {"N": str(now)}, **_until(now + LASTS)},
+        condition=f"{is_open} AND attribute_not_exists(lease_until) OR {is_open} AND lease_until < :now",
+    )
+    row = table.get(key, consistent=True) if taken else None
+    return None if row is None else _recount(row)
+
+
+def come_on(table: Table, key: Key, me: str, recount: Recount) -> bool:
+    """Write up to where a recount is, and hold the lease for longer. Return False if the lease is lost.
+
+    Cost: 1 write unit for each KB.
+    """
+    return table.update(
+        key,
+        f"SET {_COME_TO}, lease_until = :until, due_pk = :open, due_at = :due",
+        {":me": {"S": me}, **_come_to(recount, ":"), **_until(recount.put_at + LASTS)},
+        condition="lease_by = :me",
+    )
+
+
+def finish(table: Table, key: Key, me: str, recount: Recount) -> bool:
+    """Write that a recount is done. Return False if the lease is lost. Cost: 1 write unit for each KB."""
+    return table.update(
+        key,
+        f"SET {_COME_TO}, done_at = :at REMOVE due_pk, due_at, lease_by, lease_until",
+        {":me": {"S": me}, ":at": {"N": str(recount.done_at)}, **_come_to(recount, ":")},
+        condition="lease_by = :me",
+    )
+
+
+def release(table: Table, key: Key, me: str, now: int) -> None:
+    """End the lease of a recount that is to be carried on. Cost: 1 write unit for each KB."""
+    table.update(
+        key,
+        "SET due_pk = :open, due_at = :due REMOVE lease_by, lease_until",
+        {":me": {"S": me}, **_due(now)},
+        condition="lease_by = :me",
+    )
+
+
+_COME_TO: Final = "place = :place, done = :done, refused = :refused, reasons = :reasons, put_at = :put_at"
+
+
+def _come_to(recount: Recount, mark: str) -> Item:
+    return {
+        f"{mark}place": {"S": recount.place},
+        f"{mark}done": {"N": str(recount.done)},
+        f"{mark}refused": {"N": str(recount.refused)},
+        f"{mark}reasons": {"S": msgspec.json.encode(recount.reasons).decode()},
+        f"{mark}put_at": {"N": str(recount.put_at)},
+    }
+
+
+def _until(at: int) -> Item:
+    return {":until": {"N": str(at)}, **_due(at)}
+
+
+def _due(at: int) -> Item:
+    return {":open": {"S": keys.open_recounts()}, ":due": {"S": key_instant(at)}}
+
+
+def _recount(row: Row) -> Recount:
+    return Recount(
+        text(row, "id"),
+        text(row, "plan"),
+        integer(row, "version"),
+        integer(row, "since"),
+        integer(row, "made_at"),
+        integer(row, "put_at"),
+        text(row, "place"),
+        integer(row, "done"),
+        integer(row, "refused"),
+        _REASONS.decode(text(row, "reasons")),
+        integer(row, "done_at") if "done_at" in row else None,
+    )
+
+
+_REASONS: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
