@@ -22,11 +22,11 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table, key_item
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import SourceLine
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
 from support.memory_table import MemoryTable
+from support.written import write_catalogue
 
 _EVENTS_AT_ONCE = 10_000
 

@@ -22,7 +22,6 @@ from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Row, Table
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -30,6 +29,7 @@ from meterstone.usage.subscription import Organization, Subscription
 from meterstone.usage.tally import Position
 from support.functions import load
 from support.memory_table import MemoryTable
+from support.written import write_catalogue
 
 ORGANIZATIONS, DUE, TOGETHER, WORKERS = 10_000, 100, 25, 5
 READ_SECONDS, WRITE_SECONDS = 0.005, 0.015

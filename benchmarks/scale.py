@@ -26,12 +26,12 @@ from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, key_item
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.arrival import content
 from meterstone.usage.instant import HOUR, SECOND
 from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Organization
 from support.memory_table import MemoryTable
+from support.written import write_catalogue
 
 RATE, OTHERS, OTHERS_RATE = 5000, 999, 380
 PARTITION_UNITS, TRANSACTION_SECONDS = 1000, 0.015

@@ -27,13 +27,13 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table, key_item
 from meterstone.store.events.log import EventLog
 from meterstone.store.operations.imports import Importer, Source
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.rebuild import Surroundings, rebuild
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import MINUTE, SECOND
 from support.memory_table import MemoryTable
 from support.scenario import Usage
 from support.stream import record
+from support.written import write_catalogue
 
 _OURS = tuple(str(ROOT / folder) for folder in ("layers", "functions"))
 _EVENTS = 15

@@ -25,7 +25,8 @@ _BEGINNING: Final = """\
 <!-- Written by `make catalogue-reference` from layers/meterstone/meterstone/catalogue: change that. -->
 
 A catalogue is a folder with a file, or a folder of files, for each kind of record. [Your own catalogue and
-usage](catalogue-and-usage.md) says how to make and load one. These are all fields of all kinds.
+usage](catalogue-and-usage.md) says how to make and load one, and [changing a catalogue while it
+runs](catalogue-how-to.md) how to sign up, upgrade, cancel, change a price. These are all fields of all kinds.
 
 **How values are written.** Files are YAML 1.2 (`NO` is Norway, not false) or JSON.
 

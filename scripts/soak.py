@@ -430,9 +430,10 @@ def served() -> Iterator[tuple[str, str, int]]:
     from meterstone.store.catalogue.api_keys import create_key  # noqa: PLC0415
     from meterstone.store.dynamodb.table import Table  # noqa: PLC0415
     from meterstone.store.operations.load import create_table  # noqa: PLC0415
+    from meterstone.store.operations.rebuild import Surroundings  # noqa: PLC0415
     from meterstone_cli.catalogue.folder import read_catalogue  # noqa: PLC0415
-    from meterstone_cli.catalogue.stored import write_stored  # noqa: PLC0415
     from meterstone_cli.devserver import engine  # noqa: PLC0415
+    from meterstone_cli.files.loading import load_catalogue  # noqa: PLC0415
 
     with contextlib.ExitStack() as cleanup:
         state = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
@@ -443,8 +444,8 @@ def served() -> Iterator[tuple[str, str, int]]:
         table = Table.from_environment()
         cleanup.callback(table.client.close)
         create_table(table)
-        catalogue, _ = read_catalogue(CATALOGUE)
-        write_stored(table, catalogue)
+        catalogue, places = read_catalogue(CATALOGUE)
+        load_catalogue(table, catalogue, places, clock.now(), Surroundings())
         key, _ = create_key(table, catalogue.organization.id, "soak", clock.now())
         port = engine.free_port()
         command = [sys.executable, "-m", "meterstone_cli", "serve", "--port", str(port), "--table", "soak"]

@@ -11,7 +11,6 @@ import pytest
 from meterstone import clock
 from meterstone.contracts import lago
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation
@@ -20,6 +19,7 @@ from meterstone.usage.subscription import Subscription
 from support.functions import load_over
 from support.scenario import ORGANIZATION, Scenario, World
 from support.small_world import FALLING, FLAT, START, call, meter, subscription
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 SIZE, CALLS = meter("tokens", Aggregation.SUM), meter("calls", Aggregation.COUNT)

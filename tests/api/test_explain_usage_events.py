@@ -14,7 +14,6 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Price, Tier, TierMode, TransformQuantity
 from meterstone.store import StoreUnavailableError
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.arrival import Subject
 from meterstone.usage.calendar import BucketSize
@@ -24,6 +23,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 START = parse_instant("2023-11-01T00:00:00Z")

@@ -13,7 +13,6 @@ from meterstone import clock
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.events import lookup
 from meterstone.store.events.lookup import EventStore
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.replay import replay
 from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
@@ -25,6 +24,7 @@ from support.memory_table import MemoryTable
 from support.recovering import SECOND, Stream, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.small_world import FLAT, START, subscription
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 SUM = Meter("sum", "sum", "", Aggregation.SUM_WITH_MULTIPLIER, "both", "value", multiplier=Decimal("0.25"))

@@ -266,6 +266,21 @@ def test_one_create_twice_at_once(calls: Callable[[Management], Call], fields: d
         assert len(spans(call)) == 1
 
 
+def test_two_creates_at_once_that_differ_in_nothing_that_names_them(
+    calls: Callable[[Management], Call],
+) -> None:
+    """The first one holds: the second does not write over it."""
+    for call, answers in races(
+        calls,
+        lambda _: None,
+        lambda each: subscribe(each, metadata={"sent": "first"}),
+        lambda each: subscribe(each, metadata={"sent": "second"}),
+    ):
+        assert [status for status, _ in answers] == [201, 201]
+        assert answers[0] == answers[1]
+        assert call("GET", f"subscriptions/{answers[0][1]['id']}")[1]["version"] == 1
+
+
 def test_two_creates_at_once_with_one_key(calls: Callable[[Management], Call]) -> None:
     for call, answers in races(
         calls,
@@ -445,6 +460,36 @@ def test_a_change_in_place_that_is_planned_waits(call: Call) -> None:
 def test_an_end_is_after_the_start(call: Call, kind: str, at: int) -> None:
     status, body = cancel(call, made(call), kind, cancel_at=text(at))
     assert (status, body["code"], set(body["details"])) == (400, "invalid_operation", {"cancel_at"})
+
+
+@pytest.mark.parametrize("kind", ["immediate", "scheduled_date"])
+def test_what_has_not_begun_is_called_off(call: Call, kind: str) -> None:
+    start = text(NOW + DAY)
+    name = made(call, start_date=start)
+    at = {"cancel_at": start} if kind == "scheduled_date" else {}
+    status, body = cancel(call, name, kind, **at)
+    assert (status, body["status"], body["effective_date"]) == (200, "cancelled", text(NOW))
+    assert cancel(call, name, kind, **at) == (status, body)
+    _, found = call("GET", f"subscriptions/{name}")
+    assert (found["subscription_status"], found["cancelled_at"]) == ("cancelled", text(NOW))
+    # One that begins then is another.
+    assert subscribe(call, start_date=start)[1]["id"] != name
+
+
+def test_an_end_is_not_put_off(call: Call) -> None:
+    name = made(call, end_date=text(NOW + DAY))
+    status, body = cancel(call, name, "scheduled_date", cancel_at=text(NOW + 2 * DAY))
+    assert (status, body["code"], set(body["details"])) == (400, "invalid_operation", {"cancel_at"})
+    assert cancel(call, name, "end_of_period")[1]["effective_date"] == text(NOW + DAY)
+    status, body = change(call, name, change_at="end_of_period")
+    assert (status, body["code"], set(body["details"])) == (400, "invalid_operation", {"change_at"})
+
+
+def test_a_list_turned_round(call: Call) -> None:
+    call("POST", "customers", {"external_id": "d", "name": "x"})
+    for order, ids in (("asc", ["c", "d"]), ("desc", ["d", "c"])):
+        _, body = call("POST", "customers/search", {"order": order})
+        assert [each["id"] for each in body["items"]] == ids
 
 
 def test_a_change_of_what_does_not_run(call: Call) -> None:

@@ -11,11 +11,11 @@ from meterstone.api_key import RANDOM_BYTES, key_of
 from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.events.ingest import Intake
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.subscription import Organization
 from support.calls import CountingTable
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 OLD = "mst_pl5wi_MZBlpuPiY1quAllrxsziRn_pHmaxaKB6Zhxm0"

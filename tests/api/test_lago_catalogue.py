@@ -297,6 +297,24 @@ def test_a_plan_from_after_the_end_on(call: Call) -> None:
     assert spans(call) == [("calls", text(NOW - DAY), end)]
 
 
+def test_a_change_of_plans_that_is_asked_for_at_another_time(call: Call) -> None:
+    """Only the same request again is answered with what is there."""
+    first, second = text(NOW + DAY), text(NOW + 2 * DAY)
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    assert subscribe(call, "dear", subscription_at=first)[0] == 200
+    assert subscribe(call, "dear", subscription_at=first)[0] == 200
+    status, body = subscribe(call, "dear", subscription_at=second)
+    assert (status, body["error_details"]) == (422, {"external_id": ["value_already_exist"]})
+    assert spans(call) == [("calls", text(NOW - DAY), first), ("dear", first, None)]
+
+
+def test_a_pending_subscription_to_the_same_plan_begins_at_another_time(call: Call) -> None:
+    subscribe(call, "calls", subscription_at=text(NOW + DAY))
+    status, body = subscribe(call, "calls", subscription_at=text(NOW + 2 * DAY))
+    assert (status, body["subscription"]["subscription_at"]) == (200, text(NOW + 2 * DAY))
+    assert subscribe(call, "calls")[1]["subscription"] == body["subscription"]
+
+
 def test_an_end_that_was_moved_meanwhile_stays(call: Call) -> None:
     """A change of plans is called off after the running subscription was given an end of its own."""
     subscribe(call, "calls", subscription_at=text(NOW - DAY))

@@ -9,10 +9,10 @@ import yaml
 from meterstone.edge.application import Application
 from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.subscription import Organization
 from support.calls import CountingTable
 from support.functions import FUNCTIONS, load_over
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 LAGO, FLEXPRICE = "lago", "flexprice"
@@ -57,19 +57,6 @@ ROUTES = {
         for method in ("GET", "PUT", "DELETE")
     },
     "PATCH /catalogue/v1/subscriptions/{id}": ("catalogue", FLEXPRICE),
-    "POST /api/v1/customers": ("catalogue", LAGO),
-    "GET /api/v1/customers": ("catalogue", LAGO),
-    "GET /api/v1/customers/{external_customer_id}": ("catalogue", LAGO),
-    "DELETE /api/v1/customers/{external_customer_id}": ("catalogue", LAGO),
-    "POST /api/v1/subscriptions": ("catalogue", LAGO),
-    "GET /api/v1/subscriptions": ("catalogue", LAGO),
-    "GET /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
-    "PUT /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
-    "DELETE /api/v1/subscriptions/{external_id}": ("catalogue", LAGO),
-    "GET /api/v1/plans": ("catalogue", LAGO),
-    "GET /api/v1/plans/{code}": ("catalogue", LAGO),
-    "GET /api/v1/billable_metrics": ("catalogue", LAGO),
-    "GET /api/v1/billable_metrics/{code}": ("catalogue", LAGO),
     "POST /v1/customers": ("catalogue", FLEXPRICE),
     "PUT /v1/customers": ("catalogue", FLEXPRICE),
     "POST /v1/customers/search": ("catalogue", FLEXPRICE),

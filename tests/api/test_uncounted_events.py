@@ -15,7 +15,6 @@ from meterstone.contracts import flexprice_uncounted
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.events import listing
 from meterstone.store.events.lookup import EventStore
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY
@@ -26,6 +25,7 @@ from support.memory_table import MemoryTable
 from support.recovering import Stream, streaming, write
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.small_world import FLAT, START, subscription
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 CALLS = Meter("calls", "calls", "", Aggregation.COUNT, "both")

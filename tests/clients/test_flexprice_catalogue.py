@@ -25,13 +25,13 @@ from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.load import create_table
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
 from meterstone_cli.devserver.bookmark import begin
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from meterstone_cli.devserver.template import routes
 from support.over_http import call
 from support.stack import ROOT, Stack, database
+from support.written import write_stored
 
 PATHS = (
     "/v1/customers",
@@ -81,7 +81,7 @@ class World:
     organization_id: str
 
     def client(self, key: str = "") -> Flexprice:
-        return Flexprice(server_url=f"{self.url}/v1", api_key_auth=key or self.key)
+        return Flexprice(server_url=f"{self.url}/v1", api_key_auth=key or self.key, timeout_ms=30_000)
 
 
 @pytest.fixture(scope="module")

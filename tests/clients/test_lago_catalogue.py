@@ -1,6 +1,8 @@
 """Lago's own Python client, as its users have it, signs customers up and looks them up."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,17 +17,21 @@ from lago_python_client.exceptions import LagoApiError
 from lago_python_client.models import customer as customer_models
 from lago_python_client.models import plan as plan_models
 from lago_python_client.models import subscription as subscription_models
+from lago_python_client.models.event import Event
 
 from meterstone import clock
 from meterstone.catalogue.management import KindOfRecord, Management
 from meterstone.scope import Scope
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import create_table
+from meterstone.usage.instant import format_instant, parse_instant
 from meterstone_cli.catalogue.folder import read_catalogue
-from meterstone_cli.catalogue.stored import write_stored
+from meterstone_cli.devserver.bookmark import begin
+from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
-from meterstone_cli.devserver.template import routes
-from support.stack import ROOT, Stack
+from support.stack import ROOT, Stack, database
+from support.written import write_stored
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -38,12 +44,6 @@ MetadataList: Any = customer_models.MetadataList
 PlanOverrides: Any = plan_models.PlanOverrides
 Subscription: Any = subscription_models.Subscription
 
-PARTS = {
-    "customers": "external_customer_id",
-    "subscriptions": "external_id",
-    "plans": "code",
-    "billable_metrics": "code",
-}
 METERS = {
     "calls": {"code": "api_calls", "name": "Calls", "aggregation": "COUNT"},
     "storage": {"code": "storage", "aggregation": "SUM", "field": "gb", "filters": {"region": ["eu"]}},
@@ -96,35 +96,20 @@ class World:
         return Client(api_key=key, api_url=f"{self.url}/")
 
 
-@pytest.fixture(scope="module")
-def url(api: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of the function that manages the catalogue."""
-    if "/api/v1/plans" in routes(ROOT / "template.yaml"):
-        yield api.base_url
-        return
-    paths = [f"/api/v1/{kind}" for kind in PARTS] + [
-        f"/api/v1/{kind}/{{{part}}}" for kind, part in PARTS.items()
-    ]
-    events = {
-        f"E{number}": {"Type": "Api", "Properties": {"Path": path, "Method": "ANY"}}
-        for number, path in enumerate(paths)
-    }
-    function = {"CodeUri": str(ROOT / "functions" / "manage_catalogue"), "Events": events}
-    template = {"Resources": {"Function": {"Type": "AWS::Serverless::Function", "Properties": function}}}
-    file = tmp_path_factory.mktemp("served") / "template.yaml"
-    file.write_text(yaml.safe_dump(template))
-    with running(file) as address:
-        yield address
-
-
 @pytest.fixture
-def world(url: str, tmp_path: Path) -> World:
+def world(api: Stack, tmp_path: Path) -> World:
     """Make an organization of its own for each test."""
+    return make_world(api.base_url, tmp_path)
+
+
+def make_world(url: str, folder: Path) -> World:
     table = Table.from_environment()
     organization_id = str(uuid4())
     record = {"id": organization_id, "name": "Acme", "timezone": "Europe/Berlin"}
-    (tmp_path / "organization.yaml").write_text(yaml.safe_dump(record))
-    catalogue, _ = read_catalogue(tmp_path)
+    files = folder / "catalogue"
+    files.mkdir()
+    (files / "organization.yaml").write_text(yaml.safe_dump(record))
+    catalogue, _ = read_catalogue(files)
     write_stored(table, catalogue)
     management = Management(table, organization_id)
     kinds: list[tuple[KindOfRecord, Mapping[str, Any]]] = [
@@ -537,3 +522,66 @@ def test_a_key_without_the_scope(client: Any, world: World) -> None:
     reader = world.with_key(key)
     assert refusal(lambda: sign_up(reader)) == (403, {"scope": ["catalogue"]})
     assert refusal(lambda: client.customers.find("acme")) == (404, "customer_not_found")
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[Any]:
+    """Give a client of an organization in a table whose stream is followed."""
+    with database() as table, ExitStack() as cleanup:
+        create_table(table)
+        begin()
+        url = cleanup.enter_context(running(ROOT / "template.yaml"))
+        cleanup.enter_context(following(ROOT / "functions"))
+        yield make_world(url, tmp_path).client
+
+
+def counted(client: Any, units: int) -> tuple[str, int]:
+    """Wait until the current billing period has so many calls, and return the charge's price and its amount."""
+    give_up = time.monotonic() + 30
+    while True:
+        found = client.customers.current_usage("acme", "acme-main", billable_metric_code="api_calls")
+        (charge,) = found.charges_usage
+        if charge.units == str(units) or time.monotonic() > give_up:
+            return charge.charge.charge_model, charge.amount_cents
+        time.sleep(0.2)
+
+
+def test_a_customers_life(living: Any) -> None:
+    """Signed up, used, upgraded now and ahead of time, ended: each event counts where it belongs."""
+    client = living
+
+    def use(count: int) -> None:
+        for _ in range(count):
+            event: dict[str, Any] = {
+                "transaction_id": str(uuid4()),
+                "external_subscription_id": "acme-main",
+                "code": "api_calls",
+            }
+            client.events.create(Event(**event))
+
+    sign_up(client)
+    made = subscribe(client, "basic")
+    use(3)
+    assert counted(client, 3) == ("standard", 30)
+    # Usage that is counted is not moved.
+    moved = Subscription(ending_at=format_instant(parse_instant(made.started_at) + 1))
+    assert refusal(lambda: client.subscriptions.update(moved, "acme-main")) == (
+        409,
+        {"ending_at": ["usage_would_move"]},
+    )
+    upgraded = subscribe(client, "team")
+    assert (upgraded.status, upgraded.previous_plan_code) == ("active", "basic")
+    use(2)
+    assert counted(client, 2) == ("package", 500)
+    ahead = subscribe(client, "yearly", subscription_at=at(days=7))
+    assert ahead.status == "pending"
+    use(1)
+    assert counted(client, 3) == ("package", 500)
+    ended = client.subscriptions.destroy("acme-main")
+    assert (ended.lago_id, ended.status) == (upgraded.lago_id, "terminated")
+    use(1)
+    assert counted(client, 3) == ("package", 500)
+    (row,) = client.usages.find_all({"time_granularity": "yearly"})["usages"]
+    assert (row.billable_metric_code, row.units, row.amount_cents) == ("api_calls", 6, 530)
+    by_plan = client.usages.find_all({"time_granularity": "yearly", "plan_code": "basic"})["usages"]
+    assert [(each.units, each.amount_cents) for each in by_plan] == [(3, 30)]

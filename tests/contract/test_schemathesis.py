@@ -32,6 +32,9 @@ def described(*modes: GenerationMode) -> OpenApiSchema:
     """Read openapi.yaml, for requests of some modes. Keys are the fixture's, not generated."""
     schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.yaml")
     schema.config.generation.update(modes=list(modes), deterministic=True, with_security_parameters=False)
+    # A condition that does not hold, and a body that is too large, are refused like any other wrong request.
+    rejected = schema.config.checks.negative_data_rejection
+    rejected.expected_statuses = [*rejected.expected_statuses, "412", "413"]
     return schema
 
 

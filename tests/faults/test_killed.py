@@ -30,12 +30,12 @@ from meterstone.store.operations.load import create_table
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import MINUTE, SECOND
 from meterstone_cli.catalogue.folder import read_catalogue
-from support.written import write_stored
 from meterstone_cli.devserver import bookmark, durable, engine
 from meterstone_cli.devserver.follower import following
 from meterstone_cli.devserver.server import running
 from support.counting import SCALE
 from support.stack import ENGINE, ROOT, SMALL
+from support.written import write_stored
 
 FUNCTIONS = ROOT / "functions"
 PATIENCE = 60.0

@@ -18,9 +18,9 @@ from meterstone.store.operations.imports import Source
 from meterstone.usage.instant import microseconds
 from meterstone.usage.meter import Event
 from meterstone_cli.catalogue.folder import read_catalogue
-from support.written import write_stored
 from meterstone_cli.files.loading import import_events
 from meterstone_cli.files.usage_files import UsageEvent
+from support.written import write_stored
 
 type Record = dict[str, Any]
 

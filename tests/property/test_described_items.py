@@ -18,7 +18,6 @@ from meterstone.store.events import log as event_log
 from meterstone.store.events import uncounted
 from meterstone.store.events import unmatched as history
 from meterstone.store.operations import purge_records
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.purge import purge
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
@@ -30,6 +29,7 @@ from support.memory_table import MemoryTable
 from support.recovering import streaming
 from support.scenario import ORGANIZATION, Usage
 from support.stored import START, rich
+from support.written import write_catalogue
 
 _KEY = {"pk", "sk"}
 _DAYS = {f"{letter}{day:02}" for letter in "ufa" for day in range(1, 32)}

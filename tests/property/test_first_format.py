@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -159,6 +160,8 @@ def test_stopped_at_any_write_of_the_upgrade_the_same_again_completes_it(
         change(management)
         for key, item in table_of(whole).items().items():
             assert table.items()[key] == item
+        document = table.items()[keys.subscription(ORG, "s")]
+        assert ("doc" in document) != ("terms" in document)
     assert stop > 1
 
 
@@ -232,6 +235,22 @@ def test_a_put_that_takes_too_long_writes_nothing() -> None:
     with pytest.raises(StoreUnavailableError, match="took too long"):
         slow.put("customer", "d", {})
     assert table.items() == stood
+
+
+def test_a_write_of_a_put_is_not_sent_again_after_20_seconds() -> None:
+    management = before()
+    table = table_of(management)
+    plain, left = table.update, []
+
+    def update(*arguments: Any, **more: Any) -> bool:
+        left.append(table.deadline.of_operation() - monotonic())
+        return plain(*arguments, **more)
+
+    table.update = update  # type: ignore[method-assign]
+    management.put("customer", "d", {})
+    assert len(left) == 2
+    assert all(19 < each <= 20 for each in left)
+    assert table.deadline.of_operation() - monotonic() > 59
 
 
 def test_a_record_of_before_has_version_0() -> None:

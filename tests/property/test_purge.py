@@ -18,7 +18,6 @@ from meterstone.store.events.log import read_log
 from meterstone.store.events.quarantine import Poison, list_poison
 from meterstone.store.events.uncounted import read_numbers
 from meterstone.store.events.unmatched import list_unmatched
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.purge import PurgeReport, purge
 from meterstone.store.operations.purge_records import read_purges
 from meterstone.store.operations.rebuild import Surroundings, rebuild
@@ -32,6 +31,7 @@ from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import WAIT, Stream, refresh, small, streaming
 from support.scenario import ORGANIZATION, Scenario, World, scenarios
 from support.stored import memory, rich, stored
+from support.written import write_catalogue
 
 SECRET_NAME, CUSTOMER = "Erika Mustermann", "muster-gmbh"
 #: After so many pauses of a purge the log has been moved, and its rebuild is at work.

@@ -397,3 +397,23 @@ def test_reads_that_are_behind_change_nothing(seed: int) -> None:
             assert once_more(change, plain) == once_more(change, stale), name
             assert once_more(change, plain) == once_more(change, stale), f"{name}, again"
     assert records(plain, NAMES) == records(stale, NAMES)
+
+
+def test_what_was_written_a_moment_ago_is_looked_at() -> None:
+    """No read that is not consistent sees anything of it."""
+    table = StaleTable(page_items=3)
+    management = managed(table)
+    table.stand_still()
+    management.put("subscription", "s", OF_C | {"external_id": "e"})
+    with pytest.raises(RecordRefusedError, match="'e' is that of subscription 's'"):
+        management.put("subscription", "t", OF_C | {"external_id": "e"})
+    with pytest.raises(CatalogueConflictError, match="subscription 's' is the customer's"):
+        management.delete("customer", "c")
+    with pytest.raises(CatalogueConflictError, match="subscriptions have named it"):
+        management.delete("plan", "basic")
+    management.put("meter", "m", {"code": "m", "aggregation": "COUNT"})
+    management.put("price", "p", PRICE | {"meter_id": "m"})
+    management.put("plan", "q", {"prices": ["p"]})
+    management.put("customer", "d", {})
+    made = management.put("subscription", "t", OF_C | {"customer": "d", "plan": "q"})
+    assert [item.price.id for item in management.resolved(made.stored).line_items] == ["p"]

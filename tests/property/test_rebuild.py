@@ -1,10 +1,11 @@
 """A rebuild counts the log again to the same, whatever happens meanwhile, and wherever it is stopped."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,7 @@ from support.recovering import (
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
+from support.small_world import check as check_small
 from support.stored import memory, rich, stored
 
 
@@ -737,3 +739,33 @@ def test_a_tally_drops_the_positions_of_its_rebuild_when_the_stream_writes_it() 
     written = [found for found in shards() if any(map(ends_by_itself, found))]
     assert written
     assert not any(rebuild_shard("2") in found for found in written)
+
+
+def test_what_a_rebuild_has_saved_as_unmatched_by_a_catalogue_of_before_is_counted_once() -> None:
+    """The line item is back when the first of two transactions has saved some of its events."""
+    it = meter("sum", Aggregation.SUM)
+    world = world_of(BillingPeriod.MONTHLY, [(it, FLAT)], SMALL_START + 10 * DAY)
+    (subscription,) = world.scenario.subscriptions
+    clock = Clock(world.scenario.end)
+    usage = [call(f"e{number}", number * HOUR, value=2) for number in range(120)]
+    world.load("file", usage, clock.now)
+    without = replace(world.scenario, subscriptions=(replace(subscription, line_items=()),))
+    write(world, without)
+    table = memory(world)
+    plain, saved = table.transact, 0
+
+    def transact(actions: Sequence[Any]) -> None:
+        nonlocal saved
+        if any("#unmatched" in each["Put"]["Item"]["pk"]["S"] for each in actions if "Put" in each):
+            saved += 1
+            if saved == 2:
+                write(world, world.scenario)
+        plain(actions)
+
+    table.transact = transact  # type: ignore[method-assign]
+    assert rebuild(table, ORGANIZATION.id, clock.around).swapped
+    assert saved == 2
+    waiting = len(list(list_unmatched(table, ORGANIZATION.id)))
+    assert 0 < waiting < len(usage)
+    assert replay(table, ORGANIZATION.id, clock).counted == waiting
+    check_small(refresh(world), usage)

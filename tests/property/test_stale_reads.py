@@ -9,6 +9,8 @@ from copy import replace
 import pytest
 
 from meterstone.store.catalogue.api_keys import create_key, list_keys, revoke_key
+from meterstone.store.catalogue.stamped import read_terms
+from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.dynamodb.table import Table
@@ -26,8 +28,6 @@ from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.subscription import Subscription
-from meterstone_cli.catalogue import Catalogue
-from meterstone_cli.catalogue.stored import read_stored, write_stored
 from support.counting import check_analytics
 from support.functions import load_over
 from support.memory_table import Faults, Killed
@@ -357,15 +357,15 @@ def test_a_key_is_listed_and_revoked_at_once() -> None:
     assert [each.revoked_at for each in list_keys(world.table)] == [2]
 
 
-def test_a_load_compares_with_what_was_just_written_counted_and_logged() -> None:
+def test_a_put_compares_with_what_was_just_written_counted_and_logged() -> None:
     world, stream = still(NOBODY)
     (subscription,) = small().subscriptions
-    prices = {item.price.id: item.price for item in subscription.line_items}
-    catalogue = Catalogue(
-        ORGANIZATION, (), (), small().meters, tuple(prices[name] for name in sorted(prices)), (subscription,)
-    )
-    write_stored(world.table, catalogue)
-    assert read_stored(world.table, ORGANIZATION.id) == catalogue
+    write(world, small())
+    stored = read_terms(world.table, ORGANIZATION.id, subscription.id)
+    assert stored is not None
+    assert stored.stored.value.id == subscription.id
+    resolved = read_subscription(world.table, ORGANIZATION.id, subscription.id, consistent=True)
+    assert resolved == subscription
     world.load("file", small().usage, stream.clock.now)
     ids = {subscription.id}
     assert have_usage(world.table, ORGANIZATION.id, world.account.generation, ids) == ids

@@ -22,7 +22,6 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, StoreUnavailableError, WriteRefusedError
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, SECOND, key_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -32,6 +31,7 @@ from meterstone.usage.tally import Position
 from support.functions import forget_logger, load_over
 from support.memory_table import Killed, MemoryTable
 from support.small_world import FLAT, START, subscription
+from support.written import write_catalogue
 
 NOW = START + 2 * DAY
 LEVEL = Meter("level", "level", "Level", Aggregation.WEIGHTED_SUM, "call", "value")
@@ -215,6 +215,22 @@ def test_a_few_organizations_have_their_turns_in_the_call_itself(hours: Hours) -
     assert hours.waiting() == 0
     assert counted(hours.table) == after
     assert [hours.due(number) for number in range(25)] == [0] * 25
+
+
+def test_tallies_that_a_stopped_put_has_left_asleep_are_woken_in_the_organization_s_turn(
+    hours: Hours,
+) -> None:
+    many(hours, 2, tallies=1)
+    hours.clock.now += HOUR
+    hours.begin()
+    hours.told.clear()
+    name = name_of(1)
+    mark = {":of": {"S": keys.unwoken(name)}, ":at": {"S": key_instant(hours.clock.now)}}
+    hours.table.update(keys.subscription(name, "s0"), "SET due_pk = :of, due_at = :at", mark)
+    hours.begin()
+    woken = [each for each in hours.told if each["text"] == "woken"]
+    assert woken == [{"text": "woken", "organization": name, "subscriptions": 1}]
+    assert not hours.table.due(keys.unwoken(name), key_instant(hours.clock.now + DAY))
 
 
 def test_of_many_organizations_each_is_in_one_message_and_has_its_turn(hours: Hours) -> None:

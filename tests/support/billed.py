@@ -57,7 +57,7 @@ EVENTS = (
 def bill(machine: Machine) -> Machine:
     """Load the catalogue and count the usage."""
     (machine.folder / "customers.yaml").write_text("- {id: c}\n- {id: d}\n")
-    (machine.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    (machine.folder / "plans.yaml").write_text("- {code: p}\n- {code: q, prices: [q_calls]}\n")
     (machine.folder / "prices.yaml").write_text(PRICES)
     (machine.folder / "subscriptions.yaml").write_text(SUBSCRIPTIONS)
     assert machine.load().exit_code == 0

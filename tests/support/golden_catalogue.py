@@ -85,6 +85,7 @@ _CUSTOMERS: list[Record] = [
     {"id": "many", "country": "JP", "customer_type": "individual"},
     {"id": "plain"},
     {"id": "late", "timezone": "Asia/Kolkata"},
+    {"id": "after", "timezone": "Asia/Kolkata"},
 ]
 
 
@@ -207,7 +208,8 @@ def _added(name: str) -> Record:
     return {
         "id": f"sub_{name}",
         "external_id": name,
-        "customer": "late",
+        # One that has no usage yet may have a subscription that began in the past.
+        "customer": "after" if name == "after" else "late",
         "plan": "basic",
         "currency": "kwd",
         "start": "2023-11-20T00:00:00Z",

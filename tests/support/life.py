@@ -8,7 +8,6 @@ the middle of one, at any call of the table. What is refused is refused; what is
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -289,8 +288,9 @@ class Life:
     @contextmanager
     def _faulty(self) -> Iterator[None]:
         if self.random.random() < 0.3:
-            which = self.random.choice(["before", "after"])
-            self.table.faults = replace(Faults(), **{which: self.table.writes + self.random.randint(0, 6)})
+            number = self.table.writes + self.random.randint(0, 6)
+            before = self.random.random() < 0.5
+            self.table.faults = Faults(before=number) if before else Faults(after=number)
         try:
             yield
         finally:

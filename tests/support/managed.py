@@ -10,12 +10,12 @@ from meterstone.catalogue.management import Management, Stored
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table, key_item
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone.usage.subscription import Organization
 from meterstone.usage.terms import Terms
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION
+from support.written import write_catalogue
 
 NOW: Final = parse_instant("2026-03-10T00:00:00Z")
 CALLS: Final = {"code": "calls", "aggregation": "COUNT"}

@@ -10,7 +10,6 @@ from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Table, key_item
 from meterstone.store.events.log import EventLog, Outcome
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import DAY, MINUTE
@@ -19,6 +18,7 @@ from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.stale_table import StaleTable
 from support.stored import memory, rich
+from support.written import write_catalogue
 
 SECOND = 1_000_000
 #: What outlasts a lease.

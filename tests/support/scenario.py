@@ -19,7 +19,6 @@ from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, ImportReport, Source, SourceLine
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.analytics import CountedDays, DayUsage, UsageQuery
@@ -34,6 +33,7 @@ from meterstone.usage.window import Window
 from support.memory_table import MemoryTable
 from support.oracle import Day, Oracle
 from support.stale_table import StaleTable
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 AHEAD = 5 * MINUTE

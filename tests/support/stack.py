@@ -22,11 +22,11 @@ from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Source
 from meterstone.store.operations.load import create_table
 from meterstone_cli.catalogue.folder import read_catalogue
-from support.written import write_stored
 from meterstone_cli.devserver import engine
 from meterstone_cli.devserver.server import running
 from meterstone_cli.files.loading import import_events
 from meterstone_cli.files.usage_files import UsageEvent, read_usage
+from support.written import write_stored
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parents[1] / "small"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from meterstone.catalogue.models import Record
 from meterstone.catalogue.reading import read_record
+from meterstone.catalogue.record import Record
 from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.price import Price
 from meterstone.usage.meter import Meter
@@ -40,7 +40,7 @@ class Catalogue:
     meters: tuple[Meter, ...] = ()
     prices: tuple[Price, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
-    written: Mapping[tuple[str, str], Written] = field(default_factory=dict)
+    written: Mapping[tuple[str, str], Written] = field(default_factory=dict, compare=False, repr=False)
     of_plans: tuple[InputProblem, ...] = ()
 
     def records(self) -> dict[tuple[str, str], Written]:

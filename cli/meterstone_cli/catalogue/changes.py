@@ -29,10 +29,10 @@ from meterstone.catalogue.models import (
     MeterRecord,
     OrganizationRecord,
     PlanRecord,
-    Record,
     SubscriptionRecord,
 )
 from meterstone.catalogue.prices import PriceRecord
+from meterstone.catalogue.record import Record
 from meterstone.pricing.price import Price
 from meterstone.store.operations.load import StoredCatalogue
 from meterstone.usage.arrival import AHEAD

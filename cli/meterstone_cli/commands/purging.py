@@ -36,9 +36,9 @@ def purge_customer(
     Names, external ids, transaction ids, ids of subscriptions and line items, and values that COUNT_UNIQUE counts
     are replaced. Properties that no meter reads are dropped. Totals stay as they are, also after a rebuild.
 
-    It prints the new ids, which the catalogue's files must then have, too: `load` refuses the old ones. Keep this
-    list nowhere. Both endpoints answer meanwhile; rebuilds and loads are refused. Stopped, it is run again. An
-    event that is sent again for an old id is a new event, of nobody.
+    It prints the new ids, which the catalogue's files must then have, too: `load` would make the customer anew of
+    the old ones. Keep this list nowhere. Both endpoints answer meanwhile; rebuilds and loads are refused.
+    Stopped, it is run again. An event that is sent again for an old id is a new event, of nobody.
     """
     table, around = session.open_table(table_name), session.surroundings()
     session.refuse_a_wrong_clock(table)

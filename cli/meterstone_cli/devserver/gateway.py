@@ -8,8 +8,8 @@ What happens where, as on AWS:
 - A path that no function has is answered here, with 404. Any method of a path that one has reaches it.
 - Bodies over 10 MB, events over Lambda's 6 MB, and more than 10,240 bytes of request line and header values
   are answered here, with 413.
-- A handler that raises, takes longer than its time-out or answers no proxy response is a 502, and one that could not
-  be called in 29 s a 504.
+- A handler that raises, exceeds its time-out or answers no proxy response is a 502, and one that could not be
+  called in 29 s a 504.
 - Bodies of 1,024 bytes and more are compressed with gzip for clients that accept it.
 """
 

@@ -1,21 +1,22 @@
 """The values of the catalogue's records: what stands where a person has left something out."""
 
+from copy import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from meterstone.catalogue.building import (
-    Plan,
     checked_price,
     commitment_of,
     customer_of,
     dated,
     meter_of,
+    offer_of,
     organization_of,
-    plan_of,
+    planned_commitment,
     price_of,
-    subscription_of,
+    terms_of,
 )
 from meterstone.catalogue.models import (
     CommitmentRecord,
@@ -39,7 +40,9 @@ from meterstone.pricing.price import (
 )
 from meterstone.usage.meter import Aggregation, Filter, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone.usage.subscription import Customer, Dated, LineItem, Organization, Subscription
+from meterstone.usage.plan import Plan
+from meterstone.usage.subscription import Customer, Dated, Organization
+from meterstone.usage.terms import ItemTerm, PlanTerm, Terms
 
 SECOND = 1_000_000
 JANUARY = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
@@ -98,16 +101,36 @@ def test_customers(raw: dict[str, Any], customer: Customer) -> None:
 @pytest.mark.parametrize(
     ("raw", "plan"),
     [
-        ({"code": "basic"}, Plan("basic", "", "")),
+        ({"code": "basic"}, Plan("basic")),
         (
-            {"code": "basic", "name": "Basic", "description": "For one"},
-            Plan("basic", "Basic", "For one"),
+            {
+                "code": "basic",
+                "name": "Basic",
+                "description": "For one",
+                "currency": "EUR",
+                "billing_period": "quarterly",
+                "billing_period_count": 2,
+                "commitment": {"amount": 5, "overage_factor": 2},
+                "prices": ["p", "q"],
+                "details": {"tier": "1"},
+            },
+            Plan(
+                "basic",
+                "Basic",
+                "For one",
+                "eur",
+                BillingPeriod.QUARTERLY,
+                2,
+                Commitment(Decimal(5), Decimal(2), CommitmentSplit.AMOUNT),
+                ("p", "q"),
+                details={"tier": "1"},
+            ),
         ),
     ],
     ids=["least", "all"],
 )
 def test_plans(raw: dict[str, Any], plan: Plan) -> None:
-    assert plan_of(whole("plans", PlanRecord, **raw)) == plan
+    assert offer_of(whole("plans", PlanRecord, **raw)) == plan
 
 
 @pytest.mark.parametrize(
@@ -245,75 +268,86 @@ def test_a_price_is_checked_apart_from_its_broken_fields(
     assert checked_price(record, broken)[1] == problems
 
 
-CUSTOMER = Customer("c", "Ola", "Asia/Tokyo", (Dated("NO", None),), (Dated("company", None),))
-ITEM = LineItem("i", Price("p", "eur", BillingModel.FLAT_FEE, amount=Decimal(1), meter_id="m"), JANUARY)
 LEAST = {"id": "s", "customer": "c", "plan": "basic", "currency": "EUR", "start": "2026-01-01T00:00:00Z"}
+TERMS = Terms("s", "c", "eur", "Europe/Oslo", JANUARY, (PlanTerm("basic", None, 7),))
 
 
 @pytest.mark.parametrize(
-    ("raw", "customer", "subscription"),
+    ("raw", "terms"),
     [
+        pytest.param(LEAST, TERMS, id="least"),
         pytest.param(
-            LEAST,
-            Customer("c"),
-            Subscription(
-                id="s",
-                external_id="s",
-                customer_id="c",
-                currency="eur",
-                timezone="Europe/Oslo",
-                start=JANUARY,
-                end=None,
-                billing_period=BillingPeriod.MONTHLY,
-                billing_period_count=1,
-                billing_cycle=BillingCycle.CALENDAR,
-                anchor=JANUARY,
-                plan=(Dated("basic", None),),
-                country=(),
-                customer_type=(),
-                commitment=None,
-                line_items=(ITEM,),
-            ),
-            id="least",
+            LEAST | {"external_id": "s", "anchor": LEAST["start"]}, TERMS, id="what stands there anyway"
+        ),
+        pytest.param(
+            LEAST | {"line_items": []}, replace(TERMS, plan=(PlanTerm("basic"),)), id="no line items at all"
+        ),
+        pytest.param(
+            LEAST | {"line_items": [{"price": "p", "id": "s.p"}], "plan_prices": True},
+            replace(TERMS, line_items=(ItemTerm("p"),)),
+            id="its own beside the plan's",
         ),
         pytest.param(
             {
                 **LEAST,
                 "external_id": "shared",
+                "plan": [{"value": "basic"}, {"value": "pro", "since": "2026-01-01T00:00:01Z"}],
                 "end": "2026-01-01T00:00:02Z",
                 "billing_period": "WEEKLY",
                 "billing_period_count": 2,
                 "billing_cycle": "anniversary",
                 "anchor": "2026-01-01T00:00:01Z",
                 "commitment": {"amount": 100, "overage_factor": "1.5"},
+                "prices": ["p"],
+                "timezone": "Asia/Tokyo",
+                "name": "First",
+                "details": {"a": {"b": 1}},
             },
-            CUSTOMER,
-            Subscription(
+            Terms(
                 id="s",
-                external_id="shared",
                 customer_id="c",
                 currency="eur",
                 timezone="Asia/Tokyo",
                 start=JANUARY,
+                plan=(PlanTerm("basic", None, 7), PlanTerm("pro", JANUARY + SECOND, 8)),
+                external_id="shared",
                 end=JANUARY + 2 * SECOND,
                 billing_period=BillingPeriod.WEEKLY,
                 billing_period_count=2,
                 billing_cycle=BillingCycle.ANNIVERSARY,
                 anchor=JANUARY + SECOND,
-                plan=(Dated("basic", None),),
-                country=CUSTOMER.country,
-                customer_type=CUSTOMER.customer_type,
                 commitment=Commitment(Decimal(100), Decimal("1.5"), CommitmentSplit.AMOUNT),
-                line_items=(ITEM,),
+                chosen=("p",),
+                name="First",
+                details={"a": {"b": 1}},
             ),
             id="all",
         ),
     ],
 )
-def test_subscriptions(raw: dict[str, Any], customer: Customer, subscription: Subscription) -> None:
+def test_subscriptions(raw: dict[str, Any], terms: Terms) -> None:
     record = whole("subscriptions", SubscriptionRecord, **raw)
 
-    assert subscription_of(record, customer, "Europe/Oslo", (ITEM,)) == subscription
+    assert terms_of(record, "Europe/Oslo", {"basic": 7, "pro": 8}) == terms
+    later = terms_of(record, "America/Chicago", {"basic": 9, "pro": 9}, terms)
+    assert later == terms, "time zone and versions of plans are kept"
+
+
+@pytest.mark.parametrize(
+    ("changes", "has"),
+    [
+        ({}, True),
+        ({"currency": "eur"}, True),
+        ({"currency": "usd"}, False),
+        ({"billing_period": BillingPeriod.MONTHLY}, True),
+        ({"billing_period": BillingPeriod.MONTHLY, "billing_period_count": 2}, False),
+        ({"billing_period": BillingPeriod.ANNUAL}, False),
+    ],
+    ids=["of any terms", "its currency", "another", "its billing period", "two of it", "another period"],
+)
+def test_the_commitment_of_a_plan(changes: dict[str, Any], *, has: bool) -> None:
+    plan = replace(Plan("basic", commitment=Commitment(Decimal(5), Decimal(2))), **changes)
+    assert planned_commitment(TERMS, plan) == (plan.commitment if has else None)
 
 
 def test_commitments() -> None:

@@ -400,6 +400,37 @@ def test_what_nothing_needs_is_deleted() -> None:
     assert management.put("subscription", "s", OF_C).created
 
 
+def test_no_version_of_a_deleted_customer_comes_again() -> None:
+    """What is counted by one could otherwise be by the customer that was deleted."""
+    management = managed()
+    key = keys.customer(ORGANIZATION.id, "c")
+    seen = set()
+    for _ in range(3):
+        row = table_of(management).get(key, consistent=True)
+        assert row is not None
+        seen.add((integer(row, "rev"), integer(row, "ver")))
+        management.delete("customer", "c")
+        management.put("customer", "c", {"country": "NO"})
+    assert seen == {(1, 0), (2, 1), (3, 2)}
+
+
+def test_the_first_event_counted_meanwhile_keeps_the_country_of_its_time() -> None:
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    table = table_of(management)
+    update, events = table.update, iter([at(-1)])
+
+    def counted_first(*arguments: Any, **more: Any) -> bool:
+        for when in events:
+            count_event(management, "s", when)
+        return update(*arguments, **more)
+
+    table.update = counted_first  # type: ignore[method-assign]
+    with pytest.raises(CatalogueConflictError) as conflict:
+        management.put("customer", "c", {})
+    assert (conflict.value.path, conflict.value.earliest) == ("country", NOW)
+
+
 def test_a_meter_is_deleted_in_5_minutes_and_stays_deleted() -> None:
     management = managed()
     deleted = management.delete("meter", "calls").value.deleted_at

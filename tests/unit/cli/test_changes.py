@@ -1,18 +1,18 @@
-"""What a new catalogue may change in the stored one, before and after usage was counted."""
+"""What a folder's catalogue would change in the stored one, and what of it begins in the past."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from meterstone.usage.plan import Plan
-from meterstone.pricing.price import Price
-from meterstone.usage.arrival import AHEAD
+from meterstone.catalogue import rules
+from meterstone.store.operations.load import StoredCatalogue, read_stored
+from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import format_instant, parse_instant
-from meterstone.usage.meter import Meter
-from meterstone.usage.subscription import Customer, LineItem, Subscription
-from meterstone_cli.catalogue import Catalogue, Places, changes, compare, read_catalogue
+from meterstone_cli.catalogue import Catalogue, Places, read_catalogue
+from meterstone_cli.catalogue.changes import beginnings, counted, differing, never
+from meterstone_cli.files.loading import load_catalogue
+from support.memory_table import MemoryTable
 from support.problems import without_line_and_id
 
 NOW = parse_instant("2026-06-15T00:00:00Z")
@@ -53,33 +53,35 @@ def adding(more: str) -> Callable[[str], str]:
     return lambda text: f"{text}\n{more}"
 
 
-def found(folder: Path, kind: str, change: Callable[[str], str], *, counted: bool) -> list[str]:
-    old, _ = read(folder / "old")
-    new, places = read(folder / "new", change, kind)
-    changes = compare(old, new, now=NOW, with_usage=lambda ids: ids if counted else set(), places=places)
-    assert not changes.nothing
-    return [without_line_and_id(problem) for problem in changes.problems]
+def stored(catalogue: Catalogue) -> StoredCatalogue:
+    table = MemoryTable()
+    load_catalogue(table, catalogue, Places({}), NOW, Surroundings())
+    found = read_stored(table, catalogue.organization.id)
+    assert found is not None
+    return found
 
 
 def test_the_same_catalogue_changes_nothing(tmp_path: Path) -> None:
     old, _ = read(tmp_path / "old")
     new, _ = read(tmp_path / "new", replacing("1.50", '"1.5"'), "prices")
-    assert compare(old, new, now=NOW, with_usage=set).nothing
+    assert differing(stored(old), new, NOW) == []
 
 
-def test_a_first_catalogue_is_new_as_a_whole(tmp_path: Path) -> None:
+def test_of_a_first_catalogue_all_is_put_in_the_order_in_which_records_refer_to_each_other(
+    tmp_path: Path,
+) -> None:
     new, _ = read(tmp_path / "new")
-    changes = compare(None, new, now=NOW, with_usage=lambda _: pytest.fail("there is no usage to ask for"))
-    assert changes.added == {
-        "organization": 1,
-        "customers": 1,
-        "plans": 2,
-        "meters": 1,
-        "prices": 2,
-        "subscriptions": 1,
-    }
-    assert not changes.changed
-    assert not changes.problems
+    found = differing(None, new, NOW)
+    assert [(each.kind, each.name) for each in found] == [
+        ("meter", "calls"),
+        ("price", "p1"),
+        ("price", "p2"),
+        ("plan", "basic"),
+        ("plan", "pro"),
+        ("customer", "c"),
+        ("subscription", "s"),
+    ]
+    assert counted(found)[0] == {"customers": 1, "plans": 2, "meters": 1, "prices": 2, "subscriptions": 1}
 
 
 ALLOWED = [
@@ -115,121 +117,56 @@ ALLOWED = [
 ]
 
 
-@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize(("kind", "change"), ALLOWED)
-def test_what_may_always_change(
-    tmp_path: Path, kind: str, change: Callable[[str], str], *, counted: bool
+def test_of_a_changed_catalogue_the_record_that_differs_is_put(
+    tmp_path: Path, kind: str, change: Callable[[str], str]
 ) -> None:
-    assert found(tmp_path, kind, change, counted=counted) == []
+    old, _ = read(tmp_path / "old")
+    new, places = read(tmp_path / "new", change, kind)
+    assert [f"{each.kind}s" for each in differing(stored(old), new, NOW)] == [kind]
+    assert list(never(stored(old), new, places)) == []
 
 
-S = "subscriptions.yaml: subscriptions[0]"
-FIXED = "cannot change: usage has been counted; end the subscription and make a new one"
-NEW = "this new line item would take effect before now, and usage has been counted"
-DELETED = "this deletion would take effect before now, and usage has been counted"
-PAST = "this change would take effect before now, and usage has been counted"
-
-REFUSED = [
-    pytest.param("organization", replacing("Oslo", "Paris"), [f"{S}.timezone: {FIXED}"], id="timezone"),
-    pytest.param(
-        "subscriptions",
-        replacing("currency: NOK", "currency: NOK\n  anchor: 2026-01-02T00:00:00Z"),
-        [f"{S}.anchor: {FIXED}"],
-        id="anchor",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("currency: NOK", "currency: NOK\n  billing_period: WEEKLY\n  billing_cycle: anniversary"),
-        [f"{S}.billing_period: {FIXED}", f"{S}.billing_cycle: {FIXED}"],
-        id="billing period and cycle",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("start: 2026-01-01", "start: 2026-01-02"),
-        [f"{S}.start: {FIXED}", f"{S}.anchor: {FIXED}", f"{S}.line_items[0].start: {PAST}"],
-        id="start",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("currency: NOK", "currency: NOK\n  commitment: {amount: 5, overage_factor: 2}"),
-        [f"{S}.commitment: {FIXED}"],
-        id="commitment",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("end: 2027-01-01", "end: 2026-06-14"),
-        [f"{S}.end: {PAST}"],
-        id="end in the past",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("end: 2026-12", "end: 2026-02"),
-        [f"{S}.line_items[0].end: {PAST}"],
-        id="a line item's end in the past",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("price: p1", "price: p2"),
-        [f"{S}.line_items[0].price: cannot change: end the line item and add one with the new price"],
-        id="a line item's price",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("id: li", "id: other"),
-        [
-            f"{S}.line_items[0].start: {NEW}",
-            f"{S}.line_items: 'li' cannot be removed: usage has been counted; give it an end",
-        ],
-        id="a line item's id",
-    ),
-    pytest.param(
-        "subscriptions",
-        replacing("plan: basic", "plan: [{value: basic}, {value: pro, since: 2026-06-14T00:00:00Z}]"),
-        [f"{S}.plan: {PAST}"],
-        id="a plan since yesterday",
-    ),
-    pytest.param(
-        "customers",
-        replacing("country: NO, customer_type: company", "country: SE"),
-        [f"customers.yaml: customers[0].{name}: {PAST}" for name in ("country", "customer_type")],
-        id="country and type",
-    ),
-    pytest.param(
-        "meters",
-        replacing("field: n, filters: {a: [x]}", "field: m, filters: {a: [y]}"),
-        [
-            f"meters.yaml: meters[0].{name}: cannot change: usage has been counted by it; make a new meter"
-            for name in ("field", "filters")
-        ],
-        id="what a meter counts",
-    ),
-    pytest.param(
-        "meters",
-        replacing("field: n", "field: n, deleted_at: 2026-06-14T00:00:00Z"),
-        [f"meters.yaml: meters[0].deleted_at: {DELETED}"],
-        id="deleted yesterday",
-    ),
-]
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        pytest.param("organization", "Oslo", "Paris", id="the organization's zone"),
+        pytest.param("customers", "name: Ola", "name: Ola, timezone: Asia/Tokyo", id="a customer's zone"),
+    ],
+)
+def test_a_subscription_keeps_its_time_zone(tmp_path: Path, kind: str, before: str, after: str) -> None:
+    old, _ = read(tmp_path / "old")
+    new, _ = read(tmp_path / "new", replacing(before, after), kind)
+    assert "subscription" not in [each.kind for each in differing(stored(old), new, NOW)]
 
 
-@pytest.mark.parametrize(("kind", "change", "expected"), REFUSED)
-def test_what_may_not_change_once_usage_was_counted(
-    tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
-) -> None:
-    assert found(tmp_path, kind, change, counted=True) == expected
-    assert found(tmp_path, kind, change, counted=False) == []
-
-
-@pytest.mark.parametrize(("kind", "change", "expected"), REFUSED)
-def test_of_these_a_recompute_takes_a_new_line_item_alone(
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        pytest.param(
+            "prices",
+            replacing("amount: 1.50", "amount: 1.60, billing_period: WEEKLY"),
+            [
+                f"prices.yaml: prices[0].{name}: cannot change: make a new price, "
+                "and end the line items of this one"
+                for name in ("amount", "billing_period")
+            ],
+            id="what a price costs",
+        ),
+        pytest.param(
+            "meters",
+            replacing("field: n", "field: m"),
+            ["meters.yaml: meters[0].field: cannot change: make a new meter"],
+            id="what a meter counts",
+        ),
+    ],
+)
+def test_what_never_changes(
     tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
 ) -> None:
     old, _ = read(tmp_path / "old")
     new, places = read(tmp_path / "new", change, kind)
-    changes = compare(old, new, now=NOW, with_usage=set, places=places)
-    assert [without_line_and_id(each) for each in changes.recomputable] == [
-        each for each in expected if NEW in each
-    ]
+    assert [without_line_and_id(each) for each in never(stored(old), new, places)] == expected
 
 
 SEATS = FILES | {
@@ -238,130 +175,54 @@ SEATS = FILES | {
     + "\n- {id: p3, currency: nok, billing_model: FLAT_FEE, amount: 3, meter_id: seats}"
     + "\n- {id: fee, currency: nok, billing_model: FLAT_FEE, amount: 9, type: FIXED}",
 }
-CHAINED = f"{NEW}; not even --recompute takes it, for another line item has the same recurring meter"
 
 
 @pytest.mark.parametrize(
-    ("before", "items", "refused", "taken"),
+    ("before", "items", "adds"),
     [
-        pytest.param("", "{id: a, price: p2, start: 2026-12-01T00:00:00Z}", [], [], id="to come"),
-        pytest.param("", "{id: a, price: p3, start: 2026-06-15T00:05:00Z}", [], [], id="later than events"),
-        pytest.param("", "{id: a, price: p3}", [NEW], [1], id="a recurring meter that none has"),
+        pytest.param("", "{id: a, price: p3}", True, id="a recurring meter that none has"),
         pytest.param(
             "",
             "{id: a, price: p3, end: 2026-03-01T00:00:00Z}, {id: b, price: p3, start: 2026-04-01T00:00:00Z}",
-            [NEW, NEW],
-            [1, 2],
+            True,
             id="a chain of its own",
         ),
         pytest.param(
             "{id: a, price: p3, start: 2026-07-01T00:00:00Z}",
             "{id: b, price: p3, end: 2026-03-01T00:00:00Z}",
-            [CHAINED],
-            [],
+            False,
             id="before another of a chain",
         ),
         pytest.param(
             "{id: a, price: p3, end: 2026-03-01T00:00:00Z}",
-            "{id: b, price: p3, start: 2026-04-01T00:00:00Z}, {id: c, price: p1, start: 2026-12-01T00:00:00Z}",
-            [CHAINED],
-            [],
+            "{id: b, price: p3, start: 2026-04-01T00:00:00Z}",
+            False,
             id="after another of a chain",
         ),
-        pytest.param(
-            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}",
-            "{id: b, price: p3, start: 2026-07-01T00:00:00Z}",
-            [],
-            [],
-            id="another of a chain to come",
-        ),
-        pytest.param("", "{id: a, price: fee}", [NEW], [], id="a fixed fee"),
     ],
 )
 def test_which_new_line_items_a_recompute_takes(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    before: str,
-    items: str,
-    refused: list[str],
-    taken: list[int],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, items: str, *, adds: bool
 ) -> None:
     for name, text in SEATS.items():
         monkeypatch.setitem(FILES, name, text)
     among = replacing("}]", f"}}, {before}]" if before else "}]")
     old, _ = read(tmp_path / "old", among, "subscriptions")
-    new, places = read(
+    new, _ = read(
         tmp_path / "new", lambda text: replacing("}]", f"}}, {items}]")(among(text)), "subscriptions"
     )
-    changes = compare(old, new, now=NOW, with_usage=set, places=places)
-    assert [each.reason for each in changes.problems] == refused
-    assert [each.path for each in changes.recomputable] == [
-        f"subscriptions[0].line_items[{number}].start" for number in taken
-    ]
+    bounds = rules.Bounds(NOW - 1)
+    assert rules.adds_alone(old.subscriptions[0], new.subscriptions[0], bounds, NOW) is adds
 
 
-@pytest.mark.parametrize("counted", [False, True])
-def test_prices_never_change(tmp_path: Path, *, counted: bool) -> None:
-    change = replacing("amount: 1.50", "amount: 1.60, billing_period: WEEKLY")
-    reason = "prices are immutable: end the line item and add one with a new price"
-    assert found(tmp_path, "prices", change, counted=counted) == [
-        f"prices.yaml: prices[0].amount: {reason}",
-        f"prices.yaml: prices[0].billing_period: {reason}",
-    ]
-
-
-@pytest.mark.parametrize("counted", [False, True])
-def test_nothing_is_removed(tmp_path: Path, *, counted: bool) -> None:
-    assert found(tmp_path, "plans", replacing("\n- {code: pro}", ""), counted=counted) == [
-        "plans 'pro': is stored and cannot be removed: history may need it; end it instead"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "expected"),
-    [
-        pytest.param(
-            "subscriptions",
-            replacing("end: 2027-01-01", "end: 2026-06-15"),
-            [f"{S}.end: this change"],
-            id="end",
-        ),
-        pytest.param(
-            "subscriptions",
-            replacing(
-                "end: 2026-12-01T00:00:00Z}",
-                "end: 2026-06-15T00:00:00Z}, {id: b, price: p2, start: 2026-06-15T00:00:00Z}",
-            ),
-            [f"{S}.line_items[0].end: this change", f"{S}.line_items[1].start: this new line item"],
-            id="another price",
-        ),
-        pytest.param(
-            "meters",
-            replacing("field: n", "field: n, deleted_at: 2026-06-15T00:00:00Z"),
-            ["meters.yaml: meters[0].deleted_at: this deletion"],
-            id="a deletion",
-        ),
-    ],
-)
-def test_a_span_does_not_change_where_events_may_lie_ahead_of_the_clock(
-    tmp_path: Path, kind: str, change: Callable[[str], str], expected: list[str]
-) -> None:
-    """An event that was counted for a line item which ends before it would be in the wrong row, or in two."""
-    old, _ = read(tmp_path / "old")
-    new, places = read(tmp_path / "new", change, kind)
-
-    def problems(ahead: int) -> list[str]:
-        changes = compare(old, new, now=NOW - ahead, with_usage=set, places=places)
-        return [without_line_and_id(problem) for problem in changes.problems]
-
-    soon = compare(old, new, now=NOW, with_usage=set, places=places).recomputable
-    assert [without_line_and_id(each).partition(" would")[0] for each in soon] == [
-        each for each in expected if "new" in each
-    ]
-    why = "would take effect within 5 minutes, and usage has been counted so far ahead"
-    assert problems(AHEAD) == []
-    for ahead in (0, AHEAD - 1):
-        assert problems(ahead) == [f"{each} {why}" for each in expected]
+def test_a_recompute_takes_no_other_change_beside_a_new_line_item(tmp_path: Path) -> None:
+    (old,) = read(tmp_path / "old")[0].subscriptions
+    item = replacing("}]", "}, {id: a, price: p2, start: 2026-12-01T00:00:00Z}]")
+    earlier = replacing("end: 2026-12-01", "end: 2026-05-01")
+    both = read(tmp_path / "new", lambda text: item(earlier(text)), "subscriptions")[0].subscriptions[0]
+    alone = read(tmp_path / "alone", item, "subscriptions")[0].subscriptions[0]
+    assert not rules.adds_alone(old, both, rules.Bounds(NOW - 1), NOW)
+    assert rules.adds_alone(old, alone, rules.Bounds(NOW - 1), NOW)
 
 
 SUBSCRIPTION = (
@@ -463,77 +324,10 @@ def test_what_begins_in_the_past(
     expected: list[tuple[str, str, str]],
 ) -> None:
     old, _ = read(tmp_path / "old", before, kind)
-    new, places = read(tmp_path / "new", after, kind)
-    changes = compare(old, new, now=NOW, with_usage=lambda _: set(), places=places)
-    assert not changes.problems
+    new, _ = read(tmp_path / "new", after, kind)
+    was = {each.id: each for each in old.subscriptions}
+    pairs = [(was.get(each.id), each) for each in new.subscriptions]
     assert [
-        (each.subscription.id, each.line_item.id, format_instant(each.since)) for each in changes.beginnings
+        (each.subscription.id, each.line_item.id, format_instant(each.since))
+        for each in beginnings(pairs, NOW)
     ] == expected
-    assert not compare(None, new, now=NOW, with_usage=lambda _: set()).beginnings
-
-
-@pytest.mark.parametrize(
-    ("record", "refused", "by_time", "elsewhere", "free"),
-    [
-        pytest.param(
-            Price,
-            "currency billing_model amount type meter_id tier_mode tiers transform_quantity "
-            "billing_period billing_period_count",
-            "",
-            "",
-            "id details",
-            id="a price",
-        ),
-        pytest.param(
-            Meter,
-            "code aggregation event_name field multiplier filters recurring bucket_size",
-            "deleted_at",
-            "",
-            "id name",
-            id="a meter",
-        ),
-        pytest.param(
-            Subscription,
-            "external_id customer_id currency timezone start billing_period billing_period_count "
-            "billing_cycle anchor commitment",
-            "end plan",
-            "country customer_type line_items",
-            "id",
-            id="a subscription: its customer's facts and its line items are compared by themselves",
-        ),
-        pytest.param(
-            LineItem, "price", "start end", "meter", "id", id="a line item: its meter is that of its price"
-        ),
-        pytest.param(
-            Customer,
-            "",
-            "country customer_type",
-            "timezone",
-            "id name",
-            id="a customer: its zone is compared as that of its subscriptions",
-        ),
-        pytest.param(Plan, "", "", "", "code name description", id="a plan: nothing is counted by it"),
-    ],
-)
-def test_every_field_of_a_record_is_compared_or_free(
-    record: type[msgspec.Struct],
-    refused: str,
-    by_time: str,
-    elsewhere: str,
-    free: str,
-) -> None:
-    """A field that is new belongs here, and into `compare` unless its change means nothing to what was counted."""
-    treated = [*refused.split(), *by_time.split(), *elsewhere.split(), *free.split()]
-    assert sorted(treated) == sorted(record.__struct_fields__)
-    refusing: dict[type[msgspec.Struct], tuple[str, ...]] = {
-        Price: changes._PRICE_FIELDS,
-        Meter: changes._METER_FIELDS,
-        Subscription: changes._SUBSCRIPTION_FIELDS,
-    }
-    assert refusing.get(record, tuple(refused.split())) == tuple(refused.split())
-
-
-def test_what_may_not_change_is_all_but_what_is_free() -> None:
-    assert changes._fields(LineItem, free=("id", "end")) == ("price", "start", "meter")
-    with pytest.raises(TypeError, match="LineItem has no field until"):
-        changes._fields(LineItem, free=("until",))

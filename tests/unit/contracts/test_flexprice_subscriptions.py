@@ -1,6 +1,7 @@
 """Flexprice's new subscriptions, field by field; `tests/clients` has the official client's calls."""
 
 import json
+from copy import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from meterstone.contracts import flexprice_subscriptions
 from meterstone.contracts.flexprice_subscriptions import SubscriptionAsked
 from meterstone.contracts.message import Request, RequestRefusedError
-from meterstone.usage.instant import parse_instant
+from meterstone.usage.instant import DAY, MINUTE, parse_instant
+from meterstone.usage.terms import PlanTerm, Terms
 
 LEAST = {"customer_id": "acme", "plan_id": "pro", "currency": "USD", "billing_period": "MONTHLY"}
 RECORD = {
@@ -271,3 +273,38 @@ def test_what_is_wrong_with_a_subscription(fields: dict[str, Any], faults: dict[
 def test_what_is_not_supported_is_refused_by_name(name: str) -> None:
     reason = flexprice_subscriptions.UNSUPPORTED[name]
     assert refused(**{name: {"a": 1}}) == {name: f"is not supported: {reason}"}
+
+
+NOW = parse_instant("2026-03-10T00:00:00Z")
+START, END = "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"
+STORED = Terms("s", "acme", "usd", "UTC", parse_instant(START), (PlanTerm("pro", None, 1),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "terms", "same"),
+    [
+        pytest.param({"start_date": START}, {}, True, id="what it was made of"),
+        pytest.param({}, {}, True, id="from now on: it has begun"),
+        pytest.param({}, {"start": NOW + MINUTE}, True, id="from now on: it begins in a moment"),
+        pytest.param({}, {"start": NOW + DAY}, False, id="from now on: it begins tomorrow"),
+        pytest.param({"start_date": END}, {}, False, id="another start"),
+        pytest.param({"customer_id": "other"}, {}, False, id="another customer"),
+        pytest.param({"plan_id": "basic"}, {}, False, id="another plan"),
+        pytest.param(
+            {}, {"plan": (PlanTerm("pro", None, 1), PlanTerm("basic", NOW, 1))}, True, id="changed since"
+        ),
+        pytest.param({}, {"end": parse_instant(END)}, False, id="ended"),
+        pytest.param({"end_date": END}, {"end": parse_instant(END)}, True, id="ended as agreed"),
+        pytest.param({}, {"end": NOW + DAY}, True, id="ends tomorrow"),
+        pytest.param({}, {"canceled_at": NOW}, False, id="called off"),
+        pytest.param(
+            {"metadata": {"a": "b"}, "billing_period": "ANNUAL"}, {}, True, id="otherwise different"
+        ),
+    ],
+)
+def test_whether_a_create_is_a_repeat(
+    fields: dict[str, Any],
+    terms: dict[str, Any],
+    same: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    assert parse(**fields).is_like(replace(STORED, **terms), NOW) is same

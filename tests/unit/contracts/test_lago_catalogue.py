@@ -909,6 +909,7 @@ def test_what_is_wrong_with_a_record_has_lago_s_names() -> None:
             ("plan", "has no price in usd"),
             ("plan", "is not offered"),
             ("details.email", "is too long"),
+            ("external_id", "is that of another"),
             ("country[1].since", "must be later"),
             ("", "is too large"),
         ]
@@ -920,6 +921,7 @@ def test_what_is_wrong_with_a_record_has_lago_s_names() -> None:
             "ending_at": ["invalid_date"],
             "plan_code": ["value_is_invalid"],
             "email": ["value_is_invalid"],
+            "external_id": ["value_already_exist"],
             "country[1].since": ["value_is_invalid"],
             "base": ["value_is_invalid"],
         },

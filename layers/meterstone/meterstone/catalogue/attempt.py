@@ -130,8 +130,9 @@ def in_turn[T](
     for number in range(_ATTEMPTS):
         if number > _PATIENT:
             time.sleep(random.uniform(0, _PAUSE * number))
-        attempt = begin(table, organization_id, clock, number, mine, forced=forced)
-        with suppress(LostError):
+        # A write whose answer is lost may be sent again: not after the time that `Attempt.ready` grants.
+        with table.deadline.at_most(LONGEST / SECOND), suppress(LostError):
+            attempt = begin(table, organization_id, clock, number, mine, forced=forced)
             try:
                 return change(attempt)
             except WriteRefusedError as error:

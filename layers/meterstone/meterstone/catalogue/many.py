@@ -12,7 +12,7 @@ from copy import replace
 from itertools import batched, chain
 from typing import Any, Final
 
-from meterstone.catalogue.attempt import Attempt, begin
+from meterstone.catalogue.attempt import LONGEST, Attempt, begin
 from meterstone.catalogue.errors import CatalogueError, LostError, Put
 from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.upgrade import settled_by
@@ -65,7 +65,8 @@ def put_many(
                     found[index] = alone(name, record)
                     continue
                 try:
-                    found[index] = putting(replace(attempt, table=gathered, mine=set()), name, record)
+                    with table.deadline.at_most((LONGEST - _FRESH) / SECOND):
+                        found[index] = putting(replace(attempt, table=gathered, mine=set()), name, record)
                 except (LostError, WriteRefusedError):
                     found[index] = alone(name, record)
             except CatalogueError as error:

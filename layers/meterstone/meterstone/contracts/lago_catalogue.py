@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from meterstone.contracts import lago
 from meterstone.contracts.events import read_object
 from meterstone.contracts.lago import Fault, unprocessable
-from meterstone.contracts.lago_fields import Reader, unsupported
+from meterstone.contracts.lago_fields import ALREADY_EXISTS, Reader, unsupported
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import format_instant
@@ -105,12 +105,16 @@ def not_found(kind: str) -> Reply:
 
 def refuse_record(errors: Iterable[tuple[str, str]]) -> Reply:
     """Say what is wrong with a record, of which the fields have the names of the catalogue's files."""
-    reasons: dict[str, list[str]] = {}
+    found: dict[str, Fault] = {}
     for path, reason in errors:
-        reasons.setdefault(lago_path(path), []).append(reason)
-    return unprocessable(
-        {name: Fault(_CODES.get(name, lago.INVALID), "; ".join(each)) for name, each in reasons.items()}
-    )
+        name = lago_path(path)
+        # What an id must be like is checked before: here it is another's.
+        code = ALREADY_EXISTS if path == "external_id" else _CODES.get(name, lago.INVALID)
+        before = found.get(name)
+        found[name] = (
+            Fault(code, reason) if before is None else Fault(before.code, f"{before.reason}; {reason}")
+        )
+    return unprocessable(found)
 
 
 def refuse_conflict(path: str, reason: str, earliest: int | None) -> Reply:

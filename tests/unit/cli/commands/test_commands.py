@@ -5,7 +5,6 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import NoCredentialsError
@@ -113,7 +112,7 @@ def test_what_comes_before_a_refused_record_is_put_and_what_follows_its_kind_is_
     assert result.stdout == "added: 1 plans, 1 customers\n"
     assert result.stderr.splitlines() == [
         (
-            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before now; "
+            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before then; "
             "the earliest possible instant is 2026-03-01T12:00:00Z"
         ),
         _MEND,
@@ -368,16 +367,16 @@ def test_what_a_stopped_import_put_aside_is_remembered(
     monkeypatch.setattr("meterstone.store.operations.imports._BATCH", 2)
     rows = ("oops", row("t0", code="load"), row("t1"), row("t2"))
     path = loaded.usage("usage.jsonl", *rows)
-    look_again, calls = ImportRun.look_again, iter(range(9))
+    move, calls = ImportRun.move, iter(range(9))
 
-    def stopped(run: ImportRun) -> None:
+    def stopped(run: ImportRun, record: ImportRecord) -> None:
         if next(calls):
             raise KeyboardInterrupt
-        look_again(run)
+        move(run, record)
 
-    monkeypatch.setattr(ImportRun, "look_again", stopped)
+    monkeypatch.setattr(ImportRun, "move", stopped)
     loaded.of("import", path)
-    monkeypatch.setattr(ImportRun, "look_again", look_again)
+    monkeypatch.setattr(ImportRun, "move", move)
     assert "imported already" not in loaded.of("import", path).stdout
     assert "  2 of its rows were put aside then" in loaded.of("import", path).stdout
 

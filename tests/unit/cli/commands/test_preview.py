@@ -330,7 +330,7 @@ def many(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> Machine:
     path.mkdir()
     machine = Machine(path)
     machine.work_here(monkeypatch)
-    (machine.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    (machine.folder / "plans.yaml").write_text("- {code: p}\n- {code: q, prices: [q_calls]}\n")
     (machine.folder / "prices.yaml").write_text(PRICES)
     (machine.folder / "subscriptions.yaml").write_text(
         "".join(

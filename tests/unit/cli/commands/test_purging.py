@@ -53,8 +53,6 @@ def test_a_purge_says_the_new_ids_and_the_catalogue_with_these_is_taken(machine:
         ("line item", "j"),
     }
     assert told.stdout.splitlines()[-1] == "3 events have other names now"
-    refused = machine.load()
-    assert refused.exit_code == REFUSED
     machine.change("customers", "id: c", f"id: {new['customer', 'c']}")
     machine.change(
         "subscriptions",

@@ -15,7 +15,7 @@ SOON = "2026-03-02T00:00:00Z"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine with a catalogue loaded, and beside it a plan `q` whose price is `load`."""
+    """Give a machine with a catalogue loaded, and beside it a plan `q` whose price is `load`."""
     machine = Machine(tmp_path)
     machine.work_here(monkeypatch)
     (machine.folder / "plans.yaml").write_text("- {code: p, prices: [calls]}\n- {code: q, prices: [load]}\n")
@@ -233,17 +233,15 @@ def test_status_names_what_is_still_to_be_done(machine: Machine) -> None:
         "SET due_pk = :due, due_at = :at",
         {":due": {"S": keys.unwoken(ORGANIZATION)}, ":at": {"S": "2026-03-01T12:00:00Z"}},
     )
-    assert (
-        machine.of("import", machine.usage("usage.jsonl", row("u", external_subscription_id="new"))).exit_code
-        == 1
-    )
-    path = machine.path / "new.yaml"
-    path.write_text("{customer: c, plan: p, currency: USD, start: 2026-03-09T00:00:00Z}")
-    assert answer(machine, "put", "subscription", "new", path)[0] == 0
-    assert answer(machine, "status")[1] == "to wake\tsubscription f\nto try\tsubscription new\nno recounts\n"
+    waiting = row("u", external_subscription_id="f", code="fax", timestamp="2026-02-15T00:00:00Z")
+    machine.of("import", machine.usage("usage.jsonl", waiting))
+    replay(machine.table, ORGANIZATION, lambda: machine.now)
+    assert answer(machine, "status")[1] == "to wake\tsubscription f\nno recounts\n"
+    assert answer(machine, "change-plan", "f", "q", "--at", SOON)[0] == 0
+    assert answer(machine, "status")[1] == "to try\tsubscription f\nno recounts\n"
     assert json.loads(answer(machine, "status", "--json")[1]) == {
-        "to_wake": ["f"],
-        "to_try": [{"by": "subscription", "external_id": "new"}],
+        "to_wake": [],
+        "to_try": [{"by": "subscription", "external_id": "f"}],
         "recounts": [],
     }
 

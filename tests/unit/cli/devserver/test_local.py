@@ -5,21 +5,22 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from copy import replace
 from pathlib import Path
 
 import pytest
 
-from meterstone.usage.plan import Plan
 from meterstone.store.catalogue.api_keys import list_keys, revoke_key
 from meterstone.store.dynamodb.table import Table
+from meterstone.store.operations.load import StoredCatalogue, read_stored
 from meterstone.usage.instant import DAY, parse_instant
 from meterstone_cli.catalogue import Catalogue, read_catalogue
-from meterstone_cli.catalogue.stored import read_stored, write_stored
 from meterstone_cli.devserver import engine, follower, local
 from meterstone_cli.files import demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.tree import DEMO
 from support.memory_table import MemoryTable
+from support.written import write_stored
 
 NOW = parse_instant("2026-03-01T12:00:00Z")
 
@@ -45,7 +46,7 @@ class Machine:
         """Count the events in the log."""
         return sum("#events#" in key.pk for key in self.table.items())
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> StoredCatalogue:
         """Give the stored catalogue."""
         found = read_stored(self.table, read_catalogue(DEMO / "catalogue")[0].organization.id)
         assert found is not None
@@ -97,7 +98,7 @@ def test_the_first_start_loads_and_shows_what_works(
     assert out.count(str(machine.kept()["key"])) == 4
     shown = re.search('"subscription_id":"([^"]+)"', out)
     assert shown is not None
-    assert shown[1] in {each.id for each in machine.catalogue().subscriptions}
+    assert shown[1] in {each.id for each in machine.catalogue().terms.values()}
     assert (machine.state / "demo.json").stat().st_mode & 0o077 == 0
 
 
@@ -151,8 +152,12 @@ def test_fresh_forgets(machine: Machine) -> None:
 
 def test_another_versions_demo_says_what_to_do(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.start()
-    write_stored(machine.table, Catalogue(machine.catalogue().organization, plans=(Plan("old"),)))
-    with pytest.raises(InputRefusedError, match="plans 'old': is stored and cannot be removed"):
+    stored = machine.catalogue()
+    name, price = min(stored.prices.items())
+    other = replace(price, amount=price.amount + 1, tiers=())
+    catalogue = Catalogue(stored.account.organization, meters=stored.account.meters, prices=(other,))
+    write_stored(machine.table, catalogue)
+    with pytest.raises(InputRefusedError, match=f"id '{name}'.*cannot change"):
         machine.start()
     assert "`--fresh` loads it anew" in capsys.readouterr().err
 

@@ -1,28 +1,25 @@
 """What a load asks of the table: it grows with the catalogue alone, and only what has changed is written."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import replace
+from threading import Thread
 from typing import Any
 
 import pytest
 from benchmarks import world
 
-from meterstone.usage.plan import Plan
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.operations.imports import Importer, Source
-from meterstone.store.operations.load import read_documents
+from meterstone.store.operations.load import read_stored
 from meterstone.store.operations.rebuild import Surroundings
+from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer
-from meterstone_cli.catalogue import Catalogue, Places
-from meterstone_cli.catalogue.changes import _ASKED_TOGETHER, Changes
-from support.written import write_stored
+from meterstone_cli.catalogue import Catalogue, Changes, Places
 from meterstone_cli.files.loading import load_catalogue
-from meterstone_cli.problem import InputRefusedError
 from support.memory_table import Faults, Killed, MemoryTable
 
 CUSTOMER = "customer_00000"
@@ -59,16 +56,28 @@ class CountingTable(MemoryTable):
         self.calls["written"] += 1
         super().put(item)
 
+    def put_all(self, items: Iterable[Item]) -> None:
+        found = list(items)
+        self.calls["batch written"] += -(-len(found) // 25)
+        super().put_all(found)
+
     def update(self, *arguments: Any, **options: Any) -> bool:
         self.calls["updated"] += 1
         return super().update(*arguments, **options)
+
+    def transact(self, actions: Sequence[Any]) -> None:
+        self.calls["transactions"] += 1
+        super().transact(actions)
 
 
 def catalogue(many: int) -> Catalogue:
     subscriptions = tuple(world.subscription(number) for number in range(many))
     return Catalogue(
         world.ORGANIZATION,
-        customers=tuple(Customer(each.customer_id, country=each.country) for each in subscriptions),
+        customers=tuple(
+            Customer(each.customer_id, country=each.country, customer_type=each.customer_type)
+            for each in subscriptions
+        ),
         plans=tuple(Plan(code) for code in ("business", "enterprise", "starter", "team")),
         meters=tuple(sorted(world.METERS, key=lambda meter: meter.id)),
         prices=tuple(item.price for item in subscriptions[0].line_items),
@@ -99,9 +108,9 @@ def loaded(many: int, events: int = 0) -> CountingTable:
 def test_an_unchanged_catalogue_is_read_in_batches_and_nothing_else(many: int) -> None:
     table = loaded(many)
     assert load(table, catalogue(many)).nothing
-    # The account is read three times; documents and mentions are a thousand a page.
-    assert table.calls.pop("page") <= 3 + -(-(2 * many + 8) // 1000)
-    assert table.calls == {"batch": -(-many // READ_TOGETHER)}
+    # The account is read twice, open purges once; mentions of both kinds are a thousand a page.
+    assert table.calls.pop("page") <= 4 + -(-(2 * many + 16) // 1000)
+    assert table.calls == {"batch": 2 * -(-many // READ_TOGETHER)}, "of customers, and of subscriptions"
 
 
 def test_how_much_was_counted_makes_no_difference() -> None:
@@ -117,47 +126,39 @@ def test_how_much_was_counted_makes_no_difference() -> None:
 def test_of_one_more_subscription_only_its_items_are_written(many: int) -> None:
     table = loaded(many, 400)
     assert load(table, catalogue(many + 1)).added == {"customers": 1, "subscriptions": 1}
-    assert table.calls["usage"] == 0
-    assert table.calls["events"] == 2, "of the new subscription, and of its customer"
-    # The customer; the subscription, the two items by which it is found, its mention; that there is a catalogue.
-    assert table.calls["written"] == 6
+    written = {name: table.calls[name] for name in ("usage", "events", "updated", "written", "transactions")}
+    assert written == {
+        "usage": 0,
+        # Of the new subscription, and of its customer.
+        "events": 2,
+        # The customer.
+        "updated": 1,
+        # What lists the customer; what lists the subscription, under its id, its customer and its external id.
+        "written": 4,
+        # The subscription, with the versions of both subjects.
+        "transactions": 1,
+    }
+    assert table.calls["batch written"] == 2
 
 
-def test_of_one_changed_subscription_alone_it_is_asked_whether_usage_was_counted() -> None:
-    table = loaded(50, 200)
-    first, *others = catalogue(50).subscriptions
-    ending = replace(first, end=world.NOW + 10**12)
-    load(table, replace(catalogue(50), subscriptions=(ending, *others)))
-    assert table.calls["usage"] == 2, "before it is written, and after"
-    assert table.calls["written"] == 5
-
-
-def test_whose_customer_only_has_a_new_name_is_not_asked_for() -> None:
-    table = loaded(50, 200)
-    customers = tuple(replace(each, name="A name") for each in catalogue(50).customers)
-    assert load(table, replace(catalogue(50), customers=customers)).changed == {"customers": 50}
-    assert table.calls["usage"] == 0
-
-
-def test_of_a_changed_meter_it_is_asked_until_one_answer_is_enough() -> None:
-    many = 3 * _ASKED_TOGETHER
-    table = loaded(many, many)
-    meters = tuple(replace(each, code="other") for each in world.METERS)
-    changed = replace(catalogue(many), meters=meters)
-    with pytest.raises(InputRefusedError, match="usage has been counted by it"):
-        load(table, changed)
-    assert table.calls["usage"] == _ASKED_TOGETHER
-    assert table.calls["written"] == 0
+def test_of_the_first_load_most_is_read_and_written_together() -> None:
+    many = 200
+    table = CountingTable()
+    load(table, catalogue(many))
+    assert table.calls["transactions"] <= many + 4, "two may meet at a plan that nobody has named yet"
+    reads = table.calls["get"] + table.calls["batch"] + table.calls["page"]
+    assert reads + table.calls["batch written"] < many
 
 
 def changed_catalogue() -> Catalogue:
-    """Change a record of each kind, and add one."""
+    """Change a record of each kind that can, and add one of each."""
     before = catalogue(5)
     first, second, *others = catalogue(6).subscriptions
     return replace(
         catalogue(6),
         customers=(replace(before.customers[0], name="A name"), *catalogue(6).customers[1:]),
         plans=(replace(before.plans[0], name="A name"), *before.plans[1:], Plan("zeal")),
+        meters=(replace(before.meters[0], name="A name"), *before.meters[1:]),
         subscriptions=(
             replace(first, end=world.NOW + 10**13),
             replace(second, customer_id=CUSTOMER),
@@ -166,46 +167,72 @@ def changed_catalogue() -> Catalogue:
     )
 
 
-def stored(table: MemoryTable) -> dict[Key, Item]:
-    """Give all items without what tells how often and when a catalogue was written."""
-    return {
-        key: {name: value for name, value in item.items() if name != "ver"}
-        for key, item in table.items().items()
-    }
+def said(table: MemoryTable) -> tuple[object, ...]:
+    """Give what all records say, without their versions."""
+    found = read_stored(table, world.ORGANIZATION.id)
+    assert found is not None
+    return found.account.meters, found.prices, found.plans, found.customers, found.terms
 
 
-def test_what_a_load_writes_of_a_changed_catalogue_is_what_a_load_of_all_would_leave() -> None:
-    partly, wholly = loaded(5), loaded(5)
+def records(table: MemoryTable) -> Counter[str]:
+    """Count items by the beginning of their keys."""
+    return Counter(f"{key.pk.split('#')[1]} {key.sk.split('#')[0]}" for key in table.items() if "#" in key.pk)
+
+
+def test_what_a_load_of_what_differs_leaves_is_what_a_first_load_of_all_leaves() -> None:
+    partly, wholly = loaded(5), CountingTable()
     load(partly, changed_catalogue())
-    write_stored(wholly, changed_catalogue())
-    assert stored(partly) == stored(wholly)
-    assert partly.calls["written"] < wholly.calls["written"]
+    load(wholly, changed_catalogue())
+    assert said(partly) == said(wholly)
 
 
-def test_a_load_that_was_stopped_at_any_write_is_completed_by_the_next() -> None:
-    wholly = loaded(5)
-    write_stored(wholly, changed_catalogue())
+STOPPED = [
+    pytest.param(CountingTable, catalogue(3), id="a first load"),
+    pytest.param(lambda: loaded(5), changed_catalogue(), id="a load of changes"),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("begun", "of"), STOPPED)
+def test_a_load_that_was_stopped_at_any_write_is_completed_by_the_next(
+    begun: Callable[[], CountingTable], of: Catalogue, when: str
+) -> None:
+    wholly = begun()
+    load(wholly, of)
     stops = 0
-    for number in range(100):
-        table = loaded(5)
-        table.faults = Faults(before=table.writes + number)
+    for number in range(200):
+        table = begun()
+        at = table.writes + number
+        table.faults = Faults(before=at) if when == "before" else Faults(after=at)
         try:
-            load(table, changed_catalogue())
+            load(table, of)
         except Killed:
             stops += 1
             table.faults = Faults()
-            load(table, changed_catalogue())
-            assert stored(table) == stored(wholly)
+            load(table, of)
+            assert said(table) == said(wholly)
+            assert load(table, of).nothing
         else:
             break
-    assert stops > 10
+    assert stops > 8
 
 
-def test_what_another_load_has_written_since_it_was_read_is_not_mixed_with_this_one() -> None:
-    table = loaded(5)
-    documents = read_documents(table, world.ORGANIZATION.id)
-    write_stored(table, catalogue(6))
-    before = stored(table)
-    with pytest.raises(BusyError, match="another load of the organization has begun"):
-        write_stored(table, changed_catalogue(), documents)
-    assert stored(table) == before
+def test_two_loads_at_once_leave_what_one_does() -> None:
+    alone, both = loaded(5), loaded(5)
+    load(alone, changed_catalogue())
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            assert not load(both, changed_catalogue()).problems
+        except BaseException as error:  # noqa: BLE001 - a thread's error is told by the test
+            failed.append(error)
+
+    threads = [Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert said(both) == said(alone)
+    assert records(both) == records(alone)

@@ -12,10 +12,10 @@ from meterstone.store.catalogue import accounts
 from meterstone.store.catalogue.accounts import Accounts, read_account
 from meterstone.store.catalogue.api_keys import create_key, list_keys, revoke_key
 from meterstone.store.dynamodb import keys
-from meterstone.store.operations.load import write_catalogue
 from meterstone.usage.subscription import Organization
 from support.calls import CountingTable
 from support.stale_table import StaleTable
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("0c9d1c52-8f0e-4d0b-9d5c-6b1f6c1f0a01", "Test")
 #: Reads: items by key, pages.

@@ -13,7 +13,6 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.operations.rebuild import abandon, make_way, rebuild
 from meterstone.store.operations.replay import catch_up, replay
 from meterstone.store.operations.withdraw import withdraw
@@ -29,6 +28,7 @@ from support.recovering import Stream, streaming
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest
 from support.small_world import FLAT, START, subscription
 from support.stored import memory
+from support.written import write_catalogue
 
 CALLS = Meter("calls", "calls", "Calls", Aggregation.SUM, "call", "value")
 EXT = Subject.subscription("ext")

@@ -20,7 +20,6 @@ from meterstone.store.dynamodb.table import Row
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
 from meterstone.store.events.uncounted import read_numbers, read_unreadable
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
@@ -34,6 +33,7 @@ from support.memory_table import Faults, MemoryTable
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stored import memory
 from support.stream import Folding, Record, Stream, record
+from support.written import write_catalogue
 
 START = parse_instant("2024-03-01T00:00:00Z")
 NOW = START + 10 * DAY

@@ -192,6 +192,24 @@ def test_a_call_that_no_request_waits_for_ends_too(
     assert time.monotonic() - began < SECONDS + SECONDS / 3 + BESIDE
 
 
+@SLOW
+def test_what_a_thread_does_ends_in_its_own_time_and_others_go_on(
+    open_table: Callable[[Sender], Table], send: Sender
+) -> None:
+    table = open_table(send)
+    began = time.monotonic()
+    with table.deadline.at_most(60), table.deadline.at_most(SECONDS), pytest.raises(StoreUnavailableError):
+        table.get(Key("p", "s"))
+    assert time.monotonic() - began < SECONDS + BESIDE
+    others: list[float] = []
+    with table.deadline.at_most(SECONDS):
+        thread = threading.Thread(target=lambda: others.append(table.deadline.of_call()))
+        thread.start()
+        thread.join()
+        assert others[0] > table.deadline.of_call() == table.deadline.of_operation()
+    assert table.deadline.of_call() > time.monotonic() + SECONDS
+
+
 def test_a_good_answer_is_read_in_time_and_its_connection_used_again(
     open_table: Callable[[Sender], Table],
 ) -> None:

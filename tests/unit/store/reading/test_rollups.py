@@ -34,7 +34,8 @@ def counted(*rollups: Rollup, customer_type: str | None = None) -> tuple[int, di
         table.put(key_item(key) | {name: {"N": value} for name, value in numbers.items()})
     query = UsageQuery(Granularity.DAILY, FIRST, FIRST + 30, customer_type=customer_type)
     (found,) = AnalyticsStore(table).daily_usage(ACCOUNT, query)
-    return found.counted_until, {each.day - FIRST + 1: (each.units, each.amount_cents) for each in found.days}
+    days = {each.day - FIRST + 1: (Decimal(each.units), each.amount_cents) for each in found.days}
+    return found.counted_until, days
 
 
 @pytest.mark.parametrize(

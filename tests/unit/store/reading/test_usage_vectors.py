@@ -11,7 +11,6 @@ from meterstone.pricing.price import BillingModel, Price, RoundType, Tier, TierM
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.events.log import Subject
 from meterstone.store.operations.imports import Importer, Source, SourceLine
-from meterstone.store.operations.load import write_catalogue
 from meterstone.store.reading.window import WindowStore
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
@@ -22,6 +21,7 @@ from meterstone.usage.statement import Statement, rate
 from meterstone.usage.subscription import LineItem, Organization, Subscription
 from meterstone.usage.window import window_for
 from support.memory_table import MemoryTable
+from support.written import write_catalogue
 from vectors.flexprice import Difference, section
 
 NOW = parse_instant("2026-01-20T12:00:00Z")

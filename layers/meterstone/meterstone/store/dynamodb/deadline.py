@@ -13,11 +13,13 @@ the main thread only, but events are put from several threads.
 What this does not bound is the look-up of the service's host name, which no time-out of Python reaches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
 from math import inf
 from socket import socket
+from threading import local
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,25 +54,41 @@ class Deadline:
     As long as no request was started, there is none: only calls and operations have their limits.
     """
 
-    __slots__ = ("_call", "_until")
+    __slots__ = ("_call", "_of_thread", "_until")
 
     def __init__(self) -> None:
         """Start without a request."""
         self._until = inf
         self._call = CALL
+        self._of_thread = local()
 
     def start(self, seconds: float) -> None:
         """Begin a request that has so many seconds."""
         self._until = monotonic() + seconds
         self._call = CALL_OF_A_REQUEST
 
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Give what this thread does in the block so many seconds together, and no more than the request has."""
+        before = self._own
+        self._of_thread.until = min(before, monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._of_thread.until = before
+
     def of_operation(self) -> float:
         """Return until when an operation that begins now may make attempts, by the monotonic clock."""
-        return min(self._until, monotonic() + OPERATION)
+        return min(self._until, self._own, monotonic() + OPERATION)
 
     def of_call(self) -> float:
         """Return until when a call that begins now may take, by the monotonic clock."""
-        return min(self._until, monotonic() + self._call)
+        return min(self._until, self._own, monotonic() + self._call)
+
+    @property
+    def _own(self) -> float:
+        until: float = getattr(self._of_thread, "until", inf)
+        return until
 
 
 def keep_to_deadline(client: "DynamoDBClient") -> Deadline:

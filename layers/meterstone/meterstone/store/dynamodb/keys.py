@@ -9,7 +9,10 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | API key | `key#<sha-256>` | `key` | get, once in 30 s | 0.5 |
 | key listing | `keys` | `<key id>` | query, by the command line alone | s/8 |
 | organization | `<org>#organization` | `profile`, `meters` | query, once in 30 s | s/8 |
-| catalogue | `<org>#catalogue` | `<kind>#<id>` | query, by the loader alone | s/8 |
+| catalogue | `<org>#catalogue` | `<kind>#<id>` | get; query, when records are listed | s/8 |
+| version of a plan | `<org>#catalogue` | `version#<code>#<number>` | batch get | 0.5 each |
+| customer | `<org>#customer#<external id>` | `#` | batch get | 0.5 each |
+| external id | `<org>#external#<external id>` | `#` | batch get | 0.5 each |
 | subscription | `<org>#subscription#<id>` | `document` | get | s/8 |
 | … of a customer | `<org>#customer#<external id>` | `<subscription id>` | query | s/8 |
 | … by external id | `<org>#external#<external id>` | `<subscription id>` | query | s/8 |
@@ -34,8 +37,9 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | recount | `<org>#recounts` | `<id>` | get; query, when they are listed and when a plan is put for all | 0.5; s/8 |
 
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
-change the tally. Recounts that are not done are in it, too: `due_pk` = `recounts`, `due_at` = when one may be
-carried on.
+change the tally. Subscriptions whose tallies are to be woken are in it, too: `due_pk` = `<org>#unwoken`, `due_at` =
+when it was put that the tallies go otherwise. So are recounts that are not done: `due_pk` = `recounts`, `due_at` =
+when one may be carried on.
 
 The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
@@ -60,9 +64,19 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `replayed` | the last number that `replay` has given to an event |
 | | `tried_ver` | by which `ver` all that waits was last tried to the end |
 | | `try_from`, `try_ver` | where that is to go on, and by which `ver` it had begun; absent if it came to its end |
-| `meters` | `doc` | all meters, as JSON; its `ver` is not read |
-| catalogue | `id`, `doc` | the entry's id, and the entry as JSON; of a subscription, its id alone |
-| subscription | `doc` | the subscription with its line items, prices and meters, as JSON |
+| | `upgraded_at` | when it was upgraded to the present stored format; absent if it never had another |
+| `meters` | `doc` | all meters, as JSON |
+| | `rev`, `revs` | the version of the list; `rev`, `made_at` and `put_at` of each meter, as JSON |
+| catalogue | `id`, `doc` | the record's id, and the record as JSON; of a customer and a subscription, the id alone |
+| | `rev`, `made_at`, `put_at` | the record's version, from 1; when it was made, and last put |
+| | `used` | of a plan: 1 once a subscription has named it |
+| customer | `doc`, `rev`, `made_at`, `put_at` | the customer as JSON, and as above; absent while there is none |
+| | `counted`, `begun_at` | 1 once anything was counted for it; see `store/catalogue/subjects.py` |
+| customer, external id | `ver` | goes up with each change of a subscription that names it |
+| | `latest_at` | the time of the latest event that was counted by it |
+| | `tried` | the `ver` by which all that waits of it was last tried |
+| subscription | `terms` | its terms, as JSON; `rev`, `made_at` and `put_at` as above |
+| | `doc` | in the place of terms, in stored format 1: the subscription with prices and meters |
 | … of a customer, by external id | `id` | the subscription's id |
 | counter, chain, hours, buckets, detail, first seen, values | | see `packing` |
 | rollup | `u01` … `u31` | of each day of the month, the integer part of the units |

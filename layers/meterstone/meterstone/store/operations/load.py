@@ -3,26 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
-from typing import cast
 
 from botocore.exceptions import ClientError
 
-from meterstone import clock
-from meterstone.pricing.price import Price
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.records import encode_document
-from meterstone.store.catalogue.stamped import stamp_of
 from meterstone.store.catalogue.stored_format import format_of_new
-from meterstone.store.catalogue.subscriptions import decode_customer, decode_subscription, read_subscription
-from meterstone.store.counting.waking import wake_changed
+from meterstone.store.catalogue.subscriptions import decode_customer, decode_subscription
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
-from meterstone.store.dynamodb.table import Action, Item, Row, Table, key_item, text
+from meterstone.store.dynamodb.table import Row, Table, key_item, text
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.events.log import at_once
 from meterstone.usage.arrival import Subject
-from meterstone.usage.meter import Meter
-from meterstone.usage.plan import Plan, decode_plan, decode_price
+from meterstone.usage.plan import Plan, Prices, decode_plan, decode_price
 from meterstone.usage.rules import RULES
 from meterstone.usage.subscription import Customer, Organization, Subscription
 from meterstone.usage.terms import Terms, decode_terms, resolve, terms_of
@@ -75,7 +69,7 @@ class StoredCatalogue:
     customers: Mapping[str, Customer]
     plans: Mapping[str, Plan]
     versions: Mapping[tuple[str, int], Plan]
-    prices: Mapping[str, Price]
+    prices: Prices
     terms: Mapping[str, Terms]
     before: Mapping[str, Subscription]
     unwoken: frozenset[str] = frozenset()
@@ -86,144 +80,6 @@ class StoredCatalogue:
             return self.before[name]
         meters = {meter.id: meter for meter in self.account.meters}
         return resolve(self.terms[name], self.versions, self.prices, meters, None)
-
-
-def write_catalogue(
-    table: Table,
-    organization: Organization,
-    meters: Sequence[Meter],
-    subscriptions: Iterable[Subscription],
-    entries: Iterable[tuple[str, str, object]] = (),
-    removed: Iterable[Key] = (),
-) -> None:
-    """Store records as they are given, each by itself, without asking what they would change."""
-    now = clock.now()
-    account = read_account(table, organization.id, consistent=True)
-    _write_organization(table, account, organization)
-    if account is None or account.meters != tuple(meters):
-        key = keys.organization(organization.id, "meters")
-        table.update(
-            key,
-            "SET doc = :doc ADD rev :one",
-            {":doc": {"S": encode_document(tuple(meters))}, ":one": {"N": "1"}},
-        )
-    written = list(subscriptions)
-    given = list(entries)
-    customers = {name: value for kind, name, value in given if kind == "customer"}
-    for kind, name, value in given:
-        if kind == "customer":
-            _write_customer(table, organization.id, cast("Customer", value))
-        else:
-            item = key_item(keys.catalogue(organization.id, kind, name))
-            table.put(item | {"id": {"S": name}, "doc": {"S": encode_document(value)}})
-    plain = _referring(written, meters, customers)
-    for each in written:
-        if each.id in plain and each.customer_id not in customers:
-            facts = Customer(each.customer_id, country=each.country, customer_type=each.customer_type)
-            _write_customer(table, organization.id, facts)
-            customers[each.customer_id] = facts
-    prices = {item.price.id: item.price for each in written if each.id in plain for item in each.line_items}
-    for name, price in prices.items():
-        item = key_item(keys.catalogue(organization.id, "price", name))
-        table.put(item | {"id": {"S": name}, "doc": {"S": encode_document(price)}})
-        table._unchanging.clear()
-    for each in written:
-        _write_subscription(table, organization.id, each, now, refers=each.id in plain)
-    table.delete_all(removed)
-    table.put(key_item(keys.listed(organization.id)))
-
-
-def _write_organization(table: Table, account: Account | None, organization: Organization) -> None:
-    assignment, values = format_of_new()
-    values |= {":doc": {"S": encode_document(organization)}}
-    key = keys.organization(organization.id, "profile")
-    if account is None:
-        named = f", counted_by = :rules, {assignment}"
-        values[":rules"] = {"N": str(RULES)}
-        if views := keys.views_text():
-            named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
-        values[":one"] = {"N": "1"}
-        table.update(key, f"SET doc = :doc{named} ADD ver :one", values)
-    elif account.organization != organization:
-        values = {":doc": values[":doc"], ":one": {"N": "1"}}
-        table.update(key, "SET doc = :doc ADD ver :one", values)
-
-
-def _referring(
-    written: Sequence[Subscription], meters: Sequence[Meter], customers: Mapping[str, object]
-) -> set[str]:
-    """Return the ids of the subscriptions that can be stored as terms: others say something else by the same id."""
-    listed = {meter.id: meter for meter in meters}
-    prices: dict[str, object] = {}
-    facts: dict[str, object] = {}
-    bad: set[tuple[str, str]] = set()
-    for each in written:
-        own = each.country, each.customer_type
-        if facts.setdefault(each.customer_id, own) != own:
-            bad.add(("customer", each.customer_id))
-        for item in each.line_items:
-            if prices.setdefault(item.price.id, item.price) != item.price:
-                bad.add(("price", item.price.id))
-            if item.meter != listed.get(item.price.meter_id):
-                bad.add(("price", item.price.id))
-    found = set()
-    for each in written:
-        uses = {("price", item.price.id) for item in each.line_items} | {("customer", each.customer_id)}
-        if not bad & uses:
-            found.add(each.id)
-    return found
-
-
-def _write_customer(table: Table, organization_id: str, customer: Customer) -> None:
-    key = keys.customer(organization_id, customer.id)
-    mention = key_item(keys.catalogue(organization_id, "customer", customer.id))
-    table.put(mention | {"id": {"S": customer.id}})
-    row = table.get(key, consistent=True)
-    document = encode_document(customer)
-    if row is None or text(row, "doc") != document:
-        table.update(key, "SET doc = :doc ADD rev :one", {":doc": {"S": document}, ":one": {"N": "1"}})
-
-
-def _stamp(row: Row | None, now: int) -> Item:
-    stamp = stamp_of(row or {}).next(now)
-    return {
-        "rev": {"N": str(stamp.rev)},
-        "made_at": {"N": str(stamp.made_at)},
-        "put_at": {"N": str(stamp.put_at)},
-    }
-
-
-def _write_subscription(
-    table: Table, organization_id: str, each: Subscription, now: int, *, refers: bool
-) -> None:
-    key = keys.subscription(organization_id, each.id)
-    body = (
-        {"terms": {"S": encode_document(terms_of(each))}} if refers else {"doc": {"S": encode_document(each)}}
-    )
-    row = table.get(key, consistent=True)
-    before = None if row is None else read_subscription(table, organization_id, each.id, consistent=True)
-    if row is not None and before == each and {"terms", "doc"} & row.keys() == body.keys():
-        return
-    for mention in (
-        keys.catalogue(organization_id, "subscription", each.id),
-        keys.of_customer(organization_id, each.customer_id, each.id),
-        keys.by_external_id(organization_id, each.external_id, each.id),
-    ):
-        table.put(key_item(mention) | {"id": {"S": each.id}})
-    subjects = {
-        keys.subject(organization_id, kind, name)
-        for whose in (each, before)
-        if whose is not None
-        for kind, name in (("s", whose.external_id), ("c", whose.customer_id))
-    }
-    raised = {"UpdateExpression": "ADD ver :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}
-    actions: list[Action] = [
-        {"Put": {"TableName": table.name, "Item": key_item(key) | body | _stamp(row, now)}},
-        *({"Update": {"TableName": table.name, "Key": key_item(subject)} | raised} for subject in subjects),
-    ]
-    table.transact(actions)
-    if before is not None:
-        wake_changed(table, organization_id, [(before, each)])
 
 
 def read_stored(table: Table, organization_id: str) -> StoredCatalogue | None:
@@ -295,8 +151,25 @@ def put_organization(table: Table, organization: Organization) -> bool:
         return False
     if account is None:
         table.put(key_item(keys.listed(organization.id)))
-    _write_organization(table, account, organization)
+    write_organization(table, account, organization)
     return True
+
+
+def write_organization(table: Table, account: Account | None, organization: Organization) -> None:
+    """Write an organization's profile, if it is new or differs from its account. Cost: up to 1 write unit."""
+    assignment, values = format_of_new()
+    values |= {":doc": {"S": encode_document(organization)}}
+    key = keys.organization(organization.id, "profile")
+    if account is None:
+        named = f", counted_by = :rules, {assignment}"
+        values[":rules"] = {"N": str(RULES)}
+        if views := keys.views_text():
+            named, values[":views"] = f"{named}, rollup_views = :views", {"S": views}
+        values[":one"] = {"N": "1"}
+        table.update(key, f"SET doc = :doc{named} ADD ver :one", values)
+    elif account.organization != organization:
+        values = {":doc": values[":doc"], ":one": {"N": "1"}}
+        table.update(key, "SET doc = :doc ADD ver :one", values)
 
 
 def have_usage(table: Table, organization_id: str, generation: str, ids: Iterable[str]) -> set[str]:
