@@ -317,7 +317,8 @@ class Life:
         self.clock.now += 10 * MINUTE
         self.folding.drain(self.clock.now, 50)
         self.roll()
-        self.clock.now += HOUR
+        # The last day of a meter that was deleted is published when the day is over.
+        self.clock.now += DAY + HOUR
         self.roll()
         self.table.settle()
         subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
