@@ -251,4 +251,4 @@ def test_no_function_but_one_that_changes_the_catalogue_imports_its_records() ->
     """They need pydantic, which takes longer to import than an answer, and which the layer does not bring."""
     importing = {file.parent.name for file in _files_of("functions") if "catalogue" in _imported(file)}
 
-    assert importing <= {"manage_catalogue"}
+    assert importing <= {"manage_catalogue", "recount_usage"}

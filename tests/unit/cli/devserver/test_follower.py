@@ -141,6 +141,7 @@ class Machine:
     table: MemoryTable = field(default_factory=MemoryTable)
     fold: Fold = field(default_factory=Fold)
     recount: Recount = field(default_factory=Recount)
+    recounts: "Fold" = field(default_factory=lambda: Fold("recount_usage"))
     told: list[str] = field(default_factory=list)
     #: How many events are waited for.
     wanted: int = 0
@@ -158,7 +159,7 @@ class Machine:
             Stream(self.service, self.service, "memory"),
             Bookmark(self.table),
             self.recount,  # type: ignore[arg-type]
-            Functions(self.fold, Fold("roll_usage"), self.service),  # type: ignore[arg-type]
+            Functions(self.fold, Fold("roll_usage"), self.recounts, self.service),  # type: ignore[arg-type]
             stop,
             self.told.append,
         )
