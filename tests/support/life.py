@@ -339,7 +339,8 @@ class Life:
         self.roll()
         self.recount()
         assert all(each.done_at is not None for each in read_recounts(self.table, ORGANIZATION.id))
-        self.clock.now += HOUR
+        # The last day of a meter that was deleted is published when the day is over.
+        self.clock.now += DAY + HOUR
         self.roll()
         self.table.settle()
         subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
