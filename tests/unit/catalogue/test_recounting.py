@@ -386,7 +386,9 @@ def of(world: World, name: str, instant: int) -> int | None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("when", ["in the recount", "in the put", "in the change"])
+@pytest.mark.parametrize(
+    "when", ["in the recount", "in the put", "in the change", "put and recounted in the change"]
+)
 def test_what_happens_at_any_call_of_it(change: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever follows the plan in the end, follows its newest version from the instant on."""
     monkeypatch.setattr("meterstone.catalogue.recounting.TOGETHER", 2)
@@ -403,6 +405,10 @@ def test_what_happens_at_any_call_of_it(change: str, when: str, monkeypatch: pyt
         def carry(world: World = world) -> None:
             world.recount()
 
+        def put_and_carry(world: World = world) -> None:
+            world.offer(since=THEN)
+            world.recount()
+
         def other(world: World = world) -> None:
             CHANGES[change](world)
 
@@ -410,6 +416,7 @@ def test_what_happens_at_any_call_of_it(change: str, when: str, monkeypatch: pyt
             "in the put": (put, other),
             "in the recount": (carry, other),
             "in the change": (other, put),
+            "put and recounted in the change": (other, put_and_carry),
         }
         first, second = calls[when]
         if when == "in the recount":
