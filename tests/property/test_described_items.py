@@ -154,7 +154,9 @@ def _of_single_puts() -> dict[str, set[str]]:
     management.put("subscription", "s", OF_C | {"start": format_instant(NOW)})
     stream = Stream(table, clock)
     by_customer = Subject.customer("c")
-    stream.post([Usage(by_customer, Event(name, name, NOW, {"n": 1})) for name in ("calls", "seats", "other")])
+    stream.post(
+        [Usage(by_customer, Event(name, name, NOW, {"n": 1})) for name in ("calls", "seats", "other")]
+    )
     stream.deliver()
     assert catch_up(table, ORGANIZATION.id, clock, clock.now)
     management.change_plan("s", "pro", None)
