@@ -1,6 +1,7 @@
 """Flexprice's own Python client, as its users have it, signs customers up and looks them up."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -676,7 +677,13 @@ def counted(client: Flexprice, subscription_id: str, quantity: int) -> list[tupl
 
 @pytest.fixture
 def living(tmp_path: Path) -> Iterator[tuple[World, str]]:
-    """Give an organization in a table whose stream is followed, and the address of all other functions."""
+    """Give an organization in a table whose stream is followed, and the address of all other functions.
+
+    A deployed table has its own follower.
+    """
+    if deployed := os.environ.get("METERSTONE_API_URL"):
+        yield make_world(deployed, tmp_path), deployed
+        return
     with database() as table, ExitStack() as cleanup:
         create_table(table)
         begin()

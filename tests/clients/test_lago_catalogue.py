@@ -1,5 +1,6 @@
 """Lago's own Python client, as its users have it, signs customers up and looks them up."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -526,7 +527,10 @@ def test_a_key_without_the_scope(client: Any, world: World) -> None:
 
 @pytest.fixture
 def living(tmp_path: Path) -> Iterator[Any]:
-    """Give a client of an organization in a table whose stream is followed."""
+    """Give a client of an organization in a table whose stream is followed, by the deployed functions if any."""
+    if deployed := os.environ.get("METERSTONE_API_URL"):
+        yield make_world(deployed, tmp_path).client
+        return
     with database() as table, ExitStack() as cleanup:
         create_table(table)
         begin()
