@@ -115,7 +115,7 @@ audit: $(AUDIT)/.installed ## Look for weaknesses in the templates (checkov; .ch
 .PHONY: audit-dependencies
 audit-dependencies: $(SUPPLY)/.installed ## Look for known weaknesses of the pinned packages (pip-audit; needs the internet)
 	@$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
-		$(addprefix --requirement ,$(wildcard requirements/*.txt) layers/meterstone/requirements.txt functions/manage_catalogue/requirements.txt)
+		$(addprefix --requirement ,$(wildcard requirements/*.txt) layers/meterstone/requirements.txt functions/manage_catalogue/requirements.txt functions/recount_usage/requirements.txt)
 
 .PHONY: catalogue-reference
 catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON Schemas beside it from the catalogue's models
@@ -198,6 +198,8 @@ lock: ## Pin the environments again from requirements/*.in (needs uv; ARGS="--up
 	done
 	@# The versions that are tested, without what the layer has.
 	$(COMPILE) $(ARGS) functions/manage_catalogue/requirements.in --constraints requirements/runtime.txt --no-emit-package typing-extensions --output-file functions/manage_catalogue/requirements.txt
+	@# It needs the same: the models of the catalogue's records.
+	@cp functions/manage_catalogue/requirements.txt functions/recount_usage/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what was built, and the environments

@@ -24,6 +24,7 @@ BUILT = ROOT / ".aws-sam" / "build"
 REQUIREMENTS = (
     ROOT / "layers" / "meterstone" / "requirements.txt",
     ROOT / "functions" / "manage_catalogue" / "requirements.txt",
+    ROOT / "functions" / "recount_usage" / "requirements.txt",
 )
 ARCHIVE = "meterstone.tar.gz"
 BILL = "sbom.cdx.json"

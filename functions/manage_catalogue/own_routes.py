@@ -43,6 +43,10 @@ def put(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     version = condition.version
     if condition.there and management.get(kind, name) is None:
         return changes.refuse_stale()
+    for_all = changes.parse_for_all(record) if kind == "plan" else None
+    if for_all is not None:
+        put_plan, recount = management.offer_to_all(name, for_all.record, for_all.at, if_match=version)
+        return changes.answer(put_plan.stored, created=put_plan.created, recount=recount)
     done = management.put(kind, name, record, if_match=version)
     return changes.answer(done.stored, created=done.created)
 

@@ -7,12 +7,14 @@ from meterstone.contracts import catalogue
 from meterstone.contracts.catalogue import Stored
 from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.message import Problem, Reply, Request
+from meterstone.contracts.recounts import answer_recounts, recount_record
 from meterstone.edge.application import READING, Application
 from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError
 from meterstone.store.catalogue import listing, stamped
 from meterstone.store.catalogue.accounts import AccountStore
 from meterstone.store.catalogue.listing import Chosen, Page, Place
+from meterstone.store.catalogue.recounts import list_recounts, read_recount
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.plan import decode_price
 
@@ -41,6 +43,22 @@ def subscriptions(account: Account, request: Request) -> Reply:
     place = Place(asked.after, asked.limit)
     page = listing.list_subscriptions(store.table, account.organization.id, place, chosen)
     return catalogue.answer(asked, page.records, page.after)
+
+
+@app.route("GET", "/catalogue/v1/recounts", scope=Scope.CATALOGUE)
+def recounts(account: Account, request: Request) -> Reply:
+    """List what changes for many subscriptions have done, and what they are at, the youngest first."""
+    asked = catalogue.parse(request, "recount")
+    found = list_recounts(store.table, account.organization.id, asked.after, asked.limit + 1)
+    return answer_recounts(asked, found[: asked.limit], more=len(found) > asked.limit)
+
+
+@app.route("GET", "/catalogue/v1/recounts/{id}", scope=Scope.CATALOGUE)
+def recount(account: Account, request: Request) -> Reply:
+    """Show how far a recount is."""
+    name = catalogue.path_id(request, "recount")
+    found = read_recount(store.table, account.organization.id, name)
+    return catalogue.unknown("recount", name) if found is None else Reply.of(200, recount_record(found))
 
 
 def add_list(kind: str, read: List) -> None:

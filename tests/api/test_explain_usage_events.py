@@ -20,6 +20,7 @@ from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
 from support.memory_table import MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
@@ -100,8 +101,9 @@ def table() -> MemoryTable:
     meters = (PROMPT, GENERATED, PEAKS)
     scenario = Scenario(meters, (SUBSCRIPTION,), (Batch(NOW, USAGE),), NOW)
     world = World(scenario, MemoryTable()).run()
+    plans = {"business": BUSINESS, "team": TEAM, "residential-gas": (GAS,)}
     entries: list[tuple[str, str, object]] = [
-        ("plan", code, {"code": code}) for code in ("business", "team", "residential-gas")
+        ("plan", code, Plan(code, prices=tuple(each.id for each in prices))) for code, prices in plans.items()
     ]
     entries += [("price", price.id, price) for price in (*BUSINESS, *TEAM, GAS)]
     write_catalogue(world.table, ORGANIZATION, meters, (SUBSCRIPTION,), entries)
@@ -417,8 +419,8 @@ def test_a_plan_without_prices_in_the_currency_is_422(ask: Ask) -> None:
     status, body = ask("preview_plan_without_prices")
     assert (status, body["code"], body["http_status_code"]) == (422, "invalid_operation", 422)
     assert reasons(body) == {
-        "instead.plan": "no price in EUR belongs to the plan 'residential-gas': a price of the catalogue belongs "
-        "to a plan if its entity_type is PLAN and its entity_id the plan's code"
+        "instead.plan": "the plan 'residential-gas' has no price in EUR that is offered then: its prices are "
+        "those that the plan's record lists"
     }
 
 
@@ -509,7 +511,8 @@ def test_a_change_that_does_not_fit_is_told(ask: Ask, instead: Any, faults: dict
 
 def test_a_plan_of_two_prices_for_one_meter_must_be_told_which(ask: Ask, table: MemoryTable) -> None:
     twice = flat("team-generated-2", GENERATED, "0.01", "team")
-    entries: list[tuple[str, str, object]] = [("price", twice.id, twice)]
+    both = Plan("team", prices=tuple(each.id for each in (*TEAM, twice)))
+    entries: list[tuple[str, str, object]] = [("price", twice.id, twice), ("plan", "team", both)]
     write_catalogue(table, ORGANIZATION, (PROMPT, GENERATED, PEAKS), (SUBSCRIPTION,), entries)
     table.settle()
     status, body = ask("preview_plan")

@@ -51,6 +51,8 @@ ROUTES = {
     "GET /catalogue/v1/meters": ("catalogue", FLEXPRICE),
     "GET /catalogue/v1/subscriptions": ("catalogue", FLEXPRICE),
     "GET /catalogue/v1/prices": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/recounts": ("catalogue", FLEXPRICE),
+    "GET /catalogue/v1/recounts/{id}": ("catalogue", FLEXPRICE),
     **{
         f"{method} /catalogue/v1/{kind}s/{{id}}": ("catalogue", FLEXPRICE)
         for kind in ("customer", "meter", "plan", "price", "subscription")

@@ -7,8 +7,10 @@ from types import ModuleType
 
 import pytest
 
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.scope import Scope
 from meterstone.store.catalogue import api_keys
+from meterstone.store.catalogue.recounts import SETTLED
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb import packing as counters
@@ -23,11 +25,13 @@ from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
 from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
-from meterstone.usage.instant import DAY, HOUR
+from meterstone.usage.instant import DAY, HOUR, format_instant
 from meterstone.usage.meter import Event
+from support.first_format import in_first_format
+from support.managed import BASIC, NOW, OF_C, managed
 from support.memory_table import MemoryTable
-from support.recovering import streaming
-from support.scenario import ORGANIZATION, Usage
+from support.recovering import Clock, Stream, streaming
+from support.scenario import ORGANIZATION, Usage, World
 from support.stored import START, rich
 from support.written import write_catalogue
 
@@ -77,10 +81,10 @@ DESCRIBED = {
     "key": described(keys, "API key, key listing"),
     "keys": described(keys, "API key, key listing", "key listing"),
     "profile": described(keys, "`profile`"),
-    "meters": {"doc", "ver"},
+    "meters": described(keys, "`meters`"),
     "subscription": described(keys, "subscription"),
-    "customer": described(keys, "… of a customer, by external id"),
-    "external": described(keys, "… of a customer, by external id"),
+    "customer": described(keys, "customer", "customer, external id", "… of a customer, by external id"),
+    "external": described(keys, "customer, external id", "… of a customer, by external id"),
     "catalogue": described(keys, "catalogue"),
     "usage": USAGE,
     "rollup": described(keys, "rollup") | _DAYS,
@@ -91,6 +95,7 @@ DESCRIBED = {
     "poison": described(keys, "poison"),
     "imports": described(keys, "import"),
     "purges": described(purge_records),
+    "recounts": described(keys, "recount"),
     "scanned": set[str](),
     "organizations": set[str](),
 }
@@ -133,7 +138,32 @@ def seen() -> dict[str, set[str]]:
     write_catalogue(table, ORGANIZATION, scenario.meters, ended, ())
     clock.now += KEPT + HOUR
     purge(table, ORGANIZATION.id, subscription.customer_id, clock.around)
+    before = Watched()
+    in_first_format(World(scenario, before))
+    for kind, attributes in (*_of_single_puts().items(), *before.seen.items()):
+        table.seen[kind] |= attributes
     return dict(table.seen)
+
+
+def _of_single_puts() -> dict[str, set[str]]:
+    """Give what is left by records that are put one at a time, from the first stored format on."""
+    table, clock = Watched(), Clock(NOW)
+    write_catalogue(table, ORGANIZATION, (), ())
+    table.update(keys.organization(ORGANIZATION.id, "profile"), "REMOVE stored_format", {})
+    management = managed(table, clock)
+    management.put("subscription", "s", OF_C | {"start": format_instant(NOW)})
+    stream = Stream(table, clock)
+    by_customer = Subject.customer("c")
+    stream.post(
+        [Usage(by_customer, Event(name, name, NOW, {"n": 1})) for name in ("calls", "seats", "other")]
+    )
+    stream.deliver()
+    assert catch_up(table, ORGANIZATION.id, clock, clock.now)
+    management.change_plan("s", "pro", None)
+    management.offer_to_all("pro", BASIC)
+    clock.now += SETTLED
+    assert [each.done for each in carry_all_on(table, clock, clock.now + HOUR)] == [1]
+    return table.seen
 
 
 @pytest.mark.parametrize("kind", DESCRIBED)

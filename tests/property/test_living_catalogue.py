@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
 from meterstone.usage.meter import Event
@@ -63,6 +64,10 @@ CHANGES: dict[str, Callable[[Life], object]] = {
         "cust 0",
         {"country": [{"value": "DE"}, {"value": "NO", "since": format_instant(life.clock.now - DAY)}]},
     ),
+    "its plan is put for all": lambda life: life.management.offer_to_all(
+        "pro", {"prices": ["peak-1", "calls-1"], "currency": "USD"}, life.clock.now + 5 * MINUTE
+    ),
+    "its plan was put for all": lambda life: carry_all_on(life.table, life.clock, life.clock.now + HOUR),
     "the meter is deleted": lambda life: life.management.delete("meter", "bytes"),
 }
 
@@ -91,6 +96,13 @@ def at_every_call(change: str, kind: str, *, counted: bool, warm: int, within: s
 
         def delivers(life: Life = life) -> None:
             deliver(life, warm)
+
+        if change == "its plan was put for all":
+            # It comes so late that events may lie at its instant.
+            record = {"prices": ["peak-1", "calls-1"], "currency": "USD"}
+            life.clock.now -= 5 * MINUTE
+            life.management.offer_to_all("pro", record, life.clock.now + 5 * MINUTE)
+            life.clock.now += 5 * MINUTE
 
         first, second = (delivers, changes) if within == "a delivery" else (changes, delivers)
         with at_call(life.table, number, second) as made:

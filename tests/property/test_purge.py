@@ -35,7 +35,7 @@ from support.written import write_catalogue
 
 SECRET_NAME, CUSTOMER = "Erika Mustermann", "muster-gmbh"
 #: After so many pauses of a purge the log has been moved, and its rebuild is at work.
-MOVED_AFTER = 6
+MOVED_AFTER = 9
 
 
 def ended(scenario: Scenario, customer: str) -> Scenario:

@@ -7,11 +7,13 @@ from uuid import uuid4
 import pytest
 
 from meterstone.catalogue.management import CatalogueConflictError, StaleRecordError
+from meterstone.catalogue.recounting import carry_on
+from meterstone.store.catalogue.recounts import SETTLED, due_recounts, read_recount, release, take
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Table, integer, key_item, text
-from meterstone.usage.instant import ZERO_TIME, key_instant
+from meterstone.usage.instant import HOUR, ZERO_TIME, key_instant
 from meterstone.usage.subscription import Organization
 from support.managed import (
     NAMES,
@@ -27,6 +29,7 @@ from support.managed import (
     with_one,
 )
 from support.memory_table import Killed
+from support.recovering import Clock
 
 OF_E = OF_C | {"external_id": "e"}
 
@@ -145,3 +148,26 @@ def test_a_subscription_of_1000_line_items_is_stored_and_one_that_is_too_large_i
         management.put("subscription", "u", OF_C | {"line_items": huge})
     assert management.get("subscription", "u") is None
     assert not management.put("subscription", "t", OF_C | {"line_items": lines}).changed
+
+
+def test_a_plan_is_put_for_all_on_every_engine(table: Table) -> None:
+    organization, clock = new(), Clock(NOW)
+    management = managed(table, clock, organization)
+    management.put_many("subscription", [(f"s{number:03}", OF_C) for number in range(60)])
+    _, recount = management.offer_to_all("basic", {"prices": ["dear call", "seat"]}, at(1))
+    key = keys.recount(organization.id, recount.id)
+    assert key in due_recounts(table, clock.now + SETTLED)
+    clock.now += SETTLED
+    held = take(table, key, "another", clock.now)
+    assert held == recount
+    assert carry_on(table, key, clock, clock.now + HOUR) is None
+    release(table, key, "another", clock.now)
+    done = carry_on(table, key, clock, clock.now + HOUR)
+
+    assert done is not None
+    assert done == read_recount(table, organization.id, recount.id)
+    assert (done.done, done.refused, done.done_at) == (60, 0, clock.now)
+    assert key not in due_recounts(table, clock.now + HOUR)
+    assert carry_on(table, key, clock, clock.now + HOUR) is None
+    plan = subscription(management, "s059").value.plan
+    assert [(each.since, each.version) for each in plan] == [(None, 1), (at(1), 2)]

@@ -7,7 +7,7 @@ the middle of one, at any call of the table. What is refused is refused; what is
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -18,7 +18,9 @@ from meterstone.catalogue.management import (
     RecordRefusedError,
     UnknownRecordError,
 )
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb.table import StoreUnavailableError
@@ -130,7 +132,9 @@ class Life:
         ):
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
-        match random.choices(["post", "deliver", "change", "roll", "disturb"], [10, 6, 8, 1, 1])[0]:
+        match random.choices(
+            ["post", "deliver", "change", "recount", "roll", "disturb"], [10, 6, 8, 2, 1, 1]
+        )[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
                     self.post()
@@ -140,6 +144,9 @@ class Life:
             case "change":
                 with self._faulty():
                     self.change()
+            case "recount":
+                with self._interrupted(), self._faulty(), suppress(Killed):
+                    self.recount()
             case "roll":
                 with self._interrupted():
                     self.roll()
@@ -252,7 +259,13 @@ class Life:
         stored = self.management.get("plan", code)
         assert stored is not None
         prices = [each for each in stored.value.prices if not each.startswith(f"{meter}-")]
-        self.management.put("plan", code, {"prices": [*prices, name], "currency": "USD"})
+        record = {"prices": [*prices, name], "currency": "USD"}
+        if self.random.random() < 0.5:
+            self.management.put("plan", code, record)
+        else:
+            at = self.random.choice([None, None, self.clock.now + 6 * MINUTE, self.clock.now + DAY])
+            self.management.offer_to_all(code, record, at)
+            self.done["offer, to all"] += 1
 
     def move(self) -> None:
         """Have a customer in another country from now on."""
@@ -284,6 +297,13 @@ class Life:
             self.world.roll(self.clock.now)
         except StoreUnavailableError:
             self.done["roll, unavailable"] += 1
+
+    def recount(self) -> None:
+        """Carry on what has been put for all, for a while, or until it is killed."""
+        with suppress(StoreUnavailableError, CatalogueConflictError):
+            for each in carry_all_on(self.table, self.clock, self.clock.now + MINUTE):
+                self.done["recounted" if each.done_at is not None else "recounted in part"] += 1
+                self.done["refused to follow"] += each.refused
 
     @contextmanager
     def _faulty(self) -> Iterator[None]:
@@ -317,7 +337,10 @@ class Life:
         self.clock.now += 10 * MINUTE
         self.folding.drain(self.clock.now, 50)
         self.roll()
-        self.clock.now += HOUR
+        self.recount()
+        assert all(each.done_at is not None for each in read_recounts(self.table, ORGANIZATION.id))
+        # The last day of a meter that was deleted is published when the day is over.
+        self.clock.now += DAY + HOUR
         self.roll()
         self.table.settle()
         subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))

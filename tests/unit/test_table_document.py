@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
-from copy import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meterstone.pricing.price import BillingModel, Price
+from meterstone.catalogue.management import KindOfRecord, Management
+from meterstone.contracts.catalogue_records import record_of
 from meterstone.store.catalogue import api_keys
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
@@ -23,10 +23,8 @@ from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter, Property
-from meterstone.usage.period import BillingCycle, BillingPeriod
-from meterstone.usage.subscription import Dated, LineItem, Subscription
 from support.memory_table import MemoryTable
-from support.recovering import Clock
+from support.recovering import Clock, refresh
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 
 DOCUMENT = Path(__file__).parents[2] / "docs/table.md"
@@ -40,23 +38,30 @@ PEAKS = Meter("peaks", "peaks", "Peaks", Aggregation.MAX, "request", "tokens", b
 SEATS = Meter("seats", "seats", "Seats", Aggregation.SUM, "seats", "seats", recurring=True)
 PRICES = {"tokens": "0.01", "users": "1", "peaks": "0.001", "seats": "10"}
 METERS = (TOKENS, USERS, PEAKS, SEATS)
-ACME = Subscription(
-    "acme", "acme-ext", "acme-corp", "eur", "Europe/Berlin", START, None, BillingPeriod.MONTHLY, 1,
-    BillingCycle.CALENDAR, START, (Dated("pro"),), (Dated("DE"),), (Dated("company"),), None,
-    tuple(
-        LineItem(
-            f"acme.{meter.id}",
-            Price(meter.id, "eur", BillingModel.FLAT_FEE, amount=Decimal(PRICES[meter.id]), meter_id=meter.id),
-            START,
-            None,
-            meter,
-        )
-        for meter in METERS
+OF_PRO: dict[str, object] = {
+    "customer": "acme-corp",
+    "plan": "pro",
+    "currency": "EUR",
+    "start": "2024-01-01T00:00:00+01:00",
+}
+
+
+def _price(meter: str, amount: str) -> dict[str, object]:
+    return {"currency": "EUR", "billing_model": "FLAT_FEE", "amount": amount, "meter_id": meter}
+
+
+RECORDS: list[tuple[KindOfRecord, str, dict[str, object]]] = [
+    *(("meter", meter.id, record_of(meter)) for meter in METERS),
+    *(("price", meter, _price(meter, amount)) for meter, amount in PRICES.items()),
+    ("plan", "pro", {"name": "Pro", "prices": ["tokens"]}),
+    ("customer", "acme-corp", {"country": "DE", "customer_type": "company", "timezone": "Europe/Berlin"}),
+    (
+        "subscription",
+        "acme",
+        OF_PRO | {"external_id": "acme-ext", "line_items": [{"price": each} for each in PRICES]},
     ),
-)  # fmt: skip
-PROBE = replace(
-    ACME, id="probe", external_id="probe-ext", line_items=(replace(ACME.line_items[0], id="probe.tokens"),)
-)
+    ("subscription", "probe", OF_PRO | {"external_id": "probe-ext"}),
+]
 OF_ACME = Subject.subscription("acme-ext")
 
 
@@ -70,7 +75,11 @@ class Story:
     def __init__(self) -> None:
         self.clock = Clock(parse_instant("2024-01-10T09:00:00Z"))
         self.table = MemoryTable()
-        self.world = World(Scenario(METERS, (ACME, PROBE), (), START), self.table)
+        self.world = World(Scenario((), (), (), START), self.table)
+        management = Management(self.table, ORGANIZATION.id, self.clock)
+        for kind, name, record in RECORDS:
+            management.put(kind, name, record)
+        refresh(self.world)
         self._number = FIRST_NUMBER
 
     def post(self, now: str, *several: Usage) -> None:
@@ -158,7 +167,11 @@ def _kind(key: Key) -> str:
 def _plain(item: Item) -> dict[str, Any]:
     """Give an item as the document shows it: documents as JSON, not as its text."""
     return {
-        name: _json(value["S"]) if name == "doc" else value["S"] if "S" in value else Decimal(value["N"])
+        name: _json(value["S"])
+        if name in ("doc", "terms", "revs")
+        else value["S"]
+        if "S" in value
+        else Decimal(value["N"])
         for name, value in item.items()
     }
 

@@ -48,7 +48,7 @@ PATHS = {
     for path, operations in yaml.safe_load((ROOT / "openapi.yaml").read_text())["paths"].items()
 }
 #: Functions that no route reaches: they follow the table and the clock.
-FOLLOWERS = {"FoldUsage", "RollUsage"}
+FOLLOWERS = {"FoldUsage", "RollUsage", "RecountUsage"}
 CODE = {
     "AnalyticsUsage": "functions/analytics_usage/",
     "SubscriptionUsage": "functions/subscription_usage/",
@@ -208,6 +208,38 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
     }
 
 
+def test_who_recounts_changes_records_in_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
+    (policy,) = resources["RecountUsageRole"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    changes = ("BatchWriteItem", "ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem")
+    assert [set(each["Action"]) for each in statements] == [
+        READS,
+        {f"dynamodb:{verb}" for verb in changes},
+        {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"},
+        {"dynamodb:ListStreams"},
+        {"logs:CreateLogStream", "logs:PutLogEvents"},
+    ]
+    assert [each["Resource"] for each in statements] == [
+        [TABLE, INDEX],
+        TABLE,
+        own_or_existing(STREAM, {"Fn::Sub": f"{EXISTING}/stream/*"}),
+        "*",
+        {"Fn::GetAtt": ["RecountUsageLogs", "Arn"]},
+    ]
+
+
+def test_a_recount_is_carried_on_when_it_is_made_and_every_five_minutes(resources: dict[str, Any]) -> None:
+    events = resources["RecountUsage"]["Properties"]["Events"]
+    assert events["Stopped"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    stream = events["Made"]["Properties"]
+    assert stream["Stream"] == own_or_existing(STREAM, {"Ref": "ExistingTableStreamArn"})
+    (each,) = stream["FilterCriteria"]["Filters"]
+    assert json.loads(each["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"NewImage": {"what": {"S": [{"exists": True}]}}},
+    }
+
+
 def test_the_clock_is_followed_every_hour(resources: dict[str, Any]) -> None:
     hourly = resources["RollUsage"]["Properties"]["Events"]["Hourly"]
     assert hourly["Properties"]["ScheduleExpression"] == "rate(1 hour)"
@@ -237,7 +269,7 @@ def test_no_function_has_a_role_or_policy_beside_the_tested_ones(resources: dict
     assert not of_type(resources, "AWS::IAM::Policy")
     assert of_type(resources, "AWS::IAM::ManagedPolicy").keys() == {"UseKey"}
     assert of_type(resources, "AWS::IAM::Role").keys() == {
-        *("ApiLogsRole", "FoldUsageRole", "RollUsageRole"),
+        *("ApiLogsRole", "FoldUsageRole", "RollUsageRole", "RecountUsageRole"),
     }
     assert resources["ApiLogsRole"]["Condition"] == "SetsAccountRole"
     assert resources["UseKey"]["Condition"] == "HasKey"
@@ -276,7 +308,7 @@ def test_a_function_s_code_is_there(resources: dict[str, Any], name: str) -> Non
     assert (ROOT / CODE[name] / "app.py").is_file()
 
 
-def test_a_function_says_that_it_brings_no_package_and_one_brings_pydantic(
+def test_a_function_says_that_it_brings_no_package_and_two_bring_pydantic(
     resources: dict[str, Any],
 ) -> None:
     """`sam build` warns of each function that has no list of packages."""
@@ -291,6 +323,7 @@ def test_a_function_says_that_it_brings_no_package_and_one_brings_pydantic(
     }
 
     assert "pydantic" in listed.pop("functions/manage_catalogue/")
+    assert "pydantic" in listed.pop("functions/recount_usage/")
     assert not any(listed.values())
     assert listed
 
@@ -304,6 +337,7 @@ def test_what_a_function_brings_is_what_is_tested_and_the_layer_has_not() -> Non
         pinned("functions/manage_catalogue/requirements.txt"),
         pinned("layers/meterstone/requirements.txt"),
     )
+    assert own == pinned("functions/recount_usage/requirements.txt")
     assert own.items() <= pinned("requirements/runtime.txt").items()
     assert own.items() <= pinned("requirements/dev.txt").items()
     assert not own.keys() & layer.keys()
@@ -311,10 +345,18 @@ def test_what_a_function_brings_is_what_is_tested_and_the_layer_has_not() -> Non
     assert "typing-extensions" in layer
 
 
-def test_the_function_with_packages_is_built_for_both_processors(resources: dict[str, Any]) -> None:
-    assert resources["ManageCatalogue"]["Metadata"] == {"BuildMethod": "makefile"}
-    rule = (ROOT / "functions" / "manage_catalogue" / "Makefile").read_text()
-    assert "build-ManageCatalogue:" in rule
+@pytest.mark.parametrize(
+    ("name", "folder"), [("ManageCatalogue", "manage_catalogue"), ("RecountUsage", "recount_usage")]
+)
+def test_a_function_with_packages_is_built_for_both_processors(
+    resources: dict[str, Any], name: str, folder: str
+) -> None:
+    assert resources[name]["Metadata"] == {"BuildMethod": "makefile"}
+    rule = (ROOT / "functions" / folder / "Makefile").read_text()
+    assert f"build-{name}:" in rule
+    # But for its name, it is one rule.
+    other = (ROOT / "functions" / "manage_catalogue" / "Makefile").read_text()
+    assert rule.replace(name, "ManageCatalogue") == other
 
 
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(

@@ -11,6 +11,8 @@ import typer
 from meterstone import clock
 from meterstone.catalogue.management import Management, Put, Stored, UnknownRecordError
 from meterstone.contracts.catalogue_records import record_of
+from meterstone.contracts.recounts import recount_record
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.stamped import mentioned
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
@@ -140,15 +142,42 @@ def put(
     if_match: Annotated[
         int | None, typer.Option("--if-match", help="Put it only if the stored record has this version.")
     ] = None,
+    applies_to_all: Annotated[
+        bool,
+        typer.Option(
+            "--applies-to-all",
+            help="Of a plan: the subscriptions that follow it follow its new version, too.",
+        ),
+    ] = False,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            "--at",
+            metavar="INSTANT",
+            parser=_instant,
+            help="From when on they do, 5 minutes ahead at least. Left out: in 15 minutes.",
+        ),
+    ] = None,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Put a record whole: make it, or replace it. The same again changes nothing.
 
-    The file holds what the record says, as a catalogue's file does; the id may be left out.
+    The file holds what the record says, as a catalogue's file does; the id may be left out. A changed plan is for
+    new subscriptions, unless it is put for all: then `catalogue status` shows how many follow it already.
     """
+    if applies_to_all and kind is not RecordKind.PLAN:
+        raise typer.BadParameter("only a plan is put for all")
+    if at is not None and not applies_to_all:
+        raise typer.BadParameter("--at is for --applies-to-all")
     record = _read(file)
-    done = _management(table_name, organization).put(kind.value, name, record, if_match=if_match)
+    management = _management(table_name, organization)
+    if applies_to_all:
+        done, recount = management.offer_to_all(name, record, at, if_match=if_match)
+        begun = {"recount": recount.id, "at": format_instant(recount.since)}
+        _tell_put(kind, name, done, as_json=as_json, more=begun)
+        return
+    done = management.put(kind.value, name, record, if_match=if_match)
     _tell_put(kind, name, done, as_json=as_json)
 
 
@@ -236,23 +265,34 @@ def status(organization: Organization, as_json: Json = False, table_name: TableN
     """Show what is still to be done after changes: it is done within the hour, by itself.
 
     Subscriptions whose tallies are to be woken: their put was stopped in the middle. Subjects whose waiting events
-    are to be tried: a subscription of theirs has changed. Recounts: there are none.
+    are to be tried: a subscription of theirs has changed. Recounts: plans that were put for all, and how many
+    subscriptions follow them already; of those that are done, the ones that some subscriptions could not follow.
     """
     table = open_table(table_name)
     account = known_account(table, organization)
     unwoken = sorted(_unwoken(table, organization))
     waiting = untried(table, account)
+    recounts = [each for each in read_recounts(table, organization) if each.done_at is None or each.refused]
     if as_json:
         subjects = [
             {"by": whose_of(each).partition(" ")[0], "external_id": each.external_id} for each in waiting
         ]
-        tell_as_json({"to_wake": unwoken, "to_try": subjects, "recounts": []})
+        tell_as_json(
+            {"to_wake": unwoken, "to_try": subjects, "recounts": [recount_record(each) for each in recounts]}
+        )
         return
     for name in unwoken:
         typer.echo(f"to wake\tsubscription {printable(name)}")
     for subject in waiting:
         typer.echo(f"to try\t{printable(whose_of(subject))}")
-    typer.echo("no recounts")
+    for recount in recounts:
+        state = "recounting" if recount.done_at is None else "recounted"
+        what = f"plan {printable(recount.plan)} version {recount.version} from {format_instant(recount.since)} on"
+        typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
+        for name, reason in recount.reasons:
+            typer.echo(f"refused\tsubscription {printable(name)}\t{printable(reason)}")
+    if not recounts:
+        typer.echo("no recounts")
 
 
 def _unwoken(table: Table, organization_id: str) -> Iterator[str]:

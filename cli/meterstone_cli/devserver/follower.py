@@ -42,6 +42,8 @@ _LOOK_FOR_SHARDS_EVERY: Final = 10.0
 _RESTARTS_IN: Final = 0.3
 #: As the template's: a batch may touch very many tallies.
 _TIMEOUT: Final = 120.0
+_LONGEST_TIMEOUT: Final = 900.0
+_CARRY_ON_EVERY: Final = 300.0
 _BETWEEN_WORDS: Final = 10.0
 
 
@@ -97,6 +99,7 @@ def _follower(
         Functions(
             Function("fold_usage", functions / "fold_usage" / "app.py", timeout=_TIMEOUT),
             Function("roll_usage", functions / "roll_usage" / "app.py", timeout=_TIMEOUT),
+            Function("recount_usage", functions / "recount_usage" / "app.py", timeout=_LONGEST_TIMEOUT),
             boto3.client("lambda", endpoint_url=endpoint, config=config),
         ),
         stop,
@@ -105,10 +108,11 @@ def _follower(
 
 
 class Functions(NamedTuple):
-    """What folds batches, what follows the clock, and a client of the functions that the emulator itself runs."""
+    """What folds batches, follows the clock and recounts, and a client of the emulator's own functions."""
 
     fold: Function
     roll: Function
+    recount: Function
     deployed: Any
 
 
@@ -131,6 +135,10 @@ class Follower:
         self._recount = recount
         self._fold = functions.fold
         self._roll = functions.roll
+        self._carry_on = functions.recount
+        self._carrying: threading.Thread | None = None
+        self._made: list[Mapping[str, Any]] = []
+        self._carried = -_CARRY_ON_EVERY
         self._deployed = functions.deployed
         self._tell = tell
         self._place = Place()
@@ -236,6 +244,7 @@ class Follower:
                 self._rolled = time.monotonic()
                 if failed := self._failure(self._roll, {}):
                     self._tell(f"{failed}; it is called again in an hour")
+            self._carry_recounts_on()
             if self._place.gap:
                 self._close_gap()
             self._look_for_shards()
@@ -251,6 +260,25 @@ class Follower:
             if time.monotonic() - self._saved >= _SAVE_EVERY:
                 self._save()
             self.stop.wait(_PAUSE)
+
+    def _carry_recounts_on(self) -> None:
+        """Have recounts carried on when one was made, and every five minutes, in a thread beside.
+
+        What is stopped with the program is carried on by the next start.
+        """
+        is_due = self._made or time.monotonic() - self._carried >= _CARRY_ON_EVERY
+        if not is_due or self.stop.is_set() or (self._carrying is not None and self._carrying.is_alive()):
+            return
+        event = {"Records": self._made}
+        self._made = []
+        self._carried = time.monotonic()
+
+        def carry_on() -> None:
+            if failed := self._failure(self._carry_on, event):
+                self._tell(f"{failed}; it is called again in five minutes")
+
+        self._carrying = threading.Thread(target=carry_on, name="recounts", daemon=True)
+        self._carrying.start()
 
     def _close_gap(self) -> None:
         if self._recount.is_done():
@@ -301,6 +329,7 @@ class Follower:
         events = [record for record in page.records if is_new_event(record)]
         if events:
             self._fold_all(events, shard)
+        self._made += [record for record in page.records if is_new_recount(record)]
         self._move(shard, page)
         if events or place.ended:
             self._save()
@@ -367,3 +396,9 @@ def is_new_event(record: Mapping[str, Any]) -> bool:
     """Return what the template's filter lets through."""
     image = record["dynamodb"].get("NewImage") or {}
     return record.get("eventName") == "INSERT" and "e" in image and "acc" in image
+
+
+def is_new_recount(record: Mapping[str, Any]) -> bool:
+    """Return what the template's filter of recounts lets through."""
+    image = record["dynamodb"].get("NewImage") or {}
+    return record.get("eventName") == "INSERT" and "what" in image

@@ -213,13 +213,27 @@ def _resolved_after(attempt: Attempt, changes: Sequence[Change], subjects: Subje
     if any(item.price not in prices for each in changes for item in each.terms.line_items):
         raise RecordRefusedError(errors)
     after = [resolve(each.terms, plans, prices, meters, None) for each in changes]
-    others = _others(attempt, {each.terms.events_by for each in changes}, {each.id for each in after})
+    # One that keeps its time and its external id meets no other that it did not meet before.
+    moving = {each.terms.id for each in changes if _moves(each)}
+    names = {each.terms.events_by for each in changes if each.terms.id in moving}
+    others = _others(attempt, names, {each.id for each in after})
     for subscription in after:
+        if subscription.id not in moving:
+            continue
         beside = [*others, *(each for each in after if each is not subscription)]
         errors += rules.one_external_id(subscription, beside)
     if errors:
         raise RecordRefusedError(errors)
     return after
+
+
+def _moves(change: Change) -> bool:
+    """Return whether a change gives a subscription that is there another time, or another external id."""
+    was = None if change.seen is None else change.seen.stored.value
+    return was is None or any(
+        getattr(was, name) != getattr(change.terms, name)
+        for name in ("events_by", "start", "end", "canceled_at")
+    )
 
 
 def _others(attempt: Attempt, external_ids: Iterable[str], but: set[str]) -> list[Subscription]:

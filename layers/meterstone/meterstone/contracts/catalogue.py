@@ -143,8 +143,12 @@ def answer(asked: Asked, records: Sequence[tuple[str, Stored[Value]]], after: st
         if length > _LONGEST_PAGE and place != records[-1][0]:
             after = place
             break
-    cursor = None if after is None else _cursor(asked.kind, asked.filters, after)
-    return Reply.of(200, {f"{asked.kind}s": shown, "next_cursor": cursor})
+    return Reply.of(200, {f"{asked.kind}s": shown, "next_cursor": next_cursor(asked, after)})
+
+
+def next_cursor(asked: Asked, after: str | None) -> str | None:
+    """Write the cursor of a list that goes on after a place; None: it does not go on."""
+    return None if after is None else _cursor(asked.kind, asked.filters, after)
 
 
 def organization_record(organization: Organization) -> dict[str, Any]:

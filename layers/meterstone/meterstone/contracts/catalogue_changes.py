@@ -2,6 +2,8 @@
 
 - A record is put in the form of the catalogue's files, as JSON. What `GET` adds to it (`version`, `created_at`,
   `updated_at`) is passed over, so that a record that was read can be put back.
+- A plan may have `applies_to: all` and `at` beside its fields: the subscriptions that follow it follow its new
+  version from that instant on. The answer has the `recount` that does it then.
 - The answer is `{"record"}`, with the `ETag` of its version. `If-Match` makes a put conditional on the version,
   and `If-None-Match: *` on there being no record: else 412.
 - What is wrong with a record is 422 `{"errors": [{"path", "message"}]}`, all of it at once. A change that does not
@@ -20,6 +22,7 @@ from meterstone.contracts.events import read_object
 from meterstone.contracts.fields import Fields, instant, text_of
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.contracts.preview import read_commitment
+from meterstone.contracts.recounts import Recount, recount_begun
 from meterstone.pricing.commitment import Commitment
 from meterstone.usage.arrival import Unusable
 from meterstone.usage.identifier import checked_id, is_text
@@ -27,6 +30,9 @@ from meterstone.usage.instant import format_instant
 
 LONGEST_BODY: Final = 1_000_000
 """Characters of a body. What is stored of a record is at most 400 KB."""
+
+ALL: Final = "all"
+"""As `applies_to` of a plan: for the subscriptions that follow it, too."""
 
 NOW: Final = "now"
 """In the place of an instant: now, or as soon as the change can be made within 5 minutes."""
@@ -55,6 +61,13 @@ class Condition(NamedTuple):
     there: bool = False
 
 
+class ForAll(NamedTuple):
+    """A plan is put for the subscriptions that follow it, too, from an instant on; None: as soon as it can."""
+
+    record: Mapping[str, object]
+    at: int | None
+
+
 class End(NamedTuple):
     """A subscription is to end; None: now."""
 
@@ -81,6 +94,23 @@ def parse_record(request: Request) -> Mapping[str, object]:
     """Read a record. Raises `RequestRefusedError`: 400, 413, or 422 for values that no field may have."""
     body = _body(request)
     return {name: value for name, value in body.items() if name not in _READ_ONLY}
+
+
+def parse_for_all(record: Mapping[str, object]) -> ForAll | None:
+    """Read of a plan's record whether it is put for all; None: for new subscriptions alone.
+
+    Raises `RequestRefusedError`: 422.
+    """
+    fields = {name: value for name, value in record.items() if name in ("applies_to", "at")}
+    if not fields:
+        return None
+    faults: dict[str, str] = {}
+    at = Fields(fields, "", faults).get("at", _moment, None)
+    if fields.get("applies_to") != ALL:
+        faults["applies_to"] = f"must be {ALL!r}, or left out (with at): then it is for new subscriptions"
+    if faults:
+        raise RequestRefusedError(refuse_record(faults.items()))
+    return ForAll({name: value for name, value in record.items() if name not in fields}, at)
 
 
 def parse_condition(request: Request) -> Condition:
@@ -131,9 +161,12 @@ def parse_change(request: Request) -> Change:
     return OtherPlan(plan, at) if changes == ["plan"] else OtherCommitment(commitment)
 
 
-def answer(stored: Stored[Value], *, created: bool = False) -> Reply:
-    """Write the record as it is stored now."""
-    return Reply.of(201 if created else 200, {"record": stored_record(stored)}, etag(stored))
+def answer(stored: Stored[Value], *, created: bool = False, recount: Recount | None = None) -> Reply:
+    """Write the record as it is stored now, and the recount that the change has begun, if it has."""
+    body: dict[str, Any] = {"record": stored_record(stored)}
+    if recount is not None:
+        body["recount"] = recount_begun(recount)
+    return Reply.of(201 if created else 200, body, etag(stored))
 
 
 def refuse_record(errors: Iterable[tuple[str, str]]) -> Reply:

@@ -180,8 +180,8 @@ def refuse_change(error: ChangeError) -> Never:
             refuse_faults({f"instead.{fault.path}": fault.reason for fault in faults})
         case PlanWithoutPricesError(code=code, currency=currency):
             reason = (
-                f"no price in {currency.upper()} belongs to the plan {code!r}: a price of the catalogue belongs "
-                f"to a plan if its entity_type is PLAN and its entity_id the plan's code"
+                f"the plan {code!r} has no price in {currency.upper()} that is offered then: its prices are those "
+                f"that the plan's record lists"
             )
             details = {"instead.plan": {"reason": reason}}
             message = f"This plan cannot be previewed: {reason}."

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from meterstone.catalogue.recounting import carry_all_on
+from meterstone.store.catalogue.recounts import SETTLED, read_recounts
 from meterstone.store.dynamodb import keys
 from meterstone.store.operations.replay import replay
+from meterstone.usage.instant import HOUR
 from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
 from support.commands import ORGANIZATION, Machine, row
 
@@ -244,6 +247,30 @@ def test_status_names_what_is_still_to_be_done(machine: Machine) -> None:
         "to_try": [{"by": "subscription", "external_id": "f"}],
         "recounts": [],
     }
+
+
+def test_a_plan_is_put_for_all_and_status_tells_how_far_it_is(machine: Machine, tmp_path: Path) -> None:
+    plan = answer(machine, "get", "plan", "p")[1]
+    file = tmp_path / "p.yaml"
+    file.write_text(plan)
+    status, said, _ = answer(machine, "put", "plan", "p", str(file), "--applies-to-all", "--at", SOON)
+    (recount,) = read_recounts(machine.table, ORGANIZATION)
+
+    assert status == 0
+    assert said == f"plan p: the same already, recount {recount.id}, at {SOON}, version 1\n"
+    shown = f"recounting\t{recount.id}\tplan p version 1 from {SOON} on\t0 follow, 0 refused\n"
+    assert shown in answer(machine, "status")[1]
+    (told,) = json.loads(answer(machine, "status", "--json")[1])["recounts"]
+    assert (told["id"], told["done"]) == (recount.id, False)
+    carry_all_on(machine.table, lambda: machine.now + SETTLED, machine.now + HOUR)
+    assert "no recounts\n" in answer(machine, "status")[1]
+
+
+def test_only_a_plan_is_put_for_all(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("name: x")
+    assert answer(machine, "put", "customer", "c", str(file), "--applies-to-all")[0] == NOT_UNDERSTOOD
+    assert answer(machine, "put", "plan", "p", str(file), "--at", SOON)[0] == NOT_UNDERSTOOD
 
 
 def test_an_export_is_a_folder_that_changes_nothing(machine: Machine) -> None:

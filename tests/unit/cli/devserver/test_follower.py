@@ -141,9 +141,11 @@ class Machine:
     table: MemoryTable = field(default_factory=MemoryTable)
     fold: Fold = field(default_factory=Fold)
     recount: Recount = field(default_factory=Recount)
+    recounts: "Fold" = field(default_factory=lambda: Fold("recount_usage"))
     told: list[str] = field(default_factory=list)
-    #: How many events are waited for.
+    #: How many events are waited for, and how many calls that carry recounts on.
     wanted: int = 0
+    carried: int = 0
 
     def place(self, *, arn: str = ARN, gap: bool = False, **shards: ShardPlace) -> None:
         bookmark = Bookmark(self.table)
@@ -158,7 +160,7 @@ class Machine:
             Stream(self.service, self.service, "memory"),
             Bookmark(self.table),
             self.recount,  # type: ignore[arg-type]
-            Functions(self.fold, Fold("roll_usage"), self.service),  # type: ignore[arg-type]
+            Functions(self.fold, Fold("roll_usage"), self.recounts, self.service),  # type: ignore[arg-type]
             stop,
             self.told.append,
         )
@@ -173,7 +175,8 @@ class Machine:
         assert not running.is_alive()
 
     def _is_done(self) -> bool:
-        return len(self.fold.delivered) >= self.wanted and not self.service.away
+        carried = len(self.recounts.names) >= self.carried
+        return len(self.fold.delivered) >= self.wanted and not self.service.away and carried
 
 
 @pytest.fixture(autouse=True)
@@ -407,3 +410,31 @@ def test_a_table_in_aws_is_not_followed(endpoint: str, monkeypatch: pytest.Monke
     assert told == [
         "The table is in AWS: what is posted is counted there, by the function that follows its stream"
     ]
+
+
+def recount(number: int) -> dict[str, Any]:
+    image = {"what": {"S": "plan"}, "made_at": {"N": "1"}}
+    return {
+        "eventName": "INSERT",
+        "dynamodb": {"SequenceNumber": str(number), "Keys": {"pk": {"S": "jobs"}}, "NewImage": image},
+    }
+
+
+def test_a_recount_is_carried_on_when_it_is_made_and_the_fold_does_not_see_it() -> None:
+    machine = Machine(Service({"root": Shard([event(1), recount(2), event(3)])}), wanted=2, carried=2)
+    machine.place(root=ShardPlace(""))
+    machine.run()
+
+    assert machine.fold.delivered == [("root", 1), ("root", 3)]
+    # Once at the start, for what was stopped, and once with what was made.
+    assert ("", 2) in machine.recounts.delivered
+
+
+def test_a_recount_that_fails_is_told_and_events_are_counted() -> None:
+    machine = Machine(Service({"root": Shard([event(1)])}), wanted=1)
+    machine.recounts.failures = 1
+    machine.place(root=ShardPlace(""))
+    machine.run()
+
+    assert machine.fold.delivered == [("root", 1)]
+    assert any("it is called again in five minutes" in each for each in machine.told)

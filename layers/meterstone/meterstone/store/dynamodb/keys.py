@@ -50,8 +50,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `revoked_at` | when it was revoked; absent while it is good |
 | key listing | `digest` | the key's SHA-256, under which its item is found |
 | `profile` | `doc` | the organization, as JSON |
-| | `ver` | goes up when a catalogue begins to be written, and when it is written |
-| | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
+| | `ver` | goes up when the stored format does |
 | | `gen`, `cut` | the live generation (absent: `1`); its rebuild counted the events accepted up to `cut` |
 | | `rollup_views` | the views that the live generation has, parted by commas (absent: `T,P,C,PC`) |
 | | `gen_next`, `cut_next` | the same of the one that a rebuild is filling |
@@ -62,9 +61,11 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `gens_gone` | generations that are being deleted, parted by commas |
 | | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |
 | | `replayed` | the last number that `replay` has given to an event |
-| | `tried_ver` | by which `ver` all that waits was last tried to the end |
-| | `try_from`, `try_ver` | where that is to go on, and by which `ver` it had begun; absent if it came to its end |
+| | `try_from`, `try_ver` | where trying what waits goes on, and by which `ver` of the subject; absent at its end |
 | | `upgraded_at` | when it was upgraded to the present stored format; absent if it never had another |
+| … in stored format 1 | `ver` | goes up when a catalogue begins to be written, and when it is written |
+| | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
+| | `tried_ver` | by which `ver` all that waits was last tried to the end; nothing reads it any more |
 | `meters` | `doc` | all meters, as JSON |
 | | `rev`, `revs` | the version of the list; `rev`, `made_at` and `put_at` of each meter, as JSON |
 | catalogue | `id`, `doc` | the record's id, and the record as JSON; of a customer and a subscription, the id alone |
@@ -75,7 +76,9 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | customer, external id | `ver` | goes up with each change of a subscription that names it |
 | | `latest_at` | the time of the latest event that was counted by it |
 | | `tried` | the `ver` by which all that waits of it was last tried |
-| subscription | `terms` | its terms, as JSON; `rev`, `made_at` and `put_at` as above |
+| subscription | `terms` | its terms, as JSON |
+| | `rev`, `made_at`, `put_at` | as of records of the catalogue |
+| | `due_pk`, `due_at` | while its tallies are to be woken: see the index `due` |
 | | `doc` | in the place of terms, in stored format 1: the subscription with prices and meters |
 | … of a customer, by external id | `id` | the subscription's id |
 | counter, chain, hours, buckets, detail, first seen, values | | see `packing` |
@@ -103,6 +106,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
 | | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |
 | | `lease_by`, `lease_until` | who carries it on, and until when; absent if nobody does |
+| | `due_pk`, `due_at` | until it is done: see the index `due` |
 
 The other items, `scanned` and the organization listing, have nothing but their keys.
 """

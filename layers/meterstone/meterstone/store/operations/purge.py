@@ -3,7 +3,8 @@
 The order of the writes keeps every event in the log, and every answer of the organization right, wherever a purge
 is stopped. It is run again then, and goes on by its record (see `purge_records`):
 
-1. The record, with the new names and the secret key of the pseudonyms.
+1. The record, with the new names and the secret key of the pseudonyms. Whoever was putting a record of the
+   catalogue without having seen it is through a minute later.
 2. The catalogue: new documents under the new names, and the old ones are found by nobody any more. An event that
    comes in for an old id from now on matches nothing. The old documents stay until the end, since the clock reads
    them for the tallies of the live generation.
@@ -105,6 +106,8 @@ class _Purge:
             self._transact([{"Put": {"TableName": self._table.name, "Item": record.item()}}])
         report = PurgeReport(record.names)
         if not record.swapped:
+            # Whoever puts a record without having seen this one is through then.
+            self._pass(record.at + SETTLES - self._around.clock())
             self._rename(record)
             # What was under way by the old names is in the log then.
             self._pass(SETTLES)

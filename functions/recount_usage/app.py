@@ -1,0 +1,52 @@
+"""Carries recounts on: changes of the catalogue that concern many subscriptions, one subscription at a time.
+
+The table's stream calls the function when a recount is made, and a schedule every five minutes, for what was
+stopped. A call ends before its time is up. What is left then goes on from its place, as it does after a failure.
+"""
+
+import time
+from typing import Any, Final, Protocol
+
+from aws_lambda_powertools.logging import Logger
+
+from meterstone import clock
+from meterstone.catalogue.recounting import carry_all_on
+from meterstone.store.catalogue.recounts import SETTLED
+from meterstone.store.dynamodb.table import Table
+from meterstone.usage.instant import SECOND
+
+#: Milliseconds that a call keeps for what it is at when its time is up: a step, which is 400 subscriptions.
+_RESERVE: Final = 60_000
+#: The index that lists what is due may lag behind a recount that was just made.
+_SLACK: Final = SECOND
+
+logger = Logger(service="recount-usage")
+table = Table.from_environment()
+
+
+class Context(Protocol):
+    """What Lambda tells about a call."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until the call is given up."""
+
+
+def handler(event: dict[str, Any], context: Context) -> None:
+    """Carry on what is due. A recount that was just made is due half a minute later: that is waited for.
+
+    Raises what one of them failed by, when the others have had their turns.
+    """
+    made = [int(each["dynamodb"]["NewImage"]["made_at"]["N"]) for each in event.get("Records", ())]
+    if made and (pause := max(made) + SETTLED + _SLACK - clock.now()) > 0:
+        time.sleep(pause / SECOND)
+    until = clock.now() + (context.get_remaining_time_in_millis() - _RESERVE) * 1000
+    for recount in carry_all_on(table, clock.now, until):
+        logger.info(
+            "recounted",
+            extra={
+                "recount": recount.id,
+                "subscriptions": recount.done,
+                "refused": recount.refused,
+                "unfinished": recount.done_at is None,
+            },
+        )
