@@ -1,7 +1,7 @@
 """What one change of the catalogue reads and writes, however many subscriptions there are; and a sign-up's CPU.
 
-Changes are made by the code that the routes and commands call, on a table in memory. Units are DynamoDB's, from the
-items that are really read and written. Whether the units stay the same is held by
+Changes are made by the code that the routes and commands call, on a table in memory. Units are DynamoDB's, from
+the items that are really read and written. Whether the units stay the same is held by
 `tests/unit/catalogue/test_put_costs.py`, too, for 10 and 1,000 subscriptions.
 """
 
@@ -161,7 +161,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         "puts",
         figures,
         notes=[
-            f"one row where it costs the same at {', '.join(f'{n:,}' for n in sizes)} subscriptions, else one each",
+            f"one row where all of {', '.join(f'{n:,}' for n in sizes)} subscriptions cost the same, else one each",
             "own CPU: two requests, customer and subscription, through the function; without table and botocore",
         ],
         limits=[
