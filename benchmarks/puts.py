@@ -161,7 +161,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         "puts",
         figures,
         notes=[
-            f"one row where all of {', '.join(f'{n:,}' for n in sizes)} subscriptions cost the same, else one each",
+            f"one row where all of {', '.join(f'{n:,}' for n in sizes)} cost the same, else one each",
             "own CPU: two requests, customer and subscription, through the function; without table and botocore",
         ],
         limits=[
