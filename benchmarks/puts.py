@@ -174,7 +174,7 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
 def _costs(size: int) -> dict[str, tuple[float, float, float]]:
     """Give write units, items and read units of each change, by its name."""
     table = _table(size)
-    costs = {}
+    costs: dict[str, tuple[float, float, float]] = {}
     for name, change in CHANGES.items():
         table.mark()
         change(Management(table, ORGANIZATION.id, lambda: at(0)))
