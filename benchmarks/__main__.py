@@ -17,6 +17,7 @@ PARTS = (
     "cold",
     "loader",
     "catalogue",
+    "puts",
     "write_units",
     "fold",
     "ingest",

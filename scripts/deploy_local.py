@@ -19,6 +19,7 @@ Runs in the engine's environment. The exit status is the command's.
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -257,20 +258,26 @@ def _complete_api(stack: str, api: str, stage: str) -> None:
             responseTemplates=response["responseTemplates"],
         )
     ids = {item["path"]: item["id"] for item in gateway.get_resources(restApiId=api, limit=500)["items"]}
+    made = boto3.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+    names = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in made}
     for path, methods in definition["paths"].items():
-        if "x-amazon-apigateway-any-method" in methods:
-            (named,) = methods.keys() - {"x-amazon-apigateway-any-method"}
-            place = {"restApiId": api, "resourceId": ids[path]}
-            known = gateway.get_integration(**place, httpMethod=named.upper())
-            gateway.put_method(**place, httpMethod="ANY", authorizationType="NONE")
+        if any_method := methods.get("x-amazon-apigateway-any-method"):
+            place = {"restApiId": api, "resourceId": ids[path], "httpMethod": "ANY"}
+            integration = any_method["x-amazon-apigateway-integration"]
+            gateway.put_method(**place, authorizationType="NONE")
             gateway.put_integration(
                 **place,
-                httpMethod="ANY",
-                type=known["type"],
-                integrationHttpMethod=known["httpMethod"],
-                uri=known["uri"],
+                type="AWS_PROXY",
+                integrationHttpMethod=integration["httpMethod"],
+                uri=_resolved(integration["uri"]["Fn::Sub"], names),
             )
     gateway.create_deployment(restApiId=api, stageName=stage)
+
+
+def _resolved(text: str, names: dict[str, str]) -> str:
+    """Put the region and the names of what was made into a text of `Fn::Sub`. Raises `KeyError`."""
+    known = names | {"AWS::Partition": "aws", "AWS::Region": REGION}
+    return re.sub(r"\$\{([^}]+)\}", lambda name: known[name[1]], text)
 
 
 def _run(command: list[str]) -> int:

@@ -23,7 +23,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 collect_ignore = ["support/sam_transform.py"]
 
 #: Fixtures that run an embedded DynamoDB, here and in `tests/store`.
-ENGINES = frozenset({"api", "engine"})
+ENGINES = frozenset({"api", "engine", "living"})
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -645,3 +645,39 @@ def test_a_call_whose_time_is_nearly_up_leaves_the_recount_to_the_next(
     recount_usage.handler({}, Remaining())
 
     assert not api.ask("GET", f"recounts/{begun['id']}").body["done"]
+
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+@pytest.mark.parametrize(
+    ("case", "status"),
+    [
+        ("put_customer", 201),
+        ("lago_customer", 200),
+        ("flexprice_subscription", 201),
+        ("put_no_key", 401),
+        ("delete_unknown", 404),
+        ("flexprice_unknown_plan", 400),
+        ("put_bad_customer", 422),
+        ("lago_bad_customer", 422),
+    ],
+)
+def test_every_file_of_events(monkeypatch: pytest.MonkeyPatch, case: str, status: int) -> None:
+    table = MemoryTable()
+    management = managed(table, clock.now)
+    management.put("price", "calls usd", PRICE | {"currency": "USD"})
+    management.put("plan", "starter", {"prices": ["calls usd"]})
+    management.put("customer", "dunlin", {})
+    key, _ = create_key(table, ORGANIZATION.id, "events", 0)
+    handler = load_over("manage_catalogue", table, monkeypatch).handler
+    asked = (EVENTS / f"manage_catalogue.{case}.json").read_text().replace("events-key", key)
+    stored = table.items()
+
+    answer = handler(json.loads(asked), None)
+
+    assert answer["statusCode"] == status, answer["body"]
+    after = table.items()
+    assert (after == stored) is (status > 299)
+    assert handler(json.loads(asked), None)["statusCode"] in {200, status}
+    assert table.items() == after

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from meterstone.scope import Scope
 from support.over_http import call
 from support.stack import Stack, stack
 
@@ -150,4 +151,37 @@ def test_a_second_stack_beside_the_first_answers_from_its_own_table(api: Stack) 
         ("first", "second"): 401,
         ("second", "first"): 401,
         ("second", "second"): 200,
+    }
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_key_opens_the_deployed_routes_of_its_scope_alone(api: Stack, scope: Scope) -> None:
+    key = api.scoped_keys[scope]
+    headers = {"Authorization": f"Bearer {key}", "x-api-key": key, "content-type": "application/json"}
+    calls: dict[Scope, list[tuple[str, str, object]]] = {
+        Scope.READ: [
+            ("GET", "/api/v1/analytics/usage", None),
+            ("POST", "/v1/subscriptions/usage", {"subscription_id": api.subscription_id}),
+        ],
+        Scope.INGEST: [("POST", "/api/v1/events/batch", {}), ("POST", "/v1/events/bulk", {})],
+        Scope.CATALOGUE: [
+            ("GET", "/catalogue/v1/subscriptions", None),
+            ("PUT", "/catalogue/v1/customers/of-scopes", {"email": 1}),
+            ("POST", "/api/v1/customers", {}),
+            ("POST", "/v1/customers", {}),
+        ],
+    }
+    opened = {
+        (method, path): call(
+            api.base_url + path,
+            method=method,
+            headers=headers,
+            body=None if body is None else json.dumps(body).encode(),
+        )[0]
+        != 403
+        for asked in calls.values()
+        for method, path, body in asked
+    }
+    assert opened == {
+        (method, path): needed == scope for needed, asked in calls.items() for method, path, _ in asked
     }

@@ -27,10 +27,11 @@ from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, format_instant
 from meterstone.usage.meter import Event
+from support.first_format import in_first_format
 from support.managed import BASIC, NOW, OF_C, managed
 from support.memory_table import MemoryTable
 from support.recovering import Clock, Stream, streaming
-from support.scenario import ORGANIZATION, Usage
+from support.scenario import ORGANIZATION, Usage, World
 from support.stored import START, rich
 from support.written import write_catalogue
 
@@ -137,7 +138,9 @@ def seen() -> dict[str, set[str]]:
     write_catalogue(table, ORGANIZATION, scenario.meters, ended, ())
     clock.now += KEPT + HOUR
     purge(table, ORGANIZATION.id, subscription.customer_id, clock.around)
-    for kind, attributes in _of_single_puts().items():
+    before = Watched()
+    in_first_format(World(scenario, before))
+    for kind, attributes in (*_of_single_puts().items(), *before.seen.items()):
         table.seen[kind] |= attributes
     return dict(table.seen)
 
@@ -151,7 +154,9 @@ def _of_single_puts() -> dict[str, set[str]]:
     management.put("subscription", "s", OF_C | {"start": format_instant(NOW)})
     stream = Stream(table, clock)
     by_customer = Subject.customer("c")
-    stream.post([Usage(by_customer, Event(name, name, NOW, {"n": 1})) for name in ("calls", "seats", "other")])
+    stream.post(
+        [Usage(by_customer, Event(name, name, NOW, {"n": 1})) for name in ("calls", "seats", "other")]
+    )
     stream.deliver()
     assert catch_up(table, ORGANIZATION.id, clock, clock.now)
     management.change_plan("s", "pro", None)

@@ -3,17 +3,31 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
 
-from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.catalogue.management import CatalogueConflictError, Management
 from meterstone.catalogue.recounting import carry_all_on
+from meterstone.pricing.price import BillingModel, Price
+from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.subscriptions import list_subscriptions
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.table import key_item
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
-from meterstone.usage.meter import Event
-from support.life import Life, at_call
-from support.scenario import Usage
+from meterstone.usage.meter import Aggregation, Event, Meter
+from meterstone.usage.period import BillingCycle, BillingPeriod
+from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription
+from support.counting import check_analytics
+from support.first_format import in_first_format
+from support.life import START, Life, at_call
+from support.recovering import Clock
+from support.scenario import ORGANIZATION, Scenario, Usage, World
+from support.stale_table import StaleTable
+from support.stream import Folding, Shard, Stream
 
 SEEDS = int(os.environ.get("METERSTONE_LIVES", "12"))
 #: A delivery makes fewer calls of the table.
@@ -126,3 +140,52 @@ def test_a_change_at_any_call_of_a_delivery(change: str, kind: str, counted: boo
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_delivery_at_any_call_of_a_change(change: str, kind: str, counted: bool) -> None:  # noqa: FBT001
     at_every_call(change, kind, counted=counted, warm=0, within="a change")
+
+
+OF_BEFORE = Subscription(
+    "s", "e", "c", "usd", "UTC", START - DAY, None, BillingPeriod.MONTHLY, 1, BillingCycle.CALENDAR, START - DAY,
+    (Dated("basic"),), (Dated("DE"),), (Dated("company"),), None,
+    (LineItem("item", Price("p", "usd", BillingModel.FLAT_FEE, Decimal(2), meter_id="m"), START - DAY, None,
+              Meter("m", "m", "", Aggregation.SUM, "m", "value")),),
+)  # fmt: skip
+MOVED = {"country": [{"value": "DE"}, {"value": "NO", "since": format_instant(START - 2 * DAY)}]}
+
+
+@pytest.mark.parametrize("within", ["a delivery", "a change"])
+def test_a_customer_of_the_first_format_moves_beside_the_first_event(within: str) -> None:
+    """Its record is written anew by that, and nothing said before that anything was counted."""
+    meter = OF_BEFORE.line_items[0].meter
+    assert meter is not None
+    for number in range(CALLS):
+        world = in_first_format(World(Scenario((meter,), (OF_BEFORE,), (), START), StaleTable()))
+        customer = Customer("c", "", None, OF_BEFORE.country, OF_BEFORE.customer_type)
+        entry = key_item(keys.catalogue(ORGANIZATION.id, "customer", "c"))
+        world.table.put(entry | {"id": {"S": "c"}, "doc": {"S": encode_document(customer)}})
+        clock = Clock(START)
+        management = Management(world.table, ORGANIZATION.id, clock)
+        management.put("meter", "other", {"code": "other", "aggregation": "COUNT"})
+        folding = Folding(world, Stream(Random(1)))  # noqa: S311 - nothing secret
+        usage = Usage(Subject.subscription("e"), Event("e", "m", START - MINUTE, {"value": 3}))
+        folding.post(usage, START)
+        (shard,) = folding.stream.shards
+
+        def delivers(folding: Folding = folding, shard: Shard = shard) -> None:
+            folding.deliver(shard, 0, 1, START)
+
+        def changes(management: Management = management) -> None:
+            with suppress(CatalogueConflictError):
+                management.merge("customer", "c", MOVED)
+
+        first, second = (delivers, changes) if within == "a delivery" else (changes, delivers)
+        assert isinstance(world.table, StaleTable)
+        with at_call(world.table, number, second) as made:
+            first()
+        folding.drain(START)
+        found = tuple(list_subscriptions(world.table, ORGANIZATION.id))
+        world.scenario = Scenario((meter,), found, (), START)
+        world.table.settle()
+        world.roll(START)
+        check_analytics(world, (usage,), START)
+        if len(made) <= number:
+            return
+    raise AssertionError(f"{within} made {CALLS} calls")

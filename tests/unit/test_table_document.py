@@ -38,7 +38,12 @@ PEAKS = Meter("peaks", "peaks", "Peaks", Aggregation.MAX, "request", "tokens", b
 SEATS = Meter("seats", "seats", "Seats", Aggregation.SUM, "seats", "seats", recurring=True)
 PRICES = {"tokens": "0.01", "users": "1", "peaks": "0.001", "seats": "10"}
 METERS = (TOKENS, USERS, PEAKS, SEATS)
-OF_PRO = {"customer": "acme-corp", "plan": "pro", "currency": "EUR", "start": "2024-01-01T00:00:00+01:00"}
+OF_PRO: dict[str, object] = {
+    "customer": "acme-corp",
+    "plan": "pro",
+    "currency": "EUR",
+    "start": "2024-01-01T00:00:00+01:00",
+}
 
 
 def _price(meter: str, amount: str) -> dict[str, object]:

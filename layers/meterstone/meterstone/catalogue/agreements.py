@@ -41,7 +41,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.table import text
 from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import MINUTE
+from meterstone.usage.instant import MINUTE, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
@@ -79,7 +79,7 @@ def bounds_of(
         ),
         default=None,
     )
-    clocked = any(item.meter is not None and follows_clock(item.meter) for item in was.line_items)
+    clocked = _clocked(was)
     if not (last is None or before.of_before or clocked):
         return Bounds(last)
     counted = has_usage(attempt, was.id) or (clocked and has_usage(attempt, was.id, Kind.CHAIN))
@@ -89,6 +89,12 @@ def bounds_of(
     if settled is not None:
         last = settled if last is None else max(last, settled)
     return Bounds(last, last is None, clocked)
+
+
+def _clocked(subscription: Subscription | None) -> bool:
+    """Return whether a subscription has a meter whose worth time alone changes."""
+    items = () if subscription is None else subscription.line_items
+    return any(item.meter is not None and follows_clock(item.meter) for item in items)
 
 
 def resolved_before(attempt: Attempt, seen: TermsSeen) -> Subscription:
@@ -121,6 +127,7 @@ def write(
     before = [None if each.seen is None else resolved_before(attempt, each.seen) for each in changes]
     moves: list[Moved | None] = []
     settles: list[int | None] = []
+    uncounted: list[bool] = []
     for change, was, now in zip(changes, before, after, strict=True):
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
@@ -132,6 +139,8 @@ def write(
             # It is counted from there on when all is counted anew.
             moved = None
         moves.append(moved)
+        # That nothing was counted which time alone changes must hold when it is written, too.
+        uncounted.append(moved is not None and not bounds.clocked and _clocked(was))
         settles.append(bounds.last if change.seen is not None and change.seen.of_before else None)
     attempt.ready()
     for owner in subjects.customers.values():
@@ -143,7 +152,7 @@ def write(
         if change in differing
     ]
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
-    concerned = list(_concerned(attempt, changes, subjects, moves, settles))
+    concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans):
         raise LostError
     _wake(attempt, changes, before, after, puts)
@@ -175,7 +184,7 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
     if subjects.customers[terms.customer_id].of_before:
         convert(attempt, subjects.customers[terms.customer_id])
     change = Change(seen, terms)
-    concerned = _concerned(attempt, [change], subjects, [moved], [None])
+    concerned = _concerned(attempt, [change], subjects, [moved], [None], [False])
     if not delete_subscription(
         attempt.table, attempt.organization_id, terms.id, seen.stored.stamp, list(concerned)
     ):
@@ -280,14 +289,21 @@ def _concerned(
     subjects: Subjects,
     moves: Sequence[Moved | None],
     settles: Sequence[int | None],
+    uncounted: Sequence[bool],
 ) -> Iterator[Concerned]:
     """Yield each subject of the changes once, with all that is asked of it.
 
-    What is counted meanwhile matters where the change takes effect soon.
+    What is counted meanwhile matters where the change takes effect soon: what lies after it; anything at all where
+    a change is ``uncounted``.
     """
     found: dict[Key, Concerned] = {}
 
-    def add(subject: SubjectSeen, moved: int | None, settled: int | None, *, named: bool) -> None:
+    def add(
+        subject: SubjectSeen, moved: int | None, settled: int | None, *, named: bool, still: bool = False
+    ) -> None:
+        if moved is not None and still:
+            # Nothing can have been counted before: the latest event stays the latest.
+            moved = ZERO_TIME if subject.latest is None else subject.latest + 1
         known = found.get(subject.key, Concerned(subject))
         instants = [each for each in (known.moved, moved) if each is not None]
         bounds = [each for each in (known.settles, settled) if each is not None]
@@ -295,14 +311,20 @@ def _concerned(
             subject, known.named or named, min(instants, default=None), max(bounds, default=None)
         )
 
-    for (seen, terms), moved, settled in zip(changes, moves, settles, strict=True):
+    for (seen, terms), moved, settled, still in zip(changes, moves, settles, uncounted, strict=True):
         at = moved.at if moved is not None and moved.at < attempt.now + _NEAR else None
-        add(subjects.customers[terms.customer_id].subject, at, settled, named=True)
-        add(subjects.external[terms.events_by], None if seen is None else at, settled, named=False)
+        add(subjects.customers[terms.customer_id].subject, at, settled, named=True, still=still)
+        add(
+            subjects.external[terms.events_by],
+            None if seen is None else at,
+            settled,
+            named=False,
+            still=still,
+        )
         if seen is not None:
             was = seen.stored.value
-            add(subjects.customers[was.customer_id].subject, at, settled, named=False)
-            add(subjects.external[was.events_by], at, settled, named=False)
+            add(subjects.customers[was.customer_id].subject, at, settled, named=False, still=still)
+            add(subjects.external[was.events_by], at, settled, named=False, still=still)
     yield from found.values()
 
 

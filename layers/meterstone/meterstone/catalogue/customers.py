@@ -97,10 +97,10 @@ def convert(attempt: Attempt, seen: CustomerSeen) -> None:
     customer = seen.stored.value
     organization_id = attempt.organization_id
     ids = mentioned(attempt.table, seen.subject.key.pk)
-    counted = any(has_usage(attempt, each) for each in ids)
+    counted = seen.counted or any(has_usage(attempt, each) for each in ids)
     latest = settled_by(attempt.table, organization_id) if counted else None
     stamp = NEVER.next(attempt.now)
-    puts.convert_customer(attempt.table, organization_id, customer, stamp, seen.subject, latest)
+    puts.convert_customer(attempt.table, organization_id, customer, stamp, seen, latest)
     raise LostError
 
 

@@ -87,7 +87,8 @@ def stored_plan(attempt: Attempt, code: str) -> Stored[Plan] | None:
 def put_plan(attempt: Attempt, code: str, make: Making, if_match: int | None) -> Put[Plan]:
     """Put the plan of a record, which is made of what is stored. A changed offer is a new version."""
     before, plan = _offered(attempt, code, make, if_match)
-    if before is not None and plan == before.value:
+    # A plan of the first stored format has no version yet.
+    if before is not None and plan.version and plan == before.value:
         return _same(attempt, before)
     attempt.ready()
     return _put_plan(attempt, plan, before, None)
@@ -103,7 +104,7 @@ def offer_to_all(
     instant, or is under way and no instant is given, it is that one.
     """
     before, plan = _offered(attempt, code, lambda _: record, if_match)
-    same = before is not None and plan == before.value
+    same = before is not None and plan.version > 0 and plan == before.value
     if before is not None and same and (known := _repeated(attempt, plan, at)) is not None:
         return _same(attempt, before), known
     soonest = attempt.now + AHEAD

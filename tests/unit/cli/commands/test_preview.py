@@ -127,7 +127,7 @@ def test_a_preview_shows_each_line_item_now_and_instead(machine: Machine) -> Non
         pytest.param(("-s", "x", "--plan", "q"), 1, "there is no subscription x", id="a subscription"),
         pytest.param(("-s", "s", "--plan", "x"), 1, "there is no plan x in this organization", id="a plan"),
         pytest.param(
-            ("-s", "t", "--plan", "p"), 1, "--plan: no price in KWD belongs to", id="another currency"
+            ("-s", "t", "--plan", "p"), 1, "--plan: the plan 'p' has no price in KWD", id="another currency"
         ),
         pytest.param(
             ("-s", "s", "--quantity", "z=1"), 1, "--quantity z: is neither a line item", id="a meter"

@@ -141,24 +141,36 @@ def convert_customer(
     organization_id: str,
     customer: Customer,
     stamp: Stamp,
-    subject: SubjectSeen,
+    before: CustomerSeen,
     latest: int | None,
 ) -> bool:
     """Write a customer of the first stored format anew, as it is.
 
-    ``latest`` is by when everything that was counted for it had happened; None if nothing was. Cost: 2 write units
-    for each KB, and 2.
+    ``latest`` is by when everything that was counted for it had happened; None if nothing was. Returns False if
+    something was counted since the customer was read. Cost: 2 write units for each KB, and 2.
     """
+    subject = before.subject
     values: Item = {":doc": {"S": encode_document(customer)}} | _stamp_values(stamp)
     expression = f"SET doc = :doc, {_STAMPED}"
     condition = "attribute_not_exists(doc)"
+    if before.rev:
+        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
+    else:
+        condition += " AND attribute_not_exists(rev)"
     if latest is not None:
-        expression += ", counted = :one, latest_at = :latest, begun_at = :latest"
-        values |= {":one": {"N": "1"}, ":latest": {"N": str(max(latest, subject.latest or latest))}}
-        if subject.latest is None:
-            condition += " AND attribute_not_exists(latest_at)"
+        expression += ", counted = :one, latest_at = :latest, begun_at = :begun"
+        values |= {
+            ":one": {"N": "1"},
+            ":latest": {"N": str(max(latest, subject.latest or latest))},
+            ":begun": {"N": str(max(latest, before.begun or latest))},
+        }
+    for name, was in (("latest_at", subject.latest), ("begun_at", before.begun)):
+        if was is None:
+            condition += f" AND attribute_not_exists({name})"
         else:
-            condition, values[":was"] = f"{condition} AND latest_at = :was", {"N": str(subject.latest)}
+            condition, values[f":was_{name}"] = f"{condition} AND {name} = :was_{name}", {"N": str(was)}
+    if not before.counted:
+        condition += " AND attribute_not_exists(counted)"
     record = _update(table, subject.key, expression, values, condition)
     listing = {"Put": {"TableName": table.name, "Item": _listing(organization_id, customer.id)}}
     return _written(table, [record, listing])

@@ -57,14 +57,15 @@ class CustomerState(msgspec.Struct):
     """What a customer's record said: its version, what was noted of its charges, and the facts.
 
     ``counted``: whether anything was counted for the customer. ``begun``: when the latest charge begins that was
-    young when it was counted or published.
+    young when it was counted or published. A customer that is not stored in the present format has no version, and
+    ``facts`` is None: the subscriptions hold them.
     """
 
     key: Key
-    version: int
+    version: int | None
     counted: bool
     begun: int | None
-    facts: _Facts
+    facts: _Facts | None
 
 
 class Standing:
@@ -145,7 +146,7 @@ class Standing:
             state.latest = _number(row, _LATEST) if state.notes else None
         for key, owner in owners.items():
             row = rows.get(key, {})
-            if integer(row, "rev") != owner.version:
+            if _number(row, "rev") != owner.version:
                 raise CatalogueChangedError("the customer has changed meanwhile")
             owner.counted, owner.begun = "counted" in row, _number(row, _BEGUN)
 
@@ -153,16 +154,17 @@ class Standing:
         """Note what the records of customers say."""
         for key, customer_id in keyed.items():
             row = rows.get(key, {})
-            if "doc" in row:
-                found = decode_customer(text(row, "doc"))
-                self.customers[customer_id] = CustomerState(
-                    key, integer(row, "rev"), "counted" in row, _number(row, _BEGUN), _facts_of(found)
-                )
+            facts = _facts_of(decode_customer(text(row, "doc"))) if "doc" in row else None
+            self.customers[customer_id] = CustomerState(
+                key, _number(row, "rev"), "counted" in row, _number(row, _BEGUN), facts
+            )
 
     def with_facts(self, subscription: Subscription) -> Subscription:
         """Return a subscription with its customer's facts."""
         state = self.customers.get(subscription.customer_id)
-        if state is None or state.facts == (subscription.country, subscription.customer_type):
+        if state is None or state.facts is None:
+            return subscription
+        if state.facts == (subscription.country, subscription.customer_type):
             return subscription
         country, customer_type = state.facts
         return replace(subscription, country=country, customer_type=customer_type)

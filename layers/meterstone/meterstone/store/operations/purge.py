@@ -3,8 +3,8 @@
 The order of the writes keeps every event in the log, and every answer of the organization right, wherever a purge
 is stopped. It is run again then, and goes on by its record (see `purge_records`):
 
-1. The record, with the new names and the secret key of the pseudonyms. Whoever was putting a record of the catalogue
-   without having seen it is through a minute later.
+1. The record, with the new names and the secret key of the pseudonyms. Whoever was putting a record of the
+   catalogue without having seen it is through a minute later.
 2. The catalogue: new documents under the new names, and the old ones are found by nobody any more. An event that
    comes in for an old id from now on matches nothing. The old documents stay until the end, since the clock reads
    them for the tallies of the live generation.
