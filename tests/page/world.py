@@ -69,12 +69,14 @@ def northwind() -> tuple[dict[str, Any], list[UsageEvent]]:
         {"id": "seats", "code": "seats", "name": "Seats", "aggregation": "LATEST", "field": "n"},
         {"id": "exports", "code": "exports", "name": "Exports", "aggregation": "COUNT"},
     ]
-    plans = [
+    plans: list[dict[str, Any]] = [
         {"code": "starter", "name": "Starter", "description": "To try it."},
         {"code": "team", "name": "Team", "description": "For a team."},
         {"code": "scale", "name": "Scale", "description": "With a commitment."},
     ]
     prices = [price for plan in plans for currency in RATES for price in prices_of(plan["code"], currency)]
+    for plan in plans:
+        plan["prices"] = [price["id"] for price in prices if price["entity_id"] == plan["code"]]
     subscriptions = [
         subscription(name, plan, currency, [f"{plan}-{meter['id']}-{currency.lower()}" for meter in meters])
         for name, (_, _, _, currency, plan, _) in CUSTOMERS.items()
