@@ -225,7 +225,7 @@ class Run:
         return text.replace(str(self.folder), "FOLDER")
 
     def _load(self, name: str) -> Any:
-        for known in (*FUNCTIONS, "fold-usage", "roll-usage"):
+        for known in (*FUNCTIONS, name, "fold-usage", "roll-usage"):
             forget_logger(known)
         with (
             redirect_stdout(self._out),
