@@ -21,7 +21,7 @@ from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription
-from support.counting import check_analytics
+from support.counting import SCALE, check_analytics
 from support.first_format import in_first_format
 from support.life import START, Life, at_call
 from support.recovering import Clock
@@ -29,7 +29,7 @@ from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stale_table import StaleTable
 from support.stream import Folding, Shard, Stream
 
-SEEDS = int(os.environ.get("METERSTONE_LIVES", "12"))
+SEEDS = int(os.environ.get("METERSTONE_LIVES", str(12 * SCALE)))
 #: A delivery makes fewer calls of the table.
 CALLS = 60
 
