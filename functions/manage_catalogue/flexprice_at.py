@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from meterstone.catalogue.management import Management
 from meterstone.contracts.flexprice_changes import Changed
-from meterstone.contracts.flexprice_pages import Stored as StoredRecord
+from meterstone.contracts.stored import Stored as StoredRecord
 from meterstone.store.catalogue.stamped import Stored
 from meterstone.store.catalogue.subscriptions import read_subscription
 from meterstone.store.dynamodb.table import Table

@@ -11,10 +11,10 @@ from flexprice_at import Catalogue
 from meterstone.catalogue.management import RecordRefusedError, StaleRecordError
 from meterstone.contracts import flexprice_catalogue as flexprice
 from meterstone.contracts.flexprice_changes import CancelAsked, Cancellation, ChangeAsked, Changed
-from meterstone.contracts.flexprice_pages import Stored
 from meterstone.contracts.flexprice_subscription_objects import status_of, uncut_period
 from meterstone.contracts.flexprice_subscriptions import SubscriptionAsked
 from meterstone.contracts.message import RequestRefusedError
+from meterstone.contracts.stored import Stored
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.money import plain
 from meterstone.store.catalogue.pages import terms_by_external_id

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from meterstone.contracts import catalogue
-from meterstone.contracts.catalogue import Stored
 from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.message import Problem, Reply, Request
 from meterstone.contracts.recounts import answer_recounts, recount_record
+from meterstone.contracts.stored import Stored
 from meterstone.edge.application import READING, Application
 from meterstone.scope import Scope
 from meterstone.store import Account, StoreUnavailableError

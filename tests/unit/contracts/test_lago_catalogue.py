@@ -43,6 +43,7 @@ MADE, PUT = parse_instant("2026-01-01T00:00:00Z"), parse_instant("2026-02-01T00:
 class Stamp(NamedTuple):
     made_at: int = MADE
     put_at: int = PUT
+    rev: int = 1
 
 
 class Stored[T](NamedTuple):

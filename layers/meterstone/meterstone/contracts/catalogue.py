@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.catalogue_records import Record, Value, record_of
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.contracts.stored import Stored
 from meterstone.scope import Scope
 from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
 from meterstone.usage.instant import format_instant, parse_instant
@@ -43,34 +44,6 @@ class Asked(NamedTuple):
     limit: int
     filters: Mapping[str, str]
     at: int | None
-
-
-class Stamp(Protocol):
-    """The version of a record, when it was made, and when it was last put; in microseconds since the epoch."""
-
-    @property
-    def rev(self) -> int:
-        """The version, which goes up with each change."""
-
-    @property
-    def made_at(self) -> int:
-        """When it was made; 0 if that was not kept."""
-
-    @property
-    def put_at(self) -> int:
-        """When it was last put; 0 if that was not kept."""
-
-
-class Stored[T](Protocol):
-    """A record as it is stored."""
-
-    @property
-    def value(self) -> T:
-        """The record itself."""
-
-    @property
-    def stamp(self) -> Stamp:
-        """Its version, and when it was made and put."""
 
 
 def api_key(request: Request) -> str | None:

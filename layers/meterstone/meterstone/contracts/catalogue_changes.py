@@ -16,13 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from meterstone.contracts import flexprice
-from meterstone.contracts.catalogue import Stored, etag, stored_record
+from meterstone.contracts.catalogue import etag, stored_record
 from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.events import read_object
 from meterstone.contracts.fields import Fields, instant, text_of
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.contracts.preview import read_commitment
 from meterstone.contracts.recounts import Recount, recount_begun
+from meterstone.contracts.stored import Stored
 from meterstone.pricing.commitment import Commitment
 from meterstone.usage.arrival import Unusable
 from meterstone.usage.identifier import checked_id, is_text

@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple
 
 from meterstone.contracts.fields import whole
 from meterstone.contracts.flexprice_fields import Reader, identifier, moment, one_of, short_text
-from meterstone.contracts.flexprice_pages import Stored
 from meterstone.contracts.flexprice_subscription_objects import (
     plan_at,
     status_of,
@@ -25,6 +24,7 @@ from meterstone.contracts.flexprice_subscription_objects import (
 )
 from meterstone.contracts.message import Reply, Request
 from meterstone.contracts.price_object import MOST_PERIODS
+from meterstone.contracts.stored import Stored
 from meterstone.usage.instant import format_instant
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan

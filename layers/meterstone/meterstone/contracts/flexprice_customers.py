@@ -25,8 +25,9 @@ from meterstone.contracts.flexprice_fields import (
     short_text,
     timezone,
 )
-from meterstone.contracts.flexprice_pages import STATUSES, Stored, stamped
+from meterstone.contracts.flexprice_pages import STATUSES, stamped
 from meterstone.contracts.message import Request
+from meterstone.contracts.stored import Stored
 from meterstone.pricing.price import Detail
 from meterstone.usage.subscription import Customer, in_force
 

@@ -6,11 +6,12 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from meterstone.contracts.fields import whole
 from meterstone.contracts.flexprice_fields import Reader, boolean, identifier, moment, one_of
 from meterstone.contracts.message import Reply, Request
+from meterstone.contracts.stored import Stamp
 from meterstone.usage.instant import format_instant
 from meterstone.usage.period import BillingPeriod
 
@@ -42,34 +43,6 @@ _OTHER_CUSTOMERS: Final = {
     "start_time": "give external_ids",
     "end_time": "give external_ids",
 }
-
-
-class Stamp(Protocol):
-    """A record's version, and when it was made and last put, in microseconds since the epoch."""
-
-    @property
-    def rev(self) -> int:
-        """The version, from 1."""
-
-    @property
-    def made_at(self) -> int:
-        """When it was made."""
-
-    @property
-    def put_at(self) -> int:
-        """When it was last put."""
-
-
-class Stored[T](Protocol):
-    """A record as it is stored."""
-
-    @property
-    def value(self) -> T:
-        """The record itself."""
-
-    @property
-    def stamp(self) -> Stamp:
-        """Its version, and when it was made and put."""
 
 
 class PageAsked(NamedTuple):

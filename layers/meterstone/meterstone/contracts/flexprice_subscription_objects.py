@@ -13,9 +13,10 @@ from copy import replace
 from typing import Any, Final
 
 from meterstone.contracts.flexprice import price_object
-from meterstone.contracts.flexprice_pages import STATUSES, SUBSCRIPTION_STATUSES, Stored, stamped
+from meterstone.contracts.flexprice_pages import STATUSES, SUBSCRIPTION_STATUSES, stamped
 from meterstone.contracts.flexprice_subscriptions import KEPT
 from meterstone.contracts.message import Reply
+from meterstone.contracts.stored import Stored
 from meterstone.pricing.money import plain
 from meterstone.pricing.price import Price
 from meterstone.usage.instant import format_instant

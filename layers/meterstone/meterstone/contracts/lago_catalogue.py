@@ -12,7 +12,7 @@ What Lago's API description leaves open, or has not, is settled so:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote
 
 from meterstone.contracts import lago
@@ -45,30 +45,6 @@ _CODES: Final = {
 api_key = lago.api_key
 refuse = lago.refuse
 forbid = lago.forbid
-
-
-class Stamp(Protocol):
-    """When a record was made, and when it was last put; in microseconds since the epoch."""
-
-    @property
-    def made_at(self) -> int:
-        """When it was made."""
-
-    @property
-    def put_at(self) -> int:
-        """When it was last put."""
-
-
-class Stored[T](Protocol):
-    """A record as it is stored."""
-
-    @property
-    def value(self) -> T:
-        """The record itself."""
-
-    @property
-    def stamp(self) -> Stamp:
-        """When it was made and put."""
 
 
 def read_root(request: Request, name: str) -> tuple[Reader, Mapping[str, Any]]:

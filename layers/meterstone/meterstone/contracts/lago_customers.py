@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from meterstone.contracts import lago
-from meterstone.contracts.lago_catalogue import Stored, read_root, refuse_filters
+from meterstone.contracts.lago_catalogue import read_root, refuse_filters
 from meterstone.contracts.lago_events import uuid_of
 from meterstone.contracts.lago_fields import (
     ALREADY_EXISTS,
@@ -31,6 +31,7 @@ from meterstone.contracts.lago_fields import (
 )
 from meterstone.contracts.lago_pages import PageAsked, meta, parse_page
 from meterstone.contracts.message import Reply, Request
+from meterstone.contracts.stored import Stored
 from meterstone.pricing.price import Detail, Scalar
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import format_instant

@@ -18,11 +18,12 @@ from itertools import chain
 from typing import Any, Final, assert_never
 
 from meterstone.contracts import lago
-from meterstone.contracts.lago_catalogue import Stamp, Stored, refuse_filters
+from meterstone.contracts.lago_catalogue import refuse_filters
 from meterstone.contracts.lago_customer_usage import aggregation_type, charge_model
 from meterstone.contracts.lago_events import uuid_of
 from meterstone.contracts.lago_pages import PageAsked, meta, parse_page
 from meterstone.contracts.message import Reply, Request
+from meterstone.contracts.stored import Stamp, Stored
 from meterstone.pricing.money import plain
 from meterstone.pricing.price import BillingModel, Price, PriceType, RoundType, Tier, TierMode
 from meterstone.usage.instant import format_instant

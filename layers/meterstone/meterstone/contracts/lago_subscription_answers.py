@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final
 
-from meterstone.contracts.lago_catalogue import Stored
 from meterstone.contracts.lago_events import uuid_of
 from meterstone.contracts.lago_pages import PageAsked, meta
 from meterstone.contracts.message import Reply
+from meterstone.contracts.stored import Stored
 from meterstone.usage.instant import format_instant
 from meterstone.usage.period import Cadence
 from meterstone.usage.terms import Terms
