@@ -46,13 +46,14 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
 class Editions(NamedTuple):
     """The editions of a subscription's tallies, and their cuts.
 
-    ``filling`` is the edition that is being counted anew, for the subscription as it will be: nothing is counted
-    by that into other editions. None for the subscription as it is read.
+    ``filling`` is the edition that is being counted anew, in one ``generation``, for the subscription as it will
+    be: nothing is counted by that into other editions. None for the subscription as it is read.
     """
 
     entries: tuple[Edition, ...] = ()
     cuts: tuple[Cut, ...] = ()
     filling: int | None = None
+    generation: str = ""
 
     def of(self, scope: str, since: int) -> int:
         """Return the edition of a tally by its scope and the start of its billing period."""
@@ -73,9 +74,13 @@ class Editions(NamedTuple):
         """Return the cut of an edition. The first has none."""
         return next((each for each in self.cuts if each.number == number), None)
 
-    def takes(self, number: int, accepted: int) -> bool:
+    def concern(self, number: int) -> bool:
+        """Return whether the subscription counts into an edition: what is filled counts into no other."""
+        return self.filling is None or number == self.filling
+
+    def take(self, number: int, accepted: int, generation: str) -> bool:
         """Return whether the stream counts an event that was accepted at an instant into a tally of an edition."""
-        if self.filling is not None and number != self.filling:
+        if not self.concern(number) or (self.filling is not None and self.generation != generation):
             return False
         cut = self.cut(number) if number else None
         return cut is None or accepted > cut.at

@@ -93,6 +93,10 @@ class Head(msgspec.Struct):
     first: int | None = None
     last: int | None = None
     accepted: int = 0
+    #: Of an edition that is not read yet: it counts, and is not in the rollups.
+    quiet: bool = False
+    #: Of an edition that is not read any more: it counts nothing, and leaves the rollups.
+    retired: bool = False
 
     def forget(self, shards: frozenset[str], now: int) -> None:
         """Drop the positions of ``shards``, which deliver nothing any more, and of shards at rest for 48 hours."""

@@ -17,6 +17,7 @@ import msgspec
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price
+from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
@@ -144,6 +145,7 @@ def resolve(
     prices: Mapping[str, Price],
     meters: Mapping[str, Meter],
     customer: Customer | None,
+    editions: Editions = ONE_EDITION,
 ) -> Subscription:
     """Make a subscription of its terms and of what these refer to, each by its id.
 
@@ -186,6 +188,7 @@ def resolve(
         customer_type=() if customer is None else customer.customer_type,
         commitment=terms.commitment,
         line_items=(*own, *of_plans),
+        editions=editions,
     )
 
 

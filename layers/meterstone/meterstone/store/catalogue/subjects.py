@@ -20,6 +20,7 @@ from meterstone.store.catalogue.accounts import Account
 from meterstone.store.catalogue.guards import Guard
 from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.subscriptions import (
+    By,
     decode_customer,
     read_subscriptions,
     subscriptions_by_external_id,
@@ -80,12 +81,19 @@ class Standing:
         self.held: dict[Subject, list[Subscription]] = {}
 
     def subscriptions(self, subject: Subject) -> list[Subscription]:
-        """Return the subscriptions of a subject."""
-        return self.held[subject]
+        """Return the subscriptions of a subject, as they are read."""
+        return [each for each in self.held[subject] if each.editions.filling is None]
 
-    def owning(self, subject: Subject, event: Event) -> list[Subscription]:
-        """Return the subscriptions of a subject whose span holds an event's time."""
-        return [each for each in self.held[subject] if each.span.holds(event.at)]
+    def owning(self, subject: Subject, event: Event, *, filling: bool = False) -> list[Subscription]:
+        """Return the subscriptions of a subject whose span holds an event's time, as they are read.
+
+        With ``filling``, also as they will be, where an edition is being filled.
+        """
+        return [
+            each
+            for each in self.held[subject]
+            if each.span.holds(event.at) and (filling or each.editions.filling is None)
+        ]
 
     def unmatched_guard(self, subject: Subject) -> Guard:
         """Return the condition under which events of a subject are saved as unmatched."""
@@ -243,6 +251,7 @@ class Subjects:
             account.meters,
             consistent=True,
             facts=False,
+            by=By.COUNTED,
         )
         if len(self._known) >= _MOST_SUBJECTS:
             self._known.clear()

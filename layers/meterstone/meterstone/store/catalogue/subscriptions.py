@@ -6,13 +6,17 @@ inside. They are read as they are, until the subscription is put anew.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import replace
+from enum import Enum, auto
 from itertools import batched
+from typing import assert_never
 
 import msgspec
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.table import Row, StoreError, Table, text
+from meterstone.usage.counting import Counting, decode_counting
+from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan, decode_plan, decode_price
 from meterstone.usage.subscription import Customer, Subscription
@@ -24,6 +28,19 @@ _CUSTOMER = msgspec.json.Decoder(Customer)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 type Versions = Mapping[tuple[str, int], Plan]
+
+
+class By(Enum):
+    """By which terms subscriptions are made, where one is being counted anew (see `meterstone.usage.counting`)."""
+
+    #: Those that are read: what was counted by them is what answers show.
+    READ = auto()
+    #: Those of the record, which may be still to be counted by.
+    RECORD = auto()
+    #: All by which events are counted: those that are read and, beside them, those by which an edition is filled.
+    COUNTED = auto()
+    #: Those that were read before, as long as the rollups have what came of it.
+    FORMER = auto()
 
 
 class UnknownSubscriptionError(StoreError):
@@ -38,6 +55,7 @@ def read_subscription(
     *,
     consistent: bool = False,
     facts: bool = True,
+    by: By = By.READ,
 ) -> Subscription:
     """Read a subscription, and everything that it refers to (see `resolved`). Raises `UnknownSubscriptionError`.
 
@@ -46,7 +64,7 @@ def read_subscription(
     row = table.get(keys.subscription(organization_id, subscription_id), consistent=consistent)
     if row is None:
         raise UnknownSubscriptionError(subscription_id)
-    return resolved(table, organization_id, [row], meters, consistent=consistent, facts=facts)[0]
+    return resolved(table, organization_id, [row], meters, consistent=consistent, facts=facts, by=by)[0]
 
 
 def read_subscriptions(
@@ -57,6 +75,7 @@ def read_subscriptions(
     *,
     consistent: bool = False,
     facts: bool = True,
+    by: By = By.READ,
 ) -> list[Subscription]:
     """Read subscriptions by id. Ids that do not exist are left out.
 
@@ -65,7 +84,7 @@ def read_subscriptions(
     wanted = [keys.subscription(organization_id, each) for each in ids]
     rows = table.batch_get(wanted, consistent=consistent)
     found = [rows[key] for key in wanted if key in rows]
-    return resolved(table, organization_id, found, meters, consistent=consistent, facts=facts)
+    return resolved(table, organization_id, found, meters, consistent=consistent, facts=facts, by=by)
 
 
 def resolved(
@@ -76,16 +95,19 @@ def resolved(
     *,
     consistent: bool = False,
     facts: bool = True,
+    by: By = By.READ,
 ) -> list[Subscription]:
     """Make subscriptions of their items, and look up everything that these refer to.
 
     ``meters`` are those that are known. If others are needed, the list of all is read. Without ``facts``, the
-    countries and the types of customers are left out.
+    countries and the types of customers are left out. An item makes one subscription, but for `By.COUNTED`, where
+    it may make two, and `By.FORMER`, where it may make none.
 
     Cost: 1 get for each customer, in batches; for prices and versions of plans, 1 get each if they are not
     remembered; 1 get for the meters, if it is needed.
     """
-    terms = [_terms(row) for row in rows]
+    told = [(row, terms, editions) for row in rows for terms, editions in _told(row, by)]
+    terms = [each for _, each, _ in told]
     plans = read_versions(
         table, organization_id, (plan for each in terms if each for plan in each.versions())
     )
@@ -95,10 +117,7 @@ def resolved(
         named[key]: price
         for key, price in table.unchanging(named, lambda row: decode_price(text(row, "doc"))).items()
     }
-    held = [
-        _SUBSCRIPTION.decode(text(row, "doc")) if of is None else of
-        for row, of in zip(rows, terms, strict=True)
-    ]
+    held = [_SUBSCRIPTION.decode(text(row, "doc")) if of is None else of for row, of, _ in told]
     whose = {each.customer_id for each in held} if facts else set()
     customers = read_customers(table, organization_id, whose, consistent=consistent)
     known = {meter.id: meter for meter in meters}
@@ -107,10 +126,10 @@ def resolved(
     if needed - known.keys():
         known = {meter.id: meter for meter in read_meters(table, organization_id, consistent=True)}
     return [
-        resolve(each, plans, prices, known, customers.get(each.customer_id))
+        resolve(each, plans, prices, known, customers.get(each.customer_id), editions)
         if isinstance(each, Terms)
         else _up_to_date(each, known, customers.get(each.customer_id))
-        for each in held
+        for each, (_, _, editions) in zip(held, told, strict=True)
     ]
 
 
@@ -151,9 +170,33 @@ def decode_meters(document: str) -> tuple[Meter, ...]:
     return _METERS.decode(document)
 
 
-def _terms(row: Row) -> Terms | None:
-    """Read a subscription's terms; None if the item has a document of before in their place."""
-    return decode_terms(text(row, "terms")) if "terms" in row else None
+def _told(row: Row, by: By) -> list[tuple[Terms | None, Editions]]:
+    """Read a subscription's terms, each with its editions; None for a document of before in their place."""
+    if "terms" not in row:
+        return [] if by is By.FORMER else [(None, ONE_EDITION)]
+    terms = decode_terms(text(row, "terms"))
+    counting = counting_of(row)
+    if counting is None:
+        return [] if by is By.FORMER else [(terms, ONE_EDITION)]
+    read = counting.live or terms, counting.editions
+    match by:
+        case By.READ:
+            return [read]
+        case By.RECORD:
+            return [(terms, counting.editions)]
+        case By.COUNTED:
+            filling = counting.filling
+            return [read] if filling is None else [read, (filling.terms, counting.editions_filling)]
+        case By.FORMER:
+            former = counting.former
+            return [] if former is None else [(former.terms, former.editions)]
+        case _:
+            assert_never(by)
+
+
+def counting_of(row: Row) -> Counting | None:
+    """Read how a subscription is counted from its item; None if it is simply by its terms."""
+    return decode_counting(text(row, "counting")) if "counting" in row else None
 
 
 def _meters_of(subscription: Subscription) -> Iterator[Meter]:
@@ -203,11 +246,12 @@ def subscriptions_of_customer(
     *,
     consistent: bool = False,
     facts: bool = True,
+    by: By = By.READ,
 ) -> list[Subscription]:
     """Read a customer's subscriptions. Cost: 1 query, and that of `read_subscriptions`."""
     pk = keys.of_customer(organization_id, customer_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
-    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts)
+    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts, by=by)
     # The item that lists a subscription under a customer may be there before the subscription, and it stays when
     # the subscription is given to another customer. The terms say to whom it belongs.
     return [each for each in found if each.customer_id == customer_id]
@@ -221,6 +265,7 @@ def subscriptions_by_external_id(
     *,
     consistent: bool = False,
     facts: bool = True,
+    by: By = By.READ,
 ) -> list[Subscription]:
     """Read all subscriptions with an external id: it may be used again.
 
@@ -228,7 +273,7 @@ def subscriptions_by_external_id(
     """
     pk = keys.by_external_id(organization_id, external_id).pk
     ids = _ids(table.query(pk, FIRST, LAST, consistent=consistent))
-    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts)
+    found = read_subscriptions(table, organization_id, ids, meters, consistent=consistent, facts=facts, by=by)
     return [each for each in found if each.external_id == external_id]
 
 

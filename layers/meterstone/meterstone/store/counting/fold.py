@@ -51,6 +51,7 @@ from meterstone.store.dynamodb.table import (
 from meterstone.store.dynamodb.transaction import Needs, packed
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import add_amounts
+from meterstone.usage.edition import Editions
 from meterstone.usage.instant import key_instant
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event, Uncounted
@@ -123,6 +124,11 @@ class Fold:
         self.writer = writer
         #: Shards that deliver nothing any more. A tally drops their positions when it is next written.
         self.forget: frozenset[str] = frozenset()
+        #: Called with the editions of a subscription, an edition, and when an event was accepted: whether the
+        #: event is counted into tallies of that edition.
+        self.takes: Callable[[Editions, int, int], bool] = lambda editions, number, _: editions.concern(
+            number
+        )
         #: Called with an event that the table does not take, and the reason, before the position moves past it.
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
         #: Called with events that meters cannot read, before any position moves past them.
@@ -144,11 +150,14 @@ class Fold:
             faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
+                editions = subscription.editions
                 for charge, key, seen in self._matching.matches(event, subscription):
                     if isinstance(seen, Uncounted):
                         faults.append(Fault(charge.meter.code, charge.meter.field, seen.reason))
                         continue
                     counted = True
+                    if editions.entries and not self.takes(editions, key.edition, accepted):
+                        continue
                     work = works.get(key)
                     if work is None:
                         work = works[key] = PendingEvents(charge)
@@ -208,6 +217,53 @@ class Fold:
         if report.unpublished:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
+
+    def turn_over(
+        self,
+        account: Account,
+        turning: Sequence[Mapping[TallyKey, PendingEvents]],
+        now: int,
+        progress: Callable[[], None] = lambda: None,
+    ) -> FoldReport:
+        """Have the rollups follow where another edition of tallies is read now.
+
+        Each mapping has the tallies that take each other's place: what was read of a charge leaves the rollups in
+        the transaction in which what is read now comes in, if one transaction takes both. ``progress`` is called
+        after each charge.
+        """
+        report = FoldReport()
+        ids = {key.subscription_id for works in turning for key in works}
+        self._standing, _ = standing_of(self.table, account, ids, now)
+        for some in batched(turning, _TALLIES_AT_ONCE // 2, strict=False):
+            works = {key: work for each in some for key, work in each.items()}
+            opened = {each.tally.key: each for each in self._open(works, {key: [] for key in works}, now)}
+            for each in some:
+                if not self._turned_together([opened[key] for key in each], each, now):
+                    for key, work in each.items():
+                        self._finish(key, work, [], now, report)
+                progress()
+        return report
+
+    def _turned_together(
+        self, opened: Sequence[TallyUpdate], works: Mapping[TallyKey, PendingEvents], now: int
+    ) -> bool:
+        """Write tallies in one transaction; return False, nothing written, if it does not take them."""
+        ready: list[_Ready] = []
+        try:
+            for each in opened:
+                change = self._change(each, now)
+                if change is not None and change.stale:
+                    return False
+                if change is not None:
+                    ready.append(_Ready(each.tally.key, change, self._guards(works[each.tally.key], change)))
+            packs = list(packed(ready, _needs))
+            if len(packs) > 1:
+                return False
+            for pack in packs:
+                self._write(pack)
+        except (ConflictError, WriteRefusedError):
+            return False
+        return True
 
     def _roll(self, account: Account, found: Iterable[Key], now: int, report: FoldReport) -> int:
         rows = self.table.batch_get(found, consistent=True)

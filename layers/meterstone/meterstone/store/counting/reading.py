@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import replace
 
 from meterstone.store.catalogue.subscriptions import resolved
-from meterstone.store.counting.writing import PendingEvents, TallyUpdate
+from meterstone.store.counting.writing import PendingEvents, TallyUpdate, Turn
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
@@ -57,7 +57,7 @@ def read_tallies(
     Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription.
     """
     unread = [
-        TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work.charge)
+        TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work)
         for key, work in works.items()
     ]
     heads = table.batch_get((each.head_key for each in unread), consistent=True)
@@ -96,11 +96,13 @@ def read_tallies(
 class TallyReader:
     """Reads one tally: the head first, then the other items."""
 
-    def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
+    def __init__(self, pk: str, key: TallyKey, work: PendingEvents) -> None:
         self.key = key
+        charge = work.charge
         self.head_key = Key(pk, keys.chain(key.stored_as) if key.item_id is None else counter_key(charge, 0))
         self._pk = pk
         self._charge = charge
+        self._turn = work.turn
         self._batch: list[Counted] = []
         self._days: Batch = {}
         self._head_row: Row | None = None
@@ -113,8 +115,12 @@ class TallyReader:
     def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
         """Take the head that was read, and the events of a batch that the tally has not counted yet."""
         self._head_row = row
-        self._tally.head = unpack_head(row)
-        self._batch = self._tally.head.unseen(batch)
+        head = self._tally.head = unpack_head(row)
+        turns = head.quiet if self._turn is Turn.IN else self._turn is Turn.OUT and not head.retired
+        if turns and head.stale_from is None:
+            # All its charges turn.
+            head.stale_from = head.first
+        self._batch = head.unseen(batch)
 
     @property
     def subscription(self) -> Subscription:
@@ -123,7 +129,12 @@ class TallyReader:
 
     @property
     def follows_clock(self) -> bool:
-        """Whether the tally must use the present subscription (see `state.follows_clock`)."""
+        """Whether the tally must use the present subscription (see `state.follows_clock`).
+
+        Of an edition that is not read yet, or not any more, the clock publishes nothing.
+        """
+        if self._turn is Turn.OUT or self._charge.subscription.editions.filling is not None:
+            return False
         return follows_clock(self._charge.meter)
 
     def take_subscription(self, current: Subscription) -> None:
@@ -243,6 +254,7 @@ class TallyReader:
             stored,
             more=self._more,
             moved=self._moved,
+            turn=self._turn,
         )
 
 

@@ -174,7 +174,7 @@ class StreamFold:
         unmatched: list[_Arrived] = []
         known = self._known(account, events)
         for each in events:
-            owning = standing.owning(each.subject, each.event)
+            owning = standing.owning(each.subject, each.event, filling=True)
             if not folding.expects(each.event, owning):
                 unmatched.append(each)
             elif not known or self._key(each) not in known:
@@ -195,7 +195,9 @@ class StreamFold:
             after.fold(late, now, standing)
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
-        return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
+        folding = Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
+        folding.takes = lambda editions, number, accepted: editions.take(number, accepted, generation)
+        return folding
 
     def _of(
         self, account: Account, generation: Generation, logged: Sequence[EventToCount]

@@ -106,7 +106,7 @@ def wake_tally(
             ":one": {"N": "1"},
         }
         | ({":st": {"S": key_instant(subscription.start)}} if stale else {}),
-        condition="attribute_exists(v)",
+        condition="attribute_exists(v) AND attribute_not_exists(x)",
     )
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from enum import Enum, auto
 from itertools import batched
+from typing import assert_never
 
 import msgspec
 
 from meterstone.pricing.money import ZERO, subtract
 from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
     chunk_of,
@@ -30,16 +33,26 @@ type RollupChange = dict[int, DayAmount]
 _NOTHING = DayAmount(ZERO, 0)
 
 
+class Turn(Enum):
+    """What becomes of a tally when another edition is read."""
+
+    #: It is read from now on: the rollups take what its days are worth.
+    IN = auto()
+    #: It is not read any more: the rollups lose what its days were worth.
+    OUT = auto()
+
+
 class PendingEvents(msgspec.Struct):
     """The events that are to be counted into one tally, in the order of their positions; there may be none.
 
     ``charge`` is the charge of a plain tally, or any charge of a chain. ``latest`` has the time of the latest
-    event of each subject that the events are of.
+    event of each subject that the events are of. ``turn``: another edition is read now.
     """
 
     charge: ChargePeriod
     events: list[Counted] = msgspec.field(default_factory=list)
     latest: dict[Subject, int] = msgspec.field(default_factory=dict)
+    turn: Turn | None = None
 
     def add(self, subject: Subject, counted: Counted) -> None:
         """Add an event of a subject."""
@@ -86,13 +99,20 @@ class TallyUpdate(msgspec.Struct):
     more: bool = False
     #: When values of a COUNT_UNIQUE were first seen that the batch has seen earlier. They move away from there.
     moved: tuple[int, ...] = ()
+    turn: Turn | None = None
 
     def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> TallyTransaction | None:
         """Count the batch and publish what fits in one transaction. Return None if there is nothing to do.
 
-        The positions of shards in ``forget`` are dropped.
+        The positions of shards in ``forget`` are dropped. Raises `CatalogueChangedError` if events were to be
+        counted into a tally of an edition that is not read any more.
         """
         tally = self.tally
+        self._turn_over()
+        if tally.head.retired and self.turn is None:
+            if self.batch:
+                raise CatalogueChangedError("another edition is read meanwhile")
+            return None
         unfinished = tally.head.stale_from is not None
         if self.batch:
             shards = {counted.position.shard for counted in self.batch}
@@ -103,6 +123,8 @@ class TallyUpdate(msgspec.Struct):
             tally.head.moved |= dict.fromkeys(ends, now)
         count(tally, self.parts, self.days)
         series, due = restate(tally, now)
+        if tally.head.quiet or tally.head.retired:
+            series = [{} for _ in tally.charges]
         fine = list(self._finer_parts())
         beside = 1 + GUARDS + len(fine)
         plan = PlannedWrites(TransactionBudget(beside=beside), self._touched())
@@ -126,6 +148,20 @@ class TallyUpdate(msgspec.Struct):
         accepted = tally.head.accepted if brings_news else 0
         begins = max((charge.counted_span.start for charge in tally.charges), default=None)
         return TallyTransaction(actions, plan.rollups, stale, size, accepted, bool(self.batch), begins)
+
+    def _turn_over(self) -> None:
+        """Note in the head whether the tally is of an edition that is read."""
+        head, charges = self.tally.head, self.tally.charges
+        match self.turn:
+            case None:
+                if head.version == 0 and charges[0].subscription.editions.filling is not None:
+                    head.quiet = True
+            case Turn.IN:
+                head.quiet = False
+            case Turn.OUT:
+                head.quiet, head.retired = False, True
+            case _:
+                assert_never(self.turn)
 
     def _touched(self) -> set[tuple[int, int]]:
         """List the chunks of counters that the batch changes, and that must be written."""

@@ -11,6 +11,7 @@
 | `f`, `l` | chain's head | starts of the first and the last billing period |
 | `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
 | `ed` | tally's head | the edition; absent if it is 0 |
+| `x` | tally's head | `q`: of an edition that is not read yet; `r`: of one that is not read any more |
 | `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
@@ -37,6 +38,8 @@ from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnigh
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, stored_kind, traits
 from meterstone.usage.tally import Head, Tally, TallyKey, identity
+
+_QUIET, _RETIRED = "q", "r"
 
 _encode = msgspec.json.Encoder().encode
 _STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
@@ -147,6 +150,9 @@ def pack_head(organization_id: str, generation: str, tally: Tally, due: int | No
     if head.stale_from is not None:
         item["st"] = {"S": key_instant(head.stale_from)}
         due = head.through
+    if head.quiet or head.retired:
+        item["x"] = {"S": _QUIET if head.quiet else _RETIRED}
+        due = None
     if head.first is not None and head.last is not None:
         item |= {"f": {"N": str(head.first)}, "l": {"N": str(head.last)}}
     if due is not None:
@@ -168,6 +174,8 @@ def unpack_head(row: Row | None) -> Head:
         stale_from=parse_key_instant(stale) if stale else None,
         first=integer(row, "f") if "f" in row else None,
         last=integer(row, "l") if "l" in row else None,
+        quiet=text(row, "x") == _QUIET,
+        retired=text(row, "x") == _RETIRED,
     )
 
 
