@@ -5,26 +5,31 @@ were read and as they are to be.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import replace
+from secrets import token_hex
 from typing import Final, NamedTuple
 
 from meterstone.catalogue import rules
 from meterstone.catalogue.attempt import Attempt
 from meterstone.catalogue.customers import convert, has_usage
 from meterstone.catalogue.errors import (
+    CatalogueBusyError,
     CatalogueConflictError,
     LostError,
     Put,
     RecordRefusedError,
 )
 from meterstone.catalogue.rules import Bounds, Moved
-from meterstone.catalogue.subjects import Subjects
+from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.price import Price
+from meterstone.store.catalogue.recounts import Recount, read_recount
 from meterstone.store.catalogue.stamped import (
     NEVER,
     Stored,
     SubjectSeen,
     TermsSeen,
     mentioned,
+    read_terms,
 )
 from meterstone.store.catalogue.subscription_puts import (
     Concerned,
@@ -34,13 +39,15 @@ from meterstone.store.catalogue.subscription_puts import (
     put_subscriptions,
     remove_mark,
 )
-from meterstone.store.catalogue.subscriptions import read_subscriptions, read_versions, resolved
+from meterstone.store.catalogue.subscriptions import By, read_subscriptions, read_versions, resolved
 from meterstone.store.catalogue.upgrade import settled_by
 from meterstone.store.counting.waking import kept_by_the_clock, wake_all, wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key, Kind
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import text
-from meterstone.usage.arrival import AHEAD
+from meterstone.store.operations.recount import AHEAD_OF_NOW
+from meterstone.usage.arrival import AHEAD, Subject
+from meterstone.usage.counting import Counting
 from meterstone.usage.instant import MINUTE, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
@@ -50,6 +57,13 @@ from meterstone.usage.terms import Terms, resolve
 #: A change that moves usage from so soon on is conditional on what is counted meanwhile. An event lies at most
 #: `AHEAD` before the clock, an attempt takes a moment, and clocks differ.
 _NEAR: Final = AHEAD + MINUTE
+
+MOST_LOG: Final = 20_000_000
+"""How many bytes of events are read for a recount that nobody asks for by force."""
+
+#: About as many bytes has an event beside its content.
+_BESIDE_CONTENT: Final = 150
+_MARK: Final = 4
 
 type Prices = Mapping[str, Price]
 
@@ -66,11 +80,10 @@ def bounds_of(
 ) -> Bounds:
     """Return what is known of the usage that a change of a subscription could move.
 
-    ``was`` is the subscription of the terms before. A new subscription looks at its customer's events alone:
-    no other has its external id at the same time. Cost: up to 2 queries of one item.
+    ``was`` is the subscription of the terms before. Cost: up to 2 queries of one item.
     """
     if before is None or was is None:
-        return Bounds(subjects.latest(terms, alone=True))
+        return Bounds(subjects.latest(terms))
     last = max(
         (
             each
@@ -125,19 +138,21 @@ def write(
         return [_unchanged(attempt, each) for each in changes]
     after = _resolved_after(attempt, changes, subjects)
     before = [None if each.seen is None else resolved_before(attempt, each.seen) for each in changes]
+    if any(each.seen is not None and each.seen.recount is not None for each in differing):
+        return [_put_waiting(attempt, changes, subjects, plans)]
     moves: list[Moved | None] = []
     settles: list[int | None] = []
     uncounted: list[bool] = []
+    anew = False
     for change, was, now in zip(changes, before, after, strict=True):
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
-        if moved is not None and bounds.refuse(moved.at, attempt.now):
-            adds = rules.adds_alone(was, now, bounds, attempt.now)
-            if not (attempt.forced and adds):
-                earliest = bounds.earliest(attempt.now)
-                raise CatalogueConflictError(moved.path, _counted(bounds), earliest, recomputable=adds)
-            # It is counted from there on when all is counted anew.
-            moved = None
+        if moved is not None and bounds.counted_from(moved.at, attempt.now):
+            if was is None or rules.concerned(was, now):
+                anew = True
+            else:
+                # No tally is concerned: the answer alone is another.
+                moved = None
         moves.append(moved)
         # That nothing was counted which time alone changes must hold when it is written, too.
         uncounted.append(moved is not None and not bounds.clocked and _clocked(was))
@@ -151,18 +166,181 @@ def write(
         for change, was, now in zip(changes, before, after, strict=True)
         if change in differing
     ]
+    recount = None
+    if anew:
+        _write_in_present_form(attempt, changes, subjects, settles)
+        recount, puts = _counted_anew(attempt, changes, before, after, puts, moves)
+        moves, uncounted = [None for _ in changes], [False for _ in changes]
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
-    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans):
+    recounts = [] if recount is None else [recount]
+    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans, recounts):
         raise LostError
-    _wake(attempt, changes, before, after, puts)
-    written = {put.terms.id: put for put in puts}
+    if recount is None:
+        _wake(attempt, changes, before, after, puts)
+    written = {put.terms.id: put.stamp for put in puts}
     return [
-        Put(Stored(change.terms, written[change.terms.id].stamp), change.seen is None, changed=True)
-        if change in differing
-        else _unchanged(attempt, change)
-        for change in changes
+        Put(Stored(each.terms, written[each.terms.id]), each.seen is None, changed=True, recount=recount)
+        if each in differing
+        else _unchanged(attempt, each)
+        for each in changes
     ]
+
+
+def _write_in_present_form(
+    attempt: Attempt, changes: Sequence[Change], subjects: Subjects, settles: Sequence[int | None]
+) -> None:
+    """Write subscriptions of the first stored format as they are, and read all again: raises `LostError` then."""
+    older = [(each.seen, bound) for each, bound in zip(changes, settles, strict=True) if each.seen]
+    older = [(seen, bound) for seen, bound in older if seen.of_before]
+    for seen, bound in older:
+        terms, stamp = seen.stored.value, seen.stored.stamp
+        put = TermsPut(terms, attempt.stamp(stamp), stamp)
+        concerned = list(_concerned(attempt, [Change(seen, terms)], subjects, [None], [bound], [False]))
+        put_subscriptions(attempt.table, attempt.organization_id, [put], concerned)
+    if older:
+        raise LostError
+
+
+def _counted_anew(
+    attempt: Attempt,
+    changes: Sequence[Change],
+    before: Sequence[Subscription | None],
+    after: Sequence[Subscription],
+    puts: Sequence[TermsPut],
+    moves: Sequence[Moved | None],
+) -> tuple[Recount, list[TermsPut]]:
+    """Have subscriptions counted anew: the puts say so, and the recount does it.
+
+    All subscriptions that one change concerns turn at once. Raises `CatalogueConflictError` if there is much to be
+    read for it, and nobody has said that it is to be.
+    """
+    written = {put.terms.id: put for put in puts}
+    cut = attempt.now + AHEAD_OF_NOW
+    scopes: dict[str, list[tuple[str, int]]] = {}
+    for change, was, now, moved in zip(changes, before, after, moves, strict=True):
+        if moved is not None and change.terms.id in written:
+            scopes[change.terms.id] = [("", ZERO_TIME)] if was is None else rules.concerned(was, now)
+    recount = Recount.of_usage(
+        [name for name, found in scopes.items() if found],
+        sorted({scope for found in scopes.values() for scope, _ in found if scope}),
+        min(moved.at for moved in moves if moved is not None),
+        attempt.now,
+        token_hex(_MARK),
+    )
+    recount = recount._replace(events=_logged(attempt, changes))
+    for seen, terms in changes:
+        if scopes.get(terms.id):
+            # Until it is counted, a new one is as if it had no time.
+            live = replace(terms, canceled_at=attempt.now) if seen is None else seen.stored.value
+            counting = Counting() if seen is None else seen.counting
+            begun = counting.begun(live, terms, scopes[terms.id], cut, attempt.account.generation, recount.id)
+            written[terms.id] = written[terms.id]._replace(counting=begun, wakes=False)
+    return recount, list(written.values())
+
+
+def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
+    """Return how many events the logs have that are read for a recount. Cost: reads them, up to `MOST_LOG`.
+
+    Raises `CatalogueConflictError` if they are larger than that, and nobody has said that they are to be read.
+    """
+    terms = [each.terms for each in changes] + [each.seen.stored.value for each in changes if each.seen]
+    subjects = dict.fromkeys(
+        subject
+        for each in terms
+        for subject in (Subject.subscription(each.events_by), Subject.customer(each.customer_id))
+    )
+    number = size = 0
+    for subject in subjects:
+        for row in attempt.table.query(keys.event(attempt.organization_id, *subject, "").pk, FIRST, LAST):
+            number += 1
+            size += _BESIDE_CONTENT + len(text(row, "e"))
+            if size > MOST_LOG and not attempt.forced:
+                raise CatalogueConflictError(
+                    "", "more than 20 MB of events would be read to count usage anew: ask for it by force"
+                )
+    return number
+
+
+def _put_waiting(
+    attempt: Attempt, changes: Sequence[Change], subjects: Subjects, plans: Iterable[str]
+) -> Put[Terms]:
+    """Put a subscription that is being counted anew: the change waits until that is done.
+
+    A later put takes the place of one that waits.
+    """
+    seen, terms = changes[0]
+    if len(changes) > 1 or seen is None:
+        raise CatalogueBusyError("", "usage is being counted anew: try again in a minute")
+    attempt.ready()
+    counting = seen.counting
+    if counting.live is None:
+        counting = replace(counting, live=seen.stored.value)
+    before = seen.stored.stamp
+    was = text(seen.row, "counting")
+    put = TermsPut(terms, attempt.stamp(before), before, counting=counting, was=was)
+    put_mentions(attempt.table, attempt.organization_id, list(_to_mention(changes)))
+    concerned = list(_concerned(attempt, changes, subjects, [None], [None], [False]))
+    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, plans):
+        raise LostError
+    return Put(Stored(terms, put.stamp), created=False, changed=True, recount=_running(attempt, seen))
+
+
+def settle(attempt: Attempt, name: str) -> Recount | None:
+    """Have what was put while a subscription was counted anew take effect: at once, or by a recount of its own.
+
+    Return that recount; None if there is none. Raises `LostError` if another writer was faster.
+    """
+    seen = read_terms(attempt.table, attempt.organization_id, name)
+    if seen is None or seen.counting.live is None or seen.counting.filling or seen.counting.former:
+        return None
+    terms, live = seen.stored.value, seen.counting.live
+    subjects = read_subjects(attempt, [live, terms])
+    (was,), (now,) = (
+        resolved(
+            attempt.table,
+            attempt.organization_id,
+            [seen.row],
+            attempt.account.meters,
+            consistent=True,
+            facts=False,
+            by=by,
+        )
+        for by in (By.READ, By.RECORD)
+    )
+    moved = rules.moved_from(was, now)
+    before = seen._replace(stored=Stored(live, seen.stored.stamp))
+    bounds = Bounds() if moved is None else bounds_of(attempt, subjects, before, was, terms)
+    attempt.ready()
+    stamp = seen.stored.stamp
+    put = TermsPut(
+        terms,
+        stamp,
+        stamp,
+        _clock_goes_otherwise(was, now),
+        replace(seen.counting, live=None),
+        text(seen.row, "counting"),
+    )
+    recount, moves = None, [moved]
+    change = Change(before, terms)
+    if moved is not None and bounds.counted_from(moved.at, attempt.now):
+        moves = [None]
+        if rules.concerned(was, now):
+            put = put._replace(was=text(seen.row, "counting"))
+            recount, (put,) = _counted_anew(attempt, [change], [was], [now], [put], [moved])
+    uncounted = [moves[0] is not None and not bounds.clocked and _clocked(was)]
+    concerned = list(_concerned(attempt, [change], subjects, moves, [None], uncounted))
+    recounts = [] if recount is None else [recount]
+    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, (), recounts):
+        raise LostError
+    if recount is None:
+        _wake(attempt, [change], [was], [now], [put])
+    return recount
+
+
+def _running(attempt: Attempt, seen: TermsSeen) -> Recount | None:
+    """Return the recount of a subscription that is under way."""
+    return read_recount(attempt.table, attempt.organization_id, seen.recount) if seen.recount else None
 
 
 def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Terms]:
@@ -172,6 +350,8 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
     """
     terms = seen.stored.value
     was = resolved_before(attempt, seen)
+    if seen.recount is not None:
+        raise CatalogueConflictError("", "its usage is being counted anew: try again in a minute")
     if has_usage(attempt, terms.id):
         raise CatalogueConflictError("", "usage has been counted: end it instead")
     moved = rules.moved_from(was, None)
@@ -262,13 +442,16 @@ def _others(attempt: Attempt, external_ids: Iterable[str], but: set[str]) -> lis
         attempt.account.meters,
         consistent=True,
         facts=False,
+        by=By.RECORD,
     )
 
 
 def _put(attempt: Attempt, change: Change, was: Subscription | None, now: Subscription) -> TermsPut:
     before = None if change.seen is None else change.seen.stored.stamp
     wakes = change.seen is not None and (change.seen.unwoken or _clock_goes_otherwise(was, now))
-    return TermsPut(change.terms, attempt.stamp(before or NEVER), before, wakes)
+    text_of = change.seen.row if change.seen is not None else {}
+    was_counted = text(text_of, "counting") if "counting" in text_of else None
+    return TermsPut(change.terms, attempt.stamp(before or NEVER), before, wakes, was=was_counted)
 
 
 def _clock_goes_otherwise(was: Subscription | None, now: Subscription) -> bool:
@@ -328,12 +511,6 @@ def _concerned(
     yield from found.values()
 
 
-def _counted(bounds: Bounds) -> str:
-    if bounds.clocked:
-        return "usage that time alone changes has been counted, and a change of it takes 5 minutes"
-    return "usage has been counted that this change would move"
-
-
 def _unchanged(attempt: Attempt, change: Change) -> Put[Terms]:
     """Return a subscription that need not be written, once what an earlier put of it has left is done."""
     if change.seen is None:
@@ -343,7 +520,7 @@ def _unchanged(attempt: Attempt, change: Change) -> Put[Terms]:
         wake_all(attempt.table, attempt.account, resolved_before(attempt, change.seen))
         remove_mark(attempt.table, attempt.organization_id, stored.value.id, stored.stamp)
     mine = stored.stamp in attempt.mine
-    return Put(stored, mine and stored.stamp.rev == 1, changed=mine)
+    return Put(stored, mine and stored.stamp.rev == 1, mine, _running(attempt, change.seen))
 
 
 def _wake(

@@ -6,15 +6,14 @@ change that has not seen it is over. So an attempt looks whether there is one, a
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final
 
 from meterstone.catalogue.errors import (
     CatalogueBusyError,
-    CatalogueConflictError,
     LostError,
     RecordRefusedError,
     StaleRecordError,
@@ -29,7 +28,6 @@ from meterstone.store.dynamodb.errors import StoreUnavailableError, WriteRefused
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.purge_records import refuse_open_purges
-from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import SECOND
 
 LONGEST: Final = 20 * SECOND
@@ -54,7 +52,7 @@ class Attempt:
     mine: set[Stamp] = field(default_factory=set)
     #: The record has not the version that was wanted, and may yet be what this change has written.
     stale: bool = False
-    #: Usage is counted anew afterwards: what begins in the past is taken, though events were counted since.
+    #: However much is to be read to count usage anew, it is.
     forced: bool = False
 
     @property
@@ -90,27 +88,6 @@ class Attempt:
         if stamp not in self.mine:
             raise StaleRecordError(_STALE)
         self.stale = True
-
-    @contextmanager
-    def choosing(self, *, chosen: bool) -> Iterator[None]:
-        """Have another attempt made if something was counted since an instant was chosen, and a later one will do.
-
-        If the instant was not ``chosen`` but given, the conflict is the answer.
-        """
-        try:
-            yield
-        except CatalogueConflictError as conflict:
-            if chosen and conflict.earliest is not None and conflict.earliest <= self.now + AHEAD:
-                raise LostError from conflict
-            raise
-
-    def soonest(self, earliest: int) -> int:
-        """Return the instant that stands for now: the earliest possible one, if that is within 5 minutes.
-
-        While events keep coming in, each attempt leaves them more time.
-        """
-        slack = max(self.number - 1, 0) * SECOND
-        return max(earliest, min(earliest + slack, self.now + AHEAD))
 
 
 def in_turn[T](

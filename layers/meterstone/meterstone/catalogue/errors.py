@@ -3,16 +3,21 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from meterstone.store.catalogue.recounts import Recount
 from meterstone.store.catalogue.stamped import Stored
 from meterstone.usage.instant import format_instant
 
 
 class Put[T](NamedTuple):
-    """The record as it is stored now, and whether this call has made it, or changed it."""
+    """The record as it is stored now, and whether this call has made it, or changed it.
+
+    ``recount``: what is counted anew because of it, if anything is.
+    """
 
     stored: Stored[T]
     created: bool
     changed: bool
+    recount: Recount | None = None
 
 
 class CatalogueError(Exception):
@@ -31,15 +36,11 @@ class RecordRefusedError(CatalogueError):
 class CatalogueConflictError(CatalogueError):
     """The record is right, and yet cannot be stored now. The reason says what to do instead.
 
-    ``earliest`` is the first instant from which the change could be made, if there is one. ``recomputable``: it
-    could be made if all usage were counted anew afterwards.
+    ``earliest`` is the first instant from which the change could be made, if there is one.
     """
 
-    def __init__(
-        self, path: str, reason: str, earliest: int | None = None, *, recomputable: bool = False
-    ) -> None:
+    def __init__(self, path: str, reason: str, earliest: int | None = None) -> None:
         """Keep the field that cannot change, and why."""
-        self.recomputable = recomputable
         when = "" if earliest is None else f"; the earliest possible instant is {format_instant(earliest)}"
         self.path, self.reason, self.earliest = path, f"{reason}{when}", earliest
         super().__init__(f"{path}: {self.reason}" if path else self.reason)

@@ -1,5 +1,8 @@
-"""Carrying recounts on: the subscriptions that follow a plan, one after another, in the order of their list.
+"""Carrying recounts on.
 
+Of usage: see `meterstone.store.operations.recount`. When it is done, what was put meanwhile takes effect.
+
+Of a plan that was put for all: the subscriptions that follow it, one after another, in the order of their list.
 Each subscription is changed in a transaction of its own, by the same code as any change of it. So a recount that
 is stopped anywhere is carried on from its place, and what is done twice changes nothing. A subscription that
 cannot follow, such as one of which usage was counted that the change would move, is noted, and the others go on.
@@ -8,10 +11,13 @@ Subscriptions that are made meanwhile follow the new version by themselves: see 
 `meterstone.store.catalogue.recounts`.
 """
 
+import time
 from collections.abc import Callable, Mapping
+from copy import replace
 from secrets import token_hex
 from typing import Any, Final
 
+from meterstone.catalogue.agreements import settle
 from meterstone.catalogue.attempt import Attempt, in_turn
 from meterstone.catalogue.errors import CatalogueBusyError, CatalogueError, Put, UnknownRecordError
 from meterstone.catalogue.many import put_many
@@ -22,6 +28,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
+from meterstone.store.operations.recount import Recounting, Surroundings
 from meterstone.usage.terms import Terms, following
 
 TOGETHER: Final = 400
@@ -30,7 +37,13 @@ TOGETHER: Final = 400
 _MARK: Final = 8
 
 
-def carry_on(table: Table, key: Key, clock: Callable[[], int], until: int) -> Recount | None:
+def carry_on(
+    table: Table,
+    key: Key,
+    clock: Callable[[], int],
+    until: int,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Recount | None:
     """Carry a recount on until it is done, or until an instant. Return how far it is.
 
     Returns None if there is nothing to do: it is done, it is not time yet, another carries it on, or its
@@ -45,6 +58,8 @@ def carry_on(table: Table, key: Key, clock: Callable[[], int], until: int) -> Re
         release(table, key, me, recount.ready_at)
         return None
     try:
+        if recount.subscriptions:
+            return _count_anew(table, key, me, recount, Surroundings(until, clock, sleep))
         while clock() < until:
             after = _step(table, keys.organization_of_recount(key), clock, recount)
             if after.done_at is not None:
@@ -59,7 +74,36 @@ def carry_on(table: Table, key: Key, clock: Callable[[], int], until: int) -> Re
     return recount
 
 
-def carry_all_on(table: Table, clock: Callable[[], int], until: int) -> list[Recount]:
+def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surroundings) -> Recount | None:
+    """Carry a recount of usage on. Return how far it is; None if another carries it on."""
+    organization_id, clock = keys.organization_of_recount(key), around.clock
+
+    def tell(events: int) -> None:
+        come_on(table, key, me, recount._replace(done=events, put_at=clock()))
+
+    ids = recount.subscriptions
+    report = Recounting(table, organization_id, recount.id, ids, replace(around, progress=tell)).run()
+    after = recount._replace(done=max(report.events, recount.done), put_at=clock())
+    if not report.done:
+        come_on(table, key, me, after)
+        release(table, key, me, clock())
+        return after
+    for name in ids:
+
+        def settling(attempt: Attempt, name: str = name) -> Recount | None:
+            return settle(attempt, name)
+
+        in_turn(table, organization_id, clock, settling)
+    after = after._replace(done_at=clock())
+    return after if finish(table, key, me, after) else None
+
+
+def carry_all_on(
+    table: Table,
+    clock: Callable[[], int],
+    until: int,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Recount]:
     """Carry on what is due of all organizations, one recount after another. Return how far each is.
 
     One that fails does not keep the others from their turns; its error is raised at the end.
@@ -70,7 +114,7 @@ def carry_all_on(table: Table, clock: Callable[[], int], until: int) -> list[Rec
         if clock() >= until:
             break
         try:
-            recount = carry_on(table, key, clock, until)
+            recount = carry_on(table, key, clock, until, sleep)
         except (CatalogueError, StoreUnavailableError) as error:
             failed = error
         else:

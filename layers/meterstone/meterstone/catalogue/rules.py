@@ -243,6 +243,54 @@ def _moves(before: Subscription, after: Subscription) -> Iterator[Moved]:
             yield from _whole_item(before, item, "line_items")
 
 
+def concerned(before: Subscription, after: Subscription) -> list[tuple[str, int]]:
+    """Return the scopes of the tallies that count, price or group events otherwise, each with a beginning.
+
+    A scope is a line item, a recurring meter's chain, or empty for all (see `meterstone.usage.edition`); the
+    beginning is the start of the first billing period that is concerned. A chain is concerned as a whole. A
+    commitment concerns no tally: it is worked out where it is read.
+    """
+    whole = ("start", *(name for name in _WHOLE_FIELDS if name != "commitment"))
+    if any(getattr(before, name) != getattr(after, name) for name in whole):
+        return [("", ZERO_TIME)]
+    found: dict[str, int] = {}
+    for subscription, item, at in _concerned_items(before, after):
+        if item.meter is None:
+            continue
+        scope, since = item.meter.id, ZERO_TIME
+        if not item.meter.recurring:
+            scope, since = item.id, subscription.cadence(item).period_at(at).start
+        found[scope] = min(found.get(scope, since), since)
+    return sorted(found.items())
+
+
+def _concerned_items(
+    before: Subscription, after: Subscription
+) -> Iterator[tuple[Subscription, LineItem, int]]:
+    """Yield the line items that count otherwise, each with the subscription that has it, and from when on."""
+    known = {item.id: item for item in before.line_items}
+    kept = {item.id for item in after.line_items}
+    plan = _first_difference(before.plan, after.plan)
+    for item in after.line_items:
+        was, shown = known.get(item.id), after.shown(item)
+        if was is None:
+            yield after, item, shown.start
+            continue
+        old = before.shown(was)
+        if old.start == old.end and shown.start == shown.end:
+            continue
+        if was.price != item.price or old.start != shown.start:
+            yield after, item, min(old.start, shown.start)
+        elif (end := _earlier(old.end, shown.end)) is not None:
+            # By the one that goes on longer, the earlier end lies in a billing period.
+            yield (before, was, end) if _end(old.end) > _end(shown.end) else (after, item, end)
+        if plan is not None and plan < _end(shown.end):
+            yield after, item, max(plan, shown.start)
+    for item in before.line_items:
+        if item.id not in kept:
+            yield before, item, before.shown(item).start
+
+
 def _whole_item(subscription: Subscription, item: LineItem, path: str) -> Iterator[Moved]:
     shown = subscription.shown(item)
     if item.meter is not None and shown.start != shown.end:
@@ -271,35 +319,11 @@ class Bounds(NamedTuple):
     unknown: bool = False
     clocked: bool = False
 
-    def earliest(self, now: int) -> int:
-        """Return the earliest instant from which a change may move usage."""
-        if self.unknown or self.clocked:
-            return max(now + AHEAD, now if self.last is None else self.last + 1)
-        return now if self.last is None else max(self.last + 1, now)
-
-    def refuse(self, moved: int, now: int) -> bool:
-        """Return whether a change that moves usage from an instant on is refused."""
+    def counted_from(self, moved: int, now: int) -> bool:
+        """Return whether usage was counted that a change would move, which it does from an instant on."""
         if self.last is not None and moved <= self.last:
             return True
         return (self.unknown or self.clocked) and moved < now + AHEAD
-
-
-def adds_alone(before: Subscription | None, after: Subscription, bounds: Bounds, now: int) -> bool:
-    """Return whether a change that is refused only begins something too early: a subscription, or line items.
-
-    Counting all usage anew makes such a change right. But where a recurring meter was counted, a line item of the
-    same meter would have to be carried on to what was counted after it.
-    """
-    if before is None:
-        return True
-    known = {item.id for item in before.line_items}
-    kept = replace(after, line_items=tuple(item for item in after.line_items if item.id in known))
-    moved = moved_from(before, kept)
-    if moved is not None and bounds.refuse(moved.at, now):
-        return False
-    carried = {item.meter.id for item in before.line_items if item.meter is not None and item.meter.recurring}
-    new = (item.meter for item in after.line_items if item.id not in known)
-    return not any(meter is not None and meter.id in carried for meter in new)
 
 
 def _earlier(old: int | None, new: int | None) -> int | None:

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from meterstone.catalogue.agreements import (
     Change,
-    bounds_of,
     delete,
     looked_up,
-    resolved_before,
     write,
 )
 from meterstone.catalogue.attempt import Attempt, read
@@ -27,7 +25,6 @@ from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.stamped import Stored, TermsSeen, read_plans, read_terms
 from meterstone.store.catalogue.subscriptions import read_versions
-from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import format_instant
 from meterstone.usage.plan import Plan
 from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, following
@@ -53,14 +50,13 @@ def stored_terms(attempt: Attempt, name: str) -> Stored[Terms] | None:
 def put_subscription(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Terms]:
     """Put the subscription of a record, which is made of what is stored.
 
-    A new one that says no start begins now, or as soon as it can within 5 minutes.
+    A new one that says no start begins now.
     """
     seen = read_terms(attempt.table, attempt.organization_id, name)
     attempt.match(None if seen is None else seen.stored.stamp, if_match)
     record = make(None if seen is None else seen.stored)
     change, subjects, plans = _of_record(attempt, name, record, seen)
-    with attempt.choosing(chosen=seen is None and "start" not in record):
-        return write(attempt, [change], subjects, _unnamed(plans))[0]
+    return write(attempt, [change], subjects, _unnamed(plans))[0]
 
 
 def delete_subscription(attempt: Attempt, name: str) -> Stored[Terms]:
@@ -70,18 +66,17 @@ def delete_subscription(attempt: Attempt, name: str) -> Stored[Terms]:
 
 
 def end(attempt: Attempt, name: str, at: int | None) -> Put[Terms]:
-    """End a subscription at an instant; None: now, or as soon as it can within 5 minutes."""
+    """End a subscription at an instant; None: now."""
     seen = _known(attempt, name)
     terms = seen.stored.value
     subjects = read_subjects(attempt, [terms])
     over = terms.end is not None and terms.end <= attempt.now
     if at is None and (over or terms.canceled_at is not None):
         return write(attempt, [Change(seen, terms)], subjects)[0]
-    when = _instant(attempt, seen, subjects, at)
+    when = attempt.now if at is None else at
     if when <= terms.start:
         raise CatalogueConflictError("end", "must be after the start: call off what has not begun")
-    with attempt.choosing(chosen=at is None):
-        return write(attempt, [Change(seen, _ended(terms, when))], subjects)[0]
+    return write(attempt, [Change(seen, _ended(terms, when))], subjects)[0]
 
 
 def cancel_pending(attempt: Attempt, name: str) -> Put[Terms]:
@@ -96,7 +91,7 @@ def cancel_pending(attempt: Attempt, name: str) -> Put[Terms]:
 
 
 def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[Terms]:
-    """Have a subscription on another plan from an instant on; None: now, or as soon as it can within 5 minutes.
+    """Have a subscription on another plan from an instant on; None: now.
 
     If it follows its plan, the line items of the old plan end then, and those of the new one begin. Changes of the
     plan that were planned for later are dropped.
@@ -109,7 +104,7 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
     stored = plans[plan][0].value
     follows = any(term.version is not None for term in terms.plan)
     subjects = read_subjects(attempt, [terms])
-    when = max(_instant(attempt, seen, subjects, at), terms.start)
+    when = max(attempt.now if at is None else at, terms.start)
     kept = tuple(term for term in terms.plan if (terms.start if term.since is None else term.since) < when)
     if follows:
         _refuse_without_prices({plan: stored.version})
@@ -122,8 +117,7 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
         wanted = replace(terms, plan=(PlanTerm(plan, terms.plan[0].since, version),))
     if follows:
         wanted = _chosen(attempt, terms, wanted, stored.prices)
-    with attempt.choosing(chosen=at is None):
-        return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
+    return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
 
 
 def follow(attempt: Attempt, name: str, version: Version) -> Put[Terms]:
@@ -152,7 +146,7 @@ def change_commitment(attempt: Attempt, name: str, commitment: Commitment | None
 def succeed(
     attempt: Attempt, name: str, record: Mapping[str, object], at: int | None
 ) -> tuple[Put[Terms], Put[Terms]]:
-    """End a subscription, and begin another under its external id at that instant; None: as soon as it can.
+    """End a subscription, and begin another under its external id at that instant; None: now.
 
     One that has not begun is called off. A call that is repeated finds both done.
     """
@@ -166,7 +160,9 @@ def succeed(
     if followed is not None:
         when = followed.stored.value.start if at is None else at
     else:
-        when = terms.start if at is None and terms.start > attempt.now else _instant(attempt, seen, own, at)
+        when = (
+            terms.start if at is None and terms.start > attempt.now else (attempt.now if at is None else at)
+        )
     whole: dict[str, object] = {"customer": terms.customer_id, "external_id": terms.events_by, **record}
     whole["start"] = format_instant(when)
     after, subjects, plans = _of_record(attempt, new, whole, followed)
@@ -176,9 +172,8 @@ def succeed(
     if both is not own:
         subjects = both
     before = Change(seen, _succeeded(attempt, terms, when))
-    with attempt.choosing(chosen=at is None):
-        first, second = write(attempt, [before, after], subjects, _unnamed(plans))
-        return first, second
+    first, second = write(attempt, [before, after], subjects, _unnamed(plans))
+    return first, second
 
 
 def _chosen(attempt: Attempt, terms: Terms, wanted: Terms, prices: Iterable[str]) -> Terms:
@@ -208,21 +203,6 @@ def _ended(terms: Terms, at: int) -> Terms:
         line_items=tuple(item for item in terms.line_items if item.start is None or item.start < at),
         plan=tuple(term for term in terms.plan if term.since is None or term.since < at) or terms.plan[:1],
     )
-
-
-def _instant(attempt: Attempt, seen: TermsSeen, subjects: Subjects, at: int | None) -> int:
-    """Return the instant of a change: the one that is given, or the earliest that is possible."""
-    if at is not None:
-        return at
-    was = resolved_before(attempt, seen)
-    earliest = bounds_of(attempt, subjects, seen, was, seen.stored.value).earliest(attempt.now)
-    return _within_5_minutes(attempt, earliest)
-
-
-def _within_5_minutes(attempt: Attempt, earliest: int) -> int:
-    if earliest > attempt.now + AHEAD:
-        raise CatalogueConflictError("", "usage has been counted that lies further ahead", earliest)
-    return attempt.soonest(earliest)
 
 
 def _of_record(
@@ -261,10 +241,6 @@ def _of_record(
         owner = subjects.customers[terms.customer_id]
         zone = given.timezone or (owner.stored and owner.stored.value.timezone) or terms.timezone
         terms = replace(terms, timezone=zone)
-        if not starts:
-            last = owner.subject.latest
-            earliest = attempt.now if last is None else max(attempt.now, last + 1)
-            terms = replace(terms, start=_within_5_minutes(attempt, earliest))
     if "commitment" not in given.model_fields_set:
         terms = replace(terms, commitment=_of_plan(attempt, terms))
     return Change(seen, terms), subjects, {code: plans[code] for code in plans if code not in known}

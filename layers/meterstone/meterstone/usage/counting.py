@@ -84,8 +84,8 @@ class Counting(msgspec.Struct, frozen=True, omit_defaults=True):
     ) -> "Counting":
         """Return the counting that begins to fill a new edition of some scopes, by new terms.
 
-        ``at`` is its cut. ``live`` are the terms that are read until then. A scope comes with the billing period's start from which
-        on it is counted anew.
+        ``at`` is its cut. ``live`` are the terms that are read until then. A scope comes with the start of the
+        billing period from which on it is counted anew.
         """
         number = self.last + 1
         entries = tuple(Edition(scope, since, number) for scope, since in scopes)

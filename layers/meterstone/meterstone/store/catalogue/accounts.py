@@ -59,6 +59,8 @@ class Account(msgspec.Struct, frozen=True):
     rules: int = RULES
     #: See `meterstone.store.catalogue.stored_format`.
     stored_format: int = FORMAT
+    #: How many times it was changed which editions are read (see `meterstone.usage.counting`).
+    flips: int = 0
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
     #: The scopes of that key. None, if it was read without a key.
@@ -193,6 +195,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         keys.parse_views(text(profile, "rollup_views")),
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
         stored_format(profile),
+        integer(profile, "flips"),
     )
 
 

@@ -1,10 +1,14 @@
-"""Recounts: changes of the catalogue that concern many subscriptions, carried on one subscription at a time.
+"""Recounts: what a change of the catalogue has to be carried on afterwards.
+
+There are two kinds. Of a plan that is put for all: its subscriptions follow it, one at a time. Of usage: what was
+counted of a subscription is counted anew (see `meterstone.usage.counting`).
 
 A recount is an item, which says what is to be done, and up to where it is. It is made in the transaction of the
 record whose change it carries on. Whoever carries it on holds a lease on it, so that no two do the same work at
 once. That only saves work: each subscription's own change is right however often it is made.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -28,6 +32,9 @@ A change that has read the plan as it was before is over by then (see `meterston
 it writes nothing. So every subscription that follows an older version is in the list when it is read.
 """
 
+READY: Final = 25 * SECOND
+"""How long after it was made usage can be counted anew: what was accepted up to its cut is in the log then."""
+
 _DIGEST: Final = 8
 _LONGEST_REASON: Final = 300
 
@@ -38,6 +45,10 @@ class Recount(NamedTuple):
     ``place`` is up to where the list of subscriptions is done. ``done`` is how many follow the version, and
     ``refused`` how many cannot; ``reasons`` has the first of these, each with its id. ``done_at`` is None until it
     is done.
+
+    A recount of usage has ``subscriptions``, which are counted anew from ``since`` on, and the scopes that are
+    (``line_items``: line items, or meters of chains; all, if it has none). ``done`` is how many events were
+    counted.
     """
 
     id: str
@@ -51,6 +62,27 @@ class Recount(NamedTuple):
     refused: int = 0
     reasons: tuple[tuple[str, str], ...] = ()
     done_at: int | None = None
+    subscriptions: tuple[str, ...] = ()
+    line_items: tuple[str, ...] = ()
+    #: How many events the logs had that are read for it.
+    events: int = 0
+
+    @classmethod
+    def of_usage(
+        cls, subscriptions: Iterable[str], line_items: Iterable[str], since: int, now: int, mark: str
+    ) -> "Recount":
+        """Make the recount of subscriptions. ``mark`` is told by nothing else: it makes the id its own."""
+        second = format_instant(now)[:19].replace("-", "").replace(":", "")
+        return cls(
+            f"{second}-{mark}",
+            "",
+            0,
+            since,
+            now,
+            now,
+            subscriptions=tuple(subscriptions),
+            line_items=tuple(line_items),
+        )
 
     @classmethod
     def of_plan(cls, plan: str, version: int, since: int, now: int) -> "Recount":
@@ -62,7 +94,7 @@ class Recount(NamedTuple):
     @property
     def ready_at(self) -> int:
         """The instant from which on it may be carried on."""
-        return self.made_at + SETTLED
+        return self.made_at + (READY if self.subscriptions else SETTLED)
 
     def refusing(self, subscription_id: str, reason: str) -> "Recount":
         """Return the recount with one more subscription that was refused."""
@@ -76,9 +108,7 @@ def made(table: Table, organization_id: str, recount: Recount) -> Action:
     """Return the action that makes a recount, if there is none of its id. It is due from `Recount.ready_at` on."""
     item: Item = key_item(keys.recount(organization_id, recount.id)) | {
         "id": {"S": recount.id},
-        "what": {"S": "plan"},
-        "plan": {"S": recount.plan},
-        "version": {"N": str(recount.version)},
+        **_what(recount),
         "since": {"N": str(recount.since)},
         "made_at": {"N": str(recount.made_at)},
         "due_pk": {"S": keys.open_recounts()},
@@ -87,6 +117,21 @@ def made(table: Table, organization_id: str, recount: Recount) -> Action:
     }
     return {
         "Put": {"TableName": table.name, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"},
+    }
+
+
+def _what(recount: Recount) -> Item:
+    if not recount.subscriptions:
+        return {
+            "what": {"S": "plan"},
+            "plan": {"S": recount.plan},
+            "version": {"N": str(recount.version)},
+        }
+    return {
+        "what": {"S": "usage"},
+        "subscriptions": {"S": msgspec.json.encode(recount.subscriptions).decode()},
+        "line_items": {"S": msgspec.json.encode(recount.line_items).decode()},
+        "events": {"N": str(recount.events)},
     }
 
 
@@ -196,7 +241,11 @@ def _recount(row: Row) -> Recount:
         integer(row, "refused"),
         _REASONS.decode(text(row, "reasons")),
         integer(row, "done_at") if "done_at" in row else None,
+        _NAMES.decode(text(row, "subscriptions") or "[]"),
+        _NAMES.decode(text(row, "line_items") or "[]"),
+        integer(row, "events"),
     )
 
 
+_NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 _REASONS: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])

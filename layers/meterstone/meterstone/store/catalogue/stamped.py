@@ -10,10 +10,16 @@ from typing import NamedTuple
 import msgspec
 
 from meterstone.store.catalogue.plans import unpack_plan
-from meterstone.store.catalogue.subscriptions import decode_customer, decode_meters, decode_subscription
+from meterstone.store.catalogue.subscriptions import (
+    counting_of,
+    decode_customer,
+    decode_meters,
+    decode_subscription,
+)
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Row, Table, integer, text
+from meterstone.usage.counting import Counting
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan, decode_plan
 from meterstone.usage.subscription import Customer
@@ -80,13 +86,23 @@ class TermsSeen(NamedTuple):
     """A subscription's item as it was read.
 
     ``of_before``: it is a document of the first stored format, from which the terms were made. ``unwoken``:
-    tallies are still to be woken after an earlier change.
+    tallies are still to be woken after an earlier change. ``counting``: how it is counted, if it is being counted
+    anew, or was.
     """
 
     stored: Stored[Terms]
     row: Row
     of_before: bool
     unwoken: bool
+    counting: Counting
+
+    @property
+    def recount(self) -> str | None:
+        """The id of the recount that is under way; None if none is. What is put meanwhile waits for its end."""
+        counting = self.counting
+        if counting.filling is not None:
+            return counting.filling.recount
+        return "" if counting.former is not None or counting.live is not None else None
 
 
 def stamp_of(row: Row) -> Stamp:
@@ -166,7 +182,9 @@ def read_terms(table: Table, organization_id: str, subscription_id: str) -> Term
         return None
     of_before = "terms" not in row
     terms = terms_of(decode_subscription(text(row, "doc"))) if of_before else decode_terms(text(row, "terms"))
-    return TermsSeen(Stored(terms, stamp_of(row)), row, of_before, "due_pk" in row)
+    return TermsSeen(
+        Stored(terms, stamp_of(row)), row, of_before, "due_pk" in row, counting_of(row) or Counting()
+    )
 
 
 def mentioned(table: Table, pk: str) -> list[str]:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.recounts import Recount, made
 from meterstone.store.catalogue.stamped import Stamp, SubjectSeen
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import ConflictError
 from meterstone.store.dynamodb.table import Action, Item, Table, key_item
+from meterstone.usage.counting import Counting
 from meterstone.usage.instant import key_instant
 from meterstone.usage.terms import Terms
 
@@ -21,13 +23,16 @@ from meterstone.usage.terms import Terms
 class TermsPut(NamedTuple):
     """A subscription that is put: its terms and their stamp, and that of the item as it was read, if there is one.
 
-    ``wakes``: its tallies are to be woken afterwards.
+    ``wakes``: its tallies are to be woken afterwards. ``counting``: how it is counted from now on; None: as
+    before. ``was``: the text that says so now, which must be there still; None if there is none.
     """
 
     terms: Terms
     stamp: Stamp
     before: Stamp | None
     wakes: bool = False
+    counting: Counting | None = None
+    was: str | None = None
 
 
 class Concerned(NamedTuple):
@@ -58,8 +63,11 @@ def put_subscriptions(
     puts: Sequence[TermsPut],
     concerned: Iterable[Concerned],
     plans: Iterable[str] = (),
+    recounts: Iterable[Recount] = (),
 ) -> bool:
     """Write subscriptions, raise the versions of their subjects, and mark plans as named, all or nothing.
+
+    ``recounts`` are made in the same transaction.
 
     Returns False, nothing written, if any of them was changed since it was read, a customer or plan is gone, or
     something was counted that the put would move. Cost: for each subscription 2 write units for each KB, for each
@@ -68,6 +76,7 @@ def put_subscriptions(
     actions = [_document(table, organization_id, each) for each in puts]
     actions += [_raised(table, each) for each in concerned]
     actions += [_named(table, organization_id, code) for code in plans]
+    actions += [made(table, organization_id, recount) for recount in recounts]
     return _written(table, actions)
 
 
@@ -116,6 +125,9 @@ def _document(table: Table, organization_id: str, put: TermsPut) -> Action:
         ":put": {"N": str(put.stamp.put_at)},
     }
     expression = "SET terms = :terms, rev = :rev, made_at = :made, put_at = :put"
+    if put.counting is not None:
+        expression += ", counting = :counting"
+        values[":counting"] = {"S": encode_document(put.counting)}
     if put.wakes:
         expression += ", due_pk = :due, due_at = :at"
         values |= {
@@ -127,6 +139,11 @@ def _document(table: Table, organization_id: str, put: TermsPut) -> Action:
     else:
         condition, more = _unchanged(put.before)
         values |= more
+        if put.was is None:
+            condition += " AND attribute_not_exists(counting)"
+        else:
+            condition += " AND counting = :was"
+            values[":was"] = {"S": put.was}
         expression += " REMOVE doc"
     return {
         "Update": {

@@ -62,14 +62,17 @@ class Lease:
         if not self._table.update(self._key, expression, values | self._own(), condition=held):
             raise BusyError("another command took over: look what it does, and run this one again")
 
-    def action(self, expression: str = "", values: Item | None = None) -> Action:
-        """Return an action that renews the lease and changes the profile, if the lease is still held."""
+    def action(self, expression: str = "", values: Item | None = None, *, condition: str = "") -> Action:
+        """Return an action that renews the lease and changes the profile.
+
+        It is done if the lease is still held, and the condition, if there is one, holds.
+        """
         return {
             "Update": {
                 "TableName": self._table.name,
                 "Key": key_item(self._key),
                 "UpdateExpression": ", ".join(filter(None, ("SET lease_until = :until", expression))),
-                "ConditionExpression": "lease_by = :me",
+                "ConditionExpression": " AND ".join(filter(None, ("lease_by = :me", condition))),
                 "ExpressionAttributeValues": (values or {}) | self._own(lease=True),
             }
         }

@@ -8,6 +8,7 @@ counted (see `Position`). The names are stored in positions and in the log, so t
 | `s` and 8 digits | a shard of the table's stream, named after the SHA-256 of its id | its sequence number |
 | `i`, 16 digits, `.` and a run | a run of an import, named after the SHA-256 of the content | a line |
 | `p` | all replays together | the number that a replay gave to the event |
+| `e` | the recount that fills an edition | a place in the order in which it read the logs |
 | `r` and a generation | the rebuild that filled the generation | a place in the order in which it read the log |
 """
 
@@ -15,6 +16,8 @@ from hashlib import sha256
 from typing import NamedTuple, Self
 
 REPLAYS = "p"
+RECOUNTS = "e"
+"""The shard as which a recount counts the log into an edition: each edition is filled by one reading alone."""
 
 _STREAM, _IMPORT, _REBUILD = "s", "i", "r"
 _STREAM_DIGITS, _CONTENT_DIGITS = 8, 16

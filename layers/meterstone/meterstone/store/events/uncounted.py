@@ -145,6 +145,17 @@ def take_over(table: Table, organization_id: str, found: Item, item: Item) -> No
     table.transact([{"Put": put}, _numbers(table, organization_id, numbers)])
 
 
+def open_again(table: Table, organization_id: str, found: Item, item: Item) -> None:
+    """Save an event as unmatched that was done: it was counted, and nothing counts it any more.
+
+    Raises `ConflictError` if its item has changed.
+    """
+    put: Action = {"TableName": table.name, "Item": item, "ConditionExpression": "done = :done"}
+    put["ExpressionAttributeValues"] = {":done": found["done"]}
+    numbers = Counter({_name(item["why"]["S"], ""): 1})
+    table.transact([{"Put": put}, _numbers(table, organization_id, numbers)])
+
+
 def drop(table: Table, organization_id: str, each: UnmatchedEvent) -> None:
     """Delete an unmatched event of a generation that was given up. Raises `ConflictError` if it has changed."""
     if each.done:

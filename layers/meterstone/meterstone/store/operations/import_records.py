@@ -10,7 +10,7 @@ logs events, and saves unmatched ones, under the condition that no other run has
 for dead can do neither any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 from meterstone.store.dynamodb import keys
@@ -94,10 +94,10 @@ class ImportRecord(NamedTuple):
         item |= {"name": {"S": self.source.name}, "at": at} | ({"done": at} if self.done else {})
         return item | {name: {"N": str(number)} for name, number in numbers.items()}
 
-    def write(self, table: Table, organization_id: str) -> Self:
+    def write(self, table: Table, organization_id: str, guards: Sequence[Action] = ()) -> Self:
         """Replace the stored record, and return the record with its new version.
 
-        Raises `BusyError` if the stored record has changed since it was read.
+        Raises `BusyError` if the stored record has changed since it was read, or a condition of ``guards`` fails.
         """
         written = self._replace(version=self.version + 1)
         condition: Action = (
@@ -110,7 +110,7 @@ class ImportRecord(NamedTuple):
         )
         put: Action = {"TableName": table.name, "Item": written.item(organization_id), **condition}
         try:
-            table.transact([{"Put": put}])
+            table.transact([{"Put": put}, *guards])
         except ConflictError as error:
             raise self.taken_over() from error
         return written
@@ -124,6 +124,17 @@ class ImportRecord(NamedTuple):
                 "ConditionExpression": "run = :run",
                 "ExpressionAttributeValues": {":run": {"N": str(self.run)}},
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def unchanged(self, table: Table, organization_id: str) -> Action:
+        """Return the action that lets a transaction happen as long as the stored record is this one."""
+        return {
+            "ConditionCheck": {
+                "TableName": table.name,
+                "Key": key_item(keys.imported(organization_id, self.source.digest)),
+                "ConditionExpression": "v = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(self.version)}},
             }
         }
 

@@ -19,7 +19,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import ConflictError, Item, Table, integer
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Table, integer, key_item
 from meterstone.store.events.log import AppendResult, EventLog, ImportedEvent
 from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched, why
 from meterstone.store.events.unmatched import UnmatchedEvent, unmatched_event_of, unmatched_item
@@ -105,6 +105,8 @@ class ImportRun:
         self._standing = Standing(table, now)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.forget = records.settled_shards()
+        #: The batch that was counted last, and by how many flips.
+        self._counted: Sequence[AcceptedEvent] = ()
 
     @classmethod
     def begin(cls, table: Table, organization_id: str, source: Source, now: int) -> Self | None:
@@ -117,6 +119,8 @@ class ImportRun:
         if before.done:
             return None
         _account_beside_no_rebuild(table, organization_id)
+        # A recount that reads the log has seen all imports, or finds that another has begun.
+        table.update(keys.organization(organization_id, "profile"), "ADD runs :one", {":one": {"N": "1"}})
         record = before._replace(source=source, at=now, run=before.run + 1).write(table, organization_id)
         # If a rebuild begins at the same time, either this run sees the rebuild, or the rebuild sees this import.
         account = _account_beside_no_rebuild(table, organization_id)
@@ -152,6 +156,7 @@ class ImportRun:
         for _ in range(_ATTEMPTS):
             self.look_up(each.entry.subject for each in taken)
             self._refuse_another_run()
+            self._counted = [each._replace(before=True) for each in taken]
             with suppress(CatalogueChangedError):
                 return self._count(taken)
             # This attempt may have saved some of them as unmatched. By another catalogue they would count.
@@ -216,8 +221,34 @@ class ImportRun:
         return counts
 
     def move(self, record: ImportRecord) -> None:
-        """Write how far the import has come."""
-        self.record = record.write(self._table, self._organization_id)
+        """Write how far the import has come, if no other edition of a tally is read since the batch was counted.
+
+        If one is, the batch is counted again: what was counted before that is at or below the tallies' positions.
+        """
+        for _ in range(_ATTEMPTS):
+            flips = self._account.flips
+            try:
+                self.record = record.write(self._table, self._organization_id, [self._flips(flips)])
+            except BusyError:
+                account = _account_beside_no_rebuild(self._table, self._organization_id)
+                if account.flips == flips:
+                    raise
+                self.count(self._counted)
+                # A batch without events is looked up by nobody.
+                self._account = account if not self._counted else self._account
+                continue
+            return
+        raise BusyError("the catalogue changes all the time: run this again")
+
+    def _flips(self, flips: int) -> Action:
+        check: Action = {
+            "TableName": self._table.name,
+            "Key": key_item(keys.organization(self._organization_id, "profile")),
+            "ConditionExpression": "flips = :flips" if flips else "attribute_not_exists(flips)",
+        }
+        if flips:
+            check["ExpressionAttributeValues"] = {":flips": {"N": str(flips)}}
+        return {"ConditionCheck": check}
 
     def roll(self) -> None:
         """Publish what the clock has changed."""

@@ -189,6 +189,12 @@ class Replay:
         if until is not None:
             self._lease.change("REMOVE try_from, try_ver", {})
 
+    def count_waiting(self, subjects: Iterable[Subject]) -> None:
+        """Count the events of some subjects that a line item is for now."""
+        for subject in subjects:
+            for some in self._waiting(subject, FIRST):
+                self._count_matching(some)
+
     def _waiting(self, subject: Subject, begin: str) -> Iterator[tuple[UnmatchedEvent, ...]]:
         rows = read_unmatched(self._table, self._organization_id, subject)
         later = (each for each in rows if begin == FIRST or each.key.sk >= begin)

@@ -1,0 +1,506 @@
+"""Counting some subscriptions anew: from the log up to a cut, from the stream after it, and read by one flip.
+
+A put that moves counted usage says in the subscription's item by which terms an edition is filled, and with which
+cut (see `usage.counting`). From then on the stream counts what is accepted after the cut into that edition, too.
+Some seconds later, when everything that was accepted up to the cut is in the log, the recount counts the log. Then
+one transaction makes the edition the one that is read. The rollups follow charge by charge.
+
+Whoever counts from a list of its own keeps apart: the log is read under the organization's lease, as replays and
+rebuilds are. An import counts beside it; the flip is under the condition that the import has come no further than
+the log was counted, and an import moves its record under the condition that no flip was made since it has read.
+
+A recount that was stopped before the flip begins anew, with another edition and another cut: what it has counted
+is read by nobody. One that was stopped after the flip is gone on with.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
+from typing import Final
+
+from meterstone import clock as wall
+from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step
+from meterstone.store.catalogue.subjects import Standing, Subjects
+from meterstone.store.catalogue.subscriptions import By, read_subscriptions
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
+from meterstone.store.counting.writing import PendingEvents, Turn
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.keys import Kind
+from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.packing import unpack_tally_key
+from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, item_of, text
+from meterstone.store.events.log import LoggedEvent, read_log
+from meterstone.store.events.positions import RECOUNTS, ImportShard
+from meterstone.store.events.uncounted import (
+    UnreadableEvent,
+    drop_unreadable,
+    keep_unreadable,
+    open_again,
+    put_unmatched,
+    read_unreadable,
+)
+from meterstone.store.events.unmatched import read_unmatched, unmatched_item
+from meterstone.store.operations.import_records import Records
+from meterstone.store.operations.purge_records import refuse_open_purges
+from meterstone.store.operations.replay import Replay
+from meterstone.usage.arrival import Subject
+from meterstone.usage.counting import Counting
+from meterstone.usage.edition import Cut
+from meterstone.usage.instant import SECOND
+from meterstone.usage.matching import Matching
+from meterstone.usage.receipt import judge, why_unmatched
+from meterstone.usage.subscription import Span, Subscription
+from meterstone.usage.tally import Position, TallyKey, charge_of
+
+AHEAD_OF_NOW: Final = 5 * SECOND
+"""How far ahead of now a cut lies: clocks differ by less."""
+
+SETTLES: Final = 20 * SECOND
+"""How long after the cut everything that was accepted up to it is in the log: a request is over by then."""
+
+_COUNTED_TOGETHER: Final = 2000
+_ATTEMPTS: Final = 20
+_PAUSE: Final = SECOND // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The surroundings of a recount: the clock, the passing of time, and until when it may take."""
+
+    until: int
+    clock: Callable[[], int] = wall.now
+    sleep: Callable[[float], None] = time.sleep
+    #: Called with the number of events that were counted, after each batch.
+    progress: Callable[[int], None] = lambda _: None
+
+
+@dataclass(slots=True)
+class RecountReport:
+    """The result of a recount: how many events were counted from the log, and whether it came to its end."""
+
+    events: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What a reading of the log has found."""
+
+    #: The next place in the order of the log.
+    place: int = 0
+    taken: set[tuple[Subject, str]] = field(default_factory=set)
+
+
+class Recounting:
+    """Counts some subscriptions of one organization anew, for one recount."""
+
+    def __init__(
+        self, table: Table, organization_id: str, recount_id: str, ids: Sequence[str], around: Surroundings
+    ) -> None:
+        """Write to a table."""
+        self.report = RecountReport()
+        self._table = table
+        self._organization_id = organization_id
+        self._recount_id = recount_id
+        self._ids = ids
+        self._around = around
+        self._subjects = Subjects(table)
+        self._matching = Matching()
+
+    def run(self) -> RecountReport:
+        """Count, flip, and have the rollups follow, as far as there is time.
+
+        Raises `BusyError` if something else must be over first, when time is up.
+        """
+        while filling := self._filling():
+            ready = max(seen.counting.filling.cut.at for seen in filling if seen.counting.filling) + SETTLES
+            if not self._wait(ready):
+                return self.report
+            if not self._taking_turns(self._count_and_flip):
+                return self.report
+        if not self._taking_turns(self._settle_lists):
+            return self.report
+        self._follow()
+        self.report.done = True
+        return self.report
+
+    def _seen(self) -> list[CountingSeen]:
+        return read_countings(self._table, self._organization_id, self._ids)
+
+    def _filling(self) -> list[CountingSeen]:
+        """Return the subscriptions that this recount fills an edition of."""
+        return [
+            seen
+            for seen in self._seen()
+            if seen.counting.filling is not None and seen.counting.filling.recount == self._recount_id
+        ]
+
+    def _wait(self, until: int) -> bool:
+        """Wait until an instant. Return False if there is not so much time."""
+        if until > self._around.until:
+            return False
+        while (rest := until - self._around.clock()) > 0:
+            self._around.sleep(rest / SECOND)
+        return True
+
+    def _taking_turns(self, do: Callable[[Lease], None]) -> bool:
+        """Do something under the lease, as soon as nobody else has it. Return False if time is up before."""
+        while True:
+            try:
+                with leased(self._table, self._organization_id, "recount", self._around.clock) as lease:
+                    do(lease)
+            except BusyError:
+                if self._around.clock() + _PAUSE >= self._around.until:
+                    return False
+                self._around.sleep(_PAUSE / SECOND)
+            else:
+                return True
+
+    def _count_and_flip(self, lease: Lease) -> None:
+        account = self._account()
+        if account.next is not None:
+            raise BusyError("a rebuild was stopped: run rebuild again, or give it up, first")
+        refuse_open_purges(self._table, self._organization_id)
+        seen = self._filling()
+        if not seen:
+            return
+        if self._begun_before(account, seen):
+            self._begin_anew(account, seen)
+            return
+        Replay(self._table, account, lease, self._around.clock).take_up()
+        reading = self._begin_to_read(seen)
+        if reading is None:
+            return
+        seen = reading
+        subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
+        found = _Reading()
+        records: Records | None = None
+        for _ in range(_ATTEMPTS):
+            profile = self._profile()
+            present = Records.read(self._table, self._organization_id)
+            if records is None or records.all != present.all:
+                self._count_log(lease, subjects, present, found)
+            records = present
+            if self._flip(lease, profile, records):
+                return
+            if not self._filling():
+                return
+        raise BusyError("an import moves on all the time: wait until it is through")
+
+    def _begun_before(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
+        """Return whether an edition was begun for another generation, or was read for before and then stopped."""
+        found = [each.counting.filling for each in seen]
+        return any(
+            each is not None and (each.generation != account.generation or each.cut.by_id) for each in found
+        )
+
+    def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
+        """Begin with editions and cuts of their own: what was counted before is read by nobody."""
+        cut = self._around.clock() + AHEAD_OF_NOW
+        changes = []
+        for each in seen:
+            filling = each.counting.filling
+            if filling is not None:
+                scopes = [(one.scope, one.since) for one in filling.entries]
+                begun = each.counting.begun(
+                    each.live, filling.terms, scopes, cut, account.generation, self._recount_id
+                )
+                changes.append((each, begun))
+        # If the items have changed meanwhile, the next turn finds it.
+        step(self._table, self._organization_id, changes, reading=False)
+
+    def _begin_to_read(self, seen: Sequence[CountingSeen]) -> list[CountingSeen] | None:
+        """Note that the logs are read from now on. Return the items as they are then; None if they changed."""
+        reads = next_reads(
+            self._table, self._organization_id, (each for one in seen for each in one.subjects)
+        )
+        changes = []
+        for each in seen:
+            filling = each.counting.filling
+            if filling is None:
+                return None
+            by_id = reads[Subject.subscription(filling.terms.events_by)]
+            by_customer = reads[Subject.customer(filling.terms.customer_id)]
+            changes.append((each, each.counting.read(by_id, by_customer)))
+        if not step(self._table, self._organization_id, changes, reading=True):
+            return None
+        return self._filling()
+
+    def _count_log(
+        self, lease: Lease, subjects: Sequence[Subject], records: Records, found: _Reading
+    ) -> None:
+        """Count what the logs of subjects have up to the cut, as far as it was not counted yet."""
+        live = self._account().generation
+        held: dict[Position, LoggedEvent] = {}
+        for subject in subjects:
+            waiting = {
+                each.event.id
+                for each in read_unmatched(self._table, self._organization_id, subject)
+                if each.waiting(live)
+            }
+            for logged in read_log(self._table, self._organization_id, subject):
+                which = subject, logged.event.id
+                if which in found.taken or logged.event.id in waiting or not self._in_log(logged, records):
+                    continue
+                found.taken.add(which)
+                found.place += 1
+                held[Position(RECOUNTS, found.place)] = logged
+                if len(held) >= _COUNTED_TOGETHER:
+                    self._count(lease, held)
+                    held = {}
+        self._count(lease, held)
+
+    def _in_log(self, logged: LoggedEvent, records: Records) -> bool:
+        """Return whether an event is counted from the log, and not by whoever delivers it.
+
+        An event over HTTP is, whenever it was accepted: if that was after the cut, the fold leaves it out.
+        """
+        if logged.withdrawn or "moved" in logged.row:
+            return False
+        if logged.position is None:
+            return True
+        owner = records.owner(logged.position.shard)
+        if owner is None:
+            return False
+        settled = ImportShard.read(logged.position.shard).run <= owner.settled
+        return settled or logged.position.number <= owner.line
+
+    def _count(self, lease: Lease, held: dict[Position, LoggedEvent]) -> None:
+        if not held:
+            return
+        for _ in range(_ATTEMPTS):
+            lease.renew()
+            account = self._account()
+            standing = self._subjects.standing(
+                account, (each.subject for each in held.values()), self._around.clock()
+            )
+            folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
+            folding.takes = lambda editions, number, accepted: (
+                editions.concern(number) and not _after_the_cut(editions.cut(number), accepted)
+            )
+            folding.keep_unread = lambda unread: self._keep_unread(held, unread)
+            events: list[EventToCount] = []
+            for position, logged in held.items():
+                owning = standing.owning(logged.subject, logged.event, filling=True)
+                filling = [each for each in owning if self._is_ours(each)]
+                if folding.expects(logged.event, filling):
+                    events.append(
+                        EventToCount(position, logged.subject, logged.event, filling, logged.accepted)
+                    )
+            try:
+                report = folding.fold(events, self._around.clock(), standing)
+            except CatalogueChangedError:
+                continue
+            self.report.events += report.counted
+            self._around.progress(self.report.events)
+            return
+        raise BusyError("the catalogue changes all the time")
+
+    @property
+    def _ours(self) -> frozenset[str]:
+        return frozenset(self._ids)
+
+    def _is_ours(self, subscription: Subscription) -> bool:
+        return subscription.editions.filling is not None and subscription.id in self._ours
+
+    def _keep_unread(self, held: dict[Position, LoggedEvent], unread: Sequence[Unread]) -> None:
+        found = []
+        for each in unread:
+            logged = held[each.position]
+            since = logged.accepted or self._around.clock()
+            found.append(
+                UnreadableEvent.of(logged.subject, each.event, since, each.faults, elsewhere=each.elsewhere)
+            )
+        keep_unreadable(self._table, self._organization_id, found)
+
+    def _flip(self, lease: Lease, profile: dict[str, int], records: Records) -> bool:
+        """Make the editions that were filled the ones that are read, all at once.
+
+        Return False, nothing written, if an import has moved on or begun since the log was read.
+        """
+        seen = self._filling()
+        changes = [(each, each.counting.flipped(each.terms, each.live)) for each in seen]
+        beside: list[Action] = [
+            lease.action(
+                "flips = :flips",
+                {":flips": {"N": str(profile["flips"] + 1)}}
+                | ({":runs": {"N": str(profile["runs"])}} if profile["runs"] else {}),
+                condition="runs = :runs" if profile["runs"] else "attribute_not_exists(runs)",
+            )
+        ]
+        beside += [each.unchanged(self._table, self._organization_id) for each in records.all if each.open]
+        return bool(changes) and step(
+            self._table, self._organization_id, changes, reading=False, beside=beside
+        )
+
+    def _settle_lists(self, lease: Lease) -> None:
+        """Bring the lists of what does not count up to date, and count what has waited."""
+        seen = self._seen()
+        subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
+        account = self._account()
+        counts_less = self._counts_less(account, seen)
+        for subject in subjects:
+            nobodys = self._counted_by_nobody(account, subject) if counts_less else ()
+            for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
+                self._save_unmatched(lease, some)
+            self._drop_readable(account, subject)
+        Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
+
+    def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
+        """Return whether something was counted before the flip that may not be after it."""
+        ids = [each.id for each in seen if each.counting.former is not None]
+        before, after = (self._read(account, ids, by) for by in (By.FORMER, By.READ))
+        spans = [
+            (item.meter.id, each.counted(item))
+            for each in after
+            for item in each.line_items
+            if item.meter is not None
+        ]
+        return any(
+            not _covered(each.counted(item), [span for meter, span in spans if meter == item.meter.id])
+            for each in before
+            for item in each.line_items
+            if item.meter is not None
+        )
+
+    def _counted_by_nobody(self, account: Account, subject: Subject) -> Iterator[LoggedEvent]:
+        """Yield a subject's events that no line item is for, and that are not listed yet."""
+        records = Records.read(self._table, self._organization_id)
+        waiting = {
+            each.event.id
+            for each in read_unmatched(self._table, self._organization_id, subject)
+            if each.waiting(account.generation)
+        }
+        standing = self._subjects.standing(account, [subject], self._around.clock())
+        for logged in read_log(self._table, self._organization_id, subject):
+            if logged.event.id in waiting or not self._in_log(logged, records):
+                continue
+            owning = standing.owning(subject, logged.event, filling=True)
+            if not self._matching.expects(logged.event, owning):
+                yield logged
+
+    def _save_unmatched(self, lease: Lease, some: Sequence[LoggedEvent]) -> None:
+        """Save events as unmatched that no line item is for any more."""
+        for _ in range(_ATTEMPTS):
+            lease.renew()
+            account, now = self._account(), self._around.clock()
+            standing = self._subjects.standing(account, (each.subject for each in some), now)
+            unmatched = []
+            for each in some:
+                if self._matching.expects(
+                    each.event, standing.owning(each.subject, each.event, filling=True)
+                ):
+                    continue
+                reason = why_unmatched(
+                    each.event, each.subject, account.meters, standing.subscriptions(each.subject)
+                )
+                item = unmatched_item(
+                    self._organization_id, each.subject, item_of(each.row), each.accepted or now, reason
+                )
+                unmatched.append((item, standing.unmatched_guard(each.subject)))
+            try:
+                there = put_unmatched(self._table, self._organization_id, unmatched)
+                for place, item in there.items():
+                    if "done" in item:
+                        open_again(self._table, self._organization_id, item, unmatched[place][0])
+            except ConflictError:
+                continue
+            return
+        raise BusyError("the catalogue changes all the time")
+
+    def _drop_readable(self, account: Account, subject: Subject) -> None:
+        """Take events from the list of unreadable ones that no meter of a line item fails to read any more."""
+        listed = [each.id for each in read_unreadable(self._table, self._organization_id, subject)]
+        if not listed:
+            return
+        standing: Standing = self._subjects.standing(account, [subject], self._around.clock())
+        held = standing.subscriptions(subject)
+        wanted = set(listed)
+        readable = [
+            logged.event.id
+            for logged in read_log(self._table, self._organization_id, subject)
+            if logged.event.id in wanted
+            and not judge(logged.event, subject, account.meters, held, self._matching).faults
+        ]
+        drop_unreadable(self._table, self._organization_id, subject, readable)
+
+    def _follow(self) -> None:
+        """Have the rollups follow: what was read leaves them, and what is read now comes in."""
+        for _ in range(_ATTEMPTS):
+            seen = [each for each in self._seen() if each.counting.former is not None]
+            if not seen:
+                return
+            account = self._account()
+            now = self._around.clock()
+            for each in seen:
+                folding = Fold(
+                    self._table, self._organization_id, account.generation, matching=self._matching
+                )
+                folding.turn_over(account, list(self._turning(account, each.id)), now)
+            done = [(each, _without_former(each.counting)) for each in seen]
+            if step(self._table, self._organization_id, done):
+                return
+
+    def _turning(self, account: Account, subscription_id: str) -> Iterator[dict[TallyKey, PendingEvents]]:
+        """Yield the tallies of a subscription that turn, those together that take each other's place."""
+        before, after = (self._read(account, [subscription_id], by) for by in (By.FORMER, By.READ))
+        together: dict[tuple[str, str | None, int], dict[TallyKey, PendingEvents]] = {}
+        pk = keys.usage(self._organization_id, account.generation, subscription_id)
+        for kind in (Kind.COUNTER, Kind.CHAIN):
+            for row in self._table.query_prefix(pk, keys.usage_kind(kind), consistent=True):
+                if "v" not in row:
+                    continue
+                key = unpack_tally_key(row)
+                new = charge_of(after[0], key) if after else None
+                old = charge_of(before[0], key) if before else None
+                mode = text(row, "x")
+                if new is not None and mode == "q":
+                    work = PendingEvents(new, turn=Turn.IN)
+                elif new is None and old is not None and (not mode or (mode == "r" and "st" in row)):
+                    work = PendingEvents(old, turn=Turn.OUT)
+                else:
+                    continue
+                together.setdefault((key.meter_id, key.item_id, key.period_start), {})[key] = work
+        yield from together.values()
+
+    def _read(self, account: Account, ids: Iterable[str], by: By) -> list[Subscription]:
+        return read_subscriptions(
+            self._table, self._organization_id, ids, account.meters, consistent=True, by=by
+        )
+
+    def _account(self) -> Account:
+        account = read_account(self._table, self._organization_id, consistent=True)
+        if account is None:
+            raise BusyError("the organization has no catalogue")
+        return account
+
+    def _profile(self) -> dict[str, int]:
+        row = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
+        return {name: integer(row, name) for name in ("flips", "runs")}
+
+
+def _after_the_cut(cut: Cut | None, accepted: int) -> bool:
+    return cut is not None and accepted > cut.at
+
+
+def _covered(span: Span, by: Iterable[Span]) -> bool:
+    """Return whether other spans hold all of a span."""
+    at = span.start
+    if span.end is not None and span.end <= at:
+        return True
+    for each in sorted(by, key=lambda each: each.start):
+        if each.start > at:
+            return False
+        if each.end is None:
+            return True
+        at = max(at, each.end)
+        if span.end is not None and at >= span.end:
+            return True
+    return False
+
+
+def _without_former(counting: Counting) -> Counting:
+    return Counting(counting.live, counting.entries, counting.cuts, counting.last, counting.filling)
