@@ -23,6 +23,7 @@ from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
 from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
@@ -292,7 +293,8 @@ class Life:
     def roll(self) -> None:
         """Do what is done every hour."""
         wake_unwoken(self.table, ORGANIZATION.id)
-        catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        with suppress(BusyError):
+            catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
         try:
             self.world.roll(self.clock.now)
         except StoreUnavailableError:

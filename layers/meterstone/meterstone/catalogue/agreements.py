@@ -48,7 +48,7 @@ from meterstone.store.dynamodb.table import text
 from meterstone.store.operations.recount import AHEAD_OF_NOW
 from meterstone.usage.arrival import AHEAD, Subject
 from meterstone.usage.counting import Counting
-from meterstone.usage.instant import MINUTE, ZERO_TIME
+from meterstone.usage.instant import END_OF_TIME, MINUTE, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
@@ -64,6 +64,8 @@ MOST_LOG: Final = 20_000_000
 #: About as many bytes has an event beside its content.
 _BESIDE_CONTENT: Final = 150
 _MARK: Final = 4
+#: How many unmatched events of a subject are looked at: those that are done stay for two days.
+_LOOKED_AT: Final = 25
 
 type Prices = Mapping[str, Price]
 
@@ -171,12 +173,14 @@ def write(
         _write_in_present_form(attempt, changes, subjects, settles)
         recount, puts = _counted_anew(attempt, changes, before, after, puts, moves)
         moves, uncounted = [None for _ in changes], [False for _ in changes]
+    else:
+        recount = _of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
     if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans, recounts):
         raise LostError
-    if recount is None:
+    if not anew:
         _wake(attempt, changes, before, after, puts)
     written = {put.terms.id: put.stamp for put in puts}
     return [
@@ -237,6 +241,25 @@ def _counted_anew(
             begun = counting.begun(live, terms, scopes[terms.id], cut, attempt.account.generation, recount.id)
             written[terms.id] = written[terms.id]._replace(counting=begun, wakes=False)
     return recount, list(written.values())
+
+
+def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Moved]) -> Recount | None:
+    """Return a recount that counts what waits of the subjects; None if nothing does that may count now.
+
+    Cost: 1 query of a few items for each subject, if the change is not ahead of time.
+    """
+    since = min((moved.at for moved in moves), default=END_OF_TIME)
+    if since > attempt.now:
+        return None
+    for terms in (each.terms for each in changes):
+        for subject in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id)):
+            pk, prefix = keys.unmatched_of(attempt.organization_id, *subject)
+            low, high = keys.range_of(prefix)
+            rows = attempt.table.query_first(pk, low, high, _LOOKED_AT)
+            if len(rows) == _LOOKED_AT or any("done" not in row for row in rows):
+                ids = [each.terms.id for each in changes]
+                return Recount.of_usage(ids, [], since, attempt.now, token_hex(_MARK))
+    return None
 
 
 def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
