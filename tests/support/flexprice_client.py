@@ -11,13 +11,13 @@ import pytest
 from flexprice import Flexprice, models
 from flexprice.models import errors
 
-from support.own_organization import make_organization
+from support.own_organization import Records, make_organization
 
-METERS: Final = {
+METERS: Final[Records] = {
     "calls": {"code": "api_calls", "name": "Calls", "aggregation": "COUNT"},
     "seats": {"code": "seats", "name": "Seats", "aggregation": "MAX", "field": "n"},
 }
-PRICES: Final = {
+PRICES: Final[Records] = {
     "call": {"currency": "USD", "billing_model": "FLAT_FEE", "amount": "0.10", "meter_id": "calls"},
     "call-pro": {"currency": "USD", "billing_model": "FLAT_FEE", "amount": "0.05", "meter_id": "calls"},
     "call-eur": {"currency": "EUR", "billing_model": "FLAT_FEE", "amount": "0.09", "meter_id": "calls"},
@@ -29,7 +29,7 @@ PRICES: Final = {
         "meter_id": "seats",
     },
 }
-PLANS: Final = {
+PLANS: Final[Records] = {
     "basic": {"name": "Basic", "description": "To begin with", "prices": ["call", "call-eur"]},
     "pro": {"name": "Pro", "prices": ["call-pro"], "details": {"tier": "2"}},
     "year": {"billing_period": "ANNUAL", "prices": ["call"]},

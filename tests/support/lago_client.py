@@ -13,7 +13,7 @@ from lago_python_client.models import customer as customer_models
 from lago_python_client.models import plan as plan_models
 from lago_python_client.models import subscription as subscription_models
 
-from support.own_organization import make_organization
+from support.own_organization import Records, make_organization
 
 # The client builds on pydantic's first API and on libraries that warn of their own future.
 WARNINGS: Final = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -26,7 +26,7 @@ MetadataList: Any = customer_models.MetadataList
 PlanOverrides: Any = plan_models.PlanOverrides
 Subscription: Any = subscription_models.Subscription
 
-METERS: Final = {
+METERS: Final[Records] = {
     "calls": {"code": "api_calls", "name": "Calls", "aggregation": "COUNT"},
     "storage": {"code": "storage", "aggregation": "SUM", "field": "gb", "filters": {"region": ["eu"]}},
 }
@@ -34,7 +34,7 @@ TIERS: Final = [
     {"up_to": 1000, "unit_amount": "0.0000000001"},
     {"up_to": None, "unit_amount": "0.1", "flat_amount": 2},
 ]
-PRICES: Final = {
+PRICES: Final[Records] = {
     "call": {"currency": "EUR", "billing_model": "FLAT_FEE", "amount": "0.10", "meter_id": "calls"},
     "call-usd": {"currency": "USD", "billing_model": "FLAT_FEE", "amount": "0.11", "meter_id": "calls"},
     "calls": {
@@ -52,7 +52,7 @@ PRICES: Final = {
         "meter_id": "storage",
     },
 }
-PLANS: Final = {
+PLANS: Final[Records] = {
     "basic": {"name": "Basic", "currency": "EUR", "prices": ["call", "call-usd"]},
     "everywhere": {"prices": ["call", "call-usd"]},
     "team": {"name": "Team", "currency": "EUR", "billing_period": "MONTHLY", "prices": ["calls", "gb"]},
