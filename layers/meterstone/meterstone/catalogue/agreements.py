@@ -178,7 +178,10 @@ def write(
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
-    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans, recounts):
+    beside = attempt.subjects_of(_to_mention(differing))
+    if not put_subscriptions(
+        attempt.table, attempt.organization_id, puts, concerned, plans, recounts, beside
+    ):
         raise LostError
     if not anew:
         _wake(attempt, changes, before, after, puts)
@@ -304,7 +307,15 @@ def _put_waiting(
     put = TermsPut(terms, attempt.stamp(before), before, counting=counting, was=was)
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(changes)))
     concerned = list(_concerned(attempt, changes, subjects, [None], [None], [False]))
-    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, plans):
+    if not put_subscriptions(
+        attempt.table,
+        attempt.organization_id,
+        [put],
+        concerned,
+        plans,
+        (),
+        attempt.subjects_of(_to_mention(changes)),
+    ):
         raise LostError
     return Put(Stored(terms, put.stamp), created=False, changed=True, recount=_running(attempt, seen))
 
@@ -354,7 +365,8 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     uncounted = [moves[0] is not None and not bounds.clocked and _clocked(was)]
     concerned = list(_concerned(attempt, [change], subjects, moves, [None], uncounted))
     recounts = [] if recount is None else [recount]
-    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, (), recounts):
+    beside = attempt.subjects_of([terms])
+    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, (), recounts, beside):
         raise LostError
     if recount is None:
         _wake(attempt, [change], [was], [now], [put])
