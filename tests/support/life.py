@@ -295,6 +295,9 @@ class Life:
         wake_unwoken(self.table, ORGANIZATION.id)
         with suppress(BusyError):
             catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        self.world.account = account
         try:
             self.world.roll(self.clock.now)
         except StoreUnavailableError:
@@ -370,3 +373,19 @@ class Life:
         self.world.scenario = Scenario(meters, subscriptions, (), self.clock.now)
         if subscriptions:
             check_analytics(self.world, tuple(self.usage), self.clock.now)
+
+
+def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
+    record = {"customer": "cust 0", "external_id": f"ext {name}", "plan": "pro", "currency": "USD", **more}
+    life.management.put("subscription", f"sub {name}", {"start": format_instant(start), **more, **record})
+
+
+def post(life: Life, subject: Subject, name: str, at: int) -> None:
+    found = Usage(subject, Event(f"e{len(life.usage)}", name, at, {"value": 3, "who": "w"}))
+    life.usage.append(found)
+    life.folding.post(found, life.clock.now)
+
+
+def deliver(life: Life, container: int) -> None:
+    (shard,) = life.folding.stream.shards
+    life.folding.deliver(shard, 0, len(shard.records), life.clock.now, container)
