@@ -29,8 +29,8 @@ from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
-from support.counting import check_analytics
 from support.memory_table import Faults, Killed
+from support.recounts import check_all
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stale_table import StaleTable
@@ -361,12 +361,4 @@ class Life:
         # The last day of a meter that was deleted is published when the day is over.
         self.clock.now += DAY + HOUR
         self.roll()
-        self.table.settle()
-        subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
-        meters = read_meters(self.table, ORGANIZATION.id, consistent=True)
-        account = read_account(self.table, ORGANIZATION.id, consistent=True)
-        assert account is not None
-        self.world.account = account
-        self.world.scenario = Scenario(meters, subscriptions, (), self.clock.now)
-        if subscriptions:
-            check_analytics(self.world, tuple(self.usage), self.clock.now)
+        check_all(self.world, self.usage, self.clock.now, self.random)
