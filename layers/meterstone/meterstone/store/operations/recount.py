@@ -61,6 +61,9 @@ AHEAD_OF_NOW: Final = 5 * SECOND
 SETTLES: Final = 20 * SECOND
 """How long after the cut everything that was accepted up to it is in the log: a request is over by then."""
 
+LANDS: Final = 3 * SECOND
+"""How long writing a cut may take, so that it is there before it has come by any clock."""
+
 _COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
 _PAUSE: Final = SECOND // 4
@@ -198,19 +201,28 @@ class Recounting:
         )
 
     def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
-        """Begin with editions and cuts of their own: what was counted before is read by nobody."""
-        cut = self._around.clock() + AHEAD_OF_NOW
-        changes = []
-        for each in seen:
-            filling = each.counting.filling
-            if filling is not None:
-                scopes = [(one.scope, one.since) for one in filling.entries]
-                begun = each.counting.begun(
-                    each.live, filling.terms, scopes, cut, account.generation, self._recount_id
-                )
-                changes.append((each, begun))
-        # If the items have changed meanwhile, the next turn finds it.
-        step(self._table, self._organization_id, changes, reading=False)
+        """Begin with editions and cuts of their own: what was counted before is read by nobody.
+
+        A cut is good only if it was written before it has come: what is accepted after it is counted by the stream.
+        """
+        for _ in range(_ATTEMPTS):
+            cut = self._around.clock() + AHEAD_OF_NOW
+            changes = []
+            for each in seen:
+                filling = each.counting.filling
+                if filling is not None:
+                    scopes = [(one.scope, one.since) for one in filling.entries]
+                    begun = each.counting.begun(
+                        each.live, filling.terms, scopes, cut, account.generation, self._recount_id
+                    )
+                    changes.append((each, begun))
+            with self._table.deadline.at_most(LANDS / SECOND):
+                written = step(self._table, self._organization_id, changes, reading=False)
+            # If the items have changed meanwhile, the next turn finds it.
+            if not written or self._around.clock() <= cut:
+                return
+            seen = self._filling()
+        raise BusyError("the table answers too late")
 
     def _begin_to_read(self, seen: Sequence[CountingSeen]) -> list[CountingSeen] | None:
         """Note that the logs are read from now on. Return the items as they are then; None if they changed."""
