@@ -150,7 +150,9 @@ def write(
     for change, was, now in zip(changes, before, after, strict=True):
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
-        if moved is not None and bounds.counted_from(moved.at, attempt.now):
+        if moved is not None and (
+            bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(change.seen, moved.at)
+        ):
             if was is None or rules.concerned(was, now):
                 anew = True
             else:
@@ -194,6 +196,15 @@ def write(
         else _unchanged(attempt, each)
         for each in changes
     ]
+
+
+def _read_by_a_recount(seen: TermsSeen | None, moved: int) -> bool:
+    """Return whether a recount may have passed over events of a time from which on a change moves usage.
+
+    What was accepted up to its cut is not counted into its edition any more, though the stream has not delivered
+    it yet. So what counts by the new terms must be read from the log again.
+    """
+    return seen is not None and any(moved <= cut.at + AHEAD for cut in seen.counting.cuts)
 
 
 def _write_in_present_form(
@@ -360,7 +371,9 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     )
     recount, moves = None, [moved]
     change = Change(before, terms)
-    if moved is not None and bounds.counted_from(moved.at, attempt.now):
+    if moved is not None and (
+        bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(seen, moved.at)
+    ):
         moves = [None]
         if rules.concerned(was, now):
             put = put._replace(was=text(seen.row, "counting"))
