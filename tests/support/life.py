@@ -19,9 +19,8 @@ from meterstone.catalogue.management import (
     UnknownRecordError,
 )
 from meterstone.catalogue.recounting import carry_all_on
-from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
-from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
@@ -29,8 +28,8 @@ from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
+from support.both_endpoints import check_all
 from support.memory_table import Faults, Killed
-from support.recounts import check_all
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stale_table import StaleTable

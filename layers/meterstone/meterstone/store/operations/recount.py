@@ -203,7 +203,7 @@ class Recounting:
     def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
         """Begin with editions and cuts of their own: what was counted before is read by nobody.
 
-        A cut is good only if it was written before it has come: what is accepted after it is counted by the stream.
+        A cut is good only if it was written before it has come: the stream counts what is accepted after it.
         """
         for _ in range(_ATTEMPTS):
             cut = self._around.clock() + AHEAD_OF_NOW

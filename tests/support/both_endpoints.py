@@ -1,21 +1,16 @@
-"""What tests of recounts have in common: what is compared in the end, and reads between any two calls of the table."""
+"""Both endpoints and the lists of what does not count, compared with what log and records come to."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from copy import replace
+from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any
 
-from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import read_account
-from meterstone.store.catalogue.recounts import Recount, read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
 from meterstone.store.dynamodb import keys
 from meterstone.store.events.uncounted import PARTLY
 from meterstone.usage.aggregation import observe
 from meterstone.usage.arrival import Subject
-from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
-from meterstone.usage.meter import Event, Meter, Uncounted, passes
+from meterstone.usage.instant import DAY, HOUR, MINUTE
+from meterstone.usage.meter import Meter, Uncounted, passes
 from meterstone.usage.receipt import Reason
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.window import Window
@@ -25,15 +20,12 @@ from support.scenario import ORGANIZATION, Scenario, Usage, World, oracles
 from support.uncounted import check_lists
 
 _WINDOWS = 6
-CALLS = ("get", "batch_get", "query", "query_first", "transact", "update", "put", "put_all", "put_new")
 
 
 def logged(table: MemoryTable, usage: Iterable[Usage]) -> tuple[Usage, ...]:
     """Return the events that are in the log: a file's lines may have been refused."""
     items = table.items()
-    return tuple(
-        each for each in usage if keys.event(ORGANIZATION.id, *each.subject, each.event.id) in items
-    )
+    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.subject, each.event.id) in items)
 
 
 def check_all(world: World, usage: Sequence[Usage], now: int, random: Random) -> None:
@@ -74,7 +66,9 @@ def uncounted(
     found = {}
     for subject, event in ((each.subject, each.event) for each in usage):
         held = [each for each in subscriptions if subject.external_id == _name(each, subject)]
-        owning = [each for each in held if each.start <= event.at and (each.end is None or event.at < each.end)]
+        owning = [
+            each for each in held if each.start <= event.at and (each.end is None or event.at < each.end)
+        ]
         seen = [
             observe(item.meter, event)
             for each in owning
