@@ -19,9 +19,8 @@ from meterstone.catalogue.management import (
     UnknownRecordError,
 )
 from meterstone.catalogue.recounting import carry_all_on
-from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
-from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
@@ -29,7 +28,7 @@ from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
-from support.counting import check_analytics
+from support.both_endpoints import check_all
 from support.memory_table import Faults, Killed
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World
@@ -364,15 +363,7 @@ class Life:
         # The last day of a meter that was deleted is published when the day is over.
         self.clock.now += DAY + HOUR
         self.roll()
-        self.table.settle()
-        subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
-        meters = read_meters(self.table, ORGANIZATION.id, consistent=True)
-        account = read_account(self.table, ORGANIZATION.id, consistent=True)
-        assert account is not None
-        self.world.account = account
-        self.world.scenario = Scenario(meters, subscriptions, (), self.clock.now)
-        if subscriptions:
-            check_analytics(self.world, tuple(self.usage), self.clock.now)
+        check_all(self.world, self.usage, self.clock.now, self.random)
 
 
 def sign_up(life: Life, name: str, start: int, **more: Any) -> None:

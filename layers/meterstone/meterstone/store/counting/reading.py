@@ -117,8 +117,8 @@ class TallyReader:
         self._head_row = row
         head = self._tally.head = unpack_head(row)
         turns = head.quiet if self._turn is Turn.IN else self._turn is Turn.OUT and not head.retired
-        if turns and head.stale_from is None:
-            # All its charges turn.
+        if turns and head.first is not None:
+            # All its charges turn, also those before the one from which on it is stale.
             head.stale_from = head.first
         self._batch = head.unseen(batch)
 
