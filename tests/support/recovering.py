@@ -8,10 +8,11 @@ from typing import Any
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import Table, key_item
+from meterstone.store.dynamodb.table import Table, item_of, key_item
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.operations.rebuild import Surroundings
-from meterstone.usage.arrival import Arrival
+from meterstone.store.operations.withdraw import WithdrawReport, withdraw
+from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, MINUTE
 from support.counting import check_analytics
 from support.memory_table import MemoryTable
@@ -61,9 +62,22 @@ class Stream:
             key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
             item = log._arrival_item(arrival, "mark") | key_item(key)
             shard = f"shard {len(self.usage) % 2}"
-            change = {"SequenceNumber": str(100 + len(self.usage)), "NewImage": item}
+            change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item}
             self.records.append((shard, {"eventName": "INSERT", "dynamodb": change}))
             self.usage.append(usage)
+
+    def withdraw(self, subject: Subject, ids: Iterable[str]) -> WithdrawReport:
+        """Withdraw events. The stream has each mark, in the shard of the event itself."""
+        report = withdraw(self.table, ORGANIZATION.id, subject, list(ids), self.clock.around)
+        for each in report.withdrawn:
+            key = keys.event(ORGANIZATION.id, *subject, each)
+            row = self.table.get(key, consistent=True)
+            assert row is not None
+            places = [n for n, usage in enumerate(self.usage) if (usage.subject, usage.event.id) == (subject, each)]
+            change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item_of(row)}
+            shard = f"shard {places[0] % 2 if places else 0}"
+            self.records.append((shard, {"eventName": "MODIFY", "dynamodb": change}))
+        return report
 
     def deliver(self, until: int | None = None, *, again: int = 0) -> None:
         """Deliver what was not yet, or its beginning; before it, as many records again as are said."""

@@ -74,6 +74,8 @@ class EventToCount(NamedTuple):
     subscriptions: Sequence[Subscription]
     #: When it came in over HTTP; 0 if it was imported.
     accepted: int = 0
+    #: Whether it is to be taken out, since it was withdrawn; the position is that of its mark.
+    withdrawn: bool = False
 
 
 class Unread(NamedTuple):
@@ -140,7 +142,7 @@ class Fold:
         self._standing = standing
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
-        for position, subject, event, subscriptions, accepted in events:
+        for position, subject, event, subscriptions, accepted, withdrawn in events:
             faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
@@ -152,7 +154,13 @@ class Fold:
                     work = works.get(key)
                     if work is None:
                         work = works[key] = PendingEvents(charge)
-                    work.add(subject, Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
+                    day, hour = charge.zone.hour_of(event.at)
+                    # A withdrawal does not make an answer newer.
+                    came_in = 0 if withdrawn else accepted
+                    work.add(subject, Counted(position, seen, came_in, day, hour, withdrawn))
+            if withdrawn:
+                # A meter that cannot read the event has not counted it.
+                continue
             report.counted += counted
             if faults:
                 unread = Unread(position, event, tuple(dict.fromkeys(faults)), counted)
@@ -261,7 +269,7 @@ class Fold:
                 continue
             if change is None:
                 continue
-            if change.stale:
+            if change.stale or change.unfinished:
                 alone.append(key)
             else:
                 together.append(_Ready(key, change, self._guards(works[key], change)))
@@ -289,8 +297,11 @@ class Fold:
                 conflicts += 1
                 continue
             except WriteRefusedError as refused:
-                self._finish_halves(key, work, opened.batch, now, report, refused)
+                self._finish_halves(key, work, opened.unseen, now, report, refused)
                 return
+            if change.unfinished:
+                # What is done is below the tally's position now.
+                continue
             if not change.stale:
                 return
             # The events are counted. The rest is to be published, from the charge on that the head names.

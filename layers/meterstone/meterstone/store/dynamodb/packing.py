@@ -222,6 +222,14 @@ def _kept(keeps: DetailKeeps, seen: Observation) -> str:
             assert_never(keeps)
 
 
+def kept_of(meter: Meter, seen: Observation) -> Observation:
+    """Return an event as it is read back from a detail: without what is not kept of it."""
+    kept = _kept(traits(meter).detail_keeps, seen)
+    if traits(meter).detail_keeps is DetailKeeps.TEXT:
+        return Observation(seen.at, "", seen.value, kept)
+    return Observation(seen.at, kept, seen.value)
+
+
 def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
     """Unpack events; the text of a COUNT_UNIQUE's event is its value as a part of a key."""
     if row is None or "e" not in row:
