@@ -73,7 +73,9 @@ class Stream:
             key = keys.event(ORGANIZATION.id, *subject, each)
             row = self.table.get(key, consistent=True)
             assert row is not None
-            places = [n for n, usage in enumerate(self.usage) if (usage.subject, usage.event.id) == (subject, each)]
+            places = [
+                n for n, usage in enumerate(self.usage) if (usage.subject, usage.event.id) == (subject, each)
+            ]
             change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item_of(row)}
             shard = f"shard {places[0] % 2 if places else 0}"
             self.records.append((shard, {"eventName": "MODIFY", "dynamodb": change}))

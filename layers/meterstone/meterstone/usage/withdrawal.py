@@ -11,6 +11,7 @@ from typing import NamedTuple, assert_never
 from meterstone.pricing.cost import cost_buckets
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.edition import Cut
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import (
     FineParts,
@@ -36,34 +37,31 @@ class Mark(NamedTuple):
     unmatched: bool = False
 
 
-class Cut(NamedTuple):
-    """Which events a counting takes from the log, and not from the stream.
-
-    ``at`` is an instant: the events that were accepted until then; 0 if the stream delivers all. ``reads`` is how
-    often the log of the subject had been read, this time included.
-    """
-
-    at: int
-    reads: int = 0
-
-
 def is_counted(
-    mark: Mark, accepted: int, *, generation: str, cut: int, scanned: bool, edition: Cut | None = None
+    mark: Mark,
+    accepted: int,
+    kind: str,
+    *,
+    generation: str,
+    cut: int,
+    scanned: bool,
+    edition: Cut | None = None,
 ) -> bool:
     """Return whether a withdrawn event was ever counted into a generation, and into an edition of a tally.
 
     An event that was accepted after the cut comes from the stream, before its mark. Another one comes from the
     log; whoever reads the log leaves out the events that were withdrawn before. An imported event was ``accepted``
-    at 0. ``scanned``: the generation's rebuild has read the log of the event's subject. ``edition`` is None for
-    the first edition of a tally, which has all events.
+    at 0. ``kind`` is that of the event's subject. ``scanned``: the generation's rebuild has read the log of the
+    subject. ``edition`` is the cut of the tally's edition, None for the first one, which has all events.
 
-    >>> is_counted(Mark("1"), 50, generation="1", cut=0, scanned=False)
+    >>> is_counted(Mark("1"), 50, "s", generation="1", cut=0, scanned=False)
     True
-    >>> is_counted(Mark("1"), 50, generation="2", cut=60, scanned=True)
+    >>> is_counted(Mark("1"), 50, "s", generation="2", cut=60, scanned=True)
     False
-    >>> is_counted(Mark("2"), 50, generation="2", cut=60, scanned=True)
+    >>> is_counted(Mark("2"), 50, "s", generation="2", cut=60, scanned=True)
     True
-    >>> is_counted(Mark("1", reads=3), 50, generation="1", cut=0, scanned=False, edition=Cut(60, reads=4))
+    >>> cut = Cut(1, 60, by_id=4)
+    >>> is_counted(Mark("1", reads=3), 50, "s", generation="1", cut=0, scanned=False, edition=cut)
     False
     """
     if accepted > cut or int(mark.generation) >= int(generation):
@@ -71,8 +69,10 @@ def is_counted(
     else:
         # What the stream delivers late of a subject that the rebuild has not read is counted all the same.
         in_generation = accepted > 0 and not scanned
-    in_edition = edition is None or accepted > edition.at or mark.reads >= edition.reads
-    return in_generation and in_edition
+    if edition is None:
+        return in_generation
+    reads = edition.by_id if kind == "s" else edition.by_customer
+    return in_generation and (accepted > edition.at or mark.reads >= reads)
 
 
 class Step(NamedTuple):
@@ -131,7 +131,7 @@ def needs_events(tally: Tally, parts: FineState, counted: Counted) -> bool:
     kept = fine_parts(tally.meter)
     match kept:
         case FineParts.HOURS:
-            state = parts.hours[charge.item.id, charge.period.start, counted.day].get(counted.hour)
+            state = parts.hours[charge.stored_as, charge.period.start, counted.day].get(counted.hour)
         case FineParts.BUCKETS:
             start, _ = _bucket(tally.meter, charge, counted)
             state = parts.buckets[charge.period.start, counted.day].get(start)
@@ -154,7 +154,7 @@ def take_out(tally: Tally, parts: FineState, withdrawal: Withdrawal) -> None:
     left: State | None
     match kept:
         case FineParts.HOURS:
-            hours = parts.hours[charge.item.id, charge.period.start, day]
+            hours = parts.hours[charge.stored_as, charge.period.start, day]
             _put(hours, counted.hour, _left(meter, hours.get(counted.hour), withdrawal))
             _put(days, day, merge_all_states(meter, hours.values()))
         case FineParts.BUCKETS:
@@ -174,7 +174,7 @@ def _take_value(tally: Tally, parts: FineState, charge: ChargePeriod, withdrawal
     counted, remaining = withdrawal.counted, withdrawal.remaining or ()
     at, text = counted.observation.at, identity(counted.observation.text)
     if not remaining:
-        parts.values[charge.item.id, charge.period.start, counted.day, text] &= ~(1 << counted.hour)
+        parts.values[charge.stored_as, charge.period.start, counted.day, text] &= ~(1 << counted.hour)
     if is_first(parts, counted, remaining):
         parts.firsts[text] = withdrawal.next_seen
         add_first(tally, at, Decimal(-1))

@@ -57,6 +57,7 @@ from meterstone.usage.meter import Event, Uncounted
 from meterstone.usage.receipt import Fault
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
+from meterstone.usage.withdrawal import Mark
 
 WRITERS = 4
 """How many items a rollup is spread over. So many folds can add to it at once without conflict."""
@@ -74,8 +75,8 @@ class EventToCount(NamedTuple):
     subscriptions: Sequence[Subscription]
     #: When it came in over HTTP; 0 if it was imported.
     accepted: int = 0
-    #: Whether it is to be taken out, since it was withdrawn; the position is that of its mark.
-    withdrawn: bool = False
+    #: The mark of an event that is to be taken out, since it was withdrawn. The position is that of the mark.
+    mark: Mark | None = None
 
 
 class Unread(NamedTuple):
@@ -142,7 +143,7 @@ class Fold:
         self._standing = standing
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
-        for position, subject, event, subscriptions, accepted, withdrawn in events:
+        for position, subject, event, subscriptions, accepted, mark in events:
             faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
@@ -156,9 +157,9 @@ class Fold:
                         work = works[key] = PendingEvents(charge)
                     day, hour = charge.zone.hour_of(event.at)
                     # A withdrawal does not make an answer newer.
-                    came_in = 0 if withdrawn else accepted
-                    work.add(subject, Counted(position, seen, came_in, day, hour, withdrawn))
-            if withdrawn:
+                    came_in = accepted if mark is None else 0
+                    work.add(subject, Counted(position, seen, came_in, day, hour, mark is not None))
+            if mark is not None:
                 # A meter that cannot read the event has not counted it.
                 continue
             report.counted += counted

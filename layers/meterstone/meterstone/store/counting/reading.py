@@ -321,7 +321,7 @@ class TallyReader:
         bounds = stretch_of(charge, counted)
         stored = StoredEvents(table, self._pk, charge, bounds)
         wanted = kept_of(tally.meter, counted.observation)
-        recent = parts.recent.get((charge.item.id, charge.period.start, counted.day), [])
+        recent = parts.recent.get((charge.stored_as, charge.period.start, counted.day), [])
         found: StoredDetail | None = None
         if wanted in recent:
             recent.remove(wanted)

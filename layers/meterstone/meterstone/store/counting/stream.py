@@ -190,7 +190,6 @@ class StreamFold:
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuild_shard(account.generation)})
         logged: list[EventToCount] = []
-        marks: dict[Position, Mark] = {}
         unmatched: list[_Arrived] = []
         new = _not_withdrawn(events)
         known = self._known(account, new) if new else set()
@@ -199,7 +198,6 @@ class StreamFold:
             owning = standing.owning(each.subject, each.event)
             if each.mark is not None:
                 if self._key(each) not in finished:
-                    marks[each.position] = each.mark
                     logged.append(_to_count(each, owning))
             elif not folding.expects(each.event, owning):
                 unmatched.append(each)
@@ -210,17 +208,17 @@ class StreamFold:
             gone = {self._key(each) for each in events if each.mark is not None}
             waiting = [each for each in unmatched if self._key(each) not in gone]
             self._keep(organization_id, account, standing, waiting, report)
-        folded = folding.fold(self._of(account, account.live, logged, marks), now, standing)
+        folded = folding.fold(self._of(account, account.live, logged), now, standing)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
         report.unpublished += folded.unpublished
         if account.previous is not None:
             # Functions that remember the account still read the previous generation for a moment.
             before = self._folding(organization_id, account.previous.name, writer)
-            before.fold(self._of(account, account.previous, logged, marks), now, standing)
+            before.fold(self._of(account, account.previous, logged), now, standing)
         if account.next is not None:
             after = self._folding(organization_id, account.next.name, writer)
-            late = [each for each in logged if _is_in(account.next, each, marks, scanned=True)]
+            late = [each for each in logged if _is_in(account.next, each, scanned=True)]
             after.fold(late, now, standing)
 
     def _finish_withdrawn(self, account: Account, events: Sequence[_Arrived], now: int) -> set[Key]:
@@ -249,7 +247,6 @@ class StreamFold:
         account: Account,
         generation: Generation,
         logged: Sequence[EventToCount],
-        marks: Mapping[Position, Mark],
     ) -> list[EventToCount]:
         """Leave out the events that the rebuild of a generation has counted, or saved as unmatched.
 
@@ -259,7 +256,7 @@ class StreamFold:
         old = {each.subject for each in logged if each.accepted <= generation.cut}
         read = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
         scanned = {read[key] for key in self._table.batch_get(read, consistent=True)}
-        return [each for each in logged if _is_in(generation, each, marks, scanned=each.subject in scanned)]
+        return [each for each in logged if _is_in(generation, each, scanned=each.subject in scanned)]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
         """Return the events that were saved as unmatched when they were delivered before: `replay` counts them.
@@ -335,18 +332,15 @@ def _not_withdrawn(events: Iterable[_Arrived]) -> list[_Arrived]:
 
 
 def _to_count(each: _Arrived, owning: Sequence[Subscription]) -> EventToCount:
-    is_withdrawn = each.mark is not None
-    return EventToCount(each.position, each.subject, each.event, owning, each.accepted, is_withdrawn)
+    return EventToCount(each.position, each.subject, each.event, owning, each.accepted, each.mark)
 
 
-def _is_in(
-    generation: Generation, each: EventToCount, marks: Mapping[Position, Mark], *, scanned: bool
-) -> bool:
+def _is_in(generation: Generation, each: EventToCount, *, scanned: bool) -> bool:
     """Return whether the stream counts an event into a generation, or takes it out there if it was withdrawn."""
-    if not each.withdrawn:
+    if each.mark is None:
         return each.accepted > generation.cut or not scanned
-    mark = marks[each.position]
-    return is_counted(mark, each.accepted, generation=generation.name, cut=generation.cut, scanned=scanned)
+    of, cut = generation
+    return is_counted(each.mark, each.accepted, each.subject.kind, generation=of, cut=cut, scanned=scanned)
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:

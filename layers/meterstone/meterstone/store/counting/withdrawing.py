@@ -64,7 +64,7 @@ class StoredEvents:
 
 def _details(table: Table, pk: str, charge: ChargePeriod, bounds: tuple[int, int]) -> Iterator[StoredDetail]:
     """Read the details of some hours of a day, page by page, and then those of the whole day."""
-    clock, item_id = charge.zone, charge.item.id
+    clock, item_id = charge.zone, charge.stored_as
     day, first = clock.hour_of(bounds[0])
     last = clock.hour_of(bounds[1] - 1)[1]
     stretches = [(clock.hour_bounds(day, hour)[0], "hour") for hour in range(first, last + 1)]
@@ -125,7 +125,7 @@ def _seen_next(
     at, text = counted.observation.at, identity(counted.observation.text)
     for some in batched(_days(charges, at, until), READ_TOGETHER, strict=False):
         found = {
-            (number, day): Key(pk, keys.value(charge.item.id, charge.period.start, day, text))
+            (number, day): Key(pk, keys.value(charge.stored_as, charge.period.start, day, text))
             for number, (charge, day) in enumerate(some)
         }
         rows = table.batch_get(found.values(), consistent=True)

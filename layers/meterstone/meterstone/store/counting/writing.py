@@ -292,7 +292,7 @@ class TallyUpdate(msgspec.Struct):
             packed = pack_hours(tally.meter, where[2], hours, recent) if hours or recent else {}
             yield keys.hours(*where), packed
         for (start, day), buckets in parts.buckets.items():
-            sk = keys.buckets(tally.key.item_id or "", start, day)
+            sk = keys.buckets(tally.key.stored_as, start, day)
             yield sk, pack_buckets(buckets) if buckets else {}
         for value, first in parts.firsts.items():
             found: Item = {} if first is None else {"a": {"N": str(first)}}
