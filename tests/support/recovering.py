@@ -52,6 +52,7 @@ class Stream:
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     delivered: int = 0
     usage: list[Usage] = field(default_factory=list)
+    marks: list[tuple[Subject, str]] = field(default_factory=list)
 
     def post(self, several: Iterable[Usage]) -> None:
         """Log events as accepted now."""
@@ -68,18 +69,22 @@ class Stream:
 
     def withdraw(self, subject: Subject, ids: Iterable[str]) -> WithdrawReport:
         """Withdraw events. The stream has each mark, in the shard of the event itself."""
-        report = withdraw(self.table, ORGANIZATION.id, subject, list(ids), self.clock.around)
-        for each in report.withdrawn:
-            key = keys.event(ORGANIZATION.id, *subject, each)
-            row = self.table.get(key, consistent=True)
-            assert row is not None
-            places = [
-                n for n, usage in enumerate(self.usage) if (usage.subject, usage.event.id) == (subject, each)
-            ]
-            change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item_of(row)}
-            shard = f"shard {places[0] % 2 if places else 0}"
-            self.records.append((shard, {"eventName": "MODIFY", "dynamodb": change}))
-        return report
+        several = list(ids)
+        try:
+            return withdraw(self.table, ORGANIZATION.id, subject, several, self.clock.around)
+        finally:
+            for each in several:
+                self._take_mark(subject, each)
+
+    def _take_mark(self, subject: Subject, name: str) -> None:
+        row = self.table.get(keys.event(ORGANIZATION.id, *subject, name), consistent=True)
+        if row is None or "wg" not in row or (subject, name) in self.marks:
+            return
+        self.marks.append((subject, name))
+        places = [n for n, each in enumerate(self.usage) if (each.subject, each.event.id) == (subject, name)]
+        change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item_of(row)}
+        shard = f"shard {places[0] % 2 if places else 0}"
+        self.records.append((shard, {"eventName": "MODIFY", "dynamodb": change}))
 
     def deliver(self, until: int | None = None, *, again: int = 0) -> None:
         """Deliver what was not yet, or its beginning; before it, as many records again as are said."""

@@ -339,14 +339,14 @@ def _is_in(generation: Generation, each: EventToCount, *, scanned: bool) -> bool
     """Return whether the stream counts an event into a generation, or takes it out there if it was withdrawn."""
     if each.mark is None:
         return each.accepted > generation.cut or not scanned
-    of, cut = generation
+    of, cut = generation.name, generation.cut
     return is_counted(each.mark, each.accepted, each.subject.kind, generation=of, cut=cut, scanned=scanned)
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
     """Read an event. Raises one of `_UNREADABLE` if the record has a value that cannot be counted with."""
     name, at, properties = _decode(image["e"]["S"])
-    event = Event(image["id"]["S"], name, int(image["at"]["N"]) if "at" in image else at, properties)
+    event = Event(image["id"]["S"], name, at if "acc" not in image else int(image["at"]["N"]), properties)
     subject = Subject(image["k"]["S"], image["x"]["S"])
     if not isinstance(name, str) or not isinstance(properties, dict):
         raise TypeError("the content is not a name, a time and properties")

@@ -88,7 +88,7 @@ def withdraw_event(
     while True:
         account = read_account(table, organization_id, consistent=True)
         if account is None:
-            return Outcome.UNKNOWN
+            raise BusyError(f"the organization {organization_id} has no catalogue: load one first")
         found = _Found.read(table, account, subject, transaction_id)
         if found.logged is None or "moved" in found.logged:
             return Outcome.UNKNOWN
