@@ -221,7 +221,8 @@ def test_killed_at_any_write_of_a_withdrawal_the_lists_are_right() -> None:
         stream.deliver()
         assert check_lists(world.table) == wanted
 
-    assert killed_at_every_write(delivered, act, check) > 5
+    # One transaction for each event.
+    assert killed_at_every_write(delivered, act, check) >= len(ids)
 
 
 def test_what_is_withdrawn_before_it_is_delivered_is_never_listed() -> None:

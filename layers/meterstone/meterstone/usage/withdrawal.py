@@ -108,7 +108,9 @@ def next_step(unseen: list[Counted], *, empty: bool) -> Step:
             if place:
                 return Step(batch, unseen[:place], more=True)
             return Step([counted], unseen[:1], more=len(unseen) > 1)
-    return Step(batch, unseen, more=False)
+    # A tally is made if an event comes with its own withdrawal, too: its position tells that both were seen.
+    comes = any(not counted.withdrawn for counted in unseen)
+    return Step(batch, unseen if comes or not empty else [], more=False)
 
 
 class Withdrawal(NamedTuple):

@@ -137,7 +137,7 @@ class TallyReader:
     @property
     def is_void(self) -> bool:
         """Whether there is no tally, and no event to make one of."""
-        return self._head_row is None and not self._batch and bool(self._unseen)
+        return self._head_row is None and bool(self._unseen) and not self._step.passed
 
     @property
     def _withdrawn(self) -> Counted | None:
@@ -219,7 +219,8 @@ class TallyReader:
         self._moved = tuple({first for at, first in seen_first if at < first})
         if self._sighting is not None and self._sighting.next_seen is not None:
             self._moved = (self._sighting.next_seen,)
-        times = [counted.observation.at for counted in self._batch]
+        of = self._batch if self._head_row is not None or self._batch else self._step.passed
+        times = [counted.observation.at for counted in of]
         # The charges must reach up to the latest of these instants: to the time up to which another writer, whose
         # clock may be a little ahead, has published; to values that were first seen ahead of time, since they move
         # from that charge; to a charge that the chain has ahead of time, since its carried value may change.

@@ -37,6 +37,7 @@ from meterstone.store.dynamodb.table import (
     StoreUnavailableError,
     Table,
 )
+from meterstone.store.events.log import put_action
 from meterstone.store.events.marks import is_mark, mark_of
 from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
 from meterstone.store.events.quarantine import Poison
@@ -204,8 +205,8 @@ class StreamFold:
             elif self._key(each) not in known:
                 logged.append(_to_count(each, owning))
         if unmatched:
-            # One that comes with its own withdrawal waits for nothing.
             gone = {self._key(each) for each in events if each.mark is not None}
+            self._keep_done([each for each in unmatched if self._key(each) in gone], standing, now)
             waiting = [each for each in unmatched if self._key(each) not in gone]
             self._keep(organization_id, account, standing, waiting, report)
         folded = folding.fold(self._of(account, account.live, logged), now, standing)
@@ -238,6 +239,21 @@ class StreamFold:
         # A replay gives each event that it counts a number.
         uncounted = {key for key, each in saved.items() if not each.done or each.number is None}
         return uncounted | {key for key, mark in marked.items() if mark.unmatched}
+
+    def _keep_done(self, events: Iterable[_Arrived], standing: Standing, now: int) -> None:
+        """Save unmatched events that come with their own withdrawals: they wait for nothing, and are not listed.
+
+        Delivered again without the withdrawal, they are not counted either. See `_keep` for the condition.
+        """
+        for each in events:
+            done = unmatched_item(each.organization_id, each.subject, each.image, each.accepted, done=now)
+            guard = standing.unmatched_guard(each.subject)
+            try:
+                self._table.transact([put_action(self._table, done), guard.action(self._table)])
+            except ConflictError as conflict:
+                # If it is saved already, its item is done.
+                if 0 not in conflict.found:
+                    raise CatalogueChangedError("the catalogue has changed") from conflict
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
         return Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)

@@ -148,7 +148,7 @@ class TallyUpdate(msgspec.Struct):
         accepted = tally.head.accepted if brings_news else 0
         begins = max((charge.counted_span.start for charge in tally.charges), default=None)
         return TallyTransaction(
-            actions, plan.rollups, stale, size, accepted, bool(self.batch), begins, self.unfinished
+            actions, plan.rollups, stale, size, accepted, bool(self.passed), begins, self.unfinished
         )
 
     def _touched(self) -> set[tuple[int, int]]:
