@@ -316,7 +316,7 @@ class TallyReader:
         if (seen := self._sighting) is not None:
             return (
                 Withdrawal(counted, seen.remaining, seen.next_seen),
-                (seen.detail.sk, seen.detail.item(tally.meter)),
+                (seen.detail.sk, seen.detail.item()),
             )
         charge = tally.charges[tally.index_at(counted.observation.at)]
         bounds = stretch_of(charge, counted)
@@ -334,9 +334,7 @@ class TallyReader:
         if needs_events(tally, parts, counted):
             beside = (seen for seen in recent if bounds[0] <= seen.at < bounds[1])
             remaining = (*beside, *stored.remaining())
-        return Withdrawal(counted, remaining), (
-            None if found is None else (found.sk, found.item(tally.meter))
-        )
+        return Withdrawal(counted, remaining), (None if found is None else (found.sk, found.item()))
 
 
 def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.packing import kept_of, pack_detail, unpack_detail
+from meterstone.store.dynamodb.packing import kept_of, repack_detail, unpack_detail
 from meterstone.store.dynamodb.table import Item, Table, integer
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod
-from meterstone.usage.meter import Meter, Observation
+from meterstone.usage.meter import Observation
 from meterstone.usage.state import FineParts, fine_parts
 from meterstone.usage.tally import Counted, identity
 
@@ -23,9 +23,9 @@ class StoredDetail(NamedTuple):
     start: int
     events: list[Observation]
 
-    def item(self, meter: Meter) -> Item:
+    def item(self) -> Item:
         """Return what is stored of it; nothing if it has no event left."""
-        return pack_detail(meter, self.start, self.events) if self.events else {}
+        return repack_detail(self.start, self.events) if self.events else {}
 
 
 class StoredEvents:

@@ -211,8 +211,16 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
 def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
     keeps = traits(meter).detail_keeps
-    packed = [(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events]
-    return {"e": {"S": _encode(packed).decode()}}
+    return _packed_events((seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events)
+
+
+def repack_detail(start: int, events: Iterable[Observation]) -> Item:
+    """Pack events that were read from a detail: what is kept of them is as it is stored already."""
+    return _packed_events((seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events)
+
+
+def _packed_events(events: Iterable[tuple[int, str, str]]) -> Item:
+    return {"e": {"S": _encode(list(events)).decode()}}
 
 
 def _kept(keeps: DetailKeeps, seen: Observation) -> str:
