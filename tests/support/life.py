@@ -19,6 +19,7 @@ from meterstone.catalogue.management import (
     UnknownRecordError,
 )
 from meterstone.catalogue.recounting import carry_all_on
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken

@@ -19,6 +19,9 @@ from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Item, StoreUnavailableError
 from meterstone.store.events.log import EventLog
+from meterstone.store.operations.rebuild import Surroundings
+from meterstone.store.operations.withdraw import Outcome as Withdrawing
+from meterstone.store.operations.withdraw import withdraw_event
 from meterstone.usage.arrival import Arrival, Outcome
 from meterstone.usage.instant import DAY
 from support.memory_table import Faults, Killed, MemoryTable
@@ -26,6 +29,7 @@ from support.scenario import ORGANIZATION, Usage, World
 
 type Record = dict[str, Any]
 
+WITHDRAWN = Withdrawing.WITHDRAWN
 _FIRST_NUMBER = 100_000_000_003_498_069_978
 
 
@@ -139,6 +143,12 @@ class Folding:
         if outcome is Outcome.NEW:
             self.stream.add(logged_item(self.table, usage), now)
         return outcome
+
+    def withdraw(self, usage: Usage, now: int) -> None:
+        """Withdraw an event; the stream has its mark."""
+        around = Surroundings(lambda: now)
+        assert withdraw_event(self.table, ORGANIZATION.id, usage.subject, usage.event.id, around) is WITHDRAWN
+        self.stream.add(logged_item(self.table, usage), now, "MODIFY")
 
     def deliver(
         self, shard: Shard, begin: int, end: int, now: int, container: int = 0

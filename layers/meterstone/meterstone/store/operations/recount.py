@@ -290,8 +290,8 @@ class Recounting:
                 account, (each.subject for each in held.values()), self._around.clock()
             )
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.takes = lambda editions, number, accepted: (
-                editions.concern(number) and not _after_the_cut(editions.cut(number), accepted)
+            folding.takes = lambda editions, number, each: (
+                editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
             )
             folding.keep_unread = lambda unread: self._keep_unread(held, unread)
             events: list[EventToCount] = []
