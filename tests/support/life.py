@@ -91,7 +91,7 @@ class Life:
         self.usage: list[Usage] = []
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
-        self.made = 0
+        self.made = self.posted = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -134,7 +134,8 @@ class Life:
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
         match random.choices(
-            ["post", "deliver", "change", "recount", "roll", "disturb"], [10, 6, 8, 2, 1, 1]
+            ["post", "deliver", "change", "withdraw", "recount", "roll", "disturb"],
+            [10, 6, 8, 3, 2, 1, 1],
         )[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
@@ -145,6 +146,8 @@ class Life:
             case "change":
                 with self._faulty():
                     self.change()
+            case "withdraw":
+                self.withdraw()
             case "recount":
                 with self._interrupted(), self._faulty(), suppress(Killed):
                     self.recount()
@@ -153,6 +156,11 @@ class Life:
                     self.roll()
             case _:
                 self.folding.stream.disturb()
+
+    def next_id(self) -> str:
+        """Return an id that no event has had."""
+        self.posted += 1
+        return f"e{self.posted}"
 
     def post(self) -> None:
         """Take an event in, of a subscription or of a customer, that may not be there yet."""
@@ -167,10 +175,23 @@ class Life:
         value: Any = random.choice([1, 2, Decimal("0.25"), -1, 7, "no number"])
         found = Usage(
             subject,
-            Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
+            Event(self.next_id(), name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
         )
         self.usage.append(found)
         self.folding.post(found, self.clock.now)
+
+    def withdraw(self) -> None:
+        """Withdraw an event, whatever has become of it so far; something else may have it in hand."""
+        if not self.usage:
+            return
+        usage = self.random.choice(self.usage[-30:])
+        try:
+            self.folding.withdraw(usage, self.clock.now)
+        except BusyError:
+            self.done["withdraw, busy"] += 1
+        else:
+            self.usage.remove(usage)
+            self.done["withdraw"] += 1
 
     def change(self) -> None:
         """Change something in the catalogue, or be refused."""
@@ -317,6 +338,8 @@ class Life:
         self.clock.now += int(seconds * 1_000_000)
         if self.random.random() < 0.5:
             self.post()
+        if self.random.random() < 0.3:
+            self.withdraw()
         if self.random.random() < 0.5:
             self.folding.deliver_some(self.clock.now, 12)
         self.table.faults = faults
@@ -373,7 +396,7 @@ def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
 
 
 def post(life: Life, subject: Subject, name: str, at: int) -> None:
-    found = Usage(subject, Event(f"e{len(life.usage)}", name, at, {"value": 3, "who": "w"}))
+    found = Usage(subject, Event(life.next_id(), name, at, {"value": 3, "who": "w"}))
     life.usage.append(found)
     life.folding.post(found, life.clock.now)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import replace
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -146,7 +147,8 @@ class Folding:
 
     def withdraw(self, usage: Usage, now: int) -> None:
         """Withdraw an event; the stream has its mark."""
-        around = Surroundings(lambda: now)
+        # Time passes by a second with each look.
+        around = Surroundings(count(now, 1_000_000).__next__, sleep=lambda _: None)
         assert withdraw_event(self.table, ORGANIZATION.id, usage.subject, usage.event.id, around) is WITHDRAWN
         self.stream.add(logged_item(self.table, usage), now, "MODIFY")
 
