@@ -255,7 +255,7 @@ def _change_pending(
     kept = {"start": format_instant(before.start), **offer}
     details = {name: value for name, value in before.details.items() if not isinstance(value, dict | list)}
     record = asked.record(before.id, kept, details)
-    put = at.management.put("subscription", before.id, record, if_match=pending.stamp.rev)
+    put = at.management.put("subscription", before.id, record, if_match=pending.stamp.revision)
     return SubscriptionFound.of(put.stored, found)
 
 

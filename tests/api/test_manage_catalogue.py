@@ -104,7 +104,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Api:
 
 def test_a_record_is_made_read_changed_and_deleted(api: Api) -> None:
     made = api.put("customers/d", {"name": "Dora", "country": "NO"})
-    assert (made.status, made.headers["etag"]) == (201, '"1"')
+    assert made.status == 201
     assert made.record == api.ask("GET", "customers/d").body
     assert {k: made.record[k] for k in ("id", "name", "country", "version")} == {
         "id": "d", "name": "Dora", "country": "NO", "version": 1,
@@ -112,7 +112,8 @@ def test_a_record_is_made_read_changed_and_deleted(api: Api) -> None:
     assert made.record["created_at"] == made.record["updated_at"]
 
     changed = api.put("customers/d", {"country": "NO"})
-    assert (changed.status, changed.headers["etag"]) == (200, '"2"')
+    assert changed.status == 200
+    assert changed.headers["etag"] not in ("", made.headers["etag"])
     assert "name" not in changed.record, "a put says all that there is to say"
     assert changed.record["created_at"] == made.record["created_at"]
 
@@ -290,14 +291,27 @@ def test_the_version_makes_a_put_conditional(api: Api) -> None:
     assert first.status == 201
     assert api.put("customers/d", {"name": "x"}, If_None_Match="*").status == 412
     second = api.put("customers/d", {"name": "2"}, If_Match=first.headers["etag"])
-    assert (second.status, second.headers["etag"]) == (200, '"2"')
+    assert second.status == 200
     late = api.put("customers/d", {"name": "late"}, If_Match=first.headers["etag"])
     assert (late.status, late.body["code"]) == (412, "version_conflict")
-    assert api.ask("GET", "customers/d").body == second.record
-    # A gateway that compresses an answer weakens its tag.
-    assert api.put("customers/d", {"name": "3"}, If_Match='W/"2"').status == 200
+    read = api.ask("GET", "customers/d")
+    assert (read.body, read.headers["etag"]) == (second.record, second.headers["etag"])
+    # A gateway that compresses an answer weakens its tag. The version alone will do, too.
+    assert api.put("customers/d", {"name": "3"}, If_Match=f"W/{second.headers['etag']}").status == 200
+    assert api.put("customers/d", {"name": "4"}, If_Match='"3"').status == 200
     assert api.put("customers/d", {"name": "4"}, If_Match="*").status == 200
     assert api.ask("GET", "customers/d").body["version"] == 4
+
+
+def test_a_subscription_that_is_made_again_has_another_etag(api: Api) -> None:
+    tags = []
+    for _ in range(2):
+        tags.append(api.put("subscriptions/s", OF_C).headers["etag"])
+        api.ask("DELETE", "subscriptions/s")
+    again = api.put("subscriptions/s", OF_C)
+    assert again.record["version"] == 1
+    assert [api.put("subscriptions/s", OF_C, If_Match=tag).status for tag in tags] == [412, 412]
+    assert api.put("subscriptions/s", OF_C, If_Match=again.headers["etag"]).status == 200
 
 
 @pytest.mark.parametrize(
@@ -305,8 +319,11 @@ def test_the_version_makes_a_put_conditional(api: Api) -> None:
     [
         ({"If_Match": '"1"'}, 412),
         ({"If_Match": "*"}, 412),
-        ({"If_Match": "1"}, 412),
-        ({"If_Match": '"one"'}, 412),
+        ({"If_Match": '"1-1700000000000000"'}, 412),
+        ({"If_Match": "1"}, 422),
+        ({"If_Match": '"one"'}, 422),
+        ({"If_Match": '"1-"'}, 422),
+        ({"If_Match": '"1", "2"'}, 422),
         ({"If_Match": '"1"', "If_None_Match": "*"}, 422),
         ({"If_None_Match": '"1"'}, 422),
     ],
@@ -344,13 +361,11 @@ def test_a_subscription_without_a_start_begins_now_and_is_retried_from_there(api
 
 
 def test_a_subscription_is_ended_and_changed(api: Api) -> None:
-    api.put("subscriptions/s", OF_C)
+    made = api.put("subscriptions/s", OF_C)
     ended = api.ask("PATCH", "subscriptions/s", {"end": END})
-    assert (ended.status, ended.record["end"], ended.headers["etag"]) == (
-        200,
-        format_instant(parse_instant(END)),
-        '"2"',
-    )
+    assert (ended.status, ended.record["end"]) == (200, format_instant(parse_instant(END)))
+    assert api.put("subscriptions/s", OF_C, If_Match=made.headers["etag"]).status == 412
+    assert api.ask("GET", "subscriptions/s").headers["etag"] == ended.headers["etag"]
     other = api.ask("PATCH", "subscriptions/s", {"plan": "pro", "at": LATER})
     assert [each["value"] for each in other.record["plan"]] == ["basic", "pro"]
     assert other.record["plan"][1]["since"] == format_instant(parse_instant(LATER))

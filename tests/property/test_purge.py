@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterstone.catalogue.management import Management
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
@@ -301,6 +302,15 @@ def test_an_external_id_that_another_customer_has_too_keeps_both_from_being_purg
     other = replace(held, id="other", customer_id="other")
     write_catalogue(world.table, ORGANIZATION, scenario.meters, [held, other], ())
     assert "the external id muster-ext is also that of other" in refused_for(world, stream)
+
+
+def test_what_was_purged_can_still_be_changed() -> None:
+    world, stream, _ = prepared(small())
+    names = run(world, stream, CUSTOMER).names
+    management = Management(world.table, ORGANIZATION.id, stream.clock)
+    assert management.merge("customer", names.customer[1], {"name": "kept"}).changed
+    for new in names.subscriptions.values():
+        assert management.merge("subscription", new, {"name": "kept"}).changed
 
 
 def test_a_customer_that_nobody_knows_is_not_purged() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, assert_never
 from meterstone import clock as system_clock
 from meterstone.catalogue import customers, offers, subscriptions
 from meterstone.catalogue.agreements import resolved_before
-from meterstone.catalogue.attempt import Attempt, in_turn
+from meterstone.catalogue.attempt import Attempt, Wanted, in_turn
 from meterstone.catalogue.errors import (
     CatalogueBusyError,
     CatalogueConflictError,
@@ -27,7 +27,7 @@ from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.recounts import Recount
-from meterstone.store.catalogue.stamped import Stamp, Stored, read_customer, read_terms
+from meterstone.store.catalogue.stamped import Revision, Stamp, Stored, read_customer, read_terms
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Subscription
@@ -43,6 +43,7 @@ __all__ = [
     "Put",
     "RecordRefusedError",
     "Recount",
+    "Revision",
     "StaleRecordError",
     "Stamp",
     "Stored",
@@ -75,7 +76,7 @@ class Management:
         return _get(self._reading(), kind, name)
 
     def put(
-        self, kind: KindOfRecord, name: str, record: Mapping[str, object], *, if_match: int | None = None
+        self, kind: KindOfRecord, name: str, record: Mapping[str, object], *, if_match: Wanted = None
     ) -> Put[Any]:
         """Store a record whole: the record says all that there is to say.
 
@@ -84,7 +85,7 @@ class Management:
         return self._put(kind, name, lambda _: record, if_match)
 
     def offer_to_all(
-        self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: int | None = None
+        self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: Wanted = None
     ) -> tuple[Put[Plan], Recount]:
         """Put a plan, and have the subscriptions that follow it follow its new version from an instant on.
 
@@ -187,7 +188,7 @@ class Management:
         kind: KindOfRecord,
         name: str,
         make: Callable[[Stored[Any] | None], Mapping[str, object]],
-        if_match: int | None,
+        if_match: Wanted,
     ) -> Put[Any]:
         return self._in_turn(lambda attempt: _put(attempt, kind, name, make, if_match))
 
@@ -202,7 +203,7 @@ class Management:
 
 
 def _put(
-    attempt: Attempt, kind: KindOfRecord, name: str, make: offers.Making, if_match: int | None = None
+    attempt: Attempt, kind: KindOfRecord, name: str, make: offers.Making, if_match: Wanted = None
 ) -> Put[Any]:
     match kind:
         case "meter":

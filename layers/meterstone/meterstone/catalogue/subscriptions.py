@@ -12,7 +12,7 @@ from meterstone.catalogue.agreements import (
     resolved_before,
     write,
 )
-from meterstone.catalogue.attempt import Attempt, read
+from meterstone.catalogue.attempt import Attempt, Wanted, read
 from meterstone.catalogue.building import planned_commitment, terms_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
@@ -50,7 +50,7 @@ def stored_terms(attempt: Attempt, name: str) -> Stored[Terms] | None:
     return None if seen is None else seen.stored
 
 
-def put_subscription(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Terms]:
+def put_subscription(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Terms]:
     """Put the subscription of a record, which is made of what is stored.
 
     A new one that says no start begins now, or as soon as it can within 5 minutes.

@@ -140,13 +140,17 @@ def stored_record(stored: Stored[Value]) -> Record:
 
 
 def answer_one(stored: Stored[Value]) -> Reply:
-    """Write one record. Its `ETag` is its version."""
+    """Write one record. Its `ETag` names its version."""
     return Reply.of(200, stored_record(stored), etag(stored))
 
 
 def etag(stored: Stored[Value]) -> dict[str, str]:
-    """Return the header that has a record's version."""
-    return {"ETag": f'"{stored.stamp.rev}"'}
+    """Return the header that has a record's version, and when the record was made.
+
+    A record that is deleted and made again has the versions of the one before.
+    """
+    stamp = stored.stamp
+    return {"ETag": f'"{stamp.rev}-{stamp.made_at}"' if stamp.made_at else f'"{stamp.rev}"'}
 
 
 def unknown(kind: str, name: str) -> Reply:
