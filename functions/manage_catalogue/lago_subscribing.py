@@ -136,9 +136,7 @@ def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
         return SubscriptionFound.of(ended, found, *canceled)
     if asked.status not in (None, Status.PENDING) or not pending:
         raise RequestRefusedError(not_found("subscription"))
-    stopped = at.management.cancel_pending(pending[0].value.id).stored
-    _go_on(at, stopped.value, found)
-    return SubscriptionFound.of(stopped, found)
+    return _call_off(at, pending[0].value, found)
 
 
 def _one(at: Catalogue, found: Iterable[Stored[Terms]], status: Status) -> Stored[Terms]:
@@ -278,11 +276,11 @@ def _new_id(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Term
         taken.append(name)
 
 
-def _go_on(at: Catalogue, canceled: Terms, found: Iterable[Stored[Terms]]) -> None:
-    """Let the subscription that a canceled one was to follow go on until it was to end anyway."""
-    before = next((each.value for each in found if each.value.id == canceled.details.get(SUCCEEDS)), None)
-    if before is None or before.end != canceled.start or status_of(before, at.now) is not Status.ACTIVE:
-        return
-    until = canceled.details.get(SUCCEEDED_END)
-    end = format_instant(parse_instant(until)) if isinstance(until, str) else None
-    at.management.merge("subscription", before.id, {"end": end})
+def _call_off(at: Catalogue, pending: Terms, found: Iterable[Stored[Terms]]) -> SubscriptionFound:
+    """Call a subscription off. The one that it was to follow goes on until it was to end anyway."""
+    before, until = pending.details.get(SUCCEEDS), pending.details.get(SUCCEEDED_END)
+    if not isinstance(before, str):
+        return SubscriptionFound.of(at.management.cancel_pending(pending.id).stored, found)
+    end = parse_instant(until) if isinstance(until, str) else None
+    stopped, *others = at.management.take_back(pending.id, before, end)
+    return SubscriptionFound.of(stopped.stored, found, *(each.stored for each in others))

@@ -246,6 +246,39 @@ def test_a_termination_that_is_killed_is_sent_again(calls: Callable[[Management]
     assert number > 2
 
 
+@pytest.mark.parametrize("end", [None, NOW + 9 * DAY], ids=["for ever", "until its own end"])
+def test_a_change_of_plans_that_is_called_off_is_whole_wherever_it_is_killed(
+    calls: Callable[[Management], Call], end: int | None
+) -> None:
+    """Either the change is still to come, or the running subscription goes on as it did before."""
+    number, through = 0, False
+    ending = None if end is None else text(end)
+    states = {
+        ("basic", text(NOW - DAY), text(NOW + DAY)): [("pro", text(NOW + DAY), ending)],
+        ("basic", text(NOW - DAY), ending): [],
+    }
+    seen = set()
+    while not through:
+        management = managed(clock=lambda: NOW)
+        call = calls(management)
+        subscribe(call, subscription_at=text(NOW - DAY), ending_at=ending)
+        subscribe(call, "pro", subscription_at=text(NOW + DAY))
+        table = table_of(management)
+        table.faults.before = table.writes + number
+        try:
+            through = call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+        except Killed:
+            through = False
+        table.faults.before = None
+        first, *others = spans(call)
+        assert states[first] == others, number
+        seen.add(first)
+        assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] in {200, 404}
+        assert spans(call) == [("basic", text(NOW - DAY), ending)]
+        number += 1
+    assert seen == states.keys()
+
+
 def test_filters_read_no_more_subscriptions_than_they_may(
     catalogue: Management, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

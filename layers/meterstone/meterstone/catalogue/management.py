@@ -155,6 +155,10 @@ class Management:
         """Call a subscription off that has not begun: it has no time at all then."""
         return self._in_turn(lambda attempt: subscriptions.cancel_pending(attempt, subscription_id))
 
+    def take_back(self, subscription_id: str, before: str, until: int | None) -> list[Put[Terms]]:
+        """Call off what was to succeed a subscription, which goes on until an instant if it ends just for that."""
+        return self._in_turn(lambda attempt: subscriptions.take_back(attempt, subscription_id, before, until))
+
     def change_plan(self, subscription_id: str, plan: str, at: int | None) -> Put[Terms]:
         """Have a subscription on another plan from an instant on; None: as `end` does. It goes on otherwise."""
         return self._in_turn(lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at))

@@ -95,6 +95,22 @@ def cancel_pending(attempt: Attempt, name: str) -> Put[Terms]:
     return write(attempt, [Change(seen, terms)], read_subjects(attempt, [terms]))[0]
 
 
+def take_back(attempt: Attempt, name: str, before: str, until: int | None) -> list[Put[Terms]]:
+    """Call a subscription off that has not begun, and have the one that it was to succeed go on until an instant.
+
+    All in one step. The one ``before`` is left alone if it does not run, or ends at another instant by now.
+    Returns what was called off, and then the one before if it goes on.
+    """
+    seen, first = _known(attempt, name), read_terms(attempt.table, attempt.organization_id, before)
+    start = seen.stored.value.start
+    known = None if first is None else first.stored.value
+    if first is None or known is None or known.end != start or not known.start <= attempt.now < start:
+        return [cancel_pending(attempt, name)]
+    off = replace(seen.stored.value, canceled_at=seen.stored.value.canceled_at or attempt.now)
+    changes = [Change(seen, off), Change(first, replace(known, end=until))]
+    return write(attempt, changes, read_subjects(attempt, [off, known]))
+
+
 def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[Terms]:
     """Have a subscription on another plan from an instant on; None: now, or as soon as it can within 5 minutes.
 
