@@ -24,6 +24,9 @@ from meterstone.usage.terms import Terms
 SAME_WITHIN: Final = 10 * MINUTE
 """For how long a create without a `lookup_key` is the same as one before, in microseconds."""
 
+#: A request that was sent so long ago is over. Clocks differ by less, too.
+_AT_ONCE: Final = MINUTE
+
 
 def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     """Make a subscription, or find the one that the same request has made before.
@@ -31,13 +34,13 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     With a `lookup_key` that is the one under this external id. No two subscriptions have an external id at the
     same time: of two requests at once, one is refused by the catalogue, and then finds the other's subscription.
     """
-    free, found = _look(at, asked)
+    free, unless, found = _look(at, asked)
     if found is not None:
         return found
     try:
-        put = at.management.put("subscription", free, {**asked.record, "id": free}, if_match=0)
+        put = at.management.subscribe(free, {**asked.record, "id": free}, unless)
     except (RecordRefusedError, StaleRecordError):
-        _, found = _look(at, asked)
+        *_, found = _look(at, asked)
         if found is None:
             raise
         return found
@@ -113,13 +116,15 @@ def change_in_place(
     return stored, last.value, stored.value.start if turn is None else turn
 
 
-def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] | None]:
+def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Sequence[str], Stored[Terms] | None]:
     """Return an id for a new subscription, and the one that the same request has made before, if there is one.
 
     Ids are made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
     key, or else the 10 minutes that hold the request. A further subscription of the same, after the one before
     was cancelled, has the next number. So of two requests at once that have found the same, the second is refused.
-    An id is given again only after its subscription was deleted, which only one that never counted can be.
+    Of two at once that lie in different 10 minutes, each would have an id of its own. So there are other ids, too,
+    that no subscription may have when the new one is made. An id is given again only after its subscription was
+    deleted, which only one that never counted can be.
     """
     start = None if asked.start is None else format_instant(asked.start)
 
@@ -132,17 +137,20 @@ def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] |
             if there is None:
                 return
 
+    unless: list[str] = []
     found: Sequence[Stored[Terms]]
     if asked.lookup_key is None:
         # Requests that are 10 minutes apart at most fall into one stretch of 10 minutes, or into two that adjoin.
-        stretch = at.now // SAME_WITHIN
-        seen = [*numbered(stretch - 1), *numbered(stretch)]
-        recent = (there for _, there in seen if there is not None)
+        stretch, since = divmod(at.now, SAME_WITHIN)
+        earlier, seen = list(numbered(stretch - 1)), list(numbered(stretch))
+        later = list(numbered(stretch + 1)) if SAME_WITHIN - since <= _AT_ONCE else []
+        recent = (there for _, there in (*earlier, *seen, *later) if there is not None)
         found = [each for each in recent if each.stamp.made_at > at.now - SAME_WITHIN]
+        unless = [beside[-1][0] for beside in (earlier if since < _AT_ONCE else [], later) if beside]
     else:
         found = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
         seen = list(numbered(["lookup_key", asked.lookup_key]))
-    return seen[-1][0], next((each for each in found if asked.is_like(each.value, at.now)), None)
+    return seen[-1][0], unless, next((each for each in found if asked.is_like(each.value, at.now)), None)
 
 
 def _successor(

@@ -266,6 +266,35 @@ def test_one_create_twice_at_once(calls: Callable[[Management], Call], fields: d
         assert len(spans(call)) == 1
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"start_date": text(NOW - DAY)}], ids=["from now on", "from an instant"]
+)
+@pytest.mark.parametrize(("first", "second"), [(-SECOND, SECOND), (SECOND, -SECOND)], ids=["before", "after"])
+def test_one_create_twice_at_once_on_two_sides_of_ten_minutes(
+    calls: Callable[[Management], Call],
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, str],
+    first: int,
+    second: int,
+) -> None:
+    """The clocks of two functions, or a request and its repetition, lie in different stretches of ten minutes."""
+
+    def sent(seconds: int) -> Writer:
+        def send(call: Call) -> tuple[int, Any]:
+            other, at = clock.now, NOW + seconds
+            monkeypatch.setattr(clock, "now", lambda: at)
+            answer = subscribe(call, **fields)
+            monkeypatch.setattr(clock, "now", other)
+            return answer
+
+        return send
+
+    for call, answers in races(calls, lambda _: None, sent(first), sent(second)):
+        assert [status for status, _ in answers] == [201, 201]
+        assert answers[0][1]["id"] == answers[1][1]["id"]
+        assert len(spans(call)) == 1
+
+
 def test_two_creates_at_once_that_differ_in_nothing_that_names_them(
     calls: Callable[[Management], Call],
 ) -> None:

@@ -115,10 +115,12 @@ def write(
     changes: Sequence[Change],
     subjects: Subjects,
     plans: Iterable[str] = (),
+    absent: Iterable[str] = (),
 ) -> list[Put[Terms]]:
     """Check subscriptions as they are to be, and write those that differ, all in one transaction.
 
-    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named.
+    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named;
+    ``absent`` the ids of subscriptions that must not be there.
     """
     differing = [each for each in changes if each.seen is None or each.terms != each.seen.stored.value]
     if not differing:
@@ -153,7 +155,7 @@ def write(
     ]
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
-    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans):
+    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans, absent):
         raise LostError
     _wake(attempt, changes, before, after, puts)
     written = {put.terms.id: put for put in puts}

@@ -84,6 +84,12 @@ class Management:
         """
         return self._put(kind, name, lambda _: record, if_match)
 
+    def subscribe(self, name: str, record: Mapping[str, object], unless: Sequence[str]) -> Put[Terms]:
+        """Make a subscription. Raises `StaleRecordError` if it is there, or one of those in ``unless``."""
+        return self._in_turn(
+            lambda attempt: subscriptions.put_subscription(attempt, name, lambda _: record, 0, unless)
+        )
+
     def offer_to_all(
         self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: Wanted = None
     ) -> tuple[Put[Plan], Recount]:

@@ -18,6 +18,7 @@ from meterstone.catalogue.errors import (
     CatalogueConflictError,
     Put,
     RecordRefusedError,
+    StaleRecordError,
     UnknownRecordError,
 )
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
@@ -50,17 +51,22 @@ def stored_terms(attempt: Attempt, name: str) -> Stored[Terms] | None:
     return None if seen is None else seen.stored
 
 
-def put_subscription(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Terms]:
+def put_subscription(
+    attempt: Attempt, name: str, make: Making, if_match: Wanted, unless: Sequence[str] = ()
+) -> Put[Terms]:
     """Put the subscription of a record, which is made of what is stored.
 
-    A new one that says no start begins now, or as soon as it can within 5 minutes.
+    A new one that says no start begins now, or as soon as it can within 5 minutes. It is not put if there is any
+    of the subscriptions ``unless``.
     """
+    if any(stored_terms(attempt, each) is not None for each in unless):
+        raise StaleRecordError("a subscription is there that must not be")
     seen = read_terms(attempt.table, attempt.organization_id, name)
     attempt.match(None if seen is None else seen.stored.stamp, if_match)
     record = make(None if seen is None else seen.stored)
     change, subjects, plans = _of_record(attempt, name, record, seen)
     with attempt.choosing(chosen=seen is None and "start" not in record):
-        return write(attempt, [change], subjects, _unnamed(plans))[0]
+        return write(attempt, [change], subjects, _unnamed(plans), unless)[0]
 
 
 def delete_subscription(attempt: Attempt, name: str) -> Stored[Terms]:

@@ -58,16 +58,18 @@ def put_subscriptions(
     puts: Sequence[TermsPut],
     concerned: Iterable[Concerned],
     plans: Iterable[str] = (),
+    absent: Iterable[str] = (),
 ) -> bool:
     """Write subscriptions, raise the versions of their subjects, and mark plans as named, all or nothing.
 
-    Returns False, nothing written, if any of them was changed since it was read, a customer or plan is gone, or
-    something was counted that the put would move. Cost: for each subscription 2 write units for each KB, for each
-    subject and plan the same.
+    Returns False, nothing written, if any of them was changed since it was read, a customer or plan is gone,
+    something was counted that the put would move, or a subscription is there whose id is to be ``absent``. Cost:
+    for each subscription 2 write units for each KB, for each subject, plan and absent subscription the same.
     """
     actions = [_document(table, organization_id, each) for each in puts]
     actions += [_raised(table, each) for each in concerned]
     actions += [_named(table, organization_id, code) for code in plans]
+    actions += [_absent(table, organization_id, each) for each in absent]
     return _written(table, actions)
 
 
@@ -194,6 +196,16 @@ def _named(table: Table, organization_id: str, code: str) -> Action:
             "UpdateExpression": "SET used = :one",
             "ConditionExpression": "attribute_exists(doc)",
             "ExpressionAttributeValues": {":one": {"N": "1"}},
+        }
+    }
+
+
+def _absent(table: Table, organization_id: str, subscription_id: str) -> Action:
+    return {
+        "ConditionCheck": {
+            "TableName": table.name,
+            "Key": key_item(keys.subscription(organization_id, subscription_id)),
+            "ConditionExpression": "attribute_not_exists(pk)",
         }
     }
 
