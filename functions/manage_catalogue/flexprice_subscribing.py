@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from flexprice_at import Catalogue
 
 from meterstone.catalogue.management import RecordRefusedError, StaleRecordError
+from meterstone.catalogue.once import CHANGES, made_under
 from meterstone.contracts import flexprice_catalogue as flexprice
 from meterstone.contracts.flexprice_changes import CancelAsked, Cancellation, ChangeAsked, Changed
 from meterstone.contracts.flexprice_subscription_objects import status_of, uncut_period
@@ -98,9 +99,16 @@ def change_in_place(
     """Change the plan of a subscription, which goes on.
 
     Return it, the code of the plan before, and since when it has the new one. A subscription that has the plan, or
-    is about to have it, stays as it is: the same request again changes nothing.
+    is about to have it, stays as it is: the same request again changes nothing. Under the `idempotency_key` of a
+    change that was made, it changes nothing whatever has come after.
     """
     terms = subscription.stored.value
+    key = asked.idempotency_key
+    done = None if key is None else made_under(terms, key)
+    if done is not None:
+        if done.plan != asked.plan:
+            _refuse("idempotency_key", f"was that of a change to {done.plan!r}")
+        return subscription.stored, _plan_before(terms, done.since), done.since
     _refuse_not_running(at, terms)
     last = terms.plan[-1]
     since = terms.start if last.since is None else last.since
@@ -111,7 +119,7 @@ def change_in_place(
     wanted = _period_end(at, subscription) if asked.at_period_end else None
     if wanted is not None and terms.end is not None and terms.end <= wanted:
         _refuse("change_at", f"is not possible: the subscription ends at {format_instant(terms.end)}")
-    stored = at.management.change_plan(terms.id, asked.plan, wanted).stored
+    stored = at.management.change_plan(terms.id, asked.plan, wanted, key).stored
     turn = stored.value.plan[-1].since
     return stored, last.value, stored.value.start if turn is None else turn
 
@@ -172,6 +180,8 @@ def _successor(
         for item in terms.line_items
         if item.end is None or item.end > start
     ]
+    # The keys of changes are of the subscription that was changed.
+    kept = {name: value for name, value in terms.details.items() if name != CHANGES}
     record: dict[str, Any] = {
         "id": new_id,
         "external_id": terms.events_by,
@@ -187,7 +197,7 @@ def _successor(
         else None,
         "commitment": _own_commitment(at, terms),
         "name": terms.name or None,
-        "details": {**terms.details, **metadata} or None,
+        "details": {**kept, **metadata} or None,
         **({"line_items": items, "plan_prices": True} if items else {}),
     }
     return {name: value for name, value in record.items() if value is not None}

@@ -13,7 +13,7 @@ from meterstone.catalogue.management import Management
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
 from support.functions import forget_logger, load_over
-from support.managed import NOW, count_event, interleavings, managed, table_of
+from support.managed import NOW, count_event, interleavings, managed, subscription, table_of
 from support.memory_table import Killed
 from support.scenario import ORGANIZATION
 
@@ -469,6 +469,58 @@ def test_a_successor_keeps_what_is_the_subscriptions_own(catalogue: Management, 
     _, found = call("GET", f"subscriptions/{other['new_subscription']['id']}")
     assert (found["billing_anchor"], found["metadata"]) == (found["start_date"], {"a": "b"})
     assert found["commitment_amount"] == "5"
+
+
+@pytest.mark.parametrize("when", ["immediate", "end_of_period"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda _, name, it: it.change_plan(name, "basic", NOW + 60 * DAY),
+        lambda _, name, it: it.end(name, NOW + 90 * DAY),
+        lambda call, name, _: cancel(call, name, "immediate"),
+    ],
+    ids=["changed again", "to end", "ended"],
+)
+def test_a_change_in_place_is_made_once_under_its_key(
+    catalogue: Management, call: Call, when: str, after: Callable[[Call, str, Management], object]
+) -> None:
+    name = made(call, plan_id="calls")
+    asked = {"change_at": when, "idempotency_key": "k"}
+    status, first = change_in_place(call, name, **asked)
+    assert status == 200
+    after(call, name, catalogue)
+    stored = subscription(catalogue, name)
+    status, again = change_in_place(call, name, **asked)
+    assert (status, subscription(catalogue, name)) == (200, stored)
+    for field in ("effective_at", "from_plan", "to_plan"):
+        assert again[field] == first[field]
+    status, body = change_in_place(call, name, "basic", **asked)
+    assert (status, set(body["details"])) == (400, {"idempotency_key"})
+
+
+def test_one_change_in_place_twice_at_once_under_one_key(calls: Callable[[Management], Call]) -> None:
+    """Between the two, the plan is changed back: the second request changes nothing any more."""
+
+    def there(call: Call) -> tuple[int, Any]:
+        return change_in_place(call, only(call), idempotency_key="k")
+
+    def there_and_back(call: Call) -> tuple[int, Any]:
+        answer = there(call)
+        assert change_in_place(call, only(call), "basic", idempotency_key="back")[0] == 200
+        return answer
+
+    for call, answers in races(calls, made, there, there_and_back):
+        assert answers[1][0] == 200
+        _, found = call("GET", f"subscriptions/{only(call)}")
+        assert found["plan_id"] == "basic"
+
+
+def test_the_keys_of_changes_are_not_a_successor_s(catalogue: Management, call: Call) -> None:
+    name = made(call, plan_id="calls", metadata={"a": "b"})
+    change_in_place(call, name, idempotency_key="k")
+    _, body = change(call, name, "basic")
+    new = body["new_subscription"]["id"]
+    assert subscription(catalogue, new).value.details == {"metadata": {"a": "b"}}
 
 
 def test_a_change_in_place_that_is_planned_waits(call: Call) -> None:

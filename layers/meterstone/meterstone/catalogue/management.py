@@ -165,9 +165,16 @@ class Management:
         """Call off what was to succeed a subscription, which goes on until an instant if it ends just for that."""
         return self._in_turn(lambda attempt: subscriptions.take_back(attempt, subscription_id, before, until))
 
-    def change_plan(self, subscription_id: str, plan: str, at: int | None) -> Put[Terms]:
-        """Have a subscription on another plan from an instant on; None: as `end` does. It goes on otherwise."""
-        return self._in_turn(lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at))
+    def change_plan(
+        self, subscription_id: str, plan: str, at: int | None, key: str | None = None
+    ) -> Put[Terms]:
+        """Have a subscription on another plan from an instant on; None: as `end` does. It goes on otherwise.
+
+        Under a ``key`` that is done once, whatever else is changed afterwards.
+        """
+        return self._in_turn(
+            lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at, key)
+        )
 
     def change_commitment(self, subscription_id: str, commitment: Commitment | None) -> Put[Terms]:
         """Have a subscription commit to another amount. Possible as long as nothing was counted for it."""

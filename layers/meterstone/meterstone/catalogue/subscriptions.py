@@ -23,6 +23,7 @@ from meterstone.catalogue.errors import (
 )
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
 from meterstone.catalogue.offers import Making
+from meterstone.catalogue.once import MadeChange, made_under, noting
 from meterstone.catalogue.reading import ReadRecord
 from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
@@ -117,14 +118,18 @@ def take_back(attempt: Attempt, name: str, before: str, until: int | None) -> li
     return write(attempt, changes, read_subjects(attempt, [off, known]))
 
 
-def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[Terms]:
+def change_plan(attempt: Attempt, name: str, plan: str, at: int | None, key: str | None = None) -> Put[Terms]:
     """Have a subscription on another plan from an instant on; None: now, or as soon as it can within 5 minutes.
+
+    Under a ``key`` that is done once (see `meterstone.catalogue.once`).
 
     If it follows its plan, the line items of the old plan end then, and those of the new one begin. Changes of the
     plan that were planned for later are dropped.
     """
     seen = _known(attempt, name)
     terms = seen.stored.value
+    if key is not None and made_under(terms, key) is not None:
+        return write(attempt, [Change(seen, terms)], Subjects({}, {}))[0]
     plans = read_plans(attempt.table, attempt.organization_id, [plan])
     if plan not in plans:
         raise RecordRefusedError([("plan", f"there is no plan {plan!r}")])
@@ -144,6 +149,8 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
         wanted = replace(terms, plan=(PlanTerm(plan, terms.plan[0].since, version),))
     if follows:
         wanted = _chosen(attempt, terms, wanted, stored.prices)
+    if key is not None:
+        wanted = noting(wanted, MadeChange(key, plan, when))
     with attempt.choosing(chosen=at is None):
         return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
 
