@@ -205,12 +205,11 @@ ROUTES: Final[Mapping[tuple[str, str], tuple[Route, str]]] = {
 
 def _found(at: Catalogue, kind: KindOfRecord, request: Request, part: str) -> Any:
     """Return the record of a kind that a part of the path names. Raises `RequestRefusedError` (404)."""
-    ids = flexprice.path_ids(request, part, kind)
-    for name in ids:
-        stored = at.management.get(kind, name)
-        if stored is not None:
-            return stored
-    raise RequestRefusedError(flexprice.refuse_unknown(kind, ids[0]))
+    name = flexprice.path_id(request, part, kind)
+    stored = at.management.get(kind, name)
+    if stored is None:
+        raise RequestRefusedError(flexprice.refuse_unknown(kind, name))
+    return stored
 
 
 def _whole(at: Catalogue, request: Request) -> Changed:

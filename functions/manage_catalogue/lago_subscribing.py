@@ -75,7 +75,7 @@ def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
     plan = at.plan(asked.plan_code)
     if plan is None:
         raise RequestRefusedError(not_found("plan"))
-    found = at.with_external_id([asked.external_id])
+    found = at.with_external_id(asked.external_id)
     active, pending = (chosen(found, status, at.now) for status in (Status.ACTIVE, Status.PENDING))
     for each in (active, pending):
         if each is not None and each.value.customer_id != asked.customer_id:
@@ -101,13 +101,13 @@ def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
 
 def find(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     """Find the subscription that an external id and a status mean. Raises `RequestRefusedError` (404)."""
-    found = at.with_external_id(asked.ids, consistent=False)
+    found = at.with_external_id(asked.external_id, consistent=False)
     return SubscriptionFound(_one(at, found, asked.status or Status.ACTIVE), [each.value for each in found])
 
 
 def update(at: Catalogue, asked: UpdateAsked) -> SubscriptionFound:
     """Change a subscription's name, its end, or the start of a pending one. Raises `RequestRefusedError` (404)."""
-    found = at.with_external_id(asked.ids)
+    found = at.with_external_id(asked.external_id)
     stored = _one(at, found, asked.status)
     fields = dict(asked.fields)
     if asked.details:
@@ -122,7 +122,7 @@ def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     With the running one, those that were to follow are called off. If one is called off that was to follow the
     running one, the running one goes on as before. Raises `RequestRefusedError` (404) if there is neither.
     """
-    found = at.with_external_id(asked.ids)
+    found = at.with_external_id(asked.external_id)
     active = chosen(found, Status.ACTIVE, at.now) if asked.status in (None, Status.ACTIVE) else None
     pending = sorted(
         (each for each in found if status_of(each.value, at.now) is Status.PENDING),

@@ -38,7 +38,7 @@ def add_own_routes(app: Application[Account], store: AccountStore) -> None:
 
 def put(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     """Store a record whole: make it, or let it say something else."""
-    name = catalogue.path_id(request, kind)
+    name = changes.parse_id(request)
     condition = changes.parse_condition(request)
     record = changes.parse_record(request)
     version = None if condition.version is None else Revision(condition.version, condition.made_at)

@@ -566,6 +566,17 @@ def test_an_end_is_not_put_off(call: Call) -> None:
     assert (status, body["code"], set(body["details"])) == (400, "invalid_operation", {"change_at"})
 
 
+def test_an_id_that_looks_like_another_one_encoded_is_another_record_s(
+    catalogue: Management, call: Call
+) -> None:
+    """A client sends the id a/b as a%2Fb, and the gateway gives it as it was sent."""
+    for name in ("a/b", "a%2Fb"):
+        catalogue.put("customer", name, {})
+    assert call("GET", "customers/a%2Fb")[1]["id"] == "a/b"
+    assert [call("DELETE", "customers/a%2Fb")[0] for _ in range(2)] == [204, 404]
+    assert catalogue.get("customer", "a%2Fb") is not None
+
+
 def test_a_list_turned_round(call: Call) -> None:
     call("POST", "customers", {"external_id": "d", "name": "x"})
     for order, ids in (("asc", ["c", "d"]), ("desc", ["d", "c"])):

@@ -358,6 +358,25 @@ def test_an_end_that_was_moved_meanwhile_stays(call: Call) -> None:
     assert spans(call) == [("calls", text(NOW - DAY), sooner)]
 
 
+def test_an_id_that_looks_like_another_one_encoded_is_another_record_s(
+    catalogue: Management, call: Call, calls: Callable[[Management], Call]
+) -> None:
+    """A client sends the id a/b as a%2Fb, and the gateway gives it as it was sent."""
+    for name in ("a/b", "a%2Fb"):
+        catalogue.put("customer", name, {"name": name})
+        subscribe(call, "calls", name, external_id=f"sub of {name}", subscription_at=text(NOW - DAY))
+        catalogue.put("customer", f"{name} alone", {})
+    sent = quote("a/b", safe="")
+    assert call("GET", f"customers/{sent}")[1]["customer"]["external_id"] == "a/b"
+    assert (
+        call("DELETE", f"subscriptions/sub%20of%20{sent}")[1]["subscription"]["external_id"] == "sub of a/b"
+    )
+    assert call("DELETE", f"customers/{sent}%20alone")[1]["customer"]["external_id"] == "a/b alone"
+    assert call("DELETE", f"customers/{sent}%20alone")[0] == 404
+    assert catalogue.get("customer", "a%2Fb alone") is not None
+    assert catalogue.end("sub of a%2Fb", None).stored.value.end is not None
+
+
 def test_metrics_that_are_deleted_are_not_shown(catalogue: Management, call: Call) -> None:
     catalogue.put("meter", "old", {"code": "old", "aggregation": "COUNT", "deleted_at": text(NOW)})
     catalogue.put("meter", "soon", {"code": "soon", "aggregation": "COUNT", "deleted_at": text(NOW + 1)})

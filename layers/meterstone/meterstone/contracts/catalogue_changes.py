@@ -22,6 +22,7 @@ from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.events import read_object
 from meterstone.contracts.fields import Fields, instant, text_of
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
+from meterstone.contracts.path_id import read_path_id
 from meterstone.contracts.preview import read_commitment
 from meterstone.contracts.recounts import Recount, recount_begun
 from meterstone.contracts.stored import Stored
@@ -96,6 +97,14 @@ class OtherCommitment(NamedTuple):
 
 
 type Change = End | OtherPlan | OtherCommitment
+
+
+def parse_id(request: Request) -> str:
+    """Return the id under which a record is put. Raises `RequestRefusedError` (422) for what no id can be."""
+    try:
+        return read_path_id(request, "id")
+    except ValueError as error:
+        raise RequestRefusedError(refuse_record([("id", str(error))])) from error
 
 
 def parse_record(request: Request) -> Mapping[str, object]:
