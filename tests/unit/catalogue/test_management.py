@@ -277,6 +277,40 @@ def test_what_the_clock_changes_is_changed_in_5_minutes() -> None:
     assert management.end("s", None).stored.value.end == NOW + AHEAD
 
 
+@pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
+@pytest.mark.parametrize("before", [None, at(-1)], ids=["the first event", "a later event"])
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        (lambda it: it.end("s", NOW + MINUTE), "end"),
+        (lambda it: it.change_plan("s", "pro", NOW + MINUTE), "plan"),
+    ],
+    ids=["an end", "another plan"],
+)
+def test_what_the_clock_changes_is_changed_in_5_minutes_if_it_is_counted_meanwhile(
+    change: Callable[[Management], object], moved: str, before: int | None, *, by_customer: bool
+) -> None:
+    """The event lies before the change, which would move nothing of it, but what the clock makes of it."""
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    management.put("subscription", "t", OF_C | {"external_id": "other"})
+    if before is not None:
+        subject = keys.subject(ORGANIZATION.id, *(("c", "c") if by_customer else ("s", "s")))
+        table_of(management).update(subject, "SET latest_at = :at", {":at": {"N": str(before)}})
+    table = table_of(management)
+    transact, events = table.transact, iter([at(-0.5)])
+
+    def counted_first(actions: Any) -> None:
+        for when in events:
+            count_event(management, "s", when, by_customer=by_customer)
+        transact(actions)
+
+    table.transact = counted_first  # type: ignore[method-assign]
+    with pytest.raises(CatalogueConflictError) as conflict:
+        change(management)
+    assert (conflict.value.path, conflict.value.earliest) == (moved, NOW + AHEAD)
+
+
 @pytest.mark.parametrize("prices", [["call"], None], ids=["a plain meter", "a recurring one"])
 def test_usage_whose_time_is_not_known_is_taken_to_lie_ahead(prices: list[str] | None) -> None:
     management = managed()
