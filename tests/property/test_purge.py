@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.catalogue.management import Management
+from meterstone.store.catalogue.recounts import Recount, made, read_recounts
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
@@ -205,6 +206,16 @@ def test_nothing_in_the_table_has_a_purged_id_or_text() -> None:
     (held,) = subscriptions_of_customer(world.table, ORGANIZATION.id, report.names.customer[1])
     log = keys.event(ORGANIZATION.id, "s", held.external_id, "").pk
     assert len(list(world.table.query(log, FIRST, LAST))) == len(scenario.usage)
+
+
+def test_what_recounts_say_of_the_customer_s_subscriptions_goes() -> None:
+    world, stream, scenario = prepared(rich())
+    purged = next(each.id for each in scenario.subscriptions if each.customer_id == CUSTOMER)
+    recount = Recount.of_plan("plan", 2, 0, stream.clock.now).refusing("other", "why")
+    world.table.transact([made(world.table, ORGANIZATION.id, recount.refusing(purged, "is purged"))])
+    run(world, stream, CUSTOMER)
+    assert mentions(memory(world), texts_of(scenario, CUSTOMER)) == []
+    assert read_recounts(world.table, ORGANIZATION.id)[0].reasons == (("other", "why"),)
 
 
 @pytest.mark.slow
