@@ -90,7 +90,10 @@ def put_customer(at: Catalogue, request: Request) -> Reply:
     stored = at.customer(asked.id)
     if stored is None:
         return flexprice.refuse_unknown("customer", asked.id)
-    fields = asked.record(stored.value.details)
+
+    def fields(found: Stored[Customer] | None) -> Mapping[str, object]:
+        return asked.record({} if found is None else found.value.details)
+
     return _customer(at, at.management.merge("customer", asked.id, fields).stored)
 
 

@@ -65,8 +65,10 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
 def put_customer(at: Catalogue, request: Request) -> Reply:
     """Make or change a customer. Its fields that the request does not have stay as they are."""
     asked = lago_customers.parse(request)
-    stored = at.customer(asked.external_id)
-    fields = asked.record({} if stored is None else stored.value.details)
+
+    def fields(stored: Stored[Customer] | None) -> Mapping[str, object]:
+        return asked.record({} if stored is None else stored.value.details)
+
     return _customer(at, at.management.merge("customer", asked.external_id, fields).stored)
 
 

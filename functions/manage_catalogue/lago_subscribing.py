@@ -109,10 +109,13 @@ def update(at: Catalogue, asked: UpdateAsked) -> SubscriptionFound:
     """Change a subscription's name, its end, or the start of a pending one. Raises `RequestRefusedError` (404)."""
     found = at.with_external_id(asked.external_id)
     stored = _one(at, found, asked.status)
-    fields = dict(asked.fields)
-    if asked.details:
-        both = {**stored.value.details, **asked.details}
-        fields["details"] = {name: value for name, value in both.items() if value is not None}
+
+    def fields(there: Stored[Terms] | None) -> Mapping[str, object]:
+        if there is None or not asked.details:
+            return asked.fields
+        both = {**there.value.details, **asked.details}
+        return {**asked.fields, "details": {name: each for name, each in both.items() if each is not None}}
+
     return SubscriptionFound.of(at.management.merge("subscription", stored.value.id, fields).stored, found)
 
 

@@ -340,6 +340,22 @@ def test_two_customers_at_once_with_one_id(calls: Callable[[Management], Call]) 
         assert call("GET", "customers/d") == (200, stored)
 
 
+def test_two_changes_of_one_customer_at_once_that_differ_in_their_fields(
+    calls: Callable[[Management], Call],
+) -> None:
+    """Fields that a request does not have stay as they are: also what another request has just written."""
+
+    def give(**fields: Any) -> Writer:
+        return lambda call: call("PUT", "customers", fields, external_id="c")
+
+    for call, answers in races(
+        calls, lambda _: None, give(metadata={"a": "b"}), give(address_city="Bergen", name="C")
+    ):
+        assert [status for status, _ in answers] == [200, 200]
+        _, found = call("GET", "customers/c")
+        assert (found["metadata"], found["address_city"], found["name"]) == ({"a": "b"}, "Bergen", "C")
+
+
 def only(call: Call) -> str:
     """Return the id of the first subscription."""
     _, body = call("GET", "customers/external/c/subscriptions")

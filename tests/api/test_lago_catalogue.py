@@ -193,6 +193,21 @@ def test_two_customers_at_once_with_one_external_id(calls: Callable[[Management]
         assert body["subscription"]["external_customer_id"] == whose
 
 
+def test_two_changes_of_one_customer_at_once_that_differ_in_their_fields(
+    calls: Callable[[Management], Call],
+) -> None:
+    """Fields that a request does not have stay as they are: also what another request has just written."""
+
+    def give(**fields: str) -> Callable[[Call], tuple[int, Any]]:
+        return lambda call: call("POST", "customers", {"customer": {"external_id": "d"} | fields})
+
+    for call, answers in races(calls, give(name="D"), give(email="d@example.com"), give(city="Bergen")):
+        assert [status for status, _ in answers] == [200, 200]
+        _, body = call("GET", "customers/d")
+        found = {name: body["customer"][name] for name in ("name", "email", "city")}
+        assert found == {"name": "D", "email": "d@example.com", "city": "Bergen"}
+
+
 def test_one_request_twice_at_once(calls: Callable[[Management], Call]) -> None:
     for call, answers in races(calls, lambda _: None, subscribe, subscribe):
         assert [status for status, _ in answers] == [200, 200]

@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 type KindOfRecord = Literal["meter", "price", "plan", "customer", "subscription"]
+type Fields = Mapping[str, object] | offers.Making
 KINDS: Final[tuple[KindOfRecord, ...]] = ("meter", "price", "plan", "customer", "subscription")
 """The kinds of records, in the order in which they refer to each other."""
 
@@ -121,11 +122,15 @@ class Management:
 
         return put_many(self._table, self._organization_id, self._clock, kind, records, putting, alone)
 
-    def merge(self, kind: KindOfRecord, name: str, fields: Mapping[str, object]) -> Put[Any]:
-        """Store a record whose other fields stay as they are. If there is none, the fields are the record."""
+    def merge(self, kind: KindOfRecord, name: str, fields: Fields) -> Put[Any]:
+        """Store a record whose other fields stay as they are. If there is none, the fields are the record.
+
+        ``fields`` may be made of what is stored: as it is when the record is written.
+        """
 
         def whole(stored: Stored[Any] | None) -> Mapping[str, object]:
-            return fields if stored is None else {**record_of(stored.value), **fields}
+            given = fields(stored) if callable(fields) else fields
+            return given if stored is None else {**record_of(stored.value), **given}
 
         return self._put(kind, name, whole, None)
 
