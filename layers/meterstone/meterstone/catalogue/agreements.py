@@ -35,6 +35,7 @@ from meterstone.store.catalogue.stamped import (
 from meterstone.store.catalogue.subscription_puts import (
     Concerned,
     TermsPut,
+    absent_subscriptions,
     delete_subscription,
     put_mentions,
     put_subscriptions,
@@ -131,10 +132,12 @@ def write(
     changes: Sequence[Change],
     subjects: Subjects,
     plans: Iterable[str] = (),
+    absent: Iterable[str] = (),
 ) -> list[Put[Terms]]:
     """Check subscriptions as they are to be, and write those that differ, all in one transaction.
 
-    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named.
+    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named;
+    ``absent`` the ids of subscriptions that must not be there.
     """
     differing = [each for each in changes if each.seen is None or each.terms != each.seen.stored.value]
     if not differing:
@@ -181,10 +184,11 @@ def write(
         recount = _of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
+    absences = absent_subscriptions(attempt.table, attempt.organization_id, absent)
     beside = attempt.subjects_of(_to_mention(differing))
     with attempt.table.deadline.at_most(LANDS / SECOND) if anew else nullcontext():
         if not put_subscriptions(
-            attempt.table, attempt.organization_id, puts, concerned, plans, recounts, beside
+            attempt.table, attempt.organization_id, puts, concerned, plans, recounts, [*beside, *absences]
         ):
             raise LostError
     if not anew:
