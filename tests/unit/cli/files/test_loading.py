@@ -146,7 +146,7 @@ def test_of_the_first_load_most_is_read_and_written_together() -> None:
     many = 200
     table = CountingTable()
     load(table, catalogue(many))
-    # Of customers, and of subscriptions: of these, the first of each of four plans goes ahead, in each of 8 threads.
+    # Of customers, and of subscriptions: the first of each of four plans goes ahead, in each of 8 threads.
     assert table.calls["transactions"] <= 2 * many / TOGETHER + 4 * 8
     reads = table.calls["get"] + table.calls["batch"] + table.calls["page"]
     assert reads + table.calls["batch written"] < many
