@@ -220,11 +220,16 @@ def delete_old(table: Table, now: int) -> None:
 
 
 def drop_reasons(table: Table, organization_id: str, subscription_ids: AbstractSet[str]) -> None:
-    """Take out of all recounts what is said of some subscriptions. Nobody may carry one on meanwhile.
+    """Take out of all recounts what is said of some subscriptions, and delete those of their usage.
+
+    Nobody may carry one on meanwhile.
 
     Cost: 1 consistent query of all, and of each that says something of them 1 write unit for each KB.
     """
     for each in read_recounts(table, organization_id):
+        if subscription_ids.intersection(each.subscriptions):
+            table.delete_all([keys.recount(organization_id, each.id)])
+            continue
         kept = tuple(reason for reason in each.reasons if reason[0] not in subscription_ids)
         if kept != each.reasons:
             key = keys.recount(organization_id, each.id)

@@ -296,6 +296,11 @@ def recount(organization_id: str, recount_id: str = "") -> Key:
     return Key(f"{organization_id}#recounts", part(recount_id))
 
 
+def is_recount(key: Key) -> bool:
+    """Return whether a key is that of a recount."""
+    return key.pk.endswith("#recounts")
+
+
 def organization_of_recount(key: Key) -> str:
     """Return the id of the organization whose recount has a key.
 
