@@ -18,7 +18,7 @@ from meterstone.store.catalogue.accounts import Account, AccountStore
 from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
-from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
+from meterstone.store.dynamodb.table import OneByOne, StoreError, integer, text
 from meterstone.usage.analytics import CountedDays, DayUsage, MetricDays, Units, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
 from meterstone.usage.meter import Meter
@@ -182,7 +182,7 @@ Rollup: Any = msgspec.defstruct(
     ],
     gc=False,
 )
-_ROLLUPS = page_decoder(Page[Rollup], strict=False)
+_ROLLUPS = OneByOne(Rollup, strict=False)
 
 
 def _added_up(
