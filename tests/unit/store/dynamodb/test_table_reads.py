@@ -65,7 +65,9 @@ class Only(msgspec.Struct):
 
 
 def test_items_are_decoded_one_by_one_and_counted_together() -> None:
-    items = OneByOne(Only).decode(b'{"Items": [{"sk": {"S": "a"}}, {"sk": {"S": 1}}, {"sk": {"S": "c"}}]}').Items
+    items = (
+        OneByOne(Only).decode(b'{"Items": [{"sk": {"S": "a"}}, {"sk": {"S": 1}}, {"sk": {"S": "c"}}]}').Items
+    )
     assert len(items) == 3
     each = iter(items)
     assert next(each) == Only({"S": "a"})

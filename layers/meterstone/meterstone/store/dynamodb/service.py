@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         def decode(self, body: bytes, /) -> T:
             """Decode a body. Raises `msgspec.DecodeError`."""
 
+
 #: What is wrong with the set-up or with a request of ours. Asking again does not help, and the message says why.
 _OURS = frozenset(
     {
