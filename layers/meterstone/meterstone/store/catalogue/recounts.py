@@ -227,7 +227,7 @@ def drop_reasons(table: Table, organization_id: str, subscription_ids: AbstractS
     Cost: 1 consistent query of all, and of each that says something of them 1 write unit for each KB.
     """
     for each in read_recounts(table, organization_id):
-        if subscription_ids.intersection(each.subscriptions):
+        if not subscription_ids.isdisjoint(each.subscriptions):
             table.delete_all([keys.recount(organization_id, each.id)])
             continue
         kept = tuple(reason for reason in each.reasons if reason[0] not in subscription_ids)
