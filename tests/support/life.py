@@ -2,8 +2,8 @@
 
 Events come over HTTP and are delivered by a stream that splits, and delivers again, to three warm functions that
 may be killed at any write. Meanwhile the catalogue changes, one record at a time: between two deliveries, and in
-the middle of one, at any call of the table. Files are imported, stopped, gone on with, and closed; now and then all is
-rebuilt. What is refused is refused; what is killed may be run again or not.
+the middle of one, at any call of the table. Files are imported, stopped, gone on with, and closed. Now and
+then all is rebuilt. What is refused is refused; what is killed may be run again or not.
 """
 
 from collections import Counter
@@ -410,10 +410,10 @@ class Life:
     def check(self) -> None:
         """Let everything come to its end, and compare all totals with what log and records come to."""
         self.clock.now += 10 * MINUTE
-        for name in self.files:
-            self._load(name)
         # A rebuild that was stopped is given up.
         abandon(self.table, ORGANIZATION.id, self.clock.around)
+        for name in self.files:
+            self._load(name)
         self.folding.drain(self.clock.now, 50)
         self.roll()
         for _ in range(30):
