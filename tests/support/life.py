@@ -440,10 +440,10 @@ class Life:
     def check(self) -> None:
         """Let everything come to its end, and compare all totals with what log and records come to."""
         self.clock.now += 10 * MINUTE
-        for name in self.files:
-            self._load(name)
         # A rebuild that was stopped is given up.
         abandon(self.table, ORGANIZATION.id, self.clock.around)
+        for name in self.files:
+            self._load(name)
         self.folding.drain(self.clock.now, 50)
         self.roll()
         for _ in range(30):

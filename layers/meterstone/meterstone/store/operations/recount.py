@@ -293,7 +293,7 @@ class Recounting:
             folding.takes = lambda editions, number, each: (
                 editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
             )
-            folding.keep_unread = lambda unread: self._keep_unread(held, unread)
+            folding.keep_unread = lambda unread, by=standing: self._keep_unread(held, unread, by)  # type: ignore[misc]
             events: list[EventToCount] = []
             for position, logged in held.items():
                 owning = standing.owning(logged.subject, logged.event, filling=True)
@@ -318,7 +318,9 @@ class Recounting:
     def _is_ours(self, subscription: Subscription) -> bool:
         return subscription.editions.filling is not None and subscription.id in self._ours
 
-    def _keep_unread(self, held: dict[Position, LoggedEvent], unread: Sequence[Unread]) -> None:
+    def _keep_unread(
+        self, held: dict[Position, LoggedEvent], unread: Sequence[Unread], standing: Standing
+    ) -> None:
         found = []
         for each in unread:
             logged = held[each.position]
@@ -326,7 +328,7 @@ class Recounting:
             found.append(
                 UnreadableEvent.of(logged.subject, each.event, since, each.faults, elsewhere=each.elsewhere)
             )
-        keep_unreadable(self._table, self._organization_id, found)
+        keep_unreadable(self._table, self._organization_id, found, standing)
 
     def _flip(self, lease: Lease, profile: dict[str, int], records: Records) -> bool:
         """Make the editions that were filled the ones that are read, all at once.
