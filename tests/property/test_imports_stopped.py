@@ -491,7 +491,7 @@ def test_closing_an_import_leaves_another_one_that_was_stopped_its_own_events() 
     others = tuple(call(f"other {number}", number * HOUR, value=100) for number in range(5))
     world, stream = stopped(usage, DAY, 1)
     table = memory(world)
-    table.faults = Faults(before=table.writes + 2)
+    table.faults = Faults(before=table.writes + 3)
     with pytest.raises(Killed):
         world.load("other", others, stream.clock.now)
     table.faults = Faults()
