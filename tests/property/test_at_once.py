@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from copy import replace
 from decimal import Decimal
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -30,6 +29,7 @@ from meterstone.usage.window import Window
 from support import first_format
 from support.counting import check_analytics, check_window
 from support.first_format import in_first_format
+from support.managed import at_each_call
 from support.memory_table import Faults, MemoryTable
 from support.recovering import Clock, write
 from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
@@ -368,33 +368,6 @@ def changed_terms(meter: Meter, **terms: object) -> Scenario:
     return Scenario((meter,), (changed,), (), NOW)
 
 
-def before_call(table: MemoryTable, number: int, do: Callable[[], object]) -> Callable[[], bool]:
-    """Do something just before a read or write of the table, by its number.
-
-    Returns what is to be called when all is over: it tells whether it was done.
-    """
-    names = ("get", "batch_get", "query", "has_any", "transact", "put")
-    plain = {name: getattr(table, name) for name in names}
-    calls = 0
-
-    def end() -> bool:
-        for name in names:
-            setattr(table, name, plain[name])
-        return calls >= number
-
-    def counted(name: str, *arguments: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            end()
-            do()
-        return plain[name](*arguments, **more)
-
-    for name in names:
-        setattr(table, name, partial(counted, name))
-    return end
-
-
 @pytest.mark.parametrize("meter", [SUM, LEVEL, SEATS], ids=["a plain meter", "a level", "a chain"])
 @pytest.mark.parametrize(
     "terms",
@@ -432,7 +405,7 @@ def test_a_change_at_any_moment_of_the_first_fold_is_counted_by_or_comes_too_lat
                 write(it.world, after)
                 it.world.scenario = after
 
-        end = before_call(it.table, moment, change)
+        end = at_each_call(it.table, moment, change)
         assert it.deliver(shard, 0, 2, NOW) is not None
         through = not end()
         if through:

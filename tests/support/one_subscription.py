@@ -156,7 +156,9 @@ class CountedUsage:
         return found
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
-        firsts = self._of(charge_of(self._subscription, key))[1].firsts
+        charge = charge_of(self._subscription, key)
+        assert charge is not None
+        firsts = self._of(charge)[1].firsts
         return {value: first for value in values if (first := firsts.get(value)) is not None}
 
     def _of(self, charge: ChargePeriod) -> tuple[Tally, FineState]:

@@ -1,6 +1,6 @@
 """Worlds whose events come over HTTP: logged, delivered by a stream in any way that streams do, and recovered."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import replace
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.arrival import Arrival
 from meterstone.usage.instant import DAY, MINUTE
 from support.counting import check_analytics
-from support.memory_table import MemoryTable
+from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.stale_table import StaleTable
 from support.stored import memory, rich
@@ -154,3 +154,30 @@ def without(scenario: Scenario, name: str) -> Scenario:
             for each in scenario.subscriptions
         ),
     )
+
+
+def before_write(world: World, number: int, do: Callable[[], object]) -> None:
+    """Do something once, just before the table's write of this number from now."""
+    table = memory(world)
+    when = table.writes + number
+
+    def interrupt(write: int) -> bool:
+        if write == when:
+            table.faults = Faults()
+            do()
+        return False
+
+    table.faults = Faults(unavailable=interrupt)
+
+
+def kill_at(world: World, number: int, do: Callable[[], object]) -> bool:
+    """Do something that is killed before its write of this number; tell whether it had so many."""
+    table = memory(world)
+    table.faults = Faults(before=table.writes + number)
+    try:
+        do()
+    except Killed:
+        return True
+    finally:
+        table.faults = Faults()
+    return False

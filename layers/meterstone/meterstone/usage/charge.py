@@ -17,6 +17,7 @@ from meterstone.pricing.cost import cost
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO, add, minor_units, subtract
 from meterstone.usage.calendar import BucketSize, bucket_bounds, zone
+from meterstone.usage.edition import stored_as
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import Period
 from meterstone.usage.state import State, accrued, carry, merge_all_states, merge_states, quantity, traits
@@ -81,6 +82,20 @@ class ChargePeriod:
     def cadence_code(self) -> str:
         """How often the charge is billed, as a short text for keys, such as ``MONTHLY.1``."""
         return self.subscription.cadence(self.item).code
+
+    @cached_property
+    def edition(self) -> int:
+        """The edition of the tally that the charge belongs to."""
+        editions = self.subscription.editions
+        if not editions.entries:
+            return 0
+        scope = self.meter.id if self.meter.recurring else self.item.id
+        return editions.of(scope, self.period.start)
+
+    @cached_property
+    def stored_as(self) -> str:
+        """The text by which the keys of its items name the line item, in its edition."""
+        return stored_as(self.item.id, self.edition)
 
     @cached_property
     def origin(self) -> int:

@@ -26,7 +26,7 @@ class Matching:
 
     def __init__(self) -> None:
         """Start with no subscription remembered."""
-        self._known: dict[str, _Metered] = {}
+        self._known: dict[tuple[str, int | None], _Metered] = {}
 
     def expects(self, event: Event, subscriptions: Iterable[Subscription]) -> bool:
         """Return whether a line item is for an event, even if its meter cannot read the event."""
@@ -46,13 +46,14 @@ class Matching:
                 yield Match(charge, each.key, seen)
 
     def _metered(self, subscription: Subscription) -> "_Metered":
-        known = self._known.get(subscription.id)
+        which = subscription.id, subscription.editions.filling
+        known = self._known.get(which)
         if known is not None and known.subscription is subscription:
             return known
         if known is None or known.subscription != subscription:
             if len(self._known) >= _MOST_SUBSCRIPTIONS:
                 self._known.clear()
-            known = self._known[subscription.id] = _Metered(subscription)
+            known = self._known[which] = _Metered(subscription)
         return known
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import Detail, Price
+from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod, Cadence
 
@@ -88,7 +89,8 @@ class Subscription(msgspec.Struct, frozen=True):
     This is a subscription as counting and pricing need it, with everything looked up that its `Terms` refer to.
     ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
     customer. ``timezone`` decides the subscription's days: it was its own, the customer's or the organization's
-    when it was made. ``currency`` is lower case. Instants are microseconds since the epoch.
+    when it was made. ``currency`` is lower case. Instants are microseconds since the epoch. ``editions`` say which
+    counting of its usage is the one that is read.
     """
 
     id: str
@@ -107,6 +109,7 @@ class Subscription(msgspec.Struct, frozen=True):
     customer_type: tuple[Dated, ...] = ()
     commitment: Commitment | None = None
     line_items: tuple[LineItem, ...] = ()
+    editions: Editions = ONE_EDITION
 
     @property
     def span(self) -> Span:

@@ -18,6 +18,7 @@ from meterstone.pricing.cost import cost_buckets
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.calendar import bucket_bounds
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, day_series
+from meterstone.usage.edition import stored_as
 from meterstone.usage.instant import END_OF_TIME, HOUR
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import FineParts, State, fine_parts, merge_into, quantity, state_of
@@ -56,13 +57,20 @@ type Batch = dict[tuple[int, int], list[Counted]]
 class TallyKey(NamedTuple):
     """The name of a tally: a line item and the start of a billing period.
 
-    For the chain of a recurring meter, ``item_id`` is None and ``period_start`` is 0.
+    For the chain of a recurring meter, ``item_id`` is None and ``period_start`` is 0. ``edition`` is the counting
+    that the tally belongs to (see `usage.edition`).
     """
 
     subscription_id: str
     meter_id: str
     item_id: str | None
     period_start: int
+    edition: int = 0
+
+    @property
+    def stored_as(self) -> str:
+        """The text by which keys name the line item, or of a chain the meter, in the tally's edition."""
+        return stored_as(self.meter_id if self.item_id is None else self.item_id, self.edition)
 
 
 class Head(msgspec.Struct):
@@ -151,21 +159,23 @@ def tally_key(charge: ChargePeriod) -> TallyKey:
     """Return the key of the tally that a charge belongs to."""
     meter = charge.meter
     if meter.recurring:
-        return TallyKey(charge.subscription.id, meter.id, None, 0)
-    return TallyKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start)
+        return TallyKey(charge.subscription.id, meter.id, None, 0, charge.edition)
+    return TallyKey(charge.subscription.id, meter.id, charge.item.id, charge.period.start, charge.edition)
 
 
-def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod:
-    """Return the charge of a plain tally; of a chain, the first charge of one of its line items."""
-    if key.item_id is None:
-        item = next(
-            item
-            for item in subscription.line_items
-            if item.meter is not None and item.meter.id == key.meter_id
-        )
-        return ChargePeriod(subscription, item, subscription.cadence(item).period_at(subscription.start))
-    item = next(item for item in subscription.line_items if item.id == key.item_id)
-    return ChargePeriod(subscription, item, subscription.cadence(item).period_at(key.period_start))
+def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod | None:
+    """Return the charge of a plain tally; of a chain, the first charge of one of its line items.
+
+    None if the subscription has no such line item, or its tally is of another edition.
+    """
+    of_chain = key.item_id is None
+    for item in subscription.line_items:
+        if item.meter is None or (item.meter.id != key.meter_id if of_chain else item.id != key.item_id):
+            continue
+        begin = subscription.start if of_chain else key.period_start
+        charge = ChargePeriod(subscription, item, subscription.cadence(item).period_at(begin))
+        return charge if charge.edition == key.edition else None
+    return None
 
 
 def chain(subscription: Subscription, meter_id: str, since: int, until: int) -> list[ChargePeriod]:
@@ -206,13 +216,13 @@ def touched(tally: Tally, batch: Batch) -> FineState:
         charge = tally.charges[index]
         match kept:
             case FineParts.HOURS:
-                parts.hours[charge.item.id, charge.period.start, day] = {}
+                parts.hours[charge.stored_as, charge.period.start, day] = {}
             case FineParts.BUCKETS:
                 parts.buckets[charge.period.start, day] = {}
             case FineParts.VALUES:
                 for text in (identity(counted.observation.text) for counted in events):
                     parts.firsts[text] = None
-                    parts.values[charge.item.id, charge.period.start, day, text] = 0
+                    parts.values[charge.stored_as, charge.period.start, day, text] = 0
             case _:
                 assert_never(kept)
     return parts
@@ -229,7 +239,7 @@ def count(tally: Tally, parts: FineState, batch: Batch) -> None:
         tally.head.take(events)
         match kept:
             case FineParts.HOURS:
-                hours = parts.hours[charge.item.id, charge.period.start, day]
+                hours = parts.hours[charge.stored_as, charge.period.start, day]
                 for hour, state in _by_hour(meter, events).items():
                     hours[hour] = merge_into(meter, hours.get(hour), state)
                     counter.days[day] = merge_into(meter, counter.days.get(day), state)
@@ -266,7 +276,7 @@ def _count_bucket(meter: Meter, buckets: dict[int, Decimal], charge: ChargePerio
 def _count_unique(tally: Tally, parts: FineState, counted: Counted, charge: ChargePeriod) -> None:
     seen = counted.observation
     text = identity(seen.text)
-    parts.values[charge.item.id, charge.period.start, counted.day, text] |= 1 << counted.hour
+    parts.values[charge.stored_as, charge.period.start, counted.day, text] |= 1 << counted.hour
     first = parts.firsts[text]
     if first is not None and first <= seen.at:
         return

@@ -1,7 +1,6 @@
 """What commands print with --json: one stable shape each, an object a line."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,19 +9,6 @@ from typer.testing import Result
 from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone_cli.files import demo
 from support.commands import NOW, ORGANIZATION, Machine, row
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
-    return machine
-
-
-@pytest.fixture
-def loaded(machine: Machine) -> Machine:
-    assert machine.load().exit_code == 0
-    return machine
 
 
 def objects(result: Result, status: int = 0) -> list[Any]:

@@ -17,10 +17,8 @@ SOON = "2026-03-02T00:00:00Z"
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(machine: Machine) -> Machine:
     """Give a machine with a catalogue loaded, and beside it a plan `q` whose price is `load`."""
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
     (machine.folder / "plans.yaml").write_text("- {code: p, prices: [calls]}\n- {code: q, prices: [load]}\n")
     path = machine.folder / "subscriptions.yaml"
     path.write_text(

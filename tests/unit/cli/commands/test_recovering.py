@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from copy import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,9 +21,7 @@ AT, SINCE = parse_instant("2026-03-01T12:00:00Z"), parse_instant("2026-03-01T12:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
+def machine(machine: Machine) -> Machine:
     assert machine.load().exit_code == 0
     return machine
 

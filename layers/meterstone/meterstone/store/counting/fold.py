@@ -218,7 +218,9 @@ class Fold:
             if text(row, "due_at") and text(row, "due_at") <= key_instant(now)
         ]
         held = self._subscriptions(account, tallies, now)
-        works = {key: PendingEvents(charge_of(held[key.subscription_id], key)) for key in tallies}
+        charges = {key: charge_of(held[key.subscription_id], key) for key in tallies}
+        # A tally of an edition that is not read any more is left to whoever has the rollups follow.
+        works = {key: PendingEvents(charge) for key, charge in charges.items() if charge is not None}
         self._fold_all(works, now, report)
         return len(works)
 

@@ -137,7 +137,7 @@ def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], da
     found = PackedFineState({}, [])
     for (index, day), events in days.items():
         charge = tally.charges[index]
-        where = charge.item.id, charge.period.start, day
+        where = charge.stored_as, charge.period.start, day
         hours = parts.hours[where]
         together = parts.recent[where] + [counted.observation for counted in events]
         if len(together) > _EVENTS_OF_A_DAY:
@@ -157,8 +157,8 @@ def _stretch(clock: Zone, charge: ChargePeriod, day: int, events: Iterable[Obser
     """Return the stretch of a detail: the hour that holds the events, or the day if they are of several hours."""
     hours = {clock.hour_of(seen.at)[1] for seen in events}
     if len(hours) == 1:
-        return charge.item.id, clock.hour_bounds(day, hours.pop())[0], "hour"
-    return charge.item.id, clock.day_start(day), "day"
+        return charge.stored_as, clock.hour_bounds(day, hours.pop())[0], "hour"
+    return charge.stored_as, clock.day_start(day), "day"
 
 
 def by_detail(tally: Tally, batch: Iterable[Counted]) -> dict[DetailKey, Details]:
@@ -169,8 +169,8 @@ def by_detail(tally: Tally, batch: Iterable[Counted]) -> dict[DetailKey, Details
     """
     days: dict[tuple[str, int], list[Counted]] = {}
     for counted in batch:
-        item = tally.charges[tally.index_at(counted.observation.at)].item
-        days.setdefault((item.id, counted.day), []).append(counted)
+        charge = tally.charges[tally.index_at(counted.observation.at)]
+        days.setdefault((charge.stored_as, counted.day), []).append(counted)
     clock = tally.charges[0].zone
     found: dict[DetailKey, Details] = {}
     for (item_id, day), events in days.items():

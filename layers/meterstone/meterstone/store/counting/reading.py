@@ -98,7 +98,7 @@ class TallyReader:
 
     def __init__(self, pk: str, key: TallyKey, charge: ChargePeriod) -> None:
         self.key = key
-        self.head_key = Key(pk, keys.chain(key.meter_id) if key.item_id is None else counter_key(charge, 0))
+        self.head_key = Key(pk, keys.chain(key.stored_as) if key.item_id is None else counter_key(charge, 0))
         self._pk = pk
         self._charge = charge
         self._batch: list[Counted] = []
@@ -137,10 +137,7 @@ class TallyReader:
         current = replace(current, country=facts.country, customer_type=facts.customer_type)
         if current == before.subscription:
             return
-        try:
-            after = charge_of(current, self.key)
-        except StopIteration:
-            after = None
+        after = charge_of(current, self.key)
         if after is not None and self._still_counts(before, after):
             self._charge, self._tally.meter = after, after.meter
         elif self._batch:
@@ -251,7 +248,7 @@ class TallyReader:
 
 def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:
     yield from (keys.hours(*day) for day in parts.hours)
-    yield from (keys.buckets(tally.key.item_id or "", start, day) for start, day in parts.buckets)
+    yield from (keys.buckets(tally.key.stored_as, start, day) for start, day in parts.buckets)
     yield from (keys.value(*seen) for seen in parts.values)
 
 
@@ -261,7 +258,7 @@ def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -
         parts.hours[day_of] = unpack_hours(tally.meter, row)
         parts.recent[day_of] = list(unpack_recent(tally.meter, day_of[2], row))
     for start, day in parts.buckets:
-        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.item_id or "", start, day)))
+        parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.stored_as, start, day)))
     for value in parts.firsts:
         row = row_of(keys.first_seen(tally.key, keys.part(value)))
         parts.firsts[value] = None if row is None else integer(row, "a")

@@ -16,6 +16,7 @@ from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.packing import counter_key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.edition import stored_as
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME, key_instant
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingPeriod
@@ -116,7 +117,10 @@ def kept_by_the_clock(before: Subscription, after: Subscription) -> Iterator[tup
         if item.meter is None:
             continue
         if item.meter.recurring:
-            yield keys.chain(item.meter.id), item.meter
+            yield (
+                keys.chain(stored_as(item.meter.id, after.editions.of(item.meter.id, ZERO_TIME))),
+                item.meter,
+            )
         elif traits(item.meter).accrues and before.end != after.end and min(ends) > after.start:
             period = after.cadence(item).period_at(min(ends) - 1)
             yield counter_key(ChargePeriod(after, item, period), 0), item.meter

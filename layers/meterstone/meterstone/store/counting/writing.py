@@ -233,7 +233,7 @@ class TallyUpdate(msgspec.Struct):
         return any(stored.get(name) != item.get(name) for name in (item.keys() | stored.keys()) - {"th", "v"})
 
     def _chunk_keys(self, charge: ChargePeriod) -> set[str]:
-        prefix = keys.counter_chunks(charge.cadence_code, charge.period.start, charge.item.id)
+        prefix = keys.counter_chunks(charge.cadence_code, charge.period.start, charge.stored_as)
         return {sk for sk in self.stored if sk.startswith(prefix)}
 
     def _finer_parts(self) -> Iterator[tuple[str, Item]]:
@@ -249,7 +249,7 @@ class TallyUpdate(msgspec.Struct):
         for where, packed in hours.items():
             yield keys.hours(*where), packed
         for (start, day), buckets in parts.buckets.items():
-            yield keys.buckets(tally.key.item_id or "", start, day), pack_buckets(buckets)
+            yield keys.buckets(tally.key.stored_as, start, day), pack_buckets(buckets)
         for value, first in parts.firsts.items():
             yield keys.first_seen(tally.key, keys.part(value)), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():

@@ -118,6 +118,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
+from meterstone.usage.edition import SEPARATOR
 from meterstone.usage.instant import key_instant, parse_key_instant
 from meterstone.usage.tally import TallyKey
 
@@ -143,6 +144,8 @@ LAST_VERSION = 10**8 - 1
 """The highest version that a plan can have."""
 
 _LONGEST_PART = 64
+#: Stands between an id and an edition; an id has no such part, since a `%` in it is followed by 25 or 23.
+_EDITION = "%~"
 #: Keys are made of the same few ids and dates again and again, so the latest parts are remembered.
 _REMEMBERED = 4096
 
@@ -199,9 +202,14 @@ class RollupKey(NamedTuple):
 def part(text: str) -> str:
     """Return an id as a part of a key: short, and without the separator.
 
-    >>> part("a#b"), part("é"), len(part("x" * 255))
-    ('a%23b', 'é', 65)
+    A name with an edition (see `meterstone.usage.edition.stored_as`) keeps the edition behind it.
+
+    >>> part("a#b"), part("é"), len(part("x" * 255)), part("seats" + SEPARATOR + "2")
+    ('a%23b', 'é', 65, 'seats%~2')
     """
+    if SEPARATOR in text:
+        name, _, edition = text.partition(SEPARATOR)
+        return f"{part(name)}{_EDITION}{edition}"
     escaped = text.replace("%", "%25").replace("#", "%23")
     if escaped and len(escaped.encode()) <= _LONGEST_PART and not escaped.startswith("~"):
         return escaped
@@ -382,7 +390,7 @@ def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]
 
 
 def chain(meter_id: str) -> str:
-    """Sort key of the head of a recurring meter's chain."""
+    """Sort key of the head of a recurring meter's chain; the meter with its edition."""
     return f"R#{part(meter_id)}"
 
 
@@ -412,8 +420,8 @@ def details(item_id: str, start: int, length: str) -> str:
 def first_scope(key: TallyKey) -> str:
     """Prefix of the sort keys under which a tally remembers when each value was first seen."""
     if key.item_id is None:
-        return f"F#{part(key.meter_id)}#-#"
-    return f"F#{part(key.item_id)}#{key_instant(key.period_start)}#"
+        return f"F#{part(key.stored_as)}#-#"
+    return f"F#{part(key.stored_as)}#{key_instant(key.period_start)}#"
 
 
 def first_seen(key: TallyKey, value_part: str) -> str:

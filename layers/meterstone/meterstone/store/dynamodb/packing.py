@@ -10,6 +10,7 @@
 | `acc` | counter, of a recurring meter | the head's `acc` when the counter was last written |
 | `f`, `l` | chain's head | starts of the first and the last billing period |
 | `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
+| `ed` | tally's head | the edition; absent if it is 0 |
 | `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
@@ -62,7 +63,7 @@ def chunk_of(charge: ChargePeriod, day: int) -> int:
 
 def counter_key(charge: ChargePeriod, chunk: int) -> str:
     """Return the sort key of a chunk of a charge's counter."""
-    return keys.counter(charge.cadence_code, charge.period.start, charge.item.id, chunk)
+    return keys.counter(charge.cadence_code, charge.period.start, charge.stored_as, chunk)
 
 
 def pack_counter(charge: ChargePeriod, counter: Counter) -> dict[str, Item]:
@@ -141,6 +142,8 @@ def pack_head(organization_id: str, generation: str, tally: Tally, due: int | No
         item["acc"] = {"N": str(head.accepted)}
     if key.item_id is not None:
         item["i"] = {"S": key.item_id}
+    if key.edition:
+        item["ed"] = {"N": str(key.edition)}
     if head.stale_from is not None:
         item["st"] = {"S": key_instant(head.stale_from)}
         due = head.through
@@ -170,7 +173,9 @@ def unpack_head(row: Row | None) -> Head:
 
 def unpack_tally_key(row: Row) -> TallyKey:
     """Unpack the key of the tally that a head belongs to."""
-    return TallyKey(text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"))
+    return TallyKey(
+        text(row, "s"), text(row, "m"), text(row, "i") or None, integer(row, "b"), integer(row, "ed")
+    )
 
 
 def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:

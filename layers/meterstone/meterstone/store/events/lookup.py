@@ -170,7 +170,7 @@ class EventStore(AccountStore):
         heads = {
             Key(
                 keys.usage(account.organization.id, account.generation, each.key.subscription_id),
-                keys.chain(each.key.meter_id) if each.key.item_id is None else counter_key(each.charge, 0),
+                keys.chain(each.key.stored_as) if each.key.item_id is None else counter_key(each.charge, 0),
             )
             for each in counts
         }

@@ -79,7 +79,7 @@ class AnalyticsStore(AccountStore):
                 continue
             pk = keys.usage(organization_id, account.generation, subscription.id)
             charges = {
-                keys.counter_name(charge.cadence_code, charge.period.start, charge.item.id): charge
+                keys.counter_name(charge.cadence_code, charge.period.start, charge.stored_as): charge
                 for charge in _charges(subscription, query)
                 if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
             }

@@ -28,10 +28,12 @@ from meterstone.store.dynamodb.packing import (
 )
 from meterstone.store.dynamodb.table import Row, StoreUnavailableError, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
+from meterstone.usage.edition import stored_as
+from meterstone.usage.instant import parse_key_instant
 from meterstone.usage.meter import Observation
 from meterstone.usage.state import FineParts, State, fine_parts, keeps_hours
 from meterstone.usage.subscription import LineItem, Subscription
-from meterstone.usage.tally import TallyKey, chain
+from meterstone.usage.tally import TallyKey, chain, tally_key
 from meterstone.usage.window import PartialDay, WindowPlan, latest_countable
 
 _ATTEMPTS = 5
@@ -108,7 +110,7 @@ class StoredUsageReader:
             starts.setdefault(charges[0].cadence_code, []).extend(charge.period.start for charge in charges)
             self._asked.update(map(self._name, charges))
             for cut in plan.cut:
-                wanted += _of_a_day(plan.item.id, fine_parts(meter), cut)
+                wanted += _of_a_day(fine_parts(meter), cut)
         for code, found in starts.items():
             low, high = keys.counters(code, min(found), max(found))
             self._take(self._table.query(self._pk, low, high))
@@ -152,11 +154,11 @@ class StoredUsageReader:
             self.counted_until = max(self.counted_until, integer(row, "acc"))
 
     def _name(self, charge: ChargePeriod) -> str:
-        where = charge.item.id, charge.period.start
+        where = charge.stored_as, charge.period.start
         name = self._names.get(where)
         if name is None:
             name = self._names[where] = keys.counter_name(
-                charge.cadence_code, charge.period.start, charge.item.id
+                charge.cadence_code, charge.period.start, charge.stored_as
             )
         return name
 
@@ -170,7 +172,7 @@ class StoredUsageReader:
         """
         if (counter := self.counter(charge)) is not None:
             return counter.carry
-        head = unpack_head(self._row(keys.chain(charge.meter.id)))
+        head = unpack_head(self._row(keys.chain(tally_key(charge).stored_as)))
         if head.first is None or head.last is None or charge.counted_span.start < head.first:
             return None
         last = chain(self._subscription, charge.meter.id, head.last, head.last)
@@ -190,11 +192,11 @@ class StoredUsageReader:
 
     def hours(self, charge: ChargePeriod, day: int) -> Mapping[int, State]:
         """Read the hours of a day."""
-        return unpack_hours(charge.meter, self._row(keys.hours(charge.item.id, charge.period.start, day)))
+        return unpack_hours(charge.meter, self._row(keys.hours(charge.stored_as, charge.period.start, day)))
 
     def buckets(self, charge: ChargePeriod, day: int) -> Mapping[int, Decimal]:
         """Read the buckets of a day, by their starts."""
-        return unpack_buckets(self._row(keys.buckets(charge.item.id, charge.period.start, day)))
+        return unpack_buckets(self._row(keys.buckets(charge.stored_as, charge.period.start, day)))
 
     def events(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
         """Read a charge's events of a part of a day: those in details, and those beside the day's hours.
@@ -204,7 +206,7 @@ class StoredUsageReader:
         if not keeps_hours(charge.meter):
             yield from self._packed_details(charge, day, start, end)
             return
-        where = keys.hours(charge.item.id, charge.period.start, day)
+        where = keys.hours(charge.stored_as, charge.period.start, day)
         beside = self._row(where)
         for _ in range(_ATTEMPTS):
             found = list(self._packed_details(charge, day, start, end))
@@ -219,13 +221,13 @@ class StoredUsageReader:
         raise StoreUnavailableError("events are being packed")
 
     def _packed_details(self, charge: ChargePeriod, day: int, start: int, end: int) -> Iterator[Observation]:
-        clock, item, meter = charge.zone, charge.item, charge.meter
+        clock, name, meter = charge.zone, charge.stored_as, charge.meter
         _, first = clock.hour_of(start)
         _, last = clock.hour_of(end - 1)
         origin = clock.day_start(day)
-        ranges = [(keys.details(item.id, origin, "day"), origin)]
+        ranges = [(keys.details(name, origin, "day"), origin)]
         ranges += [
-            (keys.details(item.id, begin, "hour"), begin)
+            (keys.details(name, begin, "hour"), begin)
             for begin, _ in (clock.hour_bounds(day, hour) for hour in range(first, last + 1))
         ]
         for prefix, begin in ranges:
@@ -237,12 +239,21 @@ class StoredUsageReader:
         known = self._values.get((item.id, first, last))
         if known is None:
             known = self._values[item.id, first, last] = {}
-            low, high = keys.values_of_days(item.id, first, last)
-            for row in self._table.query(self._pk, low, high):
-                _, day, _, value = keys.parse_value(text(row, "sk"))
+            for day, value, hours in self._values_of_days(item, first, last):
                 seen = known.setdefault(day, {})
-                seen[value] = seen.get(value, 0) | integer(row, "h")
+                seen[value] = seen.get(value, 0) | hours
         return known
+
+    def _values_of_days(self, item: LineItem, first: int, last: int) -> Iterator[tuple[int, str, int]]:
+        """Yield days, values and their hours. Billing periods of the days may lie in different editions."""
+        editions = self._subscription.editions
+        scope = item.meter.id if item.meter is not None and item.meter.recurring else item.id
+        for edition in editions.numbers(scope):
+            low, high = keys.values_of_days(stored_as(item.id, edition), first, last)
+            for row in self._table.query(self._pk, low, high):
+                _, day, start, value = keys.parse_value(text(row, "sk"))
+                if not editions.entries or editions.of(scope, parse_key_instant(start)) == edition:
+                    yield day, value, integer(row, "h")
 
     def firsts(self, key: TallyKey, values: Iterable[str]) -> Mapping[str, int]:
         """Read when values were first seen, from the table and not from what was read before."""
@@ -261,13 +272,13 @@ class StoredUsageReader:
         self._rows.update((sk, found.get(key)) for key, sk in by_key.items())
 
 
-def _of_a_day(item_id: str, kept: FineParts, cut: PartialDay) -> list[str]:
+def _of_a_day(kept: FineParts, cut: PartialDay) -> list[str]:
     """List the sort keys of a partial day's items. There are none for values: a range of days is read for them."""
     match kept:
         case FineParts.HOURS:
-            return [keys.hours(item_id, cut.charge.period.start, cut.day)]
+            return [keys.hours(cut.charge.stored_as, cut.charge.period.start, cut.day)]
         case FineParts.BUCKETS:
-            return [keys.buckets(item_id, cut.charge.period.start, cut.day)]
+            return [keys.buckets(cut.charge.stored_as, cut.charge.period.start, cut.day)]
         case FineParts.VALUES:
             return []
         case _:
