@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from meterstone.catalogue.management import CatalogueConflictError, Management
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
@@ -18,7 +17,6 @@ from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
 from meterstone.store.operations.load import have_usage
-from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
@@ -233,23 +231,6 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str, by: str) 
     assert run() == 1
     it.world.scenario = BOTH
     check_analytics(it.world, CUSTOMERS, NOW)
-
-
-def test_no_catalogue_is_changed_while_a_rebuild_counts_by_the_one_before() -> None:
-    it = folding(KNOWN)
-    clock = Clock(NOW)
-    management = Management(it.table, ORGANIZATION.id, clock)
-    refused: list[str] = []
-
-    def end(_: str) -> None:
-        with pytest.raises(CatalogueConflictError) as raised:
-            management.end(SUBSCRIPTION.id, NOW + 60 * DAY)
-        refused.append(raised.value.reason)
-
-    rebuild(it.table, ORGANIZATION.id, replace(clock.around, progress=end))
-    assert refused
-    assert {each.partition(":")[0] for each in refused} == {"a rebuild is running, or was stopped"}
-    assert management.end(SUBSCRIPTION.id, NOW + 60 * DAY).changed
 
 
 def half_loaded() -> Folding:

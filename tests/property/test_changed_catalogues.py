@@ -265,7 +265,7 @@ def by_import(world: World, usage: list[Usage]) -> Callable[[], object]:
 def by_closing_an_import(world: World, usage: list[Usage]) -> Callable[[], object]:
     """Stop an import when its events are in the log and not counted."""
     table = memory(world)
-    table.faults = Faults(after=table.writes + 1)
+    table.faults = Faults(after=table.writes + 2)
     with pytest.raises(Killed):
         world.load("second", usage, NOW)
     table.faults = Faults()

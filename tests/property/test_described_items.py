@@ -23,7 +23,6 @@ from meterstone.store.operations import purge_records
 from meterstone.store.operations.purge import purge
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, format_instant
 from meterstone.usage.meter import Event
@@ -99,8 +98,8 @@ DESCRIBED = {
     "scanned": set[str](),
     "organizations": set[str](),
 }
-#: What the client said beside an event: here it said nothing.
-_NOTES = {"n"}
+#: What the client said beside an event: here it said nothing. Nothing is counted anew here.
+_NOTES = {"n", "wr"}
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +124,13 @@ def seen() -> dict[str, set[str]]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("meterstone.store.operations.replay._COUNTED_TOGETHER", 1)
         assert catch_up(table, ORGANIZATION.id, clock, clock.now)
+    stream.withdraw(Subject.subscription("another"), ["u"])
     (subscription,) = scenario.subscriptions
     other = replace(subscription, id="other", external_id="other")
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
     replay(table, ORGANIZATION.id, clock)
-    withdraw(table, ORGANIZATION.id, Subject.subscription("ext"), ["e1", "e7"], clock.around)
+    stream.withdraw(Subject.subscription("ext"), ["e1", "e7"])
+    stream.deliver()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(keys.VIEWS, "PCY", ("plan", "country", "customer_type"))
         rebuild(table, ORGANIZATION.id, clock.around)

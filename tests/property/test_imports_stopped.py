@@ -25,7 +25,6 @@ from meterstone.store.operations.imports import (
 )
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import Replay, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -434,8 +433,8 @@ def stopped(usage: tuple[Usage, ...], length: int, transactions: int) -> tuple[W
     year = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + length)
     world, stream = year, Stream(year.table, Clock(year.scenario.end))
     table = memory(world)
-    # The import's record is the first write.
-    table.faults = Faults(before=table.writes + 1 + transactions)
+    # The first writes are the number of the runs, and the import's record.
+    table.faults = Faults(before=table.writes + 2 + transactions)
     with pytest.raises(Killed):
         world.load(FILE, usage, stream.clock.now)
     table.faults = Faults()
@@ -454,15 +453,20 @@ def test_a_closed_import_counts_its_events_in_the_order_of_their_lines() -> None
     check_small(world, usage)
 
 
-def test_what_was_withdrawn_from_a_stopped_import_is_not_counted_when_it_is_closed() -> None:
+def test_an_event_of_a_stopped_import_is_withdrawn_when_it_is_closed() -> None:
+    """Until then it may be counted at any time. Other events can be withdrawn."""
     usage = (call("a", 0, value=1), call("b", HOUR, value=10), call("c", 2 * HOUR, value=100))
     world, stream = stopped(usage, DAY, 1)
-    around = stream.clock.around
-    report = withdraw(world.table, ORGANIZATION.id, usage[1].subject, ["b"], around, rebuild=False)
-    assert report.withdrawn == ["b"]
+    other = call("d", 3 * HOUR, value=1000)
+    stream.post([other])
+    with pytest.raises(BusyError, match=r"the import of .* is running, or was stopped"):
+        stream.withdraw(usage[1].subject, ["b"])
+    assert stream.withdraw(other.subject, ["d"]).withdrawn == ["d"]
     closed = close(world, stream)
     assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (2, 3)
+    assert (closed.counts.counted, closed.record.taken) == (3, 3)
+    assert stream.withdraw(usage[1].subject, ["b"]).withdrawn == ["b"]
+    stream.deliver()
     check_small(world, (usage[0], usage[2]))
 
 
@@ -487,7 +491,7 @@ def test_closing_an_import_leaves_another_one_that_was_stopped_its_own_events() 
     others = tuple(call(f"other {number}", number * HOUR, value=100) for number in range(5))
     world, stream = stopped(usage, DAY, 1)
     table = memory(world)
-    table.faults = Faults(before=table.writes + 2)
+    table.faults = Faults(before=table.writes + 3)
     with pytest.raises(Killed):
         world.load("other", others, stream.clock.now)
     table.faults = Faults()

@@ -52,10 +52,10 @@ def check_windows(world: World, usage: Sequence[Usage], now: int, random: Random
         times = [each.event.at for each in usage] or [of.start]
         bounds = [of.start, *times, now, *([of.end] if of.end else [])]
         for _ in range(_WINDOWS):
-            some = sorted(
+            start, end = sorted(
                 random.choice(bounds) + random.choice([0, 0, 1, MINUTE, -HOUR, DAY]) for _ in range(2)
             )
-            check_window(world, oracle, Window(*some), now)
+            check_window(world, oracle, Window(start, end), now)
         check_window(world, oracle, Window(min(bounds) - DAY, now + DAY), now)
 
 

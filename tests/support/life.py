@@ -2,8 +2,8 @@
 
 Events come over HTTP and are delivered by a stream that splits, and delivers again, to three warm functions that
 may be killed at any write. Meanwhile the catalogue changes, one record at a time: between two deliveries, and in
-the middle of one, at any call of the table. Files are imported, stopped, gone on with, and closed. Now and
-then all is rebuilt. What is refused is refused; what is killed may be run again or not.
+the middle of one, at any call of the table. Files are imported, stopped, gone on with, and closed; events are
+withdrawn; now and then all is rebuilt. What is refused is refused; what is killed may be run again or not.
 """
 
 from collections import Counter
@@ -25,6 +25,7 @@ from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations import imports
@@ -98,7 +99,7 @@ class Life:
         self.files: dict[str, list[Usage]] = {}
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
-        self.made = 0
+        self.made = self.posted = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -141,8 +142,8 @@ class Life:
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
         match random.choices(
-            ["post", "deliver", "change", "recount", "load", "rebuild", "roll", "disturb"],
-            [10, 6, 8, 2, 1, 0.15, 1, 1],
+            ["post", "deliver", "change", "withdraw", "recount", "load", "rebuild", "roll", "disturb"],
+            [10, 6, 8, 3, 2, 1, 0.15, 1, 1],
         )[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
@@ -153,6 +154,8 @@ class Life:
             case "change":
                 with self._faulty():
                     self.change()
+            case "withdraw":
+                self.withdraw()
             case "recount":
                 with self._interrupted(), self._faulty(), suppress(Killed):
                     self.recount()
@@ -167,6 +170,11 @@ class Life:
                     self.roll()
             case _:
                 self.folding.stream.disturb()
+
+    def next_id(self) -> str:
+        """Return an id that no event has had."""
+        self.posted += 1
+        return f"e{self.posted}"
 
     def post(self) -> None:
         """Take an event in over HTTP."""
@@ -185,7 +193,7 @@ class Life:
         value: Any = random.choice([1, 2, Decimal("0.25"), -1, 7, "no number"])
         found = Usage(
             subject,
-            Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
+            Event(self.next_id(), name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
         )
         self.usage.append(found)
         return found
@@ -230,6 +238,23 @@ class Life:
             self.done["rebuild, killed"] += 1
         except (BusyError, StoreUnavailableError):
             self.done["rebuild, refused"] += 1
+
+    def withdraw(self) -> None:
+        """Withdraw an event, whatever has become of it so far; something else may have it in hand."""
+        if not self.usage:
+            return
+        usage = self.random.choice(self.usage[-30:])
+        key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
+        if self.table.get(key, consistent=True) is None:
+            # It is of a file that was not imported so far.
+            return
+        try:
+            self.folding.withdraw(usage, self.clock.now)
+        except BusyError:
+            self.done["withdraw, busy"] += 1
+        else:
+            self.usage.remove(usage)
+            self.done["withdraw"] += 1
 
     def change(self) -> None:
         """Change something in the catalogue, or be refused."""
@@ -357,6 +382,9 @@ class Life:
         wake_unwoken(self.table, ORGANIZATION.id)
         with suppress(BusyError):
             catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        self.world.account = account
         try:
             self.world.roll(self.clock.now)
         except StoreUnavailableError:
@@ -376,6 +404,8 @@ class Life:
         self.clock.now += int(seconds * 1_000_000)
         if self.random.random() < 0.5:
             self.post()
+        if self.random.random() < 0.3:
+            self.withdraw()
         if self.random.random() < 0.5:
             self.folding.deliver_some(self.clock.now, 12)
         self.table.faults = faults
@@ -428,3 +458,19 @@ class Life:
         self.clock.now += DAY + HOUR
         self.roll()
         check_all(self.world, self.usage, self.clock.now, self.random)
+
+
+def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
+    record = {"customer": "cust 0", "external_id": f"ext {name}", "plan": "pro", "currency": "USD", **more}
+    life.management.put("subscription", f"sub {name}", {"start": format_instant(start), **more, **record})
+
+
+def post(life: Life, subject: Subject, name: str, at: int) -> None:
+    found = Usage(subject, Event(life.next_id(), name, at, {"value": 3, "who": "w"}))
+    life.usage.append(found)
+    life.folding.post(found, life.clock.now)
+
+
+def deliver(life: Life, container: int) -> None:
+    (shard,) = life.folding.stream.shards
+    life.folding.deliver(shard, 0, len(shard.records), life.clock.now, container)

@@ -34,7 +34,7 @@ def commands(machine: Machine) -> dict[str, Sequence[str]]:
     return {
         "keys revoke": ("keys", "revoke", key_id),
         "imports --close": ("imports", "--close", "lost.csv", *OF),
-        "withdraw": ("withdraw", "--no-rebuild", "--subscription", "s", "a", *OF),
+        "withdraw": ("withdraw", "--subscription", "s", "a", *OF),
         "rebuild --abandon": ("rebuild", "--abandon", *OF),
         "start --fresh": ("start", "--fresh", "--state", str(machine.path / "state")),
     }

@@ -15,7 +15,6 @@ from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
 from meterstone.store.operations.rebuild import abandon, make_way, rebuild
 from meterstone.store.operations.replay import catch_up, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -79,9 +78,7 @@ WRITERS: dict[str, Write] = {
     "load --recompute, at its beginning": lambda world, stream: make_way(
         world.table, ORGANIZATION.id, stream.clock.around
     ),
-    "withdraw": lambda world, stream: withdraw(
-        world.table, ORGANIZATION.id, EXT, ["tx_1"], stream.clock.around, rebuild=False
-    ),
+    "withdraw": lambda world, stream: stream.withdraw(EXT, ["tx_1"]),
     "keys create": lambda world, _: create_key(world.table, ORGANIZATION.id, "test", NOW),
     "keys revoke": lambda world, _: revoke_key(world.table, list_keys(world.table)[0].id, NOW),
 }

@@ -290,8 +290,8 @@ class Recounting:
                 account, (each.subject for each in held.values()), self._around.clock()
             )
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.takes = lambda editions, number, accepted: (
-                editions.concern(number) and not _after_the_cut(editions.cut(number), accepted)
+            folding.takes = lambda editions, number, each: (
+                editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
             )
             folding.keep_unread = lambda unread, by=standing: self._keep_unread(held, unread, by)  # type: ignore[misc]
             events: list[EventToCount] = []
@@ -360,7 +360,7 @@ class Recounting:
             nobodys = self._counted_by_nobody(account, subject) if counts_less else ()
             for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
-            self._list_unreadable(account, subject)
+            self._list_unreadable(lease, account, subject)
         Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
 
     def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
@@ -427,7 +427,7 @@ class Recounting:
             return
         raise BusyError("the catalogue changes all the time")
 
-    def _list_unreadable(self, account: Account, subject: Subject) -> None:
+    def _list_unreadable(self, lease: Lease, account: Account, subject: Subject) -> None:
         """Bring the list of unreadable events of a subject up to date: other meters may fail to read them."""
         listed = {each.id: each for each in read_unreadable(self._table, self._organization_id, subject)}
         if not listed:
@@ -436,6 +436,7 @@ class Recounting:
         held = standing.subscriptions(subject)
         readable: list[str] = []
         unreadable: list[UnreadableEvent] = []
+        nobodys: list[LoggedEvent] = []
         for logged in read_log(self._table, self._organization_id, subject):
             before = listed.get(logged.event.id)
             if before is None:
@@ -448,6 +449,8 @@ class Recounting:
                 )
             else:
                 readable.append(logged.event.id)
+                nobodys += [logged] if verdict.reason is not None else []
+        self._save_unmatched(lease, nobodys)
         drop_unreadable(self._table, self._organization_id, subject, readable)
         keep_unreadable(self._table, self._organization_id, unreadable)
 
