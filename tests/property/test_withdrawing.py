@@ -302,9 +302,9 @@ def test_killed_at_any_write_a_marking_is_made_again(number: int) -> None:
     check_analytics(world, (), stream.clock.now)
 
 
-#: Items that are read to take one event out: the profile and the meters, the subject, its subscription and
-#: customer, the unmatched item, the head, the hour, and the details that hold the hour's 10,000 events. A
-#: COUNT_UNIQUE has more of these, since a transaction counts fewer of its events.
+#: Items that are read to take one event out: the profile and the meters, the subject, its subscription and its
+#: customer, the unmatched item, the head, the hour, and the details with the 10,000 events. A COUNT_UNIQUE has more
+#: of these, since a transaction counts fewer of its events.
 MOST_READ = dict.fromkeys(("sum", "count", "avg", "max", "latest", "level", "bucket"), 16) | {"unique": 230}
 
 
