@@ -303,8 +303,8 @@ def test_killed_at_any_write_a_marking_is_made_again(number: int) -> None:
 
 
 #: Items that are read to take one event out: the profile and the meters, the subject, its subscription and its
-#: customer, the unmatched item, the head, the hour, and the details with the 10,000 events. A COUNT_UNIQUE has more
-#: of these, since a transaction counts fewer of its events.
+#: customer, the unmatched item, the head, the hour, and the details with the 10,000 events. A COUNT_UNIQUE has
+#: more of these, since a transaction counts fewer of its events.
 MOST_READ = dict.fromkeys(("sum", "count", "avg", "max", "latest", "level", "bucket"), 16) | {"unique": 230}
 
 
