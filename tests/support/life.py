@@ -52,7 +52,7 @@ _METERS: tuple[dict[str, Any], ...] = (
     {"id": "seats", "code": "seats", "aggregation": "SUM", "field": "value", "recurring": True},
     {"id": "level", "code": "level", "aggregation": "WEIGHTED_SUM", "field": "value", "recurring": True},
 )
-_REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
+REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
 
 
 @contextmanager
@@ -266,7 +266,7 @@ class Life:
         for _ in range(2):
             try:
                 what()
-            except _REFUSED:
+            except REFUSED:
                 self.done[f"{name}, refused"] += 1
             except StoreUnavailableError:
                 self.done[f"{name}, unavailable"] += 1
