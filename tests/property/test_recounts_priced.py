@@ -1,4 +1,4 @@
-"""Usage counted anew by another price of the past: every aggregation, billing period, and day of 23 or 25 hours."""
+"""Usage counted anew by another price of the past: by each aggregation and billing period, where clocks change."""
 
 from decimal import Decimal
 from random import Random
@@ -25,7 +25,9 @@ VALUES: tuple[Any, ...] = (1, 2, Decimal("0.25"), -1, 7, 30, "no number")
 def usage(scene: Scene, random: Random, around: int, number: int) -> None:
     """Take events in, most of them close to the change of the clocks, of all names and both subjects."""
     for _ in range(number):
-        at = around + random.choice([0, 0, -1, HOUR, -HOUR, DAY, -40 * DAY, random.randint(-60 * DAY, 3 * DAY)])
+        at = around + random.choice(
+            [0, 0, -1, HOUR, -HOUR, DAY, -40 * DAY, random.randint(-60 * DAY, 3 * DAY)]
+        )
         subject = random.choice([OWN, OWN, CUSTOMERS])
         at = min(at, scene.clock.now)
         scene.event(random.choice(NAMES), scene.clock.now - at, subject, random.choice(VALUES))

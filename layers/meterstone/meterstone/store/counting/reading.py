@@ -64,7 +64,7 @@ def read_tallies(
     from after it. The same goes for the subscription of a tally that follows the clock: a load that stores another
     subscription raises the version afterwards.
 
-    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription, or if a
+    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription, or a
     tally that is to turn is gone.
     """
     unread = [
