@@ -430,7 +430,6 @@ def served() -> Iterator[tuple[str, str, int]]:
     from meterstone.store.catalogue.api_keys import create_key  # noqa: PLC0415
     from meterstone.store.dynamodb.table import Table  # noqa: PLC0415
     from meterstone.store.operations.load import create_table  # noqa: PLC0415
-    from meterstone.store.operations.rebuild import Surroundings  # noqa: PLC0415
     from meterstone_cli.catalogue.folder import read_catalogue  # noqa: PLC0415
     from meterstone_cli.devserver import engine  # noqa: PLC0415
     from meterstone_cli.files.loading import load_catalogue  # noqa: PLC0415
@@ -445,7 +444,7 @@ def served() -> Iterator[tuple[str, str, int]]:
         cleanup.callback(table.client.close)
         create_table(table)
         catalogue, places = read_catalogue(CATALOGUE)
-        load_catalogue(table, catalogue, places, clock.now(), Surroundings())
+        load_catalogue(table, catalogue, places, clock.now())
         key, _ = create_key(table, catalogue.organization.id, "soak", clock.now())
         port = engine.free_port()
         command = [sys.executable, "-m", "meterstone_cli", "serve", "--port", str(port), "--table", "soak"]
