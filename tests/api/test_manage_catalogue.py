@@ -9,19 +9,23 @@ from urllib.parse import quote
 import pytest
 
 from meterstone import clock
+from meterstone.catalogue import agreements
 from meterstone.catalogue.attempt import LONGEST
 from meterstone.contracts.catalogue_changes import LONGEST_BODY
 from meterstone.store.catalogue.api_keys import create_key
-from meterstone.store.catalogue.recounts import SETTLED
-from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import DAY, SECOND, format_instant, parse_instant
+from meterstone.store.catalogue.recounts import READY, SETTLED
+from meterstone.store.events.unmatched import list_unmatched
+from meterstone.usage.arrival import AHEAD, Subject
+from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant, parse_instant
+from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Organization
 from meterstone_cli.devserver.gateway import ByMethod, Gateway, HttpRequest, Invocable
 from meterstone_cli.devserver.template import exceptions, routes
 from support.functions import load_over
-from support.managed import count_event, managed
+from support.managed import managed
 from support.memory_table import MemoryTable
-from support.scenario import ORGANIZATION
+from support.recovering import Clock, Stream
+from support.scenario import ORGANIZATION, Usage
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 THEIRS = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Theirs")
@@ -339,7 +343,7 @@ def test_a_subscription_without_a_start_begins_now_and_is_retried_from_there(api
     record = {name: value for name, value in OF_C.items() if name != "start"}
     made = api.put("subscriptions/s", record)
     assert (made.status, made.record["plan"]) == (201, made.record["plan"])
-    assert before <= parse_instant(made.record["start"]) <= clock.now() + AHEAD
+    assert before <= parse_instant(made.record["start"]) <= clock.now()
     assert api.put("subscriptions/s", record).record == made.record
 
 
@@ -392,24 +396,100 @@ def test_a_wrong_change_is_refused_and_nothing_is_stored(
     assert api.stored() == stored
 
 
-def test_a_change_that_would_move_counted_usage_says_from_when_on_it_is_possible(api: Api) -> None:
-    start = clock.now() - 10 * DAY
-    api.put("subscriptions/s", OF_C | {"start": format_instant(start)})
-    latest = clock.now() - DAY
-    count_event(api.management, "s", latest)
-    stored = api.stored()
+@pytest.fixture
+def used(api: Api) -> Api:
+    """Give an API with a subscription of which an event was counted a day ago."""
+    api.put("subscriptions/s", OF_C | {"start": format_instant(clock.now() - 10 * DAY)})
+    stream = Stream(api.table, Clock(clock.now()))
+    stream.post([Usage(Subject.subscription("s"), Event("e", "calls", clock.now() - DAY, {}))])
+    stream.deliver()
+    return api
 
-    answer = api.ask("PATCH", "subscriptions/s", {"end": format_instant(latest - DAY)})
 
-    assert answer.status == 409
-    assert answer.faults.keys() == {"end"}
-    earliest = answer.body["earliest"]
-    assert api.stored() == stored
-    assert latest < parse_instant(earliest) <= clock.now() + AHEAD
-    assert api.ask("DELETE", "subscriptions/s").status == 409
-    assert api.stored() == stored
-    later = format_instant(parse_instant(earliest) + AHEAD + DAY)
-    assert api.ask("PATCH", "subscriptions/s", {"end": later}).status == 200
+def test_a_change_that_moves_counted_usage_names_its_recount(used: Api) -> None:
+    end = format_instant(clock.now() - 2 * DAY)
+
+    answer = used.ask("PATCH", "subscriptions/s", {"end": end})
+
+    assert (answer.status, answer.record["end"]) == (200, end)
+    begun = answer.body["recount"]
+    assert begun == {"id": begun["id"], "at": end, "line_items": ["s.call", "seats"], "events": 1}
+    shown = used.ask("GET", f"recounts/{begun['id']}").body
+    assert used.ask("GET", "recounts").body["recounts"] == [shown]
+    assert {name: shown[name] for name in shown if not name.endswith("_at")} == {
+        "id": begun["id"],
+        "kind": "usage",
+        "at": end,
+        "done": False,
+        "subscriptions": ["s"],
+        "line_items": ["s.call", "seats"],
+        "events": {"logged": 1, "counted": 0},
+    }
+    assert (shown["created_at"], shown["done_at"]) == (shown["updated_at"], None)
+
+
+def test_usage_is_counted_anew_half_a_minute_later(used: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = format_instant(clock.now() - 2 * DAY)
+    begun = used.ask("PATCH", "subscriptions/s", {"end": end}).body["recount"]
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    now = clock.now
+    monkeypatch.setattr(recount_usage.clock, "now", lambda: now() + READY)
+    recount_usage.handler({}, Remaining())
+    after = used.ask("GET", f"recounts/{begun['id']}").body
+
+    assert (after["done"], after["events"]) == (True, {"logged": 1, "counted": 0})
+    assert after["done_at"] >= after["created_at"]
+    assert [each.event.id for each in list_unmatched(used.table, ORGANIZATION.id)] == ["e"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"end": format_instant(clock.now() - 2 * DAY)}, id="an end"),
+        pytest.param({"plan": "pro", "at": format_instant(clock.now() - 2 * DAY)}, id="another plan"),
+        pytest.param(None, id="another record"),
+    ],
+)
+def test_much_is_counted_anew_by_force_alone(
+    used: Api, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    stored = used.stored()
+
+    def change(query: str) -> Answer:
+        if body is None:
+            record = OF_C | {"start": format_instant(clock.now() - 5 * DAY)}
+            return used.ask("PUT", f"subscriptions/s{query}", record)
+        return used.ask("PATCH", f"subscriptions/s{query}", body)
+
+    for query in ("", "?force=false"):
+        refused = change(query)
+        assert (refused.status, refused.body["earliest"]) == (409, None)
+        assert "by force" in refused.faults[""]
+    assert used.stored() == stored
+    taken = change("?force=true")
+    assert (taken.status, set(taken.body)) == (200, {"record", "recount"})
+
+
+@pytest.mark.parametrize("query", ["?force=1", "?force=", "?force=true&force=true"])
+def test_a_force_that_says_neither_is_refused(used: Api, query: str) -> None:
+    stored = used.stored()
+    for method, body in (("PATCH", {"end": "now"}), ("PUT", OF_C)):
+        refused = used.ask(method, f"subscriptions/s{query}", body)
+        assert (refused.status, set(refused.faults)) == (422, {"force"})
+    assert used.stored() == stored
+
+
+def test_a_country_of_the_past_says_from_when_on_it_is_possible(used: Api) -> None:
+    stored = used.stored()
+    fact = {"value": "SE", "since": format_instant(clock.now() - 2 * DAY)}
+
+    answer = used.put("customers/c", {"country": [fact]})
+
+    assert (answer.status, set(answer.faults)) == (409, {"country"})
+    assert clock.now() - MINUTE < parse_instant(answer.body["earliest"]) <= clock.now()
+    assert used.ask("DELETE", "subscriptions/s").status == 409
+    assert used.stored() == stored
 
 
 @pytest.mark.parametrize(
@@ -532,7 +612,7 @@ def test_a_plan_is_put_for_all_and_the_recount_shows_how_far_it_is(
     assert put.status == 200
     assert put.record["prices"] == ["dear call", "seat"]
     assert "applies_to" not in put.record
-    assert begun == {"id": begun["id"], "at": SOON_ENOUGH, "line_items": None, "events": 0}
+    assert begun == {"id": begun["id"], "at": SOON_ENOUGH, "line_items": [], "events": 0}
     assert (before["done"], before["subscriptions"]) == (False, {"done": 0, "refused": 0})
     assert after == api.ask("GET", f"recounts/{begun['id']}").body
     assert (after["plan"], after["plan_version"], after["at"]) == ("basic", 2, SOON_ENOUGH)
@@ -559,13 +639,18 @@ def test_a_put_for_all_that_is_repeated_names_the_same_recount(api: Api) -> None
     assert len(api.ask("GET", "recounts").body["recounts"]) == 1
 
 
-def test_it_is_too_soon_for_the_subscriptions_that_follow_a_plan(api: Api) -> None:
-    stored = api.stored()
-    refused = api.put("plans/basic", FOR_ALL | {"at": format_instant(clock.now())})
+@pytest.mark.parametrize(
+    ("at", "since"),
+    [
+        pytest.param({}, 0, id="left out"),
+        pytest.param({"at": "now"}, 0, id="now"),
+        pytest.param({"at": format_instant(clock.now() - 3 * DAY)}, -3 * DAY, id="in the past"),
+    ],
+)
+def test_a_plan_is_for_all_from_now_on_or_from_the_past(api: Api, at: dict[str, str], since: int) -> None:
+    begun = api.put("plans/basic", {"prices": ["dear call"], "applies_to": "all", **at}).body["recount"]
 
-    assert (refused.status, set(refused.faults)) == (409, {"at"})
-    assert parse_instant(refused.body["earliest"]) > clock.now() + AHEAD - LONGEST
-    assert api.stored() == stored
+    assert abs(parse_instant(begun["at"]) - clock.now() - since) < 10 * MINUTE
 
 
 @pytest.mark.parametrize(
