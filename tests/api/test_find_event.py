@@ -14,7 +14,6 @@ from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.events import lookup
 from meterstone.store.events.lookup import EventStore
 from meterstone.store.operations.replay import replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation, Event, Meter, Properties
@@ -232,8 +231,7 @@ def test_an_event_that_waits_is_pending_once_the_catalogue_has_caught_up(
 
 def test_a_withdrawn_event_says_so(world: tuple[World, Stream], fate: Callable[..., Any]) -> None:
     deliver(world[1])
-    around = world[1].clock.around
-    withdraw(world[0].table, ORGANIZATION.id, EXT, ["tx_1"], around, rebuild=False)
+    world[1].withdraw(EXT, ["tx_1"])
     assert fate("tx_1") == ("not_counted", [], [{"reason": "withdrawn"}])
 
 

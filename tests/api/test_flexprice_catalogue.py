@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -10,11 +10,10 @@ import pytest
 
 from meterstone import clock
 from meterstone.catalogue.management import Management
-from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
-from support.functions import forget_logger, load_over
-from support.managed import NOW, count_event, interleavings, managed, table_of
+from support.catalogue_calls import Call, Writer, invoker, races, with_plans_of_calls
+from support.managed import NOW, count_event, table_of
 from support.memory_table import Killed
 from support.scenario import ORGANIZATION
 
@@ -39,9 +38,6 @@ PATHS = (
     "subscriptions",
 )
 
-type Call = Callable[..., tuple[int, Any]]
-type Writer = Callable[[Call], tuple[int, Any]]
-
 
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,24 +49,21 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Management], Call]:
     """Give a function that calls the API over a catalogue."""
 
     def over(management: Management) -> Call:
-        table = table_of(management)
-        key, _ = create_key(table, ORGANIZATION.id, "flexprice", NOW)
-        forget_logger("meterstone")
-        handler = load_over("manage_catalogue", table, monkeypatch).handler
+        invoke, key = invoker(management, monkeypatch)
 
         def call(method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
             resource, parameters = _route(path)
-            event = {
-                "httpMethod": method,
-                "resource": f"/v1/{resource}",
-                "path": f"/v1/{quote(path)}",
-                "headers": {"x-api-key": key},
-                "pathParameters": parameters,
-                "queryStringParameters": query,
-                "body": None if body is None else json.dumps(body),
-            }
-            reply = handler(event, None)
-            return reply["statusCode"], json.loads(reply["body"]) if reply["body"] else None
+            return invoke(
+                {
+                    "httpMethod": method,
+                    "resource": f"/v1/{resource}",
+                    "path": f"/v1/{quote(path)}",
+                    "headers": {"x-api-key": key},
+                    "pathParameters": parameters,
+                    "queryStringParameters": query,
+                    "body": None if body is None else json.dumps(body),
+                }
+            )
 
         return call
 
@@ -85,21 +78,9 @@ def _route(path: str) -> tuple[str, dict[str, str]]:
     raise AssertionError(path)
 
 
-def _now() -> int:
-    return clock.now()
-
-
-def _catalogue() -> Management:
-    """Make a catalogue with two plans more, without a recurring meter, whose usage time alone changes."""
-    management = managed(clock=_now)
-    management.put("plan", "calls", {"prices": ["call"]})
-    management.put("plan", "dear", {"prices": ["dear call"]})
-    return management
-
-
 @pytest.fixture
 def catalogue() -> Management:
-    return _catalogue()
+    return with_plans_of_calls()
 
 
 @pytest.fixture
@@ -239,25 +220,6 @@ def test_a_create_with_a_key_is_the_same_for_ever(call: Call, monkeypatch: pytes
     assert subscribe(call, lookup_key="main")[1]["id"] == before["id"]
 
 
-def races(
-    calls: Callable[[Management], Call], prepare: Callable[[Call], object], first: Writer, second: Writer
-) -> Iterator[tuple[Call, list[tuple[int, Any]]]]:
-    """Let a second request go all the way before each read and write of the first one."""
-    api: dict[Management, Call] = {}
-
-    def make() -> Management:
-        management = _catalogue()
-        api[management] = calls(management)
-        prepare(api[management])
-        return management
-
-    for management, outcomes in interleavings(
-        make, lambda each: first(api[each]), lambda each: second(api[each])
-    ):
-        found: list[Any] = outcomes
-        yield api[management], found
-
-
 @pytest.mark.parametrize("fields", [{}, {"lookup_key": "main"}], ids=["without a key", "with a key"])
 def test_one_create_twice_at_once(calls: Callable[[Management], Call], fields: dict[str, str]) -> None:
     for call, answers in races(
@@ -370,12 +332,12 @@ def test_what_is_killed_is_sent_again(calls: Callable[[Management], Call], ask: 
     number, through = 0, False
     expected = None
     while not through:
-        management = _catalogue()
+        management = with_plans_of_calls()
         call = calls(management)
         made(call)
         table = table_of(management)
         if expected is None:
-            undisturbed = _catalogue()
+            undisturbed = with_plans_of_calls()
             other = calls(undisturbed)
             made(other)
             expected = ask(other), spans(other)

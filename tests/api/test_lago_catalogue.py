@@ -1,7 +1,7 @@
 """Lago's calls on the catalogue over a table in memory: what is counted, two writers at once, killed requests."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -9,18 +9,15 @@ import pytest
 
 from meterstone import clock
 from meterstone.catalogue.management import Management
-from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
-from support.functions import forget_logger, load_over
-from support.managed import NOW, count_event, interleavings, managed, table_of
+from support.catalogue_calls import Call, Writer, invoker, races, with_plans_of_calls
+from support.managed import NOW, count_event, managed, table_of
 from support.memory_table import Killed
 from support.scenario import ORGANIZATION
 
 EVERY = {"status[]": ["pending", "active", "terminated", "canceled"]}
-
-type Call = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Management], Call]:
     """Give a function that calls the API over a catalogue."""
 
     def over(management: Management) -> Call:
-        table = table_of(management)
-        key, _ = create_key(table, ORGANIZATION.id, "lago", NOW)
-        forget_logger("meterstone")
-        handler = load_over("manage_catalogue", table, monkeypatch).handler
+        invoke, key = invoker(management, monkeypatch)
 
         def call(
             method: str, path: str, body: object = None, query: dict[str, list[str]] | None = None
@@ -44,17 +38,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Management], Call]:
             kind, _, name = path.partition("/")
             part = "external_customer_id" if kind == "customers" else "external_id"
             resource = f"/api/v1/{kind}" + (f"/{{{part}}}" if name else "")
-            event = {
-                "httpMethod": method,
-                "resource": resource,
-                "path": f"/api/v1/{kind}/{quote(name, safe='')}",
-                "headers": {"Authorization": f"Bearer {key}"},
-                "pathParameters": {part: name},
-                "multiValueQueryStringParameters": query,
-                "body": None if body is None else json.dumps(body),
-            }
-            reply = handler(event, None)
-            return reply["statusCode"], json.loads(reply["body"])
+            return invoke(
+                {
+                    "httpMethod": method,
+                    "resource": resource,
+                    "path": f"/api/v1/{kind}/{quote(name, safe='')}",
+                    "headers": {"Authorization": f"Bearer {key}"},
+                    "pathParameters": {part: name},
+                    "multiValueQueryStringParameters": query,
+                    "body": None if body is None else json.dumps(body),
+                }
+            )
 
         return call
 
@@ -63,11 +57,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Management], Call]:
 
 @pytest.fixture
 def catalogue() -> Management:
-    """Has two plans more, without a recurring meter, whose usage time alone changes."""
-    management = managed(clock=lambda: NOW)
-    management.put("plan", "calls", {"prices": ["call"]})
-    management.put("plan", "dear", {"prices": ["dear call"]})
-    return management
+    return with_plans_of_calls()
 
 
 @pytest.fixture
@@ -187,31 +177,11 @@ def test_an_id_of_another_external_id_is_not_taken(catalogue: Management, call: 
     assert stored.value.external_id == "x"
 
 
-type Writer = Callable[[Call], tuple[int, Any]]
-
-
-def races(
-    calls: Callable[[Management], Call], prepare: Callable[[Call], object], first: Writer, second: Writer
-) -> Iterator[tuple[Call, list[tuple[int, Any]]]]:
-    """Let a second request go all the way before each read and write of the first one."""
-    api: dict[Management, Call] = {}
-
-    def make() -> Management:
-        management = managed(clock=lambda: NOW)
-        management.put("customer", "d", {})
-        api[management] = calls(management)
-        prepare(api[management])
-        return management
-
-    for management, outcomes in interleavings(
-        make, lambda each: first(api[each]), lambda each: second(api[each])
-    ):
-        found: list[Any] = outcomes
-        yield api[management], found
-
-
 def test_two_customers_at_once_with_one_external_id(calls: Callable[[Management], Call]) -> None:
-    for call, answers in races(calls, lambda _: None, subscribe, lambda call: subscribe(call, customer="d")):
+    def prepare(call: Call) -> None:
+        call("POST", "customers", {"customer": {"external_id": "d"}})
+
+    for call, answers in races(calls, prepare, subscribe, lambda call: subscribe(call, customer="d")):
         assert sorted(status for status, _ in answers) == [200, 422]
         (refused,) = (body for status, body in answers if status == 422)
         assert refused["error_details"] == {"external_id": ["value_already_exist"]}

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator
 from copy import replace
 from decimal import Decimal
-from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 
-from meterstone.catalogue.management import CatalogueConflictError, Management
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
@@ -19,7 +17,6 @@ from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import Importer, SourceLine
 from meterstone.store.operations.load import have_usage
-from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
@@ -30,6 +27,7 @@ from meterstone.usage.window import Window
 from support import first_format
 from support.counting import check_analytics, check_window
 from support.first_format import in_first_format
+from support.managed import at_each_call
 from support.memory_table import Faults, MemoryTable
 from support.recovering import Clock, write
 from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, oracles
@@ -235,23 +233,6 @@ def test_a_command_counts_a_customers_event_by_one_catalogue(how: str, by: str) 
     check_analytics(it.world, CUSTOMERS, NOW)
 
 
-def test_no_catalogue_is_changed_while_a_rebuild_counts_by_the_one_before() -> None:
-    it = folding(KNOWN)
-    clock = Clock(NOW)
-    management = Management(it.table, ORGANIZATION.id, clock)
-    refused: list[str] = []
-
-    def end(_: str) -> None:
-        with pytest.raises(CatalogueConflictError) as raised:
-            management.end(SUBSCRIPTION.id, NOW + 60 * DAY)
-        refused.append(raised.value.reason)
-
-    rebuild(it.table, ORGANIZATION.id, replace(clock.around, progress=end))
-    assert refused
-    assert {each.partition(":")[0] for each in refused} == {"a rebuild is running, or was stopped"}
-    assert management.end(SUBSCRIPTION.id, NOW + 60 * DAY).changed
-
-
 def half_loaded() -> Folding:
     """Give a customer's event, and a load of the first format that has stored one of two subscriptions."""
     it = folding(NEITHER)
@@ -368,33 +349,6 @@ def changed_terms(meter: Meter, **terms: object) -> Scenario:
     return Scenario((meter,), (changed,), (), NOW)
 
 
-def before_call(table: MemoryTable, number: int, do: Callable[[], object]) -> Callable[[], bool]:
-    """Do something just before a read or write of the table, by its number.
-
-    Returns what is to be called when all is over: it tells whether it was done.
-    """
-    names = ("get", "batch_get", "query", "has_any", "transact", "put")
-    plain = {name: getattr(table, name) for name in names}
-    calls = 0
-
-    def end() -> bool:
-        for name in names:
-            setattr(table, name, plain[name])
-        return calls >= number
-
-    def counted(name: str, *arguments: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            end()
-            do()
-        return plain[name](*arguments, **more)
-
-    for name in names:
-        setattr(table, name, partial(counted, name))
-    return end
-
-
 @pytest.mark.parametrize("meter", [SUM, LEVEL, SEATS], ids=["a plain meter", "a level", "a chain"])
 @pytest.mark.parametrize(
     "terms",
@@ -432,7 +386,7 @@ def test_a_change_at_any_moment_of_the_first_fold_is_counted_by_or_comes_too_lat
                 write(it.world, after)
                 it.world.scenario = after
 
-        end = before_call(it.table, moment, change)
+        end = at_each_call(it.table, moment, change)
         assert it.deliver(shard, 0, 2, NOW) is not None
         through = not end()
         if through:

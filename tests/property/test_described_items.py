@@ -23,7 +23,6 @@ from meterstone.store.operations import purge_records
 from meterstone.store.operations.purge import purge
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import KEPT, catch_up, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, format_instant
 from meterstone.usage.meter import Event
@@ -129,7 +128,8 @@ def seen() -> dict[str, set[str]]:
     other = replace(subscription, id="other", external_id="other")
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())
     replay(table, ORGANIZATION.id, clock)
-    withdraw(table, ORGANIZATION.id, Subject.subscription("ext"), ["e1", "e7"], clock.around)
+    stream.withdraw(Subject.subscription("ext"), ["e1", "e7"])
+    stream.deliver()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(keys.VIEWS, "PCY", ("plan", "country", "customer_type"))
         rebuild(table, ORGANIZATION.id, clock.around)

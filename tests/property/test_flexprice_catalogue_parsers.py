@@ -1,6 +1,5 @@
 """Whatever a body of Flexprice's says, it is refused in Flexprice's shape, or it is a record that can be read."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,25 +14,14 @@ from meterstone.contracts import (
     flexprice_pages,
     flexprice_subscriptions,
 )
-from meterstone.contracts.message import Request, RequestRefusedError
+from meterstone.contracts.message import Reply, Request
+from support import any_body
+from support.any_body import ANYTHING, INSTANTS, TEXTS, fields
+from support.flexprice import reasons
 
-# Half surrogate pairs, control characters and digits of other alphabets included.
-TEXTS = st.text(st.characters(), max_size=12) | st.integers(250, 1010).map("x".__mul__)
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=5,
-)
-INSTANTS = st.datetimes().map(lambda at: at.isoformat() + "Z") | TEXTS
 PERIODS = st.sampled_from(["MONTHLY", "annual", "ONETIME", "YEARLY"])
 CYCLES = st.sampled_from(["calendar", "anniversary", "none"])
 AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False).map(str) | st.integers() | TEXTS
-
-
-def fields(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw an object that has some of the fields, each with a sensible value, or now and then any."""
-    drawn = {name: st.one_of(*[values] * 9, ANYTHING) for name, values in known.items()}
-    return st.fixed_dictionaries({}, optional=drawn)
 
 
 CUSTOMERS = fields(
@@ -82,20 +70,11 @@ OTHERS = fields(
 
 def parsed[Read](parse: Callable[[Request], Read], body: object) -> Read | None:
     """Return what a contract reads; None if it refuses the body, which must be in Flexprice's shape."""
-    request = {
-        "httpMethod": "POST",
-        "path": "/",
-        "body": json.dumps(body),
-        "queryStringParameters": {"id": "acme"},
-    }
-    try:
-        return parse(Request.of(request))
-    except RequestRefusedError as error:
-        reply = error.reply
-    told = json.loads(reply.body)
-    assert (reply.status, told["code"], told["http_status_code"]) == (400, "validation_error", 400)
-    assert all(detail["reason"] for detail in told.get("details", {}).values())
-    return None
+
+    def check(reply: Reply) -> None:
+        assert all(reasons(reply).values())
+
+    return any_body.parsed(parse, body, check, queryStringParameters={"id": "acme"})
 
 
 @given(CUSTOMERS.map(lambda body: {"external_id": "acme", "name": "Acme", **body}) | ANYTHING)

@@ -25,7 +25,6 @@ from meterstone.store.operations.imports import (
 )
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import Replay, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
@@ -454,15 +453,20 @@ def test_a_closed_import_counts_its_events_in_the_order_of_their_lines() -> None
     check_small(world, usage)
 
 
-def test_what_was_withdrawn_from_a_stopped_import_is_not_counted_when_it_is_closed() -> None:
+def test_an_event_of_a_stopped_import_is_withdrawn_when_it_is_closed() -> None:
+    """Until then it may be counted at any time. Other events can be withdrawn."""
     usage = (call("a", 0, value=1), call("b", HOUR, value=10), call("c", 2 * HOUR, value=100))
     world, stream = stopped(usage, DAY, 1)
-    around = stream.clock.around
-    report = withdraw(world.table, ORGANIZATION.id, usage[1].subject, ["b"], around, rebuild=False)
-    assert report.withdrawn == ["b"]
+    other = call("d", 3 * HOUR, value=1000)
+    stream.post([other])
+    with pytest.raises(BusyError, match=r"the import of .* is running, or was stopped"):
+        stream.withdraw(usage[1].subject, ["b"])
+    assert stream.withdraw(other.subject, ["d"]).withdrawn == ["d"]
     closed = close(world, stream)
     assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (2, 3)
+    assert (closed.counts.counted, closed.record.taken) == (3, 3)
+    assert stream.withdraw(usage[1].subject, ["b"]).withdrawn == ["b"]
+    stream.deliver()
     check_small(world, (usage[0], usage[2]))
 
 

@@ -9,23 +9,9 @@ from hypothesis import strategies as st
 
 from meterstone.catalogue.reading import read_record
 from meterstone.contracts import lago_customers, lago_subscriptions
-from meterstone.contracts.message import Request, RequestRefusedError
-
-# Half surrogate pairs, control characters and digits of other alphabets included.
-TEXTS = st.text(st.characters(), max_size=12) | st.integers(250, 1010).map("x".__mul__)
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=5,
-)
-INSTANTS = st.datetimes().map(lambda at: at.isoformat() + "Z") | TEXTS
-
-
-def fields(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw an object that has some of the fields, each with a sensible value, or now and then any."""
-    drawn = {name: st.one_of(*[values] * 9, ANYTHING) for name, values in known.items()}
-    return st.fixed_dictionaries({}, optional=drawn)
-
+from meterstone.contracts.message import Reply, Request
+from support import any_body
+from support.any_body import ANYTHING, INSTANTS, TEXTS, fields
 
 COUNTRIES = st.sampled_from(["DE", "us", "XX"])
 ADDRESSES = fields(**dict.fromkeys(("address_line1", "city", "zipcode"), TEXTS), country=COUNTRIES)
@@ -57,24 +43,17 @@ SUBSCRIPTIONS = fields(
 
 def parsed[Read](parse: Callable[[Request], Read], body: object) -> Read | None:
     """Return what a contract reads; None if it refuses the body, which must be in Lago's shape."""
-    request = {
-        "httpMethod": "POST",
-        "path": "/",
-        "body": json.dumps(body),
-        "pathParameters": {"external_id": "a"},
-    }
-    try:
-        return parse(Request.of(request))
-    except RequestRefusedError as error:
-        reply = error.reply
-    told = json.loads(reply.body)
-    assert told["status"] == reply.status
-    if reply.status == 400:
-        assert told["error"].startswith("BadRequest: ")
-    else:
-        assert reply.status == 422
-        assert told["error_details"].keys() == told["reasons"].keys() != set()
-    return None
+
+    def check(reply: Reply) -> None:
+        told = json.loads(reply.body)
+        assert told["status"] == reply.status
+        if reply.status == 400:
+            assert told["error"].startswith("BadRequest: ")
+        else:
+            assert reply.status == 422
+            assert told["error_details"].keys() == told["reasons"].keys() != set()
+
+    return any_body.parsed(parse, body, check, pathParameters={"external_id": "a"})
 
 
 @given(CUSTOMERS | ANYTHING)

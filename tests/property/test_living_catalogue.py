@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription
 from support.counting import SCALE, check_analytics
 from support.first_format import in_first_format
-from support.life import START, Life, at_call
+from support.life import START, Life, at_call, deliver, post, sign_up
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 from support.stale_table import StaleTable
@@ -39,22 +38,6 @@ def test_every_total_is_what_log_and_records_come_to(seed: int) -> None:
     life = Life(seed)
     life.live(150)
     life.check()
-
-
-def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
-    record = {"customer": "cust 0", "external_id": f"ext {name}", "plan": "pro", "currency": "USD", **more}
-    life.management.put("subscription", f"sub {name}", {"start": format_instant(start), **more, **record})
-
-
-def post(life: Life, subject: Subject, name: str, at: int) -> None:
-    found = Usage(subject, Event(f"e{len(life.usage)}", name, at, {"value": 3, "who": "w"}))
-    life.usage.append(found)
-    life.folding.post(found, life.clock.now)
-
-
-def deliver(life: Life, container: int) -> None:
-    (shard,) = life.folding.stream.shards
-    life.folding.deliver(shard, 0, len(shard.records), life.clock.now, container)
 
 
 CHANGES: dict[str, Callable[[Life], object]] = {

@@ -22,7 +22,6 @@ from meterstone.store.operations.purge import PurgeReport, purge
 from meterstone.store.operations.purge_records import read_purges
 from meterstone.store.operations.rebuild import Surroundings, rebuild
 from meterstone.store.operations.replay import KEPT
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Customer
@@ -320,7 +319,8 @@ def test_a_dry_run_counts_the_events_and_changes_nothing() -> None:
 def test_what_is_withdrawn_stays_withdrawn_and_says_nothing() -> None:
     world, stream, scenario = prepared(small())
     gone = scenario.usage[0]
-    withdraw(world.table, ORGANIZATION.id, gone.subject, [gone.event.id], stream.clock.around)
+    stream.withdraw(gone.subject, [gone.event.id])
+    stream.deliver()
     totals = rollups(world)
     report = run(world, stream, CUSTOMER)
     assert rollups(world) == totals

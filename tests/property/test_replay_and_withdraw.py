@@ -9,37 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.table import Table, WriteRefusedError
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import replay as replaying
 from meterstone.store.operations.imports import Source, close_import
-from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
+from meterstone.store.operations.rebuild import Surroundings, rebuild
 from meterstone.store.operations.replay import KEPT, Replay, replay
-from meterstone.store.operations.withdraw import WithdrawReport, withdraw
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, HOUR
-from meterstone.usage.meter import Aggregation, Event
+from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
-from support.counting import answers, check_analytics, check_window, describe, examples, right_answers
+from support.counting import check_analytics, check_window, describe, examples
 from support.memory_table import Faults, Killed
 from support.recovering import (
-    SECOND,
     WAIT,
     Clock,
     Stream,
     check,
-    half_imported,
     refresh,
     small,
     streaming,
     without,
     write,
 )
-from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, oracles, scenarios
+from support.scenario import ORGANIZATION, Batch, Scenario, World, digest, oracles, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
 from support.small_world import check as check_small
@@ -163,17 +160,14 @@ def test_what_is_withdrawn_counts_nowhere(scenario: Scenario, seed: int) -> None
     # Some are not delivered yet when they are withdrawn.
     stream.deliver(random.randint(0, len(stream.records)))
     chosen = [usage for usage in scenario.usage if random.random() < 0.4] or [scenario.usage[0]]
-    later = random.random() < 0.3
     for subject in {usage.subject for usage in chosen}:
         ids = [usage.event.id for usage in chosen if usage.subject == subject]
-        report = withdraw(
-            world.table, ORGANIZATION.id, subject, [*ids, "unknown"], stream.clock.around, rebuild=not later
-        )
+        report = stream.withdraw(subject, [*ids, "unknown"])
         assert (report.withdrawn, report.before, report.unknown) == (ids, [], ["unknown"])
-        again = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
-        assert (again.withdrawn, again.before, again.rebuilt) == ([], ids, None)
-    if later:
-        stream.deliver()
+        again = stream.withdraw(subject, ids)
+        assert (again.withdrawn, again.before) == ([], ids)
+    if random.random() < 0.5:
+        stream.deliver(random.randint(0, len(stream.records)))
         assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
     stream.deliver(again=3)
     write(world, scenario)
@@ -198,7 +192,9 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     stream.post(scenario.usage)
     (subject,) = {usage.subject for usage in scenario.usage}
     ids = [usage.event.id for usage in scenario.usage[:3]]
-    withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=swap)
+    stream.withdraw(subject, ids)
+    if swap:
+        assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
     write(world, scenario)
     world.scenario = scenario
     stream.deliver()
@@ -208,122 +204,11 @@ def test_what_is_withdrawn_before_it_is_delivered_counts_nowhere(*, swap: bool) 
     check_analytics(world, scenario.usage[3:], stream.clock.now)
 
 
-FAX = Usage(Subject.subscription("ext"), Event("fax", "fax", small().usage[0].event.at, {}))
-GONE = [small().usage[1].event.id, small().usage[3].event.id, "fax"]
-LATE = replace(small().usage[2], event=replace(small().usage[2].event, id="late"))
-
-
-def to_withdraw_from() -> tuple[World, Stream]:
-    """Count some by an import and some by the stream, one of which is put by."""
-    world, stream = half_imported(small())
-    stream.post([FAX])
-    stream.deliver()
-    assert waiting(world) == {(FAX.subject, "fax")}
-    return world, stream
-
-
-def withdrawing(world: World, stream: Stream) -> WithdrawReport:
-    return withdraw(world.table, ORGANIZATION.id, FAX.subject, GONE, stream.clock.around)
-
-
-class Onlooker:
-    """Asks at any moment, with all accounts that one may remember: what is answered is right before or after."""
-
-    def __init__(self, world: World, stream: Stream) -> None:
-        self._world, self._stream = world, stream
-        self._remembered = [(stream.clock.now, refresh(world).account)]
-        #: What fresh accounts are answered: True is right after.
-        self.fresh: list[bool] = []
-
-    def ask(self) -> None:
-        world, now, table = self._world, self._stream.clock.now, memory(self._world)
-        faults, table.faults = table.faults, Faults()
-        account = refresh(world).account
-        self._remembered.append((now, account))
-        usage = tuple(self._stream.usage) + small().usage[:2]
-        left = tuple(each for each in usage if each.event.id not in GONE)
-        before, after = (right_answers(world.scenario, several, now) for several in (usage, left))
-        for each in {each for at, each in self._remembered if at >= now - 30 * SECOND}:
-            world.account = each
-            world.roll(now)
-            found = answers(world)
-            assert found in (before, after)
-            if each == account:
-                self.fresh.append(found == after)
-        table.faults = faults
-
-    def ask_always(self) -> None:
-        """Ask before each write."""
-
-        def ask(_: int) -> bool:
-            self.ask()
-            return False
-
-        memory(self._world).faults.unavailable = ask
-
-
-def withdrawn_at_last(world: World, stream: Stream) -> dict[str, object]:
-    """Let one more event come in, and the clock show a time of its own; give what is counted then."""
-    stream.post([LATE])
-    stream.deliver(again=9)
-    stream.clock.now = small().end + HOUR
-    usage = (*small().usage, LATE)
-    left = replace(small(), batches=(Batch(0, tuple(each for each in usage if each.event.id not in GONE)),))
-    check(world, stream, left)
-    assert waiting(world) == set()
-    return stored(memory(world), world.account.generation)
-
-
-def test_while_events_are_withdrawn_answers_are_those_of_before_or_of_after() -> None:
-    world, stream = to_withdraw_from()
-    onlooker = Onlooker(world, stream)
-    onlooker.ask_always()
-    assert withdrawing(world, stream).withdrawn == GONE
-    memory(world).faults = Faults()
-    onlooker.ask()
-    assert onlooker.fresh == sorted(onlooker.fresh)
-    assert onlooker.fresh.count(False) > 10
-    assert onlooker.fresh.count(True) > 3
-
-
-def test_killed_at_any_write_a_withdrawal_runs_again() -> None:
-    world, stream = to_withdraw_from()
-    start = memory(world).writes
-    withdrawing(world, stream)
-    writes = memory(world).writes - start
-    wanted = withdrawn_at_last(world, stream)
-    assert writes > 25
-    for number in range(writes):
-        world, stream = to_withdraw_from()
-        table, onlooker = memory(world), Onlooker(world, stream)
-        table.faults = Faults(before=table.writes + number)
-        with pytest.raises(Killed):
-            withdrawing(world, stream)
-        table.faults = Faults()
-        onlooker.ask()
-        stream.deliver(again=9)
-        if number:
-            with pytest.raises(BusyError, match="a withdraw is running, or was stopped: try again after"):
-                withdrawing(world, stream)
-        stream.clock.now += WAIT
-        if number % 3 == 0:
-            abandon(table, ORGANIZATION.id, stream.clock.around)
-            onlooker.ask()
-        report = withdrawing(world, stream)
-        assert sorted(report.withdrawn + report.before) == sorted(GONE), number
-        onlooker.ask()
-        assert onlooker.fresh == sorted(onlooker.fresh), number
-        assert onlooker.fresh[-1], number
-        assert withdrawn_at_last(world, stream) == wanted, number
-
-
 def test_a_withdrawal_of_unknown_ids_does_nothing() -> None:
     world, stream = prepared(rich())
     before = memory(world).items()
-    report = withdraw(
-        world.table, ORGANIZATION.id, Subject.subscription("ext"), ["no", "no"], stream.clock.around
-    )
-    assert (report.withdrawn, report.unknown, report.rebuilt) == ([], ["no"], None)
+    report = stream.withdraw(Subject.subscription("ext"), ["no", "no"])
+    assert (report.withdrawn, report.unknown) == ([], ["no"])
     assert memory(world).items() == before
 
 
@@ -368,9 +253,14 @@ def test_a_tally_that_cannot_be_published_keeps_no_import_open_and_no_rebuild_aw
     table.faults = Faults()
     with pytest.raises(WriteRefusedError, match=refused):
         close_import(table, ORGANIZATION.id, Source("third", digest("third")), clock.now)
-    report = withdraw(table, ORGANIZATION.id, usage[0].subject, ["bad"], clock.around)
-    assert report.rebuilt is not None
-    assert report.rebuilt.swapped
+    stream = Stream(table, clock)
+    assert stream.withdraw(usage[0].subject, ["bad"]).withdrawn == ["bad"]
+    stream.deliver()
+    refresh(world)
+    world.roll(clock.now)
+    check_analytics(world, (), clock.now)
+    # What the table would not take beside it is counted by a rebuild.
+    assert rebuild(table, ORGANIZATION.id, clock.around).swapped
     refresh(world)
     world.roll(clock.now)
     check_analytics(world, (usage[1],), clock.now)
@@ -426,31 +316,6 @@ def test_a_replay_that_has_lost_its_lease_gives_no_number() -> None:
     check_analytics(refresh(world), scenario.usage, stream.clock.now)
 
 
-@pytest.mark.parametrize("number", range(1, 4))
-def test_a_withdrawal_that_has_lost_its_lease_marks_nothing(number: int) -> None:
-    """It slept before one of its marks, while another command rebuilt the organization from beginning to end."""
-    world, stream = half_imported(small())
-    table = memory(world)
-    at = table.writes + number
-
-    def rebuild_meanwhile(write: int) -> bool:
-        if write == at:
-            table.faults = Faults()
-            stream.clock.now += WAIT
-            assert rebuild(table, ORGANIZATION.id, stream.clock.around).swapped
-        return False
-
-    table.faults = Faults(unavailable=rebuild_meanwhile)
-    ids = [usage.event.id for usage in small().usage[:3]]
-    with pytest.raises(BusyError, match="another command took over"):
-        withdraw(table, ORGANIZATION.id, FAX.subject, ids, stream.clock.around)
-    marked = [each for each in ids if "w" in table.items()[keys.event(ORGANIZATION.id, *FAX.subject, each)]]
-    # The rebuild has left out what was marked before the lease was lost.
-    assert marked == ids[: number - 1]
-    left = tuple(usage for usage in small().usage if usage.event.id not in marked)
-    check(world, stream, replace(small(), batches=(Batch(small().end, left),)))
-
-
 @pytest.mark.parametrize("together", [40, 100, 2000])
 def test_a_replay_counts_hundreds_of_events(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
     """They are read, numbered and counted so many together; a transaction gives a number to 99 at most."""
@@ -479,19 +344,6 @@ def test_a_command_that_has_lost_its_lease_does_not_give_back_that_of_another() 
     third.take()
 
 
-def test_beside_an_import_that_was_stopped_nothing_is_withdrawn_that_is_to_be_rebuilt() -> None:
-    """The rebuild would be refused: the mark alone would leave the event counted."""
-    world, stream = half_imported(small())
-    table = memory(world)
-    table.faults = Faults(before=table.writes + 1)
-    with pytest.raises(Killed):
-        world.load("stopped", small().usage, stream.clock.now)
-    table.faults = Faults()
-    with pytest.raises(BusyError, match="the import of stopped is running, or was stopped"):
-        withdrawing(world, stream)
-    assert not [key for key, item in table.items().items() if "w" in item]
-
-
 @pytest.mark.parametrize("hours", [0, 1, 24])
 def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int) -> None:
     """The stream delivers the events some hours after they were accepted, just after they were withdrawn."""
@@ -501,7 +353,7 @@ def test_what_is_withdrawn_while_the_stream_is_behind_counts_nowhere(hours: int)
     stream.clock.now += hours * HOUR
     ids = [usage.event.id for usage in scenario.usage[:2]]
     subject = scenario.usage[0].subject
-    report = withdraw(world.table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
+    report = stream.withdraw(subject, ids)
     assert report.withdrawn == ids
     stream.deliver()
     check(world, stream, replace(scenario, batches=(Batch(scenario.end, scenario.usage[2:]),)))
@@ -534,25 +386,14 @@ def test_a_replay_that_has_lost_its_lease_counts_nothing_that_another_numbered()
     assert memory(world).items() == before
 
 
-def test_what_was_withdrawn_when_it_had_its_number_is_not_counted() -> None:
-    """The withdrawal, too, is killed at each of its writes: the next replay leaves out what it has marked."""
-    number, killed = 0, True
-    while killed:
-        world, stream = numbered_alone()
-        table = memory(world)
-        usage = small().usage
-        subject, ids = usage[0].subject, [each.event.id for each in usage[:2]]
-        table.faults = Faults(before=table.writes + number)
-        try:
-            withdraw(table, ORGANIZATION.id, subject, ids, stream.clock.around, rebuild=False)
-            killed = False
-        except Killed:
-            stream.clock.now += WAIT
-        table.faults = Faults()
-        log = [keys.event(ORGANIZATION.id, *each.subject, each.event.id) for each in usage]
-        left = [each for each, key in zip(usage, log, strict=True) if "w" not in table.items()[key]]
-        report = replay(table, ORGANIZATION.id, stream.clock)
-        assert report.counted == len(left)
-        check(world, stream, replace(small(), batches=(Batch(small().end, tuple(left)),)))
-        number += 1
-    assert number > 3
+def test_an_event_that_a_replay_has_in_hand_is_withdrawn_afterwards() -> None:
+    """It was killed between giving numbers and counting: nobody knows by then whether the event counts."""
+    world, stream = numbered_alone()
+    gone = small().usage[0]
+    with pytest.raises(BusyError, match="the event is being replayed"):
+        stream.withdraw(gone.subject, [gone.event.id])
+    assert replay(world.table, ORGANIZATION.id, stream.clock).counted == 5
+    assert stream.withdraw(gone.subject, [gone.event.id]).withdrawn == [gone.event.id]
+    stream.deliver()
+    left = tuple(usage for usage in small().usage if usage != gone)
+    check(world, stream, replace(small(), batches=(Batch(small().end, left),)))

@@ -22,7 +22,6 @@ from meterstone.store.operations.imports import ImportReport, Source, close_impo
 from meterstone.store.operations.load import have_events, have_usage
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
@@ -120,16 +119,17 @@ def test_a_replay_counts_into_the_generation_that_is_live() -> None:
     check(world, stream, small())
 
 
-def test_a_replay_counts_nothing_that_a_withdrawal_has_marked_and_no_more() -> None:
-    """The withdrawal was killed when it had marked the event in the log."""
-    world, stream = put_by(small())
-    table, gone = memory(world), small().usage[0].event.id
-    table.faults = Faults(before=table.writes + 2)
-    with pytest.raises(Killed):
-        withdraw(table, ORGANIZATION.id, SUBJECT, [gone], stream.clock.around, rebuild=False)
-    table.faults = Faults()
-    stream.clock.now += WAIT
-    assert replay(table, ORGANIZATION.id, stream.clock).withdrawn == 1
+def test_a_replay_counts_nothing_that_was_withdrawn_before_it_was_saved_as_unmatched() -> None:
+    """The stream saves the event behind its mark, and a replay finds it there before the mark comes."""
+    world, stream = still(replace(small(), subscriptions=()))
+    stream.post(small().usage)
+    gone = small().usage[0].event.id
+    stream.withdraw(SUBJECT, [gone])
+    stream.deliver(len(small().usage))
+    write(world, small())
+    world.scenario = small()
+    assert replay(world.table, ORGANIZATION.id, stream.clock).withdrawn == 1
+    stream.deliver()
     check(world, stream, without(small(), gone))
 
 
@@ -138,8 +138,9 @@ def test_a_withdrawal_finds_what_was_just_logged() -> None:
     stream.post(small().usage)
     stream.deliver()
     gone = [each.event.id for each in small().usage[:2]]
-    report = withdraw(world.table, ORGANIZATION.id, SUBJECT, gone, stream.clock.around)
+    report = stream.withdraw(SUBJECT, gone)
     assert (report.withdrawn, report.unknown) == (gone, [])
+    stream.deliver()
     check(world, stream, without(small(), *gone))
 
 
@@ -148,7 +149,7 @@ def test_an_unmatched_event_of_an_import_waits_no_longer_when_it_is_withdrawn() 
     usage = small().usage
     assert world.load("file", usage, stream.clock.now).unmatched == len(usage)
     ids = [each.event.id for each in usage]
-    withdraw(world.table, ORGANIZATION.id, SUBJECT, ids, stream.clock.around, rebuild=False)
+    stream.withdraw(SUBJECT, ids)
     assert waiting(world) == set()
 
 
@@ -221,10 +222,9 @@ def test_a_rebuild_finds_what_differs() -> None:
     stream.post(small().usage)
     stream.deliver()
     (subject,) = {each.subject for each in small().usage}
-    withdraw(
-        world.table, ORGANIZATION.id, subject, [small().usage[0].event.id], stream.clock.around, rebuild=False
-    )
+    stream.withdraw(subject, [small().usage[0].event.id])
     report = rebuild(world.table, ORGANIZATION.id, stream.clock.around, swap=False)
+    # The stream has not delivered the mark.
     assert report.differences
     check(world, stream, small())
 

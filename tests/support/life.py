@@ -21,14 +21,15 @@ from meterstone.catalogue.management import (
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
-from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
-from support.counting import check_analytics
+from support.both_endpoints import check_all
 from support.memory_table import Faults, Killed
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World
@@ -90,7 +91,7 @@ class Life:
         self.usage: list[Usage] = []
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
-        self.made = 0
+        self.made = self.posted = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -133,7 +134,8 @@ class Life:
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
         match random.choices(
-            ["post", "deliver", "change", "recount", "roll", "disturb"], [10, 6, 8, 2, 1, 1]
+            ["post", "deliver", "change", "withdraw", "recount", "roll", "disturb"],
+            [10, 6, 8, 3, 2, 1, 1],
         )[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
@@ -144,6 +146,8 @@ class Life:
             case "change":
                 with self._faulty():
                     self.change()
+            case "withdraw":
+                self.withdraw()
             case "recount":
                 with self._interrupted(), self._faulty(), suppress(Killed):
                     self.recount()
@@ -152,6 +156,11 @@ class Life:
                     self.roll()
             case _:
                 self.folding.stream.disturb()
+
+    def next_id(self) -> str:
+        """Return an id that no event has had."""
+        self.posted += 1
+        return f"e{self.posted}"
 
     def post(self) -> None:
         """Take an event in, of a subscription or of a customer, that may not be there yet."""
@@ -166,10 +175,23 @@ class Life:
         value: Any = random.choice([1, 2, Decimal("0.25"), -1, 7, "no number"])
         found = Usage(
             subject,
-            Event(f"e{len(self.usage)}", name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
+            Event(self.next_id(), name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
         )
         self.usage.append(found)
         self.folding.post(found, self.clock.now)
+
+    def withdraw(self) -> None:
+        """Withdraw an event, whatever has become of it so far; something else may have it in hand."""
+        if not self.usage:
+            return
+        usage = self.random.choice(self.usage[-30:])
+        try:
+            self.folding.withdraw(usage, self.clock.now)
+        except BusyError:
+            self.done["withdraw, busy"] += 1
+        else:
+            self.usage.remove(usage)
+            self.done["withdraw"] += 1
 
     def change(self) -> None:
         """Change something in the catalogue, or be refused."""
@@ -292,7 +314,11 @@ class Life:
     def roll(self) -> None:
         """Do what is done every hour."""
         wake_unwoken(self.table, ORGANIZATION.id)
-        catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        with suppress(BusyError):
+            catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        self.world.account = account
         try:
             self.world.roll(self.clock.now)
         except StoreUnavailableError:
@@ -312,6 +338,8 @@ class Life:
         self.clock.now += int(seconds * 1_000_000)
         if self.random.random() < 0.5:
             self.post()
+        if self.random.random() < 0.3:
+            self.withdraw()
         if self.random.random() < 0.5:
             self.folding.deliver_some(self.clock.now, 12)
         self.table.faults = faults
@@ -359,12 +387,20 @@ class Life:
         # The last day of a meter that was deleted is published when the day is over.
         self.clock.now += DAY + HOUR
         self.roll()
-        self.table.settle()
-        subscriptions = tuple(list_subscriptions(self.table, ORGANIZATION.id))
-        meters = read_meters(self.table, ORGANIZATION.id, consistent=True)
-        account = read_account(self.table, ORGANIZATION.id, consistent=True)
-        assert account is not None
-        self.world.account = account
-        self.world.scenario = Scenario(meters, subscriptions, (), self.clock.now)
-        if subscriptions:
-            check_analytics(self.world, tuple(self.usage), self.clock.now)
+        check_all(self.world, self.usage, self.clock.now, self.random)
+
+
+def sign_up(life: Life, name: str, start: int, **more: Any) -> None:
+    record = {"customer": "cust 0", "external_id": f"ext {name}", "plan": "pro", "currency": "USD", **more}
+    life.management.put("subscription", f"sub {name}", {"start": format_instant(start), **more, **record})
+
+
+def post(life: Life, subject: Subject, name: str, at: int) -> None:
+    found = Usage(subject, Event(life.next_id(), name, at, {"value": 3, "who": "w"}))
+    life.usage.append(found)
+    life.folding.post(found, life.clock.now)
+
+
+def deliver(life: Life, container: int) -> None:
+    (shard,) = life.folding.stream.shards
+    life.folding.deliver(shard, 0, len(shard.records), life.clock.now, container)

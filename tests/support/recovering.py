@@ -1,6 +1,6 @@
 """Worlds whose events come over HTTP: logged, delivered by a stream in any way that streams do, and recovered."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import replace
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.table import Table, key_item
+from meterstone.store.dynamodb.table import Table, item_of, key_item
 from meterstone.store.events.log import EventLog, Outcome
 from meterstone.store.operations.rebuild import Surroundings
-from meterstone.usage.arrival import Arrival
+from meterstone.store.operations.withdraw import WithdrawReport, withdraw
+from meterstone.usage.arrival import Arrival, Subject
 from meterstone.usage.instant import DAY, MINUTE
 from support.counting import check_analytics
-from support.memory_table import MemoryTable
+from support.memory_table import Faults, Killed, MemoryTable
 from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World
 from support.stale_table import StaleTable
 from support.stored import memory, rich
@@ -51,6 +52,7 @@ class Stream:
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     delivered: int = 0
     usage: list[Usage] = field(default_factory=list)
+    marks: list[tuple[Subject, str]] = field(default_factory=list)
 
     def post(self, several: Iterable[Usage]) -> None:
         """Log events as accepted now."""
@@ -61,9 +63,28 @@ class Stream:
             key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
             item = log._arrival_item(arrival, "mark") | key_item(key)
             shard = f"shard {len(self.usage) % 2}"
-            change = {"SequenceNumber": str(100 + len(self.usage)), "NewImage": item}
+            change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item}
             self.records.append((shard, {"eventName": "INSERT", "dynamodb": change}))
             self.usage.append(usage)
+
+    def withdraw(self, subject: Subject, ids: Iterable[str]) -> WithdrawReport:
+        """Withdraw events. The stream has each mark, in the shard of the event itself."""
+        several = list(ids)
+        try:
+            return withdraw(self.table, ORGANIZATION.id, subject, several, self.clock.around)
+        finally:
+            for each in several:
+                self._take_mark(subject, each)
+
+    def _take_mark(self, subject: Subject, name: str) -> None:
+        row = self.table.get(keys.event(ORGANIZATION.id, *subject, name), consistent=True)
+        if row is None or "wg" not in row or (subject, name) in self.marks:
+            return
+        self.marks.append((subject, name))
+        places = [n for n, each in enumerate(self.usage) if (each.subject, each.event.id) == (subject, name)]
+        change = {"SequenceNumber": str(100 + len(self.records)), "NewImage": item_of(row)}
+        shard = f"shard {places[0] % 2 if places else 0}"
+        self.records.append((shard, {"eventName": "MODIFY", "dynamodb": change}))
 
     def deliver(self, until: int | None = None, *, again: int = 0) -> None:
         """Deliver what was not yet, or its beginning; before it, as many records again as are said."""
@@ -154,3 +175,30 @@ def without(scenario: Scenario, name: str) -> Scenario:
             for each in scenario.subscriptions
         ),
     )
+
+
+def before_write(world: World, number: int, do: Callable[[], object]) -> None:
+    """Do something once, just before the table's write of this number from now."""
+    table = memory(world)
+    when = table.writes + number
+
+    def interrupt(write: int) -> bool:
+        if write == when:
+            table.faults = Faults()
+            do()
+        return False
+
+    table.faults = Faults(unavailable=interrupt)
+
+
+def kill_at(world: World, number: int, do: Callable[[], object]) -> bool:
+    """Do something that is killed before its write of this number; tell whether it had so many."""
+    table = memory(world)
+    table.faults = Faults(before=table.writes + number)
+    try:
+        do()
+    except Killed:
+        return True
+    finally:
+        table.faults = Faults()
+    return False

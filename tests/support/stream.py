@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import replace
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -19,6 +20,9 @@ from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import Item, StoreUnavailableError
 from meterstone.store.events.log import EventLog
+from meterstone.store.operations.rebuild import Surroundings
+from meterstone.store.operations.withdraw import Outcome as Withdrawing
+from meterstone.store.operations.withdraw import withdraw_event
 from meterstone.usage.arrival import Arrival, Outcome
 from meterstone.usage.instant import DAY
 from support.memory_table import Faults, Killed, MemoryTable
@@ -26,6 +30,7 @@ from support.scenario import ORGANIZATION, Usage, World
 
 type Record = dict[str, Any]
 
+WITHDRAWN = Withdrawing.WITHDRAWN
 _FIRST_NUMBER = 100_000_000_003_498_069_978
 
 
@@ -139,6 +144,13 @@ class Folding:
         if outcome is Outcome.NEW:
             self.stream.add(logged_item(self.table, usage), now)
         return outcome
+
+    def withdraw(self, usage: Usage, now: int) -> None:
+        """Withdraw an event; the stream has its mark."""
+        # Time passes by a second with each look.
+        around = Surroundings(count(now, 1_000_000).__next__, sleep=lambda _: None)
+        assert withdraw_event(self.table, ORGANIZATION.id, usage.subject, usage.event.id, around) is WITHDRAWN
+        self.stream.add(logged_item(self.table, usage), now, "MODIFY")
 
     def deliver(
         self, shard: Shard, begin: int, end: int, now: int, container: int = 0

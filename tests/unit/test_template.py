@@ -1,6 +1,7 @@
 """What template.yaml promises about safety, cost and the shape of the gateway's own errors."""
 
 import json
+import re
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -352,11 +353,10 @@ def test_a_function_with_packages_is_built_for_both_processors(
     resources: dict[str, Any], name: str, folder: str
 ) -> None:
     assert resources[name]["Metadata"] == {"BuildMethod": "makefile"}
-    rule = (ROOT / "functions" / folder / "Makefile").read_text()
-    assert f"build-{name}:" in rule
-    # But for its name, it is one rule.
-    other = (ROOT / "functions" / "manage_catalogue" / "Makefile").read_text()
-    assert rule.replace(name, "ManageCatalogue") == other
+    rule = ROOT / "functions" / folder / "Makefile"
+    (targets,) = re.findall(r"^(build-.*):$", rule.read_text(), re.MULTILINE)
+    assert f"build-{name}" in targets.split()
+    assert rule.resolve() == ROOT / "functions" / "manage_catalogue" / "Makefile"
 
 
 def test_the_table_outlives_its_stack_and_any_mistake_in_it(

@@ -83,7 +83,7 @@ def event(
     The first line has the id, whose, code, time and how it stands: counted, pending (it came in after what the
     counters have, or waits to be tried again) or not_counted. A line follows for each line item that it counts
     for, with meter, quantity and the begin of the billing period, and one for each reason why it does not count.
-    An event that was withdrawn after it was counted stays in the answers until a rebuild.
+    An event that was withdrawn after it was counted stays in the answers for some seconds.
     The exit status is 1 if there is no such event.
     """
     if subscription is not None and customer is not None:

@@ -77,17 +77,14 @@ def withdraw(
     customer: Annotated[
         str | None, typer.Option(help="External id of the customer whose events they are.")
     ] = None,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild/--no-rebuild", help="Take their effect out at once, or later.")
-    ] = True,
     yes: Yes = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Withdraw events: kept in the log, marked, counted nowhere any more. Their ids stay taken.
 
-    Their effect is taken out by a rebuild, which takes 3 minutes and more. The exit status is 1 if an id is not
-    in the log, under that subscription or customer.
+    Within some seconds no answer has them any more. The exit status is 1 if an id is not in the log, under that
+    subscription or customer.
     """
     if (subscription is None) == (customer is None):
         say("name either a --subscription or a --customer")
@@ -99,16 +96,14 @@ def withdraw(
     asking.confirm(f"Withdraw {what}? An event cannot be taken back in.", yes=yes)
     around = session.surroundings()
     with working("withdrawing"):
-        found = withdrawing.withdraw(table, organization, subject, ids, around, rebuild=rebuild)
+        found = withdrawing.withdraw(table, organization, subject, ids, around)
     numbers = {"withdrawn": len(found.withdrawn), "withdrawn_before": len(found.before)}
     if as_json:
         tell_as_json(numbers | {"unknown": list(found.unknown)})
     else:
         typer.echo(f"{numbers['withdrawn']} withdrawn, {numbers['withdrawn_before']} were withdrawn before")
-    if found.rebuilt is not None:
-        tell_rebuilt(found.rebuilt, as_json=as_json)
-    elif (found.withdrawn or found.before) and not as_json:
-        typer.echo("they count as before until `rebuild` is run")
+    if found.withdrawn and not as_json:
+        typer.echo("the function that counts takes them out of the answers within seconds")
     for each in found.unknown:
         say(f"there is no event {printable(each)} of {printable(whose_of(subject))}")
     if found.unknown:

@@ -1,9 +1,8 @@
 """Flexprice's cancellations and changes, field by field, and subscriptions, plans and prices in answers."""
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from flexprice import models
@@ -11,7 +10,6 @@ from flexprice import models
 from meterstone.contracts import flexprice_changes
 from meterstone.contracts.flexprice_changes import CancelAsked, Cancellation, ChangeAsked, Changed
 from meterstone.contracts.flexprice_subscription_objects import plan_object, price_record, subscription_object
-from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.pricing.commitment import Commitment
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.usage.instant import parse_instant
@@ -20,6 +18,8 @@ from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer
 from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, resolve
+from support.flexprice import body_of, post, refused
+from support.stamped import Stored
 
 NOW = parse_instant("2026-03-10T00:00:00Z")
 JANUARY, FEBRUARY, MARCH, APRIL = (parse_instant(f"2026-{month:02}-01T00:00:00Z") for month in (1, 2, 3, 4))
@@ -46,21 +46,10 @@ TERMS = Terms(
 )
 
 
-class _Stamp(NamedTuple):
-    rev: int = 3
-    made_at: int = JANUARY
-    put_at: int = FEBRUARY
-
-
-class _Stored[T](NamedTuple):
-    value: T
-    stamp: _Stamp = _Stamp()
-
-
 def changed(terms: Terms) -> Changed:
     plans = {("basic", 1): BASIC, ("pro", 1): PRO}
     prices = {each.id: each for each in (CALL, SEAT, MORE)}
-    return Changed(_Stored(terms), resolve(terms, plans, prices, METERS, Customer("acme")))
+    return Changed(Stored(terms), resolve(terms, plans, prices, METERS, Customer("acme")))
 
 
 def written(terms: Terms, now: int = NOW) -> dict[str, Any]:
@@ -69,24 +58,6 @@ def written(terms: Terms, now: int = NOW) -> dict[str, Any]:
 
 def with_terms(**fields: Any) -> Terms:
     return Terms(**({name: getattr(TERMS, name) for name in TERMS.__struct_fields__} | fields))
-
-
-def post(**fields: Any) -> Request:
-    return Request.of({"httpMethod": "POST", "path": "/", "body": json.dumps(fields)})
-
-
-def body_of(reply: Reply, status: int = 200) -> dict[str, Any]:
-    assert reply.status == status
-    found: dict[str, Any] = json.loads(reply.body)
-    return found
-
-
-def refused(parse: Callable[[], object]) -> dict[str, str]:
-    with pytest.raises(RequestRefusedError) as caught:
-        parse()
-    body = body_of(caught.value.reply, 400)
-    assert body["code"] == "validation_error"
-    return {name: detail["reason"] for name, detail in body["details"].items()}
 
 
 CANCEL_KINDS = "should be 'immediate', 'end_of_period' or 'scheduled_date'"
@@ -284,7 +255,7 @@ def test_a_subscription_as_the_client_reads_it() -> None:
         "payment_terms": "30 NET",
         "version": 3,
         "created_at": "2026-01-01T00:00:00Z",
-        "updated_at": "2026-02-01T00:00:00Z",
+        "updated_at": "2026-02-01T00:00:00.5Z",
         "commitment_amount": "100.5",
         "commitment_duration": "MONTHLY",
         "overage_factor": "1.5",
@@ -412,7 +383,7 @@ def test_what_a_change_came_to(at: int, ahead: bool) -> None:  # noqa: FBT001 - 
 def test_what_a_change_in_place_came_to() -> None:
     asked = ChangeAsked("pro", idempotency_key="k")
     after = changed(with_terms(plan=(PlanTerm("basic", None, 1), PlanTerm("pro", MARCH, 1))))
-    reply = flexprice_changes.answer_change_in_place(asked, (_Stored(BASIC), _Stored(PRO)), MARCH, after, NOW)
+    reply = flexprice_changes.answer_change_in_place(asked, (Stored(BASIC), Stored(PRO)), MARCH, after, NOW)
     body = body_of(reply)
     assert (body["from_plan"]["name"], body["to_plan"]["name"]) == ("basic", "Pro")
     assert (body["effective_at"], body["is_scheduled"]) == ("2026-03-01T00:00:00Z", False)
@@ -427,7 +398,7 @@ def test_what_a_change_in_place_came_to() -> None:
 
 def test_a_plan_as_the_client_reads_it() -> None:
     plan = Plan("team", description="For teams", billing_period=BillingPeriod.ANNUAL, prices=("call",))
-    found = plan_object(_Stored(plan), [_Stored(CALL)])
+    found = plan_object(Stored(plan), [Stored(CALL)])
     assert (found["id"], found["lookup_key"], found["name"], found["status"]) == (
         "team",
         "team",
@@ -442,7 +413,7 @@ def test_a_plan_as_the_client_reads_it() -> None:
 
 
 def test_a_price_alone_is_charged_in_any_period() -> None:
-    found = price_record(_Stored(CALL))
+    found = price_record(Stored(CALL))
     assert "billing_period" not in found
     assert (found["created_at"], found["display_amount"]) == ("2026-01-01T00:00:00Z", "$0.1")
     assert models.PriceResponse.model_validate(json.loads(json.dumps(found))).currency == "usd"

@@ -10,6 +10,7 @@ from meterstone.contracts.flexprice_events import Bulk
 from meterstone.contracts.message import Problem, Request, RequestRefusedError
 from meterstone.usage.arrival import Arrival, Outcome, Receipt, Subject
 from meterstone.usage.instant import parse_instant
+from support.flexprice import refused
 
 NOW = parse_instant("2024-03-01T12:00:00.000001Z")
 FIELDS = {"event_name": "n", "external_customer_id": "c", "event_id": "e"}
@@ -24,12 +25,7 @@ def parse(**fields: Any) -> Arrival:
 
 
 def details(**fields: Any) -> dict[str, str]:
-    with pytest.raises(RequestRefusedError) as caught:
-        parse(**fields)
-    assert caught.value.reply.status == 400
-    body = json.loads(caught.value.reply.body)
-    assert (body["code"], body["http_status_code"]) == ("validation_error", 400)
-    return {name: detail["reason"] for name, detail in body["details"].items()}
+    return refused(lambda: parse(**fields))
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,16 @@
 """Flexprice's searches and refusals, field by field."""
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from meterstone.contracts import flexprice_catalogue, flexprice_pages
 from meterstone.contracts.flexprice_pages import PageAsked
-from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.contracts.message import Problem
 from meterstone.usage.instant import parse_instant
+from support.flexprice import body_of, post, refused
 
 MARCH = parse_instant("2026-03-01T00:00:00Z")
-
-
-def post(**fields: Any) -> Request:
-    return Request.of({"httpMethod": "POST", "path": "/", "body": json.dumps(fields)})
-
-
-def body_of(reply: Reply, status: int = 200) -> dict[str, Any]:
-    assert reply.status == status
-    found: dict[str, Any] = json.loads(reply.body)
-    return found
-
-
-def refused(parse: Callable[[], object]) -> dict[str, str]:
-    with pytest.raises(RequestRefusedError) as caught:
-        parse()
-    body = body_of(caught.value.reply, 400)
-    assert body["code"] == "validation_error"
-    return {name: detail["reason"] for name, detail in body["details"].items()}
 
 
 @pytest.mark.parametrize(

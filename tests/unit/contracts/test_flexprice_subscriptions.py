@@ -1,6 +1,5 @@
 """Flexprice's new subscriptions, field by field; `tests/clients` has the official client's calls."""
 
-import json
 from copy import replace
 from typing import Any
 
@@ -8,9 +7,9 @@ import pytest
 
 from meterstone.contracts import flexprice_subscriptions
 from meterstone.contracts.flexprice_subscriptions import SubscriptionAsked
-from meterstone.contracts.message import Request, RequestRefusedError
 from meterstone.usage.instant import DAY, MINUTE, parse_instant
 from meterstone.usage.terms import PlanTerm, Terms
+from support.flexprice import post, refused
 
 LEAST = {"customer_id": "acme", "plan_id": "pro", "currency": "USD", "billing_period": "MONTHLY"}
 RECORD = {
@@ -26,17 +25,7 @@ PERIODS = "should be 'DAILY', 'WEEKLY', 'MONTHLY', 'QUARTERLY', 'HALF_YEARLY', '
 
 
 def parse(**fields: Any) -> SubscriptionAsked:
-    body = json.dumps(LEAST | fields)
-    return flexprice_subscriptions.parse(Request.of({"httpMethod": "POST", "path": "/", "body": body}))
-
-
-def refused(**fields: Any) -> dict[str, str]:
-    with pytest.raises(RequestRefusedError) as caught:
-        parse(**fields)
-    assert caught.value.reply.status == 400
-    answered = json.loads(caught.value.reply.body)
-    assert (answered["code"], answered["http_status_code"]) == ("validation_error", 400)
-    return {name: detail["reason"] for name, detail in answered["details"].items()}
+    return flexprice_subscriptions.parse(post(**LEAST | fields))
 
 
 def test_all_that_a_subscription_is_made_of() -> None:
@@ -266,13 +255,13 @@ def test_what_a_subscription_is_made_of(fields: dict[str, Any], record: dict[str
     ],
 )
 def test_what_is_wrong_with_a_subscription(fields: dict[str, Any], faults: dict[str, str]) -> None:
-    assert refused(**fields) == faults
+    assert refused(lambda: parse(**fields)) == faults
 
 
 @pytest.mark.parametrize("name", sorted(flexprice_subscriptions.UNSUPPORTED))
 def test_what_is_not_supported_is_refused_by_name(name: str) -> None:
     reason = flexprice_subscriptions.UNSUPPORTED[name]
-    assert refused(**{name: {"a": 1}}) == {name: f"is not supported: {reason}"}
+    assert refused(lambda: parse(**{name: {"a": 1}})) == {name: f"is not supported: {reason}"}
 
 
 NOW = parse_instant("2026-03-10T00:00:00Z")

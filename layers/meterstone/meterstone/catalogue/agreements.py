@@ -5,6 +5,7 @@ were read and as they are to be.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import replace
 from secrets import token_hex
 from typing import Final, NamedTuple
@@ -45,10 +46,10 @@ from meterstone.store.counting.waking import kept_by_the_clock, wake_all, wake_c
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import text
-from meterstone.store.operations.recount import AHEAD_OF_NOW
+from meterstone.store.operations.recount import AHEAD_OF_NOW, LANDS
 from meterstone.usage.arrival import AHEAD, Subject
 from meterstone.usage.counting import Counting
-from meterstone.usage.instant import MINUTE, ZERO_TIME
+from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
@@ -64,6 +65,8 @@ MOST_LOG: Final = 20_000_000
 #: About as many bytes has an event beside its content.
 _BESIDE_CONTENT: Final = 150
 _MARK: Final = 4
+#: How many unmatched events of a subject are looked at: those that are done stay for two days.
+_LOOKED_AT: Final = 25
 
 type Prices = Mapping[str, Price]
 
@@ -147,7 +150,9 @@ def write(
     for change, was, now in zip(changes, before, after, strict=True):
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
-        if moved is not None and bounds.counted_from(moved.at, attempt.now):
+        if moved is not None and (
+            bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(change.seen, moved.at)
+        ):
             if was is None or rules.concerned(was, now):
                 anew = True
             else:
@@ -166,17 +171,23 @@ def write(
         for change, was, now in zip(changes, before, after, strict=True)
         if change in differing
     ]
+    put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
     recount = None
     if anew:
         _write_in_present_form(attempt, changes, subjects, settles)
         recount, puts = _counted_anew(attempt, changes, before, after, puts, moves)
         moves, uncounted = [None for _ in changes], [False for _ in changes]
-    put_mentions(attempt.table, attempt.organization_id, list(_to_mention(differing)))
+    else:
+        recount = _of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
-    if not put_subscriptions(attempt.table, attempt.organization_id, puts, concerned, plans, recounts):
-        raise LostError
-    if recount is None:
+    beside = attempt.subjects_of(_to_mention(differing))
+    with attempt.table.deadline.at_most(LANDS / SECOND) if anew else nullcontext():
+        if not put_subscriptions(
+            attempt.table, attempt.organization_id, puts, concerned, plans, recounts, beside
+        ):
+            raise LostError
+    if not anew:
         _wake(attempt, changes, before, after, puts)
     written = {put.terms.id: put.stamp for put in puts}
     return [
@@ -185,6 +196,15 @@ def write(
         else _unchanged(attempt, each)
         for each in changes
     ]
+
+
+def _read_by_a_recount(seen: TermsSeen | None, moved: int) -> bool:
+    """Return whether a recount may have passed over events of a time from which on a change moves usage.
+
+    What was accepted up to its cut is not counted into its edition any more, though the stream has not delivered
+    it yet. So what counts by the new terms must be read from the log again.
+    """
+    return seen is not None and any(moved <= cut.at + AHEAD for cut in seen.counting.cuts)
 
 
 def _write_in_present_form(
@@ -216,7 +236,6 @@ def _counted_anew(
     read for it, and nobody has said that it is to be.
     """
     written = {put.terms.id: put for put in puts}
-    cut = attempt.now + AHEAD_OF_NOW
     scopes: dict[str, list[tuple[str, int]]] = {}
     for change, was, now, moved in zip(changes, before, after, moves, strict=True):
         if moved is not None and change.terms.id in written:
@@ -229,6 +248,8 @@ def _counted_anew(
         token_hex(_MARK),
     )
     recount = recount._replace(events=_logged(attempt, changes))
+    # An attempt may have taken some seconds by now. The cut must be there before it has come.
+    cut = attempt.clock() + AHEAD_OF_NOW
     for seen, terms in changes:
         if scopes.get(terms.id):
             # Until it is counted, a new one is as if it had no time.
@@ -237,6 +258,25 @@ def _counted_anew(
             begun = counting.begun(live, terms, scopes[terms.id], cut, attempt.account.generation, recount.id)
             written[terms.id] = written[terms.id]._replace(counting=begun, wakes=False)
     return recount, list(written.values())
+
+
+def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Moved]) -> Recount | None:
+    """Return a recount that counts what waits of the subjects; None if nothing does that may count now.
+
+    Cost: 1 query of a few items for each subject, if the change is not ahead of time.
+    """
+    since = min((moved.at for moved in moves), default=END_OF_TIME)
+    if since > attempt.now:
+        return None
+    for terms in (each.terms for each in changes):
+        for subject in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id)):
+            pk, prefix = keys.unmatched_of(attempt.organization_id, *subject)
+            low, high = keys.range_of(prefix)
+            rows = attempt.table.query_first(pk, low, high, _LOOKED_AT)
+            if len(rows) == _LOOKED_AT or any("done" not in row for row in rows):
+                ids = [each.terms.id for each in changes]
+                return Recount.of_usage(ids, [], since, attempt.now, token_hex(_MARK))
+    return None
 
 
 def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
@@ -281,7 +321,15 @@ def _put_waiting(
     put = TermsPut(terms, attempt.stamp(before), before, counting=counting, was=was)
     put_mentions(attempt.table, attempt.organization_id, list(_to_mention(changes)))
     concerned = list(_concerned(attempt, changes, subjects, [None], [None], [False]))
-    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, plans):
+    if not put_subscriptions(
+        attempt.table,
+        attempt.organization_id,
+        [put],
+        concerned,
+        plans,
+        (),
+        attempt.subjects_of(_to_mention(changes)),
+    ):
         raise LostError
     return Put(Stored(terms, put.stamp), created=False, changed=True, recount=_running(attempt, seen))
 
@@ -323,7 +371,9 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     )
     recount, moves = None, [moved]
     change = Change(before, terms)
-    if moved is not None and bounds.counted_from(moved.at, attempt.now):
+    if moved is not None and (
+        bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(seen, moved.at)
+    ):
         moves = [None]
         if rules.concerned(was, now):
             put = put._replace(was=text(seen.row, "counting"))
@@ -331,8 +381,12 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     uncounted = [moves[0] is not None and not bounds.clocked and _clocked(was)]
     concerned = list(_concerned(attempt, [change], subjects, moves, [None], uncounted))
     recounts = [] if recount is None else [recount]
-    if not put_subscriptions(attempt.table, attempt.organization_id, [put], concerned, (), recounts):
-        raise LostError
+    beside = attempt.subjects_of([terms])
+    with nullcontext() if recount is None else attempt.table.deadline.at_most(LANDS / SECOND):
+        if not put_subscriptions(
+            attempt.table, attempt.organization_id, [put], concerned, (), recounts, beside
+        ):
+            raise LostError
     if recount is None:
         _wake(attempt, [change], [was], [now], [put])
     return recount

@@ -3,10 +3,11 @@
 A change reads, checks and writes, on the condition that nothing was changed since it was read. If that does not
 hold, it makes another attempt. A rebuild and a purge begin by saying so in the table, and then wait until every
 change that has not seen it is over. So an attempt looks whether there is one, and gives up if it takes too long.
+Beside a rebuild it tells which subjects are new: the rebuild reads their logs, too, before it is over.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -26,9 +27,12 @@ from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.upgrade import upgrade
 from meterstone.store.dynamodb.errors import StoreUnavailableError, WriteRefusedError
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import Table
+from meterstone.store.dynamodb.table import Action, Table
+from meterstone.store.operations.late_subjects import late_subjects
 from meterstone.store.operations.purge_records import refuse_open_purges
+from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import SECOND
+from meterstone.usage.terms import Terms
 
 LONGEST: Final = 20 * SECOND
 """How long an attempt may take until it writes, in microseconds."""
@@ -74,6 +78,17 @@ class Attempt:
             raise LostError
         if self.clock() - self.now > LONGEST:
             raise StoreUnavailableError("the change took too long: nothing was written")
+
+    def subjects_of(self, terms: Iterable[Terms]) -> list[Action]:
+        """Return what a transaction tells a running rebuild: the subjects of terms; nothing if none runs."""
+        if self.account.next is None:
+            return []
+        subjects = dict.fromkeys(
+            subject
+            for each in terms
+            for subject in (Subject.subscription(each.events_by), Subject.customer(each.customer_id))
+        )
+        return late_subjects(self.table, self.organization_id, self.account.next.name, subjects)
 
     def stamp(self, before: Stamp) -> Stamp:
         """Return the stamp that follows one, to write it."""
@@ -126,12 +141,15 @@ def begin(
     *,
     forced: bool = False,
 ) -> Attempt:
-    """Begin an attempt. Raises `CatalogueBusyError` while a rebuild or a purge is running."""
+    """Begin an attempt. Raises `CatalogueBusyError` while a purge is running.
+
+    An organization of the first stored format is not changed while a rebuild is running, either.
+    """
     now = clock()
     account = read_account(table, organization_id, consistent=True)
     if account is None:
         raise UnknownRecordError("organization", organization_id)
-    if account.next is not None:
+    if account.next is not None and account.stored_format == FIRST_FORMAT:
         raise CatalogueBusyError(
             "", "a rebuild is running, or was stopped: try again when it is through, or given up"
         )

@@ -137,6 +137,10 @@ class Gathered(Table):
         """Read as `Table.query`."""
         return iter(()) if pk in self._empty else self._table.query(pk, low, high, consistent=consistent)
 
+    def query_first(self, pk: str, low: str, high: str, most: int, *, consistent: bool = False) -> list[Row]:
+        """Read as `Table.query_first`."""
+        return self._table.query_first(pk, low, high, most, consistent=consistent)
+
     def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
         """Read as `Table.has_any`."""
         return self._table.has_any(pk, prefix, consistent=consistent)

@@ -280,6 +280,8 @@ def _concerned_items(
         if old.start == old.end and shown.start == shown.end:
             continue
         if was.price != item.price or old.start != shown.start:
+            # A price may have a billing period of its own: the one of before may have begun earlier.
+            yield before, was, min(old.start, shown.start)
             yield after, item, min(old.start, shown.start)
         elif (end := _earlier(old.end, shown.end)) is not None:
             # By the one that goes on longer, the earlier end lies in a billing period.

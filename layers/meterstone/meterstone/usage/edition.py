@@ -85,6 +85,26 @@ class Editions(NamedTuple):
         cut = self.cut(number) if number else None
         return cut is None or accepted > cut.at
 
+    def take_out(self, number: int, accepted: int, generation: str, kind: str, readings: int) -> bool:
+        """Return whether the stream takes a withdrawn event out of tallies of an edition: whether it is in them.
+
+        ``kind`` is that of the event's subject, and ``readings`` how often the subject's log had been read when
+        the event was withdrawn. What fills an edition from the log leaves out what is withdrawn, and nothing is
+        withdrawn meanwhile.
+
+        >>> editions = Editions((Edition("", 0, 1),), (Cut(1, 60, by_id=4),))
+        >>> [editions.take_out(1, 50, "1", "s", readings) for readings in (3, 4)]
+        [False, True]
+        >>> editions.take_out(1, 61, "1", "s", 3)
+        True
+        """
+        if self.take(number, accepted, generation):
+            return True
+        cut = self.cut(number)
+        if self.filling is not None or cut is None:
+            return False
+        return readings >= (cut.by_id if kind == "s" else cut.by_customer)
+
     def beside(self, added: Iterable[Edition], cut: Cut) -> "Editions":
         """Return the editions with a newer one. What it covers of older ones is left out."""
         new = tuple(added)

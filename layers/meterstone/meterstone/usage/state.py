@@ -45,6 +45,7 @@ __all__ = [
     "state_of",
     "stored_kind",
     "traits",
+    "without",
 ]
 
 
@@ -96,6 +97,12 @@ def merge_into(meter: Meter, one: State | None, other: State) -> State:
         return other
     merged: State = _kind_of(meter, other).merge(one, other)
     return merged
+
+
+def without(meter: Meter, state: State, event: State) -> State | None:
+    """Return the state of an hour or a bucket less that of one of its events (see `Aggregator.without`)."""
+    left: State | None = AGGREGATORS[meter.aggregation].without(state, event)
+    return left
 
 
 def merge_all_states(meter: Meter, states: Iterable[State | None]) -> State | None:

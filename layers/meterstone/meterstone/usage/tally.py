@@ -40,7 +40,8 @@ class Counted(NamedTuple):
     """An event as one line item counts it.
 
     ``accepted`` is the instant at which the event came in, 0 if it was imported. ``day`` and ``hour`` hold the
-    event by the clock of the subscription's time zone.
+    event by the clock of the subscription's time zone. ``withdrawn``: the event is to be taken out, under a
+    position that comes after its own.
     """
 
     position: Position
@@ -48,6 +49,7 @@ class Counted(NamedTuple):
     accepted: int
     day: int
     hour: int
+    withdrawn: bool = False
 
 
 #: Events by the charge that holds them (its index in the tally) and by day. The events of a day keep their order.
@@ -110,7 +112,7 @@ class Head(msgspec.Struct):
 
     def take(self, batch: Sequence[Counted]) -> None:
         """Remember a batch as counted: its positions, and when the newest of its events came in."""
-        for (shard, number), _, accepted, _, _ in batch:
+        for (shard, number), _, accepted, *_ in batch:
             if number > self.positions.get(shard, -1):
                 self.positions[shard] = number
             self.accepted = max(self.accepted, accepted)
@@ -263,7 +265,7 @@ def count(tally: Tally, parts: FineState, batch: Batch) -> None:
 def _by_hour(meter: Meter, events: Iterable[Counted]) -> dict[int, State]:
     """Return the state that some events of one day come to in each hour of the day."""
     hours: dict[int, State] = {}
-    for _, seen, _, _, hour in events:
+    for _, seen, _, _, hour, _ in events:
         hours[hour] = merge_into(meter, hours.get(hour), state_of(meter, seen))
     return hours
 
@@ -286,12 +288,13 @@ def _count_unique(tally: Tally, parts: FineState, counted: Counted, charge: Char
         return
     # A late event may be earlier than the one that was first so far. Then its day counts the value.
     parts.firsts[text] = seen.at
-    _add_first(tally, seen.at, _ONE)
+    add_first(tally, seen.at, _ONE)
     if first is not None:
-        _add_first(tally, first, -_ONE)
+        add_first(tally, first, -_ONE)
 
 
-def _add_first(tally: Tally, at: int, step: Decimal) -> None:
+def add_first(tally: Tally, at: int, step: Decimal) -> None:
+    """Add to the number of values that a COUNT_UNIQUE has seen first on the day of an instant."""
     index = tally.index_at(at)
     days = tally.counters[index].days
     day = tally.charges[index].zone.day_of(at)

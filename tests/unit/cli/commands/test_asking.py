@@ -17,9 +17,7 @@ OF = ("-o", ORGANIZATION)
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
+def machine(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     assert machine.load().exit_code == 0
     assert machine.of("import", machine.usage("u.jsonl", row("a"))).exit_code == 0
     create_key(machine.table, ORGANIZATION, "ci", NOW)
@@ -36,7 +34,7 @@ def commands(machine: Machine) -> dict[str, Sequence[str]]:
     return {
         "keys revoke": ("keys", "revoke", key_id),
         "imports --close": ("imports", "--close", "lost.csv", *OF),
-        "withdraw": ("withdraw", "--no-rebuild", "--subscription", "s", "a", *OF),
+        "withdraw": ("withdraw", "--subscription", "s", "a", *OF),
         "rebuild --abandon": ("rebuild", "--abandon", *OF),
         "start --fresh": ("start", "--fresh", "--state", str(machine.path / "state")),
     }

@@ -25,19 +25,6 @@ from support.commands import NOW, ORGANIZATION, Machine, row
 from support.memory_table import Faults
 
 
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
-    return machine
-
-
-@pytest.fixture
-def loaded(machine: Machine) -> Machine:
-    assert machine.load().exit_code == 0
-    return machine
-
-
 def test_a_catalogue_is_checked_without_a_table(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meterstone_cli.session.open_table", None)
     result = machine.run("catalogue", "check", machine.folder)

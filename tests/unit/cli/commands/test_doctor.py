@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,9 +22,7 @@ UNKNOWN = "8f9e0e0e-0000-4000-8000-000000000003"
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
+def machine(machine: Machine) -> Machine:
     assert machine.load().exit_code == 0
     return machine
 

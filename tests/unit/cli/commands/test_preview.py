@@ -37,9 +37,7 @@ PRICE = {"currency": "usd", "billing_model": "FLAT_FEE", "amount": "0.25"}
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
+def machine(machine: Machine) -> Machine:
     return bill(machine)
 
 

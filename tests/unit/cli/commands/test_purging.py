@@ -1,7 +1,5 @@
 """The command that purges a customer: what it says, what `load` takes afterwards, and its exit status."""
 
-from pathlib import Path
-
 import pytest
 
 from meterstone.store.dynamodb import keys
@@ -11,10 +9,8 @@ from support.commands import ORGANIZATION, Machine, row
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(machine: Machine) -> Machine:
     """Have a customer whose subscription has ended, with events, one of which no meter can read."""
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
     machine.change(
         "subscriptions",
         "start: 2026-01-01T00:00:00Z",

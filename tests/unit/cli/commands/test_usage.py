@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,7 @@ DAYS = ("--from", "2026-02-01", "--to", "2026-02-04")
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path)
-    machine.work_here(monkeypatch)
+def machine(machine: Machine) -> Machine:
     return bill(machine)
 
 

@@ -15,7 +15,6 @@ from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import catch_up, replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -76,9 +75,7 @@ WRITERS: dict[str, Write] = {
     ),
     "rebuild": lambda world, stream: rebuild(world.table, ORGANIZATION.id, stream.clock.around),
     "rebuild --abandon": lambda world, stream: abandon(world.table, ORGANIZATION.id, stream.clock.around),
-    "withdraw": lambda world, stream: withdraw(
-        world.table, ORGANIZATION.id, EXT, ["tx_1"], stream.clock.around, rebuild=False
-    ),
+    "withdraw": lambda world, stream: stream.withdraw(EXT, ["tx_1"]),
     "keys create": lambda world, _: create_key(world.table, ORGANIZATION.id, "test", NOW),
     "keys revoke": lambda world, _: revoke_key(world.table, list_keys(world.table)[0].id, NOW),
 }

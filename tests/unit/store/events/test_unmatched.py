@@ -89,8 +89,3 @@ def test_an_event_that_is_done_keeps_its_number() -> None:
 
     assert numbered.item_when_done(90) == item | {"num": {"N": "7"}, "done": {"N": "90"}}
     assert read(item).item_when_done(90) == item | {"done": {"N": "90"}}
-
-
-def test_an_event_gives_its_number_back() -> None:
-    item = unmatched_item("org", CUSTOMER, ARRIVED, 80)
-    assert read(item | {"num": {"N": "7"}}).item_without_number() == item

@@ -64,10 +64,11 @@ def put_subscriptions(
     concerned: Iterable[Concerned],
     plans: Iterable[str] = (),
     recounts: Iterable[Recount] = (),
+    beside: Sequence[Action] = (),
 ) -> bool:
     """Write subscriptions, raise the versions of their subjects, and mark plans as named, all or nothing.
 
-    ``recounts`` are made in the same transaction.
+    ``recounts`` are made in the same transaction, which has further actions ``beside``.
 
     Returns False, nothing written, if any of them was changed since it was read, a customer or plan is gone, or
     something was counted that the put would move. Cost: for each subscription 2 write units for each KB, for each
@@ -77,6 +78,7 @@ def put_subscriptions(
     actions += [_raised(table, each) for each in concerned]
     actions += [_named(table, organization_id, code) for code in plans]
     actions += [made(table, organization_id, recount) for recount in recounts]
+    actions += beside
     return _written(table, actions)
 
 

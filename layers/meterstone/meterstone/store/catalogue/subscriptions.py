@@ -41,6 +41,8 @@ class By(Enum):
     COUNTED = auto()
     #: Those that were read before, as long as the rollups have what came of it.
     FORMER = auto()
+    #: All by which something is in the rollups: those that are read, and those of before as long as that is so.
+    PUBLISHED = auto()
 
 
 class UnknownSubscriptionError(StoreError):
@@ -100,8 +102,8 @@ def resolved(
     """Make subscriptions of their items, and look up everything that these refer to.
 
     ``meters`` are those that are known. If others are needed, the list of all is read. Without ``facts``, the
-    countries and the types of customers are left out. An item makes one subscription, but for `By.COUNTED`, where
-    it may make two, and `By.FORMER`, where it may make none.
+    countries and the types of customers are left out. An item makes one subscription, but for `By.COUNTED` and
+    `By.PUBLISHED`, where it may make two, and `By.FORMER`, where it may make none.
 
     Cost: 1 get for each customer, in batches; for prices and versions of plans, 1 get each if they are not
     remembered; 1 get for the meters, if it is needed.
@@ -190,6 +192,9 @@ def _told(row: Row, by: By) -> list[tuple[Terms | None, Editions]]:
         case By.FORMER:
             former = counting.former
             return [] if former is None else [(former.terms, former.editions)]
+        case By.PUBLISHED:
+            former = counting.former
+            return [read] if former is None else [read, (former.terms, former.editions)]
         case _:
             assert_never(by)
 

@@ -58,6 +58,7 @@ from meterstone.usage.meter import Event, Uncounted
 from meterstone.usage.receipt import Fault
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
+from meterstone.usage.withdrawal import Mark
 
 WRITERS = 4
 """How many items a rollup is spread over. So many folds can add to it at once without conflict."""
@@ -75,6 +76,8 @@ class EventToCount(NamedTuple):
     subscriptions: Sequence[Subscription]
     #: When it came in over HTTP; 0 if it was imported.
     accepted: int = 0
+    #: The mark of an event that is to be taken out, since it was withdrawn. The position is that of the mark.
+    mark: Mark | None = None
 
 
 class Unread(NamedTuple):
@@ -124,10 +127,10 @@ class Fold:
         self.writer = writer
         #: Shards that deliver nothing any more. A tally drops their positions when it is next written.
         self.forget: frozenset[str] = frozenset()
-        #: Called with the editions of a subscription, an edition, and when an event was accepted: whether the
-        #: event is counted into tallies of that edition.
-        self.takes: Callable[[Editions, int, int], bool] = lambda editions, number, _: editions.concern(
-            number
+        #: Called with the editions of a subscription, an edition, and an event: whether the event is counted into
+        #: tallies of that edition, or taken out of them.
+        self.takes: Callable[[Editions, int, EventToCount], bool] = lambda editions, number, _: (
+            editions.concern(number)
         )
         #: Called with an event that the table does not take, and the reason, before the position moves past it.
         self.quarantine: Callable[[Position, str], None] = lambda _position, _reason: None
@@ -146,7 +149,8 @@ class Fold:
         self._standing = standing
         report = FoldReport()
         works: dict[TallyKey, PendingEvents] = {}
-        for position, subject, event, subscriptions, accepted in events:
+        for each in events:
+            position, subject, event, subscriptions, accepted, mark = each
             faults: list[Fault] = []
             counted = False
             for subscription in subscriptions:
@@ -156,12 +160,18 @@ class Fold:
                         faults.append(Fault(charge.meter.code, charge.meter.field, seen.reason))
                         continue
                     counted = True
-                    if editions.entries and not self.takes(editions, key.edition, accepted):
+                    if editions.entries and not self.takes(editions, key.edition, each):
                         continue
                     work = works.get(key)
                     if work is None:
                         work = works[key] = PendingEvents(charge)
-                    work.add(subject, Counted(position, seen, accepted, *charge.zone.hour_of(event.at)))
+                    day, hour = charge.zone.hour_of(event.at)
+                    # A withdrawal does not make an answer newer.
+                    came_in = accepted if mark is None else 0
+                    work.add(subject, Counted(position, seen, came_in, day, hour, mark is not None))
+            if mark is not None:
+                # A meter that cannot read the event has not counted it.
+                continue
             report.counted += counted
             if faults:
                 unread = Unread(position, event, tuple(dict.fromkeys(faults)), counted)
@@ -319,7 +329,7 @@ class Fold:
                 continue
             if change is None:
                 continue
-            if change.stale:
+            if change.stale or change.unfinished:
                 alone.append(key)
             else:
                 together.append(_Ready(key, change, self._guards(works[key], change)))
@@ -347,8 +357,11 @@ class Fold:
                 conflicts += 1
                 continue
             except WriteRefusedError as refused:
-                self._finish_halves(key, work, opened.batch, now, report, refused)
+                self._finish_halves(key, work, opened.unseen, now, report, refused)
                 return
+            if change.unfinished:
+                # What is done is below the tally's position now.
+                continue
             if not change.stale:
                 return
             # The events are counted. The rest is to be published, from the charge on that the head names.

@@ -4,6 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import replace
 
 from meterstone.store.catalogue.subscriptions import resolved
+from meterstone.store.counting.withdrawing import (
+    Sighting,
+    StoredDetail,
+    StoredEvents,
+    find_sighting,
+    stretch_of,
+)
 from meterstone.store.counting.writing import PendingEvents, TallyUpdate, Turn
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
@@ -11,6 +18,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
     chunks,
     counter_key,
+    kept_of,
     unpack_buckets,
     unpack_counter,
     unpack_head,
@@ -19,6 +27,7 @@ from meterstone.store.dynamodb.packing import (
 )
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
+from meterstone.usage.meter import Observation
 from meterstone.usage.state import FineParts, fine_parts, follows_clock
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import (
@@ -35,6 +44,7 @@ from meterstone.usage.tally import (
     touched,
 )
 from meterstone.usage.window import latest_countable
+from meterstone.usage.withdrawal import Step, Withdrawal, needs_events, next_step
 
 _CHARGES_AT_ONCE = 120
 
@@ -85,12 +95,15 @@ def read_tallies(
         )
     }
     for each in unread:
+        if each.is_void:
+            continue
         if each.follows_clock and each.key.subscription_id in current:
             each.take_subscription(current[each.key.subscription_id])
+        each.search_value(table, firsts, now)
         each.find(firsts, now)
     others = (key for each in unread for key in each.other_keys())
     rows = table.batch_get(others, consistent=True) | firsts | heads
-    return [each.opened(table.name, organization_id, generation, rows) for each in unread]
+    return [each.opened(table, organization_id, generation, rows) for each in unread]
 
 
 class TallyReader:
@@ -103,6 +116,8 @@ class TallyReader:
         self._pk = pk
         self._charge = charge
         self._turn = work.turn
+        self._unseen: list[Counted] = []
+        self._step = Step([], [], more=False)
         self._batch: list[Counted] = []
         self._days: Batch = {}
         self._head_row: Row | None = None
@@ -111,16 +126,48 @@ class TallyReader:
         self._moved: tuple[int, ...] = ()
         self._bodies: list[list[str]] = []
         self._more = False
+        self._sighting: Sighting | None = None
 
     def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
         """Take the head that was read, and the events of a batch that the tally has not counted yet."""
         self._head_row = row
         head = self._tally.head = unpack_head(row)
         turns = head.quiet if self._turn is Turn.IN else self._turn is Turn.OUT and not head.retired
-        if turns and head.stale_from is None:
-            # All its charges turn.
+        if turns and head.first is not None:
+            # All its charges turn, also those before the one from which on it is stale.
             head.stale_from = head.first
-        self._batch = head.unseen(batch)
+        self._unseen = head.unseen(batch)
+        self._step = next_step(self._unseen, empty=row is None)
+        self._batch = self._step.batch
+
+    @property
+    def is_void(self) -> bool:
+        """Whether there is no tally, and no event to make one of."""
+        return self._head_row is None and bool(self._unseen) and not self._step.passed
+
+    @property
+    def _withdrawn(self) -> Counted | None:
+        """The event that is to be taken out, if one is."""
+        return self._batch[0] if self._batch and self._batch[0].withdrawn else None
+
+    def search_value(self, table: Table, firsts: Mapping[Key, Row], now: int) -> None:
+        """Find an event of a COUNT_UNIQUE that is to be taken out, and when its value is seen next."""
+        counted, charge, head = self._withdrawn, self._charge, self._tally.head
+        if counted is None or fine_parts(charge.meter) is not FineParts.VALUES:
+            return
+        at = counted.observation.at
+        # Values may have been seen ahead of time.
+        until = latest_countable(max(now, head.through, head.last or now, at))
+        charges = [charge]
+        if self.key.item_id is None:
+            found = chain(charge.subscription, self.key.meter_id, at, until)
+            charges = [each for each in found if (end := each.counted_span.end) is None or end > at]
+        row = next((firsts[key] for key in self.first_keys() if key in firsts), None)
+        first = None if row is None else integer(row, "a")
+        if charges:
+            self._sighting = find_sighting(table, self._pk, charges, counted, first, until)
+        if self._sighting is None:
+            self._batch = []
 
     @property
     def subscription(self) -> Subscription:
@@ -181,7 +228,10 @@ class TallyReader:
         found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
         seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
         self._moved = tuple({first for at, first in seen_first if at < first})
-        times = [counted.observation.at for counted in self._batch]
+        if self._sighting is not None and self._sighting.next_seen is not None:
+            self._moved = (self._sighting.next_seen,)
+        of = self._batch if self._head_row is not None or self._batch else self._step.passed
+        times = [counted.observation.at for counted in of]
         # The charges must reach up to the latest of these instants: to the time up to which another writer, whose
         # clock may be a little ahead, has published; to values that were first seen ahead of time, since they move
         # from that charge; to a charge that the chain has ahead of time, since its carried value may change.
@@ -226,9 +276,12 @@ class TallyReader:
         return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
 
     def opened(
-        self, table: str, organization_id: str, generation: str, rows: Mapping[Key, Row]
+        self, table: Table, organization_id: str, generation: str, rows: Mapping[Key, Row]
     ) -> TallyUpdate:
-        """Return the tally update, made of the rows that were read."""
+        """Return the tally update, made of the rows that were read.
+
+        If an event is to be taken out, the stored events of its hour are read, as far as they are needed.
+        """
 
         def row_of(sk: str) -> Row | None:
             return rows.get(Key(self._pk, sk))
@@ -241,8 +294,9 @@ class TallyReader:
         if self._head_row is not None and self.head_key.sk not in stored:
             stored[self.head_key.sk] = _attributes(self._head_row)
         _fill(self._parts, tally, row_of)
+        withdrawal, detail = self._withdrawal(table)
         return TallyUpdate(
-            table,
+            table.name,
             organization_id,
             generation,
             self._pk,
@@ -255,7 +309,44 @@ class TallyReader:
             more=self._more,
             moved=self._moved,
             turn=self._turn,
+            unseen=self._unseen,
+            passed=self._step.passed,
+            unfinished=self._step.more,
+            is_void=self.is_void,
+            withdrawal=withdrawal,
+            detail=detail,
         )
+
+    def _withdrawal(self, table: Table) -> tuple[Withdrawal | None, tuple[str, Item] | None]:
+        """Find what is to be taken out, and the item of the detail that has it, if one has it.
+
+        If the tally does not have the event, there is nothing to be done.
+        """
+        counted, tally, parts = self._withdrawn, self._tally, self._parts
+        if counted is None:
+            return None, None
+        if (seen := self._sighting) is not None:
+            return (
+                Withdrawal(counted, seen.remaining, seen.next_seen),
+                (seen.detail.sk, seen.detail.item()),
+            )
+        charge = tally.charges[tally.index_at(counted.observation.at)]
+        bounds = stretch_of(charge, counted)
+        stored = StoredEvents(table, self._pk, charge, bounds)
+        wanted = kept_of(tally.meter, counted.observation)
+        recent = parts.recent.get((charge.stored_as, charge.period.start, counted.day), [])
+        found: StoredDetail | None = None
+        if wanted in recent:
+            recent.remove(wanted)
+        elif (found := stored.take(wanted)) is None:
+            self._batch.clear()
+            self._days.clear()
+            return None, None
+        remaining: tuple[Observation, ...] | None = None
+        if needs_events(tally, parts, counted):
+            beside = (seen for seen in recent if bounds[0] <= seen.at < bounds[1])
+            remaining = (*beside, *stored.remaining())
+        return Withdrawal(counted, remaining), (None if found is None else (found.sk, found.item()))
 
 
 def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:

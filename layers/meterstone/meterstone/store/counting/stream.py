@@ -9,13 +9,16 @@ quarantined, with the reason. An event that no line item is for yet is saved as 
 catalogue. Events that the table does not take are found only while counting: such a record is quarantined before
 the position moves past it.
 
+An event that was withdrawn has a mark in the log. The stream delivers that change of its item after the event, and
+the fold takes the event out of the tallies that have it, under the position of the mark.
+
 All these items have keys made of the record itself, so that the same batch again changes nothing. Once an event is
 unmatched, the stream does not count it any more, even if it is delivered again when a line item is there. The
 replay counts it.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,9 +37,17 @@ from meterstone.store.dynamodb.table import (
     StoreUnavailableError,
     Table,
 )
+from meterstone.store.events.log import put_action
+from meterstone.store.events.marks import is_mark, mark_of
 from meterstone.store.events.positions import part_of, rebuild_shard, stream_shard
 from meterstone.store.events.quarantine import Poison
-from meterstone.store.events.uncounted import UnreadableEvent, keep_unreadable, put_unmatched, take_over
+from meterstone.store.events.uncounted import (
+    UnreadableEvent,
+    finish,
+    keep_unreadable,
+    put_unmatched,
+    take_over,
+)
 from meterstone.store.events.unmatched import (
     generation_of,
     is_unmatched,
@@ -45,12 +56,15 @@ from meterstone.store.events.unmatched import (
     unmatched_item,
 )
 from meterstone.usage.arrival import Subject
+from meterstone.usage.edition import Editions
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.matching import Matching
 from meterstone.usage.meter import Event
 from meterstone.usage.receipt import why_unmatched
+from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
+from meterstone.usage.withdrawal import Mark, is_counted
 
 #: A record that raises one of these does so each time it is delivered. A number out of range is an
 #: ArithmeticError.
@@ -65,6 +79,7 @@ class StreamReport(msgspec.Struct):
     """The result of a batch of records, with the reasons why records were quarantined (see also `FoldReport`)."""
 
     events: int = 0
+    withdrawn: int = 0
     counted: int = 0
     unmatched: int = 0
     uncounted: int = 0
@@ -74,6 +89,7 @@ class StreamReport(msgspec.Struct):
     def add(self, other: "StreamReport") -> None:
         """Add what became of further records."""
         self.events += other.events
+        self.withdrawn += other.withdrawn
         self.counted += other.counted
         self.unmatched += other.unmatched
         self.uncounted += other.uncounted
@@ -82,7 +98,7 @@ class StreamReport(msgspec.Struct):
 
 
 class _Arrived(NamedTuple):
-    """An event as the stream delivers it."""
+    """An event as the stream delivers it, or the mark of one that was withdrawn."""
 
     position: Position
     organization_id: str
@@ -91,6 +107,7 @@ class _Arrived(NamedTuple):
     accepted: int
     image: Item
     record: Mapping[str, Any]
+    mark: Mark | None = None
 
 
 class StreamFold:
@@ -109,15 +126,19 @@ class StreamFold:
         arrived: dict[str, list[_Arrived]] = {}
         name = stream_shard(shard)
         for record in records:
-            image = _new_event(record)
+            image = _event_of(record)
             if image is None:
                 continue
-            report.events += 1
+            is_mark = "w" in image
+            report.events += not is_mark
+            report.withdrawn += is_mark
             try:
                 found = _read(record, image, name)
             except _UNREADABLE as error:
                 self._refuse_another_format(image)
-                self._quarantine(record, f"{type(error).__name__}: {error}", now, report)
+                # An event that cannot be read was quarantined: there is nothing to be taken out.
+                if not is_mark:
+                    self._quarantine(record, f"{type(error).__name__}: {error}", now, report)
             else:
                 arrived.setdefault(found.organization_id, []).append(found)
         for organization_id, events in arrived.items():
@@ -156,7 +177,7 @@ class StreamFold:
         account = read_account(self._table, organization_id, consistent=True)
         if account is None:
             # An API key belongs to an organization with a catalogue. If the catalogue is gone, no event is lost.
-            self._keep(organization_id, None, None, events, report)
+            self._keep(organization_id, None, None, _not_withdrawn(events), report)
             return
         if account.unsettled(now):
             raise StoreUnavailableError("the catalogue is being written")
@@ -172,15 +193,23 @@ class StreamFold:
         folding.forget = frozenset({rebuild_shard(account.generation)})
         logged: list[EventToCount] = []
         unmatched: list[_Arrived] = []
-        known = self._known(account, events)
+        new = _not_withdrawn(events)
+        known = self._known(account, new) if new else set()
+        finished = self._finish_withdrawn(account, events, now)
         for each in events:
             owning = standing.owning(each.subject, each.event, filling=True)
-            if not folding.expects(each.event, owning):
+            if each.mark is not None:
+                if self._key(each) not in finished:
+                    logged.append(_to_count(each, owning))
+            elif not folding.expects(each.event, owning):
                 unmatched.append(each)
-            elif not known or self._key(each) not in known:
-                logged.append(EventToCount(each.position, each.subject, each.event, owning, each.accepted))
+            elif self._key(each) not in known:
+                logged.append(_to_count(each, owning))
         if unmatched:
-            self._keep(organization_id, account, standing, unmatched, report)
+            gone = {self._key(each) for each in events if each.mark is not None}
+            self._keep_done([each for each in unmatched if self._key(each) in gone], standing, now)
+            waiting = [each for each in unmatched if self._key(each) not in gone]
+            self._keep(organization_id, account, standing, waiting, report)
         folded = folding.fold(self._of(account, account.live, logged), now, standing)
         report.counted += folded.counted
         report.uncounted += len(folded.uncounted)
@@ -191,26 +220,62 @@ class StreamFold:
             before.fold(self._of(account, account.previous, logged), now, standing)
         if account.next is not None:
             after = self._folding(organization_id, account.next.name, writer)
-            late = [each for each in logged if each.accepted > account.next.cut]
+            late = [each for each in logged if _is_in(account.next, each, scanned=True)]
             after.fold(late, now, standing)
+
+    def _finish_withdrawn(self, account: Account, events: Sequence[_Arrived], now: int) -> set[Key]:
+        """Return the withdrawn events that were counted nowhere, as they were unmatched when they were withdrawn.
+
+        An event may have been saved as unmatched after its mark, from the stream's earlier record. Its item is
+        finished here.
+        """
+        marked = {self._key(each): each.mark for each in events if each.mark is not None}
+        if not marked:
+            return set()
+        rows = self._table.batch_get(marked, consistent=True)
+        found = {key: unmatched_event_of(row) for key, row in rows.items()}
+        saved = {key: each for key, each in found.items() if not each.void(account.generation)}
+        waiting = [each for each in saved.values() if not each.done]
+        finish(self._table, account.organization.id, waiting, now, [True] * len(waiting))
+        # A replay gives each event that it counts a number.
+        uncounted = {key for key, each in saved.items() if not each.done or each.number is None}
+        return uncounted | {key for key, mark in marked.items() if mark.unmatched}
+
+    def _keep_done(self, events: Iterable[_Arrived], standing: Standing, now: int) -> None:
+        """Save unmatched events that come with their own withdrawals: they wait for nothing, and are not listed.
+
+        Delivered again without the withdrawal, they are not counted either. See `_keep` for the condition.
+        """
+        for each in events:
+            done = unmatched_item(each.organization_id, each.subject, each.image, each.accepted, done=now)
+            guard = standing.unmatched_guard(each.subject)
+            try:
+                self._table.transact([put_action(self._table, done), guard.action(self._table)])
+            except ConflictError as conflict:
+                # If it is saved already, its item is done.
+                if 0 not in conflict.found:
+                    raise CatalogueChangedError("the catalogue has changed") from conflict
 
     def _folding(self, organization_id: str, generation: str, writer: int) -> Fold:
         folding = Fold(self._table, organization_id, generation, writer=writer, matching=self._matching)
-        folding.takes = lambda editions, number, accepted: editions.take(number, accepted, generation)
+        folding.takes = lambda editions, number, each: _takes(editions, number, each, generation)
         return folding
 
     def _of(
-        self, account: Account, generation: Generation, logged: Sequence[EventToCount]
+        self,
+        account: Account,
+        generation: Generation,
+        logged: Sequence[EventToCount],
     ) -> list[EventToCount]:
         """Leave out the events that the rebuild of a generation has counted, or saved as unmatched.
 
         Those are the events that were accepted up to the generation's cut, of subjects that the catalogue had
-        then.
+        then. Leave out the withdrawals of events that the generation never had, too.
         """
         old = {each.subject for each in logged if each.accepted <= generation.cut}
-        marks = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
-        scanned = {marks[key] for key in self._table.batch_get(marks, consistent=True)}
-        return [each for each in logged if each.accepted > generation.cut or each.subject not in scanned]
+        read = {keys.scanned(account.organization.id, generation.name, *subject): subject for subject in old}
+        scanned = {read[key] for key in self._table.batch_get(read, consistent=True)}
+        return [each for each in logged if _is_in(generation, each, scanned=each.subject in scanned)]
 
     def _known(self, account: Account, events: Sequence[_Arrived]) -> set[Key]:
         """Return the events that were saved as unmatched when they were delivered before: `replay` counts them.
@@ -264,18 +329,50 @@ class StreamFold:
         report.poison.append(reason)
 
 
-def _new_event(record: Mapping[str, Any]) -> Item | None:
-    """Return the item of a record's new event, if the event is to be counted; else None."""
+def _event_of(record: Mapping[str, Any]) -> Item | None:
+    """Return the item of a record's new event, or of one that was withdrawn; None if the record is of neither.
+
+    Of an imported event only the withdrawal is one of the stream's.
+    """
     image: Item = record.get("dynamodb", {}).get("NewImage") or {}
-    if record.get("eventName") != "INSERT" or "acc" not in image or "e" not in image or is_unmatched(image):
+    if "e" not in image or is_unmatched(image):
         return None
-    return image
+    match record.get("eventName"):
+        case "INSERT":
+            return image if "acc" in image and "w" not in image else None
+        case "MODIFY":
+            return image if is_mark(image) else None
+        case _:
+            return None
+
+
+def _not_withdrawn(events: Iterable[_Arrived]) -> list[_Arrived]:
+    return [each for each in events if each.mark is None]
+
+
+def _to_count(each: _Arrived, owning: Sequence[Subscription]) -> EventToCount:
+    return EventToCount(each.position, each.subject, each.event, owning, each.accepted, each.mark)
+
+
+def _takes(editions: Editions, number: int, each: EventToCount, generation: str) -> bool:
+    """Return whether the stream counts an event into an edition, or takes it out there if it was withdrawn."""
+    if each.mark is None:
+        return editions.take(number, each.accepted, generation)
+    return editions.take_out(number, each.accepted, generation, each.subject.kind, each.mark.reads)
+
+
+def _is_in(generation: Generation, each: EventToCount, *, scanned: bool) -> bool:
+    """Return whether the stream counts an event into a generation, or takes it out there if it was withdrawn."""
+    if each.mark is None:
+        return each.accepted > generation.cut or not scanned
+    of, cut = generation.name, generation.cut
+    return is_counted(each.mark, each.accepted, generation=of, cut=cut, scanned=scanned)
 
 
 def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
     """Read an event. Raises one of `_UNREADABLE` if the record has a value that cannot be counted with."""
-    name, _, properties = _decode(image["e"]["S"])
-    event = Event(image["id"]["S"], name, int(image["at"]["N"]), properties)
+    name, at, properties = _decode(image["e"]["S"])
+    event = Event(image["id"]["S"], name, at if "acc" not in image else int(image["at"]["N"]), properties)
     subject = Subject(image["k"]["S"], image["x"]["S"])
     if not isinstance(name, str) or not isinstance(properties, dict):
         raise TypeError("the content is not a name, a time and properties")
@@ -288,9 +385,10 @@ def _read(record: Mapping[str, Any], image: Item, shard: str) -> _Arrived:
         image["org"]["S"],
         subject,
         event,
-        int(image["acc"]["N"]),
+        int(image["acc"]["N"]) if "acc" in image else 0,
         image,
         record,
+        mark_of(image) if is_mark(image) else None,
     )
 
 

@@ -19,6 +19,7 @@ from meterstone.store.dynamodb.packing import (
     pack_counter,
     pack_detail,
     pack_head,
+    pack_hours,
 )
 from meterstone.store.dynamodb.table import Action, Item, key_item
 from meterstone.store.dynamodb.transaction import GUARDS, TransactionBudget, item_bytes
@@ -26,6 +27,7 @@ from meterstone.store.events.positions import ends_by_itself
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
+from meterstone.usage.withdrawal import Withdrawal, take_out
 
 type RollupKey = Key
 type RollupChange = dict[int, DayAmount]
@@ -77,6 +79,8 @@ class TallyTransaction(msgspec.Struct):
     accepted: int = 0
     counts: bool = False
     begins: int | None = None
+    #: Whether events of the batch are left for another transaction.
+    unfinished: bool = False
 
 
 class TallyUpdate(msgspec.Struct):
@@ -100,6 +104,18 @@ class TallyUpdate(msgspec.Struct):
     #: When values of a COUNT_UNIQUE were first seen that the batch has seen earlier. They move away from there.
     moved: tuple[int, ...] = ()
     turn: Turn | None = None
+    #: All events of the batch that the tally has not seen yet; `batch` may be only the first of them.
+    unseen: list[Counted] = msgspec.field(default_factory=list)
+    #: The events that the tally's position moves past: those of `batch`, and such as were withdrawn unseen.
+    passed: list[Counted] = msgspec.field(default_factory=list)
+    #: Whether unseen events are left for another transaction.
+    unfinished: bool = False
+    #: Whether there is no tally, and no event to make one of.
+    is_void: bool = False
+    #: The event that is to be taken out, if one is: it is the batch then.
+    withdrawal: Withdrawal | None = None
+    #: The sort key and the item of the detail that it is taken out of, if one has it; an empty item has no event.
+    detail: tuple[str, Item] | None = None
 
     def change(self, now: int, writer: int, forget: frozenset[str] = frozenset()) -> TallyTransaction | None:
         """Count the batch and publish what fits in one transaction. Return None if there is nothing to do.
@@ -107,21 +123,27 @@ class TallyUpdate(msgspec.Struct):
         The positions of shards in ``forget`` are dropped. Raises `CatalogueChangedError` if events were to be
         counted into a tally of an edition that is not read any more.
         """
+        if self.is_void:
+            return None
         tally = self.tally
         self._turn_over()
         if tally.head.retired and self.turn is None:
-            if self.batch:
+            if self.unseen:
                 raise CatalogueChangedError("another edition is read meanwhile")
             return None
         unfinished = tally.head.stale_from is not None
-        if self.batch:
-            shards = {counted.position.shard for counted in self.batch}
+        if self.passed:
+            shards = {counted.position.shard for counted in self.passed}
             ends = {shard for shard in shards if ends_by_itself(shard)}
             # Only clocks of the stream's functions may say how long a position has rested: the clock of the
             # machine that imports may be wrong by days.
             tally.head.forget(forget, now if ends else 0)
             tally.head.moved |= dict.fromkeys(ends, now)
-        count(tally, self.parts, self.days)
+        tally.head.take([each._replace(accepted=0) for each in self.passed])
+        if self.withdrawal is not None:
+            take_out(tally, self.parts, self.withdrawal)
+        else:
+            count(tally, self.parts, self.days)
         series, due = restate(tally, now)
         if tally.head.quiet or tally.head.retired:
             series = [{} for _ in tally.charges]
@@ -139,7 +161,7 @@ class TallyUpdate(msgspec.Struct):
         items = self._changed(plan.chunks, due)
         if items is None:
             return None
-        actions = [self._put(sk, item) for sk, item in fine] + items
+        actions = [self._put(sk, item) if item else self._delete(sk) for sk, item in fine] + items
         size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
         stale = tally.head.stale_from is not None
         # An import or the clock does not change when the newest event came in. The rollups are shared by tallies
@@ -147,7 +169,9 @@ class TallyUpdate(msgspec.Struct):
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
         begins = max((charge.counted_span.start for charge in tally.charges), default=None)
-        return TallyTransaction(actions, plan.rollups, stale, size, accepted, bool(self.batch), begins)
+        return TallyTransaction(
+            actions, plan.rollups, stale, size, accepted, bool(self.passed), begins, self.unfinished
+        )
 
     def _turn_over(self) -> None:
         """Note in the head whether the tally is of an edition that is read."""
@@ -277,6 +301,9 @@ class TallyUpdate(msgspec.Struct):
         if not self.batch:
             return
         tally, parts = self.tally, self.parts
+        if self.withdrawal is not None:
+            yield from self._parts_left()
+            return
         hours, details = pack_fine_state(tally, parts, self.batch, self.days)
         for (item_id, start, length), (position, events) in details:
             for piece, some in enumerate(batched(events, events_in_a_detail(tally.meter), strict=False)):
@@ -290,6 +317,24 @@ class TallyUpdate(msgspec.Struct):
             yield keys.first_seen(tally.key, keys.part(value)), {"a": {"N": str(first)}}
         for seen, hours_seen in parts.values.items():
             yield keys.value(*seen), {"h": {"N": str(hours_seen)}}
+
+    def _parts_left(self) -> Iterator[tuple[str, Item]]:
+        """Pack the finer parts that an event was taken out of; those that nothing is left of are empty items."""
+        tally, parts = self.tally, self.parts
+        if self.detail is not None:
+            yield self.detail
+        for where, hours in parts.hours.items():
+            recent = parts.recent[where]
+            packed = pack_hours(tally.meter, where[2], hours, recent) if hours or recent else {}
+            yield keys.hours(*where), packed
+        for (start, day), buckets in parts.buckets.items():
+            sk = keys.buckets(tally.key.stored_as, start, day)
+            yield sk, pack_buckets(buckets) if buckets else {}
+        for value, first in parts.firsts.items():
+            found: Item = {} if first is None else {"a": {"N": str(first)}}
+            yield keys.first_seen(tally.key, keys.part(value)), found
+        for seen, hours_seen in parts.values.items():
+            yield keys.value(*seen), {"h": {"N": str(hours_seen)}} if hours_seen else {}
 
     def _put(self, sk: str, item: Item, condition: Action | None = None) -> Action:
         return {

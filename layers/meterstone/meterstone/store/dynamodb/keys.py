@@ -29,6 +29,7 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | unreadable | `<org>#unreadable` | `<s or c>#<external id>#<transaction id>` | query, when they are listed | s/8 |
 | uncounted | `<org>#uncounted` | `numbers` | get, when they are listed | 0.5 |
 | scanned | `<org>#<g>#scanned` | `<s or c>#<external id>` | batch get | 0.5 each |
+| late | `<org>#<g>#late` | `<s or c>#<external id>` | query, when a rebuild ends | s/4 |
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | follower | `follower` | `place` | get, by the local server alone | 0.5 |
@@ -62,6 +63,9 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `lease_by`, `lease_until` | the command that holds the lease, and until when; absent if none does |
 | | `replayed` | the last number that `replay` has given to an event |
 | | `try_from`, `try_ver` | where trying what waits goes on, and by which `ver` of the subject; absent at its end |
+| | `puts` | how many puts have told late subjects to a rebuild (see `operations.late_subjects`) |
+| | `runs` | how many runs of imports have begun |
+| | `flips` | how many times other editions were read from then on (see `usage.counting`) |
 | | `upgraded_at` | when it was upgraded to the present stored format; absent if it never had another |
 | … in stored format 1 | `ver` | goes up when a catalogue begins to be written, and when it is written |
 | | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
@@ -76,7 +80,10 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | customer, external id | `ver` | goes up with each change of a subscription that names it |
 | | `latest_at` | the time of the latest event that was counted by it |
 | | `tried` | the `ver` by which all that waits of it was last tried |
+| | `readings` | how many times its log was read for a recount |
+| | `reading` | 1 while it is being read: none of its events is withdrawn |
 | subscription | `terms` | its terms, as JSON |
+| | `counting` | how it is counted, as JSON; absent if it was never counted anew (see `usage.counting`) |
 | | `rev`, `made_at`, `put_at` | as of records of the catalogue |
 | | `due_pk`, `due_at` | while its tallies are to be woken: see the index `due` |
 | | `doc` | in the place of terms, in stored format 1: the subscription with prices and meters |
@@ -89,6 +96,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | event | | see `events.log` |
 | unmatched | | the event's attributes, and those that `events.unmatched` lists |
 | unreadable, uncounted | | see `events.uncounted` |
+| late | `k`, `x` | the subject |
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
 | follower | `doc` | up to where the local server has followed the table's stream, as JSON |
 | | `held_by`, `held_until` | the process that follows it, and until when (in seconds since 1970) |
@@ -99,7 +107,9 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `v` | version |
 | purge | `names`, `secret`, `at`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
 | recount | `id` | the recount's id, which begins with the second in which it was made |
-| | `what` | what it does: `plan`, have the subscriptions that follow a plan follow a version of it |
+| | `what` | `plan`: it has those that follow a plan follow a version of it; `usage`: it counts anew |
+| | `subscriptions`, `line_items` | of `usage`: the ids, and the line items or meters of chains, as JSON |
+| | `events` | of `usage`: how many events the logs had |
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
 | | `place` | the sort key of the last subscription (of the catalogue's list) that is done; empty at first |
 | | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
@@ -601,6 +611,11 @@ def uncounted_numbers(organization_id: str) -> Key:
 def scanned(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
     """Key of the mark that the rebuild of a generation has read a subject's log to its end."""
     return Key(f"{organization_id}#{generation}#scanned", f"{kind}#{part(external_id)}")
+
+
+def late(organization_id: str, generation: str, kind: str, external_id: str) -> Key:
+    """Key of the mark that a subject has come while the rebuild of a generation was running."""
+    return Key(f"{organization_id}#{generation}#late", f"{kind}#{part(external_id)}")
 
 
 def poison(digest: str) -> Key:

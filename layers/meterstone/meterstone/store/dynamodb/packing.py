@@ -219,8 +219,16 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
 def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
     keeps = traits(meter).detail_keeps
-    packed = [(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events]
-    return {"e": {"S": _encode(packed).decode()}}
+    return _packed_events((seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events)
+
+
+def repack_detail(start: int, events: Iterable[Observation]) -> Item:
+    """Pack events that were read from a detail: what is kept of them is as it is stored already."""
+    return _packed_events((seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events)
+
+
+def _packed_events(events: Iterable[tuple[int, str, str]]) -> Item:
+    return {"e": {"S": _encode(list(events)).decode()}}
 
 
 def _kept(keeps: DetailKeeps, seen: Observation) -> str:
@@ -233,6 +241,14 @@ def _kept(keeps: DetailKeeps, seen: Observation) -> str:
             return keys.part(identity(seen.text))
         case _:
             assert_never(keeps)
+
+
+def kept_of(meter: Meter, seen: Observation) -> Observation:
+    """Return an event as it is read back from a detail: without what is not kept of it."""
+    kept = _kept(traits(meter).detail_keeps, seen)
+    if traits(meter).detail_keeps is DetailKeeps.TEXT:
+        return Observation(seen.at, "", seen.value, kept)
+    return Observation(seen.at, kept, seen.value)
 
 
 def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:

@@ -8,6 +8,7 @@ recognised whenever it comes, and an event that is not in the log is not counted
 | `id` | transaction id | | |
 | `e` | content: name, time (null if the client gave none) and properties | | |
 | `w` | when it was withdrawn, if it was; the id cannot be used again | | |
+| `wg`, `wr`, `wu` | what was so when it was withdrawn: see `events.marks` | | |
 | `moved` | when a purge of its customer put it under another name; this item goes at the end of the purge | | |
 | `shard`, `seq` | | its position: the run of the import, and the line | none: the table's stream gives it one |
 | `acc`, `at` | | | when it was accepted, and its time, in microseconds |

@@ -268,15 +268,9 @@ def drop_unreadable(table: Table, organization_id: str, subject: Subject, ids: I
                 break
             numbers: Counter[str] = Counter()
             actions: list[Action] = []
-            for key, row in rows.items():
+            for row in rows.values():
                 numbers[_number_of(bool(integer(row, "els")))] -= 1
-                delete: Action = {
-                    "TableName": table.name,
-                    "Key": key_item(key),
-                    "ConditionExpression": "els = :els",
-                    "ExpressionAttributeValues": {":els": {"N": str(integer(row, "els"))}},
-                }
-                actions.append({"Delete": delete})
+                actions.append({"Delete": _unlisting(table, row)})
             try:
                 table.transact([*actions, _numbers(table, organization_id, numbers)])
             except ConflictError:
@@ -284,6 +278,32 @@ def drop_unreadable(table: Table, organization_id: str, subject: Subject, ids: I
             break
         else:
             raise StoreUnavailableError("the list of unreadable events is contended")
+
+
+def delisting(
+    table: Table, organization_id: str, waiting: UnmatchedEvent | None, listed: Row | None, now: int
+) -> list[Action]:
+    """Return the actions that take a withdrawn event off the lists that it is in, with the numbers.
+
+    The item of an unmatched event stays, as `done`: the stream may deliver the event again. The condition is that
+    the items are as they were read, and that no replay counts the event.
+    """
+    actions: list[Action] = []
+    numbers: Counter[str] = Counter()
+    if waiting is not None:
+        condition, values = _as_it_stands(waiting.row)
+        put: Action = {
+            "TableName": table.name,
+            "Item": waiting.item_when_done(now),
+            "ConditionExpression": f"{condition} AND attribute_not_exists(num)",
+        }
+        actions.append({"Put": put | ({"ExpressionAttributeValues": values} if values else {})})
+        if why(waiting.row):
+            numbers[_name(why(waiting.row), waiting.generation)] -= 1
+    if listed is not None:
+        numbers[_number_of(bool(integer(listed, "els")))] -= 1
+        actions.append({"Delete": _unlisting(table, listed)})
+    return [*actions, _numbers(table, organization_id, numbers)] if numbers else actions
 
 
 def read_unreadable(
@@ -379,6 +399,16 @@ def _as_it_stands(row: Row) -> tuple[str, Item]:
         else:
             terms.append(f"attribute_not_exists({name})")
     return " AND ".join(terms), values
+
+
+def _unlisting(table: Table, row: Row) -> Action:
+    """Return what deletes an unreadable event from its list, unless its entry has changed."""
+    return {
+        "TableName": table.name,
+        "Key": {name: {"S": text(row, name)} for name in ("pk", "sk")},
+        "ConditionExpression": "els = :els",
+        "ExpressionAttributeValues": {":els": {"N": str(integer(row, "els"))}},
+    }
 
 
 def _listing(table: Table, organization_id: str, each: UnreadableEvent, before: Row | None) -> list[Action]:

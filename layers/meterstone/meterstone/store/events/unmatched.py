@@ -53,10 +53,6 @@ class UnmatchedEvent(NamedTuple):
         """Return whether the event is still to be counted."""
         return not self.done and not self.void(live)
 
-    def item_without_number(self) -> Item:
-        """Return the stored item without its number: it may then get another number."""
-        return {name: value for name, value in item_of(self.row).items() if name != "num"}
-
     def item_when_done(self, now: int) -> Item:
         """Return the item that says that the event is done: counted, or withdrawn, at ``now``."""
         number: Item = {} if self.number is None else {"num": {"N": str(self.number)}}

@@ -84,7 +84,8 @@ class Generations:
         """Delete all items of a generation. Return how many there were."""
         deleted = 0
         partitions = (self._partition(generation, place) for place in self.places())
-        for pk in (*partitions, keys.scanned(self._organization_id, generation, "", "").pk):
+        marks = (each(self._organization_id, generation, "", "").pk for each in (keys.scanned, keys.late))
+        for pk in (*partitions, *marks):
             rows = self._table.query(pk, FIRST, LAST, consistent=True)
             for some in batched(rows, 500, strict=False):
                 self._table.delete_all(Key(text(row, "pk"), text(row, "sk")) for row in some)

@@ -56,6 +56,7 @@ from meterstone.store.events.unmatched import (
 from meterstone.store.operations.differences import Difference, ItemDifference, Place, View, described
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import refuse_open_imports
+from meterstone.store.operations.late_subjects import read_late_subjects
 from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
@@ -136,7 +137,7 @@ class Rebuild:
         done: set[Subject] = set()
         while not report.swapped:
             account = self._settled_account()
-            report.events += self._count_log(account, after, done)
+            report.events += self._count_log(account, after, self._generations.subjects(), done)
             # Both are rolled up to one instant, so that changes of the clock are no differences.
             now = self._around.clock()
             with suppress(WriteRefusedError):
@@ -146,9 +147,9 @@ class Rebuild:
             report.differences = self._compare(account, after.name)
             if not swap:
                 break
-            # The swap fails if the catalogue has changed: there may be new subjects that were not counted.
-            report.swapped = self._swap(account, after)
+            report.swapped = self._count_late_and_swap(account, after, done, report)
             if not report.swapped:
+                # A catalogue of the first stored format has changed: there may be subjects that were not counted.
                 self._wake(after.name)
         if report.swapped:
             self._roll(after.name, self._around.clock())
@@ -156,6 +157,21 @@ class Rebuild:
                 drop_unreadable(self._table, self._organization_id, subject, sorted(ids))
         self.close()
         return report
+
+    def _count_late_and_swap(
+        self, account: Account, after: Generation, done: set[Subject], report: RebuildReport
+    ) -> bool:
+        """Count subjects that have come meanwhile, and swap as soon as none has come since.
+
+        Return False if the version of the whole catalogue has changed.
+        """
+        while True:
+            late = read_late_subjects(self._table, self._organization_id, after.name)
+            report.events += self._count_log(account, after, late.subjects, done)
+            if self._swap(account, after, late.puts):
+                return True
+            if self._settled_account().version != account.version:
+                return False
 
     def close(self) -> None:
         """Close and delete all generations but the live one. A next generation is given up."""
@@ -203,14 +219,16 @@ class Rebuild:
             raise
         return after
 
-    def _count_log(self, account: Account, after: Generation, done: set[Subject]) -> int:
-        """Count the events of all subjects that are not ``done``. Return how many events count somewhere."""
+    def _count_log(
+        self, account: Account, after: Generation, subjects: Iterable[Subject], done: set[Subject]
+    ) -> int:
+        """Count the events of subjects that are not ``done``. Return how many events count somewhere."""
         self._around.progress("counting the event log")
         folding = Fold(self._table, self._organization_id, after.name)
         folding.keep_unread = self._keep_unread
         marks: list[Item] = []
         counted = 0
-        for subject in self._generations.subjects():
+        for subject in subjects:
             if subject in done:
                 continue
             for held in self._to_count(account, after, subject):
@@ -342,8 +360,11 @@ class Rebuild:
                 self._lease.renew()
             yield place
 
-    def _swap(self, account: Account, after: Generation) -> bool:
-        """Make the next generation, with its views, the live one, unless the catalogue has changed."""
+    def _swap(self, account: Account, after: Generation, puts: int) -> bool:
+        """Make the next generation, with its views, the live one, unless subjects have come meanwhile.
+
+        ``puts``: how many puts have told late subjects, all of which were counted.
+        """
         values: Item = {
             ":gen": {"S": after.name},
             ":cut": {"N": str(after.cut)},
@@ -352,6 +373,8 @@ class Rebuild:
             ":version": {"N": str(account.version)},
             ":rules": {"N": str(RULES)},
         }
+        if puts:
+            values[":puts"] = {"N": str(puts)}
         named, unnamed = "", ", rollup_views"
         if views := keys.views_text():
             named, unnamed = ", rollup_views = :views", ""
@@ -361,7 +384,8 @@ class Rebuild:
                 f"SET gen = :gen, cut = :cut, gen_prev = :prev, cut_prev = :prev_cut, counted_by = :rules{named} "
                 f"REMOVE gen_next, cut_next{unnamed}",
                 values,
-                condition="ver = :version AND gen_next = :gen",
+                condition="ver = :version AND gen_next = :gen AND "
+                + ("puts = :puts" if puts else "attribute_not_exists(puts)"),
             )
         except BusyError:
             self._lease.renew()

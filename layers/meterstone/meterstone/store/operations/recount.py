@@ -27,7 +27,7 @@ from meterstone.store.catalogue.subscriptions import By, read_subscriptions
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.counting.writing import PendingEvents, Turn
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.errors import CatalogueChangedError, StoreUnavailableError
 from meterstone.store.dynamodb.keys import Kind
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.packing import unpack_tally_key
@@ -60,6 +60,9 @@ AHEAD_OF_NOW: Final = 5 * SECOND
 
 SETTLES: Final = 20 * SECOND
 """How long after the cut everything that was accepted up to it is in the log: a request is over by then."""
+
+LANDS: Final = 3 * SECOND
+"""How long writing a cut may take, so that it is there before it has come by any clock."""
 
 _COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
@@ -198,19 +201,28 @@ class Recounting:
         )
 
     def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
-        """Begin with editions and cuts of their own: what was counted before is read by nobody."""
-        cut = self._around.clock() + AHEAD_OF_NOW
-        changes = []
-        for each in seen:
-            filling = each.counting.filling
-            if filling is not None:
-                scopes = [(one.scope, one.since) for one in filling.entries]
-                begun = each.counting.begun(
-                    each.live, filling.terms, scopes, cut, account.generation, self._recount_id
-                )
-                changes.append((each, begun))
-        # If the items have changed meanwhile, the next turn finds it.
-        step(self._table, self._organization_id, changes, reading=False)
+        """Begin with editions and cuts of their own: what was counted before is read by nobody.
+
+        A cut is good only if it was written before it has come: the stream counts what is accepted after it.
+        """
+        for _ in range(_ATTEMPTS):
+            cut = self._around.clock() + AHEAD_OF_NOW
+            changes = []
+            for each in seen:
+                filling = each.counting.filling
+                if filling is not None:
+                    scopes = [(one.scope, one.since) for one in filling.entries]
+                    begun = each.counting.begun(
+                        each.live, filling.terms, scopes, cut, account.generation, self._recount_id
+                    )
+                    changes.append((each, begun))
+            with self._table.deadline.at_most(LANDS / SECOND):
+                written = step(self._table, self._organization_id, changes, reading=False)
+            # If the items have changed meanwhile, the next turn finds it.
+            if not written or self._around.clock() <= cut:
+                return
+            seen = self._filling()
+        raise BusyError("the table answers too late")
 
     def _begin_to_read(self, seen: Sequence[CountingSeen]) -> list[CountingSeen] | None:
         """Note that the logs are read from now on. Return the items as they are then; None if they changed."""
@@ -278,8 +290,8 @@ class Recounting:
                 account, (each.subject for each in held.values()), self._around.clock()
             )
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.takes = lambda editions, number, accepted: (
-                editions.concern(number) and not _after_the_cut(editions.cut(number), accepted)
+            folding.takes = lambda editions, number, each: (
+                editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
             )
             folding.keep_unread = lambda unread: self._keep_unread(held, unread)
             events: list[EventToCount] = []
@@ -346,7 +358,7 @@ class Recounting:
             nobodys = self._counted_by_nobody(account, subject) if counts_less else ()
             for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
-            self._drop_readable(account, subject)
+            self._list_unreadable(account, subject)
         Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
 
     def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
@@ -354,14 +366,16 @@ class Recounting:
         ids = [each.id for each in seen if each.counting.former is not None]
         before, after = (self._read(account, ids, by) for by in (By.FORMER, By.READ))
         spans = [
-            (item.meter.id, each.counted(item))
+            (subject, item.meter.id, each.counted(item))
             for each in after
+            for subject in _subjects_of(each)
             for item in each.line_items
             if item.meter is not None
         ]
         return any(
-            not _covered(each.counted(item), [span for meter, span in spans if meter == item.meter.id])
+            not _covered(each.counted(item), [span for *of, span in spans if of == [subject, item.meter.id]])
             for each in before
+            for subject in _subjects_of(each)
             for item in each.line_items
             if item.meter is not None
         )
@@ -411,21 +425,29 @@ class Recounting:
             return
         raise BusyError("the catalogue changes all the time")
 
-    def _drop_readable(self, account: Account, subject: Subject) -> None:
-        """Take events from the list of unreadable ones that no meter of a line item fails to read any more."""
-        listed = [each.id for each in read_unreadable(self._table, self._organization_id, subject)]
+    def _list_unreadable(self, account: Account, subject: Subject) -> None:
+        """Bring the list of unreadable events of a subject up to date: other meters may fail to read them."""
+        listed = {each.id: each for each in read_unreadable(self._table, self._organization_id, subject)}
         if not listed:
             return
         standing: Standing = self._subjects.standing(account, [subject], self._around.clock())
         held = standing.subscriptions(subject)
-        wanted = set(listed)
-        readable = [
-            logged.event.id
-            for logged in read_log(self._table, self._organization_id, subject)
-            if logged.event.id in wanted
-            and not judge(logged.event, subject, account.meters, held, self._matching).faults
-        ]
+        readable: list[str] = []
+        unreadable: list[UnreadableEvent] = []
+        for logged in read_log(self._table, self._organization_id, subject):
+            before = listed.get(logged.event.id)
+            if before is None:
+                continue
+            verdict = judge(logged.event, subject, account.meters, held, self._matching)
+            if verdict.faults:
+                faults, elsewhere = tuple(verdict.faults), bool(verdict.counts)
+                unreadable.append(
+                    UnreadableEvent.of(subject, logged.event, before.since, faults, elsewhere=elsewhere)
+                )
+            else:
+                readable.append(logged.event.id)
         drop_unreadable(self._table, self._organization_id, subject, readable)
+        keep_unreadable(self._table, self._organization_id, unreadable)
 
     def _follow(self) -> None:
         """Have the rollups follow: what was read leaves them, and what is read now comes in."""
@@ -443,6 +465,7 @@ class Recounting:
             done = [(each, _without_former(each.counting)) for each in seen]
             if step(self._table, self._organization_id, done):
                 return
+        raise StoreUnavailableError("the catalogue changes all the time")
 
     def _turning(self, account: Account, subscription_id: str) -> Iterator[dict[TallyKey, PendingEvents]]:
         """Yield the tallies of a subscription that turn, those together that take each other's place."""
@@ -480,6 +503,11 @@ class Recounting:
     def _profile(self) -> dict[str, int]:
         row = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         return {name: integer(row, name) for name in ("flips", "runs")}
+
+
+def _subjects_of(subscription: Subscription) -> tuple[Subject, Subject]:
+    """Return whose events are counted for a subscription."""
+    return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
 
 
 def _after_the_cut(cut: Cut | None, accepted: int) -> bool:

@@ -15,7 +15,7 @@ that the try would not have counted. It works in slices of a few minutes: the pr
 last slice has stopped (`try_from`), and the version of its subject (`try_ver`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 
@@ -27,7 +27,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import FIRST
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
-from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, key_item, text
+from meterstone.store.dynamodb.table import Action, ConflictError, Item, Table, integer, key_item, text
 from meterstone.store.dynamodb.transaction import MOST_ACTIONS, READ_TOGETHER
 from meterstone.store.events.positions import REPLAYS
 from meterstone.store.events.uncounted import (
@@ -245,7 +245,10 @@ class Replay:
         self._standing = self._subjects.standing(account, subjects, self._clock())
 
     def _without_withdrawn(self, waiting: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
-        """Leave out events that were withdrawn, by the log. None is withdrawn while the lease is held."""
+        """Leave out events that were withdrawn, by the log.
+
+        One that is withdrawn afterwards gets no number, and one that has a number is not withdrawn.
+        """
         logged = {keys.event(self._organization_id, *each.subject, each.event.id): each for each in waiting}
         rows = self._table.batch_get(logged, consistent=True)
         withdrawn = [each for key, each in logged.items() if "w" in rows.get(key, {})]
@@ -254,7 +257,22 @@ class Replay:
         return [each for key, each in logged.items() if "w" not in rows.get(key, {})]
 
     def _number(self, some: Iterable[UnmatchedEvent]) -> list[UnmatchedEvent]:
-        """Assign the next numbers to events, to all or to none."""
+        """Assign the next numbers to events, to all or to none. Those that were just withdrawn get none."""
+        left = list(some)
+        while left:
+            try:
+                return self._number_all(left)
+            except ConflictError as error:
+                rows = self._table.batch_get((each.key for each in left), consistent=True)
+                waiting = [each for each in left if each.key in rows and "done" not in rows[each.key]]
+                if len(waiting) == len(left):
+                    raise BusyError(
+                        "another command took over: look what it does, and run this one again"
+                    ) from error
+                left = waiting
+        return []
+
+    def _number_all(self, some: Sequence[UnmatchedEvent]) -> list[UnmatchedEvent]:
         profile = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         last = integer(profile, "replayed")
         numbered = [each._replace(number=last + place) for place, each in enumerate(some, start=1)]
@@ -267,16 +285,14 @@ class Replay:
                     "TableName": self._table.name,
                     "Key": key_item(each.key),
                     "UpdateExpression": "SET num = :number",
-                    "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(num)",
+                    "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(num) "
+                    "AND attribute_not_exists(done)",
                     "ExpressionAttributeValues": {":number": {"N": str(each.number)}},
                 }
             }
             for each in numbered
         ]
-        try:
-            self._table.transact(actions)
-        except ConflictError as error:
-            raise BusyError("another command took over: look what it does, and run this one again") from error
+        self._table.transact(actions)
         return numbered
 
     def _count(self, numbered: Iterable[UnmatchedEvent]) -> None:
@@ -318,7 +334,8 @@ class Replay:
             if self._fold.expects(each.event, self._standing.owning(each.subject, each.event)):
                 expected.append(each)
             else:
-                self._table.put(each.item_without_number())
+                number: Item = {":number": {"N": str(each.number)}}
+                self._table.update(each.key, "REMOVE num", number, condition="num = :number")
                 self.report.waiting += 1
         return expected
 

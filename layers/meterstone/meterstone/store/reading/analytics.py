@@ -15,7 +15,11 @@ from msgspec.structs import astuple
 
 from meterstone.pricing.money import total, whole
 from meterstone.store.catalogue.accounts import Account, AccountStore
-from meterstone.store.catalogue.subscriptions import subscriptions_by_external_id, subscriptions_of_customer
+from meterstone.store.catalogue.subscriptions import (
+    By,
+    subscriptions_by_external_id,
+    subscriptions_of_customer,
+)
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
 from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
@@ -74,12 +78,16 @@ class AnalyticsStore(AccountStore):
     def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         organization_id = account.organization.id
+        together: dict[str, list[Subscription]] = {}
         for subscription in self._subscriptions(account, query):
-            if query.currency not in (None, subscription.currency):
-                continue
-            pk = keys.usage(organization_id, account.generation, subscription.id)
+            if query.currency in (None, subscription.currency):
+                together.setdefault(subscription.id, []).append(subscription)
+        for subscription_id, several in together.items():
+            pk = keys.usage(organization_id, account.generation, subscription_id)
+            # After a recount a charge is shown as it was read before, until its new edition is published.
             charges = {
                 keys.counter_name(charge.cadence_code, charge.period.start, charge.stored_as): charge
+                for subscription in several
                 for charge in _charges(subscription, query)
                 if keys.part(charge.meter.id) in meters and _passes(query, charge.dimensions)
             }
@@ -90,7 +98,9 @@ class AnalyticsStore(AccountStore):
                     if charge is None:
                         continue
                     days = [
-                        DayUsage(day, subscription.currency, charge.meter.code, worth.units, worth.cents)
+                        DayUsage(
+                            day, charge.subscription.currency, charge.meter.code, worth.units, worth.cents
+                        )
                         for day, worth in published(row, first_day(charge) + chunk * keys.CHUNK_DAYS)
                         if query.from_day <= day <= query.to_day
                     ]
@@ -101,10 +111,20 @@ class AnalyticsStore(AccountStore):
         facts = query.customer_country is not None or query.customer_type is not None
         if query.external_subscription_id is None:
             return subscriptions_of_customer(
-                self.table, organization_id, query.external_customer_id or "", meters, facts=facts
+                self.table,
+                organization_id,
+                query.external_customer_id or "",
+                meters,
+                facts=facts,
+                by=By.PUBLISHED,
             )
         found = subscriptions_by_external_id(
-            self.table, organization_id, query.external_subscription_id, meters, facts=facts
+            self.table,
+            organization_id,
+            query.external_subscription_id,
+            meters,
+            facts=facts,
+            by=By.PUBLISHED,
         )
         return [each for each in found if query.external_customer_id in (None, each.customer_id)]
 

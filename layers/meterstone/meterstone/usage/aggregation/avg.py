@@ -5,7 +5,7 @@ from typing import override
 
 import msgspec
 
-from meterstone.pricing.money import add, plain, quotient
+from meterstone.pricing.money import add, plain, quotient, subtract
 from meterstone.usage.aggregation.base import (
     Aggregator,
     Average,
@@ -50,6 +50,12 @@ class Avg(Aggregator[Average]):
     def merge(self, one: Average, other: Average) -> Average:
         """Add both sums and both numbers."""
         return add(one[0], other[0]), one[1] + other[1]
+
+    @override
+    def without(self, state: Average, event: Average) -> Average | None:
+        """Subtract from the sum and from the number."""
+        number = state[1] - event[1]
+        return (subtract(state[0], event[0]), number) if number else None
 
     @override
     def quantity(self, state: Average, meter: Meter) -> Decimal:

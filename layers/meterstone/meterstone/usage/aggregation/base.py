@@ -118,6 +118,13 @@ class Aggregator[S: State](StateKind[S]):
         """Return the state of one event."""
 
     @abstractmethod
+    def without(self, state: S, event: S) -> S | None:
+        """Return a state less the state of one of its events; None if only the events that remain tell it.
+
+        A sum of 0 does not tell whether any event remains, and the greatest value does not tell the next one.
+        """
+
+    @abstractmethod
     def carry(self, state: S) -> S:
         """Return what the next billing period of a recurring meter begins with, after this state."""
 

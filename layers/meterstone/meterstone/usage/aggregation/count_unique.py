@@ -10,7 +10,7 @@ from typing import override
 
 from meterstone.pricing.money import ZERO, add
 from meterstone.usage.aggregation.base import DetailKeeps, FineParts, Reads, Traits
-from meterstone.usage.aggregation.number import NumberAggregator
+from meterstone.usage.aggregation.number import NumberAggregator, less
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted, property_text
 
 _ONE = Decimal(1)
@@ -46,6 +46,11 @@ class CountUnique(NumberAggregator):
     def merge(self, one: Decimal, other: Decimal) -> Decimal:
         """Add: a value is seen for the first time once."""
         return add(one, other)
+
+    @override
+    def without(self, state: Decimal, event: Decimal) -> Decimal | None:
+        """Subtract."""
+        return less(state, event)
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:

@@ -47,6 +47,11 @@ class LatestValue(Aggregator[Latest]):
         return max(one, other)
 
     @override
+    def without(self, state: Latest, event: Latest) -> Latest | None:
+        """Return the latest event, unless it is this one."""
+        return state if event < state else None
+
+    @override
     def quantity(self, state: Latest, meter: Meter) -> Decimal:
         """Return the latest value."""
         return state[2]

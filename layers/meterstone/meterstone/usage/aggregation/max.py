@@ -37,6 +37,11 @@ class Max(NumberAggregator):
         return max(one, other)
 
     @override
+    def without(self, state: Decimal, event: Decimal) -> Decimal | None:
+        """Return the greatest value, unless it may have been this event's."""
+        return state if event < state else None
+
+    @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:
         """Return the greatest value."""
         return state

@@ -6,7 +6,7 @@ from typing import override
 import msgspec
 
 from meterstone.pricing.errors import NotANumberError, NumberOutOfRangeError
-from meterstone.pricing.money import plain, reading
+from meterstone.pricing.money import plain, reading, subtract
 from meterstone.usage.aggregation.base import Aggregator, Json, not_a_state
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
 
@@ -38,6 +38,17 @@ class NumberAggregator(Aggregator[Decimal]):
     def carry(self, state: Decimal) -> Decimal:
         """Return the number itself: it goes on as it is."""
         return state
+
+
+def less(state: Decimal, event: Decimal) -> Decimal | None:
+    """Return a sum less the value of one of its events; None if nothing is left of it.
+
+    A sum of 0 does not tell whether any event remains.
+
+    >>> less(Decimal("8.75"), Decimal("0.75")), less(Decimal(5), Decimal(5))
+    (Decimal('8.00'), None)
+    """
+    return subtract(state, event) or None
 
 
 def observe_number(meter: Meter, event: Event) -> Observation | Uncounted:

@@ -7,7 +7,7 @@ from typing import override
 
 from meterstone.pricing.money import add
 from meterstone.usage.aggregation.base import DetailKeeps, FineParts, Reads, Traits
-from meterstone.usage.aggregation.number import NumberAggregator, observe_number
+from meterstone.usage.aggregation.number import NumberAggregator, less, observe_number
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
 
 
@@ -43,6 +43,11 @@ class Sum(NumberAggregator):
     def merge_all(self, states: Iterable[Decimal]) -> Decimal:
         """Add up."""
         return reduce(add, states)
+
+    @override
+    def without(self, state: Decimal, event: Decimal) -> Decimal | None:
+        """Subtract."""
+        return less(state, event)
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:

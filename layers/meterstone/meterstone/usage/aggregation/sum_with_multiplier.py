@@ -5,7 +5,7 @@ from typing import override
 
 from meterstone.pricing.money import QUANTITY_DIGITS, add, multiply, rounded_quantity
 from meterstone.usage.aggregation.base import DetailKeeps, FineParts, Reads, Traits
-from meterstone.usage.aggregation.number import NumberAggregator, observe_number
+from meterstone.usage.aggregation.number import NumberAggregator, less, observe_number
 from meterstone.usage.meter import Event, Meter, Observation, Uncounted
 
 
@@ -47,6 +47,11 @@ class SumWithMultiplier(NumberAggregator):
     def merge(self, one: Decimal, other: Decimal) -> Decimal:
         """Add."""
         return add(one, other)
+
+    @override
+    def without(self, state: Decimal, event: Decimal) -> Decimal | None:
+        """Subtract."""
+        return less(state, event)
 
     @override
     def quantity(self, state: Decimal, meter: Meter) -> Decimal:

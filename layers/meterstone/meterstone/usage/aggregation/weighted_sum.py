@@ -52,6 +52,12 @@ class WeightedSum(Aggregator[Weighted]):
         return add(one[0], other[0]), add(one[1], other[1])
 
     @override
+    def without(self, state: Weighted, event: Weighted) -> Weighted | None:
+        """Subtract from both sums."""
+        left = subtract(state[0], event[0]), subtract(state[1], event[1])
+        return left if any(left) else None
+
+    @override
     def quantity(self, state: Weighted, meter: Meter) -> Decimal:
         """Return the level, Σδ. Its weight over time is calculated by `accrued`."""
         return state[0]
