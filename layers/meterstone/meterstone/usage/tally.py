@@ -172,7 +172,7 @@ def tally_key(charge: ChargePeriod) -> TallyKey:
 def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod | None:
     """Return the charge of a plain tally; of a chain, the first charge of one of its line items.
 
-    None if the subscription has no such line item, or its tally is of another edition.
+    None if the subscription has no such line item or billing period, or its tally is of another edition.
     """
     of_chain = key.item_id is None
     for item in subscription.line_items:
@@ -180,7 +180,9 @@ def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod | None:
             continue
         begin = subscription.start if of_chain else key.period_start
         charge = ChargePeriod(subscription, item, subscription.cadence(item).period_at(begin))
-        return charge if charge.edition == key.edition else None
+        # One that ends before the billing period has another for its last.
+        there = of_chain or charge.period.start == key.period_start
+        return charge if there and charge.edition == key.edition else None
     return None
 
 

@@ -377,9 +377,37 @@ def parse_period_start(sk: str) -> int:
 def parse_item(sk: str) -> str:
     """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
 
-    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    The edition is left out.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item" + SEPARATOR + "2", 0, 738000))
     ('item', 'item')
     """
+    return _parse_stored_as(sk).partition(_EDITION)[0]
+
+
+def parse_edition(sk: str) -> int:
+    """Read back the edition of the tally that an item of a subscription's usage is part of.
+
+    >>> parse_edition(hours("item", 0, 738000)), parse_edition(buckets("item" + SEPARATOR + "2", 0, 738000))
+    (0, 2)
+    """
+    return int(_parse_stored_as(sk).partition(_EDITION)[2] or 0)
+
+
+def parse_tally_start(sk: str) -> int | None:
+    """Read back the start of the billing period of an item of a subscription's usage; None of a chain as a whole.
+
+    >>> [parse_tally_start(each) for each in (counter("monthly.1", 5, "i", 7), hours("i", 5, 738000))]
+    [5, 5]
+    >>> parse_tally_start(value("i", 5, 738000, "x")), parse_tally_start("F#seats#-#x")
+    (5, None)
+    """
+    parts = sk.split("#")
+    start = parts[3 if parts[0] == Kind.VALUE else 2]
+    return None if start == "-" else parse_key_instant(start)
+
+
+def _parse_stored_as(sk: str) -> str:
     parts = sk.split("#")
     return parts[3] if parts[0] == Kind.COUNTER else parts[1]
 
