@@ -153,8 +153,9 @@ def test_another_change_of_plans_waits_until_the_first_is_counted(catalogue: Man
     status, body = subscribe(call, "basic")
     assert (status, body["code"]) == (409, "conflict")
     assert "try again in a minute" in body["reasons"]["base"]
-    status, body = call("DELETE", "subscriptions/s")
-    assert (status, body["subscription"]["status"]) == (200, "terminated")
+    later = {"subscription": {"ending_at": text(NOW + DAY)}}
+    status, body = call("PUT", "subscriptions/s", later)
+    assert (status, body["subscription"]["ending_at"]) == (200, text(NOW + DAY)), "an end waits instead"
 
 
 def test_a_country_of_the_past_names_the_earliest_instant(catalogue: Management, call: Call) -> None:

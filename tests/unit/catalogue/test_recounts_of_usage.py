@@ -103,6 +103,7 @@ def merging(**fields: Any) -> Change:
 CHANGES: Final[dict[str, tuple[Change, tuple[str, ...]]]] = {
     "ended now": (lambda it: it.end("s", None), ("s.call", "seats")),
     "ended in the past": (lambda it: it.end("s", at(-5)), ("s.call", "seats")),
+    "ended where a billing period begins": (merging(end="2026-03-01T00:00:00Z"), ("s.call", "seats")),
     "ended before all but one": (merging(end=format_instant(at(-20))), ("s.call", "seats")),
     "another plan now": (
         lambda it: it.change_plan("s", "pro", None),
