@@ -123,7 +123,7 @@ catalogue-reference: $(DEV)/.installed ## Write docs/catalogue.md and the JSON S
 
 .PHONY: bench
 bench: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Measure pricing, handlers, cold start, decoding and loading (ARGS="pricing read" for some)
-	@$(CODE):tests $(DEV)/bin/python -m benchmarks $(ARGS)
+	@$(CODE):tests:scripts $(DEV)/bin/python -m benchmarks $(ARGS)
 
 # The key goes by the environment: a command's arguments can be seen by every user of the machine.
 .PHONY: soak

@@ -21,6 +21,7 @@ PARTS = (
     "write_units",
     "fold",
     "ingest",
+    "living",
     "growth",
     "scale",
     "hour",

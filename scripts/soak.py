@@ -423,8 +423,11 @@ def tell(books: Books, memory: Memory, differences: list[str], took: float, coun
 
 
 @contextlib.contextmanager
-def served() -> Iterator[tuple[str, str, int]]:
-    """Serve the catalogue on this machine. Gives the address, a key, and the process that serves."""
+def served(folder: Path = CATALOGUE, *, quiet: bool = False) -> Iterator[tuple[str, str, int]]:
+    """Serve a folder's catalogue on this machine. Gives the address, a key, and the process that serves.
+
+    If it is `quiet`, what `meterstone serve` prints is dropped.
+    """
     sys.path[:0] = [str(ROOT / "cli"), str(ROOT / "layers" / "meterstone")]
     from meterstone import clock  # noqa: PLC0415 - a deployed address needs none of this
     from meterstone.store.catalogue.api_keys import create_key  # noqa: PLC0415
@@ -432,6 +435,7 @@ def served() -> Iterator[tuple[str, str, int]]:
     from meterstone.store.operations.load import create_table  # noqa: PLC0415
     from meterstone_cli.catalogue.folder import read_catalogue  # noqa: PLC0415
     from meterstone_cli.devserver import engine  # noqa: PLC0415
+    from meterstone_cli.devserver.bookmark import begin  # noqa: PLC0415
     from meterstone_cli.files.loading import load_catalogue  # noqa: PLC0415
 
     with contextlib.ExitStack() as cleanup:
@@ -443,13 +447,17 @@ def served() -> Iterator[tuple[str, str, int]]:
         table = Table.from_environment()
         cleanup.callback(table.client.close)
         create_table(table)
-        catalogue, places = read_catalogue(CATALOGUE)
+        # The table is new: no event can have come in before it is followed.
+        begin()
+        catalogue, places = read_catalogue(folder)
         load_catalogue(table, catalogue, places, clock.now())
         key, _ = create_key(table, catalogue.organization.id, "soak", clock.now())
         port = engine.free_port()
         command = [sys.executable, "-m", "meterstone_cli", "serve", "--port", str(port), "--table", "soak"]
         path = os.pathsep.join(sys.path[:2])
-        serving = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path})  # noqa: S603 - our own
+        printed = subprocess.DEVNULL if quiet else None
+        environment_of_it = os.environ | {"PYTHONPATH": path}
+        serving = subprocess.Popen(command, env=environment_of_it, stdout=printed)  # noqa: S603 - our own
         cleanup.callback(stop, serving)
         wait_for(serving, port)
         yield f"http://127.0.0.1:{port}", key, serving.pid

@@ -25,7 +25,7 @@ app = Application(
 def current_usage(account: Account, request: Request) -> Reply:
     """Measure the current billing period of a subscription; of one that has ended, its last."""
     asked, now = lago.parse(request), clock.now()
-    subscriptions = store.subscriptions(account, asked.customer_ids, asked.external_subscription_id)
+    subscriptions = store.subscriptions(account, (asked.customer_id,), asked.external_subscription_id)
     subscription = current(subscriptions, now)
     window = window_for(subscription, None, None, lifetime=False, now=now)
     usage = measure(subscription, window, store.reader(account, subscription, now), now)
@@ -36,7 +36,7 @@ def current_usage(account: Account, request: Request) -> Reply:
 def past_usage(account: Account, request: Request) -> Reply:
     """List the billing periods that have ended, latest first, also of subscriptions that had the id before."""
     asked, now = lago.parse(request, paged=True), clock.now()
-    subscriptions = store.subscriptions(account, asked.customer_ids, asked.external_subscription_id)
+    subscriptions = store.subscriptions(account, (asked.customer_id,), asked.external_subscription_id)
     found = past_periods(subscriptions, now, asked.skip, asked.per_page, asked.periods_count)
     usages = [
         usage
@@ -50,7 +50,7 @@ def past_usage(account: Account, request: Request) -> Reply:
 def projected_usage(account: Account, request: Request) -> Reply:
     """Project the current billing period of a subscription to its end."""
     asked, now = lago.parse(request), clock.now()
-    subscriptions = store.subscriptions(account, asked.customer_ids, asked.external_subscription_id)
+    subscriptions = store.subscriptions(account, (asked.customer_id,), asked.external_subscription_id)
     subscription = current(subscriptions, now)
     window = window_for(subscription, None, None, lifetime=False, now=now)
     usage = project(subscription, window, store.reader(account, subscription, now), now)

@@ -20,7 +20,7 @@ def find_event(account: Account, request: Request) -> Reply:
     """Find an event of a subscription or a customer by its transaction id."""
     asked = lago_find.parse(request)
     try:
-        found = store.find(account, asked.ids, asked.subject)
+        found = store.find(account, (asked.transaction_id,), asked.subject)
     except (TooManySubjectsError, AmbiguousEventError):
         return lago_find.refuse_unnamed()
     if found is None:

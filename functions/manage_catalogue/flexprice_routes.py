@@ -90,7 +90,10 @@ def put_customer(at: Catalogue, request: Request) -> Reply:
     stored = at.customer(asked.id)
     if stored is None:
         return flexprice.refuse_unknown("customer", asked.id)
-    fields = asked.record(stored.value.details)
+
+    def fields(found: Stored[Customer] | None) -> Mapping[str, object]:
+        return asked.record({} if found is None else found.value.details)
+
     return _customer(at, at.management.merge("customer", asked.id, fields).stored)
 
 
@@ -205,12 +208,11 @@ ROUTES: Final[Mapping[tuple[str, str], tuple[Route, str]]] = {
 
 def _found(at: Catalogue, kind: KindOfRecord, request: Request, part: str) -> Any:
     """Return the record of a kind that a part of the path names. Raises `RequestRefusedError` (404)."""
-    ids = flexprice.path_ids(request, part, kind)
-    for name in ids:
-        stored = at.management.get(kind, name)
-        if stored is not None:
-            return stored
-    raise RequestRefusedError(flexprice.refuse_unknown(kind, ids[0]))
+    name = flexprice.path_id(request, part, kind)
+    stored = at.management.get(kind, name)
+    if stored is None:
+        raise RequestRefusedError(flexprice.refuse_unknown(kind, name))
+    return stored
 
 
 def _whole(at: Catalogue, request: Request) -> Changed:

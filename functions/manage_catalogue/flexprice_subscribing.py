@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from flexprice_at import Catalogue
 
 from meterstone.catalogue.management import RecordRefusedError, StaleRecordError
+from meterstone.catalogue.once import CHANGES, made_under
 from meterstone.contracts import flexprice_catalogue as flexprice
 from meterstone.contracts.flexprice_changes import CancelAsked, Cancellation, ChangeAsked, Changed
 from meterstone.contracts.flexprice_subscription_objects import status_of, uncut_period
@@ -24,6 +25,9 @@ from meterstone.usage.terms import Terms
 SAME_WITHIN: Final = 10 * MINUTE
 """For how long a create without a `lookup_key` is the same as one before, in microseconds."""
 
+#: A request that was sent so long ago is over. Clocks differ by less, too.
+_AT_ONCE: Final = MINUTE
+
 
 def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     """Make a subscription, or find the one that the same request has made before.
@@ -31,13 +35,13 @@ def subscribe(at: Catalogue, asked: SubscriptionAsked) -> Stored[Terms]:
     With a `lookup_key` that is the one under this external id. No two subscriptions have an external id at the
     same time: of two requests at once, one is refused by the catalogue, and then finds the other's subscription.
     """
-    free, found = _look(at, asked)
+    free, unless, found = _look(at, asked)
     if found is not None:
         return found
     try:
-        put = at.management.put("subscription", free, {**asked.record, "id": free}, if_match=0)
+        put = at.management.subscribe(free, {**asked.record, "id": free}, unless)
     except (RecordRefusedError, StaleRecordError):
-        _, found = _look(at, asked)
+        *_, found = _look(at, asked)
         if found is None:
             raise
         return found
@@ -95,9 +99,16 @@ def change_in_place(
     """Change the plan of a subscription, which goes on.
 
     Return it, the code of the plan before, and since when it has the new one. A subscription that has the plan, or
-    is about to have it, stays as it is: the same request again changes nothing.
+    is about to have it, stays as it is: the same request again changes nothing. Under the `idempotency_key` of a
+    change that was made, it changes nothing whatever has come after.
     """
     terms = subscription.stored.value
+    key = asked.idempotency_key
+    done = None if key is None else made_under(terms, key)
+    if done is not None:
+        if done.plan != asked.plan:
+            _refuse("idempotency_key", f"was that of a change to {done.plan!r}")
+        return subscription.stored, _plan_before(terms, done.since), done.since
     _refuse_not_running(at, terms)
     last = terms.plan[-1]
     since = terms.start if last.since is None else last.since
@@ -108,18 +119,20 @@ def change_in_place(
     wanted = _period_end(at, subscription) if asked.at_period_end else None
     if wanted is not None and terms.end is not None and terms.end <= wanted:
         _refuse("change_at", f"is not possible: the subscription ends at {format_instant(terms.end)}")
-    stored = at.management.change_plan(terms.id, asked.plan, wanted).stored
+    stored = at.management.change_plan(terms.id, asked.plan, wanted, key).stored
     turn = stored.value.plan[-1].since
     return stored, last.value, stored.value.start if turn is None else turn
 
 
-def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] | None]:
+def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Sequence[str], Stored[Terms] | None]:
     """Return an id for a new subscription, and the one that the same request has made before, if there is one.
 
     Ids are made of the organization and of what is asked for: the customer, the plan, the start, and the lookup
     key, or else the 10 minutes that hold the request. A further subscription of the same, after the one before
     was cancelled, has the next number. So of two requests at once that have found the same, the second is refused.
-    An id is given again only after its subscription was deleted, which only one that never counted can be.
+    Of two at once that lie in different 10 minutes, each would have an id of its own. So there are other ids, too,
+    that no subscription may have when the new one is made. An id is given again only after its subscription was
+    deleted, which only one that never counted can be.
     """
     start = None if asked.start is None else format_instant(asked.start)
 
@@ -132,17 +145,20 @@ def _look(at: Catalogue, asked: SubscriptionAsked) -> tuple[str, Stored[Terms] |
             if there is None:
                 return
 
+    unless: list[str] = []
     found: Sequence[Stored[Terms]]
     if asked.lookup_key is None:
         # Requests that are 10 minutes apart at most fall into one stretch of 10 minutes, or into two that adjoin.
-        stretch = at.now // SAME_WITHIN
-        seen = [*numbered(stretch - 1), *numbered(stretch)]
-        recent = (there for _, there in seen if there is not None)
+        stretch, since = divmod(at.now, SAME_WITHIN)
+        earlier, seen = list(numbered(stretch - 1)), list(numbered(stretch))
+        later = list(numbered(stretch + 1)) if SAME_WITHIN - since <= _AT_ONCE else []
+        recent = (there for _, there in (*earlier, *seen, *later) if there is not None)
         found = [each for each in recent if each.stamp.made_at > at.now - SAME_WITHIN]
+        unless = [beside[-1][0] for beside in (earlier if since < _AT_ONCE else [], later) if beside]
     else:
         found = terms_by_external_id(at.table, at.organization.id, asked.lookup_key, consistent=True)
         seen = list(numbered(["lookup_key", asked.lookup_key]))
-    return seen[-1][0], next((each for each in found if asked.is_like(each.value, at.now)), None)
+    return seen[-1][0], unless, next((each for each in found if asked.is_like(each.value, at.now)), None)
 
 
 def _successor(
@@ -164,6 +180,8 @@ def _successor(
         for item in terms.line_items
         if item.end is None or item.end > start
     ]
+    # The keys of changes are of the subscription that was changed.
+    kept = {name: value for name, value in terms.details.items() if name != CHANGES}
     record: dict[str, Any] = {
         "id": new_id,
         "external_id": terms.events_by,
@@ -179,7 +197,7 @@ def _successor(
         else None,
         "commitment": _own_commitment(at, terms),
         "name": terms.name or None,
-        "details": {**terms.details, **metadata} or None,
+        "details": {**kept, **metadata} or None,
         **({"line_items": items, "plan_prices": True} if items else {}),
     }
     return {name: value for name, value in record.items() if value is not None}

@@ -1,6 +1,5 @@
 """The catalogue of an organization at the instant of a request, as Lago's calls work with it."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from meterstone.catalogue.management import Management
@@ -32,10 +31,6 @@ class Catalogue(NamedTuple):
         """Return whether a subscription has an id. Cost: 1 get."""
         return read_terms(self.table, self.organization.id, name) is not None
 
-    def with_external_id(self, ids: Iterable[str], *, consistent: bool = True) -> list[Stored[Terms]]:
-        """Read the subscriptions with the first of some external ids that any has."""
-        for each in ids:
-            found = terms_by_external_id(self.table, self.organization.id, each, consistent=consistent)
-            if found:
-                return found
-        return []
+    def with_external_id(self, external_id: str, *, consistent: bool = True) -> list[Stored[Terms]]:
+        """Read the subscriptions that have an external id."""
+        return terms_by_external_id(self.table, self.organization.id, external_id, consistent=consistent)

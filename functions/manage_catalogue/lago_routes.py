@@ -65,8 +65,10 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
 def put_customer(at: Catalogue, request: Request) -> Reply:
     """Make or change a customer. Its fields that the request does not have stay as they are."""
     asked = lago_customers.parse(request)
-    stored = at.customer(asked.external_id)
-    fields = asked.record({} if stored is None else stored.value.details)
+
+    def fields(stored: Stored[Customer] | None) -> Mapping[str, object]:
+        return asked.record({} if stored is None else stored.value.details)
+
     return _customer(at, at.management.merge("customer", asked.external_id, fields).stored)
 
 
@@ -138,10 +140,10 @@ def list_plans(at: Catalogue, request: Request) -> Reply:
 
 def find_metric(at: Catalogue, request: Request) -> Reply:
     """Show a billable metric that is not deleted."""
-    codes = lago_catalogue.path_ids(request, "code", "meter")
+    code = lago_catalogue.path_id(request, "code", "meter")
     seen = read_meters(at.table, at.organization.id)
     live = _live(seen.meters, at.now)
-    meter = next((each for code in codes for each in live if each.code == code), None)
+    meter = next((each for each in live if each.code == code), None)
     if meter is None:
         return lago_catalogue.not_found("meter")
     return lago_plans.answer_metric(at.organization.id, meter, seen.stamps.get(meter.id))
@@ -174,11 +176,10 @@ ROUTES: Final[Mapping[tuple[str, str], Route]] = {
 
 def _found[T](read: Callable[[str], Stored[T] | None], kind: str, part: str, request: Request) -> Stored[T]:
     """Return the record of a kind that a part of the path names. Raises `RequestRefusedError` (404)."""
-    for name in lago_catalogue.path_ids(request, part, kind):
-        stored = read(name)
-        if stored is not None:
-            return stored
-    raise RequestRefusedError(lago_catalogue.not_found(kind))
+    stored = read(lago_catalogue.path_id(request, part, kind))
+    if stored is None:
+        raise RequestRefusedError(lago_catalogue.not_found(kind))
+    return stored
 
 
 def _customer(at: Catalogue, stored: Stored[Customer]) -> Reply:

@@ -75,7 +75,7 @@ def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
     plan = at.plan(asked.plan_code)
     if plan is None:
         raise RequestRefusedError(not_found("plan"))
-    found = at.with_external_id([asked.external_id])
+    found = at.with_external_id(asked.external_id)
     active, pending = (chosen(found, status, at.now) for status in (Status.ACTIVE, Status.PENDING))
     for each in (active, pending):
         if each is not None and each.value.customer_id != asked.customer_id:
@@ -101,18 +101,21 @@ def _subscribe(at: Catalogue, asked: SubscriptionAsked) -> SubscriptionFound:
 
 def find(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     """Find the subscription that an external id and a status mean. Raises `RequestRefusedError` (404)."""
-    found = at.with_external_id(asked.ids, consistent=False)
+    found = at.with_external_id(asked.external_id, consistent=False)
     return SubscriptionFound(_one(at, found, asked.status or Status.ACTIVE), [each.value for each in found])
 
 
 def update(at: Catalogue, asked: UpdateAsked) -> SubscriptionFound:
     """Change a subscription's name, its end, or the start of a pending one. Raises `RequestRefusedError` (404)."""
-    found = at.with_external_id(asked.ids)
+    found = at.with_external_id(asked.external_id)
     stored = _one(at, found, asked.status)
-    fields = dict(asked.fields)
-    if asked.details:
-        both = {**stored.value.details, **asked.details}
-        fields["details"] = {name: value for name, value in both.items() if value is not None}
+
+    def fields(there: Stored[Terms] | None) -> Mapping[str, object]:
+        if there is None or not asked.details:
+            return asked.fields
+        both = {**there.value.details, **asked.details}
+        return {**asked.fields, "details": {name: each for name, each in both.items() if each is not None}}
+
     return SubscriptionFound.of(at.management.merge("subscription", stored.value.id, fields).stored, found)
 
 
@@ -122,7 +125,7 @@ def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
     With the running one, those that were to follow are called off. If one is called off that was to follow the
     running one, the running one goes on as before. Raises `RequestRefusedError` (404) if there is neither.
     """
-    found = at.with_external_id(asked.ids)
+    found = at.with_external_id(asked.external_id)
     active = chosen(found, Status.ACTIVE, at.now) if asked.status in (None, Status.ACTIVE) else None
     pending = sorted(
         (each for each in found if status_of(each.value, at.now) is Status.PENDING),
@@ -136,9 +139,7 @@ def terminate(at: Catalogue, asked: OneAsked) -> SubscriptionFound:
         return SubscriptionFound.of(ended, found, *canceled)
     if asked.status not in (None, Status.PENDING) or not pending:
         raise RequestRefusedError(not_found("subscription"))
-    stopped = at.management.cancel_pending(pending[0].value.id).stored
-    _go_on(at, stopped.value, found)
-    return SubscriptionFound.of(stopped, found)
+    return _call_off(at, pending[0].value, found)
 
 
 def _one(at: Catalogue, found: Iterable[Stored[Terms]], status: Status) -> Stored[Terms]:
@@ -255,7 +256,7 @@ def _change_pending(
     kept = {"start": format_instant(before.start), **offer}
     details = {name: value for name, value in before.details.items() if not isinstance(value, dict | list)}
     record = asked.record(before.id, kept, details)
-    put = at.management.put("subscription", before.id, record, if_match=pending.stamp.rev)
+    put = at.management.put("subscription", before.id, record, if_match=pending.stamp.revision)
     return SubscriptionFound.of(put.stored, found)
 
 
@@ -278,11 +279,11 @@ def _new_id(at: Catalogue, asked: SubscriptionAsked, found: Iterable[Stored[Term
         taken.append(name)
 
 
-def _go_on(at: Catalogue, canceled: Terms, found: Iterable[Stored[Terms]]) -> None:
-    """Let the subscription that a canceled one was to follow go on until it was to end anyway."""
-    before = next((each.value for each in found if each.value.id == canceled.details.get(SUCCEEDS)), None)
-    if before is None or before.end != canceled.start or status_of(before, at.now) is not Status.ACTIVE:
-        return
-    until = canceled.details.get(SUCCEEDED_END)
-    end = format_instant(parse_instant(until)) if isinstance(until, str) else None
-    at.management.merge("subscription", before.id, {"end": end})
+def _call_off(at: Catalogue, pending: Terms, found: Iterable[Stored[Terms]]) -> SubscriptionFound:
+    """Call a subscription off. The one that it was to follow goes on until it was to end anyway."""
+    before, until = pending.details.get(SUCCEEDS), pending.details.get(SUCCEEDED_END)
+    if not isinstance(before, str):
+        return SubscriptionFound.of(at.management.cancel_pending(pending.id).stored, found)
+    end = parse_instant(until) if isinstance(until, str) else None
+    stopped, *others = at.management.take_back(pending.id, before, end)
+    return SubscriptionFound.of(stopped.stored, found, *(each.stored for each in others))

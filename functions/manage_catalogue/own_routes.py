@@ -9,6 +9,7 @@ from meterstone.catalogue.management import (
     KindOfRecord,
     Management,
     RecordRefusedError,
+    Revision,
     StaleRecordError,
     UnknownRecordError,
 )
@@ -37,11 +38,11 @@ def add_own_routes(app: Application[Account], store: AccountStore) -> None:
 
 def put(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     """Store a record whole: make it, or let it say something else."""
-    name = catalogue.path_id(request, kind)
+    name = changes.parse_id(request)
     condition = changes.parse_condition(request)
     forced = changes.parse_force(request)
     record = changes.parse_record(request)
-    version = condition.version
+    version = None if condition.version is None else Revision(condition.version, condition.made_at)
     if condition.there and management.get(kind, name) is None:
         return changes.refuse_stale()
     for_all = changes.parse_for_all(record) if kind == "plan" else None

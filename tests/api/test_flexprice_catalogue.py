@@ -13,7 +13,7 @@ from meterstone.catalogue.management import Management
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
 from support.catalogue_calls import Call, Writer, invoker, races, with_plans_of_calls
-from support.managed import NOW, count_event, table_of
+from support.managed import NOW, count_event, subscription, table_of
 from support.memory_table import Killed
 from support.scenario import ORGANIZATION
 
@@ -230,6 +230,35 @@ def test_one_create_twice_at_once(calls: Callable[[Management], Call], fields: d
         assert len(spans(call)) == 1
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"start_date": text(NOW - DAY)}], ids=["from now on", "from an instant"]
+)
+@pytest.mark.parametrize(("first", "second"), [(-SECOND, SECOND), (SECOND, -SECOND)], ids=["before", "after"])
+def test_one_create_twice_at_once_on_two_sides_of_ten_minutes(
+    calls: Callable[[Management], Call],
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, str],
+    first: int,
+    second: int,
+) -> None:
+    """The clocks of two functions, or a request and its repetition, lie in different stretches of ten minutes."""
+
+    def sent(seconds: int) -> Writer:
+        def send(call: Call) -> tuple[int, Any]:
+            other, at = clock.now, NOW + seconds
+            monkeypatch.setattr(clock, "now", lambda: at)
+            answer = subscribe(call, **fields)
+            monkeypatch.setattr(clock, "now", other)
+            return answer
+
+        return send
+
+    for call, answers in races(calls, lambda _: None, sent(first), sent(second)):
+        assert [status for status, _ in answers] == [201, 201]
+        assert answers[0][1]["id"] == answers[1][1]["id"]
+        assert len(spans(call)) == 1
+
+
 def test_two_creates_at_once_that_differ_in_nothing_that_names_them(
     calls: Callable[[Management], Call],
 ) -> None:
@@ -273,6 +302,22 @@ def test_two_customers_at_once_with_one_id(calls: Callable[[Management], Call]) 
         assert sorted(status for status, _ in answers) == [201, 409]
         (stored,) = (body for status, body in answers if status == 201)
         assert call("GET", "customers/d") == (200, stored)
+
+
+def test_two_changes_of_one_customer_at_once_that_differ_in_their_fields(
+    calls: Callable[[Management], Call],
+) -> None:
+    """Fields that a request does not have stay as they are: also what another request has just written."""
+
+    def give(**fields: Any) -> Writer:
+        return lambda call: call("PUT", "customers", fields, external_id="c")
+
+    for call, answers in races(
+        calls, lambda _: None, give(metadata={"a": "b"}), give(address_city="Bergen", name="C")
+    ):
+        assert [status for status, _ in answers] == [200, 200]
+        _, found = call("GET", "customers/c")
+        assert (found["metadata"], found["address_city"], found["name"]) == ({"a": "b"}, "Bergen", "C")
 
 
 def only(call: Call) -> str:
@@ -406,6 +451,58 @@ def test_a_successor_keeps_what_is_the_subscriptions_own(catalogue: Management, 
     assert found["commitment_amount"] == "5"
 
 
+@pytest.mark.parametrize("when", ["immediate", "end_of_period"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda _, name, it: it.change_plan(name, "basic", NOW + 60 * DAY),
+        lambda _, name, it: it.end(name, NOW + 90 * DAY),
+        lambda call, name, _: cancel(call, name, "immediate"),
+    ],
+    ids=["changed again", "to end", "ended"],
+)
+def test_a_change_in_place_is_made_once_under_its_key(
+    catalogue: Management, call: Call, when: str, after: Callable[[Call, str, Management], object]
+) -> None:
+    name = made(call, plan_id="calls")
+    asked = {"change_at": when, "idempotency_key": "k"}
+    status, first = change_in_place(call, name, **asked)
+    assert status == 200
+    after(call, name, catalogue)
+    stored = subscription(catalogue, name)
+    status, again = change_in_place(call, name, **asked)
+    assert (status, subscription(catalogue, name)) == (200, stored)
+    for field in ("effective_at", "from_plan", "to_plan"):
+        assert again[field] == first[field]
+    status, body = change_in_place(call, name, "basic", **asked)
+    assert (status, set(body["details"])) == (400, {"idempotency_key"})
+
+
+def test_one_change_in_place_twice_at_once_under_one_key(calls: Callable[[Management], Call]) -> None:
+    """Between the two, the plan is changed back: the second request changes nothing any more."""
+
+    def there(call: Call) -> tuple[int, Any]:
+        return change_in_place(call, only(call), idempotency_key="k")
+
+    def there_and_back(call: Call) -> tuple[int, Any]:
+        answer = there(call)
+        assert change_in_place(call, only(call), "basic", idempotency_key="back")[0] == 200
+        return answer
+
+    for call, answers in races(calls, made, there, there_and_back):
+        assert answers[1][0] == 200
+        _, found = call("GET", f"subscriptions/{only(call)}")
+        assert found["plan_id"] == "basic"
+
+
+def test_the_keys_of_changes_are_not_a_successor_s(catalogue: Management, call: Call) -> None:
+    name = made(call, plan_id="calls", metadata={"a": "b"})
+    change_in_place(call, name, idempotency_key="k")
+    _, body = change(call, name, "basic")
+    new = body["new_subscription"]["id"]
+    assert subscription(catalogue, new).value.details == {"metadata": {"a": "b"}}
+
+
 def test_a_change_in_place_that_is_planned_waits(call: Call) -> None:
     name = made(call)
     _, planned = change_in_place(call, name, change_at="end_of_period")
@@ -447,6 +544,17 @@ def test_an_end_is_not_put_off(call: Call) -> None:
     assert cancel(call, name, "end_of_period")[1]["effective_date"] == text(NOW + DAY)
     status, body = change(call, name, change_at="end_of_period")
     assert (status, body["code"], set(body["details"])) == (400, "invalid_operation", {"change_at"})
+
+
+def test_an_id_that_looks_like_another_one_encoded_is_another_record_s(
+    catalogue: Management, call: Call
+) -> None:
+    """A client sends the id a/b as a%2Fb, and the gateway gives it as it was sent."""
+    for name in ("a/b", "a%2Fb"):
+        catalogue.put("customer", name, {})
+    assert call("GET", "customers/a%2Fb")[1]["id"] == "a/b"
+    assert [call("DELETE", "customers/a%2Fb")[0] for _ in range(2)] == [204, 404]
+    assert catalogue.get("customer", "a%2Fb") is not None
 
 
 def test_a_list_turned_round(call: Call) -> None:

@@ -192,6 +192,21 @@ def test_two_customers_at_once_with_one_external_id(calls: Callable[[Management]
         assert body["subscription"]["external_customer_id"] == whose
 
 
+def test_two_changes_of_one_customer_at_once_that_differ_in_their_fields(
+    calls: Callable[[Management], Call],
+) -> None:
+    """Fields that a request does not have stay as they are: also what another request has just written."""
+
+    def give(**fields: str) -> Callable[[Call], tuple[int, Any]]:
+        return lambda call: call("POST", "customers", {"customer": {"external_id": "d"} | fields})
+
+    for call, answers in races(calls, give(name="D"), give(email="d@example.com"), give(city="Bergen")):
+        assert [status for status, _ in answers] == [200, 200]
+        _, body = call("GET", "customers/d")
+        found = {name: body["customer"][name] for name in ("name", "email", "city")}
+        assert found == {"name": "D", "email": "d@example.com", "city": "Bergen"}
+
+
 def test_one_request_twice_at_once(calls: Callable[[Management], Call]) -> None:
     for call, answers in races(calls, lambda _: None, subscribe, subscribe):
         assert [status for status, _ in answers] == [200, 200]
@@ -243,6 +258,39 @@ def test_a_termination_that_is_killed_is_sent_again(calls: Callable[[Management]
         assert spans(call) == [("basic", text(NOW - DAY), text(NOW))]
         number += 1
     assert number > 2
+
+
+@pytest.mark.parametrize("end", [None, NOW + 9 * DAY], ids=["for ever", "until its own end"])
+def test_a_change_of_plans_that_is_called_off_is_whole_wherever_it_is_killed(
+    calls: Callable[[Management], Call], end: int | None
+) -> None:
+    """Either the change is still to come, or the running subscription goes on as it did before."""
+    number, through = 0, False
+    ending = None if end is None else text(end)
+    states = {
+        ("basic", text(NOW - DAY), text(NOW + DAY)): [("pro", text(NOW + DAY), ending)],
+        ("basic", text(NOW - DAY), ending): [],
+    }
+    seen = set()
+    while not through:
+        management = managed(clock=lambda: NOW)
+        call = calls(management)
+        subscribe(call, subscription_at=text(NOW - DAY), ending_at=ending)
+        subscribe(call, "pro", subscription_at=text(NOW + DAY))
+        table = table_of(management)
+        table.faults.before = table.writes + number
+        try:
+            through = call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
+        except Killed:
+            through = False
+        table.faults.before = None
+        first, *others = spans(call)
+        assert states[first] == others, number
+        seen.add(first)
+        assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] in {200, 404}
+        assert spans(call) == [("basic", text(NOW - DAY), ending)]
+        number += 1
+    assert seen == states.keys()
 
 
 def test_filters_read_no_more_subscriptions_than_they_may(
@@ -322,6 +370,25 @@ def test_an_end_that_was_moved_meanwhile_stays(call: Call) -> None:
     assert call("PUT", "subscriptions/s", {"subscription": {"ending_at": sooner}})[0] == 200
     assert call("DELETE", "subscriptions/s", query={"status": ["pending"]})[0] == 200
     assert spans(call) == [("calls", text(NOW - DAY), sooner)]
+
+
+def test_an_id_that_looks_like_another_one_encoded_is_another_record_s(
+    catalogue: Management, call: Call, calls: Callable[[Management], Call]
+) -> None:
+    """A client sends the id a/b as a%2Fb, and the gateway gives it as it was sent."""
+    for name in ("a/b", "a%2Fb"):
+        catalogue.put("customer", name, {"name": name})
+        subscribe(call, "calls", name, external_id=f"sub of {name}", subscription_at=text(NOW - DAY))
+        catalogue.put("customer", f"{name} alone", {})
+    sent = quote("a/b", safe="")
+    assert call("GET", f"customers/{sent}")[1]["customer"]["external_id"] == "a/b"
+    assert (
+        call("DELETE", f"subscriptions/sub%20of%20{sent}")[1]["subscription"]["external_id"] == "sub of a/b"
+    )
+    assert call("DELETE", f"customers/{sent}%20alone")[1]["customer"]["external_id"] == "a/b alone"
+    assert call("DELETE", f"customers/{sent}%20alone")[0] == 404
+    assert catalogue.get("customer", "a%2Fb alone") is not None
+    assert catalogue.end("sub of a%2Fb", None).stored.value.end is not None
 
 
 def test_metrics_that_are_deleted_are_not_shown(catalogue: Management, call: Call) -> None:

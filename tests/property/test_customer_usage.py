@@ -21,7 +21,7 @@ from meterstone.usage.window import Window, window_for
 from support.counting import describe, examples
 from support.scenario import ORGANIZATION, Scenario, World, scenarios
 
-ASKED = lago.Asked(["c"], "e", {})
+ASKED = lago.Asked("c", "e", {})
 
 
 def worlds(data: st.DataObject) -> World:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterstone.catalogue.management import Management
+from meterstone.store.catalogue.recounts import Recount, made, read_recounts
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
@@ -205,6 +207,16 @@ def test_nothing_in_the_table_has_a_purged_id_or_text() -> None:
     assert len(list(world.table.query(log, FIRST, LAST))) == len(scenario.usage)
 
 
+def test_what_recounts_say_of_the_customer_s_subscriptions_goes() -> None:
+    world, stream, scenario = prepared(rich())
+    purged = next(each.id for each in scenario.subscriptions if each.customer_id == CUSTOMER)
+    recount = Recount.of_plan("plan", 2, 0, stream.clock.now).refusing("other", "why")
+    world.table.transact([made(world.table, ORGANIZATION.id, recount.refusing(purged, "is purged"))])
+    run(world, stream, CUSTOMER)
+    assert mentions(memory(world), texts_of(scenario, CUSTOMER)) == []
+    assert read_recounts(world.table, ORGANIZATION.id)[0].reasons == (("other", "why"),)
+
+
 @pytest.mark.slow
 def test_killed_at_any_write_a_purge_runs_again_and_totals_are_right_meanwhile() -> None:
     world, stream, scenario = prepared(small())
@@ -300,6 +312,15 @@ def test_an_external_id_that_another_customer_has_too_keeps_both_from_being_purg
     other = replace(held, id="other", customer_id="other")
     write_catalogue(world.table, ORGANIZATION, scenario.meters, [held, other], ())
     assert "the external id muster-ext is also that of other" in refused_for(world, stream)
+
+
+def test_what_was_purged_can_still_be_changed() -> None:
+    world, stream, _ = prepared(small())
+    names = run(world, stream, CUSTOMER).names
+    management = Management(world.table, ORGANIZATION.id, stream.clock)
+    assert management.merge("customer", names.customer[1], {"name": "kept"}).changed
+    for new in names.subscriptions.values():
+        assert management.merge("subscription", new, {"name": "kept"}).changed
 
 
 def test_a_customer_that_nobody_knows_is_not_purged() -> None:

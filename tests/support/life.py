@@ -2,7 +2,8 @@
 
 Events come over HTTP and are delivered by a stream that splits, and delivers again, to three warm functions that
 may be killed at any write. Meanwhile the catalogue changes, one record at a time: between two deliveries, and in
-the middle of one, at any call of the table. What is refused is refused; what is killed may be run again or not.
+the middle of one, at any call of the table. Files are imported, stopped, gone on with, and closed; events are
+withdrawn; now and then all is rebuilt. What is refused is refused; what is killed may be run again or not.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from decimal import Decimal
 from random import Random
 from typing import Any
+from unittest import mock
 
 from meterstone.catalogue.management import (
     CatalogueConflictError,
@@ -23,8 +25,12 @@ from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.operations import imports
+from meterstone.store.operations.imports import Importer, Source, SourceLine
+from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
@@ -32,12 +38,12 @@ from meterstone.usage.meter import Event
 from support.both_endpoints import check_all
 from support.memory_table import Faults, Killed
 from support.recovering import Clock
-from support.scenario import ORGANIZATION, Scenario, Usage, World
+from support.scenario import ORGANIZATION, Scenario, Usage, World, digest
 from support.stale_table import StaleTable
 from support.stream import Folding, Stream
 
 START = parse_instant("2024-02-27T20:00:00Z")
-_CALLS = ("get", "batch_get", "query", "query_first", "transact", "update", "put", "put_all", "put_new")
+TABLE_CALLS = ("get", "batch_get", "query", "query_first", "transact", "update", "put", "put_all", "put_new")
 _METERS: tuple[dict[str, Any], ...] = (
     {"id": "calls", "code": "calls", "aggregation": "COUNT"},
     {"id": "bytes", "code": "bytes", "aggregation": "SUM", "field": "value"},
@@ -53,10 +59,10 @@ _REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
 def at_call(table: StaleTable, number: int, do: Callable[[], object]) -> Iterator[list[str]]:
     """Do something just before the call of the table of this number, from 0. Gives the calls that were made."""
     made: list[str] = []
-    plain = {name: getattr(table, name) for name in _CALLS}
+    plain = {name: getattr(table, name) for name in TABLE_CALLS}
 
     def restore() -> None:
-        for name in _CALLS:
+        for name in TABLE_CALLS:
             vars(table).pop(name, None)
 
     def wrapped(name: str) -> Callable[..., Any]:
@@ -69,7 +75,7 @@ def at_call(table: StaleTable, number: int, do: Callable[[], object]) -> Iterato
 
         return call
 
-    for name in _CALLS:
+    for name in TABLE_CALLS:
         setattr(table, name, wrapped(name))
     try:
         yield made
@@ -89,6 +95,8 @@ class Life:
         self.folding = Folding(self.world, Stream(self.random))
         self.management = Management(self.table, ORGANIZATION.id, self.clock)
         self.usage: list[Usage] = []
+        #: The lines of the files that are imported.
+        self.files: dict[str, list[Usage]] = {}
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
         self.made = self.posted = 0
@@ -134,8 +142,8 @@ class Life:
             # The stream keeps a record for a day.
             self.folding.drain(self.clock.now, 50)
         match random.choices(
-            ["post", "deliver", "change", "withdraw", "recount", "roll", "disturb"],
-            [10, 6, 8, 3, 2, 1, 1],
+            ["post", "deliver", "change", "withdraw", "recount", "load", "rebuild", "roll", "disturb"],
+            [10, 6, 8, 3, 2, 1, 0.15, 1, 1],
         )[0]:
             case "post":
                 for _ in range(random.randint(1, 6)):
@@ -151,6 +159,12 @@ class Life:
             case "recount":
                 with self._interrupted(), self._faulty(), suppress(Killed):
                     self.recount()
+            case "load":
+                with self._interrupted(), self._faulty():
+                    self.load()
+            case "rebuild":
+                with self._interrupted(), self._faulty():
+                    self.rebuild()
             case "roll":
                 with self._interrupted():
                     self.roll()
@@ -163,7 +177,11 @@ class Life:
         return f"e{self.posted}"
 
     def post(self) -> None:
-        """Take an event in, of a subscription or of a customer, that may not be there yet."""
+        """Take an event in over HTTP."""
+        self.folding.post(self._some_usage(), self.clock.now)
+
+    def _some_usage(self) -> Usage:
+        """Make an event of a subscription or of a customer, that may not be there yet."""
         random = self.random
         number = random.randrange(self.most + 1)
         if random.random() < 0.6:
@@ -178,13 +196,58 @@ class Life:
             Event(self.next_id(), name, at, {"value": value, "who": f"w{random.randrange(4)}"}),
         )
         self.usage.append(found)
-        self.folding.post(found, self.clock.now)
+        return found
+
+    def load(self) -> None:
+        """Import a file, or go on with one that was stopped, or close it as if it were lost."""
+        name = f"file {len(self.files)}"
+        if self.files and self.random.random() < 0.5:
+            name = self.random.choice(list(self.files))
+        else:
+            self.files[name] = [self._some_usage() for _ in range(self.random.randint(1, 12))]
+        try:
+            self._load(name, closes=self.random.random() < 0.2)
+            self.done["imported"] += 1
+        except Killed:
+            self.table.faults = Faults()
+            self.done["import, killed"] += 1
+        except (BusyError, StoreUnavailableError):
+            self.done["import, refused"] += 1
+
+    def _load(self, name: str, *, closes: bool = False) -> None:
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        source = Source(name, digest(name))
+        with mock.patch.object(imports, "_BATCH", 4):
+            if closes:
+                imports.close_import(self.table, ORGANIZATION.id, source, self.clock.now)
+                return
+            lines = [
+                SourceLine(line, each.subject, each.event)
+                for line, each in enumerate(self.files[name], start=1)
+            ]
+            Importer(self.table, account).run(source, lines, self.clock.now, lambda *_: None)
+
+    def rebuild(self) -> None:
+        """Rebuild the organization, or be killed at it."""
+        try:
+            rebuild(self.table, ORGANIZATION.id, Surroundings(self.clock, self.sleep))
+            self.done["rebuilt"] += 1
+        except Killed:
+            self.table.faults = Faults()
+            self.done["rebuild, killed"] += 1
+        except (BusyError, StoreUnavailableError):
+            self.done["rebuild, refused"] += 1
 
     def withdraw(self) -> None:
         """Withdraw an event, whatever has become of it so far; something else may have it in hand."""
         if not self.usage:
             return
         usage = self.random.choice(self.usage[-30:])
+        key = keys.event(ORGANIZATION.id, *usage.subject, usage.event.id)
+        if self.table.get(key, consistent=True) is None:
+            # It is of a file that was not imported so far.
+            return
         try:
             self.folding.withdraw(usage, self.clock.now)
         except BusyError:
@@ -313,6 +376,9 @@ class Life:
 
     def roll(self) -> None:
         """Do what is done every hour."""
+        account = read_account(self.table, ORGANIZATION.id, consistent=True)
+        assert account is not None
+        self.world.account = account
         wake_unwoken(self.table, ORGANIZATION.id)
         with suppress(BusyError):
             catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
@@ -374,6 +440,10 @@ class Life:
     def check(self) -> None:
         """Let everything come to its end, and compare all totals with what log and records come to."""
         self.clock.now += 10 * MINUTE
+        for name in self.files:
+            self._load(name)
+        # A rebuild that was stopped is given up.
+        abandon(self.table, ORGANIZATION.id, self.clock.around)
         self.folding.drain(self.clock.now, 50)
         self.roll()
         for _ in range(30):

@@ -47,6 +47,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+#: With what a text begins that one of these expressions fits. Most texts of a catalogue begin otherwise.
+_NUMERIC = frozenset("-+.0123456789")
 
 
 #: What the two parsers may not read alike: tabs and escapes, line breaks of other systems and scripts, directives,
@@ -204,6 +206,8 @@ class _Composer:
             return None
         if text in _BOOLEAN:
             return _BOOLEAN[text]
+        if text[0] not in _NUMERIC:
+            return text
         if _INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text):
             try:
                 return _number(text)

@@ -13,6 +13,7 @@ from meterstone.catalogue.management import (
     RecordRefusedError,
     Recount,
 )
+from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
@@ -76,7 +77,7 @@ def load_catalogue(
 
     `places` name the files of what is refused. Raises `InputRefusedError` before anything is put if a price or a
     meter would change that never can, or a new subscription cannot have the prices of its plan. Raises `BusyError`
-    if a rebuild or a purge is under way.
+    if a purge is under way, or a rebuild of an organization of the first stored format.
 
     What else is refused stands in the changes' problems: the other records of its kind, and of the kinds before,
     are put; those of the kinds that follow are not. Stopped, a load is run again.
@@ -93,7 +94,7 @@ def load_catalogue(
     if stored is not None:
         if refused := list(never(stored, catalogue, places)):
             raise InputRefusedError(refused)
-        if stored.account.next is not None:
+        if stored.account.next is not None and stored.account.stored_format == FIRST_FORMAT:
             raise BusyError("a rebuild is running, or was stopped: load when it is through, or given up")
         refuse_open_purges(table, organization_id)
     new = put_organization(table, catalogue.organization)

@@ -1,6 +1,7 @@
 """Records put one at a time: what each call does, changes and refuses."""
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 import pytest
@@ -8,16 +9,19 @@ import pytest
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     Management,
+    Put,
     RecordRefusedError,
     StaleRecordError,
     UnknownRecordError,
 )
+from meterstone.store.catalogue.subscription_puts import remove_mark
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import integer, key_item
 from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import MINUTE, SECOND, format_instant
+from meterstone.usage.instant import MINUTE, SECOND, format_instant, key_instant
 from meterstone.usage.subscription import Dated
+from meterstone.usage.terms import Terms
 from support.managed import (
     CALLS,
     DEAR,
@@ -27,9 +31,11 @@ from support.managed import (
     PRO,
     at,
     count_event,
+    interleavings,
     managed,
     subscription,
     table_of,
+    with_one,
 )
 from support.scenario import ORGANIZATION
 
@@ -248,6 +254,35 @@ def test_a_level_is_counted_anew_for_an_end_within_5_minutes() -> None:
     assert ended.recount.line_items == ("s.call", "seats"), "a line item, and the meter of a chain"
 
 
+@pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
+@pytest.mark.parametrize("before", [None, at(-1)], ids=["the first event", "a later event"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda it: it.end("s", NOW + MINUTE), lambda it: it.change_plan("s", "pro", NOW + MINUTE)],
+    ids=["an end", "another plan"],
+)
+def test_what_the_clock_changes_is_counted_anew_if_it_is_counted_meanwhile(
+    change: Callable[[Management], Put[Terms]], before: int | None, *, by_customer: bool
+) -> None:
+    """The event lies before the change, which would move nothing of it, but what the clock makes of it."""
+    management = managed()
+    management.put("subscription", "s", OF_C)
+    management.put("subscription", "t", OF_C | {"external_id": "other"})
+    if before is not None:
+        subject = keys.subject(ORGANIZATION.id, *(("c", "c") if by_customer else ("s", "s")))
+        table_of(management).update(subject, "SET latest_at = :at", {":at": {"N": str(before)}})
+    table = table_of(management)
+    transact, events = table.transact, iter([at(-0.5)])
+
+    def counted_first(actions: Any) -> None:
+        for when in events:
+            count_event(management, "s", when, by_customer=by_customer)
+        transact(actions)
+
+    table.transact = counted_first  # type: ignore[method-assign]
+    assert change(management).recount is not None
+
+
 @pytest.mark.parametrize("prices", [["call"], None], ids=["a plain meter", "a recurring one"])
 def test_usage_whose_time_is_not_known_is_taken_to_lie_ahead(prices: list[str] | None) -> None:
     management = managed()
@@ -433,6 +468,69 @@ def test_a_put_may_be_conditional_on_a_version(kind: Any) -> None:
     assert management.put(kind, name, record, if_match=1).changed
     with pytest.raises(StaleRecordError):
         management.put(kind, name, record, if_match=1)
+
+
+def ticking() -> Callable[[], int]:
+    """Return a clock that goes on by a second each time it is asked."""
+    seconds = count()
+    return lambda: NOW + next(seconds) * SECOND
+
+
+AGAIN: Mapping[str, tuple[Any, str, Mapping[str, object]]] = {
+    "plan": ("plan", "pro", PRO | {"name": "again"}),
+    "subscription": ("subscription", "s", LATER | {"name": "again"}),
+}
+"""A record of each kind that may be deleted, and made again from its first version on: kind, id and fields."""
+
+
+@pytest.mark.parametrize(("kind", "name", "record"), AGAIN.values(), ids=AGAIN)
+def test_a_record_that_is_made_again_is_another(kind: Any, name: str, record: Mapping[str, object]) -> None:
+    management = with_one(clock=ticking())
+    before = management.get(kind, name)
+    assert before is not None
+    management.delete(kind, name)
+    made = management.put(kind, name, record)
+    assert made.stored.stamp.rev == before.stamp.rev == 1
+    with pytest.raises(StaleRecordError):
+        management.put(kind, name, {**record, "name": "late"}, if_match=before.stamp.revision)
+    assert management.put(kind, name, {**record, "name": "x"}, if_match=made.stored.stamp.revision).changed
+
+
+@pytest.mark.parametrize(
+    ("made", "change"),
+    [
+        ("plan", lambda it: it.merge("plan", "pro", {"description": "late"})),
+        ("subscription", lambda it: it.merge("subscription", "s", {"details": {"a": "late"}})),
+        ("subscription", lambda it: it.end("s", at(3))),
+    ],
+    ids=["a plan's text", "a subscription's details", "a subscription's end"],
+)
+def test_no_change_of_a_record_is_one_of_the_record_that_is_made_again_meanwhile(
+    made: str, change: Callable[[Management], object]
+) -> None:
+    kind, name, record = AGAIN[made]
+
+    def again(management: Management) -> None:
+        management.delete(kind, name)
+        management.put(kind, name, record)
+
+    for management, _ in interleavings(lambda: with_one(clock=ticking()), change, again):
+        stored = management.get(kind, name)
+        assert stored is None or stored.value.name == "again"
+
+
+def test_a_mark_of_a_subscription_that_is_made_again_stays() -> None:
+    """The mark of the one before is taken away late: what the new one has to wake is still to be woken."""
+    management = with_one(clock=ticking())
+    before = subscription(management, "s").stamp
+    management.delete("subscription", "s")
+    made = management.put("subscription", "s", OF_C).stored.stamp
+    table, key = table_of(management), keys.subscription(ORGANIZATION.id, "s")
+    mark = {":due": {"S": keys.unwoken(ORGANIZATION.id)}, ":at": {"S": key_instant(NOW)}}
+    table.update(key, "SET due_pk = :due, due_at = :at", mark)
+    for stamp, stays in ((before, True), (made, False)):
+        remove_mark(table, ORGANIZATION.id, "s", stamp)
+        assert ("due_pk" in table.items()[key]) is stays
 
 
 def test_a_rebuild_and_a_purge_refuse_every_put() -> None:

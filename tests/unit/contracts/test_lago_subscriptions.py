@@ -115,7 +115,7 @@ def test_a_pre_authorization_is_refused() -> None:
 
 def test_an_update_is_of_the_active_one_unless_it_says_pending() -> None:
     asked = update(name=None, ending_at="2027-01-01T00:00:00Z", purchase_order_number=None)
-    assert (asked.ids, asked.status) == (["acme-main"], Status.ACTIVE)
+    assert (asked.external_id, asked.status) == ("acme-main", Status.ACTIVE)
     assert asked.fields == {"name": "", "end": "2027-01-01T00:00:00Z"}
     assert asked.details == {"purchase_order_number": None}
     pending = update("pending", ending_at=None, subscription_at="2026-05-01T00:00:00Z")
@@ -160,10 +160,6 @@ def test_a_path_that_no_id_can_be_is_not_found(parse: Callable[[Request], object
         404,
         {"status": 404, "error": "Not Found", "code": "subscription_not_found"},
     )
-
-
-def test_a_path_may_be_decoded_or_not() -> None:
-    assert lago_subscriptions.parse_one(request(path="a%2Fb")).ids == ["a%2Fb", "a/b"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from meterstone.store.catalogue.stamped import (
 from meterstone.store.catalogue.subscription_puts import (
     Concerned,
     TermsPut,
+    absent_subscriptions,
     delete_subscription,
     put_mentions,
     put_subscriptions,
@@ -131,10 +132,12 @@ def write(
     changes: Sequence[Change],
     subjects: Subjects,
     plans: Iterable[str] = (),
+    absent: Iterable[str] = (),
 ) -> list[Put[Terms]]:
     """Check subscriptions as they are to be, and write those that differ, all in one transaction.
 
-    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named.
+    ``subjects`` are those of all terms, before and after; ``plans`` the ones that are to be marked as named;
+    ``absent`` the ids of subscriptions that must not be there.
     """
     differing = [each for each in changes if each.seen is None or each.terms != each.seen.stored.value]
     if not differing:
@@ -181,10 +184,11 @@ def write(
         recount = _of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
+    absences = absent_subscriptions(attempt.table, attempt.organization_id, absent)
     beside = attempt.subjects_of(_to_mention(differing))
     with attempt.table.deadline.at_most(LANDS / SECOND) if anew else nullcontext():
         if not put_subscriptions(
-            attempt.table, attempt.organization_id, puts, concerned, plans, recounts, beside
+            attempt.table, attempt.organization_id, puts, concerned, plans, recounts, [*beside, *absences]
         ):
             raise LostError
     if not anew:
@@ -261,22 +265,32 @@ def _counted_anew(
 
 
 def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Moved]) -> Recount | None:
-    """Return a recount that counts what waits of the subjects; None if nothing does that may count now.
+    """Return a recount that brings the lists of what does not count up to date; None if nothing is listed.
 
-    Cost: 1 query of a few items for each subject, if the change is not ahead of time.
+    What waits of the subjects may count now; what a meter could not read may be no more for any line item.
+
+    Cost: 2 queries of a few items for each subject, if the change is not ahead of time.
     """
     since = min((moved.at for moved in moves), default=END_OF_TIME)
     if since > attempt.now:
         return None
     for terms in (each.terms for each in changes):
         for subject in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id)):
-            pk, prefix = keys.unmatched_of(attempt.organization_id, *subject)
-            low, high = keys.range_of(prefix)
-            rows = attempt.table.query_first(pk, low, high, _LOOKED_AT)
-            if len(rows) == _LOOKED_AT or any("done" not in row for row in rows):
+            if _waits(attempt, subject) or _unreadable(attempt, subject):
                 ids = [each.terms.id for each in changes]
                 return Recount.of_usage(ids, [], since, attempt.now, token_hex(_MARK))
     return None
+
+
+def _waits(attempt: Attempt, subject: Subject) -> bool:
+    pk, prefix = keys.unmatched_of(attempt.organization_id, *subject)
+    rows = attempt.table.query_first(pk, *keys.range_of(prefix), _LOOKED_AT)
+    return len(rows) == _LOOKED_AT or any("done" not in row for row in rows)
+
+
+def _unreadable(attempt: Attempt, subject: Subject) -> bool:
+    pk, prefix = keys.unreadable_of(attempt.organization_id, *subject)
+    return bool(attempt.table.query_first(pk, *keys.range_of(prefix), 1))
 
 
 def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
@@ -413,6 +427,14 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
     if moved is not None and bounds.last is not None and moved.at <= bounds.last:
         raise CatalogueConflictError(
             "", "events of its customer or its external id are counted since it began: end it instead"
+        )
+    if any(
+        _unreadable(attempt, each)
+        for each in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id))
+    ):
+        raise CatalogueConflictError(
+            "",
+            "events of its customer or its external id are listed that a meter cannot read: end it instead",
         )
     attempt.ready()
     if subjects.customers[terms.customer_id].of_before:

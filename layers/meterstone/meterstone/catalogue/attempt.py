@@ -22,7 +22,7 @@ from meterstone.catalogue.errors import (
 )
 from meterstone.catalogue.reading import ReadRecord, read_record
 from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.stamped import Stamp
+from meterstone.store.catalogue.stamped import Revision, Stamp
 from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.upgrade import upgrade
 from meterstone.store.dynamodb.errors import StoreUnavailableError, WriteRefusedError
@@ -36,6 +36,9 @@ from meterstone.usage.terms import Terms
 
 LONGEST: Final = 20 * SECOND
 """How long an attempt may take until it writes, in microseconds."""
+
+type Wanted = Revision | int | None
+"""The version that a record must have for a put; 0: there is no record; None: any."""
 
 _STALE: Final = "the record has been changed since"
 _ATTEMPTS: Final = 10
@@ -96,9 +99,12 @@ class Attempt:
         self.mine.add(after)
         return after
 
-    def match(self, stamp: Stamp | None, wanted: int | None) -> None:
-        """Raise `StaleRecordError` if a record has not the version that is wanted; 0: none; None: any."""
-        if wanted is None or (stamp is None and wanted == 0) or (stamp is not None and stamp.rev == wanted):
+    def match(self, stamp: Stamp | None, wanted: Wanted) -> None:
+        """Raise `StaleRecordError` if a record has not the version that is wanted."""
+        if wanted is None:
+            return
+        revision = wanted if isinstance(wanted, Revision) else Revision(wanted)
+        if not revision.rev if stamp is None else revision in (stamp.revision, Revision(stamp.rev)):
             return
         if stamp not in self.mine:
             raise StaleRecordError(_STALE)

@@ -3,7 +3,7 @@
 from copy import replace
 
 from meterstone.catalogue import rules
-from meterstone.catalogue.attempt import Attempt, read
+from meterstone.catalogue.attempt import Attempt, Wanted, read
 from meterstone.catalogue.building import customer_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
@@ -23,7 +23,7 @@ from meterstone.store.dynamodb.keys import Kind
 from meterstone.usage.subscription import Customer, Dated
 
 
-def put_customer(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Customer]:
+def put_customer(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Customer]:
     """Put the customer of a record, which is made of what is stored.
 
     The first country and the first type hold from the beginning, later ones from now on, unless they are dated.

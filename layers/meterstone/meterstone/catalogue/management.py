@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, assert_never
 from meterstone import clock as system_clock
 from meterstone.catalogue import customers, offers, subscriptions
 from meterstone.catalogue.agreements import resolved_before
-from meterstone.catalogue.attempt import Attempt, in_turn
+from meterstone.catalogue.attempt import Attempt, Wanted, in_turn
 from meterstone.catalogue.errors import (
     CatalogueBusyError,
     CatalogueConflictError,
@@ -28,7 +28,7 @@ from meterstone.contracts.catalogue_records import record_of
 from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.recounts import Recount
-from meterstone.store.catalogue.stamped import Stamp, Stored, read_customer, read_terms
+from meterstone.store.catalogue.stamped import Revision, Stamp, Stored, read_customer, read_terms
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Subscription
@@ -44,6 +44,7 @@ __all__ = [
     "Put",
     "RecordRefusedError",
     "Recount",
+    "Revision",
     "StaleRecordError",
     "Stamp",
     "Stored",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 type KindOfRecord = Literal["meter", "price", "plan", "customer", "subscription"]
+type Fields = Mapping[str, object] | offers.Making
 KINDS: Final[tuple[KindOfRecord, ...]] = ("meter", "price", "plan", "customer", "subscription")
 """The kinds of records, in the order in which they refer to each other."""
 
@@ -81,7 +83,7 @@ class Management:
         name: str,
         record: Mapping[str, object],
         *,
-        if_match: int | None = None,
+        if_match: Wanted = None,
         forced: bool = False,
     ) -> Put[Any]:
         """Store a record whole: the record says all that there is to say.
@@ -91,8 +93,14 @@ class Management:
         """
         return self._put(kind, name, lambda _: record, if_match, forced=forced)
 
+    def subscribe(self, name: str, record: Mapping[str, object], unless: Sequence[str]) -> Put[Terms]:
+        """Make a subscription. Raises `StaleRecordError` if it is there, or one of those in ``unless``."""
+        return self._in_turn(
+            lambda attempt: subscriptions.put_subscription(attempt, name, lambda _: record, 0, unless)
+        )
+
     def offer_to_all(
-        self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: int | None = None
+        self, code: str, record: Mapping[str, object], at: int | None = None, *, if_match: Wanted = None
     ) -> tuple[Put[Plan], Recount]:
         """Put a plan, and have the subscriptions that follow it follow its new version from an instant on.
 
@@ -122,11 +130,15 @@ class Management:
 
         return put_many(self._table, self._organization_id, self._clock, kind, records, putting, alone)
 
-    def merge(self, kind: KindOfRecord, name: str, fields: Mapping[str, object]) -> Put[Any]:
-        """Store a record whose other fields stay as they are. If there is none, the fields are the record."""
+    def merge(self, kind: KindOfRecord, name: str, fields: Fields) -> Put[Any]:
+        """Store a record whose other fields stay as they are. If there is none, the fields are the record.
+
+        ``fields`` may be made of what is stored: as it is when the record is written.
+        """
 
         def whole(stored: Stored[Any] | None) -> Mapping[str, object]:
-            return fields if stored is None else {**record_of(stored.value), **fields}
+            given = fields(stored) if callable(fields) else fields
+            return given if stored is None else {**record_of(stored.value), **given}
 
         return self._put(kind, name, whole, None)
 
@@ -162,15 +174,19 @@ class Management:
         """Call a subscription off that has not begun: it has no time at all then."""
         return self._in_turn(lambda attempt: subscriptions.cancel_pending(attempt, subscription_id))
 
+    def take_back(self, subscription_id: str, before: str, until: int | None) -> list[Put[Terms]]:
+        """Call off what was to succeed a subscription, which goes on until an instant if it ends just for that."""
+        return self._in_turn(lambda attempt: subscriptions.take_back(attempt, subscription_id, before, until))
+
     def change_plan(
-        self, subscription_id: str, plan: str, at: int | None, *, forced: bool = False
+        self, subscription_id: str, plan: str, at: int | None, key: str | None = None, *, forced: bool = False
     ) -> Put[Terms]:
         """Have a subscription on another plan from an instant on; None: now. It goes on otherwise.
 
-        ``forced``: as of `put`.
+        Under a ``key`` that is done once, whatever else is changed afterwards. ``forced``: as of `put`.
         """
         return self._in_turn(
-            lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at), forced=forced
+            lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at, key), forced=forced
         )
 
     def change_commitment(self, subscription_id: str, commitment: Commitment | None) -> Put[Terms]:
@@ -202,7 +218,7 @@ class Management:
         kind: KindOfRecord,
         name: str,
         make: Callable[[Stored[Any] | None], Mapping[str, object]],
-        if_match: int | None,
+        if_match: Wanted,
         *,
         forced: bool = False,
     ) -> Put[Any]:
@@ -219,7 +235,7 @@ class Management:
 
 
 def _put(
-    attempt: Attempt, kind: KindOfRecord, name: str, make: offers.Making, if_match: int | None = None
+    attempt: Attempt, kind: KindOfRecord, name: str, make: offers.Making, if_match: Wanted = None
 ) -> Put[Any]:
     match kind:
         case "meter":

@@ -1,29 +1,35 @@
-"""Many puts of one kind, as the load of a folder makes them: each by itself, what they need read together.
+"""Many puts of one kind, as the load of a folder makes them: what they need is read, and written, together.
 
 A put reads some items, checks, and writes on the condition that these are as they were. What several puts read is
 the same kind of items, under keys that their records tell. So these are read in batches, and each put then finds
 them in `Gathered`, which stands in for the table. Whatever a put writes is forgotten there, so that the next put
-reads it anew. A put for which another writer was faster is made once more, alone.
+reads it anew.
+
+Records that are new, and have no item in common, are written in one transaction, each under the conditions of its
+own put. Nothing is counted yet by what is new, so that such a transaction seldom meets one of counting. A put for
+which another writer was faster is made once more, alone; so are all those of a transaction that was refused.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from copy import replace
-from itertools import batched, chain
+from itertools import batched, chain, groupby
 from typing import Any, Final
 
 from meterstone.catalogue.attempt import LONGEST, Attempt, begin
 from meterstone.catalogue.errors import CatalogueError, LostError, Put
+from meterstone.catalogue.gathered import Gathered
 from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.upgrade import settled_by
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import WriteRefusedError
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Action, Item, Row, Table, key_item
+from meterstone.store.dynamodb.table import Item, Table, key_item
 from meterstone.usage.instant import SECOND
 
 TOGETHER: Final = 25
-"""For how many records the items are read at once."""
+"""For how many records the items are read at once. What as many new ones write fits in one transaction."""
 
 #: How many batches are put at once. More of them only wait for each other: much of the work is Python's.
 _AT_ONCE: Final = 8
@@ -51,33 +57,35 @@ def put_many(
     such as a rebuild that is running.
     """
     found: list[Put[Any] | CatalogueError | None] = [None] * len(records)
-    # Records of one customer are put one after another: each raises the version of the customer.
-    order = sorted(range(len(records)), key=lambda index: _owner(records[index][1]))
 
-    def put(some: Iterable[int]) -> None:
-        some = list(some)
-        attempt = begin(table, organization_id, clock)
-        gathered = _gathered(attempt, kind, [records[index] for index in some])
-        for index in some:
-            name, record = records[index]
-            try:
-                if clock() - attempt.now > _FRESH:
-                    found[index] = alone(name, record)
-                    continue
-                try:
-                    with table.deadline.at_most((LONGEST - _FRESH) / SECOND):
-                        found[index] = putting(replace(attempt, table=gathered, mine=set()), name, record)
-                except (LostError, WriteRefusedError):
-                    found[index] = alone(name, record)
-            except CatalogueError as error:
-                found[index] = error
+    def put(indices: Sequence[int]) -> None:
+        for some in batched(indices, TOGETHER, strict=False):
+            attempt = begin(table, organization_id, clock)
+            batch = _Batch(attempt, kind, [records[index] for index in some], putting, alone)
+            for index, outcome in zip(some, batch.put(), strict=True):
+                found[index] = outcome
 
-    # All meters stand in one item.
-    several = [order] if kind == "meter" else list(batched(order, TOGETHER, strict=False))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(put, several):
+        for _ in pool.map(put, _divided(kind, records)):
             pass
     return [each for each in found if each is not None]
+
+
+def _divided(kind: str, records: Sequence[Named]) -> list[list[int]]:
+    """Divide the places of records into lists that are put at once, each in its order.
+
+    Those of one customer stand in one list: each raises the version of the customer. All meters stand in one item.
+    """
+    order = sorted(range(len(records)), key=lambda index: _owner(records[index][1]))
+    if kind == "meter":
+        return [order]
+    lists: list[list[int]] = [[]]
+    for owner, group in groupby(order, key=lambda index: _owner(records[index][1])):
+        for some in [list(group)] if owner else [[index] for index in group]:
+            if len(lists[-1]) + len(some) > TOGETHER:
+                lists.append([])
+            lists[-1] += some
+    return lists
 
 
 def _owner(record: Raw) -> str:
@@ -85,101 +93,106 @@ def _owner(record: Raw) -> str:
     return owner if isinstance(owner, str) else ""
 
 
-class Gathered(Table):
-    """A table of which some items were read already."""
+class _Batch:
+    """Records that are put one after another on one attempt. Those that are new wait for one transaction."""
 
-    def __init__(self, table: Table) -> None:
-        """Stand in for a table."""
-        self.name, self.cost, self.deadline = table.name, table.cost, table.deadline
-        self._table = table
-        self._read: dict[Key, Row | None] = {}
-        self._empty: set[str] = set()
-        self._there: set[Key] = set()
+    def __init__(
+        self,
+        attempt: Attempt,
+        kind: str,
+        records: Sequence[Named],
+        putting: Putting,
+        alone: Callable[[str, Raw], Put[Any]],
+    ) -> None:
+        """Read what the puts will read."""
+        self._attempt, self._kind, self._records = attempt, kind, records
+        self._putting, self._alone = putting, alone
+        self._table = _gathered(attempt, kind, records)
+        self._found: dict[int, Put[Any] | CatalogueError] = {}
+        #: The puts that wait to be written, by the places of their records.
+        self._waiting: dict[int, Put[Any]] = {}
 
-    def gather(self, wanted: Iterable[Key]) -> None:
-        """Read items, consistently."""
-        found = list(wanted)
-        rows = self._table.batch_get(found, consistent=True)
-        self._read.update({key: rows.get(key) for key in found})
+    def put(self) -> list[Put[Any] | CatalogueError]:
+        """Put the records. Return in their order what became of each."""
+        for place, (name, record) in enumerate(self._records):
+            needed = list(_needed(self._attempt, self._kind, name, record))
+            if behind := [key for key in needed if self._table.waits(key)]:
+                # It goes by what was written just before it.
+                self._write()
+                self._table.gather(behind)
+            self._one(place)
+        self._write()
+        return [self._found[place] for place in range(len(self._records))]
 
-    def knows(self, key: Key) -> bool:
-        """Return whether an item was read, and is there."""
-        return self._read.get(key) is not None
+    def _one(self, place: int) -> None:
+        name, record = self._records[place]
+        if self._too_late():
+            self._write()
+            self._by_itself(place)
+            return
+        attempt = replace(self._attempt, table=self._table, mine=set())
+        try:
+            with self._in_time():
+                if not self._is_new(name):
+                    self._found[place] = self._putting(attempt, name, record)
+                    return
+                with self._table.grouping():
+                    self._waiting[place] = self._putting(attempt, name, record)
+        except (LostError, WriteRefusedError):
+            self._write()
+            self._by_itself(place)
+        except CatalogueError as error:
+            self._found[place] = error
 
-    def note_empty(self, key: Key) -> None:
-        """Note that nothing but hints can be in the partition of a key, as the item of the key is not there."""
-        if self._read.get(key, {}) is None:
-            self._empty.add(key.pk)
+    def _write(self) -> None:
+        """Write what waits: together, or else each by itself."""
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
+        if self._too_late():
+            self._table.drop_group()
+        else:
+            with self._in_time():
+                if self._table.write_group():
+                    self._found |= waiting
+                    return
+        for place in waiting:
+            self._by_itself(place)
 
-    def put_ahead(self, items: Iterable[Item]) -> None:
-        """Write items that a put will write again, for all puts together."""
-        found = list(items)
-        self._table.put_all(found)
-        self._there.update(map(_key, found))
+    def _by_itself(self, place: int) -> None:
+        try:
+            self._found[place] = self._alone(*self._records[place])
+        except CatalogueError as error:
+            self._found[place] = error
 
-    def get(self, key: Key, *, consistent: bool = False) -> Row | None:
-        """Read as `Table.get`."""
-        return self._read[key] if key in self._read else self._table.get(key, consistent=consistent)
+    def _too_late(self) -> bool:
+        return self._attempt.clock() - self._attempt.now > _FRESH
 
-    def batch_get(self, keys: Iterable[Key], *, consistent: bool = False) -> dict[Key, Row]:
-        """Read as `Table.batch_get`."""
-        wanted = list(dict.fromkeys(keys))
-        unread = [key for key in wanted if key not in self._read]
-        found = self._table.batch_get(unread, consistent=consistent) if unread else {}
-        found |= {key: row for key in wanted if (row := self._read.get(key)) is not None}
-        return found
+    def _in_time(self) -> AbstractContextManager[None]:
+        return self._table.deadline.at_most((LONGEST - _FRESH) / SECOND)
 
-    def unchanging[T](self, keys: Iterable[Key], decode: Callable[[Row], T]) -> dict[Key, T]:
-        """Read as `Table.unchanging`."""
-        return self._table.unchanging(keys, decode)
-
-    def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
-        """Read as `Table.query`."""
-        return iter(()) if pk in self._empty else self._table.query(pk, low, high, consistent=consistent)
-
-    def query_first(self, pk: str, low: str, high: str, most: int, *, consistent: bool = False) -> list[Row]:
-        """Read as `Table.query_first`."""
-        return self._table.query_first(pk, low, high, most, consistent=consistent)
-
-    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
-        """Read as `Table.has_any`."""
-        return self._table.has_any(pk, prefix, consistent=consistent)
-
-    def put(self, item: Item) -> None:
-        """Write as `Table.put`."""
-        if _key(item) not in self._there:
-            self._table.put(item)
-
-    def put_new(self, item: Item) -> Item | None:
-        """Write as `Table.put_new`."""
-        self._forget([_key(item)])
-        return self._table.put_new(item)
-
-    def put_all(self, items: Iterable[Item]) -> None:
-        """Write as `Table.put_all`."""
-        if unwritten := [item for item in items if _key(item) not in self._there]:
-            self._table.put_all(unwritten)
-
-    def update(self, key: Key, expression: str, values: Item, *, condition: str | None = None) -> bool:
-        """Write as `Table.update`."""
-        self._forget([key])
-        return self._table.update(key, expression, values, condition=condition)
-
-    def transact(self, actions: Sequence[Action]) -> None:
-        """Write as `Table.transact`."""
-        for action in actions:
-            (body,) = action.values()
-            self._forget([_key(body.get("Key") or body.get("Item"))])
-        self._table.transact(actions)
-
-    def _forget(self, written: Iterable[Key]) -> None:
-        for key in written:
-            self._read.pop(key, None)
-            self._empty.discard(key.pk)
+    def _is_new(self, name: str) -> bool:
+        organization_id = self._attempt.organization_id
+        match self._kind:
+            case "subscription":
+                return not self._table.knows(keys.subscription(organization_id, name))
+            case "customer":
+                listed = keys.catalogue(organization_id, "customer", name)
+                there = self._table.knows(keys.customer(organization_id, name), "doc")
+                return not there and not self._table.knows(listed, "doc")
+            case "price":
+                return not self._table.knows(keys.catalogue(organization_id, "price", name))
+            case _:
+                return False
 
 
-def _key(item: Item) -> Key:
-    return Key(item["pk"]["S"], item["sk"]["S"])
+def _needed(attempt: Attempt, kind: str, name: str, record: Raw) -> Iterator[Key]:
+    """Yield the items that a put reads and that an earlier put may write."""
+    organization_id = attempt.organization_id
+    if kind == "subscription":
+        yield keys.customer(organization_id, _text(record, "customer"))
+        yield keys.subject(organization_id, "s", _text(record, "external_id") or name)
+        yield from (keys.catalogue(organization_id, "plan", plan) for plan in _plans(record))
 
 
 def _gathered(attempt: Attempt, kind: str, records: Sequence[Named]) -> Gathered:

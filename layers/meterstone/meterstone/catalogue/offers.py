@@ -5,7 +5,7 @@ from copy import replace
 from typing import Any, Final
 
 from meterstone.catalogue import rules
-from meterstone.catalogue.attempt import LONGEST, Attempt, read
+from meterstone.catalogue.attempt import LONGEST, Attempt, Wanted, read
 from meterstone.catalogue.building import checked_price, meter_of, offer_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
@@ -48,7 +48,7 @@ def stored_price(attempt: Attempt, name: str) -> Stored[Price] | None:
     return None if found is None else Stored(decode_price(found.value), found.stamp)
 
 
-def put_price(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Price]:
+def put_price(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Price]:
     """Put the price of a record, which is made of what is stored."""
     before = stored_price(attempt, name)
     attempt.match(None if before is None else before.stamp, if_match)
@@ -80,7 +80,7 @@ def stored_plan(attempt: Attempt, code: str) -> Stored[Plan] | None:
     return read_plan(attempt.table, attempt.organization_id, code)[0]
 
 
-def put_plan(attempt: Attempt, code: str, make: Making, if_match: int | None) -> Put[Plan]:
+def put_plan(attempt: Attempt, code: str, make: Making, if_match: Wanted) -> Put[Plan]:
     """Put the plan of a record, which is made of what is stored. A changed offer is a new version."""
     before, plan = _offered(attempt, code, make, if_match)
     # A plan of the first stored format has no version yet.
@@ -91,7 +91,7 @@ def put_plan(attempt: Attempt, code: str, make: Making, if_match: int | None) ->
 
 
 def offer_to_all(
-    attempt: Attempt, code: str, record: Mapping[str, object], if_match: int | None, at: int | None
+    attempt: Attempt, code: str, record: Mapping[str, object], if_match: Wanted, at: int | None
 ) -> tuple[Put[Plan], Recount]:
     """Put a plan for all: the subscriptions that follow it follow its new version from an instant on.
 
@@ -113,9 +113,7 @@ def offer_to_all(
     return _same(attempt, before), recount
 
 
-def _offered(
-    attempt: Attempt, code: str, make: Making, if_match: int | None
-) -> tuple[Stored[Plan] | None, Plan]:
+def _offered(attempt: Attempt, code: str, make: Making, if_match: Wanted) -> tuple[Stored[Plan] | None, Plan]:
     """Return the plan that is stored, and the one of the record; its version is 0 if it is a new one."""
     before, _ = read_plan(attempt.table, attempt.organization_id, code)
     attempt.match(None if before is None else before.stamp, if_match)
@@ -182,7 +180,7 @@ def stored_meter(attempt: Attempt, name: str) -> Stored[Meter] | None:
     return None if found is None else Stored(found, seen.stamps.get(name, NEVER))
 
 
-def put_meter(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Meter]:
+def put_meter(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Meter]:
     """Put the meter of a record, which is made of what is stored."""
     seen = read_meters(attempt.table, attempt.organization_id)
     found = next((meter for meter in seen.meters if meter.id == name), None)

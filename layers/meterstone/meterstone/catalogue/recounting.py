@@ -23,7 +23,15 @@ from meterstone.catalogue.errors import CatalogueBusyError, CatalogueError, Put,
 from meterstone.catalogue.many import put_many
 from meterstone.catalogue.subscriptions import Version, follow
 from meterstone.store.catalogue.pages import read_some_terms
-from meterstone.store.catalogue.recounts import Recount, come_on, due_recounts, finish, release, take
+from meterstone.store.catalogue.recounts import (
+    Recount,
+    come_on,
+    delete_old,
+    due_recounts,
+    finish,
+    release,
+    take,
+)
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
@@ -106,8 +114,10 @@ def carry_all_on(
 ) -> list[Recount]:
     """Carry on what is due of all organizations, one recount after another. Return how far each is.
 
-    One that fails does not keep the others from their turns; its error is raised at the end.
+    Those that were done long ago are deleted. One that fails does not keep the others from their turns; its error
+    is raised at the end.
     """
+    delete_old(table, clock())
     found: list[Recount] = []
     failed: Exception | None = None
     for key in due_recounts(table, clock()):
@@ -132,7 +142,8 @@ def _step(table: Table, organization_id: str, clock: Callable[[], int], recount:
     rows = table.query_first(of.pk, begin, of.sk + LAST, TOGETHER, consistent=True)
     if not rows:
         now = clock()
-        return recount._replace(put_at=now, done_at=now)
+        # The place has the id of a subscription, which may be purged.
+        return recount._replace(place="", put_at=now, done_at=now)
     names = [text(row, "id") for row in rows]
     older: list[Terms] = []
     for stored in read_some_terms(table, organization_id, names, consistent=True):

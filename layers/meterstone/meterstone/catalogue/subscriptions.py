@@ -10,16 +10,18 @@ from meterstone.catalogue.agreements import (
     looked_up,
     write,
 )
-from meterstone.catalogue.attempt import Attempt, read
+from meterstone.catalogue.attempt import Attempt, Wanted, read
 from meterstone.catalogue.building import planned_commitment, terms_of
 from meterstone.catalogue.errors import (
     CatalogueConflictError,
     Put,
     RecordRefusedError,
+    StaleRecordError,
     UnknownRecordError,
 )
 from meterstone.catalogue.models import LineItemRecord, SubscriptionRecord
 from meterstone.catalogue.offers import Making
+from meterstone.catalogue.once import MadeChange, made_under, noting
 from meterstone.catalogue.reading import ReadRecord
 from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.commitment import Commitment
@@ -47,16 +49,20 @@ def stored_terms(attempt: Attempt, name: str) -> Stored[Terms] | None:
     return None if seen is None else seen.stored
 
 
-def put_subscription(attempt: Attempt, name: str, make: Making, if_match: int | None) -> Put[Terms]:
+def put_subscription(
+    attempt: Attempt, name: str, make: Making, if_match: Wanted, unless: Sequence[str] = ()
+) -> Put[Terms]:
     """Put the subscription of a record, which is made of what is stored.
 
-    A new one that says no start begins now.
+    A new one that says no start begins now. It is not put if there is any of the subscriptions ``unless``.
     """
+    if any(stored_terms(attempt, each) is not None for each in unless):
+        raise StaleRecordError("a subscription is there that must not be")
     seen = read_terms(attempt.table, attempt.organization_id, name)
     attempt.match(None if seen is None else seen.stored.stamp, if_match)
     record = make(None if seen is None else seen.stored)
     change, subjects, plans = _of_record(attempt, name, record, seen)
-    return write(attempt, [change], subjects, _unnamed(plans))[0]
+    return write(attempt, [change], subjects, _unnamed(plans), unless)[0]
 
 
 def delete_subscription(attempt: Attempt, name: str) -> Stored[Terms]:
@@ -90,14 +96,34 @@ def cancel_pending(attempt: Attempt, name: str) -> Put[Terms]:
     return write(attempt, [Change(seen, terms)], read_subjects(attempt, [terms]))[0]
 
 
-def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[Terms]:
+def take_back(attempt: Attempt, name: str, before: str, until: int | None) -> list[Put[Terms]]:
+    """Call a subscription off that has not begun, and have the one that it was to succeed go on until an instant.
+
+    All in one step. The one ``before`` is left alone if it does not run, or ends at another instant by now.
+    Returns what was called off, and then the one before if it goes on.
+    """
+    seen, first = _known(attempt, name), read_terms(attempt.table, attempt.organization_id, before)
+    start = seen.stored.value.start
+    known = None if first is None else first.stored.value
+    if first is None or known is None or known.end != start or not known.start <= attempt.now < start:
+        return [cancel_pending(attempt, name)]
+    off = replace(seen.stored.value, canceled_at=seen.stored.value.canceled_at or attempt.now)
+    changes = [Change(seen, off), Change(first, replace(known, end=until))]
+    return write(attempt, changes, read_subjects(attempt, [off, known]))
+
+
+def change_plan(attempt: Attempt, name: str, plan: str, at: int | None, key: str | None = None) -> Put[Terms]:
     """Have a subscription on another plan from an instant on; None: now.
+
+    Under a ``key`` that is done once (see `meterstone.catalogue.once`).
 
     If it follows its plan, the line items of the old plan end then, and those of the new one begin. Changes of the
     plan that were planned for later are dropped.
     """
     seen = _known(attempt, name)
     terms = seen.stored.value
+    if key is not None and made_under(terms, key) is not None:
+        return write(attempt, [Change(seen, terms)], Subjects({}, {}))[0]
     plans = read_plans(attempt.table, attempt.organization_id, [plan])
     if plan not in plans:
         raise RecordRefusedError([("plan", f"there is no plan {plan!r}")])
@@ -117,6 +143,8 @@ def change_plan(attempt: Attempt, name: str, plan: str, at: int | None) -> Put[T
         wanted = replace(terms, plan=(PlanTerm(plan, terms.plan[0].since, version),))
     if follows:
         wanted = _chosen(attempt, terms, wanted, stored.prices)
+    if key is not None:
+        wanted = noting(wanted, MadeChange(key, plan, when))
     return write(attempt, [Change(seen, wanted)], subjects, _unnamed(plans))[0]
 
 

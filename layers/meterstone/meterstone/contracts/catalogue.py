@@ -8,18 +8,17 @@ place, and no organization. What changes records is in `catalogue_changes`.
 
 import base64
 import json
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
 
 from meterstone.contracts import flexprice, lago
 from meterstone.contracts.catalogue_records import Record, Value, record_of
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.contracts.path_id import read_path_id
 from meterstone.contracts.stored import Stored
 from meterstone.scope import Scope
-from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
+from meterstone.usage.identifier import LONGEST_ID, quoted
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone.usage.subscription import Organization
 
@@ -31,8 +30,6 @@ MOST_RECORDS: Final = 500
 _LONGEST_PAGE: Final = 1_000_000
 _LONGEST_CURSOR: Final = 2000
 _LONGEST_ID: Final = LONGEST_ID
-#: A part of a path as it is sent: a slash and what is no ASCII are encoded.
-_SENT: Final = re.compile(r"(?:[-A-Za-z0-9._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*")
 _CHECK: Final = 8
 
 
@@ -140,13 +137,17 @@ def stored_record(stored: Stored[Value]) -> Record:
 
 
 def answer_one(stored: Stored[Value]) -> Reply:
-    """Write one record. Its `ETag` is its version."""
+    """Write one record. Its `ETag` names its version."""
     return Reply.of(200, stored_record(stored), etag(stored))
 
 
 def etag(stored: Stored[Value]) -> dict[str, str]:
-    """Return the header that has a record's version."""
-    return {"ETag": f'"{stored.stamp.rev}"'}
+    """Return the header that has a record's version, and when the record was made.
+
+    A record that is deleted and made again has the versions of the one before.
+    """
+    stamp = stored.stamp
+    return {"ETag": f'"{stamp.rev}-{stamp.made_at}"' if stamp.made_at else f'"{stamp.rev}"'}
 
 
 def unknown(kind: str, name: str) -> Reply:
@@ -155,16 +156,11 @@ def unknown(kind: str, name: str) -> Reply:
 
 
 def path_id(request: Request, kind: str) -> str:
-    """Return the id that the path has, decoded: the gateway gives the path's part as it was sent.
-
-    A gateway may have decoded it. Then it has characters that no path can have, or none that are encoded.
-    Raises `RequestRefusedError` (404) for what no id can be.
-    """
-    raw = request.path_parameters.get("id", "")
-    name = unquote(raw) if _SENT.fullmatch(raw) else raw
-    if not 0 < len(name) <= _LONGEST_ID or not is_text(name):
-        raise RequestRefusedError(unknown(kind, name if is_text(name) else ""))
-    return name
+    """Return the id that the path has. Raises `RequestRefusedError` (404) for what no id can be."""
+    try:
+        return read_path_id(request, "id")
+    except ValueError:
+        raise RequestRefusedError(unknown(kind, "")) from None
 
 
 def _instant(at: int) -> str | None:

@@ -8,6 +8,8 @@
   the `recount` that counts it anew. More than 20 MB of events are read for that with `?force=true`; else that is
   409.
 - `If-Match` makes a put conditional on the version, and `If-None-Match: *` on there being no record: else 412.
+  `If-Match` has an `ETag`, or the `version` alone, in quotes; a version alone is also that of another record made
+  under the id of one that was deleted.
 - What is wrong with a record is 422 `{"errors": [{"path", "message"}]}`, all of it at once. A change that does not
   fit to what is stored or counted is 409 of the same shape, and `earliest`: from when on it is possible, or null.
 - A body that is no JSON object is 400, in Flexprice's shape; one of more than `LONGEST_BODY` characters is 413.
@@ -23,6 +25,7 @@ from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.events import read_object
 from meterstone.contracts.fields import Fields, instant, text_of
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
+from meterstone.contracts.path_id import read_path_id
 from meterstone.contracts.preview import read_commitment
 from meterstone.contracts.recounts import Recount, recount_begun
 from meterstone.contracts.stored import Stored
@@ -48,7 +51,8 @@ _DEEPEST: Final = 24
 #: A reply must not grow with a body that is wrong everywhere.
 _MOST_ERRORS: Final = 1000
 _LONGEST_PATH: Final = 200
-_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"')
+_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-([0-9]{1,18}))?"')
+_NO_TAG: Final = 'must be one ETag of the record, or its version in quotes, such as "3"; or *'
 #: As the gateway answers for what is longer still.
 _TOO_LARGE: Final = {
     "status": 413,
@@ -61,9 +65,14 @@ _ONE_CHANGE: Final = "give one of end, plan (with at) and commitment: one change
 
 
 class Condition(NamedTuple):
-    """What a put is conditional on: a version of the record, 0 for none; ``there``: that there is a record."""
+    """What a put is conditional on.
+
+    ``version`` is a version of the record, 0 for none; ``made_at``: of the one made then; ``there``: that there is
+    a record.
+    """
 
     version: int | None = None
+    made_at: int | None = None
     there: bool = False
 
 
@@ -96,6 +105,14 @@ class OtherCommitment(NamedTuple):
 type Change = End | OtherPlan | OtherCommitment
 
 
+def parse_id(request: Request) -> str:
+    """Return the id under which a record is put. Raises `RequestRefusedError` (422) for what no id can be."""
+    try:
+        return read_path_id(request, "id")
+    except ValueError as error:
+        raise RequestRefusedError(refuse_record([("id", str(error))])) from error
+
+
 def parse_record(request: Request) -> Mapping[str, object]:
     """Read a record. Raises `RequestRefusedError`: 400, 413, or 422 for values that no field may have."""
     body = _body(request)
@@ -120,7 +137,7 @@ def parse_for_all(record: Mapping[str, object]) -> ForAll | None:
 
 
 def parse_condition(request: Request) -> Condition:
-    """Read on what a put is conditional. Raises `RequestRefusedError`: 412 for what no version can be."""
+    """Read on what a put is conditional. Raises `RequestRefusedError` (422) for what is no condition."""
     wanted, absent = request.header("if-match"), request.header("if-none-match")
     repeated = any(len(request.headers.get(name, ())) > 1 for name in ("if-match", "if-none-match"))
     if repeated or (wanted is not None and absent is not None):
@@ -135,8 +152,8 @@ def parse_condition(request: Request) -> Condition:
         return Condition(there=True)
     tag = _TAG.fullmatch(wanted)
     if tag is None:
-        raise RequestRefusedError(refuse_stale())
-    return Condition(int(tag[1]), there=True)
+        raise RequestRefusedError(refuse_record([("If-Match", _NO_TAG)]))
+    return Condition(int(tag[1]), None if tag[2] is None else int(tag[2]), there=True)
 
 
 def refuse_condition(request: Request) -> None:

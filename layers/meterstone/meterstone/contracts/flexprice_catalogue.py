@@ -14,13 +14,13 @@ Flexprice's names.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, assert_never
-from urllib.parse import unquote
 
 from meterstone.contracts import flexprice, flexprice_customers, flexprice_subscriptions
 from meterstone.contracts.message import RETRY_AFTER, Problem, Reply, Request, RequestRefusedError
-from meterstone.usage.identifier import LONGEST_ID, is_text, quoted
+from meterstone.contracts.path_id import read_path_id
+from meterstone.usage.identifier import quoted
 from meterstone.usage.instant import format_instant
 
 api_key = flexprice.api_key
@@ -63,18 +63,12 @@ def refuse(problem: Problem) -> Reply:
             assert_never(problem)
 
 
-def path_ids(request: Request, name: str, kind: str) -> Sequence[str]:
-    """Return the ids that the path may mean: whether the gateway has decoded it, it does not say.
-
-    Raises `RequestRefusedError` (404) for what no id can be.
-    """
-    raw = request.path_parameters.get(name, "")
-    found = [
-        each for each in dict.fromkeys((raw, unquote(raw))) if 0 < len(each) <= LONGEST_ID and is_text(each)
-    ]
-    if not found:
-        raise RequestRefusedError(refuse_unknown(kind, raw))
-    return found
+def path_id(request: Request, name: str, kind: str) -> str:
+    """Return the id that a part of the path is. Raises `RequestRefusedError` (404) for what no id can be."""
+    try:
+        return read_path_id(request, name)
+    except ValueError:
+        raise RequestRefusedError(refuse_unknown(kind, request.path_parameters.get(name, ""))) from None
 
 
 def refuse_unknown(kind: str, record_id: str) -> Reply:

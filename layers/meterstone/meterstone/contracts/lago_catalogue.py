@@ -12,16 +12,15 @@ What Lago's API description leaves open, or has not, is settled so:
 - `reasons` says in words why there is a code, as in the analytics.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 from meterstone.contracts import lago
 from meterstone.contracts.events import read_object
 from meterstone.contracts.lago import Fault, unprocessable
 from meterstone.contracts.lago_fields import ALREADY_EXISTS, Reader, unsupported
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
-from meterstone.usage.identifier import LONGEST_ID, is_text
+from meterstone.contracts.path_id import read_path_id
 from meterstone.usage.instant import format_instant
 
 USAGE_WOULD_MOVE: Final = "usage_would_move"
@@ -60,18 +59,12 @@ def read_root(request: Request, name: str) -> tuple[Reader, Mapping[str, Any]]:
     return Reader(found), body
 
 
-def path_ids(request: Request, name: str, kind: str) -> Sequence[str]:
-    """Return the ids that the path may mean: whether the gateway has decoded it, it does not say.
-
-    Raises `RequestRefusedError` (404) for what no id can be.
-    """
-    raw = request.path_parameters.get(name, "")
-    found = [
-        each for each in dict.fromkeys((raw, unquote(raw))) if 0 < len(each) <= LONGEST_ID and is_text(each)
-    ]
-    if not found:
-        raise RequestRefusedError(not_found(kind))
-    return found
+def path_id(request: Request, name: str, kind: str) -> str:
+    """Return the id that a part of the path is. Raises `RequestRefusedError` (404) for what no id can be."""
+    try:
+        return read_path_id(request, name)
+    except ValueError:
+        raise RequestRefusedError(not_found(kind)) from None
 
 
 def not_found(kind: str) -> Reply:

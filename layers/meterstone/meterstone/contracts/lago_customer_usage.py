@@ -13,22 +13,21 @@ What Lago's API description leaves open, or has not, is settled so:
   `MOST_PER_PAGE` periods, whatever `periods_count` is.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, assert_never
-from urllib.parse import unquote
 
 from meterstone.contracts import lago, lago_pages
 from meterstone.contracts.csv_text import VARY, csv_reply, wants_csv
 from meterstone.contracts.lago_events import uuid_of
 from meterstone.contracts.lago_pages import MOST_PER_PAGE
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.contracts.path_id import read_path_id
 from meterstone.pricing.commitment import Charge
 from meterstone.pricing.money import minor_units, plain
 from meterstone.pricing.price import BillingModel, Price, TierMode
 from meterstone.usage.calendar import zone
-from meterstone.usage.identifier import LONGEST_ID, is_text
 from meterstone.usage.instant import format_instant
 from meterstone.usage.measure import WindowUsage
 from meterstone.usage.meter import Aggregation, Meter
@@ -68,9 +67,9 @@ forbid = lago.forbid
 
 
 class Asked(NamedTuple):
-    """A request: the ids that the path may mean, the subscription's external id, filters, and which page."""
+    """A request: the customer's id, the subscription's external id, filters, and which page."""
 
-    customer_ids: Sequence[str]
+    customer_id: str
     external_subscription_id: str
     #: By `charge_code`, `charge_id` and `billable_metric_code`; a charge passes all that are given.
     filters: Mapping[str, str]
@@ -90,13 +89,10 @@ def parse(request: Request, *, paged: bool = False) -> Asked:
 
     Raises `RequestRefusedError`: 404 for an id in the path that none can be, 422 with all bad parameters at once.
     """
-    raw = request.path_parameters.get("external_customer_id", "")
-    # Whether the gateway has decoded it, it does not say.
-    ids = [
-        each for each in dict.fromkeys((raw, unquote(raw))) if 0 < len(each) <= LONGEST_ID and is_text(each)
-    ]
-    if not ids:
-        raise RequestRefusedError(refuse(Problem.NOT_FOUND))
+    try:
+        customer_id = read_path_id(request, "external_customer_id")
+    except ValueError:
+        raise RequestRefusedError(refuse(Problem.NOT_FOUND)) from None
     names = [name for name in _PARAMETERS if paged or name not in _PAGING]
     faults = lago.repeated(request.parameters, frozenset(names) - _GROUPS)
     for given in request.parameters:
@@ -125,7 +121,7 @@ def parse(request: Request, *, paged: bool = False) -> Asked:
             lago.unprocessable({name: faults[name] for name in names if name in faults})
         )
     return Asked(
-        ids,
+        customer_id,
         external_id or "",
         filters,
         page or 1,

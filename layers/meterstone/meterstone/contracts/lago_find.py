@@ -14,16 +14,15 @@ What Lago's API description leaves open, or has not, is settled so:
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import unquote
 
 import msgspec
 
 from meterstone.contracts import lago
 from meterstone.contracts.lago_events import uuid_of
 from meterstone.contracts.message import Problem, Reply, Request, RequestRefusedError
+from meterstone.contracts.path_id import read_path_id
 from meterstone.pricing.money import multiply, number, plain
 from meterstone.usage.arrival import Subject
-from meterstone.usage.identifier import checked_id
 from meterstone.usage.instant import SECOND, format_instant, key_instant
 from meterstone.usage.matching import Match
 from meterstone.usage.meter import Aggregation, Event, Observation
@@ -39,9 +38,9 @@ forbid = lago.forbid
 
 
 class Asked(NamedTuple):
-    """What was asked for: the ids that the path may mean, and whose event it is, if that was said."""
+    """What was asked for: an event's id, and whose event it is, if that was said."""
 
-    ids: Sequence[str]
+    transaction_id: str
     subject: Subject | None
 
 
@@ -83,17 +82,16 @@ class FoundEvent(Protocol):
 
 def parse(request: Request) -> Asked:
     """Read a request. Raises `RequestRefusedError`: 404 for an id that none can be, 422 for a bad parameter."""
-    raw = request.path_parameters.get("transaction_id", "")
-    # Whether the gateway has decoded it, it does not say.
-    ids = [each for each in dict.fromkeys((raw, unquote(raw))) if _is_id(each)]
-    if not ids:
-        raise RequestRefusedError(refuse(Problem.NOT_FOUND))
+    try:
+        name = read_path_id(request, "transaction_id")
+    except ValueError:
+        raise RequestRefusedError(refuse(Problem.NOT_FOUND)) from None
     subscription, customer = (request.parameters.get(name, ()) for name in (_SUBSCRIPTION, _CUSTOMER))
     if len(subscription) + len(customer) > 1:
         raise RequestRefusedError(_whose(lago.INVALID, "give one of the two, and once"))
     if subscription:
-        return Asked(ids, Subject.subscription(subscription[0]))
-    return Asked(ids, Subject.customer(customer[0]) if customer else None)
+        return Asked(name, Subject.subscription(subscription[0]))
+    return Asked(name, Subject.customer(customer[0]) if customer else None)
 
 
 def refuse_unnamed() -> Reply:
@@ -164,14 +162,6 @@ def _not_counted(found: FoundEvent) -> list[dict[str, str | None]]:
             for each in found.faults
         ]
     return [] if found.why is None else [{"reason": found.why}]
-
-
-def _is_id(text: str) -> bool:
-    try:
-        checked_id(text)
-    except ValueError:
-        return False
-    return bool(text)
 
 
 def _whose(code: str, reason: str) -> Reply:

@@ -8,11 +8,11 @@
 - A termination makes no invoice and no credit note: to ask for one is refused.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from meterstone.contracts import lago
-from meterstone.contracts.lago_catalogue import path_ids, read_root, refuse_filters
+from meterstone.contracts.lago_catalogue import path_id, read_root, refuse_filters
 from meterstone.contracts.lago_fields import (
     ALREADY_EXISTS,
     LONGEST_TEXT,
@@ -98,7 +98,7 @@ class SubscriptionAsked(NamedTuple):
 class UpdateAsked(NamedTuple):
     """A change of the subscription that has an external id and a status, in the form of the catalogue's files."""
 
-    ids: Sequence[str]
+    external_id: str
     status: Status
     fields: Mapping[str, object]
     #: Kept and given back; None is forgotten.
@@ -106,9 +106,9 @@ class UpdateAsked(NamedTuple):
 
 
 class OneAsked(NamedTuple):
-    """A subscription that is asked for, by what the path may mean; without a status, the active one."""
+    """A subscription that is asked for by its external id; without a status, the active one."""
 
-    ids: Sequence[str]
+    external_id: str
     status: Status | None
 
 
@@ -170,7 +170,7 @@ def parse_update(request: Request) -> UpdateAsked:
 
     Raises `RequestRefusedError`: 400, 404 or 422, as `parse` does.
     """
-    ids = path_ids(request, "external_id", "subscription")
+    external_id = path_id(request, "external_id", "subscription")
     reader, body = read_root(request, "subscription")
     status = Reader(body, faults=reader.faults).get("status", one_of(Status.ACTIVE, Status.PENDING))
     fields = _read_fields(reader, keep_null=True)
@@ -188,12 +188,12 @@ def parse_update(request: Request) -> UpdateAsked:
             fields["start"] = format_instant(at)
     details = reader.given({ORDER_NUMBER: text_of(LONGEST_TEXT)})
     reader.check()
-    return UpdateAsked(ids, Status(status or Status.ACTIVE), fields, details)
+    return UpdateAsked(external_id, Status(status or Status.ACTIVE), fields, details)
 
 
 def parse_one(request: Request) -> OneAsked:
     """Read the path and `status`. Raises `RequestRefusedError`: 404 or 422."""
-    ids = path_ids(request, "external_id", "subscription")
+    external_id = path_id(request, "external_id", "subscription")
     faults: dict[str, lago.Fault] = lago.repeated(request.parameters, ON_TERMINATION)
     statuses = _statuses(request, faults)
     if len(statuses) > 1:
@@ -203,7 +203,7 @@ def parse_one(request: Request) -> OneAsked:
         if request.parameters.get(name, ("",))[0] == asked:
             faults[name] = unsupported(_NO_INVOICES)
     refuse_filters(request, (), faults)
-    return OneAsked(ids, next(iter(statuses), None))
+    return OneAsked(external_id, next(iter(statuses), None))
 
 
 def parse_list(request: Request) -> ListAsked:

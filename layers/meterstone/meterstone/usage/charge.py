@@ -16,7 +16,7 @@ import msgspec
 from meterstone.pricing.cost import cost
 from meterstone.pricing.lines import Cost
 from meterstone.pricing.money import ZERO, add, minor_units, subtract
-from meterstone.usage.calendar import BucketSize, Zone, bucket_bounds, zone
+from meterstone.usage.calendar import BucketSize, bucket_bounds, zone
 from meterstone.usage.edition import stored_as
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import Period
@@ -61,28 +61,22 @@ class ChargePeriod:
     ) -> None:
         """Take a line item that has a meter, and a billing period that the line item's counted span meets.
 
-        ``counted`` is that counted span, if it is known.
+        ``counted`` is that counted span, if it is known. Raises `TypeError` for a line item without a meter.
         """
+        if item.meter is None:
+            raise TypeError(f"line item {item.id} has no meter")
         counted = counted or subscription.counted(item)
         end = period.end
         if end is None or (counted.end is not None and counted.end < end):
             end = counted.end
         self.subscription = subscription
         self.item = item
+        #: The meter that is charged.
+        self.meter = item.meter
         self.period = period
         self.counted_span = Span(max(counted.start, period.start), end)
-
-    @cached_property
-    def meter(self) -> Meter:
-        """The meter that is charged."""
-        if self.item.meter is None:
-            raise TypeError(f"line item {self.item.id} has no meter")
-        return self.item.meter
-
-    @cached_property
-    def zone(self) -> Zone:
-        """The zone of the charge's days."""
-        return zone(self.subscription.timezone)
+        #: The zone of the charge's days.
+        self.zone = zone(subscription.timezone)
 
     @cached_property
     def cadence_code(self) -> str:

@@ -134,7 +134,7 @@ def test_much_is_counted_anew_by_force_alone(loaded: Machine, monkeypatch: pytes
 def test_of_many_recounts_the_first_are_told(loaded: Machine) -> None:
     path = loaded.folder / "subscriptions.yaml"
     many = "".join(
-        path.read_text().replace("id: s", f"id: s{number:02}").replace("id: i", f"id: i{number}")
+        path.read_text().replace("id: s", f"id: s{number:02}").replace("{id: ", f"{{id: {number}")
         for number in range(22)
     )
     path.write_text(many)
@@ -186,8 +186,15 @@ def test_a_price_that_would_cost_otherwise_is_refused_before_anything_is_put(loa
     assert loaded.items() == stored
 
 
-def test_a_load_while_a_rebuild_runs_is_refused(loaded: Machine) -> None:
+def test_a_load_goes_on_while_a_rebuild_runs(loaded: Machine) -> None:
     loaded.set_profile("SET gen_next = :name, cut_next = :cut", {":name": {"S": "2"}, ":cut": {"N": "0"}})
+    loaded.change("customers", "{id: c}", "{id: c, name: C}")
+    assert loaded.load().stdout == "changed: 1 customers\n"
+
+
+def test_a_load_into_a_table_of_the_first_format_is_refused_while_a_rebuild_runs(loaded: Machine) -> None:
+    loaded.set_profile("SET gen_next = :name, cut_next = :cut", {":name": {"S": "2"}, ":cut": {"N": "0"}})
+    loaded.set_profile("REMOVE stored_format", {})
     result = loaded.load()
     assert (result.exit_code, result.stderr) == (
         REFUSED,

@@ -3,11 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.stub import ANY, Stubber
 
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Page, Row, Table, key_item, page_decoder
+from meterstone.store.dynamodb.table import (
+    OneByOne,
+    Page,
+    Row,
+    StoreUnavailableError,
+    Table,
+    key_item,
+    page_decoder,
+)
 
 KEY = Key("p", "s")
 ITEM = key_item(KEY)
@@ -47,8 +56,27 @@ def queried_as(table: Table, *, consistent: bool) -> list[Any]:
     return list(table.query_as(page_decoder(Page[Row]), "p", "a", "z", consistent=consistent))
 
 
+def queried_one_by_one(table: Table, *, consistent: bool) -> list[Any]:
+    return list(table.query_as(OneByOne(Only), "p", "a", "z", consistent=consistent))
+
+
+class Only(msgspec.Struct):
+    sk: dict[str, str]
+
+
+def test_items_are_decoded_one_by_one_and_counted_together() -> None:
+    items = (
+        OneByOne(Only).decode(b'{"Items": [{"sk": {"S": "a"}}, {"sk": {"S": 1}}, {"sk": {"S": "c"}}]}').Items
+    )
+    assert len(items) == 3
+    each = iter(items)
+    assert next(each) == Only({"S": "a"})
+    with pytest.raises(StoreUnavailableError, match="an item of the table cannot be read"):
+        next(each)
+
+
 @pytest.mark.parametrize("consistent", [True, False])
-@pytest.mark.parametrize("read", [queried, queried_by_prefix, queried_as])
+@pytest.mark.parametrize("read", [queried, queried_by_prefix, queried_as, queried_one_by_one])
 def test_every_page_is_read_as_consistently_as_it_is_asked_for(
     table: Table, answers: Stubber, read: Callable[..., list[Any]], *, consistent: bool
 ) -> None:

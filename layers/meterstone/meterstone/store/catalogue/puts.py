@@ -219,7 +219,12 @@ def _unchanged(stamp: Stamp) -> tuple[str, Item]:
     """Return the condition that a record has the version that was read."""
     if not stamp.rev:
         return "attribute_exists(doc) AND attribute_not_exists(rev)", {}
-    return "rev = :before", {":before": {"N": str(stamp.rev)}}
+    values: Item = {":before": {"N": str(stamp.rev)}}
+    if not stamp.made_at:
+        # That of a customer who was purged is not kept.
+        return "rev = :before AND attribute_not_exists(made_at)", values
+    # A record that is deleted and made again has the same versions once more, and another time of making.
+    return "rev = :before AND made_at = :since", values | {":since": {"N": str(stamp.made_at)}}
 
 
 def _steady(subject: SubjectSeen) -> tuple[str, Item]:

@@ -9,6 +9,7 @@ once. That only saves work: each subscription's own change is right however ofte
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -17,13 +18,16 @@ import msgspec
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Action, Item, Row, Table, integer, key_item, text
-from meterstone.usage.instant import MINUTE, SECOND, format_instant, key_instant
+from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant, key_instant
 
 LASTS: Final = 2 * MINUTE
 """How long a lease lasts if the recount does not come on, in microseconds."""
 
 MOST_REASONS: Final = 50
 """Of so many subscriptions that were refused, a recount keeps the ids and the reasons."""
+
+KEPT: Final = 90 * DAY
+"""How long a recount is kept that is done, in microseconds."""
 
 SETTLED: Final = 30 * SECOND
 """How long after it was made a recount begins, in microseconds.
@@ -163,7 +167,7 @@ def take(table: Table, key: Key, me: str, now: int) -> Recount | None:
 
     Cost: 1 write unit for each KB, and 1 consistent get.
     """
-    is_open = "attribute_exists(due_pk)"
+    is_open = "attribute_exists(due_pk) AND attribute_not_exists(done_at)"
     taken = table.update(
         key,
         "SET lease_by = :me, lease_until = :until, due_pk = :open, due_at = :due",
@@ -188,13 +192,48 @@ def come_on(table: Table, key: Key, me: str, recount: Recount) -> bool:
 
 
 def finish(table: Table, key: Key, me: str, recount: Recount) -> bool:
-    """Write that a recount is done. Return False if the lease is lost. Cost: 1 write unit for each KB."""
+    """Write that a recount is done. Return False if the lease is lost. Cost: 1 write unit for each KB.
+
+    From then on it is kept for so long as `KEPT` says.
+    """
+    done_at = recount.put_at if recount.done_at is None else recount.done_at
     return table.update(
         key,
-        f"SET {_COME_TO}, done_at = :at REMOVE due_pk, due_at, lease_by, lease_until",
-        {":me": {"S": me}, ":at": {"N": str(recount.done_at)}, **_come_to(recount, ":")},
+        f"SET {_COME_TO}, done_at = :at, due_pk = :old, due_at = :gone REMOVE lease_by, lease_until",
+        {
+            ":me": {"S": me},
+            ":at": {"N": str(done_at)},
+            ":old": {"S": keys.done_recounts()},
+            ":gone": {"S": key_instant(done_at + KEPT)},
+            **_come_to(recount, ":"),
+        },
         condition="lease_by = :me",
     )
+
+
+def delete_old(table: Table, now: int) -> None:
+    """Delete the recounts, of all organizations, that have been kept for long enough.
+
+    Cost: 1 query of an index, and of each that is deleted 1 write unit for each KB.
+    """
+    table.delete_all(table.due(keys.done_recounts(), key_instant(now)))
+
+
+def drop_reasons(table: Table, organization_id: str, subscription_ids: AbstractSet[str]) -> None:
+    """Take out of all recounts what is said of some subscriptions, and delete those of their usage.
+
+    Nobody may carry one on meanwhile.
+
+    Cost: 1 consistent query of all, and of each that says something of them 1 write unit for each KB.
+    """
+    for each in read_recounts(table, organization_id):
+        if not subscription_ids.isdisjoint(each.subscriptions):
+            table.delete_all([keys.recount(organization_id, each.id)])
+            continue
+        kept = tuple(reason for reason in each.reasons if reason[0] not in subscription_ids)
+        if kept != each.reasons:
+            key = keys.recount(organization_id, each.id)
+            table.update(key, "SET reasons = :kept", {":kept": {"S": msgspec.json.encode(kept).decode()}})
 
 
 def release(table: Table, key: Key, me: str, now: int) -> None:

@@ -26,6 +26,13 @@ from meterstone.usage.subscription import Customer
 from meterstone.usage.terms import Terms, decode_terms, terms_of
 
 
+class Revision(NamedTuple):
+    """The version of a record that a change is for. ``made_at``: of the record made then; None: of any."""
+
+    rev: int
+    made_at: int | None = None
+
+
 class Stamp(NamedTuple):
     """A record's version, which goes up with each change, and when it was made and last put."""
 
@@ -36,6 +43,11 @@ class Stamp(NamedTuple):
     def next(self, now: int) -> "Stamp":
         """Return the stamp of the record's next version."""
         return Stamp(self.rev + 1, self.made_at or now, now)
+
+    @property
+    def revision(self) -> Revision:
+        """The version of this very record: not that of another one that is made under its id later."""
+        return Revision(self.rev, self.made_at)
 
 
 NEVER = Stamp(0, 0, 0)

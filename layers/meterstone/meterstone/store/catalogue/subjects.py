@@ -12,6 +12,7 @@ are under the condition that this version is the same.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import replace
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -132,20 +133,22 @@ class Standing:
 
     def wrote(self, guards: Iterable[Guard]) -> None:
         """Note what a transaction has written with its guards."""
-        noted = {guard.key: guard.notes for guard in guards if guard.notes}
-        for state in self.subjects.values():
-            state.latest = noted.get(state.key, {}).get(_LATEST, state.latest)
-        for owner in self.customers.values():
-            owner.counted = owner.counted or "counted" in noted.get(owner.key, {})
-            owner.begun = noted.get(owner.key, {}).get(_BEGUN, owner.begun)
+        subjects, owners = self._by_key
+        for guard in guards:
+            if not guard.notes:
+                continue
+            if (state := subjects.get(guard.key)) is not None:
+                state.latest = guard.notes.get(_LATEST, state.latest)
+            if (owner := owners.get(guard.key)) is not None:
+                owner.counted = owner.counted or "counted" in guard.notes
+                owner.begun = guard.notes.get(_BEGUN, owner.begun)
 
     def look_again(self) -> None:
         """Find out why a condition did not hold: raise `CatalogueChangedError` if the catalogue has changed.
 
         If it has not, another batch has noted a later event, or counted first. That is known then.
         """
-        states = {state.key: state for state in self.subjects.values()}
-        owners = {state.key: state for state in self.customers.values()}
+        states, owners = self._by_key
         rows = self._table.batch_get((*states, *owners), consistent=True)
         for key, state in states.items():
             row = rows.get(key, {})
@@ -157,6 +160,14 @@ class Standing:
             if _number(row, "rev") != owner.version:
                 raise CatalogueChangedError("the customer has changed meanwhile")
             owner.counted, owner.begun = "counted" in row, _number(row, _BEGUN)
+
+    @cached_property
+    def _by_key(self) -> tuple[dict[Key, SubjectState], dict[Key, CustomerState]]:
+        """The states of all subjects and customers by their items. All are read before anything is written."""
+        return (
+            {state.key: state for state in self.subjects.values()},
+            {state.key: state for state in self.customers.values()},
+        )
 
     def note_customers(self, rows: Mapping[Key, Row], keyed: Mapping[Key, str]) -> None:
         """Note what the records of customers say."""

@@ -82,6 +82,20 @@ def put_subscriptions(
     return _written(table, actions)
 
 
+def absent_subscriptions(table: Table, organization_id: str, ids: Iterable[str]) -> list[Action]:
+    """Return the actions that let a transaction happen as long as there are no subscriptions of some ids."""
+    return [
+        {
+            "ConditionCheck": {
+                "TableName": table.name,
+                "Key": key_item(keys.subscription(organization_id, each)),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+        for each in ids
+    ]
+
+
 def delete_subscription(
     table: Table, organization_id: str, subscription_id: str, before: Stamp, concerned: Iterable[Concerned]
 ) -> bool:
@@ -106,8 +120,8 @@ def remove_mark(table: Table, organization_id: str, subscription_id: str, stamp:
     Cost: 1 write unit for each KB.
     """
     key = keys.subscription(organization_id, subscription_id)
-    values: Item = {":rev": {"N": str(stamp.rev)}}
-    table.update(key, "REMOVE due_pk, due_at", values, condition="rev = :rev")
+    condition, values = _unchanged(stamp)
+    table.update(key, "REMOVE due_pk, due_at", values, condition=condition)
 
 
 def _mentions(organization_id: str, terms: Terms) -> Iterator[Item]:
@@ -161,7 +175,12 @@ def _document(table: Table, organization_id: str, put: TermsPut) -> Action:
 def _unchanged(stamp: Stamp) -> tuple[str, Item]:
     if not stamp.rev:
         return "attribute_exists(doc) AND attribute_not_exists(rev)", {}
-    return "rev = :before", {":before": {"N": str(stamp.rev)}}
+    values: Item = {":before": {"N": str(stamp.rev)}}
+    if not stamp.made_at:
+        # That of a customer who was purged is not kept.
+        return "rev = :before AND attribute_not_exists(made_at)", values
+    # A record that is deleted and made again has the same versions once more, and another time of making.
+    return "rev = :before AND made_at = :since", values | {":since": {"N": str(stamp.made_at)}}
 
 
 def _raised(table: Table, concerned: Concerned) -> Action:

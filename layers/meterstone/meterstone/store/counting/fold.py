@@ -334,8 +334,10 @@ class Fold:
             else:
                 together.append(_Ready(key, change, self._guards(works[key], change)))
         for pack in packed(together, _needs):
+            # What an earlier transaction has noted of their subjects is expected by now.
+            ready = [each._replace(guards=self._guards(works[each.key], each.change)) for each in pack]
             try:
-                self._write(pack)
+                self._write(ready)
             except (ConflictError, WriteRefusedError):
                 alone += [ready.key for ready in pack]
         for key in alone:

@@ -40,7 +40,7 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
 change the tally. Subscriptions whose tallies are to be woken are in it, too: `due_pk` = `<org>#unwoken`, `due_at` =
 when it was put that the tallies go otherwise. So are recounts that are not done: `due_pk` = `recounts`, `due_at` =
-when one may be carried on.
+when one may be carried on; and those that are done: `due_pk` = `recounts-done`, `due_at` = when one is deleted.
 
 The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
@@ -111,12 +111,12 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `subscriptions`, `line_items` | of `usage`: the ids, and the line items or meters of chains, as JSON |
 | | `events` | of `usage`: how many events the logs had |
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
-| | `place` | the sort key of the last subscription (of the catalogue's list) that is done; empty at first |
+| | `place` | the sort key of the last subscription (of the catalogue's list) that is done; empty at first and when all is done |
 | | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
 | | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
 | | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |
 | | `lease_by`, `lease_until` | who carries it on, and until when; absent if nobody does |
-| | `due_pk`, `due_at` | until it is done: see the index `due` |
+| | `due_pk`, `due_at` | see the index `due` |
 
 The other items, `scanned` and the organization listing, have nothing but their keys.
 """
@@ -296,6 +296,11 @@ def recount(organization_id: str, recount_id: str = "") -> Key:
     return Key(f"{organization_id}#recounts", part(recount_id))
 
 
+def is_recount(key: Key) -> bool:
+    """Return whether a key is that of a recount."""
+    return key.pk.endswith("#recounts")
+
+
 def organization_of_recount(key: Key) -> str:
     """Return the id of the organization whose recount has a key.
 
@@ -308,6 +313,11 @@ def organization_of_recount(key: Key) -> str:
 def open_recounts() -> str:
     """Partition of the index `due` that lists the recounts of all organizations that are not done."""
     return "recounts"
+
+
+def done_recounts() -> str:
+    """Partition of the index `due` that lists the recounts of all organizations that are done, until they go."""
+    return "recounts-done"
 
 
 def subscription(organization_id: str, subscription_id: str) -> Key:

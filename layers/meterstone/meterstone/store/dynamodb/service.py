@@ -29,7 +29,20 @@ from meterstone.store.dynamodb.errors import (
 )
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    class Decoder[T](Protocol):
+        """What makes a value of an answer's body, such as a `msgspec.json.Decoder`."""
+
+        @property
+        def type(self) -> type[T]:
+            """The type of the value, for an answer that was decoded by botocore."""
+
+        def decode(self, body: bytes, /) -> T:
+            """Decode a body. Raises `msgspec.DecodeError`."""
+
 
 #: What is wrong with the set-up or with a request of ours. Asking again does not help, and the message says why.
 _OURS = frozenset(
@@ -122,7 +135,7 @@ def sent(call: Callable[..., Any], request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def ask[T](call: Callable[..., Any], decoder: "msgspec.json.Decoder[T]", request: dict[str, Any]) -> T:
+def ask[T](call: Callable[..., Any], decoder: "Decoder[T]", request: dict[str, Any]) -> T:
     """Call the service once, and decode the body of its answer. Raises the store's errors."""
     answer = sent(call, request)
     body = answer.get(_BODY)

@@ -38,6 +38,7 @@ __all__ = [
     "Attribute",
     "ConflictError",
     "Item",
+    "OneByOne",
     "Page",
     "ReadCost",
     "Row",
@@ -87,6 +88,44 @@ class _Page[T](msgspec.Struct, gc=False):
     @property
     def units(self) -> float:
         return 0.0 if self.ConsumedCapacity is None else self.ConsumedCapacity.CapacityUnits
+
+
+class _Undecoded[T]:
+    """The items of a page, each decoded when it is reached."""
+
+    def __init__(self, items: list[msgspec.Raw], decoder: "msgspec.json.Decoder[T]") -> None:
+        self._items = items
+        self._decode = decoder.decode
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            for each in self._items:
+                yield self._decode(each)
+        except msgspec.DecodeError as error:
+            raise StoreUnavailableError("an item of the table cannot be read") from error
+
+
+class OneByOne[T]:
+    """A decoder of pages for `Table.query_as`, which decodes each item when it is reached, and not before.
+
+    Thousands of numbers, decoded at once, are out of the processor's cache when the first of them is used. This
+    saves more than it takes to find the ends of the items first.
+    """
+
+    def __init__(self, item_type: type[T], *, strict: bool = True) -> None:
+        """Decode items into a type. If it is not ``strict``, numbers are read from text."""
+        self.type = _Page[item_type]  # type: ignore[valid-type]
+        self._decoder = msgspec.json.Decoder(item_type, strict=strict)
+
+    def decode(self, body: bytes, /) -> _Page[T]:
+        """Find the items of a page."""
+        page: Any = _UNDECODED.decode(body)
+        page.Items = _Undecoded(page.Items, self._decoder)
+        found: _Page[T] = page
+        return found
 
 
 class _Found(msgspec.Struct, gc=False):
@@ -256,7 +295,7 @@ class Table:
 
     def query_as[T](
         self,
-        decoder: "msgspec.json.Decoder[_Page[T]]",
+        decoder: "service.Decoder[_Page[T]]",
         pk: str,
         low: str,
         high: str,
@@ -446,7 +485,7 @@ class Table:
 
         service.within(self.deadline, write)
 
-    def _ask[T](self, decoder: "msgspec.json.Decoder[T]", call: Callable[..., Any], **request: Any) -> T:
+    def _ask[T](self, decoder: "service.Decoder[T]", call: Callable[..., Any], **request: Any) -> T:
         return service.within(self.deadline, lambda: service.ask(call, decoder, request))
 
     def _paid(self, consumed: Iterable[_Consumed | None], items: int) -> None:
@@ -488,6 +527,7 @@ def page_decoder[T](page_type: type[T], *, strict: bool = True) -> "msgspec.json
 
 Page = _Page
 _ROWS: "msgspec.json.Decoder[_Page[Row]]" = msgspec.json.Decoder(_Page[Row])
+_UNDECODED = msgspec.json.Decoder(_Page[msgspec.Raw])
 _FOUND = msgspec.json.Decoder(_Found)
 _BATCH = msgspec.json.Decoder(_Batch)
 _WRITTEN = msgspec.json.Decoder(dict[str, Any])

@@ -189,7 +189,14 @@ def _import(
             let_in.append((each, ImportedEvent(position, each.subject, each.event)))
         else:
             refused.append((each, reason))
-    taken: list[AcceptedEvent] = []
+    # What an earlier run has logged is taken, though no subscription may hold its time any more.
+    shard = run.record.shard
+    entries = {
+        each.line: ImportedEvent(Position(shard, each.line), each.subject, each.event) for each, _ in refused
+    }
+    known = run.logged_before(entries.values())
+    refused = [(each, reason) for each, reason in refused if each.line not in known]
+    taken = [AcceptedEvent(entries[line]._replace(position=at), before=True) for line, at in known.items()]
     outcomes = run.append([entry for _, entry in let_in])
     for (each, entry), appended in zip(let_in, outcomes, strict=True):
         found = _found(run, entry, appended)
@@ -200,7 +207,7 @@ def _import(
         else:
             before = appended.outcome is not Outcome.NEW
             taken.append(AcceptedEvent(entry._replace(position=found), before))
-    counts = run.count(taken)
+    counts = run.count(sorted(taken, key=lambda each: each.entry.position.number))
     report.counts.add(counts)
     return refused, counts
 

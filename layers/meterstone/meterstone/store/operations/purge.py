@@ -28,6 +28,7 @@ from itertools import batched
 
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.records import encode_document
+from meterstone.store.catalogue.recounts import drop_reasons
 from meterstone.store.catalogue.stamped import TermsSeen, read_customer, read_terms
 from meterstone.store.catalogue.subscription_puts import put_mentions
 from meterstone.store.catalogue.subscriptions import (
@@ -291,6 +292,7 @@ class _Purge:
             self._table.delete_all(each.key for each in unmatched if each.done)
             ids = [each.id for each in read_unreadable(self._table, organization_id, old)]
             drop_unreadable(self._table, organization_id, old, ids)
+        drop_reasons(self._table, organization_id, names.subscriptions.keys())
         subjects = {old for old, _ in names.subjects}
         self._table.delete_all(
             keys.poison(each.digest)

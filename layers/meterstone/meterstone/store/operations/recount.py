@@ -358,7 +358,7 @@ class Recounting:
             nobodys = self._counted_by_nobody(account, subject) if counts_less else ()
             for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
-            self._list_unreadable(account, subject)
+            self._list_unreadable(lease, account, subject)
         Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
 
     def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
@@ -425,7 +425,7 @@ class Recounting:
             return
         raise BusyError("the catalogue changes all the time")
 
-    def _list_unreadable(self, account: Account, subject: Subject) -> None:
+    def _list_unreadable(self, lease: Lease, account: Account, subject: Subject) -> None:
         """Bring the list of unreadable events of a subject up to date: other meters may fail to read them."""
         listed = {each.id: each for each in read_unreadable(self._table, self._organization_id, subject)}
         if not listed:
@@ -434,6 +434,7 @@ class Recounting:
         held = standing.subscriptions(subject)
         readable: list[str] = []
         unreadable: list[UnreadableEvent] = []
+        nobodys: list[LoggedEvent] = []
         for logged in read_log(self._table, self._organization_id, subject):
             before = listed.get(logged.event.id)
             if before is None:
@@ -446,6 +447,8 @@ class Recounting:
                 )
             else:
                 readable.append(logged.event.id)
+                nobodys += [logged] if verdict.reason is not None else []
+        self._save_unmatched(lease, nobodys)
         drop_unreadable(self._table, self._organization_id, subject, readable)
         keep_unreadable(self._table, self._organization_id, unreadable)
 

@@ -22,7 +22,7 @@ from meterstone.store.catalogue.subscriptions import (
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.packing import first_day, published
-from meterstone.store.dynamodb.table import Page, StoreError, integer, page_decoder, text
+from meterstone.store.dynamodb.table import OneByOne, StoreError, integer, text
 from meterstone.usage.analytics import CountedDays, DayUsage, MetricDays, Units, UsageQuery
 from meterstone.usage.charge import ChargePeriod, Dimensions
 from meterstone.usage.meter import Meter
@@ -202,7 +202,7 @@ Rollup: Any = msgspec.defstruct(
     ],
     gc=False,
 )
-_ROLLUPS = page_decoder(Page[Rollup], strict=False)
+_ROLLUPS = OneByOne(Rollup, strict=False)
 
 
 def _added_up(
