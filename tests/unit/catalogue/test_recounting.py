@@ -216,7 +216,7 @@ def test_one_of_which_usage_moves_has_a_recount_of_its_own_and_the_others_have_n
     assert (done.id, done.done, done.refused) == (of_plan.id, 4, 0)
     (own,) = [each for each in world.recounts() if each.subscriptions]
     assert (own.subscriptions, own.since, own.done_at) == (("s2",), NOW - 2 * HOUR, None)
-    assert own.line_items == ("s2.call", "s2.dear call.1", "seats")
+    assert own.line_items == ("s2.call", "s2.dear call.1"), "the seats go on"
     (counted,) = world.recount()
     assert counted.id == own.id
     assert counted.done_at is not None

@@ -14,6 +14,7 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, SECOND, format_instant
@@ -176,7 +177,12 @@ def test_a_commitment_is_another_without_an_event_counted_anew(counted: Counted)
 def test_a_subscription_that_is_entered_late_counts_what_waited() -> None:
     counted = Counted()
     counted.count(*TIMES)
-    assert counted.management.put("subscription", "s", OF_C).recount is None, "nothing was counted yet"
+    counted.table.settle()
+    put = counted.management.put("subscription", "s", OF_C)
+    assert put.recount is not None
+    assert (put.recount.subscriptions, put.recount.events) == (("s",), EVENTS)
+    counted.carry_on()
+    assert list(list_unmatched(counted.table, ORGANIZATION.id)) == []
     counted.check()
 
 
