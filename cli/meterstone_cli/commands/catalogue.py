@@ -145,6 +145,7 @@ def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
     yield "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:"
     for each in recounts[:_MOST_SHOWN]:
         whose = ", ".join(map(printable, each.subscriptions))
-        yield f"  {whose}: {each.events} events, from {format_instant(each.since)} on, recount {each.id}"
+        events = f"{each.events} events" if each.events else "events that wait"
+        yield f"  {whose}: {events}, from {format_instant(each.since)} on, recount {each.id}"
     if len(recounts) > _MOST_SHOWN:
         yield f"  and {len(recounts) - _MOST_SHOWN} more"

@@ -453,7 +453,10 @@ def told_begun(recount: Recount) -> str:
     """Say which recount a put has begun, and how to see how far it is."""
     since = format_instant(recount.since)
     if recount.subscriptions:
-        what = f"{recount.events} events are counted anew, for usage from {since} on"
+        events = (
+            f"{recount.events} events are counted anew" if recount.events else "events that wait are counted"
+        )
+        what = f"{events}, for usage from {since} on"
     else:
         what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"
     return f"recount {recount.id}: {what}; `catalogue recounts {recount.id}` shows how far it is"
