@@ -372,7 +372,10 @@ class Recounting:
             for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
             self._list_unreadable(lease, account, subject)
-        Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
+        replay = Replay(self._table, account, lease, self._around.clock)
+        # Who was stopped may have given numbers to events, which are counted before others get one.
+        replay.take_up()
+        replay.count_waiting(subjects)
 
     def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
         """Return whether something was counted before the flip that may not be after it."""
