@@ -44,6 +44,7 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
         extra={
             "records": len(event["Records"]),
             "events": report.events,
+            "withdrawn": report.withdrawn,
             "counted": report.counted,
             "uncounted": report.uncounted,
             "unmatched": report.unmatched,

@@ -6,6 +6,7 @@ from typing import Final
 from lago_at import Catalogue
 from lago_listing import list_page
 from lago_subscribing import SubscriptionFound, find, subscribe, terminate, update
+from lago_withdrawing import withdraw
 
 from meterstone import clock
 from meterstone.catalogue.management import (
@@ -170,6 +171,7 @@ ROUTES: Final[Mapping[tuple[str, str], Route]] = {
     ("GET", "/api/v1/plans/{code}"): find_plan,
     ("GET", "/api/v1/billable_metrics"): list_metrics,
     ("GET", "/api/v1/billable_metrics/{code}"): find_metric,
+    ("DELETE", "/api/v1/events/{transaction_id}"): withdraw,
 }
 """The function that answers each method and path."""
 

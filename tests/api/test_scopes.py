@@ -23,6 +23,7 @@ ROUTES = {
     "GET /api/v1/customers/{external_customer_id}/past_usage": ("read", LAGO),
     "GET /api/v1/customers/{external_customer_id}/projected_usage": ("read", LAGO),
     "GET /api/v1/events/{transaction_id}": ("read", LAGO),
+    "DELETE /api/v1/events/{transaction_id}": ("catalogue", LAGO),
     "GET /v1/events/uncounted": ("read", FLEXPRICE),
     "POST /v1/subscriptions/usage": ("read", FLEXPRICE),
     "POST /v1/subscriptions/usage/explain": ("read", FLEXPRICE),

@@ -98,8 +98,8 @@ DESCRIBED = {
     "scanned": set[str](),
     "organizations": set[str](),
 }
-#: What the client said beside an event: here it said nothing.
-_NOTES = {"n"}
+#: What the client said beside an event: here it said nothing. Nothing is counted anew here.
+_NOTES = {"n", "wr"}
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,7 @@ def seen() -> dict[str, set[str]]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("meterstone.store.operations.replay._COUNTED_TOGETHER", 1)
         assert catch_up(table, ORGANIZATION.id, clock, clock.now)
+    stream.withdraw(Subject.subscription("another"), ["u"])
     (subscription,) = scenario.subscriptions
     other = replace(subscription, id="other", external_id="other")
     write_catalogue(table, ORGANIZATION, scenario.meters, [other], ())

@@ -19,6 +19,7 @@ from support.recounts import (
     watched,
 )
 from support.scenario import ORGANIZATION
+from support.uncounted import check_lists
 
 OTHER = {"line_items": [{"price": f"{name} at 7"} for name in ("bytes", "seats", "calls")]}
 
@@ -239,8 +240,6 @@ def test_an_end_in_the_past_lists_what_lies_after_it_and_is_undone() -> None:
 
 
 def listed(scene: Scene) -> dict[str, str]:
-    from support.uncounted import check_lists
-
     return check_lists(scene.table)
 
 

@@ -50,6 +50,7 @@ FUNCTIONS = (
 )
 
 #: Attributes of rollups, one for each day of a month.
+_MARKS = frozenset({"w", "wg", "wr", "wu"})
 _DAY = re.compile(r"^([a-z])[0-9]{2}$")
 
 type Json = Any
@@ -95,6 +96,7 @@ class Run:
     logs: list[str] = field(default_factory=list)
     queue: list[Json] = field(default_factory=list)
     delivered: set[tuple[str, str]] = field(default_factory=set)
+    marked: set[tuple[str, str]] = field(default_factory=set)
     _random: int = 0
     _handlers: dict[str, Any] = field(default_factory=dict)
     _out: io.StringIO = field(default_factory=io.StringIO)
@@ -188,11 +190,17 @@ class Run:
             if "acc" in item and f"{self.organization}#events#" in key.pk and key not in self.delivered:
                 self.delivered.add(key)
                 # That it is withdrawn came later.
-                image = {name: value for name, value in item.items() if name != "w"}
+                image = {name: value for name, value in item.items() if name not in _MARKS}
                 accepted = int(item["acc"]["N"])
                 number = accepted * 10**6 + int.from_bytes(sha256("".join(key).encode()).digest()[:2])
                 found = _record(image | {"pk": {"S": key.pk}, "sk": {"S": key.sk}}, number)
                 shards.setdefault(f"shardId-{accepted // HOUR}", []).append(found)
+            if "wg" in item and f"{self.organization}#events#" in key.pk and key not in self.marked:
+                self.marked.add(key)
+                at = int(item["w"]["N"])
+                number = at * 10**6 + int.from_bytes(sha256("".join(key).encode()).digest()[:2])
+                found = _record(item | {"pk": {"S": key.pk}, "sk": {"S": key.sk}}, number, "MODIFY")
+                shards.setdefault(f"shardId-{at // HOUR}", []).append(found)
         for shard, records in sorted(shards.items()):
             self.fold(sorted(records, key=lambda each: int(each["dynamodb"]["SequenceNumber"])), shard)
 
@@ -290,13 +298,13 @@ def running(folder: Path, items: Iterable[str] = ()) -> Iterator[Run]:
         yield run
 
 
-def _record(image: Item, number: int) -> Json:
+def _record(image: Item, number: int, name: str = "INSERT") -> Json:
     change = {
         "SequenceNumber": str(number),
         "NewImage": image,
         "Keys": {each: image[each] for each in ("pk", "sk")},
     }
-    return {"eventName": "INSERT", "eventSource": "aws:dynamodb", "dynamodb": change}
+    return {"eventName": name, "eventSource": "aws:dynamodb", "dynamodb": change}
 
 
 def _shortened(body: str) -> Json:

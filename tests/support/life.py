@@ -26,12 +26,14 @@ from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.dynamodb.table import StoreUnavailableError, text
 from meterstone.store.operations import imports
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import catch_up
+from meterstone.store.operations.retired import InUse
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
@@ -52,7 +54,7 @@ _METERS: tuple[dict[str, Any], ...] = (
     {"id": "seats", "code": "seats", "aggregation": "SUM", "field": "value", "recurring": True},
     {"id": "level", "code": "level", "aggregation": "WEIGHTED_SUM", "field": "value", "recurring": True},
 )
-_REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
+REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
 
 
 @contextmanager
@@ -266,7 +268,7 @@ class Life:
         for _ in range(2):
             try:
                 what()
-            except _REFUSED:
+            except REFUSED:
                 self.done[f"{name}, refused"] += 1
             except StoreUnavailableError:
                 self.done[f"{name}, unavailable"] += 1
@@ -440,10 +442,10 @@ class Life:
     def check(self) -> None:
         """Let everything come to its end, and compare all totals with what log and records come to."""
         self.clock.now += 10 * MINUTE
-        for name in self.files:
-            self._load(name)
         # A rebuild that was stopped is given up.
         abandon(self.table, ORGANIZATION.id, self.clock.around)
+        for name in self.files:
+            self._load(name)
         self.folding.drain(self.clock.now, 50)
         self.roll()
         for _ in range(30):
@@ -456,8 +458,22 @@ class Life:
         assert all(each.done_at is not None for each in read_recounts(self.table, ORGANIZATION.id))
         # The last day of a meter that was deleted is published when the day is over.
         self.clock.now += DAY + HOUR
+        self.recount()
+        assert not list(left_of_before(self.table))
         self.roll()
         check_all(self.world, self.usage, self.clock.now, self.random)
+
+
+def left_of_before(table: StaleTable) -> Iterator[str]:
+    """Yield the items of editions that are not read any more: a while after a recount they are deleted."""
+    account = read_account(table, ORGANIZATION.id, consistent=True)
+    assert account is not None
+    for each in list_subscriptions(table, ORGANIZATION.id):
+        in_use = InUse(each)
+        pk = keys.usage(ORGANIZATION.id, account.generation, each.id)
+        for row in table.query(pk, FIRST, LAST, consistent=True):
+            if each.editions.entries and not in_use.holds(text(row, "sk")):
+                yield text(row, "sk")
 
 
 def sign_up(life: Life, name: str, start: int, **more: Any) -> None:

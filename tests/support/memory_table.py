@@ -23,6 +23,7 @@ import msgspec
 from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 from meterstone.pricing.money import add, plain
+from meterstone.store.dynamodb import service
 from meterstone.store.dynamodb.deadline import Deadline
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
@@ -141,7 +142,7 @@ class MemoryTable(Table):
 
     def query_as(
         self,
-        decoder: "msgspec.json.Decoder[Any]",
+        decoder: "service.Decoder[Any]",
         pk: str,
         low: str,
         high: str,

@@ -202,10 +202,14 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
     assert stream["MaximumRetryAttempts"] == stream["MaximumRecordAgeInSeconds"] == -1
     assert stream["TumblingWindowInSeconds"] > 0
     assert "DestinationConfig" not in stream
-    (each,) = stream["FilterCriteria"]["Filters"]
-    assert json.loads(each["Pattern"]) == {
+    new, marked = stream["FilterCriteria"]["Filters"]
+    assert json.loads(new["Pattern"]) == {
         "eventName": ["INSERT"],
         "dynamodb": {"NewImage": {"e": {"S": [{"exists": True}]}, "acc": {"N": [{"exists": True}]}}},
+    }
+    assert json.loads(marked["Pattern"]) == {
+        "eventName": ["MODIFY"],
+        "dynamodb": {"NewImage": {"e": {"S": [{"exists": True}]}, "wg": {"S": [{"exists": True}]}}},
     }
 
 

@@ -180,9 +180,9 @@ def charge_of(subscription: Subscription, key: TallyKey) -> ChargePeriod | None:
             continue
         begin = subscription.start if of_chain else key.period_start
         charge = ChargePeriod(subscription, item, subscription.cadence(item).period_at(begin))
-        # One that ends before the billing period has another for its last.
-        there = of_chain or charge.period.start == key.period_start
-        return charge if there and charge.edition == key.edition else None
+        # An instant at which the subscription has ended lies in none of its periods: the last one is given for it.
+        is_its_own = of_chain or charge.period.start == key.period_start
+        return charge if is_its_own and charge.edition == key.edition else None
     return None
 
 

@@ -111,12 +111,7 @@ class Standing:
         holds for all charges that began before it was read. When a charge begins that is younger, is noted: it is
         younger if it begins later than `AHEAD` before, since clocks may differ.
         """
-        for subject, at in latest.items():
-            state = self.subjects[subject]
-            if state.notes and (state.latest is None or state.latest < at):
-                yield Guard(state.key, {"ver": state.version, _LATEST: state.latest}, {_LATEST: at})
-            else:
-                yield Guard(state.key, {"ver": state.version})
+        yield from self.notes(latest)
         customer = self.customers.get(customer_id)
         if customer is None:
             return
@@ -130,6 +125,15 @@ class Standing:
             expects[_BEGUN], notes[_BEGUN] = customer.begun, begins
         if first or young:
             yield Guard(customer.key, expects, notes)
+
+    def notes(self, latest: Mapping[Subject, int]) -> Iterator[Guard]:
+        """Yield the conditions that subjects have not changed, which note the time of the latest event of each."""
+        for subject, at in latest.items():
+            state = self.subjects[subject]
+            if state.notes and (state.latest is None or state.latest < at):
+                yield Guard(state.key, {"ver": state.version, _LATEST: state.latest}, {_LATEST: at})
+            else:
+                yield Guard(state.key, {"ver": state.version})
 
     def wrote(self, guards: Iterable[Guard]) -> None:
         """Note what a transaction has written with its guards."""

@@ -64,7 +64,8 @@ def read_tallies(
     from after it. The same goes for the subscription of a tally that follows the clock: a load that stores another
     subscription raises the version afterwards.
 
-    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription.
+    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription, or if
+    a tally that is to turn is gone.
     """
     unread = [
         TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work)
@@ -130,6 +131,9 @@ class TallyReader:
 
     def take_head(self, row: Row | None, batch: Iterable[Counted]) -> None:
         """Take the head that was read, and the events of a batch that the tally has not counted yet."""
+        if row is None and self._turn is not None:
+            # It was found a moment ago.
+            raise CatalogueChangedError("the tally is gone: its generation was deleted")
         self._head_row = row
         head = self._tally.head = unpack_head(row)
         turns = head.quiet if self._turn is Turn.IN else self._turn is Turn.OUT and not head.retired

@@ -187,7 +187,10 @@ class StreamFold:
         arrived = {each.position: each for each in events}
         folding.quarantine = lambda at, reason: self._quarantine(arrived[at].record, reason, now, report)
         folding.keep_unread = lambda unread: keep_unreadable(
-            self._table, organization_id, (_unreadable(arrived[each.position], each) for each in unread)
+            self._table,
+            organization_id,
+            (_unreadable(arrived[each.position], each) for each in unread),
+            standing,
         )
         # The rebuild is over: its shard delivers nothing any more.
         folding.forget = frozenset({rebuild_shard(account.generation)})

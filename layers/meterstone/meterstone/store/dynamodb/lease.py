@@ -1,4 +1,4 @@
-"""The lease on an organization's profile, so that only one replay, rebuild or withdrawal runs at a time.
+"""The lease on an organization's profile, so that only one replay, rebuild or purge runs at a time.
 
 A lease ends after a time, but clocks alone cannot keep two commands apart: a command that has lost its lease may
 not have noticed. So every write that only one command may do has the condition that the command still holds the

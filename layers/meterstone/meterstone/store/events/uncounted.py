@@ -30,6 +30,7 @@ from itertools import batched
 from typing import NamedTuple
 
 from meterstone.store.catalogue.guards import Guard, merged
+from meterstone.store.catalogue.subjects import Standing
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import (
@@ -63,7 +64,8 @@ PARTLY = "partly"
 _PREFIX = "n_"
 _ATTEMPTS = 20
 #: Each put needs a second action: the check that the event was not withdrawn.
-_READ_TOGETHER = (MOST_ACTIONS - 1) // 2
+#: An event takes up to three actions: its entry, the condition on its event, and the one on its subject.
+_READ_TOGETHER = (MOST_ACTIONS - 1) // 3
 
 
 class UnreadableEvent(NamedTuple):
@@ -226,11 +228,19 @@ def change_reasons(
             continue
 
 
-def keep_unreadable(table: Table, organization_id: str, events: Iterable[UnreadableEvent]) -> None:
+def keep_unreadable(
+    table: Table,
+    organization_id: str,
+    events: Iterable[UnreadableEvent],
+    standing: Standing | None = None,
+) -> None:
     """Store events in the list of unreadable ones, unless they are withdrawn. A second call changes nothing.
 
-    An entry that differs, since the event's line items have changed, is replaced. Raises `StoreUnavailableError`
-    if others keep changing the same items.
+    An entry that differs, since the event's line items have changed, is replaced. ``standing`` is the catalogue by
+    which meters cannot read the events: they are listed under the condition that it is still the same, and noted
+    as events of their subjects, so that a change that moves them counts them anew.
+
+    Raises `CatalogueChangedError` if it is not, and `StoreUnavailableError` if others keep changing the items.
     """
     for some in batched(dict.fromkeys(events), _READ_TOGETHER, strict=False):
         for _ in range(_ATTEMPTS):
@@ -238,6 +248,7 @@ def keep_unreadable(table: Table, organization_id: str, events: Iterable[Unreada
             logged = table.batch_get((_event_key(organization_id, each) for each in some), consistent=True)
             numbers: Counter[str] = Counter()
             actions: list[Action] = []
+            latest: dict[Subject, int] = {}
             for each in some:
                 before = stand.get(_key(organization_id, each))
                 event = logged.get(_event_key(organization_id, each), {})
@@ -247,12 +258,19 @@ def keep_unreadable(table: Table, organization_id: str, events: Iterable[Unreada
                 if before is not None:
                     numbers[_number_of(bool(integer(before, "els")))] -= 1
                 actions += _listing(table, organization_id, each, before)
+                latest[each.subject] = max(each.at, latest.get(each.subject, each.at))
             if not actions:
                 break
+            guards = [] if standing is None else list(merged(standing.notes(latest)).values())
+            actions += [guard.action(table) for guard in guards]
             try:
                 table.transact([*actions, _numbers(table, organization_id, numbers)])
             except ConflictError:
+                if standing is not None:
+                    standing.look_again()
                 continue
+            if standing is not None:
+                standing.wrote(guards)
             break
         else:
             raise StoreUnavailableError("the list of unreadable events is contended")

@@ -2,22 +2,21 @@
 
 The items that answers are made of are compared: counters, hours, buckets and values by subscription, and the
 rollups, summed over their writers. Versions, positions, and the grouping of events in details are not compared.
-Nor are tallies of an edition that is not read: a rebuild counts into no such tally.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import batched, product
 
 from meterstone.pricing.money import ZERO, add, plain, whole
-from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters, read_subscriptions
+from meterstone.store.catalogue.subscriptions import list_subscriptions, read_subscriptions
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Row, Table, text
 from meterstone.store.operations.differences import ItemDifference, Place, View
+from meterstone.store.operations.retired import InUse
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import Dimensions
-from meterstone.usage.instant import ZERO_TIME
 from meterstone.usage.subscription import Dated, Subscription
 
 #: Kinds of items, by the first part of their sort keys, and the attributes that answers are made of.
@@ -73,19 +72,26 @@ class Generations:
         found: dict[Place, list[ItemDifference]] = {}
         for place in places:
             one, other = self._held(live, place), self._held(rebuilt, place)
-            if one != other and not isinstance(place, View):
-                read = self._read_of(place)
-                one, other = (
-                    {which: held[which] for which in held if read(which[0])} for held in (one, other)
-                )
             different = [
                 ItemDifference(sk, attribute, one.get((sk, attribute), ""), other.get((sk, attribute), ""))
                 for sk, attribute in sorted(one.keys() | other.keys())
                 if one.get((sk, attribute)) != other.get((sk, attribute))
             ]
+            if different and not isinstance(place, View):
+                different = self._in_use(place, different)
             if different:
                 found[place] = different
         return found
+
+    def _in_use(self, subscription_id: str, different: Sequence[ItemDifference]) -> list[ItemDifference]:
+        """Leave out what differs of editions that nobody reads: after a recount they are kept for a while."""
+        for each in read_subscriptions(
+            self._table, self._organization_id, [subscription_id], consistent=True
+        ):
+            if each.editions.entries:
+                in_use = InUse(each)
+                return [one for one in different if in_use.holds(one.sk)]
+        return list(different)
 
     def delete(self, generation: str, progress: Callable[[], None]) -> int:
         """Delete all items of a generation. Return how many there were."""
@@ -99,37 +105,6 @@ class Generations:
                 deleted += len(some)
                 progress()
         return deleted
-
-    def _read_of(self, subscription_id: str) -> Callable[[str], bool]:
-        """Return what tells by a sort key whether an item belongs to a tally that is read. Cost: 1 get."""
-        found = read_subscriptions(
-            self._table,
-            self._organization_id,
-            [subscription_id],
-            read_meters(self._table, self._organization_id, consistent=True),
-            consistent=True,
-            facts=False,
-        )
-        if not found or not found[0].editions.entries:
-            # All are of the first edition.
-            return lambda _: True
-        (subscription,) = found
-        scopes: dict[str, tuple[str, bool]] = {}
-        for item in subscription.line_items:
-            if item.meter is not None:
-                chain = item.meter.recurring
-                scopes[keys.part(item.id)] = (item.meter.id if chain else item.id), chain
-                scopes.setdefault(keys.part(item.meter.id), (item.meter.id, chain))
-
-        def read(sk: str) -> bool:
-            if not _COMPARED.get(keys.parse_usage_kind(sk)) or keys.parse_item(sk) not in scopes:
-                return False
-            scope, chain = scopes[keys.parse_item(sk)]
-            start = None if chain else keys.parse_tally_start(sk)
-            since = ZERO_TIME if start is None else start
-            return keys.parse_edition(sk) == subscription.editions.of(scope, since)
-
-        return read
 
     def _partition(self, generation: str, place: Place) -> str:
         if isinstance(place, View):

@@ -214,6 +214,7 @@ class ImportRun:
             self._table,
             self._organization_id,
             (self._unreadable(entries[each.position], each) for each in unread),
+            self._standing,
         )
         folded = self._fold.fold(logged, self._now, self._standing)
         waiting = [each for each in known.values() if not each.done]

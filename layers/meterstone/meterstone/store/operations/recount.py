@@ -248,14 +248,9 @@ class Recounting:
         live = self._account().generation
         held: dict[Position, LoggedEvent] = {}
         for subject in subjects:
-            waiting = {
-                each.event.id
-                for each in read_unmatched(self._table, self._organization_id, subject)
-                if each.waiting(live)
-            }
-            for logged in read_log(self._table, self._organization_id, subject):
+            for logged in self._from_log(subject, live, records):
                 which = subject, logged.event.id
-                if which in found.taken or logged.event.id in waiting or not self._in_log(logged, records):
+                if which in found.taken:
                     continue
                 found.taken.add(which)
                 found.place += 1
@@ -265,13 +260,28 @@ class Recounting:
                     held = {}
         self._count(lease, held)
 
-    def _in_log(self, logged: LoggedEvent, records: Records) -> bool:
-        """Return whether an event is counted from the log, and not by whoever delivers it.
+    def _from_log(self, subject: Subject, live: str, records: Records) -> Iterator[LoggedEvent]:
+        """Yield the events of a subject that are counted from the log, and not by whoever delivers them.
 
-        An event over HTTP is, whenever it was accepted: if that was after the cut, the fold leaves it out.
+        What waits as unmatched is left to the replay. What a replay has counted is nobody else's any more, also
+        if the import that has logged it is not so far.
         """
-        if logged.withdrawn or "moved" in logged.row:
-            return False
+        unmatched = list(read_unmatched(self._table, self._organization_id, subject))
+        waiting = {each.event.id for each in unmatched if each.waiting(live)}
+        replayed = {each.event.id for each in unmatched if each.done and each.number is not None}
+        for logged in read_log(self._table, self._organization_id, subject):
+            if logged.withdrawn or "moved" in logged.row or logged.event.id in waiting:
+                continue
+            if logged.event.id in replayed or self._is_delivered(logged, records):
+                yield logged
+
+    @staticmethod
+    def _is_delivered(logged: LoggedEvent, records: Records) -> bool:
+        """Return whether an import has come past an event, if an import has logged it.
+
+        An event over HTTP is counted from the log whenever it was accepted: if that was after the cut, the fold of
+        the reading leaves it out.
+        """
         if logged.position is None:
             return True
         owner = records.owner(logged.position.shard)
@@ -293,7 +303,7 @@ class Recounting:
             folding.takes = lambda editions, number, each: (
                 editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
             )
-            folding.keep_unread = lambda unread: self._keep_unread(held, unread)
+            folding.keep_unread = lambda unread, by=standing: self._keep_unread(held, unread, by)  # type: ignore[misc]
             events: list[EventToCount] = []
             for position, logged in held.items():
                 owning = standing.owning(logged.subject, logged.event, filling=True)
@@ -318,7 +328,9 @@ class Recounting:
     def _is_ours(self, subscription: Subscription) -> bool:
         return subscription.editions.filling is not None and subscription.id in self._ours
 
-    def _keep_unread(self, held: dict[Position, LoggedEvent], unread: Sequence[Unread]) -> None:
+    def _keep_unread(
+        self, held: dict[Position, LoggedEvent], unread: Sequence[Unread], standing: Standing
+    ) -> None:
         found = []
         for each in unread:
             logged = held[each.position]
@@ -326,7 +338,7 @@ class Recounting:
             found.append(
                 UnreadableEvent.of(logged.subject, each.event, since, each.faults, elsewhere=each.elsewhere)
             )
-        keep_unreadable(self._table, self._organization_id, found)
+        keep_unreadable(self._table, self._organization_id, found, standing)
 
     def _flip(self, lease: Lease, profile: dict[str, int], records: Records) -> bool:
         """Make the editions that were filled the ones that are read, all at once.
@@ -386,15 +398,8 @@ class Recounting:
     def _counted_by_nobody(self, account: Account, subject: Subject) -> Iterator[LoggedEvent]:
         """Yield a subject's events that no line item is for, and that are not listed yet."""
         records = Records.read(self._table, self._organization_id)
-        waiting = {
-            each.event.id
-            for each in read_unmatched(self._table, self._organization_id, subject)
-            if each.waiting(account.generation)
-        }
         standing = self._subjects.standing(account, [subject], self._around.clock())
-        for logged in read_log(self._table, self._organization_id, subject):
-            if logged.event.id in waiting or not self._in_log(logged, records):
-                continue
+        for logged in self._from_log(subject, account.generation, records):
             owning = standing.owning(subject, logged.event, filling=True)
             if not self._matching.expects(logged.event, owning):
                 yield logged

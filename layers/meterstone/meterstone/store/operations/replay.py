@@ -357,7 +357,7 @@ class Replay:
             )
             for each in unread
         )
-        keep_unreadable(self._table, self._organization_id, found)
+        keep_unreadable(self._table, self._organization_id, found, self._standing)
 
     def _asked_for(self, each: UnmatchedEvent, now: int) -> bool:
         """Return whether the stream, or the import that logged an event, may still deliver it again."""
