@@ -24,10 +24,6 @@ from support.uncounted import check_lists
 OTHER = {"line_items": [{"price": f"{name} at 7"} for name in ("bytes", "seats", "calls")]}
 
 
-def ago(scene: Scene, time: int) -> str:
-    return format_instant(scene.clock.now - time)
-
-
 CHANGES: dict[str, Callable[[Scene], object]] = {
     "another plan since two days": lambda scene: scene.management.change_plan(
         "sub 1", "seven", scene.clock.now - 2 * DAY
@@ -43,6 +39,9 @@ CHANGES: dict[str, Callable[[Scene], object]] = {
     ),
     "a second one of the customer": lambda scene: scene.sign_up("2", external_id="ext 2"),
 }
+
+
+TWO_CHARGES = ("another plan since two days", "other line items", "another subscription since two days")
 
 
 def subscribed(*, delivered: bool = True) -> Scene:
@@ -219,7 +218,8 @@ def test_each_charge_in_the_analytics_is_as_before_or_as_after(change: str) -> N
     with watched(scene, look):
         CHANGES[change](scene)
         scene.through()
-    assert max(map(len, seen.values())) == 2
+    # Where a line item takes the place of another within a day, that day has two charges, which turn one by one.
+    assert max(map(len, seen.values())) == (3 if change in TWO_CHARGES else 2)
     scene.check()
 
 

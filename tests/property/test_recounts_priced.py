@@ -1,4 +1,4 @@
-"""Usage counted anew by another price of the past: every aggregation, billing period, and day of 23 or 25 hours."""
+"""Usage counted anew by another price of the past: by each aggregation and billing period, where clocks change."""
 
 from decimal import Decimal
 from random import Random

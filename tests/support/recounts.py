@@ -8,7 +8,7 @@ from typing import Any
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
-from meterstone.store.catalogue.subscriptions import read_subscriptions
+from meterstone.store.catalogue.subscriptions import list_subscriptions, read_subscriptions
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.usage.arrival import Subject
@@ -18,7 +18,7 @@ from meterstone.usage.window import Window
 from support.counting import SCALE
 from support.life import START, TABLE_CALLS, Life, at_call
 from support.memory_table import Faults
-from support.scenario import ORGANIZATION, Usage, World
+from support.scenario import ORGANIZATION, Scenario, Usage, World
 
 SECOND = 1_000_000
 OWN = Subject.subscription("ext 1")
@@ -178,7 +178,8 @@ def read_world(scene: Scene) -> World:
     world.table = scene.table.copy()
     account = read_account(world.table, ORGANIZATION.id, consistent=True)
     assert account is not None
-    world.scenario, world.account = scene.world.scenario, account
+    found = tuple(list_subscriptions(world.table, ORGANIZATION.id))
+    world.scenario, world.account = Scenario(account.meters, found, (), scene.clock.now), account
     return world
 
 

@@ -16,7 +16,9 @@ from meterstone.usage.arrival import AHEAD
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.meter import Meter
+from meterstone.usage.period import BillingPeriod
 from meterstone.usage.plan import Plan
+from meterstone.usage.state import traits
 from meterstone.usage.subscription import Dated, LineItem, Span, Subscription, in_force
 from meterstone.usage.terms import MOST_LINE_ITEMS, Terms, line_item_id, runs
 
@@ -288,9 +290,18 @@ def _concerned_items(
             yield (before, was, end) if _end(old.end) > _end(shown.end) else (after, item, end)
         if plan is not None and plan < _end(shown.end):
             yield after, item, max(plan, shown.start)
+        if _shares_the_whole_time(before, after, item):
+            yield after, item, shown.start
     for item in before.line_items:
         if item.id not in kept:
             yield before, item, before.shown(item).start
+
+
+def _shares_the_whole_time(before: Subscription, after: Subscription, item: LineItem) -> bool:
+    """Return whether a line item's level is divided by the length of a one-time period, and that has changed."""
+    if item.meter is None or before.end == after.end:
+        return False
+    return after.cadence(item).period is BillingPeriod.ONETIME and traits(item.meter).accrues
 
 
 def _whole_item(subscription: Subscription, item: LineItem, path: str) -> Iterator[Moved]:

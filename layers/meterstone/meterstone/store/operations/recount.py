@@ -112,6 +112,8 @@ class Recounting:
         self._around = around
         self._subjects = Subjects(table)
         self._matching = Matching()
+        #: The editions that the log is being read for, by subscription.
+        self._reading: dict[str, int] = {}
 
     def run(self) -> RecountReport:
         """Count, flip, and have the rollups follow, as far as there is time.
@@ -178,6 +180,7 @@ class Recounting:
         if reading is None:
             return
         seen = reading
+        self._reading = {each.id: each.counting.filling.number for each in seen if each.counting.filling}
         subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
         found = _Reading()
         records: Records | None = None
@@ -321,12 +324,10 @@ class Recounting:
             return
         raise BusyError("the catalogue changes all the time")
 
-    @property
-    def _ours(self) -> frozenset[str]:
-        return frozenset(self._ids)
-
     def _is_ours(self, subscription: Subscription) -> bool:
-        return subscription.editions.filling is not None and subscription.id in self._ours
+        """Return whether a subscription is being filled by this reading, and by none that began since."""
+        number = subscription.editions.filling
+        return number is not None and number == self._reading.get(subscription.id)
 
     def _keep_unread(
         self, held: dict[Position, LoggedEvent], unread: Sequence[Unread], standing: Standing
