@@ -404,9 +404,15 @@ def parse_period_start(sk: str) -> int:
 def parse_item(sk: str) -> str:
     """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
 
-    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    The edition is left out.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item" + SEPARATOR + "2", 0, 738000))
     ('item', 'item')
     """
+    return _parse_stored_as(sk).partition(_EDITION)[0]
+
+
+def _parse_stored_as(sk: str) -> str:
     parts = sk.split("#")
     return parts[3] if parts[0] == Kind.COUNTER else parts[1]
 
@@ -441,8 +447,7 @@ def parse_edition(sk: str) -> EditionKey:
     """
     parts = sk.split("#")
     kind = parts[0]
-    stored = parts[3] if kind == Kind.COUNTER else parts[1]
-    name, _, edition = stored.partition(_EDITION)
+    name, _, edition = _parse_stored_as(sk).partition(_EDITION)
     of_meter = kind == Kind.CHAIN or (kind == Kind.FIRST_SEEN and parts[2] == "-")
     since = None if of_meter else parse_key_instant(parts[3] if kind == Kind.VALUE else parts[2])
     return EditionKey(name, int(edition or 0), since)
