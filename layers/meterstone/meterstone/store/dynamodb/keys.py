@@ -404,7 +404,9 @@ def parse_period_start(sk: str) -> int:
 def parse_item(sk: str) -> str:
     """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
 
-    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    The edition is left out.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item" + SEPARATOR + "2", 0, 738000))
     ('item', 'item')
     """
     return _parse_stored_as(sk).partition(_EDITION)[0]
