@@ -19,7 +19,6 @@ from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.files.loading import load_catalogue
-from meterstone_cli.session import surroundings
 
 _SIZES, _QUICK = (500, 5000), (500,)
 _BUDGET_SECONDS = 5.0
@@ -57,7 +56,7 @@ def _figure(name: str, table: Table, folder: Path, budget: float | None = None) 
     began, spent = time.perf_counter(), time.process_time()
     catalogue, places = read_catalogue(folder)
     read = time.perf_counter() - began
-    load_catalogue(table, catalogue, places, clock.now(), surroundings())
+    load_catalogue(table, catalogue, places, clock.now())
     beside = {"own ms": (time.process_time() - spent) * 1000, "files s": read}
     return Figure(name, time.perf_counter() - began, "s", budget, beside)
 

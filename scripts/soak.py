@@ -433,7 +433,6 @@ def served(folder: Path = CATALOGUE, *, quiet: bool = False) -> Iterator[tuple[s
     from meterstone.store.catalogue.api_keys import create_key  # noqa: PLC0415
     from meterstone.store.dynamodb.table import Table  # noqa: PLC0415
     from meterstone.store.operations.load import create_table  # noqa: PLC0415
-    from meterstone.store.operations.rebuild import Surroundings  # noqa: PLC0415
     from meterstone_cli.catalogue.folder import read_catalogue  # noqa: PLC0415
     from meterstone_cli.devserver import engine  # noqa: PLC0415
     from meterstone_cli.devserver.bookmark import begin  # noqa: PLC0415
@@ -451,7 +450,7 @@ def served(folder: Path = CATALOGUE, *, quiet: bool = False) -> Iterator[tuple[s
         # The table is new: no event can have come in before it is followed.
         begin()
         catalogue, places = read_catalogue(folder)
-        load_catalogue(table, catalogue, places, clock.now(), Surroundings())
+        load_catalogue(table, catalogue, places, clock.now())
         key, _ = create_key(table, catalogue.organization.id, "soak", clock.now())
         port = engine.free_port()
         command = [sys.executable, "-m", "meterstone_cli", "serve", "--port", str(port), "--table", "soak"]

@@ -111,6 +111,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
             "end": records.end,
             "change-plan": records.change_plan,
             "status": records.status,
+            "recounts": records.recounts,
         },
     ),
     "keys": ("API keys.", {"create": keys.create, "list": keys.list_, "revoke": keys.revoke}),

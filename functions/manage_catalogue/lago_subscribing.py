@@ -263,7 +263,7 @@ def _change_pending(
 def _create(
     at: Catalogue, asked: SubscriptionAsked, offer: Mapping[str, object], found: Sequence[Stored[Terms]]
 ) -> SubscriptionFound:
-    """Put a new subscription, which begins now or as soon as it can within 5 minutes if no instant is given."""
+    """Put a new subscription, which begins now if no instant is given."""
     name = _new_id(at, asked, found)
     put = at.management.put("subscription", name, asked.record(name, offer, {}), if_match=0)
     return SubscriptionFound.of(put.stored, found)

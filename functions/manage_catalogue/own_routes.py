@@ -40,6 +40,7 @@ def put(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     """Store a record whole: make it, or let it say something else."""
     name = changes.parse_id(request)
     condition = changes.parse_condition(request)
+    forced = changes.parse_force(request)
     record = changes.parse_record(request)
     version = None if condition.version is None else Revision(condition.version, condition.made_at)
     if condition.there and management.get(kind, name) is None:
@@ -48,25 +49,26 @@ def put(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     if for_all is not None:
         put_plan, recount = management.offer_to_all(name, for_all.record, for_all.at, if_match=version)
         return changes.answer(put_plan.stored, created=put_plan.created, recount=recount)
-    done = management.put(kind, name, record, if_match=version)
-    return changes.answer(done.stored, created=done.created)
+    done = management.put(kind, name, record, if_match=version, forced=forced)
+    return changes.answer(done.stored, created=done.created, recount=done.recount)
 
 
 def patch(management: Management, kind: KindOfRecord, request: Request) -> Reply:
     """Change a subscription: its end, its plan or its commitment."""
     name = catalogue.path_id(request, kind)
     changes.refuse_condition(request)
+    forced = changes.parse_force(request)
     change = changes.parse_change(request)
     match change:
         case End():
-            done = management.end(name, change.at)
+            done = management.end(name, change.at, forced=forced)
         case OtherPlan():
-            done = management.change_plan(name, change.plan, change.at)
+            done = management.change_plan(name, change.plan, change.at, forced=forced)
         case OtherCommitment():
             done = management.change_commitment(name, change.commitment)
         case _:
             assert_never(change)
-    return changes.answer(done.stored)
+    return changes.answer(done.stored, recount=done.recount)
 
 
 def delete(management: Management, kind: KindOfRecord, request: Request) -> Reply:

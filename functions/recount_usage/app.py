@@ -1,4 +1,4 @@
-"""Carries recounts on: changes of the catalogue that concern many subscriptions, one subscription at a time.
+"""Carries recounts on: usage that a change of the catalogue moved, and plans that were put for all.
 
 The table's stream calls the function when a recount is made, and a schedule every five minutes, for what was
 stopped. A call ends before its time is up. What is left then goes on from its place, as it does after a failure.
@@ -11,11 +11,10 @@ from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
 from meterstone.catalogue.recounting import carry_all_on
-from meterstone.store.catalogue.recounts import SETTLED
 from meterstone.store.dynamodb.table import Table
-from meterstone.usage.instant import SECOND
+from meterstone.usage.instant import SECOND, parse_key_instant
 
-#: Milliseconds that a call keeps for what it is at when its time is up: a step, which is 400 subscriptions.
+#: Milliseconds that a call keeps for what it is at when its time is up: 400 subscriptions, or 2,000 events.
 _RESERVE: Final = 60_000
 #: The index that lists what is due may lag behind a recount that was just made.
 _SLACK: Final = SECOND
@@ -32,12 +31,14 @@ class Context(Protocol):
 
 
 def handler(event: dict[str, Any], context: Context) -> None:
-    """Carry on what is due. A recount that was just made is due half a minute later: that is waited for.
+    """Carry on what is due. A recount that was just made is due some seconds later: that is waited for.
 
     Raises what one of them failed by, when the others have had their turns.
     """
-    made = [int(each["dynamodb"]["NewImage"]["made_at"]["N"]) for each in event.get("Records", ())]
-    if made and (pause := max(made) + SETTLED + _SLACK - clock.now()) > 0:
+    due = [
+        parse_key_instant(each["dynamodb"]["NewImage"]["due_at"]["S"]) for each in event.get("Records", ())
+    ]
+    if due and (pause := max(due) + _SLACK - clock.now()) > 0:
         time.sleep(pause / SECOND)
     until = clock.now() + (context.get_remaining_time_in_millis() - _RESERVE) * 1000
     for recount in carry_all_on(table, clock.now, until):
@@ -45,7 +46,7 @@ def handler(event: dict[str, Any], context: Context) -> None:
             "recounted",
             extra={
                 "recount": recount.id,
-                "subscriptions": recount.done,
+                "events" if recount.subscriptions else "subscriptions": recount.done,
                 "refused": recount.refused,
                 "unfinished": recount.done_at is None,
             },

@@ -10,10 +10,12 @@ import pytest
 
 from meterstone import clock
 from meterstone.catalogue.management import Management
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
 from support.catalogue_calls import Call, Writer, invoker, races, with_plans_of_calls
 from support.managed import NOW, count_event, subscription, table_of
 from support.memory_table import Killed
+from support.scenario import ORGANIZATION
 
 SUBSCRIPTION: Mapping[str, Any] = {
     "customer_id": "c",
@@ -126,62 +128,63 @@ def text(at: int) -> str:
     return format_instant(at)
 
 
-def test_an_end_waits_for_events_that_are_counted(catalogue: Management, call: Call) -> None:
+def recounts(catalogue: Management) -> list[tuple[str, ...]]:
+    """List the subscriptions of each recount, those of one recount together."""
+    return [each.subscriptions for each in read_recounts(table_of(catalogue), ORGANIZATION.id)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "end", "status"),
+    [
+        ("immediate", {}, NOW, "cancelled"),
+        ("immediate", {"cancel_at": format_instant(NOW - MINUTE)}, NOW - MINUTE, "cancelled"),
+        ("scheduled_date", {"cancel_at": format_instant(NOW + MINUTE)}, NOW + MINUTE, "active"),
+    ],
+    ids=["now", "in the past", "soon"],
+)
+def test_a_subscription_is_cancelled_whatever_is_counted(
+    catalogue: Management, call: Call, kind: str, fields: dict[str, str], end: int, status: str
+) -> None:
     name = made(call)
-    count_event(catalogue, name, NOW + MINUTE)
-    status, body = cancel(call, name, "immediate")
-    assert (status, body["effective_date"], body["status"]) == (200, text(NOW + MINUTE + 1), "active")
-
-
-def test_what_would_move_counted_usage_names_the_earliest_instant(catalogue: Management, call: Call) -> None:
-    name = made(call, lookup_key="main")
     count_event(catalogue, name, NOW + 6 * MINUTE)
-    earliest = text(NOW + 6 * MINUTE + 1)
-    for (status, body), field in (
-        (cancel(call, name, "immediate"), "cancel_at"),
-        (cancel(call, name, "immediate", cancel_at=text(NOW - MINUTE)), "cancel_at"),
-        (cancel(call, name, "scheduled_date", cancel_at=text(NOW + MINUTE)), "cancel_at"),
-        (change(call, name), "change_at"),
-        (change_in_place(call, name), "change_at"),
-    ):
-        assert (status, body["code"], body["http_status_code"]) == (409, "invalid_operation", 409)
-        assert {name: detail["earliest"] for name, detail in body["details"].items()} == {field: earliest}
-        assert earliest in body["message"]
-    assert spans(call) == [("calls", text(NOW - DAY), None)]
-    status, body = cancel(call, name, "scheduled_date", cancel_at=earliest)
-    assert (status, body["effective_date"]) == (200, earliest)
+    answer, body = cancel(call, name, kind, **fields)
+    assert (answer, body["effective_date"], body["status"]) == (200, text(end), status)
+    assert recounts(catalogue) == [(name,)]
+    assert cancel(call, name, kind, **fields)[0] == 200
+    assert len(recounts(catalogue)) == 1, "the same again changes nothing"
 
 
 def test_a_subscription_in_a_past_that_is_counted_for_the_customer(catalogue: Management, call: Call) -> None:
     count_event(catalogue, made(call), NOW - MINUTE, by_customer=True)
     status, body = subscribe(call, start_date=text(NOW - 2 * DAY), plan_id="dear")
-    assert (status, body["details"]["start_date"]["earliest"]) == (409, text(NOW))
-    assert subscribe(call, plan_id="dear")[0] == 201
+    assert (status, body["start_date"]) == (201, text(NOW - 2 * DAY))
+    assert recounts(catalogue) == [(body["id"],)]
 
 
-def test_a_subscription_from_now_on_begins_after_the_events_of_its_customer(
+def test_a_subscription_from_now_on_begins_now_whatever_its_customer_used(
     catalogue: Management, call: Call
 ) -> None:
     count_event(catalogue, made(call), NOW + SECOND, by_customer=True)
     status, body = subscribe(call, plan_id="dear")
-    assert (status, body["start_date"], body["subscription_status"]) == (
-        201,
-        text(NOW + SECOND + 1),
-        "draft",
-    )
+    assert (status, body["start_date"], body["subscription_status"]) == (201, text(NOW), "active")
+    assert recounts(catalogue) == [(body["id"],)]
     assert subscribe(call, plan_id="dear") == (201, body)
 
 
-@pytest.mark.parametrize("how", [change, change_in_place], ids=["another", "in place"])
-def test_a_change_now_is_after_the_events_that_are_counted(
-    catalogue: Management, call: Call, how: Callable[..., tuple[int, Any]]
+@pytest.mark.parametrize(
+    ("how", "concerned"), [(change, 2), (change_in_place, 1)], ids=["another", "in place"]
+)
+def test_a_change_now_is_now_whatever_is_counted(
+    catalogue: Management, call: Call, how: Callable[..., tuple[int, Any]], concerned: int
 ) -> None:
     name = made(call)
     count_event(catalogue, name, NOW + SECOND)
     status, body = how(call, name)
-    turn = text(NOW + SECOND + 1)
-    assert (status, body["is_scheduled"], body["scheduled_at"]) == (200, True, turn)
-    assert how(call, name)[1]["scheduled_at"] == turn
+    assert (status, body["is_scheduled"]) == (200, False)
+    ((first, *others),) = recounts(catalogue)
+    assert (first, len(others)) == (name, concerned - 1), "all that is concerned turns at once"
+    assert how(call, name)[0] == 200
+    assert len(recounts(catalogue)) == 1, "the same again changes nothing"
 
 
 @pytest.mark.parametrize(

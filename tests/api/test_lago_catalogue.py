@@ -9,11 +9,13 @@ import pytest
 
 from meterstone import clock
 from meterstone.catalogue.management import Management
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant
 from support.catalogue_calls import Call, Writer, invoker, races, with_plans_of_calls
 from support.managed import NOW, count_event, managed, table_of
 from support.memory_table import Killed
+from support.scenario import ORGANIZATION
 
 EVERY = {"status[]": ["pending", "active", "terminated", "canceled"]}
 
@@ -83,57 +85,85 @@ def text(at: int) -> str:
     return format_instant(at)
 
 
-def test_an_end_waits_for_events_that_are_counted(catalogue: Management, call: Call) -> None:
+def recounts(catalogue: Management) -> list[tuple[str, ...]]:
+    """List the subscriptions of each recount, those of one recount together."""
+    return [each.subscriptions for each in read_recounts(table_of(catalogue), ORGANIZATION.id)]
+
+
+def test_a_subscription_ends_now_whatever_is_counted(catalogue: Management, call: Call) -> None:
     subscribe(call, "calls", subscription_at=text(NOW - DAY))
     count_event(catalogue, "s", NOW + MINUTE)
     status, body = call("DELETE", "subscriptions/s")
-    assert (status, body["subscription"]["ending_at"]) == (200, text(NOW + MINUTE + 1))
-    assert body["subscription"]["status"] == "active"
+    assert (status, body["subscription"]["ending_at"]) == (200, text(NOW))
+    assert body["subscription"]["status"] == "terminated"
+    assert recounts(catalogue) == [("s",)]
 
 
-def test_what_would_move_counted_usage_names_the_earliest_instant(catalogue: Management, call: Call) -> None:
+def test_an_end_in_the_past_is_taken_and_counted_anew(catalogue: Management, call: Call) -> None:
     subscribe(call, subscription_at=text(NOW - DAY))
     count_event(catalogue, "s", NOW + 6 * MINUTE)
-    earliest = text(NOW + 6 * MINUTE + 1)
-    status, body = call("DELETE", "subscriptions/s")
-    assert (status, body["code"], body["earliest_at"]) == (409, "usage_would_move", earliest)
-    assert earliest in body["reasons"]["base"]
-    change = {"subscription": {"ending_at": text(NOW + MINUTE)}}
+    change = {"subscription": {"ending_at": text(NOW - MINUTE)}}
     status, body = call("PUT", "subscriptions/s", change)
-    assert (status, body["error_details"], body["earliest_at"]) == (
-        409,
-        {"ending_at": ["usage_would_move"]},
-        earliest,
-    )
-    status, body = subscribe(call, "pro", subscription_at=text(NOW + MINUTE))
-    assert (status, body["earliest_at"]) == (409, earliest)
-    assert spans(call) == [("basic", text(NOW - DAY), None)]
-    status, body = subscribe(call, "pro", subscription_at=earliest)
-    assert (status, body["subscription"]["status"]) == (200, "pending")
-    assert spans(call) == [("basic", text(NOW - DAY), earliest), ("pro", earliest, None)]
+    assert (status, body["subscription"]["status"]) == (200, "terminated")
+    assert spans(call) == [("basic", text(NOW - DAY), text(NOW - MINUTE))]
+    assert recounts(catalogue) == [("s",)]
+
+
+@pytest.mark.parametrize("turn", [-MINUTE, MINUTE], ids=["in the past", "ahead"])
+def test_a_change_of_plans_is_counted_anew_from_its_instant_on(
+    catalogue: Management, call: Call, turn: int
+) -> None:
+    subscribe(call, subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW + 6 * MINUTE)
+    status, body = subscribe(call, "pro", subscription_at=text(NOW + turn))
+    assert (status, body["subscription"]["status"]) == (200, "active" if turn < 0 else "pending")
+    assert spans(call) == [
+        ("basic", text(NOW - DAY), text(NOW + turn)),
+        ("pro", text(NOW + turn), None),
+    ]
+    ((old, new),) = recounts(catalogue)
+    assert old == "s"
+    assert new == body["subscription"]["meterstone"]["id"], "both turn at once"
 
 
 def test_a_subscription_in_a_past_that_is_counted_for_the_customer(catalogue: Management, call: Call) -> None:
     subscribe(call, subscription_at=text(NOW - DAY))
     count_event(catalogue, "s", NOW - MINUTE, by_customer=True)
     status, body = subscribe(call, external_id="other", subscription_at=text(NOW - 2 * DAY))
-    assert (status, body["error_details"], body["earliest_at"]) == (
-        409,
-        {"subscription_at": ["usage_would_move"]},
-        text(NOW),
-    )
-    assert subscribe(call, external_id="other")[0] == 200
+    assert (status, body["subscription"]["status"]) == (200, "active")
+    assert body["subscription"]["subscription_at"] == text(NOW - 2 * DAY)
+    assert recounts(catalogue) == [(body["subscription"]["meterstone"]["id"],)]
 
 
-def test_a_change_of_plans_now_is_after_the_events_that_are_counted(
-    catalogue: Management, call: Call
-) -> None:
+def test_a_change_of_plans_now_is_now(catalogue: Management, call: Call) -> None:
     subscribe(call, "calls", subscription_at=text(NOW - DAY))
     count_event(catalogue, "s", NOW + SECOND)
     status, body = subscribe(call, "dear")
     assert (status, body["subscription"]["plan_code"]) == (200, "dear")
-    turn = text(NOW + SECOND + 1)
-    assert spans(call) == [("calls", text(NOW - DAY), turn), ("dear", turn, None)]
+    assert spans(call) == [("calls", text(NOW - DAY), text(NOW)), ("dear", text(NOW), None)]
+    assert len(recounts(catalogue)) == 1
+    assert subscribe(call, "dear") == (status, body), "the same again changes nothing"
+    assert len(recounts(catalogue)) == 1
+
+
+def test_another_change_of_plans_waits_until_the_first_is_counted(catalogue: Management, call: Call) -> None:
+    subscribe(call, "calls", subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW + SECOND)
+    subscribe(call, "dear")
+    status, body = subscribe(call, "basic")
+    assert (status, body["code"]) == (409, "conflict")
+    assert "try again in a minute" in body["reasons"]["base"]
+    later = {"subscription": {"ending_at": text(NOW + DAY)}}
+    status, body = call("PUT", "subscriptions/s", later)
+    assert (status, body["subscription"]["ending_at"]) == (200, text(NOW + DAY)), "an end waits instead"
+
+
+def test_a_country_of_the_past_names_the_earliest_instant(catalogue: Management, call: Call) -> None:
+    catalogue.put("customer", "d", {"country": [{"value": "NO", "since": text(NOW - DAY)}]})
+    subscribe(call, "calls", customer="d", subscription_at=text(NOW - DAY))
+    count_event(catalogue, "s", NOW - MINUTE)
+    status, body = call("POST", "customers", {"customer": {"external_id": "d", "country": None}})
+    assert (status, body["code"], body["earliest_at"]) == (409, "usage_would_move", text(NOW))
 
 
 def test_an_id_of_another_external_id_is_not_taken(catalogue: Management, call: Call) -> None:

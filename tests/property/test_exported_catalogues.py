@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 
 from meterstone.store.operations.load import StoredCatalogue, read_stored
-from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import parse_instant
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer
@@ -32,10 +31,10 @@ def exported_and_loaded(table: MemoryTable, organization_id: str) -> None:
     with TemporaryDirectory() as place:
         written_to(Path(place), before)
         catalogue, places = read_catalogue(Path(place))
-        assert load_catalogue(table, catalogue, places, NOW, Surroundings()).nothing
+        assert load_catalogue(table, catalogue, places, NOW).nothing
         assert table.items() == items
         other = MemoryTable()
-        assert not load_catalogue(other, catalogue, places, NOW, Surroundings()).problems
+        assert not load_catalogue(other, catalogue, places, NOW).problems
     after = stored(other, organization_id)
     assert (after.customers, after.prices, after.terms) == (before.customers, before.prices, before.terms)
     assert sorted(after.account.meters, key=str) == sorted(before.account.meters, key=str)
@@ -45,7 +44,7 @@ def exported_and_loaded(table: MemoryTable, organization_id: str) -> None:
 def test_an_example_goes_through_the_table_and_back(folder: str) -> None:
     catalogue, places = read_catalogue(ROOT / folder)
     table = MemoryTable()
-    assert not load_catalogue(table, catalogue, places, NOW, Surroundings()).problems
+    assert not load_catalogue(table, catalogue, places, NOW).problems
     exported_and_loaded(table, catalogue.organization.id)
 
 
@@ -70,5 +69,5 @@ def test_any_catalogue_goes_through_the_table_and_back(scenario: Scenario) -> No
         tuple(scenario.subscriptions),
     )
     # What the rules refuse is not stored: line items that have no time, subscriptions that overlap.
-    load_catalogue(table, catalogue, Places({}), NOW, Surroundings())
+    load_catalogue(table, catalogue, Places({}), NOW)
     exported_and_loaded(table, ORGANIZATION.id)

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterstone.store.counting.stream import StreamFold
+from meterstone.store.operations.rebuild import rebuild
+from meterstone.store.operations.replay import replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.instant import DAY, HOUR, MINUTE
@@ -19,9 +21,9 @@ from meterstone.usage.period import BillingPeriod
 from meterstone.usage.window import Window
 from support.counting import check_analytics, check_window, describe, examples
 from support.memory_table import Faults, Killed, MemoryTable
-from support.recovering import Clock, refresh, small, streaming
+from support.recovering import Clock, refresh, small, streaming, write
 from support.recovering import Stream as Records
-from support.scenario import Scenario, Usage, World, oracles, scenarios, windows
+from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, oracles, scenarios, windows
 from support.small_world import FLAT, START, call, meter, world_of
 from support.stored import memory, stored
 from support.stream import Folding, Stream
@@ -216,11 +218,12 @@ def sent(name: str, at: int, value: int, text: str = "t") -> Usage:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("delivered", [0, 1, 2], ids=["neither", "the first alone", "both"])
+@pytest.mark.parametrize("delivered", [0, 1, 3], ids=["neither", "the first alone", "both"])
 @pytest.mark.parametrize("which", ["a", "b"])
 def test_of_twins_of_one_instant_and_value_one_is_withdrawn(kind: Any, delivered: int, which: str) -> None:
     """The other may be in flight meanwhile."""
-    twins = [sent("a", DAY, 7), sent("b", DAY, 7)]
+    # With another between them, both are in one shard.
+    twins = [sent("a", DAY, 7), sent("x", 2 * DAY, 1, "x"), sent("b", DAY, 7)]
     world, stream = little(kind, *twins)
     stream.deliver(delivered)
     stream.withdraw(twins[0].subject, [which])
@@ -263,7 +266,7 @@ def test_each_event_of_a_day_is_withdrawn(kind: Any, gone: str) -> None:
 def test_a_value_that_was_first_seen_before_is_not_moved() -> None:
     """Of a COUNT_UNIQUE, only the first sighting carries the count; without it the next one does."""
     kind = replace(meter("unique", Aggregation.COUNT_UNIQUE), field="text", recurring=True)
-    usage = tuple(sent(name, at * DAY, 1, "t") for name, at in (("a", 1), ("b", 4), ("c", 9)))
+    usage = tuple(sent(name, round(at * DAY), 1, "t") for name, at in (("a", 1), ("b", 1 + 1 / 24), ("c", 9)))
     for gone in (["b"], ["a"], ["a", "b"], ["c", "a"], ["b", "c", "a"]):
         world, stream = little(kind, *usage)
         stream.deliver()
@@ -302,8 +305,8 @@ def test_killed_at_any_write_a_marking_is_made_again(number: int) -> None:
     check_analytics(world, (), stream.clock.now)
 
 
-#: Items that are read to take one event out: the profile and the meters, the subject, its subscription and customer,
-#: the unmatched item, the head, the hour, and the details that hold the hour's 10,000 events. A COUNT_UNIQUE has more
+#: Items that are read to take one event out: the profile and the meters, the subject, its subscription and its
+#: customer, the unmatched item, the head, the hour, and the details of 10,000 events. A COUNT_UNIQUE has more
 #: of these, since a transaction counts fewer of its events.
 MOST_READ = dict.fromkeys(("sum", "count", "avg", "max", "latest", "level", "bucket"), 16) | {"unique": 230}
 
@@ -324,3 +327,55 @@ def test_what_is_read_to_take_one_event_out(kind: Any) -> None:
     stream.delivered = len(stream.records)
     world.roll(stream.clock.now)
     check_analytics(world, tuple(each for each in usage if each != gone), stream.clock.now)
+
+
+def before_its_catalogue(scenario: Scenario) -> Scenario:
+    batches = (Batch(scenario.end, (sent("a", DAY, 7), sent("b", DAY, 7))),)
+    return replace(scenario, subscriptions=(), batches=batches)
+
+
+def test_what_was_unmatched_when_it_was_withdrawn_is_not_taken_out_of_its_twin() -> None:
+    """Both waited for a line item; a replay counts the one that was not withdrawn, before the mark comes."""
+    scenario = little(meter("sum", Aggregation.SUM))[0].scenario
+    waiting, late = streaming(before_its_catalogue(scenario))
+    late.post([sent("a", DAY, 7), sent("b", DAY, 7)])
+    late.deliver()
+    late.withdraw(late.usage[0].subject, ["b"])
+    write(waiting, scenario)
+    waiting.scenario = scenario
+    assert replay(waiting.table, ORGANIZATION.id, late.clock).counted == 1
+    late.deliver()
+    check_analytics(refresh(waiting), (late.usage[0],), late.clock.now)
+
+
+def test_an_unmatched_event_that_came_with_its_withdrawal_is_not_counted_when_it_comes_alone() -> None:
+    scenario = little(meter("sum", Aggregation.SUM))[0].scenario
+    world, stream = streaming(before_its_catalogue(scenario))
+    stream.post([sent("a", DAY, 7)])
+    stream.withdraw(stream.usage[0].subject, ["a"])
+    stream.deliver()
+    write(world, scenario)
+    world.scenario = scenario
+    stream.delivered = 0
+    stream.deliver(1)
+    check_analytics(refresh(world), (), stream.clock.now)
+
+
+def test_what_a_rebuild_has_counted_is_taken_out() -> None:
+    world, stream = little(meter("sum", Aggregation.SUM), sent("a", DAY, 7), sent("b", DAY, 8))
+    stream.deliver()
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).swapped
+    stream.withdraw(stream.usage[0].subject, ["a"])
+    stream.deliver()
+    check_analytics(refresh(world), (stream.usage[1],), stream.clock.now)
+    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
+
+
+def test_a_withdrawal_and_new_events_come_in_one_batch() -> None:
+    world, stream = little(meter("sum", Aggregation.SUM), sent("a", DAY, 7))
+    stream.deliver()
+    stream.post([sent("x", DAY, 0), sent("b", DAY, 8)])
+    stream.withdraw(stream.usage[0].subject, ["a"])
+    stream.post([sent("y", DAY, 0), sent("c", DAY, 9)])
+    stream.deliver()
+    check_analytics(world, tuple(stream.usage[1:]), stream.clock.now)

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.recounts import SETTLED, Recount
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table
 from meterstone.store.events.log import EventLog
 from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.arrival import Arrival, Outcome, Subject
-from meterstone.usage.instant import parse_instant
+from meterstone.usage.instant import HOUR, parse_instant
 from meterstone.usage.meter import Event
 from meterstone_cli.__main__ import app
 from meterstone_cli.progress import say
@@ -85,6 +87,11 @@ class Machine:
     def load(self, *options: str) -> Result:
         """Load the folder's catalogue."""
         return self.run("load", self.folder, *options)
+
+    def recount(self) -> list[Recount]:
+        """Let half a minute pass, and carry on the recounts that are due then."""
+        self.now += SETTLED
+        return carry_all_on(self.table, lambda: self.now, self.now + HOUR, self.sleep)
 
     def change(self, kind: str, old: str, new: str) -> None:
         """Change a file of the catalogue."""

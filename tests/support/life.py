@@ -13,7 +13,9 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 from unittest import mock
+from unittest.mock import patch
 
+from meterstone.catalogue import agreements
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     Management,
@@ -26,12 +28,14 @@ from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.dynamodb.table import StoreUnavailableError, text
 from meterstone.store.operations import imports
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.store.operations.replay import catch_up
+from meterstone.store.operations.retired import InUse
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
@@ -100,7 +104,13 @@ class Life:
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
         self.made = self.posted = 0
+        #: Ids of recounts are as random as all else, and as repeatable.
+        self.marks = Random(seed)  # noqa: S311 - nothing secret
         self._begin()
+
+    def mark(self, size: int) -> str:
+        """Return what stands for a random text in the id of a recount."""
+        return f"{self.marks.getrandbits(8 * size):0{2 * size}x}"
 
     def _begin(self) -> None:
         for meter in _METERS:
@@ -128,8 +138,9 @@ class Life:
 
     def live(self, steps: int) -> None:
         """Let so many things happen."""
-        for _ in range(steps):
-            self.step()
+        with patch.object(agreements, "token_hex", self.mark):
+            for _ in range(steps):
+                self.step()
 
     def step(self) -> None:
         """Let one thing happen."""
@@ -456,8 +467,22 @@ class Life:
         assert all(each.done_at is not None for each in read_recounts(self.table, ORGANIZATION.id))
         # The last day of a meter that was deleted is published when the day is over.
         self.clock.now += DAY + HOUR
+        self.recount()
+        assert not list(left_of_before(self.table))
         self.roll()
         check_all(self.world, self.usage, self.clock.now, self.random)
+
+
+def left_of_before(table: StaleTable) -> Iterator[str]:
+    """Yield the items of editions that are not read any more: a while after a recount they are deleted."""
+    account = read_account(table, ORGANIZATION.id, consistent=True)
+    assert account is not None
+    for each in list_subscriptions(table, ORGANIZATION.id):
+        in_use = InUse(each)
+        pk = keys.usage(ORGANIZATION.id, account.generation, each.id)
+        for row in table.query(pk, FIRST, LAST, consistent=True):
+            if each.editions.entries and not in_use.holds(text(row, "sk")):
+                yield text(row, "sk")
 
 
 def sign_up(life: Life, name: str, start: int, **more: Any) -> None:

@@ -34,6 +34,7 @@ from meterstone.catalogue.models import (
 from meterstone.catalogue.prices import PriceRecord
 from meterstone.catalogue.record import Record
 from meterstone.pricing.price import Price
+from meterstone.store.catalogue.recounts import Recount
 from meterstone.store.operations.load import StoredCatalogue
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.meter import Meter
@@ -71,13 +72,15 @@ class Beginning(NamedTuple):
 class Changes:
     """What a load has changed: how many records of each kind are new or differ, and what was refused.
 
-    ``beginnings`` has what begins in the past, or so soon that events of then may have come.
+    ``recounts`` are what these changes have begun to count anew. ``beginnings`` has what else begins in the past,
+    or so soon that events of then may have come.
     """
 
     added: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[InputProblem] = ()
     beginnings: Sequence[Beginning] = ()
+    recounts: Sequence[Recount] = ()
 
     @property
     def nothing(self) -> bool:

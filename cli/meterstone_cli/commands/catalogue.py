@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from meterstone import clock
-from meterstone.store.dynamodb.table import Table
-from meterstone.store.operations.rebuild import rebuild
-from meterstone.store.operations.replay import replay
+from meterstone.contracts.recounts import recount_begun
+from meterstone.store.catalogue.recounts import Recount
 from meterstone.usage.instant import format_instant
 from meterstone_cli import session
 from meterstone_cli.catalogue import Beginning, Catalogue, Changes, read_catalogue
@@ -18,7 +17,7 @@ from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import load_catalogue
 from meterstone_cli.options import Json, TableName, tell_as_json
 from meterstone_cli.problem import InputRefusedError
-from meterstone_cli.progress import say, working
+from meterstone_cli.progress import printable, say, working
 
 _MOST_SHOWN = 20
 
@@ -55,11 +54,11 @@ def _checked(folder: Path) -> Catalogue:
 
 def load(
     folder: Folder,
-    recompute: Annotated[
+    force: Annotated[
         bool,
         typer.Option(
-            "--recompute",
-            help="Take new line items that begin in the past, too; then do as `replay` and `rebuild` do.",
+            "--force",
+            help="Count usage anew, also if more than 20 MB of events are read for a subscription.",
         ),
     ] = False,
     as_json: Json = False,
@@ -70,21 +69,22 @@ def load(
     What is stored and not in the folder stays as it is. What cannot be changed now is told with its place: records
     of the kinds before it (meters, prices, plans, customers, subscriptions), and the others of its kind, are put.
 
-    What begins in the past, and has events already, is told: they are not counted by it yet. With --recompute they
-    are: what was put by is counted, then all is counted again from the log, and what differs is listed. That takes
-    3 minutes and more, in which both endpoints answer, and events come in. Stopped, it is run again.
+    Where a subscription's usage moves, it is counted anew: each recount that begins is told, and
+    `catalogue recounts` shows how far it is. What else begins in the past, and has events already, is told: these
+    wait, and count within the hour, or at once by `replay`.
     """
     table = session.open_table(table_name)
-    around = session.surroundings()
     with working("loading the catalogue"):
         read, places = read_catalogue(folder)
-        changes = load_catalogue(table, read, places, clock.now(), around, recompute=recompute)
+        changes = load_catalogue(table, read, places, clock.now(), forced=force)
     if as_json:
         tell_as_json(_as_json(changes))
     else:
         if told := _told(changes):
             typer.echo(told)
         for line in _told_beginnings(changes.beginnings):
+            typer.echo(line)
+        for line in _told_recounts(changes.recounts):
             typer.echo(line)
     organization_id = read.organization.id
     if changes.problems:
@@ -94,31 +94,9 @@ def load(
             "what was told before is put; these are not, nor what refers to their kind: mend them, and load again"
         )
         raise typer.Exit(REFUSED)
-    if recompute:
-        _recompute(table, organization_id, as_json=as_json)
-        return
     recovering.tell_outdated(table, organization_id)
     if changes.beginnings and not as_json:
-        typer.echo("`replay` counts the events that were put by; `rebuild` counts all that are in the log")
-
-
-def _recompute(table: Table, organization_id: str, *, as_json: bool) -> None:
-    around = session.surroundings()
-    try:
-        session.refuse_a_wrong_clock(table)
-        with working("replaying"):
-            replayed = replay(table, organization_id, around.clock)
-        recovering.tell_replayed(replayed, as_json=as_json)
-        session.refuse_a_wrong_clock(table)
-        with working("rebuilding"):
-            rebuilt = rebuild(table, organization_id, around, swap=True)
-        recovering.tell_rebuilt(rebuilt, as_json=as_json)
-    except BaseException:
-        say(
-            "the catalogue is loaded, but not all is counted by it: "
-            "run `load --recompute` again, or `replay` and then `rebuild`, because of"
-        )
-        raise
+        typer.echo("events that wait for them are counted within the hour; `replay` counts them now")
 
 
 def _as_json(changes: Changes) -> dict[str, Any]:
@@ -134,6 +112,9 @@ def _as_json(changes: Changes) -> dict[str, Any]:
         "added": dict(changes.added),
         "changed": dict(changes.changed),
         "begin_in_the_past": beginnings,
+        "recounts": [
+            {"subscriptions": list(each.subscriptions)} | recount_begun(each) for each in changes.recounts
+        ],
         "problems": [problem._asdict() for problem in changes.problems],
     }
 
@@ -156,3 +137,15 @@ def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
         yield f"  {each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
     if len(beginnings) > _MOST_SHOWN:
         yield f"  and {len(beginnings) - _MOST_SHOWN} more"
+
+
+def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
+    if not recounts:
+        return
+    yield "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:"
+    for each in recounts[:_MOST_SHOWN]:
+        whose = ", ".join(map(printable, each.subscriptions))
+        events = f"{each.events} events" if each.events else "events that wait"
+        yield f"  {whose}: {events}, from {format_instant(each.since)} on, recount {each.id}"
+    if len(recounts) > _MOST_SHOWN:
+        yield f"  and {len(recounts) - _MOST_SHOWN} more"

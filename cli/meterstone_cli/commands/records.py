@@ -11,8 +11,8 @@ import typer
 from meterstone import clock
 from meterstone.catalogue.management import Management, Put, Stored, UnknownRecordError
 from meterstone.contracts.catalogue_records import record_of
-from meterstone.contracts.recounts import recount_record
-from meterstone.store.catalogue.recounts import read_recounts
+from meterstone.contracts.recounts import recount_begun, recount_record
+from meterstone.store.catalogue.recounts import Recount, read_recount, read_recounts
 from meterstone.store.catalogue.stamped import mentioned
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
@@ -73,8 +73,13 @@ At = Annotated[
         "--at",
         metavar="INSTANT",
         parser=_instant,
-        help="From when on, such as 2026-03-01T00:00:00Z. Left out: now, or as soon as it can within 5 minutes.",
+        help="From when on, such as 2026-03-01T00:00:00Z, also in the past. Left out: now.",
     ),
+]
+
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Count usage anew, also if more than 20 MB of events are read for that."),
 ]
 
 
@@ -155,16 +160,20 @@ def put(
             "--at",
             metavar="INSTANT",
             parser=_instant,
-            help="From when on they do, 5 minutes ahead at least. Left out: in 15 minutes.",
+            help="From when on they do, also in the past. Left out: now.",
         ),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
     """Put a record whole: make it, or replace it. The same again changes nothing.
 
     The file holds what the record says, as a catalogue's file does; the id may be left out. A changed plan is for
-    new subscriptions, unless it is put for all: then `catalogue status` shows how many follow it already.
+    new subscriptions, unless it is put for all: then `catalogue recounts` shows how many follow it already.
+
+    Where a subscription's usage moves, it is counted anew within a minute: `catalogue recounts` shows how far that
+    is.
     """
     if applies_to_all and kind is not RecordKind.PLAN:
         raise typer.BadParameter("only a plan is put for all")
@@ -174,10 +183,9 @@ def put(
     management = _management(table_name, organization)
     if applies_to_all:
         done, recount = management.offer_to_all(name, record, at, if_match=if_match)
-        begun = {"recount": recount.id, "at": format_instant(recount.since)}
-        _tell_put(kind, name, done, as_json=as_json, more=begun)
+        _tell_put(kind, name, done._replace(recount=recount), as_json=as_json)
         return
-    done = management.put(kind.value, name, record, if_match=if_match)
+    done = management.put(kind.value, name, record, if_match=if_match, forced=force)
     _tell_put(kind, name, done, as_json=as_json)
 
 
@@ -207,11 +215,16 @@ def end(
     name: SubscriptionId,
     organization: Organization,
     at: At = None,
+    force: Force = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
-    """End a subscription. What was used until then stays, and is answered."""
-    done = _management(table_name, organization).end(name, at)
+    """End a subscription. What was used until then stays, and is answered.
+
+    What was counted after the end counts no more: usage is counted anew within a minute, as `catalogue recounts`
+    shows.
+    """
+    done = _management(table_name, organization).end(name, at, forced=force)
     _tell_put(RecordKind.SUBSCRIPTION, name, done, as_json=as_json, more=_end(done))
 
 
@@ -222,11 +235,15 @@ def change_plan(
     ],
     organization: Organization,
     at: At = None,
+    force: Force = False,
     as_json: Json = False,
     table_name: TableName = "meterstone",
 ) -> None:
-    """Have a subscription on another plan. Usage before and after is priced apart."""
-    done = _management(table_name, organization).change_plan(name, plan, at)
+    """Have a subscription on another plan. Usage before and after is priced apart.
+
+    What was counted from then on is counted anew within a minute, as `catalogue recounts` shows.
+    """
+    done = _management(table_name, organization).change_plan(name, plan, at, forced=force)
     since = done.stored.value.plan[-1].since
     began = done.stored.value.start if since is None else since
     _tell_put(
@@ -265,8 +282,8 @@ def status(organization: Organization, as_json: Json = False, table_name: TableN
     """Show what is still to be done after changes: it is done within the hour, by itself.
 
     Subscriptions whose tallies are to be woken: their put was stopped in the middle. Subjects whose waiting events
-    are to be tried: a subscription of theirs has changed. Recounts: plans that were put for all, and how many
-    subscriptions follow them already; of those that are done, the ones that some subscriptions could not follow.
+    are to be tried: a subscription of theirs has changed. Recounts that are not done: usage that is counted anew,
+    and plans that were put for all; of those that are done, the ones that some subscriptions could not follow.
     """
     table = open_table(table_name)
     account = known_account(table, organization)
@@ -286,13 +303,57 @@ def status(organization: Organization, as_json: Json = False, table_name: TableN
     for subject in waiting:
         typer.echo(f"to try\t{printable(whose_of(subject))}")
     for recount in recounts:
-        state = "recounting" if recount.done_at is None else "recounted"
-        what = f"plan {printable(recount.plan)} version {recount.version} from {format_instant(recount.since)} on"
-        typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
-        for name, reason in recount.reasons:
-            typer.echo(f"refused\tsubscription {printable(name)}\t{printable(reason)}")
+        _tell_recount(recount)
     if not recounts:
         typer.echo("no recounts")
+
+
+def recounts(
+    organization: Organization,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The recount's id. Left out: all.")
+    ] = None,
+    as_json: Json = False,
+    table_name: TableName = "meterstone",
+) -> None:
+    """Show recounts, the youngest first, or one of them: what is being counted anew, and how far it is.
+
+    A change of a subscription that moves counted usage begins one, and names it. So does a plan that is put for
+    all: its recount has the subscriptions follow, one after another.
+    """
+    table = open_table(table_name)
+    known_account(table, organization)
+    if name is None:
+        found = read_recounts(table, organization)[::-1]
+    else:
+        one = read_recount(table, organization, name)
+        if one is None:
+            raise UnknownRecordError("recount", name)
+        found = [one]
+    for recount in found:
+        if as_json:
+            tell_as_json(recount_record(recount))
+        else:
+            _tell_recount(recount)
+    if not found and not as_json:
+        typer.echo("no recounts")
+
+
+def _tell_recount(recount: Recount) -> None:
+    """Say how far a recount is: what it is of, from when on, and how many it has done."""
+    since = format_instant(recount.since)
+    if recount.subscriptions:
+        state = "counting" if recount.done_at is None else "counted"
+        whose = ", ".join(map(printable, recount.subscriptions))
+        items = f" ({', '.join(map(printable, recount.line_items))})" if recount.line_items else ""
+        of = f"{recount.done} of {recount.events} events in the log"
+        typer.echo(f"{state}\t{recount.id}\tusage of subscription {whose}{items} from {since} on\t{of}")
+        return
+    state = "recounting" if recount.done_at is None else "recounted"
+    what = f"plan {printable(recount.plan)} version {recount.version} from {since} on"
+    typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
+    for name, reason in recount.reasons:
+        typer.echo(f"refused\tsubscription {printable(name)}\t{printable(reason)}")
 
 
 def _unwoken(table: Table, organization_id: str) -> Iterator[str]:
@@ -379,10 +440,26 @@ def _tell_put(
     told: dict[str, object] = {} if more is None else dict(more)
     if as_json:
         state = {"created": done.created, "changed": done.changed}
-        tell_as_json({"kind": kind, "id": name} | state | told | _stamp(done.stored))
+        begun = {} if done.recount is None else {"recount": recount_begun(done.recount)}
+        tell_as_json({"kind": kind, "id": name} | state | told | begun | _stamp(done.stored))
         return
     parts = [what, *(f"{key} {value}" for key, value in told.items()), f"version {done.stored.stamp.rev}"]
     typer.echo(f"{kind} {printable(name)}: {', '.join(map(printable, parts))}")
+    if done.recount is not None:
+        typer.echo(told_begun(done.recount))
+
+
+def told_begun(recount: Recount) -> str:
+    """Say which recount a put has begun, and how to see how far it is."""
+    since = format_instant(recount.since)
+    if recount.subscriptions:
+        events = (
+            f"{recount.events} events are counted anew" if recount.events else "events that wait are counted"
+        )
+        what = f"{events}, for usage from {since} on"
+    else:
+        what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"
+    return f"recount {recount.id}: {what}; `catalogue recounts {recount.id}` shows how far it is"
 
 
 def _stamp(stored: Stored[Any]) -> dict[str, Any]:

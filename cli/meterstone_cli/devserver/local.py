@@ -24,7 +24,7 @@ from meterstone_cli.devserver.server import HOST, serve
 from meterstone_cli.files.loading import load_demo
 from meterstone_cli.problem import InputRefusedError
 from meterstone_cli.progress import say
-from meterstone_cli.session import open_table, surroundings
+from meterstone_cli.session import open_table
 from meterstone_cli.tree import DEMO, FUNCTIONS, TEMPLATE
 
 _TABLE = "meterstone"
@@ -94,7 +94,7 @@ def serve_table(table_name: str, port: int) -> None:
 
 def load(table: Table, ends: int) -> str:
     """Load the demo, its shifted traces ending at or just before `ends`, and give its organization's id."""
-    for name, report in load_demo(table, DEMO, ends, clock.now(), surroundings()):
+    for name, report in load_demo(table, DEMO, ends, clock.now()):
         said = "loaded already" if report.finished_before else f"{report.counted} events counted"
         say(f"{name}: {said}")
     return read_catalogue(DEMO / "catalogue")[0].organization.id

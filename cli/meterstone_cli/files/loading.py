@@ -11,14 +11,15 @@ from meterstone.catalogue.management import (
     CatalogueError,
     Management,
     RecordRefusedError,
+    Recount,
 )
+from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.subscriptions import read_subscriptions
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.imports import Importer, ImportReport, RejectedLine, Source, SourceLine
 from meterstone.store.operations.load import have_events, put_organization, read_stored
 from meterstone.store.operations.purge_records import refuse_open_purges
-from meterstone.store.operations.rebuild import Surroundings, make_way
 from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import Beginning, Catalogue, Changes, Places, read_catalogue
@@ -69,22 +70,20 @@ def load_catalogue(
     catalogue: Catalogue,
     places: Places,
     now: int,
-    around: Surroundings,
     *,
-    recompute: bool = False,
+    forced: bool = False,
 ) -> Changes:
     """Put what is new in a catalogue, or differs, in the order in which records refer to each other.
 
     `places` name the files of what is refused. Raises `InputRefusedError` before anything is put if a price or a
     meter would change that never can, or a new subscription cannot have the prices of its plan. Raises `BusyError`
-    if a rebuild or a purge is under way.
+    if a purge is under way, or a rebuild of an organization of the first stored format.
 
     What else is refused stands in the changes' problems: the other records of its kind, and of the kinds before,
-    are put; those of the kinds that follow are not. Stopped, a load is run again. Of what begins in the past, that
-    is told for which events have come already.
+    are put; those of the kinds that follow are not. Stopped, a load is run again.
 
-    To `recompute` is to have all counted again afterwards, by `replay` and `rebuild`: also what begins in the past
-    though events were counted since is put then. Raises `BusyError` before anything is put if these cannot be run.
+    Where a record moves usage that was counted, its put begins a recount: these are told. Of what else begins in
+    the past, that is told for which events have come already. ``forced``: however much log a recount is to read.
     """
     organization_id = catalogue.organization.id
     refuse_a_wrong_clock(table)
@@ -95,19 +94,19 @@ def load_catalogue(
     if stored is not None:
         if refused := list(never(stored, catalogue, places)):
             raise InputRefusedError(refused)
-        if stored.account.next is not None and not recompute:
+        if stored.account.next is not None and stored.account.stored_format == FIRST_FORMAT:
             raise BusyError("a rebuild is running, or was stopped: load when it is through, or given up")
         refuse_open_purges(table, organization_id)
-        if recompute:
-            make_way(table, organization_id, around)
     new = put_organization(table, catalogue.organization)
     wanted = differing(stored, catalogue, now)
-    done, subscriptions, problems = _put(table, catalogue, places, wanted, forced=recompute)
+    done, recounts, problems = _put(table, catalogue, places, wanted, forced=forced)
     added, changed = counted(done)
     if new:
         counts = added if stored is None else changed
         counts["organization"] = 1
     begun: tuple[Beginning, ...] = ()
+    anew = {name for each in recounts for name in each.subscriptions}
+    subscriptions = [each.name for each in done if each.kind == "subscription" and each.name not in anew]
     if stored is not None and subscriptions:
         after = read_subscriptions(table, organization_id, subscriptions, consistent=True, facts=False)
         pairs = [(stored.subscription(each.id) if each.id in known else None, each) for each in after]
@@ -117,16 +116,18 @@ def load_catalogue(
         {kind: changed[kind] for kind in _TOLD if changed[kind]},
         problems,
         begun,
+        recounts,
     )
 
 
 def _put(
     table: Table, catalogue: Catalogue, places: Places, wanted: Sequence[Differing], *, forced: bool
-) -> tuple[list[Differing], list[str], list[InputProblem]]:
-    """Put records, kind by kind. Return what was put, the ids of subscriptions among it, and what was refused."""
+) -> tuple[list[Differing], list[Recount], list[InputProblem]]:
+    """Put records, kind by kind. Return what was put, the recounts that these puts began, and what was refused."""
     management = Management(table, catalogue.organization.id, clock.now)
     done: list[Differing] = []
     problems: list[InputProblem] = []
+    recounts: dict[str, Recount] = {}
     for kind, folder in FOLDERS.items():
         of_kind = [each for each in wanted if each.kind == kind]
         if not of_kind:
@@ -143,9 +144,11 @@ def _put(
                 ]
             elif outcome.changed or outcome.created:
                 done.append(each)
+                if outcome.recount is not None:
+                    recounts[outcome.recount.id] = outcome.recount
         if problems:
             break
-    return done, [each.name for each in done if each.kind == "subscription"], problems
+    return done, list(recounts.values()), problems
 
 
 def _reasons(error: CatalogueError) -> Sequence[tuple[str, str]]:
@@ -153,8 +156,7 @@ def _reasons(error: CatalogueError) -> Sequence[tuple[str, str]]:
         case RecordRefusedError():
             return error.errors
         case CatalogueConflictError():
-            taken = "; --recompute takes it" if error.recomputable else ""
-            return [(error.path, f"{error.reason}{taken}")]
+            return [(error.path, error.reason)]
         case _:
             return [("", str(error))]
 
@@ -219,12 +221,10 @@ def import_events(
     return Importer(table, known_account(table, organization_id)).run(source, lines(), now, refused)
 
 
-def load_demo(
-    table: Table, folder: Path, ends: int, now: int, around: Surroundings
-) -> Iterator[tuple[str, ImportReport]]:
+def load_demo(table: Table, folder: Path, ends: int, now: int) -> Iterator[tuple[str, ImportReport]]:
     """Load the demo's catalogue and usage, giving each source's report; `ends` is where the shifted ones end."""
     catalogue, places = read_catalogue(folder / "catalogue")
-    load_catalogue(table, catalogue, places, now, around)
+    load_catalogue(table, catalogue, places, now)
     for source in sources(folder / "usage", ends):
         events = follow(source.name, source.events(), source.rows)
         identity = Source(source.name, source.sha256)

@@ -7,8 +7,8 @@ import pytest
 from meterstone import clock
 from meterstone.catalogue.attempt import LONGEST
 from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import DAY, format_instant, parse_instant
-from support.managed import PRICE, count_event
+from meterstone.usage.instant import DAY, MINUTE, format_instant, parse_instant
+from support.managed import PRICE
 from support.own_api import END, LATER, OF_C, Api
 
 
@@ -59,24 +59,16 @@ def test_a_wrong_change_is_refused_and_nothing_is_stored(
     assert api.stored() == stored
 
 
-def test_a_change_that_would_move_counted_usage_says_from_when_on_it_is_possible(api: Api) -> None:
-    start = clock.now() - 10 * DAY
-    api.put("subscriptions/s", OF_C | {"start": format_instant(start)})
-    latest = clock.now() - DAY
-    count_event(api.management, "s", latest)
-    stored = api.stored()
+def test_a_country_of_the_past_says_from_when_on_it_is_possible(used: Api) -> None:
+    stored = used.stored()
+    fact = {"value": "SE", "since": format_instant(clock.now() - 2 * DAY)}
 
-    answer = api.ask("PATCH", "subscriptions/s", {"end": format_instant(latest - DAY)})
+    answer = used.put("customers/c", {"country": [fact]})
 
-    assert answer.status == 409
-    assert answer.faults.keys() == {"end"}
-    earliest = answer.body["earliest"]
-    assert api.stored() == stored
-    assert latest < parse_instant(earliest) <= clock.now() + AHEAD
-    assert api.ask("DELETE", "subscriptions/s").status == 409
-    assert api.stored() == stored
-    later = format_instant(parse_instant(earliest) + AHEAD + DAY)
-    assert api.ask("PATCH", "subscriptions/s", {"end": later}).status == 200
+    assert (answer.status, set(answer.faults)) == (409, {"country"})
+    assert clock.now() - MINUTE < parse_instant(answer.body["earliest"]) <= clock.now()
+    assert used.ask("DELETE", "subscriptions/s").status == 409
+    assert used.stored() == stored
 
 
 @pytest.mark.parametrize(

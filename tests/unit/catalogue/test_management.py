@@ -9,12 +9,11 @@ import pytest
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     Management,
+    Put,
     RecordRefusedError,
     StaleRecordError,
     UnknownRecordError,
 )
-from meterstone.pricing.commitment import Commitment
-from meterstone.pricing.money import ZERO
 from meterstone.store.catalogue.subscription_puts import remove_mark
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -22,6 +21,7 @@ from meterstone.store.dynamodb.table import integer, key_item
 from meterstone.usage.arrival import AHEAD
 from meterstone.usage.instant import MINUTE, SECOND, format_instant, key_instant
 from meterstone.usage.subscription import Dated
+from meterstone.usage.terms import Terms
 from support.managed import (
     CALLS,
     DEAR,
@@ -62,13 +62,13 @@ def test_a_record_is_made_then_the_same_then_changed(
     assert (made.created, made.changed, made.stored.stamp) == (True, True, (1, NOW, NOW))
     writes = table_of(management).writes
     again = management.put(kind, name, record)
-    assert again == (made.stored, False, False)
+    assert again == (made.stored, False, False, None)
     assert table_of(management).writes == writes, "nothing is written"
     other = management.put(kind, name, {**record, **changed})
     assert (other.created, other.changed, other.stored.stamp.rev) == (False, True, 2)
     assert management.get(kind, name) == other.stored
     merged = management.merge(kind, name, {})
-    assert merged == (other.stored, False, False), "what a record says is what it stands for"
+    assert merged == (other.stored, False, False, None), "what a record says is what it stands for"
 
 
 @pytest.mark.parametrize("kind", ["meter", "price", "plan", "customer", "subscription"])
@@ -224,71 +224,45 @@ def test_a_country_of_the_past(record: Mapping[str, object], *, counted: bool) -
     assert (conflict.value.path, conflict.value.earliest) == ("country", NOW)
 
 
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        (lambda it: it.end("s", at(-2)), "end"),
-        (lambda it: it.change_plan("s", "pro", at(-1)), "plan"),
-        (lambda it: it.change_commitment("s", Commitment(ZERO, ZERO)), "commitment"),
-        (lambda it: it.merge("subscription", "s", {"timezone": "Europe/Oslo"}), "timezone"),
-        (lambda it: it.merge("subscription", "s", {"start": format_instant(at(-9))}), "start"),
-        (lambda it: it.merge("subscription", "s", {"external_id": "t"}), "external_id"),
-        (lambda it: it.succeed("s", {"id": "t", "plan": "pro", "currency": "EUR"}, at(-1)), "end"),
-    ],
-    ids=["ended", "another plan", "a commitment", "time zone", "start", "external id", "succeeded"],
-)
-def test_what_would_move_usage_is_refused_with_the_earliest_instant(
-    change: Callable[[Management], object], path: str
-) -> None:
-    """The last event was counted a day ago."""
-    management = managed()
-    management.put("subscription", "s", OF_C | {"prices": ["call"]})
-    count_event(management, "s", at(-1))
-    before = table_of(management).items()
-    with pytest.raises(CatalogueConflictError) as conflict:
-        change(management)
-    assert (conflict.value.path, conflict.value.earliest) == (path, NOW)
-    assert table_of(management).items() == before
-
-
 @pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
 @pytest.mark.parametrize(
-    ("last", "earliest"),
-    [(-MINUTE, 0), (0, 1), (2 * MINUTE, 2 * MINUTE + 1)],
+    ("last", "anew"),
+    [(-MINUTE, False), (0, True), (2 * MINUTE, True)],
     ids=["a minute ago", "now", "ahead of the clock"],
 )
-def test_now_is_the_earliest_instant_at_which_nothing_is_counted(
-    last: int, earliest: int, *, by_customer: bool
+def test_now_is_now_and_what_was_counted_from_then_on_is_counted_anew(
+    last: int, *, anew: bool, by_customer: bool
 ) -> None:
     management = managed()
     management.put("subscription", "s", OF_C | {"prices": ["call"]})
     count_event(management, "s", NOW + last, by_customer=by_customer)
-    assert management.end("s", None).stored.value.end == NOW + earliest
-    assert not management.end("s", None).changed or earliest
+    ended = management.end("s", None)
+    assert ended.stored.value.end == NOW
+    assert (ended.recount is not None) is anew
+    assert not management.end("s", None).changed
 
 
-def test_what_the_clock_changes_is_changed_in_5_minutes() -> None:
+def test_a_level_is_counted_anew_for_an_end_within_5_minutes() -> None:
+    """Usage that time alone changes may be counted up to 5 minutes ahead."""
     management = managed()
     management.put("subscription", "s", OF_C)
     count_event(management, "s", at(-1))
-    with pytest.raises(CatalogueConflictError) as conflict:
-        management.end("s", NOW + MINUTE)
-    assert conflict.value.earliest == NOW + AHEAD
-    assert management.end("s", None).stored.value.end == NOW + AHEAD
+    assert management.end("s", NOW + AHEAD).recount is None
+    ended = management.end("s", NOW + MINUTE)
+    assert ended.stored.value.end == NOW + MINUTE
+    assert ended.recount is not None
+    assert ended.recount.line_items == ("s.call", "seats"), "a line item, and the meter of a chain"
 
 
 @pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
 @pytest.mark.parametrize("before", [None, at(-1)], ids=["the first event", "a later event"])
 @pytest.mark.parametrize(
-    ("change", "moved"),
-    [
-        (lambda it: it.end("s", NOW + MINUTE), "end"),
-        (lambda it: it.change_plan("s", "pro", NOW + MINUTE), "plan"),
-    ],
+    "change",
+    [lambda it: it.end("s", NOW + MINUTE), lambda it: it.change_plan("s", "pro", NOW + MINUTE)],
     ids=["an end", "another plan"],
 )
-def test_what_the_clock_changes_is_changed_in_5_minutes_if_it_is_counted_meanwhile(
-    change: Callable[[Management], object], moved: str, before: int | None, *, by_customer: bool
+def test_what_the_clock_changes_is_counted_anew_if_it_is_counted_meanwhile(
+    change: Callable[[Management], Put[Terms]], before: int | None, *, by_customer: bool
 ) -> None:
     """The event lies before the change, which would move nothing of it, but what the clock makes of it."""
     management = managed()
@@ -306,9 +280,7 @@ def test_what_the_clock_changes_is_changed_in_5_minutes_if_it_is_counted_meanwhi
         transact(actions)
 
     table.transact = counted_first  # type: ignore[method-assign]
-    with pytest.raises(CatalogueConflictError) as conflict:
-        change(management)
-    assert (conflict.value.path, conflict.value.earliest) == (moved, NOW + AHEAD)
+    assert change(management).recount is not None
 
 
 @pytest.mark.parametrize("prices", [["call"], None], ids=["a plain meter", "a recurring one"])
@@ -317,23 +289,21 @@ def test_usage_whose_time_is_not_known_is_taken_to_lie_ahead(prices: list[str] |
     management.put("subscription", "s", OF_C | ({"prices": prices} if prices else {}))
     counter = Key(keys.usage(ORGANIZATION.id, "1", "s"), keys.counter("monthly.1", 0, "item", 0))
     table_of(management).put(key_item(counter) | {"v": {"N": "1"}})
-    with pytest.raises(CatalogueConflictError) as conflict:
-        management.end("s", NOW + AHEAD - 1)
-    assert conflict.value.earliest == NOW + AHEAD
-    assert management.end("s", NOW + AHEAD).changed
+    assert management.end("s", NOW + AHEAD).recount is None
+    assert management.end("s", NOW + AHEAD - 1).recount is not None
 
 
-def test_a_new_subscription_begins_after_what_was_counted_for_its_customer() -> None:
+def test_a_new_subscription_begins_now_though_events_of_its_customer_lie_ahead() -> None:
     management = managed()
     management.put("subscription", "s", OF_C)
     count_event(management, "s", NOW + SECOND, by_customer=True)
-    with pytest.raises(CatalogueConflictError) as conflict:
-        management.put("subscription", "t", OF_C)
-    assert (conflict.value.path, conflict.value.earliest) == ("start", NOW + SECOND + 1)
     without = {name: value for name, value in OF_C.items() if name != "start"}
     made = management.put("subscription", "t", without)
-    assert made.stored.value.start == NOW + SECOND + 1
-    assert not management.put("subscription", "t", without).changed
+    assert (made.created, made.stored.value.start) == (True, NOW)
+    assert made.recount is not None
+    assert (made.recount.subscriptions, made.recount.line_items) == (("t",), ())
+    again = management.put("subscription", "t", without)
+    assert (again.changed, again.recount) == (False, made.recount)
 
 
 def test_another_plan_ends_the_line_items_and_begins_others() -> None:
@@ -563,19 +533,18 @@ def test_a_mark_of_a_subscription_that_is_made_again_stays() -> None:
         assert ("due_pk" in table.items()[key]) is stays
 
 
-def test_a_rebuild_and_a_purge_refuse_every_put() -> None:
+def test_a_purge_refuses_every_put_and_a_rebuild_none() -> None:
     management = managed()
     profile = keys.organization(ORGANIZATION.id, "profile")
     table = table_of(management)
     table.update(profile, "SET gen_next = :g", {":g": {"S": "2"}})
-    with pytest.raises(CatalogueConflictError, match="a rebuild is running"):
-        management.put("customer", "d", {})
+    assert management.put("customer", "d", {}).created
     table.update(profile, "REMOVE gen_next", {})
     purge = key_item(keys.purge(ORGANIZATION.id, "c"))
     names = '{"customer":["c","x"],"subscriptions":{},"external_ids":{},"line_items":{}}'
     table.put(purge | {"names": {"S": names}, "secret": {"S": ""}, "at": {"N": "0"}})
     with pytest.raises(CatalogueConflictError, match="the purge of c is running"):
-        management.put("customer", "d", {})
+        management.put("customer", "e", {})
 
 
 def versions(management: Management, *subjects: tuple[str, str]) -> list[int]:
@@ -620,7 +589,7 @@ def test_a_change_of_a_subscription_raises_the_versions_of_its_subjects_before_a
 
 
 @pytest.mark.parametrize(
-    ("end", "counted", "refused"),
+    ("end", "counted", "anew"),
     [
         (NOW, NOW, True),
         (NOW, NOW - 1, False),
@@ -630,8 +599,8 @@ def test_a_change_of_a_subscription_raises_the_versions_of_its_subjects_before_a
     ids=["at the end", "before it", "after an end ahead of all events", "before such an end"],
 )
 @pytest.mark.parametrize("by_customer", [False, True], ids=["by its external id", "by its customer"])
-def test_an_event_counted_meanwhile_refuses_an_end_before_it(
-    end: int, counted: int, *, refused: bool, by_customer: bool
+def test_an_event_counted_meanwhile_is_counted_anew_if_it_lies_after_the_end(
+    end: int, counted: int, *, anew: bool, by_customer: bool
 ) -> None:
     """Clocks differ: an event may lie more than 5 minutes ahead of ours."""
     management = managed()
@@ -645,29 +614,25 @@ def test_an_event_counted_meanwhile_refuses_an_end_before_it(
         plain(actions)
 
     table.transact = transact  # type: ignore[method-assign]
-    if not refused:
-        assert management.end("s", end).stored.value.end == end
-        return
-    with pytest.raises(CatalogueConflictError) as conflict:
-        management.end("s", end)
-    assert conflict.value.earliest == max(counted + 1, NOW)
+    ended = management.end("s", end)
+    assert ended.stored.value.end == end
+    assert (ended.recount is not None) is anew
 
 
-def test_an_end_is_found_while_events_keep_coming_in() -> None:
+def test_a_subscription_ends_now_while_events_keep_coming_in() -> None:
     """One is counted before each attempt is written, and lies later than the attempt's end."""
     management = managed()
     management.put("subscription", "s", OF_C | {"prices": ["call"]})
     table = table_of(management)
     plain = table.transact
-    ends: list[int] = []
+    attempts: list[int] = []
 
     def transact(actions: Any) -> None:
-        ends.append(len(ends))
-        count_event(management, "s", NOW + len(ends) * SECOND // 2)
+        attempts.append(len(attempts))
+        count_event(management, "s", NOW + len(attempts) * SECOND // 2)
         plain(actions)
 
     table.transact = transact  # type: ignore[method-assign]
-    end = management.end("s", None).stored.value.end
-    assert end is not None
-    assert NOW + len(ends) * SECOND // 2 < end < NOW + AHEAD
-    assert len(ends) == 3
+    ended = management.end("s", None)
+    assert (ended.stored.value.end, len(attempts)) == (NOW, 2)
+    assert ended.recount is not None

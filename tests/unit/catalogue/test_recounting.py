@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import pytest
 
-from meterstone.catalogue.management import CatalogueConflictError, Recount
+from meterstone.catalogue.management import Recount
 from meterstone.catalogue.recounting import carry_all_on, carry_on
 from meterstone.store.catalogue.recounts import KEPT, MOST_REASONS, SETTLED, read_recounts
 from meterstone.store.catalogue.stamped import read_terms
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
-from meterstone.usage.instant import HOUR, MINUTE, SECOND
+from meterstone.usage.instant import DAY, HOUR, MINUTE, SECOND
 from meterstone.usage.terms import PlanTerm, Terms, following
-from support.managed import NOW, OF_C, PRICE, WeighedTable, at, at_each_call, managed
+from support.managed import NOW, OF_C, PRICE, WeighedTable, at, at_each_call, count_event, managed
 from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock
 from support.scenario import ORGANIZATION
@@ -126,7 +126,7 @@ class World:
 
     def recount(self) -> list[Recount]:
         self.clock.now += SETTLED
-        return carry_all_on(self.table, self.clock, self.clock.now + HOUR)
+        return carry_all_on(self.table, self.clock, self.clock.now + HOUR, self.clock.sleep)
 
     def plans(self, name: str) -> list[tuple[str, int | None, int | None]]:
         seen = read_terms(self.table, ORGANIZATION.id, name)
@@ -193,18 +193,33 @@ def test_a_commitment_stays(world: World) -> None:
     assert world.plans("s") == [("basic", None, 1), ("basic", THEN, 2)]
 
 
-def test_it_takes_effect_in_a_quarter_of_an_hour_if_nothing_is_said(world: World) -> None:
-    assert world.offer().since == NOW + 15 * MINUTE
+@pytest.mark.parametrize(
+    ("since", "at"),
+    [(None, NOW), (NOW - 5 * MINUTE, NOW - 5 * MINUTE), (NOW + 1, NOW + 1)],
+    ids=["left out", "in the past", "soon"],
+)
+def test_it_takes_effect_now_or_at_any_instant(world: World, since: int | None, at: int) -> None:
+    world.sign_up("s")
+    assert world.offer(since=since).since == at
+    world.recount()
+    assert world.plans("s") == [("basic", None, 1), ("basic", at, 2)]
 
 
-def test_it_takes_five_minutes_at_least(world: World) -> None:
-    with pytest.raises(CatalogueConflictError) as refused:
-        world.offer(since=NOW + 5 * MINUTE - 1)
-
-    assert (refused.value.path, refused.value.earliest) == ("at", NOW + 5 * MINUTE)
-    assert world.recounts() == []
-    assert world.management.get("plan", "basic").value.version == 1  # type: ignore[union-attr]
-    assert world.offer(since=NOW + 5 * MINUTE).since == NOW + 5 * MINUTE
+def test_one_of_which_usage_moves_has_a_recount_of_its_own_and_the_others_have_none(world: World) -> None:
+    world.sign_up("s1", "s2", "s3")
+    world.management.put("customer", "d", {})
+    world.sign_up("s4", customer="d", prices=["call"])
+    count_event(world.management, "s2", NOW - HOUR)
+    count_event(world.management, "s4", NOW - DAY)
+    of_plan = world.offer(since=NOW - 2 * HOUR)
+    (done,) = world.recount()
+    assert (done.id, done.done, done.refused) == (of_plan.id, 4, 0)
+    (own,) = [each for each in world.recounts() if each.subscriptions]
+    assert (own.subscriptions, own.since, own.done_at) == (("s2",), NOW - 2 * HOUR, None)
+    assert own.line_items == ("s2.call", "s2.dear call.1"), "the seats go on"
+    (counted,) = world.recount()
+    assert counted.id == own.id
+    assert counted.done_at is not None
 
 
 @pytest.mark.parametrize("since", [None, THEN], ids=["as soon as it can", "at an instant"])
@@ -300,15 +315,11 @@ def test_what_is_done_is_deleted_after_a_while(world: World) -> None:
     assert carry_on(world.table, key, world.clock, world.clock.now + HOUR) is None, "it is done"
 
 
-def test_it_waits_while_a_rebuild_is_running(world: World) -> None:
+def test_it_goes_on_while_a_rebuild_is_running(world: World) -> None:
     world.sign_up("s")
     world.offer()
     profile = keys.organization(ORGANIZATION.id, "profile")
     world.table.update(profile, "SET gen_next = :g, cut_next = :c", {":g": {"S": "2"}, ":c": {"N": "1"}})
-    world.clock.now += SETTLED
-    with pytest.raises(CatalogueConflictError, match="a rebuild is running"):
-        carry_all_on(world.table, world.clock, world.clock.now + HOUR)
-    world.table.update(profile, "REMOVE gen_next, cut_next", {})
 
     assert [(each.done, each.refused) for each in world.recount()] == [(1, 0)]
 

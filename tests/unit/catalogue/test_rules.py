@@ -276,10 +276,10 @@ NOW = day(10)
 
 
 @pytest.mark.parametrize(
-    ("bounds", "earliest"),
+    ("bounds", "free"),
     [
-        (Bounds(), NOW),
-        (Bounds(NOW - 5), NOW),
+        (Bounds(day(5)), day(5) + 1),
+        (Bounds(NOW - 5), NOW - 4),
         (Bounds(NOW), NOW + 1),
         (Bounds(NOW + AHEAD), NOW + AHEAD + 1),
         (Bounds(unknown=True), NOW + AHEAD),
@@ -287,20 +287,17 @@ NOW = day(10)
         (Bounds(NOW + AHEAD, clocked=True), NOW + AHEAD + 1),
     ],
     ids=[
-        *("nothing counted", "counted before", "counted now", "counted ahead"),
+        *("counted days ago", "counted before", "counted now", "counted ahead"),
         *("unknown", "a level", "a level and counted ahead"),
     ],
 )
-def test_the_earliest_instant_is_the_first_that_is_not_refused(bounds: Bounds, earliest: int) -> None:
-    assert bounds.earliest(NOW) == earliest
-    assert not bounds.refuse(earliest, NOW)
-    if earliest > NOW:
-        assert bounds.refuse(earliest - 1, NOW)
+def test_a_change_moves_counted_usage_up_to_the_last_that_was_counted(bounds: Bounds, free: int) -> None:
+    assert bounds.counted_from(free - 1, NOW)
+    assert not bounds.counted_from(free, NOW)
 
 
-def test_a_change_in_the_past_is_refused_as_far_as_something_was_counted() -> None:
-    assert Bounds(day(5)).refuse(day(5), NOW)
-    assert not Bounds(day(5)).refuse(day(5) + 1, NOW)
+def test_where_nothing_was_counted_nothing_is_moved() -> None:
+    assert not Bounds().counted_from(day(1), NOW)
 
 
 @pytest.mark.parametrize(

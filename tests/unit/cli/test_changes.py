@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meterstone.catalogue import rules
 from meterstone.store.operations.load import StoredCatalogue, read_stored
-from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.instant import format_instant, parse_instant
 from meterstone_cli.catalogue import Catalogue, Places, read_catalogue
 from meterstone_cli.catalogue.changes import beginnings, counted, differing, never
@@ -55,7 +53,7 @@ def adding(more: str) -> Callable[[str], str]:
 
 def stored(catalogue: Catalogue) -> StoredCatalogue:
     table = MemoryTable()
-    load_catalogue(table, catalogue, Places({}), NOW, Surroundings())
+    load_catalogue(table, catalogue, Places({}), NOW)
     found = read_stored(table, catalogue.organization.id)
     assert found is not None
     return found
@@ -167,62 +165,6 @@ def test_what_never_changes(
     old, _ = read(tmp_path / "old")
     new, places = read(tmp_path / "new", change, kind)
     assert [without_line_and_id(each) for each in never(stored(old), new, places)] == expected
-
-
-SEATS = FILES | {
-    "meters": FILES["meters"] + "\n- {id: seats, code: seats, aggregation: SUM, field: n, recurring: true}",
-    "prices": FILES["prices"]
-    + "\n- {id: p3, currency: nok, billing_model: FLAT_FEE, amount: 3, meter_id: seats}"
-    + "\n- {id: fee, currency: nok, billing_model: FLAT_FEE, amount: 9, type: FIXED}",
-}
-
-
-@pytest.mark.parametrize(
-    ("before", "items", "adds"),
-    [
-        pytest.param("", "{id: a, price: p3}", True, id="a recurring meter that none has"),
-        pytest.param(
-            "",
-            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}, {id: b, price: p3, start: 2026-04-01T00:00:00Z}",
-            True,
-            id="a chain of its own",
-        ),
-        pytest.param(
-            "{id: a, price: p3, start: 2026-07-01T00:00:00Z}",
-            "{id: b, price: p3, end: 2026-03-01T00:00:00Z}",
-            False,
-            id="before another of a chain",
-        ),
-        pytest.param(
-            "{id: a, price: p3, end: 2026-03-01T00:00:00Z}",
-            "{id: b, price: p3, start: 2026-04-01T00:00:00Z}",
-            False,
-            id="after another of a chain",
-        ),
-    ],
-)
-def test_which_new_line_items_a_recompute_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, items: str, *, adds: bool
-) -> None:
-    for name, text in SEATS.items():
-        monkeypatch.setitem(FILES, name, text)
-    among = replacing("}]", f"}}, {before}]" if before else "}]")
-    old, _ = read(tmp_path / "old", among, "subscriptions")
-    new, _ = read(
-        tmp_path / "new", lambda text: replacing("}]", f"}}, {items}]")(among(text)), "subscriptions"
-    )
-    bounds = rules.Bounds(NOW - 1)
-    assert rules.adds_alone(old.subscriptions[0], new.subscriptions[0], bounds, NOW) is adds
-
-
-def test_a_recompute_takes_no_other_change_beside_a_new_line_item(tmp_path: Path) -> None:
-    (old,) = read(tmp_path / "old")[0].subscriptions
-    item = replacing("}]", "}, {id: a, price: p2, start: 2026-12-01T00:00:00Z}]")
-    earlier = replacing("end: 2026-12-01", "end: 2026-05-01")
-    both = read(tmp_path / "new", lambda text: item(earlier(text)), "subscriptions")[0].subscriptions[0]
-    alone = read(tmp_path / "alone", item, "subscriptions")[0].subscriptions[0]
-    assert not rules.adds_alone(old, both, rules.Bounds(NOW - 1), NOW)
-    assert rules.adds_alone(old, alone, rules.Bounds(NOW - 1), NOW)
 
 
 SUBSCRIPTION = (

@@ -15,7 +15,7 @@ COMMANDS = [
     ("withdraw", "--subscription", "s", "e"),
     ("replay",),
     ("load",),
-    ("load", "--recompute"),
+    ("load", "--force"),
     ("import",),
     ("imports", "--close", "open"),
 ]

@@ -269,10 +269,11 @@ def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Mov
 
     What waits of the subjects may count now; what a meter could not read may be no more for any line item.
 
-    Cost: 2 queries of a few items for each subject, if the change is not ahead of time.
+    Cost: 2 queries of one item, and 2 of a few items for each subject where these find any, if the change is not
+    ahead of time.
     """
     since = min((moved.at for moved in moves), default=END_OF_TIME)
-    if since > attempt.now:
+    if since > attempt.now or not _lists_any(attempt):
         return None
     for terms in (each.terms for each in changes):
         for subject in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id)):
@@ -280,6 +281,17 @@ def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Mov
                 ids = [each.terms.id for each in changes]
                 return Recount.of_usage(ids, [], since, attempt.now, token_hex(_MARK))
     return None
+
+
+def _lists_any(attempt: Attempt) -> bool:
+    """Return whether anything of anybody waits or cannot be read. Several puts on one attempt ask once."""
+    for pk in (
+        keys.unmatched_of(attempt.organization_id, "", "").pk,
+        keys.unreadable_of(attempt.organization_id, "", "").pk,
+    ):
+        if pk not in attempt.lists:
+            attempt.lists[pk] = bool(attempt.table.query_first(pk, FIRST, LAST, 1))
+    return any(attempt.lists.values())
 
 
 def _waits(attempt: Attempt, subject: Subject) -> bool:

@@ -2,7 +2,8 @@
 
 Each call reads what it needs, checks the record, and writes it in one step, on the condition that nothing it has
 read was changed meanwhile: else it does so again. So a call takes effect as a whole or not at all, and called
-again it changes nothing. What would move counted usage is refused with the earliest instant that is possible.
+again it changes nothing. Where it moves counted usage, that is counted anew afterwards, by a recount that the call
+begins and names (see `meterstone.catalogue.recounting`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,13 +78,20 @@ class Management:
         return _get(self._reading(), kind, name)
 
     def put(
-        self, kind: KindOfRecord, name: str, record: Mapping[str, object], *, if_match: Wanted = None
+        self,
+        kind: KindOfRecord,
+        name: str,
+        record: Mapping[str, object],
+        *,
+        if_match: Wanted = None,
+        forced: bool = False,
     ) -> Put[Any]:
         """Store a record whole: the record says all that there is to say.
 
-        With ``if_match``, it is stored only if the stored record has that version.
+        With ``if_match``, it is stored only if the stored record has that version. ``forced``: usage is counted
+        anew however much of the log is to be read for it; else more than 20 MB is a `CatalogueConflictError`.
         """
-        return self._put(kind, name, lambda _: record, if_match)
+        return self._put(kind, name, lambda _: record, if_match, forced=forced)
 
     def subscribe(self, name: str, record: Mapping[str, object], unless: Sequence[str]) -> Put[Terms]:
         """Make a subscription. Raises `StaleRecordError` if it is there, or one of those in ``unless``."""
@@ -96,8 +104,9 @@ class Management:
     ) -> tuple[Put[Plan], Recount]:
         """Put a plan, and have the subscriptions that follow it follow its new version from an instant on.
 
-        The instant must be 5 minutes ahead; None: in 15 minutes. A recount does it, which is made in the same step
-        (see `meterstone.catalogue.recounting`). The same again makes no other one.
+        The instant may be past; None: now. A recount does it, which is made in the same step (see
+        `meterstone.catalogue.recounting`). Where a subscription has usage that it moves, another recount of that
+        subscription begins then. The same again makes no other one.
         """
         return self._in_turn(lambda attempt: offers.offer_to_all(attempt, code, record, if_match, at))
 
@@ -110,8 +119,7 @@ class Management:
     ) -> list[Put[Any] | CatalogueError]:
         """Put records, each by itself, several at once. Return in their order what became of each.
 
-        ``forced`` is for who has all usage counted anew afterwards: also what begins in the past is put then,
-        though events were counted since.
+        ``forced``: as of `put`.
         """
 
         def alone(name: str, record: Mapping[str, object]) -> Put[Any]:
@@ -158,9 +166,9 @@ class Management:
 
         return self._in_turn(delete)
 
-    def end(self, subscription_id: str, at: int | None) -> Put[Terms]:
-        """End a subscription; None: now, or at the earliest instant within 5 minutes. What is over stays so."""
-        return self._in_turn(lambda attempt: subscriptions.end(attempt, subscription_id, at))
+    def end(self, subscription_id: str, at: int | None, *, forced: bool = False) -> Put[Terms]:
+        """End a subscription, also in the past; None: now. What is over stays so then. ``forced``: as of `put`."""
+        return self._in_turn(lambda attempt: subscriptions.end(attempt, subscription_id, at), forced=forced)
 
     def cancel_pending(self, subscription_id: str) -> Put[Terms]:
         """Call a subscription off that has not begun: it has no time at all then."""
@@ -171,18 +179,18 @@ class Management:
         return self._in_turn(lambda attempt: subscriptions.take_back(attempt, subscription_id, before, until))
 
     def change_plan(
-        self, subscription_id: str, plan: str, at: int | None, key: str | None = None
+        self, subscription_id: str, plan: str, at: int | None, key: str | None = None, *, forced: bool = False
     ) -> Put[Terms]:
-        """Have a subscription on another plan from an instant on; None: as `end` does. It goes on otherwise.
+        """Have a subscription on another plan from an instant on; None: now. It goes on otherwise.
 
-        Under a ``key`` that is done once, whatever else is changed afterwards.
+        Under a ``key`` that is done once, whatever else is changed afterwards. ``forced``: as of `put`.
         """
         return self._in_turn(
-            lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at, key)
+            lambda attempt: subscriptions.change_plan(attempt, subscription_id, plan, at, key), forced=forced
         )
 
     def change_commitment(self, subscription_id: str, commitment: Commitment | None) -> Put[Terms]:
-        """Have a subscription commit to another amount. Possible as long as nothing was counted for it."""
+        """Have a subscription commit to another amount over its whole time. No event is counted anew for that."""
         return self._in_turn(
             lambda attempt: subscriptions.change_commitment(attempt, subscription_id, commitment)
         )
@@ -193,7 +201,7 @@ class Management:
         """End a subscription and begin another, under the same external id, at one instant and in one step.
 
         The record has an id of its own. Its customer and its external id are those of the first one if it names
-        none. None: as `end` does.
+        none. None: now.
         """
         return self._in_turn(lambda attempt: subscriptions.succeed(attempt, subscription_id, record, at))
 
@@ -211,8 +219,10 @@ class Management:
         name: str,
         make: Callable[[Stored[Any] | None], Mapping[str, object]],
         if_match: Wanted,
+        *,
+        forced: bool = False,
     ) -> Put[Any]:
-        return self._in_turn(lambda attempt: _put(attempt, kind, name, make, if_match))
+        return self._in_turn(lambda attempt: _put(attempt, kind, name, make, if_match), forced=forced)
 
     def _in_turn[T](self, change: Callable[[Attempt], T], *, forced: bool = False) -> T:
         return in_turn(self._table, self._organization_id, self._clock, change, forced=forced)

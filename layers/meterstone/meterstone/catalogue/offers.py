@@ -38,10 +38,6 @@ from meterstone.usage.plan import Plan, decode_price
 #: How soon a meter's deletion takes effect: no event that is counted before the deletion is known can lie later.
 _SOON: Final = AHEAD + LONGEST
 
-#: From when on a plan is for all if its put does not say. In the first minutes after the put, the recount reaches
-#: subscriptions by the ten thousand; and one whose usage the clock changes can be changed from 5 minutes ahead on.
-_FOR_ALL: Final = 3 * AHEAD
-
 #: Makes a record of what is stored.
 type Making = Callable[[Stored[Any] | None], Mapping[str, object]]
 
@@ -99,20 +95,17 @@ def offer_to_all(
 ) -> tuple[Put[Plan], Recount]:
     """Put a plan for all: the subscriptions that follow it follow its new version from an instant on.
 
-    None: as soon as all of them surely can. The recount that has them follow is made in the plan's transaction. If
-    the plan is the same already, so is its version; and if a recount of that version was made for the same
-    instant, or is under way and no instant is given, it is that one.
+    None: from now on. The recount that has them follow is made in the plan's transaction. If the plan is the same
+    already, so is its version; and if a recount of that version was made for the same instant, or is under way and
+    no instant is given, it is that one.
     """
     before, plan = _offered(attempt, code, lambda _: record, if_match)
     same = before is not None and plan.version > 0 and plan == before.value
     if before is not None and same and (known := _repeated(attempt, plan, at)) is not None:
         return _same(attempt, before), known
-    soonest = attempt.now + AHEAD
-    if at is not None and at < soonest:
-        raise CatalogueConflictError("at", "the subscriptions that follow the plan need 5 minutes", soonest)
     attempt.ready()
     plan = plan if plan.version else _numbered(attempt, plan, before)
-    recount = Recount.of_plan(code, plan.version, attempt.now + _FOR_ALL if at is None else at, attempt.now)
+    recount = Recount.of_plan(code, plan.version, attempt.now if at is None else at, attempt.now)
     if before is None or not same:
         return _put_plan(attempt, plan, before, recount), recount
     if not puts.make_recount(attempt.table, attempt.organization_id, before, recount):

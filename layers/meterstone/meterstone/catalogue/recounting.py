@@ -29,14 +29,18 @@ from meterstone.store.catalogue.recounts import (
     delete_old,
     due_recounts,
     finish,
+    is_swept,
+    read_recount_at,
     release,
     take,
+    turned_recounts,
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.store.operations.recount import Recounting, Surroundings
+from meterstone.store.operations.retired import delete_retired
 from meterstone.usage.terms import Terms, following
 
 TOGETHER: Final = 400
@@ -114,8 +118,8 @@ def carry_all_on(
 ) -> list[Recount]:
     """Carry on what is due of all organizations, one recount after another. Return how far each is.
 
-    Those that were done long ago are deleted. One that fails does not keep the others from their turns; its error
-    is raised at the end.
+    Those that were done long ago are deleted; of usage, what was read before goes a while after they are done. One
+    that fails does not keep the others from their turns; its error is raised at the end.
     """
     delete_old(table, clock())
     found: list[Recount] = []
@@ -129,9 +133,22 @@ def carry_all_on(
             failed = error
         else:
             found += [] if recount is None else [recount]
+    _delete_what_was_read(table, clock, until)
     if failed is not None:
         raise failed
     return found
+
+
+def _delete_what_was_read(table: Table, clock: Callable[[], int], until: int) -> None:
+    """Delete the tallies of before of recounts that are done, where nobody reads them any more."""
+    for key in turned_recounts(table, clock()):
+        organization_id = keys.organization_of_recount(key)
+        recount = read_recount_at(table, key)
+        if recount is None or clock() >= until:
+            continue
+        for subscription_id in recount.subscriptions:
+            delete_retired(table, organization_id, subscription_id)
+        is_swept(table, key, recount)
 
 
 def _step(table: Table, organization_id: str, clock: Callable[[], int], recount: Recount) -> Recount:

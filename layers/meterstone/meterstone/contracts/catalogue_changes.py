@@ -4,9 +4,12 @@
   `updated_at`) is passed over, so that a record that was read can be put back.
 - A plan may have `applies_to: all` and `at` beside its fields: the subscriptions that follow it follow its new
   version from that instant on. The answer has the `recount` that does it then.
-- The answer is `{"record"}`, with the `ETag` of its version. `If-Match` makes a put conditional on the version,
-  and `If-None-Match: *` on there being no record: else 412. `If-Match` has an `ETag`, or the `version` alone, in
-  quotes; a version alone is also that of another record made under the id of one that was deleted.
+- The answer is `{"record"}`, with the `ETag` of its version. Where usage was counted that the change moves, it has
+  the `recount` that counts it anew. More than 20 MB of events are read for that with `?force=true`; else that is
+  409.
+- `If-Match` makes a put conditional on the version, and `If-None-Match: *` on there being no record: else 412.
+  `If-Match` has an `ETag`, or the `version` alone, in quotes; a version alone is also that of another record made
+  under the id of one that was deleted.
 - What is wrong with a record is 422 `{"errors": [{"path", "message"}]}`, all of it at once. A change that does not
   fit to what is stored or counted is 409 of the same shape, and `earliest`: from when on it is possible, or null.
 - A body that is no JSON object is 400, in Flexprice's shape; one of more than `LONGEST_BODY` characters is 413.
@@ -38,7 +41,10 @@ ALL: Final = "all"
 """As `applies_to` of a plan: for the subscriptions that follow it, too."""
 
 NOW: Final = "now"
-"""In the place of an instant: now, or as soon as the change can be made within 5 minutes."""
+"""In the place of an instant: now."""
+
+FORCE: Final = "force"
+"""The query parameter by which usage is counted anew however much of the log is to be read for it."""
 
 _READ_ONLY: Final = frozenset({"version", "created_at", "updated_at"})
 _DEEPEST: Final = 24
@@ -71,7 +77,7 @@ class Condition(NamedTuple):
 
 
 class ForAll(NamedTuple):
-    """A plan is put for the subscriptions that follow it, too, from an instant on; None: as soon as it can."""
+    """A plan is put for the subscriptions that follow it, too, from an instant on; None: from now on."""
 
     record: Mapping[str, object]
     at: int | None
@@ -155,6 +161,17 @@ def refuse_condition(request: Request) -> None:
     for name in ("If-Match", "If-None-Match"):
         if name.lower() in request.headers:
             raise RequestRefusedError(refuse_record([(name, "is for PUT alone")]))
+
+
+def parse_force(request: Request) -> bool:
+    """Read whether usage is counted anew however much is to be read. Raises `RequestRefusedError`: 422."""
+    match request.parameters.get(FORCE, ()):
+        case () | ("false",):
+            return False
+        case ("true",):
+            return True
+        case _:
+            raise RequestRefusedError(refuse_record([(FORCE, "must be true or false, once")]))
 
 
 def parse_change(request: Request) -> Change:

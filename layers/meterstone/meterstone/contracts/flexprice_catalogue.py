@@ -6,8 +6,9 @@ Reading and writing is in `flexprice_customers`, `flexprice_subscriptions` (the 
 Flexprice's names.
 
 - A record that is refused is 400 `validation_error`, each bad field with its reason in `details`.
-- A change that would move usage which is counted is 409 `invalid_operation`; where it is possible from an instant
-  on, `details` has that instant as `earliest`.
+- A change of a subscription that moves counted usage is made, and that usage is counted anew within a minute. What
+  may not move counted usage (a customer's country, of the past) is 409 `invalid_operation`; where it is possible
+  from an instant on, `details` has that instant as `earliest`.
 - Two writers of one record at once: 409 `version_conflict`. What is there already, and is another: 409
   `already_exists`.
 """

@@ -5,8 +5,9 @@ What Lago's API description leaves open, or has not, is settled so:
 - A field that is absent stays as it is; null takes its value away.
 - A field that Lago has and Meterstone cannot honour is refused by name, with the code `not_supported` after Lago's
   own, unless it is null, false or empty: then nothing is asked for. Fields that Lago has not are ignored.
-- A change that would move usage which is counted already is refused with 409. The answer's `earliest_at` is the
-  earliest instant from which on the change is possible.
+- A change of a subscription that moves counted usage is made, and that usage is counted anew within a minute: the
+  answer is the subscription as it is stored now. What may not move counted usage (a customer's country, of the
+  past) is refused with 409, and `earliest_at` is the earliest instant from which on the change is possible.
 - Lago's own ids are UUIDs made of the organization's id, the kind of the record and its id.
 - `reasons` says in words why there is a code, as in the analytics.
 """

@@ -1,4 +1,8 @@
-"""`GET /catalogue/v1/recounts` on the wire: what a change for many subscriptions has done, and what it is at."""
+"""`GET /catalogue/v1/recounts` on the wire: how far the work is that changes of the catalogue have begun.
+
+There are two kinds (see `store.catalogue.recounts`). By one of a ``plan``, the subscriptions that follow it follow
+a version of it, one after another. By one of ``usage``, what was counted of subscriptions is counted anew.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,7 +13,7 @@ from meterstone.usage.instant import format_instant
 
 
 class Recount(Protocol):
-    """A recount by which subscriptions that follow a plan follow a version of it (see `store.catalogue`)."""
+    """A recount: of usage if it names subscriptions, else of a plan."""
 
     @property
     def id(self) -> str:
@@ -41,7 +45,7 @@ class Recount(Protocol):
 
     @property
     def done(self) -> int:
-        """How many subscriptions follow the version."""
+        """How many subscriptions follow the version; of usage, how many events were counted."""
 
     @property
     def refused(self) -> int:
@@ -51,17 +55,53 @@ class Recount(Protocol):
     def reasons(self) -> Sequence[tuple[str, str]]:
         """The first of these, each with the reason."""
 
+    @property
+    def subscriptions(self) -> Sequence[str]:
+        """The subscriptions whose usage is counted anew; none if it is of a plan."""
+
+    @property
+    def line_items(self) -> Sequence[str]:
+        """The line items that are, or the recurring meters whose chains are; none: all of the subscriptions."""
+
+    @property
+    def events(self) -> int:
+        """How many events the logs had when it was made."""
+
 
 def recount_record(recount: Recount) -> dict[str, Any]:
     """Write how far a recount is."""
+    return _of_usage(recount) if recount.subscriptions else _of_plan(recount)
+
+
+def _of_plan(recount: Recount) -> dict[str, Any]:
     return {
         "id": recount.id,
+        "kind": "plan",
         "plan": recount.plan,
         "plan_version": recount.version,
         "at": format_instant(recount.since),
         "done": recount.done_at is not None,
         "subscriptions": {"done": recount.done, "refused": recount.refused},
         "refusals": [{"subscription": name, "message": reason} for name, reason in recount.reasons],
+        **_when(recount),
+    }
+
+
+def _of_usage(recount: Recount) -> dict[str, Any]:
+    return {
+        "id": recount.id,
+        "kind": "usage",
+        "at": format_instant(recount.since),
+        "done": recount.done_at is not None,
+        "subscriptions": list(recount.subscriptions),
+        "line_items": list(recount.line_items),
+        "events": {"logged": recount.events, "counted": recount.done},
+        **_when(recount),
+    }
+
+
+def _when(recount: Recount) -> dict[str, Any]:
+    return {
         "created_at": format_instant(recount.made_at),
         "updated_at": format_instant(recount.put_at),
         "done_at": None if recount.done_at is None else format_instant(recount.done_at),
@@ -69,15 +109,17 @@ def recount_record(recount: Recount) -> dict[str, Any]:
 
 
 def recount_begun(recount: Recount) -> dict[str, Any]:
-    """Write which recount a put has begun.
+    """Write which recount a put has begun, or waits for.
 
-    How many line items it moves is known when it is done. No event is counted anew: it takes effect ahead of time.
+    ``line_items`` are those that are counted anew, or the recurring meters whose chains are; none are named where
+    all of the subscription are. ``events`` is how many are read for that. Of a plan that is put for all, neither
+    is known: each subscription that has usage then has a recount of its own.
     """
     return {
         "id": recount.id,
         "at": format_instant(recount.since),
-        "line_items": None,
-        "events": 0,
+        "line_items": list(recount.line_items),
+        "events": recount.events,
     }
 
 

@@ -10,14 +10,15 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from moto import mock_aws
 
+from meterstone.catalogue import agreements
 from meterstone.store.catalogue.accounts import Accounts
 from meterstone.store.catalogue.api_keys import list_keys
-from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.import_records import ImportRecord, Records, Source
 from meterstone.store.operations.import_run import ImportRun
 from meterstone_cli.catalogue import read_catalogue
-from meterstone_cli.exit_status import INTERRUPTED, REFUSED, UNAVAILABLE
+from meterstone_cli.exit_status import REFUSED, UNAVAILABLE
 from meterstone_cli.files import demo
 from meterstone_cli.tree import DEMO
 from support.commands import NOW, ORGANIZATION, Machine, row
@@ -68,20 +69,84 @@ def test_loading_twice_changes_nothing(machine: Machine) -> None:
 _MEND = "what was told before is put; these are not, nor what refers to their kind: mend them, and load again"
 
 
-def test_a_change_that_would_move_counted_usage_is_refused_with_its_place(loaded: Machine) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "since", "counted"),
+    [
+        ("2026-01-01", "2026-01-02", "2026-01-01T00:00:00Z", 2),
+        ("plan: p", "plan: [{value: p}, {value: q, since: 2026-01-20T00:00:00Z}]", "2026-01-20T00:00:00Z", 2),
+        ("price: calls", "price: calls, end: 2026-01-31T00:00:00Z", "2026-01-31T00:00:00Z", 1),
+        ("{id: j", "{id: k, price: fax}\n  - {id: j", "2026-01-01T00:00:00Z", 3),
+    ],
+    ids=["a later start", "another plan", "a line item ended", "a line item that was forgotten"],
+)
+def test_a_change_that_moves_counted_usage_begins_a_recount_and_names_it(
+    loaded: Machine, old: str, new: str, since: str, counted: int
+) -> None:
+    (loaded.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
+    assert loaded.load().exit_code == 0
+    usage = loaded.usage(
+        "usage.jsonl", row("t1"), row("t2", code="fax"), row("t3", code="load", properties={"n": 2})
+    )
+    assert loaded.of("import", usage).exit_code == 0
+    loaded.change("subscriptions", old, new)
+    result = loaded.load()
+    (recount,) = read_recounts(loaded.table, ORGANIZATION)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "changed: 1 subscriptions",
+            "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:",
+            f"  s: 3 events, from {since} on, recount {recount.id}",
+        ],
+    )
+    assert loaded.load().stdout == "loaded already: nothing to change\n"
+    assert loaded.of("catalogue", "recounts").stdout.startswith(f"counting\t{recount.id}\t")
+    (done,) = loaded.recount()
+    assert done.done_at is not None
+    assert loaded.of("catalogue", "recounts").stdout.startswith(f"counted\t{recount.id}\t")
+    told = loaded.of("rebuild").stdout
+    assert told == f"{counted} events counted, nothing differs: swapped\n", "all was right by the log"
+
+
+def test_much_is_counted_anew_by_force_alone(loaded: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreements, "MOST_LOG", 0)
     assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
     loaded.change("subscriptions", "2026-01-01", "2026-01-02")
     stored = loaded.items()
-    result = loaded.load()
-    assert (result.exit_code, result.stdout) == (REFUSED, "")
-    assert result.stderr.splitlines() == [
-        (
-            "subscriptions.yaml:5: subscriptions[0].start (id 's'): usage has been counted that this change would "
-            "move; the earliest possible instant is 2026-03-01T12:00:00Z"
-        ),
-        _MEND,
-    ]
+    refused = loaded.load()
+    assert (refused.exit_code, refused.stdout, refused.stderr.splitlines()) == (
+        REFUSED,
+        "",
+        [
+            (
+                "subscriptions.yaml:1: subscriptions[0] (id 's'): more than 20 MB of events would be read to "
+                "count usage anew: ask for it by force"
+            ),
+            _MEND,
+        ],
+    )
     assert loaded.items() == stored
+    assert loaded.load("--force").stdout.splitlines()[0] == "changed: 1 subscriptions"
+    loaded.recount()
+    assert "nothing differs" in loaded.of("rebuild").stdout
+
+
+def test_of_many_recounts_the_first_are_told(loaded: Machine) -> None:
+    path = loaded.folder / "subscriptions.yaml"
+    many = "".join(
+        path.read_text().replace("id: s", f"id: s{number:02}").replace("{id: ", f"{{id: {number}")
+        for number in range(22)
+    )
+    path.write_text(many)
+    assert loaded.load().exit_code == 0
+    loaded.now += 1_000_000
+    rows = [row(f"t{number}", external_subscription_id=f"s{number:02}") for number in range(22)]
+    assert loaded.of("import", loaded.usage("usage.jsonl", *rows)).exit_code == 0
+    loaded.change("subscriptions", "start: 2026-01-01", "start: 2026-01-02")
+    lines = loaded.load().stdout.splitlines()
+    assert lines[0] == "changed: 22 subscriptions"
+    assert [line.partition(":")[0].strip() for line in lines[2:22]] == [f"s{n:02}" for n in range(20)]
+    assert lines[22:] == ["  and 2 more"]
 
 
 def test_what_comes_before_a_refused_record_is_put_and_what_follows_its_kind_is_not(loaded: Machine) -> None:
@@ -121,8 +186,15 @@ def test_a_price_that_would_cost_otherwise_is_refused_before_anything_is_put(loa
     assert loaded.items() == stored
 
 
-def test_a_load_while_a_rebuild_runs_is_refused(loaded: Machine) -> None:
+def test_a_load_goes_on_while_a_rebuild_runs(loaded: Machine) -> None:
     loaded.set_profile("SET gen_next = :name, cut_next = :cut", {":name": {"S": "2"}, ":cut": {"N": "0"}})
+    loaded.change("customers", "{id: c}", "{id: c, name: C}")
+    assert loaded.load().stdout == "changed: 1 customers\n"
+
+
+def test_a_load_into_a_table_of_the_first_format_is_refused_while_a_rebuild_runs(loaded: Machine) -> None:
+    loaded.set_profile("SET gen_next = :name, cut_next = :cut", {":name": {"S": "2"}, ":cut": {"N": "0"}})
+    loaded.set_profile("REMOVE stored_format", {})
     result = loaded.load()
     assert (result.exit_code, result.stderr) == (
         REFUSED,
@@ -157,121 +229,16 @@ def test_what_begins_in_the_past_is_said_if_events_have_come(loaded: Machine) ->
     assert lines[21:] == [
         "  ui20 of subscription u: 2026-01-20T00:00:00Z",
         "  and 3 more",
-        "`replay` counts the events that were put by; `rebuild` counts all that are in the log",
+        "events that wait for them are counted within the hour; `replay` counts them now",
     ]
 
 
-@pytest.fixture
-def forgotten(loaded: Machine) -> Machine:
-    """Have usage counted, and add what the catalogue forgot."""
-    usage = loaded.usage("usage.jsonl", row("t1"), row("t2", code="fax"), row("t3", code="fax"))
-    assert loaded.of("import", usage).exit_code == 0
-    path = loaded.folder / "subscriptions.yaml"
-    path.write_text(path.read_text() + "  - {id: k, price: fax}\n")
-    return loaded
-
-
-_FORGOTTEN = (
-    "subscriptions.yaml:9: subscriptions[0].line_items[2] (id 's'): usage has been counted that this change would "
-    "move; the earliest possible instant is 2026-03-01T12:00:00Z; --recompute takes it"
-)
-
-
-def test_what_was_forgotten_is_refused_unless_all_is_counted_again(forgotten: Machine) -> None:
-    stored = forgotten.items()
-    refused = forgotten.load()
-    assert (refused.exit_code, refused.stdout, refused.stderr) == (REFUSED, "", f"{_FORGOTTEN}\n{_MEND}\n")
-    assert forgotten.items() == stored
-    taken = forgotten.load("--recompute")
-    assert (taken.exit_code, taken.stdout.splitlines()) == (
-        0,
-        [
-            "changed: 1 subscriptions",
-            "these begin in the past, and events for them may have come already:",
-            "  k of subscription s: 2026-01-01T00:00:00Z",
-            "2 counted, 0 still match nothing",
-            "3 events counted, nothing differs: swapped",
-        ],
-    )
-    assert "counting the event log" in taken.stderr
-
-
-def test_a_recompute_that_was_stopped_goes_on(forgotten: Machine) -> None:
-    """Whether it was is not known: what is loaded already is counted again, too."""
-    assert forgotten.load("--recompute").exit_code == 0
-    generation = forgotten.account.generation
-    again = forgotten.load("--recompute")
-    assert again.stdout.splitlines() == [
-        "loaded already: nothing to change",
-        "0 counted, 0 still match nothing",
-        "3 events counted, nothing differs: swapped",
-    ]
-    assert forgotten.account.generation != generation
-
-
-def test_a_recompute_takes_nothing_else_that_is_refused(forgotten: Machine) -> None:
-    (forgotten.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
-    assert forgotten.load().stdout == "added: 1 plans\n"
-    forgotten.change("subscriptions", "plan: p", "plan: q")
-    stored = forgotten.items()
-    result = forgotten.load("--recompute")
-    assert (result.exit_code, result.stderr.splitlines()) == (
-        REFUSED,
-        [
-            (
-                "subscriptions.yaml:3: subscriptions[0].plan (id 's'): usage has been counted that this change "
-                "would move; the earliest possible instant is 2026-03-01T12:00:00Z"
-            ),
-            _MEND,
-        ],
-    )
-    assert forgotten.items() == stored
-
-
-def test_what_stands_in_a_recomputes_way_is_said_before_anything_is_written(forgotten: Machine) -> None:
-    ImportRecord(Source("f", "ab" * 32), NOW, run=1).write(forgotten.table, ORGANIZATION)
-    stored = forgotten.items()
-    result = forgotten.load("--recompute")
-    assert (result.exit_code, result.stdout) == (REFUSED, "")
-    assert result.stderr.startswith("the import of f ")
-    assert forgotten.items() == stored
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "told"),
-    [
-        (BusyError("a withdraw is running"), REFUSED, "a withdraw is running"),
-        (StoreUnavailableError("Busy"), UNAVAILABLE, "the table does not answer: Busy"),
-        (KeyboardInterrupt(), INTERRUPTED, "Interrupted"),
-    ],
-    ids=["busy", "unavailable", "interrupted"],
-)
-@pytest.mark.parametrize("step", ["replay", "rebuild"])
-def test_what_comes_between_the_catalogue_and_its_recompute_is_said(
-    forgotten: Machine,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    error: BaseException,
-    status: int,
-    told: str,
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(f"meterstone_cli.commands.catalogue.{step}", fails)
-    result = forgotten.load("--recompute")
-    assert (result.exit_code, result.stderr.splitlines()[-2:]) == (
-        status,
-        [
-            (
-                "the catalogue is loaded, but not all is counted by it: run `load --recompute` again, "
-                "or `replay` and then `rebuild`, because of"
-            ),
-            told,
-        ],
-    )
-    shown = json.loads(forgotten.of("catalogue", "get", "subscription", "s", "--json").stdout)
-    assert (shown["version"], len(shown["line_items"])) == (2, 3)
+def test_a_load_beside_an_open_import_begins_a_recount(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
+    ImportRecord(Source("f", "ab" * 32), NOW, run=1).write(loaded.table, ORGANIZATION)
+    loaded.change("subscriptions", "{id: j", "{id: k, price: fax}\n  - {id: j")
+    assert loaded.load().exit_code == 0
+    assert [each.done_at is not None for each in loaded.recount()] == [True]
 
 
 def test_what_is_stored_and_not_in_the_folder_stays(loaded: Machine) -> None:

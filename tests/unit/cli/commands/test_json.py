@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.operations.import_records import ImportRecord, Source
 from meterstone_cli.files import demo
 from support.commands import NOW, ORGANIZATION, Machine, row
@@ -37,7 +38,13 @@ def test_of_a_catalogue_with_faults_each_fault(machine: Machine) -> None:
 
 
 def test_of_a_load_what_is_new_and_what_begins_in_the_past(machine: Machine) -> None:
-    nothing: dict[str, Any] = {"added": {}, "changed": {}, "begin_in_the_past": [], "problems": []}
+    nothing: dict[str, Any] = {
+        "added": {},
+        "changed": {},
+        "begin_in_the_past": [],
+        "recounts": [],
+        "problems": [],
+    }
     numbers = {"organization": 1, "customers": 1, "plans": 1, "meters": 3, "prices": 3, "subscriptions": 1}
     assert objects(machine.load("--json")) == [nothing | {"added": numbers}]
     assert objects(machine.load("--json")) == [nothing]
@@ -54,13 +61,43 @@ def test_of_a_load_what_is_new_and_what_begins_in_the_past(machine: Machine) -> 
     ]
 
 
-def test_of_a_load_that_recomputes_also_the_replay_and_the_rebuild(loaded: Machine) -> None:
-    found = objects(loaded.load("--recompute", "--json"))
-    assert [sorted(each) for each in found] == [
-        ["added", "begin_in_the_past", "changed", "problems"],
-        ["counted", "not_counted", "waiting", "withdrawn"],
-        ["differences", "events", "swapped"],
-    ]
+def test_of_a_load_the_recounts_that_it_begins(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
+    loaded.change("subscriptions", "price: calls", "price: calls, end: 2026-01-31T00:00:00Z")
+    (found,) = objects(loaded.load("--json"))
+    (recount,) = read_recounts(loaded.table, ORGANIZATION)
+    begun = {
+        "id": recount.id,
+        "subscriptions": ["s"],
+        "at": "2026-01-31T00:00:00Z",
+        "line_items": ["i"],
+        "events": 1,
+    }
+    assert found["recounts"] == [begun]
+
+
+def test_of_recounts_how_far_each_is(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
+    ended = objects(loaded.of("catalogue", "end", "s", "--at", "2026-02-01T00:00:00Z", "--json"))[0]
+    name = ended["recount"]["id"]
+    assert ended["recount"] == {
+        "id": name,
+        "at": "2026-02-01T00:00:00Z",
+        "line_items": ["i", "j"],
+        "events": 1,
+    }
+    (before,) = objects(loaded.of("catalogue", "recounts", name, "--json"))
+    assert {key: before[key] for key in ("kind", "subscriptions", "line_items", "events", "done")} == {
+        "kind": "usage",
+        "subscriptions": ["s"],
+        "line_items": ["i", "j"],
+        "events": {"logged": 1, "counted": 0},
+        "done": False,
+    }
+    loaded.recount()
+    (after,) = objects(loaded.of("catalogue", "recounts", "--json"))
+    assert (after["id"], after["done"]) == (name, True)
+    assert after["done_at"] is not None
 
 
 def test_of_an_import_a_report_for_each_file(loaded: Machine) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from meterstone.catalogue import agreements
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.recounts import SETTLED, read_recounts
 from meterstone.store.dynamodb import keys
 from meterstone.store.operations.replay import replay
-from meterstone.usage.instant import HOUR
+from meterstone.usage.instant import HOUR, format_instant
 from meterstone_cli.exit_status import NOT_UNDERSTOOD, REFUSED
 from support.commands import ORGANIZATION, Machine, row
 
@@ -194,17 +195,66 @@ def test_what_a_change_tells(machine: Machine, arguments: tuple[str, ...], expec
     assert answer(machine, *arguments) == (0, expected, "")
 
 
+RECOUNTED = [
+    pytest.param(
+        ("end", "s", "--at", "2026-02-01T00:00:00Z"),
+        "subscription s: changed, end 2026-02-01T00:00:00Z, version 2\n",
+        id="an end",
+    ),
+    pytest.param(
+        ("change-plan", "s", "q", "--at", "2026-02-01T00:00:00Z"),
+        "subscription s: changed, plan q, since 2026-02-01T00:00:00Z, version 2\n",
+        id="another plan",
+    ),
+    pytest.param(
+        ("put", "subscription", "s", "FILE"), "subscription s: changed, version 2\n", id="another record"
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), RECOUNTED)
+def test_a_change_that_moves_counted_usage_names_its_recount(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], expected: str
+) -> None:
+    assert machine.of("import", machine.usage("usage.jsonl", row("t"))).exit_code == 0
+    path = machine.path / "s.yaml"
+    record = "customer: c\nplan: p\ncurrency: USD\nstart: %s\nline_items: [{id: i, price: calls}]\n"
+    path.write_text(record % "2026-02-01T00:00:00Z")
+    arguments = tuple(str(path) if each == "FILE" else each for each in arguments)
+    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    stored = machine.items()
+    refused = answer(machine, *arguments)
+    assert (refused[0], refused[1]) == (REFUSED, "")
+    assert "more than 20 MB of events would be read" in refused[2]
+    assert machine.items() == stored
+    code, out, err = answer(machine, *arguments, "--force")
+    (recount,) = read_recounts(machine.table, ORGANIZATION)
+    since = format_instant(recount.since)
+    told = (
+        f"recount {recount.id}: 1 events are counted anew, for usage from {since} on; "
+        f"`catalogue recounts {recount.id}` shows how far it is\n"
+    )
+    assert (code, out, err) == (0, expected + told, "")
+    assert answer(machine, "recounts", recount.id)[1].startswith(f"counting\t{recount.id}\tusage of")
+    assert answer(machine, "status")[1].startswith(f"counting\t{recount.id}\tusage of subscription s")
+    machine.recount()
+    assert answer(machine, "status")[1].endswith("no recounts\n")
+    assert answer(machine, "recounts")[1].startswith(f"counted\t{recount.id}\tusage of subscription s")
+    assert machine.of("rebuild").stdout.endswith("nothing differs: swapped\n")
+
+
+def test_where_nothing_is_counted_anew_there_are_no_recounts(machine: Machine) -> None:
+    assert answer(machine, "recounts") == (0, "no recounts\n", "")
+    assert answer(machine, "recounts", "--json") == (0, "", "")
+
+
 REFUSALS = [
     pytest.param(("get", "plan", "x"), "there is no plan 'x'\n", id="get"),
     pytest.param(("end", "x"), "there is no subscription 'x'\n", id="end"),
     pytest.param(("change-plan", "f", "x"), "plan: there is no plan 'x'\n", id="change-plan"),
     pytest.param(("delete", "price", "calls"), "a price stays: take it out of plans", id="a price"),
     pytest.param(("delete", "customer", "c"), "subscription 'f' is the customer's", id="a customer in use"),
-    pytest.param(
-        ("end", "s", "--at", "2026-02-01T00:00:00Z"),
-        "end: usage has been counted that this change would move; the earliest possible instant is 2026-03-01",
-        id="an end before what was counted",
-    ),
+    pytest.param(("recounts", "x"), "there is no recount 'x'\n", id="recounts"),
 ]
 
 
@@ -255,7 +305,13 @@ def test_a_plan_is_put_for_all_and_status_tells_how_far_it_is(machine: Machine, 
     (recount,) = read_recounts(machine.table, ORGANIZATION)
 
     assert status == 0
-    assert said == f"plan p: the same already, recount {recount.id}, at {SOON}, version 1\n"
+    assert said.splitlines() == [
+        "plan p: the same already, version 1",
+        (
+            f"recount {recount.id}: subscriptions follow plan p from {SOON} on; "
+            f"`catalogue recounts {recount.id}` shows how far it is"
+        ),
+    ]
     shown = f"recounting\t{recount.id}\tplan p version 1 from {SOON} on\t0 follow, 0 refused\n"
     assert shown in answer(machine, "status")[1]
     (told,) = json.loads(answer(machine, "status", "--json")[1])["recounts"]

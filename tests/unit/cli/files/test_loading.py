@@ -16,7 +16,6 @@ from meterstone.store.dynamodb.table import Item
 from meterstone.store.dynamodb.transaction import READ_TOGETHER
 from meterstone.store.operations.imports import Importer, Source
 from meterstone.store.operations.load import read_stored
-from meterstone.store.operations.rebuild import Surroundings
 from meterstone.usage.plan import Plan
 from meterstone.usage.subscription import Customer
 from meterstone_cli.catalogue import Catalogue, Changes, Places
@@ -87,7 +86,7 @@ def catalogue(many: int) -> Catalogue:
 
 
 def load(table: MemoryTable, of: Catalogue) -> Changes:
-    return load_catalogue(table, of, Places({}), world.NOW, Surroundings())
+    return load_catalogue(table, of, Places({}), world.NOW)
 
 
 def loaded(many: int, events: int = 0) -> CountingTable:

@@ -13,7 +13,7 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoredFormatError
 from meterstone.store.operations.import_records import Source
 from meterstone.store.operations.imports import close_import
-from meterstone.store.operations.rebuild import abandon, make_way, rebuild
+from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import catch_up, replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY
@@ -75,9 +75,6 @@ WRITERS: dict[str, Write] = {
     ),
     "rebuild": lambda world, stream: rebuild(world.table, ORGANIZATION.id, stream.clock.around),
     "rebuild --abandon": lambda world, stream: abandon(world.table, ORGANIZATION.id, stream.clock.around),
-    "load --recompute, at its beginning": lambda world, stream: make_way(
-        world.table, ORGANIZATION.id, stream.clock.around
-    ),
     "withdraw": lambda world, stream: stream.withdraw(EXT, ["tx_1"]),
     "keys create": lambda world, _: create_key(world.table, ORGANIZATION.id, "test", NOW),
     "keys revoke": lambda world, _: revoke_key(world.table, list_keys(world.table)[0].id, NOW),
@@ -99,9 +96,7 @@ def test_no_writer_touches_an_organization_of_a_later_format(
 
 
 @pytest.mark.parametrize("number", [None, 1, 2])
-@pytest.mark.parametrize(
-    "writer", sorted(WRITERS.keys() - {"rebuild --abandon", "load --recompute, at its beginning"})
-)
+@pytest.mark.parametrize("writer", sorted(WRITERS.keys() - {"rebuild --abandon"}))
 def test_every_writer_writes_in_the_formats_that_it_knows(
     world: tuple[World, Stream], writer: str, number: int | None
 ) -> None:

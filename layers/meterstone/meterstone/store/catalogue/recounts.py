@@ -23,6 +23,9 @@ from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant, key_in
 LASTS: Final = 2 * MINUTE
 """How long a lease lasts if the recount does not come on, in microseconds."""
 
+READ_ON: Final = 15 * MINUTE
+"""How long what was read before a recount stays: a reader may hold the subscription as it was."""
+
 MOST_REASONS: Final = 50
 """Of so many subscriptions that were refused, a recount keeps the ids and the reasons."""
 
@@ -141,7 +144,12 @@ def _what(recount: Recount) -> Item:
 
 def read_recount(table: Table, organization_id: str, recount_id: str) -> Recount | None:
     """Read a recount. Cost: 1 consistent get."""
-    row = table.get(keys.recount(organization_id, recount_id), consistent=True)
+    return read_recount_at(table, keys.recount(organization_id, recount_id))
+
+
+def read_recount_at(table: Table, key: Key) -> Recount | None:
+    """Read a recount by its key. Cost: 1 consistent get."""
+    row = table.get(key, consistent=True)
     return None if row is None else _recount(row)
 
 
@@ -203,12 +211,24 @@ def finish(table: Table, key: Key, me: str, recount: Recount) -> bool:
         {
             ":me": {"S": me},
             ":at": {"N": str(done_at)},
-            ":old": {"S": keys.done_recounts()},
-            ":gone": {"S": key_instant(done_at + KEPT)},
+            ":old": {"S": keys.turned_recounts() if recount.subscriptions else keys.done_recounts()},
+            ":gone": {"S": key_instant(done_at + (READ_ON if recount.subscriptions else KEPT))},
             **_come_to(recount, ":"),
         },
         condition="lease_by = :me",
     )
+
+
+def turned_recounts(table: Table, now: int) -> list[Key]:
+    """Read the keys of recounts whose tallies of before nobody reads any more. Cost: 1 query of an index."""
+    return list(table.due(keys.turned_recounts(), key_instant(now)))
+
+
+def is_swept(table: Table, key: Key, recount: Recount) -> None:
+    """Write that nothing is left of what was read before a recount. Cost: 1 write unit for each KB."""
+    gone = (recount.put_at if recount.done_at is None else recount.done_at) + KEPT
+    values: Item = {":old": {"S": keys.done_recounts()}, ":gone": {"S": key_instant(gone)}}
+    table.update(key, "SET due_pk = :old, due_at = :gone", values, condition="attribute_exists(done_at)")
 
 
 def delete_old(table: Table, now: int) -> None:

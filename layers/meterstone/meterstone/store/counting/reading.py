@@ -64,8 +64,8 @@ def read_tallies(
     from after it. The same goes for the subscription of a tally that follows the clock: a load that stores another
     subscription raises the version afterwards.
 
-    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription, or a
-    tally that is to turn is gone.
+    Raises `CatalogueChangedError` if events of a batch belong to another tally by the present subscription, or if
+    a tally that is to turn is gone.
     """
     unread = [
         TallyReader(keys.usage(organization_id, generation, key.subscription_id), key, work)

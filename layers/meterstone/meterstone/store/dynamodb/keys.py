@@ -186,6 +186,18 @@ class CounterKey(NamedTuple):
     chunk: int
 
 
+class EditionKey(NamedTuple):
+    """Whose tally an item belongs to, and of which edition.
+
+    ``name`` is the line item as a part of a key (see `part`), or the meter of a chain: then ``since`` is None. Else
+    ``since`` is the start of the billing period; of a detail that of its hour or day.
+    """
+
+    name: str
+    number: int
+    since: int | None
+
+
 class ValueKey(NamedTuple):
     """The parsed sort key of a value of a day.
 
@@ -315,6 +327,11 @@ def open_recounts() -> str:
     return "recounts"
 
 
+def turned_recounts() -> str:
+    """Partition of the index `due` that lists the recounts whose tallies of before are to be deleted."""
+    return "recounts-turned"
+
+
 def done_recounts() -> str:
     """Partition of the index `due` that lists the recounts of all organizations that are done, until they go."""
     return "recounts-done"
@@ -387,9 +404,15 @@ def parse_period_start(sk: str) -> int:
 def parse_item(sk: str) -> str:
     """Read back whose line item's an item of a subscription's usage is; of some it is the meter. A part of a key.
 
-    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item", 0, 738000))
+    The edition is left out.
+
+    >>> parse_item(counter("monthly.1", 0, "item", 7)), parse_item(hours("item" + SEPARATOR + "2", 0, 738000))
     ('item', 'item')
     """
+    return _parse_stored_as(sk).partition(_EDITION)[0]
+
+
+def _parse_stored_as(sk: str) -> str:
     parts = sk.split("#")
     return parts[3] if parts[0] == Kind.COUNTER else parts[1]
 
@@ -412,6 +435,22 @@ def counters(cadence: str, first_start: int, last_start: int) -> tuple[str, str]
 def chain(meter_id: str) -> str:
     """Sort key of the head of a recurring meter's chain; the meter with its edition."""
     return f"R#{part(meter_id)}"
+
+
+def parse_edition(sk: str) -> EditionKey:
+    """Parse whose tally an item of a subscription's usage belongs to from its sort key, and of which edition.
+
+    >>> parse_edition(hours("seats" + SEPARATOR + "2", 5_000_000, 738000))
+    EditionKey(name='seats', number=2, since=5000000)
+    >>> parse_edition(chain("users"))
+    EditionKey(name='users', number=0, since=None)
+    """
+    parts = sk.split("#")
+    kind = parts[0]
+    name, _, edition = _parse_stored_as(sk).partition(_EDITION)
+    of_meter = kind == Kind.CHAIN or (kind == Kind.FIRST_SEEN and parts[2] == "-")
+    since = None if of_meter else parse_key_instant(parts[3] if kind == Kind.VALUE else parts[2])
+    return EditionKey(name, int(edition or 0), since)
 
 
 def hours(item_id: str, period_start: int, day: int) -> str:

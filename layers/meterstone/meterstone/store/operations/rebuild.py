@@ -434,14 +434,6 @@ def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: b
         return Rebuild(table, organization_id, lease, around).run(swap=swap)
 
 
-def make_way(table: Table, organization_id: str, around: Surroundings) -> None:
-    """Check that a rebuild can begin, and give up a rebuild that was stopped. Raises `BusyError`."""
-    read_account(table, organization_id, consistent=True)
-    with leased(table, organization_id, "rebuild", around.clock) as lease:
-        refuse_open_imports(table, organization_id)
-        Rebuild(table, organization_id, lease, around).close()
-
-
 def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
     """Give up a rebuild that was stopped, and delete what it has written. Raises `BusyError`."""
     read_account(table, organization_id, consistent=True)

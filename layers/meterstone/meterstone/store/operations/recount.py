@@ -251,14 +251,9 @@ class Recounting:
         live = self._account().generation
         held: dict[Position, LoggedEvent] = {}
         for subject in subjects:
-            waiting = {
-                each.event.id
-                for each in read_unmatched(self._table, self._organization_id, subject)
-                if each.waiting(live)
-            }
-            for logged in read_log(self._table, self._organization_id, subject):
+            for logged in self._from_log(subject, live, records):
                 which = subject, logged.event.id
-                if which in found.taken or logged.event.id in waiting or not self._in_log(logged, records):
+                if which in found.taken:
                     continue
                 found.taken.add(which)
                 found.place += 1
@@ -268,13 +263,28 @@ class Recounting:
                     held = {}
         self._count(lease, held)
 
-    def _in_log(self, logged: LoggedEvent, records: Records) -> bool:
-        """Return whether an event is counted from the log, and not by whoever delivers it.
+    def _from_log(self, subject: Subject, live: str, records: Records) -> Iterator[LoggedEvent]:
+        """Yield the events of a subject that are counted from the log, and not by whoever delivers them.
 
-        An event over HTTP is, whenever it was accepted: if that was after the cut, the fold leaves it out.
+        What waits as unmatched is left to the replay. What a replay has counted is nobody else's any more, also
+        if the import that has logged it is not so far.
         """
-        if logged.withdrawn or "moved" in logged.row:
-            return False
+        unmatched = list(read_unmatched(self._table, self._organization_id, subject))
+        waiting = {each.event.id for each in unmatched if each.waiting(live)}
+        replayed = {each.event.id for each in unmatched if each.done and each.number is not None}
+        for logged in read_log(self._table, self._organization_id, subject):
+            if logged.withdrawn or "moved" in logged.row or logged.event.id in waiting:
+                continue
+            if logged.event.id in replayed or self._is_delivered(logged, records):
+                yield logged
+
+    @staticmethod
+    def _is_delivered(logged: LoggedEvent, records: Records) -> bool:
+        """Return whether an import has come past an event, if an import has logged it.
+
+        An event over HTTP is counted from the log whenever it was accepted: if that was after the cut, the fold of
+        the reading leaves it out.
+        """
         if logged.position is None:
             return True
         owner = records.owner(logged.position.shard)
@@ -362,7 +372,10 @@ class Recounting:
             for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
             self._list_unreadable(lease, account, subject)
-        Replay(self._table, account, lease, self._around.clock).count_waiting(subjects)
+        replay = Replay(self._table, account, lease, self._around.clock)
+        # Who was stopped may have given numbers to events, which are counted before others get one.
+        replay.take_up()
+        replay.count_waiting(subjects)
 
     def _counts_less(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
         """Return whether something was counted before the flip that may not be after it."""
@@ -386,15 +399,8 @@ class Recounting:
     def _counted_by_nobody(self, account: Account, subject: Subject) -> Iterator[LoggedEvent]:
         """Yield a subject's events that no line item is for, and that are not listed yet."""
         records = Records.read(self._table, self._organization_id)
-        waiting = {
-            each.event.id
-            for each in read_unmatched(self._table, self._organization_id, subject)
-            if each.waiting(account.generation)
-        }
         standing = self._subjects.standing(account, [subject], self._around.clock())
-        for logged in read_log(self._table, self._organization_id, subject):
-            if logged.event.id in waiting or not self._in_log(logged, records):
-                continue
+        for logged in self._from_log(subject, account.generation, records):
             owning = standing.owning(subject, logged.event, filling=True)
             if not self._matching.expects(logged.event, owning):
                 yield logged

@@ -1,0 +1,112 @@
+"""Changes that move counted usage, over the own routes: which recount is named, and how far it is."""
+
+from typing import Any
+
+import pytest
+
+from meterstone import clock
+from meterstone.catalogue import agreements
+from meterstone.store.catalogue.recounts import READY
+from meterstone.store.events.unmatched import list_unmatched
+from meterstone.usage.instant import DAY, SECOND, format_instant
+from support.functions import load_over
+from support.own_api import OF_C, Answer, Api
+from support.scenario import ORGANIZATION
+
+
+class Remaining:
+    """What Lambda says of a call that has just begun."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+def test_a_change_that_moves_counted_usage_names_its_recount(used: Api) -> None:
+    end = format_instant(clock.now() - 2 * DAY)
+
+    answer = used.ask("PATCH", "subscriptions/s", {"end": end})
+
+    assert (answer.status, answer.record["end"]) == (200, end)
+    begun = answer.body["recount"]
+    assert begun == {"id": begun["id"], "at": end, "line_items": ["s.call", "seats"], "events": 1}
+    shown = used.ask("GET", f"recounts/{begun['id']}").body
+    assert used.ask("GET", "recounts").body["recounts"] == [shown]
+    assert {name: shown[name] for name in shown if not name.endswith("_at")} == {
+        "id": begun["id"],
+        "kind": "usage",
+        "at": end,
+        "done": False,
+        "subscriptions": ["s"],
+        "line_items": ["s.call", "seats"],
+        "events": {"logged": 1, "counted": 0},
+    }
+    assert (shown["created_at"], shown["done_at"]) == (shown["updated_at"], None)
+
+
+def test_usage_is_counted_anew_half_a_minute_later(used: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = format_instant(clock.now() - 2 * DAY)
+    begun = used.ask("PATCH", "subscriptions/s", {"end": end}).body["recount"]
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    now = clock.now
+    monkeypatch.setattr(recount_usage.clock, "now", lambda: now() + READY)
+    recount_usage.handler({}, Remaining())
+    after = used.ask("GET", f"recounts/{begun['id']}").body
+
+    assert (after["done"], after["events"]) == (True, {"logged": 1, "counted": 0})
+    assert after["done_at"] >= after["created_at"]
+    assert [each.event.id for each in list_unmatched(used.table, ORGANIZATION.id)] == ["e"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"end": format_instant(clock.now() - 2 * DAY)}, id="an end"),
+        pytest.param({"plan": "pro", "at": format_instant(clock.now() - 2 * DAY)}, id="another plan"),
+        pytest.param(None, id="another record"),
+    ],
+)
+def test_much_is_counted_anew_by_force_alone(
+    used: Api, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    stored = used.stored()
+
+    def change(query: str) -> Answer:
+        if body is None:
+            record = OF_C | {"start": format_instant(clock.now() - 5 * DAY)}
+            return used.ask("PUT", f"subscriptions/s{query}", record)
+        return used.ask("PATCH", f"subscriptions/s{query}", body)
+
+    for query in ("", "?force=false"):
+        refused = change(query)
+        assert (refused.status, refused.body["earliest"]) == (409, None)
+        assert "by force" in refused.faults[""]
+    assert used.stored() == stored
+    taken = change("?force=true")
+    assert (taken.status, set(taken.body)) == (200, {"record", "recount"})
+
+
+@pytest.mark.parametrize("query", ["?force=1", "?force=", "?force=true&force=true"])
+def test_a_force_that_says_neither_is_refused(used: Api, query: str) -> None:
+    stored = used.stored()
+    for method, body in (("PATCH", {"end": "now"}), ("PUT", OF_C)):
+        refused = used.ask(method, f"subscriptions/s{query}", body)
+        assert (refused.status, set(refused.faults)) == (422, {"force"})
+    assert used.stored() == stored
+
+
+def test_a_recount_of_usage_is_waited_for_by_when_it_is_due(
+    used: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = used.ask("PATCH", "subscriptions/s", {"end": format_instant(clock.now() - 2 * DAY)})
+    name = begun.body["recount"]["id"]
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    slept: list[float] = []
+    now = clock.now
+    monkeypatch.setattr(recount_usage.time, "sleep", slept.append)
+    monkeypatch.setattr(recount_usage.clock, "now", lambda: now() + round(sum(slept) * SECOND))
+    (made,) = [item for key, item in used.table.items().items() if key.sk == name]
+    recount_usage.handler({"Records": [{"eventName": "INSERT", "dynamodb": {"NewImage": made}}]}, Remaining())
+
+    assert slept[0] == pytest.approx(READY / SECOND + 1, abs=2)
+    assert used.ask("GET", f"recounts/{name}").body["done"]
