@@ -232,13 +232,20 @@ def test_a_put_and_its_recount_at_any_call_of_a_rebuild(change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_recount_beside_a_rebuild_that_was_killed_at_any_write(change: str) -> None:
-    for number in range(0, 60, 1 + EVERY // 3):
+    for number in range(0, 60, 1 + EVERY // 8):
         scene = put(change)()
         stopped_at(scene, number, rebuilt)
         scene.clock.now += WAIT
         with suppress(CatalogueConflictError):
             scene.management.change_plan("sub 1", "one", scene.clock.now - DAY)
-        abandon(scene.table, ORGANIZATION.id, scene.clock.around)
+        with suppress(StoreUnavailableError, BusyError):
+            scene.recount_once()
+        scene.deliver()
+        scene.clock.now += WAIT
+        if number % 2:
+            rebuilt(scene)
+        else:
+            abandon(scene.table, ORGANIZATION.id, scene.clock.around)
         scene.through()
         scene.check()
 
