@@ -127,8 +127,8 @@ def test_a_recount_at_any_call_of_an_import(change: str) -> None:
         CHANGES[change](scene)
         scene.through()
 
-    everywhere(subscribed, load, beside)
-    everywhere(put(change), load, Scene.through)
+    everywhere(subscribed, load, beside, closely=True)
+    everywhere(put(change), load, Scene.through, closely=True)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -232,13 +232,20 @@ def test_a_put_and_its_recount_at_any_call_of_a_rebuild(change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_recount_beside_a_rebuild_that_was_killed_at_any_write(change: str) -> None:
-    for number in range(0, 60, 1 + EVERY // 3):
+    for number in range(0, 60, 1 + EVERY // 8):
         scene = put(change)()
         stopped_at(scene, number, rebuilt)
         scene.clock.now += WAIT
         with suppress(CatalogueConflictError):
             scene.management.change_plan("sub 1", "one", scene.clock.now - DAY)
-        abandon(scene.table, ORGANIZATION.id, scene.clock.around)
+        with suppress(StoreUnavailableError, BusyError):
+            scene.recount_once()
+        scene.deliver()
+        scene.clock.now += WAIT
+        if number % 2:
+            rebuilt(scene)
+        else:
+            abandon(scene.table, ORGANIZATION.id, scene.clock.around)
         scene.through()
         scene.check()
 
@@ -288,6 +295,20 @@ class Paused:
         self.released.set()
         self.thread.join(60)
         assert not self.thread.is_alive()
+
+
+def test_an_import_goes_on_in_the_middle_of_a_recount() -> None:
+    """It has begun before; at any call of the recount it counts what is left, and moves its record."""
+    for number in range(20, 90, max(EVERY // 2, 4)):
+        for other in range(4, 110, max(EVERY // 4, 4)):
+            scene = put("another plan")()
+            paused = Paused(scene, load)
+            paused.start(number)
+            with at_call(scene.table, other, paused.go_on) as made:
+                scene.through()
+            if len(made) <= other:
+                paused.go_on()
+            scene.check()
 
 
 def test_one_that_has_lost_its_lease_goes_on_in_the_middle_of_another() -> None:
