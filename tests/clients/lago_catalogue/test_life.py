@@ -77,7 +77,7 @@ def test_a_customers_life(living: Any) -> None:
     assert (changed.status, changed.previous_plan_code) == ("active", "team")
     use(2)
     assert counted(client, 2) == ("standard", 20)
-    ahead = subscribe(client, "yearly", subscription_at=at(days=7))
+    ahead = settled(lambda: subscribe(client, "yearly", subscription_at=at(days=7)))
     assert ahead.status == "pending"
     use(1)
     assert counted(client, 3) == ("standard", 30)
