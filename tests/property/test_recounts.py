@@ -8,6 +8,8 @@ import pytest
 from meterstone.catalogue.management import CatalogueConflictError
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
+from meterstone.usage.window import Window
+from support.counting import check_window
 from support.recounts import (
     CUSTOMERS,
     NAMES,
@@ -18,7 +20,7 @@ from support.recounts import (
     read_world,
     watched,
 )
-from support.scenario import ORGANIZATION
+from support.scenario import ORGANIZATION, oracles
 from support.uncounted import check_lists
 
 OTHER = {"line_items": [{"price": f"{name} at 7"} for name in ("bytes", "seats", "calls")]}
@@ -260,7 +262,7 @@ def test_a_late_catalogue_counts_what_has_waited_of_a_subscription_and_its_custo
         scene.sign_up()
         scene.through()
 
-    assert everywhere(make, act, Scene.deliver) > 40
+    assert everywhere(make, act, Scene.deliver) > 15
 
 
 def test_what_waits_is_counted_once_though_the_clock_counts_it_at_any_call() -> None:
@@ -322,3 +324,25 @@ def test_of_two_puts_that_wait_the_newest_takes_effect() -> None:
     (found,) = scene.world.scenario.subscriptions
     assert [item.price.id for item in found.line_items] == ["bytes at 7"]
     assert len(read_recounts(scene.table, ORGANIZATION.id)) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_deleted_after_a_recount_is_read_by_nobody(name: str) -> None:
+    """A billing period begins within an hour, and its events of that hour are read for a window that cuts it."""
+    scene = Scene()
+    start = -20 * DAY + 12 * MINUTE
+    scene.sign_up(start=start, billing_period="MONTHLY")
+    begins = scene.begun + start
+    for minutes in (5, 10, 15, 26 * 60):
+        scene.event(name, scene.clock.now - begins - minutes * MINUTE)
+    scene.deliver()
+    scene.management.change_plan("sub 1", "seven", begins + DAY)
+    scene.through()
+    for _ in range(3):
+        scene.clock.now += 20 * MINUTE
+        scene.recount_once()
+    scene.check()
+    for oracle in oracles(scene.world.scenario, scene.usage):
+        for minutes in (7, 12, 20):
+            window = Window(begins - HOUR, begins + minutes * MINUTE)
+            check_window(scene.world, oracle, window, scene.clock.now)

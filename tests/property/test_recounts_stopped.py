@@ -134,22 +134,19 @@ def test_a_recount_at_any_call_of_an_import(change: str) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("then", ["gone on with at once", "gone on with after the recount", "closed"])
 def test_an_import_was_killed_at_any_write_before_a_recount(change: str, then: str) -> None:
-    number, killed = 0, True
-    while killed:
+    writes = writes_of(subscribed, load)
+    assert writes > 10
+    for number in range(0, writes, 1 + EVERY // 10):
         scene = subscribed()
-        killed = stopped_at(scene, number, load, before=number % 2 == 0)
-        if killed:
-            CHANGES[change](scene)
-            if then == "gone on with at once":
-                load(scene)
-            scene.through()
-            if then == "closed":
-                imports.close_import(
-                    scene.table, ORGANIZATION.id, Source(FILE, digest(FILE)), scene.clock.now
-                )
-            scene.check()
-        number += 1 + EVERY // 10
-    assert number > 10
+        stopped_at(scene, number, load, before=number % 2 == 0)
+        CHANGES[change](scene)
+        if then == "gone on with at once":
+            load(scene)
+        scene.through()
+        if then == "closed":
+            imports.close_import(scene.table, ORGANIZATION.id, Source(FILE, digest(FILE)), scene.clock.now)
+        file(scene)
+        scene.check()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -163,10 +160,11 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
             scene.management.change_plan("sub 1", "one", scene.clock.now - DAY)
         scene.through()
 
-    number, killed, step = 0, True, 1 + EVERY // 10
-    while killed:
+    writes = writes_of(subscribed, act)
+    assert writes > 25
+    for number in range(0, writes, 1 + EVERY // 10):
         scene = subscribed()
-        killed = stopped_at(scene, number, act, before=when == "before")
+        stopped_at(scene, number, act, before=when == "before")
         if number % 2:
             scene.deliver()
         scene.clock.now += WAIT
@@ -174,8 +172,14 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
             scene.roll()
         scene.through()
         scene.check()
-        number += step
-    assert number > 40
+
+
+def writes_of(make: Callable[[], Scene], act: Callable[[Scene], object]) -> int:
+    """Return how many writes an act makes."""
+    scene = make()
+    before = scene.table.writes
+    act(scene)
+    return scene.table.writes - before
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -193,13 +197,11 @@ def test_killed_twice_it_is_gone_on_with(change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_delivery_killed_at_any_write_while_it_counts_into_two_editions(change: str) -> None:
-    number, killed = 0, True
-    while killed:
+    for number in range(writes_of(put(change), Scene.deliver)):
         scene = put(change)()
-        killed = stopped_at(scene, number, Scene.deliver, before=number % 2 == 0)
+        stopped_at(scene, number, Scene.deliver, before=number % 2 == 0)
         scene.through()
         scene.check()
-        number += 1
 
 
 def rebuilt(scene: Scene) -> None:
