@@ -17,7 +17,6 @@ from meterstone.store.operations.import_run import Counts, ImportRun
 from meterstone.store.operations.imports import Source, close_import
 from meterstone.store.operations.rebuild import rebuild
 from meterstone.store.operations.replay import replay
-from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.subscription import Organization
 from support import recovering
 from support import scenario as scenarios
@@ -49,8 +48,9 @@ def test_unmatched_events_are_replayed_and_withdrawn_ones_do_not_count(table: Ta
         check_analytics(world, scenario.usage, stream.clock.now)
         assert rebuild(table, organization.id, stream.clock.around, swap=False).differences == []
         gone = scenario.usage[3]
-        report = withdraw(table, organization.id, gone.subject, [gone.event.id, "no"], stream.clock.around)
+        report = stream.withdraw(gone.subject, [gone.event.id, "no"])
         assert (report.withdrawn, report.unknown) == ([gone.event.id], ["no"])
+        stream.deliver(again=3)
         refresh(world).roll(stream.clock.now)
         left = tuple(usage for usage in scenario.usage if usage != gone)
         check_analytics(world, left, stream.clock.now)
