@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from support.recounts import (
 from support.scenario import ORGANIZATION, oracles
 from support.uncounted import check_lists
 
-OTHER = {"line_items": [{"price": f"{name} at 7"} for name in ("bytes", "seats", "calls")]}
+OTHER: dict[str, Any] = {"line_items": [{"price": f"{name} at 7"} for name in ("bytes", "seats", "calls")]}
 
 
 CHANGES: dict[str, Callable[[Scene], object]] = {
@@ -124,7 +125,7 @@ def test_a_recount_within_a_delivery_counts_once(change: str) -> None:
     ids=["on another meter", "on two", "on a chain that is there"],
 )
 def test_a_line_item_is_added_while_events_are_counted_into_others(items: list[str]) -> None:
-    def of(scene: Scene, *more: str) -> dict[str, object]:
+    def of(scene: Scene, *more: str) -> dict[str, Any]:
         ended = {"end": format_instant(scene.begun + 2 * MINUTE)} if "seats at 7" in more else {}
         known = [{"price": "bytes at 1"}, {"price": "seats at 1", **ended}]
         start = format_instant(scene.begun + 2 * MINUTE)
@@ -197,15 +198,19 @@ def test_an_answer_is_as_before_or_as_after(change: Callable[[Scene], object], n
     scene.check()
 
 
-def commitment(amount: int) -> dict[str, object]:
+def commitment(amount: int) -> dict[str, Any]:
     return {"commitment": {"amount": amount, "overage_factor": "1.5"}}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_charge_in_the_analytics_is_as_before_or_as_after(change: str) -> None:
     scene = subscribed()
-    filters = ({}, {"external_customer_id": "cust 0"}, {"external_subscription_id": "ext 1"})
-    seen: dict[object, list[object]] = {}
+    filters: tuple[dict[str, str], ...] = (
+        {},
+        {"external_customer_id": "cust 0"},
+        {"external_subscription_id": "ext 1"},
+    )
+    seen: dict[tuple[str, Any], list[object]] = {}
 
     def look() -> None:
         world = read_world(scene)
