@@ -23,7 +23,7 @@ def withdraw(at: Catalogue, request: Request) -> Reply:
         return lago_find.refuse(Problem.NOT_FOUND)
     store = EventStore(at.table)
     try:
-        found = store.find(account, asked.ids, asked.subject)
+        found = store.find(account, (asked.transaction_id,), asked.subject)
         if found is None:
             return lago_find.refuse(Problem.NOT_FOUND)
         name, subject = found.event.id, found.subject
