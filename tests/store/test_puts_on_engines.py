@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from meterstone.catalogue.management import CatalogueConflictError, StaleRecordError
+from meterstone.catalogue.management import StaleRecordError
 from meterstone.catalogue.recounting import carry_on
 from meterstone.store.catalogue.recounts import SETTLED, due_recounts, read_recount, release, take
 from meterstone.store.counting.waking import wake_unwoken
@@ -63,27 +63,21 @@ def write_latest(table: Table, organization: Organization, when: int) -> None:
     table.update(key, "SET latest_at = :at", {":at": {"N": str(when)}})
 
 
+@pytest.mark.parametrize("at", [None, NOW], ids=["now", "at an instant"])
 @pytest.mark.parametrize(
-    ("counted", "end"),
-    [(NOW - 1, NOW), (NOW, NOW + 1), (NOW + 5, NOW + 6)],
+    ("counted", "anew"),
+    [(NOW - 1, False), (NOW, True), (NOW + 5, True)],
     ids=["before the end", "at the end", "after it"],
 )
-def test_an_event_counted_meanwhile_moves_an_end_that_is_now(table: Table, counted: int, end: int) -> None:
+def test_an_event_counted_meanwhile_is_counted_anew_if_an_end_is_not_after_it(
+    table: Table, counted: int, *, anew: bool, at: int | None
+) -> None:
     organization = new()
     management = managed(table, organization=organization)
     management.put("subscription", "s", OF_C | {"prices": ["call"]})
     before_once(table, "transact", lambda: write_latest(table, organization, counted))
-    assert management.end("s", None).stored.value.end == end
-
-
-def test_an_event_counted_meanwhile_refuses_an_end_before_it(table: Table) -> None:
-    organization = new()
-    management = managed(table, organization=organization)
-    management.put("subscription", "s", OF_C | {"prices": ["call"]})
-    before_once(table, "transact", lambda: write_latest(table, organization, NOW + 5))
-    with pytest.raises(CatalogueConflictError) as conflict:
-        management.end("s", NOW)
-    assert conflict.value.earliest == NOW + 6
+    ended = management.end("s", at)
+    assert (ended.stored.value.end, ended.recount is not None) == (NOW, anew)
 
 
 @pytest.mark.parametrize(
