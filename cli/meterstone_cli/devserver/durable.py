@@ -191,7 +191,7 @@ def _is_kept(record: dict[str, Any]) -> bool:
 
 
 def _worth_keeping(records: list[dict[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Return the events of the last 24 hours, new or withdrawn, and in any case the records at which a follower may stand."""
+    """Return what the fold needs of the last 24 hours, and in any case where a follower may stand."""
     events = [each for each in records if _is_for_fold(each)]
     own = [each for each in records if _is_kept(each) and not _is_for_fold(each)][-_KEPT_OF_FOLLOWERS:]
     late = [each for each in events[:-1] if _milliseconds(each) > now - _KEPT_MILLISECONDS]

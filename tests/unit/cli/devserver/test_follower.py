@@ -29,7 +29,7 @@ def event(number: int) -> dict[str, Any]:
 
 
 def withdrawn(number: int) -> dict[str, Any]:
-    """An imported event that was withdrawn: it has no time of acceptance."""
+    """Return the mark of an imported event, which has no time of acceptance."""
     image = {"e": {"S": "x"}, "w": {"N": "1"}, "wg": {"S": "1"}}
     return {
         "eventName": "MODIFY",
