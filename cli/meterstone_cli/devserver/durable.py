@@ -51,7 +51,7 @@ _NO_SORT: Final = "__no_sort__"
 _CONTENT: Final = frozenset({"items", "_index_members", "ItemCount", "TableSizeBytes"})
 #: Requests that change a table itself. The others change items, if anything.
 _OF_TABLES: Final = frozenset({"CreateTable", "UpdateTable", "DeleteTable"})
-_EVENT: Final = frozenset({"e", "acc"})
+_FOR_FOLD: Final = {"INSERT": frozenset({"e", "acc"}), "MODIFY": frozenset({"e", "wg"})}
 #: The partition of the item in which a follower keeps its place. It says its place by records of this item, too.
 _FOLLOWER: Final = {"S": "follower"}
 _KEPT_OF_FOLLOWERS: Final = 100
@@ -179,20 +179,21 @@ def _milliseconds(record: dict[str, Any]) -> int:
     return int(_number(record)[:20])
 
 
-def _is_new_event(record: dict[str, Any]) -> bool:
-    """Return what the filter of the template's event source lets through."""
+def _is_for_fold(record: dict[str, Any]) -> bool:
+    """Return what the filters of the template's event source let through."""
+    needed = _FOR_FOLD.get(record["eventName"])
     image = record["dynamodb"].get("NewImage") or {}
-    return bool(record["eventName"] == "INSERT" and image.keys() >= _EVENT)
+    return needed is not None and image.keys() >= needed
 
 
 def _is_kept(record: dict[str, Any]) -> bool:
-    return _is_new_event(record) or bool(record["dynamodb"]["Keys"].get("pk") == _FOLLOWER)
+    return _is_for_fold(record) or bool(record["dynamodb"]["Keys"].get("pk") == _FOLLOWER)
 
 
 def _worth_keeping(records: list[dict[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Return the new events of the last 24 hours, and in any case the records at which a follower may stand."""
-    events = [each for each in records if _is_new_event(each)]
-    own = [each for each in records if _is_kept(each) and not _is_new_event(each)][-_KEPT_OF_FOLLOWERS:]
+    """Return what the fold needs of the last 24 hours, and in any case where a follower may stand."""
+    events = [each for each in records if _is_for_fold(each)]
+    own = [each for each in records if _is_kept(each) and not _is_for_fold(each)][-_KEPT_OF_FOLLOWERS:]
     late = [each for each in events[:-1] if _milliseconds(each) > now - _KEPT_MILLISECONDS]
     return sorted([*late, *events[-1:], *own], key=_number)
 

@@ -326,7 +326,7 @@ class Follower:
         self._answered = time.monotonic()
         if page.numbers and place.at and int(page.numbers[0]) <= int(place.at):
             raise StreamError(f"after record {place.at} came {page.numbers[0]}")
-        events = [record for record in page.records if is_new_event(record)]
+        events = [record for record in page.records if is_for_fold(record)]
         if events:
             self._fold_all(events, shard)
         self._made += [record for record in page.records if is_new_recount(record)]
@@ -349,7 +349,7 @@ class Follower:
         """Move past a page. A place is at an event, or at a record of the place itself: others may not be kept."""
         place = self._place.shards[shard]
         for record, number in zip(page.records, page.numbers, strict=True):
-            if is_new_event(record) or record["dynamodb"].get("Keys", {}).get("pk") == _OWN:
+            if is_for_fold(record) or record["dynamodb"].get("Keys", {}).get("pk") == _OWN:
                 place.at = number
         if page.following is None:
             place.ended = True
@@ -392,10 +392,11 @@ _OWN: Final = {"S": keys.follower().pk}
 _SAME: Final = 40
 
 
-def is_new_event(record: Mapping[str, Any]) -> bool:
-    """Return what the template's filter lets through."""
+def is_for_fold(record: Mapping[str, Any]) -> bool:
+    """Return what the template's filters let through: new events, and the marks of withdrawn ones."""
     image = record["dynamodb"].get("NewImage") or {}
-    return record.get("eventName") == "INSERT" and "e" in image and "acc" in image
+    mark = {"INSERT": "acc", "MODIFY": "wg"}.get(record.get("eventName", ""))
+    return mark is not None and "e" in image and mark in image
 
 
 def is_new_recount(record: Mapping[str, Any]) -> bool:

@@ -111,8 +111,11 @@ def test_a_request_is_one_line_however_many_changes_it_makes(tmp_path: Path) -> 
     assert (tmp_path / "journal").read_text() == ""
 
 
-def record(at: int, *, pk: str = "log", kind: str = "INSERT", event: bool = True) -> dict[str, Any]:
+def record(
+    at: int, *, pk: str = "log", kind: str = "INSERT", event: bool = True, mark: bool = False
+) -> dict[str, Any]:
     image = {"e": {"S": "x"}, "acc": {"N": "1"}} if event else {"n": {"N": "1"}}
+    image |= {"wg": {"S": "1"}} if mark else {}
     return {
         "eventName": kind,
         "dynamodb": {"SequenceNumber": number(at), "Keys": {"pk": {"S": pk}}, "NewImage": image},
@@ -128,6 +131,9 @@ def record(at: int, *, pk: str = "log", kind: str = "INSERT", event: bool = True
         pytest.param([record(NOW - 2), record(NOW - 1, event=False)], [NOW - 2], id="no counter"),
         pytest.param(
             [record(NOW - 2), record(NOW - 1, kind="MODIFY")], [NOW - 2], id="no change of an event"
+        ),
+        pytest.param(
+            [record(NOW - 2, kind="MODIFY", mark=True), record(NOW - 1)], [NOW - 2, NOW - 1], id="but marks"
         ),
         pytest.param(
             [record(NOW - 2, pk="follower", kind="MODIFY", event=False), record(NOW - 1)],

@@ -28,6 +28,15 @@ def event(number: int) -> dict[str, Any]:
     }
 
 
+def withdrawn(number: int) -> dict[str, Any]:
+    """Return the mark of an imported event, which has no time of acceptance."""
+    image = {"e": {"S": "x"}, "w": {"N": "1"}, "wg": {"S": "1"}}
+    return {
+        "eventName": "MODIFY",
+        "dynamodb": {"SequenceNumber": str(number), "Keys": {"pk": {"S": "log"}}, "NewImage": image},
+    }
+
+
 def refused(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "no"}}, "GetRecords")
 
@@ -215,6 +224,14 @@ def test_it_goes_on_where_it_stopped() -> None:
     machine.run()
     assert machine.fold.delivered == [("one", 1), ("one", 2), ("one", 3)]
     assert machine.recount.starts == 0
+
+
+def test_the_mark_of_a_withdrawn_event_is_delivered() -> None:
+    changed = event(2) | {"eventName": "MODIFY"}
+    machine = Machine(Service({"one": Shard([event(1), changed, withdrawn(3)])}), wanted=2)
+    machine.place(one=ShardPlace())
+    machine.run()
+    assert machine.fold.delivered == [("one", 1), ("one", 3)]
 
 
 @pytest.mark.parametrize(
