@@ -167,7 +167,8 @@ def _of_single_puts() -> dict[str, set[str]]:
     # The plan that is put for all has one subscription follow; before it, two events are counted anew.
     done = carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     assert sorted(each.done for each in done) == [1, 2]
-    management.put("subscription", "w", OF_C | {"external_id": "w"})
+    ahead = {"external_id": "w", "start": format_instant(clock.now + HOUR)}
+    management.put("subscription", "w", OF_C | ahead)
     management.end("w", clock.now + DAY)
 
     def puts(_: str) -> None:
