@@ -40,7 +40,7 @@ class InUse:
         if scope is None:
             return False
         starts = [since or 0]
-        if since is not None and sk.startswith(f"{Kind.DETAIL}#"):
+        if since is not None and keys.parse_usage_kind(sk) == Kind.DETAIL:
             # It is named by its hour or its day, in which a billing period of another edition may begin.
             starts += [each.since for each in self._editions.entries if since < each.since < since + 2 * DAY]
         return any(self._editions.of(scope, at) == number for at in starts)
