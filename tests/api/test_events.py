@@ -262,7 +262,7 @@ def test_subscription_usage_without_a_good_key(load: Callable[[str], Any], case:
 def test_every_event_is_listed_in_the_readme_and_run_here() -> None:
     files = {path.stem for path in EVENTS.glob("*.json")}
     readme = (EVENTS / "README.md").read_text()
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
     assert files
     for name in files:
         case = name.partition(".")[2]

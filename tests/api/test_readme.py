@@ -49,7 +49,8 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> tuple[Gateway, str]:
         path: loaded[folder.name] for path, folder in routes(template).items() if folder.name in loaded
     }
     for (path, method), folder in exceptions(template).items():
-        paths[path] = ByMethod({method: loaded[folder.name]}, paths[path])
+        if path in paths:
+            paths[path] = ByMethod({method: loaded[folder.name]}, paths[path])
     return Gateway(paths), json.dumps({"ends": 0, "key": key, "key_id": key_id})
 
 

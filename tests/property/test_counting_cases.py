@@ -141,8 +141,8 @@ def test_what_a_stopped_import_has_counted_is_remembered_while_others_run() -> N
     end = START + DAY
     world = world_of(BillingPeriod.MONTHLY, [(meter("sum", Aggregation.SUM), FLAT)], end)
     usage = [call("a", 0, value=1), call("b", 1, value=10), call("c", 2, value=100)]
-    # It is remembered, its events are logged, then counted: killed after the third write.
-    memory(world).faults = Faults(after=memory(world).writes + 2)
+    # It is numbered and remembered, its events are logged, then counted: killed after the fourth write.
+    memory(world).faults = Faults(after=memory(world).writes + 3)
     with pytest.raises(Killed):
         world.load("stopped", usage[:2], end)
     memory(world).faults = Faults()

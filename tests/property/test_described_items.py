@@ -96,6 +96,7 @@ DESCRIBED = {
     "purges": described(purge_records),
     "recounts": described(keys, "recount"),
     "scanned": set[str](),
+    "late": described(keys, "late"),
     "organizations": set[str](),
 }
 #: What the client said beside an event: here it said nothing. Nothing is counted anew here.
@@ -163,7 +164,17 @@ def _of_single_puts() -> dict[str, set[str]]:
     management.change_plan("s", "pro", None)
     management.offer_to_all("pro", BASIC)
     clock.now += SETTLED
-    assert [each.done for each in carry_all_on(table, clock, clock.now + HOUR)] == [1]
+    # The plan that is put for all has one subscription follow; before it, two events are counted anew.
+    done = carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
+    assert sorted(each.done for each in done) == [1, 2]
+    ahead = {"external_id": "w", "start": format_instant(clock.now + HOUR)}
+    management.put("subscription", "w", OF_C | ahead)
+    management.end("w", clock.now + DAY)
+
+    def puts(_: str) -> None:
+        management.put("subscription", "late", OF_C | {"external_id": "late"})
+
+    rebuild(table, ORGANIZATION.id, replace(clock.around, progress=puts))
     return table.seen
 
 

@@ -22,6 +22,18 @@ PERIODS = ("DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "ANNUAL", "ONETIME")
 VALUES: tuple[Any, ...] = (1, 2, Decimal("0.25"), -1, 7, 30, "no number")
 
 
+class Priced(Scene):
+    """A subscription of some billing period, in a zone, which began two months before its clocks change."""
+
+    def __init__(self, zone: str, period: str, cycle: str) -> None:
+        super().__init__()
+        self.more: dict[str, Any] = {"timezone": zone, "billing_period": period, "billing_cycle": cycle}
+        self.around = parse_instant(ZONES[zone])
+        self.clock.now = self.around + 2 * DAY
+        self.start = self.around - 62 * DAY - self.begun
+        self.sign_up(start=self.start, **self.more)
+
+
 def usage(scene: Scene, random: Random, around: int, number: int) -> None:
     """Take events in, most of them close to the change of the clocks, of all names and both subjects."""
     for _ in range(number):
@@ -33,7 +45,7 @@ def usage(scene: Scene, random: Random, around: int, number: int) -> None:
         scene.event(random.choice(NAMES), scene.clock.now - at, subject, random.choice(VALUES))
 
 
-def change(scene: Scene, random: Random, around: int) -> None:
+def change(scene: Priced, random: Random, around: int) -> None:
     """Change something from an instant of the past on."""
     at = around + random.choice([0, 1, -1, HOUR, -DAY, DAY, -33 * DAY, 30 * MINUTE])
     at = min(at, scene.clock.now)
@@ -56,18 +68,6 @@ def change(scene: Scene, random: Random, around: int) -> None:
             scene.sign_up(start=scene.start, **scene.more)
         case _:
             scene.sign_up(start=scene.start, **scene.more)
-
-
-class Priced(Scene):
-    """A subscription of some billing period, in a zone, which began two months before its clocks change."""
-
-    def __init__(self, zone: str, period: str, cycle: str) -> None:
-        super().__init__()
-        self.more = {"timezone": zone, "billing_period": period, "billing_cycle": cycle}
-        self.around = parse_instant(ZONES[zone])
-        self.clock.now = self.around + 2 * DAY
-        self.start = self.around - 62 * DAY - self.begun
-        self.sign_up(start=self.start, **self.more)
 
 
 @pytest.mark.parametrize("seed", range(SCALE))

@@ -127,29 +127,26 @@ def test_a_recount_at_any_call_of_an_import(change: str) -> None:
         CHANGES[change](scene)
         scene.through()
 
-    everywhere(subscribed, load, beside)
-    everywhere(put(change), load, Scene.through)
+    everywhere(subscribed, load, beside, closely=True)
+    everywhere(put(change), load, Scene.through, closely=True)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("then", ["gone on with at once", "gone on with after the recount", "closed"])
 def test_an_import_was_killed_at_any_write_before_a_recount(change: str, then: str) -> None:
-    number, killed = 0, True
-    while killed:
+    writes = writes_of(subscribed, load)
+    assert writes > 10
+    for number in range(0, writes, 1 + EVERY // 10):
         scene = subscribed()
-        killed = stopped_at(scene, number, load, before=number % 2 == 0)
-        if killed:
-            CHANGES[change](scene)
-            if then == "gone on with at once":
-                load(scene)
-            scene.through()
-            if then == "closed":
-                imports.close_import(
-                    scene.table, ORGANIZATION.id, Source(FILE, digest(FILE)), scene.clock.now
-                )
-            scene.check()
-        number += 1 + EVERY // 10
-    assert number > 10
+        stopped_at(scene, number, load, before=number % 2 == 0)
+        CHANGES[change](scene)
+        if then == "gone on with at once":
+            load(scene)
+        scene.through()
+        if then == "closed":
+            imports.close_import(scene.table, ORGANIZATION.id, Source(FILE, digest(FILE)), scene.clock.now)
+        file(scene)
+        scene.check()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -163,10 +160,11 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
             scene.management.change_plan("sub 1", "one", scene.clock.now - DAY)
         scene.through()
 
-    number, killed, step = 0, True, 1 + EVERY // 10
-    while killed:
+    writes = writes_of(subscribed, act)
+    assert writes > 25
+    for number in range(0, writes, 1 + EVERY // 10):
         scene = subscribed()
-        killed = stopped_at(scene, number, act, before=when == "before")
+        stopped_at(scene, number, act, before=when == "before")
         if number % 2:
             scene.deliver()
         scene.clock.now += WAIT
@@ -174,8 +172,14 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
             scene.roll()
         scene.through()
         scene.check()
-        number += step
-    assert number > 40
+
+
+def writes_of(make: Callable[[], Scene], act: Callable[[Scene], object]) -> int:
+    """Return how many writes an act makes."""
+    scene = make()
+    before = scene.table.writes
+    act(scene)
+    return scene.table.writes - before
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -193,13 +197,11 @@ def test_killed_twice_it_is_gone_on_with(change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_delivery_killed_at_any_write_while_it_counts_into_two_editions(change: str) -> None:
-    number, killed = 0, True
-    while killed:
+    for number in range(writes_of(put(change), Scene.deliver)):
         scene = put(change)()
-        killed = stopped_at(scene, number, Scene.deliver, before=number % 2 == 0)
+        stopped_at(scene, number, Scene.deliver, before=number % 2 == 0)
         scene.through()
         scene.check()
-        number += 1
 
 
 def rebuilt(scene: Scene) -> None:
@@ -232,13 +234,20 @@ def test_a_put_and_its_recount_at_any_call_of_a_rebuild(change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_recount_beside_a_rebuild_that_was_killed_at_any_write(change: str) -> None:
-    for number in range(0, 60, 1 + EVERY // 3):
+    for number in range(0, 60, 1 + EVERY // 8):
         scene = put(change)()
         stopped_at(scene, number, rebuilt)
         scene.clock.now += WAIT
         with suppress(CatalogueConflictError):
             scene.management.change_plan("sub 1", "one", scene.clock.now - DAY)
-        abandon(scene.table, ORGANIZATION.id, scene.clock.around)
+        with suppress(StoreUnavailableError, BusyError):
+            scene.recount_once()
+        scene.deliver()
+        scene.clock.now += WAIT
+        if number % 2:
+            rebuilt(scene)
+        else:
+            abandon(scene.table, ORGANIZATION.id, scene.clock.around)
         scene.through()
         scene.check()
 
@@ -288,6 +297,20 @@ class Paused:
         self.released.set()
         self.thread.join(60)
         assert not self.thread.is_alive()
+
+
+def test_an_import_goes_on_in_the_middle_of_a_recount() -> None:
+    """It has begun before; at any call of the recount it counts what is left, and moves its record."""
+    for number in range(20, 90, max(EVERY // 2, 4)):
+        for other in range(4, 110, max(EVERY // 4, 4)):
+            scene = put("another plan")()
+            paused = Paused(scene, load)
+            paused.start(number)
+            with at_call(scene.table, other, paused.go_on) as made:
+                scene.through()
+            if len(made) <= other:
+                paused.go_on()
+            scene.check()
 
 
 def test_one_that_has_lost_its_lease_goes_on_in_the_middle_of_another() -> None:

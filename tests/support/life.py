@@ -13,7 +13,9 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 from unittest import mock
+from unittest.mock import patch
 
+from meterstone.catalogue import agreements
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     Management,
@@ -102,7 +104,13 @@ class Life:
         #: How often each thing was done, refused or killed.
         self.done: Counter[str] = Counter()
         self.made = self.posted = 0
+        #: Ids of recounts are as random as all else, and as repeatable.
+        self.marks = Random(seed)  # noqa: S311 - nothing secret
         self._begin()
+
+    def mark(self, size: int) -> str:
+        """Return what stands for a random text in the id of a recount."""
+        return f"{self.marks.getrandbits(8 * size):0{2 * size}x}"
 
     def _begin(self) -> None:
         for meter in _METERS:
@@ -130,8 +138,9 @@ class Life:
 
     def live(self, steps: int) -> None:
         """Let so many things happen."""
-        for _ in range(steps):
-            self.step()
+        with patch.object(agreements, "token_hex", self.mark):
+            for _ in range(steps):
+                self.step()
 
     def step(self) -> None:
         """Let one thing happen."""

@@ -70,7 +70,8 @@ class Api:
             path: loaded[folder.name] for path, folder in routes(TEMPLATE).items() if folder.name in loaded
         }
         for (path, method), folder in exceptions(TEMPLATE).items():
-            paths[path] = ByMethod({method: loaded[folder.name]}, paths[path])
+            if path in paths:
+                paths[path] = ByMethod({method: loaded[folder.name]}, paths[path])
         self._gateway = Gateway(paths)
 
     def ask(

@@ -154,7 +154,7 @@ def write(
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
         if moved is not None and (
-            bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(change.seen, moved.at)
+            bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(change.seen, was, now, moved.at)
         ):
             if was is None or rules.concerned(was, now):
                 anew = True
@@ -202,13 +202,17 @@ def write(
     ]
 
 
-def _read_by_a_recount(seen: TermsSeen | None, moved: int) -> bool:
-    """Return whether a recount may have passed over events of a time from which on a change moves usage.
+def _read_by_a_recount(
+    seen: TermsSeen | None, was: Subscription | None, now: Subscription, moved: int
+) -> bool:
+    """Return whether a recount may have passed over events that a change takes in from some instant on.
 
     What was accepted up to its cut is not counted into its edition any more, though the stream has not delivered
     it yet. So what counts by the new terms must be read from the log again.
     """
-    return seen is not None and any(moved <= cut.at + AHEAD for cut in seen.counting.cuts)
+    if seen is None or was is None or not any(moved <= cut.at + AHEAD for cut in seen.counting.cuts):
+        return False
+    return rules.takes_in(was, now)
 
 
 def _write_in_present_form(
@@ -398,7 +402,7 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     recount, moves = None, [moved]
     change = Change(before, terms)
     if moved is not None and (
-        bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(seen, moved.at)
+        bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(seen, was, now, moved.at)
     ):
         moves = [None]
         if rules.concerned(was, now):

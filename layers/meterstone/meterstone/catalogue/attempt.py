@@ -61,8 +61,8 @@ class Attempt:
     stale: bool = False
     #: However much is to be read to count usage anew, it is.
     forced: bool = False
-    #: Whether anything is in the organization's list of events that wait, and in that of unreadable ones. Puts that
-    #: are made on one attempt share it.
+    #: Whether anything is in the organization's list of events that wait, and in that of unreadable ones. The puts
+    #: that are made on one attempt share it.
     lists: dict[str, bool] = field(default_factory=dict)
 
     @property

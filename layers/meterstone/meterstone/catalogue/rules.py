@@ -19,7 +19,7 @@ from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingPeriod
 from meterstone.usage.plan import Plan
 from meterstone.usage.state import traits
-from meterstone.usage.subscription import Dated, LineItem, Span, Subscription, in_force
+from meterstone.usage.subscription import Dated, LineItem, Span, Subscription, covered, in_force
 from meterstone.usage.terms import MOST_LINE_ITEMS, Terms, line_item_id, runs
 
 type Versions = Mapping[tuple[str, int], Plan]
@@ -302,6 +302,19 @@ def _shares_the_whole_time(before: Subscription, after: Subscription, item: Line
     if item.meter is None or before.end == after.end:
         return False
     return after.cadence(item).period is BillingPeriod.ONETIME and traits(item.meter).accrues
+
+
+def takes_in(before: Subscription, after: Subscription) -> bool:
+    """Return whether a subscription counts events after a change that it did not count before."""
+    owners = ("external_id", "customer_id")
+    if any(getattr(before, name) != getattr(after, name) for name in owners):
+        return True
+    known = [(item.meter, before.counted(item)) for item in before.line_items if item.meter is not None]
+    return any(
+        item.meter is not None
+        and not covered(after.counted(item), [span for meter, span in known if meter.id == item.meter.id])
+        for item in after.line_items
+    )
 
 
 def _whole_item(subscription: Subscription, item: LineItem, path: str) -> Iterator[Moved]:

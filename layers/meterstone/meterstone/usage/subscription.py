@@ -1,6 +1,6 @@
 """A subscription with all that counting and pricing it needs: line items, meters, prices, dated facts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -54,6 +54,22 @@ class Span(msgspec.Struct, frozen=True):
         if self.end is not None and self.end <= max(start, self.start):
             return False
         return end is None or self.start < end
+
+
+def covered(span: Span, by: Iterable[Span]) -> bool:
+    """Return whether other spans hold all of a span."""
+    at = span.start
+    if span.end is not None and span.end <= at:
+        return True
+    for each in sorted(by, key=lambda each: each.start):
+        if each.start > at:
+            return False
+        if each.end is None:
+            return True
+        at = max(at, each.end)
+        if span.end is not None and at >= span.end:
+            return True
+    return False
 
 
 class LineItem(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 The items that answers are made of are compared: counters, hours, buckets and values by subscription, and the
 rollups, summed over their writers. Versions, positions, and the grouping of events in details are not compared.
-Nor are tallies of an edition that is not read: a rebuild counts into no such tally.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

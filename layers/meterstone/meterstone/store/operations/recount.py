@@ -52,7 +52,7 @@ from meterstone.usage.edition import Cut
 from meterstone.usage.instant import SECOND
 from meterstone.usage.matching import Matching
 from meterstone.usage.receipt import judge, why_unmatched
-from meterstone.usage.subscription import Span, Subscription
+from meterstone.usage.subscription import Subscription, covered
 from meterstone.usage.tally import Position, TallyKey, charge_of
 
 AHEAD_OF_NOW: Final = 5 * SECOND
@@ -389,7 +389,7 @@ class Recounting:
             if item.meter is not None
         ]
         return any(
-            not _covered(each.counted(item), [span for *of, span in spans if of == [subject, item.meter.id]])
+            not covered(each.counted(item), [span for *of, span in spans if of == [subject, item.meter.id]])
             for each in before
             for subject in _subjects_of(each)
             for item in each.line_items
@@ -524,22 +524,6 @@ def _subjects_of(subscription: Subscription) -> tuple[Subject, Subject]:
 
 def _after_the_cut(cut: Cut | None, accepted: int) -> bool:
     return cut is not None and accepted > cut.at
-
-
-def _covered(span: Span, by: Iterable[Span]) -> bool:
-    """Return whether other spans hold all of a span."""
-    at = span.start
-    if span.end is not None and span.end <= at:
-        return True
-    for each in sorted(by, key=lambda each: each.start):
-        if each.start > at:
-            return False
-        if each.end is None:
-            return True
-        at = max(at, each.end)
-        if span.end is not None and at >= span.end:
-            return True
-    return False
 
 
 def _without_former(counting: Counting) -> Counting:

@@ -10,8 +10,9 @@ from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.countings import read_countings
 from meterstone.store.catalogue.subscriptions import By, resolved
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Key
+from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
 from meterstone.store.dynamodb.table import Table, text
+from meterstone.usage.instant import DAY
 from meterstone.usage.subscription import Subscription
 
 _DELETED_TOGETHER = 500
@@ -36,7 +37,13 @@ class InUse:
         """Return whether an item, given by its sort key, is of an edition that is in use."""
         name, number, since = keys.parse_edition(sk)
         scope = (self._meters if since is None else self._items).get(name)
-        return scope is not None and self._editions.of(scope, since or 0) == number
+        if scope is None:
+            return False
+        starts = [since or 0]
+        if since is not None and sk.startswith(f"{Kind.DETAIL}#"):
+            # It is named by its hour or its day, in which a billing period of another edition may begin.
+            starts += [each.since for each in self._editions.entries if since < each.since < since + 2 * DAY]
+        return any(self._editions.of(scope, at) == number for at in starts)
 
 
 def delete_retired(table: Table, organization_id: str, subscription_id: str) -> int:

@@ -1,0 +1,99 @@
+"""Small cases of recounts in which an event was once lost, counted twice, or listed wrongly."""
+
+from typing import Any
+
+import pytest
+
+from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
+from support.life import at_call
+from support.recounts import CUSTOMERS, SECOND, Scene
+
+
+def of(*prices: str, **more: Any) -> dict[str, Any]:
+    return {"line_items": [{"price": f"{each} at 1"} for each in prices], **more}
+
+
+def test_an_event_that_no_line_item_was_for_when_the_log_was_read() -> None:
+    """It is delivered after a later change took it in: it was accepted before the cut of the recount before."""
+    scene = Scene()
+    scene.sign_up(**of("calls"))
+    scene.event("calls", 2 * HOUR)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    scene.event("bytes", 0)
+    scene.clock.now += SECOND
+    scene.sign_up(start=-21 * DAY, **of("calls"))
+    scene.through()
+    start = format_instant(scene.clock.now - HOUR)
+    items = [{"price": "calls at 1"}, {"price": "bytes at 1", "start": start}]
+    scene.sign_up(start=-21 * DAY, line_items=items)
+    scene.deliver()
+    scene.check()
+
+
+@pytest.mark.parametrize("number", range(0, 30, 2))
+def test_a_put_that_takes_longer_than_its_cut_lies_ahead(number: int) -> None:
+    """An event comes meanwhile, and is delivered before the put is there."""
+    scene = Scene()
+    scene.sign_up()
+    scene.event("bytes")
+    scene.deliver()
+    scene.clock.now += MINUTE
+
+    def be_slow() -> None:
+        # The last transaction itself is not sent any more after three seconds.
+        scene.clock.now += (4 if made[-1] == "transact" else 8) * SECOND
+        scene.event("bytes", MINUTE)
+        scene.deliver(1)
+
+    with at_call(scene.table, number, be_slow) as made:
+        scene.management.change_plan("sub 1", "seven", scene.clock.now - 2 * HOUR)
+    scene.through()
+    scene.check()
+
+
+@pytest.mark.parametrize(("old", "new"), [("MONTHLY", "DAILY"), ("DAILY", "MONTHLY"), ("WEEKLY", "DAILY")])
+def test_a_line_item_has_another_price_with_a_billing_period_of_its_own(old: str, new: str) -> None:
+    scene = Scene()
+    for period in (old, new):
+        scene.price(f"by {period}", "bytes", "1", billing_period=period)
+
+    def put(period: str) -> None:
+        start = format_instant(scene.begun - 28 * DAY)
+        scene.sign_up(start=-40 * DAY, line_items=[{"price": f"by {period}", "id": "b", "start": start}])
+
+    put(old)
+    for before in (2 * HOUR, 27 * DAY):
+        scene.event("bytes", before)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    put(new)
+    scene.through()
+    scene.check()
+
+
+def test_of_two_subscriptions_one_gets_a_meter_that_cannot_read_an_event() -> None:
+    """The other one still counts it: it is listed as read in part. When that ends, as not read at all."""
+    scene = Scene()
+    scene.sign_up(**of("packets"))
+    scene.sign_up("2", external_id="ext 2", **of("packets"))
+    scene.event("bytes", subject=CUSTOMERS, value="no number")
+    scene.deliver()
+    scene.clock.now += MINUTE
+    scene.sign_up(**of("bytes"))
+    scene.through()
+    scene.check()
+    scene.management.end("sub 2", scene.begun - 3 * HOUR)
+    scene.through()
+    scene.check()
+
+
+def test_what_no_meter_could_read_counts_by_another_line_item() -> None:
+    scene = Scene()
+    scene.sign_up(**of("bytes"))
+    scene.event("bytes", value="no number")
+    scene.deliver()
+    scene.clock.now += MINUTE
+    scene.sign_up(**of("packets"))
+    scene.through()
+    scene.check()
