@@ -18,6 +18,7 @@ PARTS = (
     "loader",
     "catalogue",
     "puts",
+    "recount",
     "write_units",
     "fold",
     "ingest",

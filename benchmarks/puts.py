@@ -215,7 +215,7 @@ def _changed(item: Item, number: int) -> Item:
     }
 
 
-class _TimedTable(CountedTable):
+class TimedTable(CountedTable):
     """Adds up the CPU seconds of its own calls."""
 
     def __init__(self) -> None:
@@ -257,7 +257,7 @@ class _TimedTable(CountedTable):
 
 def _own_ms(rounds: int) -> Iterator[float]:
     """Give the CPU of each of many sign-ups through the function, the table's own left out."""
-    table = _TimedTable()
+    table = TimedTable()
     managed(table)
     key, _ = create_key(table, ORGANIZATION.id, "benchmark", NOW)
     with (
