@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 from unittest.mock import patch
 
-from meterstone.catalogue import agreements
+from meterstone.catalogue import anew
 from meterstone.catalogue.management import (
     CatalogueConflictError,
     Management,
@@ -138,7 +138,7 @@ class Life:
 
     def live(self, steps: int) -> None:
         """Let so many things happen."""
-        with patch.object(agreements, "token_hex", self.mark):
+        with patch.object(anew, "token_hex", self.mark):
             for _ in range(steps):
                 self.step()
 

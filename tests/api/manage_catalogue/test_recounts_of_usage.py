@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from meterstone import clock
-from meterstone.catalogue import agreements
+from meterstone.catalogue import anew
 from meterstone.store.catalogue.recounts import READY
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.instant import DAY, SECOND, format_instant
@@ -68,7 +68,7 @@ def test_usage_is_counted_anew_half_a_minute_later(used: Api, monkeypatch: pytes
 def test_much_is_counted_anew_by_force_alone(
     used: Api, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any] | None
 ) -> None:
-    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    monkeypatch.setattr(anew, "MOST_LOG", 0)
     stored = used.stored()
 
     def change(query: str) -> Answer:

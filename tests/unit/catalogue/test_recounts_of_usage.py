@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from meterstone.catalogue import agreements
+from meterstone.catalogue import anew
 from meterstone.catalogue.management import CatalogueConflictError, Management, Put, Recount
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.pricing.commitment import Commitment
@@ -212,7 +212,7 @@ def test_more_than_20_mb_of_events_are_read_by_force_alone(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted.table.settle()
-    monkeypatch.setattr(agreements, "MOST_LOG", EVENTS * 150)
+    monkeypatch.setattr(anew, "MOST_LOG", EVENTS * 150)
     stored = counted.table.items()
     with pytest.raises(CatalogueConflictError, match="more than 20 MB of events") as conflict:
         counted.management.end("s", at(-5))
@@ -239,5 +239,5 @@ def test_more_than_20_mb_of_events_are_read_by_force_alone(
 def test_each_change_takes_the_force(
     counted: Counted, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
-    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    monkeypatch.setattr(anew, "MOST_LOG", 0)
     assert change(counted.management).recount is not None

@@ -7,10 +7,17 @@ were read and as they are to be.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import replace
-from secrets import token_hex
-from typing import Final, NamedTuple
+from typing import Final
 
 from meterstone.catalogue import rules
+from meterstone.catalogue.anew import (
+    Change,
+    counted_anew,
+    lists_unreadable,
+    of_waiting,
+    read_by_a_recount,
+    running,
+)
 from meterstone.catalogue.attempt import Attempt
 from meterstone.catalogue.customers import convert, has_usage
 from meterstone.catalogue.errors import (
@@ -23,7 +30,7 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.rules import Bounds, Moved
 from meterstone.catalogue.subjects import Subjects, read_subjects
 from meterstone.pricing.price import Price
-from meterstone.store.catalogue.recounts import Recount, read_recount
+from meterstone.store.catalogue.recounts import Recount
 from meterstone.store.catalogue.stamped import (
     NEVER,
     Stored,
@@ -45,12 +52,11 @@ from meterstone.store.catalogue.subscriptions import By, read_subscriptions, rea
 from meterstone.store.catalogue.upgrade import settled_by
 from meterstone.store.counting.waking import kept_by_the_clock, wake_all, wake_changed
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import FIRST, LAST, Key, Kind
+from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.table import text
-from meterstone.store.operations.recount import AHEAD_OF_NOW, LANDS
+from meterstone.store.operations.recount import LANDS
 from meterstone.usage.arrival import AHEAD, Subject
-from meterstone.usage.counting import Counting
-from meterstone.usage.instant import END_OF_TIME, MINUTE, SECOND, ZERO_TIME
+from meterstone.usage.instant import MINUTE, SECOND, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
 from meterstone.usage.subscription import Subscription
@@ -60,23 +66,7 @@ from meterstone.usage.terms import Terms, resolve
 #: `AHEAD` before the clock, an attempt takes a moment, and clocks differ.
 _NEAR: Final = AHEAD + MINUTE
 
-MOST_LOG: Final = 20_000_000
-"""How many bytes of events are read for a recount that nobody asks for by force."""
-
-#: About as many bytes has an event beside its content.
-_BESIDE_CONTENT: Final = 150
-_MARK: Final = 4
-#: How many unmatched events of a subject are looked at: those that are done stay for two days.
-_LOOKED_AT: Final = 25
-
 type Prices = Mapping[str, Price]
-
-
-class Change(NamedTuple):
-    """A subscription as it was read (None: there is none), and its terms as they are to be."""
-
-    seen: TermsSeen | None
-    terms: Terms
 
 
 def bounds_of(
@@ -154,7 +144,7 @@ def write(
         moved = rules.moved_from(was, now) if change in differing else None
         bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
         if moved is not None and (
-            bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(change.seen, was, now, moved.at)
+            bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(change.seen, was, now, moved.at)
         ):
             if was is None or rules.concerned(was, now):
                 anew = True
@@ -178,10 +168,10 @@ def write(
     recount = None
     if anew:
         _write_in_present_form(attempt, changes, subjects, settles)
-        recount, puts = _counted_anew(attempt, changes, before, after, puts, moves)
+        recount, puts = counted_anew(attempt, changes, before, after, puts, moves)
         moves, uncounted = [None for _ in changes], [False for _ in changes]
     else:
-        recount = _of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
+        recount = of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
     recounts = [] if recount is None else [recount]
     absences = absent_subscriptions(attempt.table, attempt.organization_id, absent)
@@ -202,19 +192,6 @@ def write(
     ]
 
 
-def _read_by_a_recount(
-    seen: TermsSeen | None, was: Subscription | None, now: Subscription, moved: int
-) -> bool:
-    """Return whether a recount may have passed over events that a change takes in from some instant on.
-
-    What was accepted up to its cut is not counted into its edition any more, though the stream has not delivered
-    it yet. So what counts by the new terms must be read from the log again.
-    """
-    if seen is None or was is None or not any(moved <= cut.at + AHEAD for cut in seen.counting.cuts):
-        return False
-    return rules.takes_in(was, now)
-
-
 def _write_in_present_form(
     attempt: Attempt, changes: Sequence[Change], subjects: Subjects, settles: Sequence[int | None]
 ) -> None:
@@ -228,108 +205,6 @@ def _write_in_present_form(
         put_subscriptions(attempt.table, attempt.organization_id, [put], concerned)
     if older:
         raise LostError
-
-
-def _counted_anew(
-    attempt: Attempt,
-    changes: Sequence[Change],
-    before: Sequence[Subscription | None],
-    after: Sequence[Subscription],
-    puts: Sequence[TermsPut],
-    moves: Sequence[Moved | None],
-) -> tuple[Recount, list[TermsPut]]:
-    """Have subscriptions counted anew: the puts say so, and the recount does it.
-
-    All subscriptions that one change concerns turn at once. Raises `CatalogueConflictError` if there is much to be
-    read for it, and nobody has said that it is to be.
-    """
-    written = {put.terms.id: put for put in puts}
-    scopes: dict[str, list[tuple[str, int]]] = {}
-    for change, was, now, moved in zip(changes, before, after, moves, strict=True):
-        if moved is not None and change.terms.id in written:
-            scopes[change.terms.id] = [("", ZERO_TIME)] if was is None else rules.concerned(was, now)
-    recount = Recount.of_usage(
-        [name for name, found in scopes.items() if found],
-        sorted({scope for found in scopes.values() for scope, _ in found if scope}),
-        min(moved.at for moved in moves if moved is not None),
-        attempt.now,
-        token_hex(_MARK),
-    )
-    recount = recount._replace(events=_logged(attempt, changes))
-    # An attempt may have taken some seconds by now. The cut must be there before it has come.
-    cut = attempt.clock() + AHEAD_OF_NOW
-    for seen, terms in changes:
-        if scopes.get(terms.id):
-            # Until it is counted, a new one is as if it had no time.
-            live = replace(terms, canceled_at=attempt.now) if seen is None else seen.stored.value
-            counting = Counting() if seen is None else seen.counting
-            begun = counting.begun(live, terms, scopes[terms.id], cut, attempt.account.generation, recount.id)
-            written[terms.id] = written[terms.id]._replace(counting=begun, wakes=False)
-    return recount, list(written.values())
-
-
-def _of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Moved]) -> Recount | None:
-    """Return a recount that brings the lists of what does not count up to date; None if nothing is listed.
-
-    What waits of the subjects may count now; what a meter could not read may be no more for any line item.
-
-    Cost: 2 queries of one item, and 2 of a few items for each subject where these find any, if the change is not
-    ahead of time.
-    """
-    since = min((moved.at for moved in moves), default=END_OF_TIME)
-    if since > attempt.now or not _lists_any(attempt):
-        return None
-    for terms in (each.terms for each in changes):
-        for subject in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id)):
-            if _waits(attempt, subject) or _unreadable(attempt, subject):
-                ids = [each.terms.id for each in changes]
-                return Recount.of_usage(ids, [], since, attempt.now, token_hex(_MARK))
-    return None
-
-
-def _lists_any(attempt: Attempt) -> bool:
-    """Return whether anything of anybody waits or cannot be read. Several puts on one attempt ask once."""
-    for pk in (
-        keys.unmatched_of(attempt.organization_id, "", "").pk,
-        keys.unreadable_of(attempt.organization_id, "", "").pk,
-    ):
-        if pk not in attempt.lists:
-            attempt.lists[pk] = bool(attempt.table.query_first(pk, FIRST, LAST, 1))
-    return any(attempt.lists.values())
-
-
-def _waits(attempt: Attempt, subject: Subject) -> bool:
-    pk, prefix = keys.unmatched_of(attempt.organization_id, *subject)
-    rows = attempt.table.query_first(pk, *keys.range_of(prefix), _LOOKED_AT)
-    return len(rows) == _LOOKED_AT or any("done" not in row for row in rows)
-
-
-def _unreadable(attempt: Attempt, subject: Subject) -> bool:
-    pk, prefix = keys.unreadable_of(attempt.organization_id, *subject)
-    return bool(attempt.table.query_first(pk, *keys.range_of(prefix), 1))
-
-
-def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
-    """Return how many events the logs have that are read for a recount. Cost: reads them, up to `MOST_LOG`.
-
-    Raises `CatalogueConflictError` if they are larger than that, and nobody has said that they are to be read.
-    """
-    terms = [each.terms for each in changes] + [each.seen.stored.value for each in changes if each.seen]
-    subjects = dict.fromkeys(
-        subject
-        for each in terms
-        for subject in (Subject.subscription(each.events_by), Subject.customer(each.customer_id))
-    )
-    number = size = 0
-    for subject in subjects:
-        for row in attempt.table.query(keys.event(attempt.organization_id, *subject, "").pk, FIRST, LAST):
-            number += 1
-            size += _BESIDE_CONTENT + len(text(row, "e"))
-            if size > MOST_LOG and not attempt.forced:
-                raise CatalogueConflictError(
-                    "", "more than 20 MB of events would be read to count usage anew: ask for it by force"
-                )
-    return number
 
 
 def _put_waiting(
@@ -361,7 +236,7 @@ def _put_waiting(
         attempt.subjects_of(_to_mention(changes)),
     ):
         raise LostError
-    return Put(Stored(terms, put.stamp), created=False, changed=True, recount=_running(attempt, seen))
+    return Put(Stored(terms, put.stamp), created=False, changed=True, recount=running(attempt, seen))
 
 
 def settle(attempt: Attempt, name: str) -> Recount | None:
@@ -402,12 +277,12 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     recount, moves = None, [moved]
     change = Change(before, terms)
     if moved is not None and (
-        bounds.counted_from(moved.at, attempt.now) or _read_by_a_recount(seen, was, now, moved.at)
+        bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(seen, was, now, moved.at)
     ):
         moves = [None]
         if rules.concerned(was, now):
             put = put._replace(was=text(seen.row, "counting"))
-            recount, (put,) = _counted_anew(attempt, [change], [was], [now], [put], [moved])
+            recount, (put,) = counted_anew(attempt, [change], [was], [now], [put], [moved])
     uncounted = [moves[0] is not None and not bounds.clocked and _clocked(was)]
     concerned = list(_concerned(attempt, [change], subjects, moves, [None], uncounted))
     recounts = [] if recount is None else [recount]
@@ -420,11 +295,6 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     if recount is None:
         _wake(attempt, [change], [was], [now], [put])
     return recount
-
-
-def _running(attempt: Attempt, seen: TermsSeen) -> Recount | None:
-    """Return the recount of a subscription that is under way."""
-    return read_recount(attempt.table, attempt.organization_id, seen.recount) if seen.recount else None
 
 
 def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Terms]:
@@ -445,7 +315,7 @@ def delete(attempt: Attempt, seen: TermsSeen, subjects: Subjects) -> Stored[Term
             "", "events of its customer or its external id are counted since it began: end it instead"
         )
     if any(
-        _unreadable(attempt, each)
+        lists_unreadable(attempt, each)
         for each in (Subject.subscription(terms.events_by), Subject.customer(terms.customer_id))
     ):
         raise CatalogueConflictError(
@@ -612,7 +482,7 @@ def _unchanged(attempt: Attempt, change: Change) -> Put[Terms]:
         wake_all(attempt.table, attempt.account, resolved_before(attempt, change.seen))
         remove_mark(attempt.table, attempt.organization_id, stored.value.id, stored.stamp)
     mine = stored.stamp in attempt.mine
-    return Put(stored, mine and stored.stamp.rev == 1, mine, _running(attempt, change.seen))
+    return Put(stored, mine and stored.stamp.rev == 1, mine, running(attempt, change.seen))
 
 
 def _wake(

@@ -105,7 +105,8 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
         def settling(attempt: Attempt, name: str = name) -> Recount | None:
             return settle(attempt, name)
 
-        in_turn(table, organization_id, clock, settling)
+        # It was taken when it was put: however much is read for it.
+        in_turn(table, organization_id, clock, settling, forced=True)
     after = after._replace(done_at=clock())
     return after if finish(table, key, me, after) else None
 

@@ -5,11 +5,11 @@ from copy import replace
 from typing import NamedTuple
 
 from meterstone.catalogue.agreements import (
-    Change,
     delete,
     looked_up,
     write,
 )
+from meterstone.catalogue.anew import Change
 from meterstone.catalogue.attempt import Attempt, Wanted, read
 from meterstone.catalogue.building import planned_commitment, terms_of
 from meterstone.catalogue.errors import (

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from moto import mock_aws
 
-from meterstone.catalogue import agreements
+from meterstone.catalogue import anew
 from meterstone.store.catalogue.accounts import Accounts
 from meterstone.store.catalogue.api_keys import list_keys
 from meterstone.store.catalogue.recounts import read_recounts
@@ -109,7 +109,7 @@ def test_a_change_that_moves_counted_usage_begins_a_recount_and_names_it(
 
 
 def test_much_is_counted_anew_by_force_alone(loaded: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    monkeypatch.setattr(anew, "MOST_LOG", 0)
     assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
     loaded.change("subscriptions", "2026-01-01", "2026-01-02")
     stored = loaded.items()

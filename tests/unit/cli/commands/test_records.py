@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meterstone.catalogue import agreements
+from meterstone.catalogue import anew
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.recounts import SETTLED, read_recounts
 from meterstone.store.dynamodb import keys
@@ -221,7 +221,7 @@ def test_a_change_that_moves_counted_usage_names_its_recount(
     record = "customer: c\nplan: p\ncurrency: USD\nstart: %s\nline_items: [{id: i, price: calls}]\n"
     path.write_text(record % "2026-02-01T00:00:00Z")
     arguments = tuple(str(path) if each == "FILE" else each for each in arguments)
-    monkeypatch.setattr(agreements, "MOST_LOG", 0)
+    monkeypatch.setattr(anew, "MOST_LOG", 0)
     stored = machine.items()
     refused = answer(machine, *arguments)
     assert (refused[0], refused[1]) == (REFUSED, "")

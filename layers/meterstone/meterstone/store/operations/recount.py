@@ -49,7 +49,7 @@ from meterstone.store.operations.replay import Replay
 from meterstone.usage.arrival import Subject
 from meterstone.usage.counting import Counting
 from meterstone.usage.edition import Cut
-from meterstone.usage.instant import SECOND
+from meterstone.usage.instant import MINUTE, SECOND
 from meterstone.usage.matching import Matching
 from meterstone.usage.receipt import judge, why_unmatched
 from meterstone.usage.subscription import Subscription, covered
@@ -67,6 +67,7 @@ LANDS: Final = 3 * SECOND
 _COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
 _PAUSE: Final = SECOND // 4
+_PATIENCE: Final = MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +153,17 @@ class Recounting:
         return True
 
     def _taking_turns(self, do: Callable[[Lease], None]) -> bool:
-        """Do something under the lease, as soon as nobody else has it. Return False if time is up before."""
+        """Do something under the lease, as soon as nobody else has it. Return False if that takes too long.
+
+        Other recounts wait behind this one: it goes on in a later call then.
+        """
+        until = min(self._around.until, self._around.clock() + _PATIENCE)
         while True:
             try:
                 with leased(self._table, self._organization_id, "recount", self._around.clock) as lease:
                     do(lease)
             except BusyError:
-                if self._around.clock() + _PAUSE >= self._around.until:
+                if self._around.clock() + _PAUSE >= until:
                     return False
                 self._around.sleep(_PAUSE / SECOND)
             else:
