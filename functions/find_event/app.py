@@ -13,6 +13,8 @@ from meterstone.store.events.lookup import AmbiguousEventError, EventStore, TooM
 
 store = EventStore.from_environment()
 app = Application(lago_find, store, {StoreUnavailableError: Problem.UNAVAILABLE}, seconds=READING)
+#: Another function withdraws the event.
+app.answered_elsewhere("/api/v1/events/{transaction_id}", "DELETE")
 
 
 @app.route("GET", "/api/v1/events/{transaction_id}", scope=Scope.READ)
