@@ -91,7 +91,9 @@ def test_ids_that_a_path_has_encoded(world: World, client: Flexprice, customer: 
     if "/" in customer and "METERSTONE_API_URL" in os.environ:
         pytest.skip("the emulator to which the template is deployed parts a path at an encoded slash")
     if "%" in customer and "METERSTONE_API_URL" in os.environ:
-        pytest.skip("the emulator gives the part of a path decoded, and so it looks as if it were encoded once")
+        pytest.skip(
+            "the emulator gives the part of a path decoded, and so it looks as if it were encoded once"
+        )
     if customer == "external" and "METERSTONE_API_URL" in os.environ:
         pytest.skip(
             "API Gateway takes it for the part of another route's path, which has no methods of its own"

@@ -63,7 +63,9 @@ def test_ids_with_separators_and_unicode(client: Any, name: str) -> None:
     if "/" in name and "METERSTONE_API_URL" in os.environ:
         pytest.skip("the emulator to which the template is deployed parts a path at an encoded slash")
     if "%" in name and "METERSTONE_API_URL" in os.environ:
-        pytest.skip("the emulator gives the part of a path decoded, and so it looks as if it were encoded once")
+        pytest.skip(
+            "the emulator gives the part of a path decoded, and so it looks as if it were encoded once"
+        )
     sign_up(client, name, name="first")
     subscribe(client, external_id=name, external_customer_id=name)
     path = quote(name, safe="")
