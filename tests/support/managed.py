@@ -134,7 +134,7 @@ def count_event(
 
 
 _CALLS: Final = (
-    *("get", "batch_get", "query", "query_first", "has_any"),
+    *("get", "batch_get", "query", "query_first", "has_any", "count_in"),
     *("transact", "put", "put_new", "put_all", "update", "delete_all"),
 )
 

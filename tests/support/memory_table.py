@@ -36,6 +36,7 @@ from meterstone.store.dynamodb.table import (
     Table,
     WriteRefusedError,
 )
+from meterstone.store.dynamodb.transaction import item_bytes
 
 ITEM_BYTES = 400 * 1024
 TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -210,6 +211,16 @@ class MemoryTable(Table):
         with self._lock:
             seen = self._seen(pk, consistent=consistent)
             return any(sk.startswith(prefix) for sk in seen), 0.5
+
+    def count_in(self, pk: str, most_bytes: int) -> tuple[int, int]:
+        """Count the items of a partition, and their bytes, as far as these are within a bound."""
+        count = size = 0
+        with self._lock:
+            for item in self._seen(pk, consistent=False).values():
+                count, size = count + 1, size + item_bytes(item)
+                if size > most_bytes:
+                    break
+        return count, size
 
     def ids_in(self, pk: str) -> tuple[list[str], float]:
         """Read the attribute `id` of all items of a partition."""

@@ -14,6 +14,8 @@ from meterstone.pricing.commitment import Commitment
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions, read_meters
+from meterstone.store.dynamodb.table import key_item
+from meterstone.store.dynamodb.transaction import item_bytes
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.arrival import Subject
@@ -212,7 +214,8 @@ def test_more_than_20_mb_of_events_are_read_by_force_alone(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted.table.settle()
-    monkeypatch.setattr(anew, "MOST_LOG", EVENTS * 150)
+    logged = [key_item(key) | each for key, each in counted.table.items().items() if "#events#" in key.pk]
+    monkeypatch.setattr(anew, "MOST_LOG", sum(map(item_bytes, logged)) - 1)
     stored = counted.table.items()
     with pytest.raises(CatalogueConflictError, match="more than 20 MB of events") as conflict:
         counted.management.end("s", at(-5))

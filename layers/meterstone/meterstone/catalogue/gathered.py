@@ -130,6 +130,11 @@ class Gathered(Table):
         self._refuse_waiting_in(pk)
         return self._table.query_first(pk, low, high, most, consistent=consistent)
 
+    def count_in(self, pk: str, most_bytes: int) -> tuple[int, int]:
+        """Read as `Table.count_in`."""
+        self._refuse_waiting_in(pk)
+        return self._table.count_in(pk, most_bytes)
+
     def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
         """Read as `Table.has_any`."""
         self._refuse_waiting_in(pk)

@@ -65,7 +65,7 @@ class Recount(Protocol):
 
     @property
     def events(self) -> int:
-        """How many events the logs had when it was made."""
+        """How many events the logs had when it was made; of logs of more than 20 MB, at least so many."""
 
 
 def recount_record(recount: Recount) -> dict[str, Any]:

@@ -26,6 +26,7 @@ CALLS = {
     "batch_get": lambda table: table.batch_get([KEY]),
     "query": lambda table: list(table.query("p", "a", "z")),
     "has_any": lambda table: table.has_any("p"),
+    "count_in": lambda table: table.count_in("p", 1),
     "ids_in": lambda table: table.ids_in("p"),
     "put": lambda table: table.put(ITEM),
     "put_new": lambda table: table.put_new(ITEM),

@@ -107,3 +107,24 @@ def test_whether_there_is_anything_is_read_as_consistently_as_it_is_asked_for(
     }
     answers.add_response("query", {"Items": [{"pk": ITEM["pk"]}]}, asked)
     assert table.has_any("p", consistent=consistent)[0]
+
+
+def test_items_are_counted_page_by_page_up_to_a_bound(table: Table, answers: Stubber) -> None:
+    """An eventually consistent read of 8 KB costs a unit, so that the cost says how large they are."""
+    asked = {
+        "TableName": "t",
+        "KeyConditionExpression": ANY,
+        "ExpressionAttributeValues": ANY,
+        "Select": "COUNT",
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+
+    def page(count: int, units: float) -> dict[str, Any]:
+        cost = {"TableName": "t", "CapacityUnits": units}
+        return {"Count": count, "ScannedCount": count, "ConsumedCapacity": cost}
+
+    answers.add_response("query", page(3, 1.0) | {"LastEvaluatedKey": ITEM}, asked)
+    answers.add_response("query", page(4, 0.5), asked | {"ExclusiveStartKey": ITEM})
+    assert table.count_in("p", 20_000) == (7, 12_288)
+    answers.add_response("query", page(3, 3.0) | {"LastEvaluatedKey": ITEM}, asked)
+    assert table.count_in("p", 20_000) == (3, 24_576)

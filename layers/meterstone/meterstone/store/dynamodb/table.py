@@ -60,6 +60,8 @@ CONNECTIONS = 50
 """How many connections a client keeps: so many events are put at once."""
 
 _TOKEN = 16
+#: An eventually consistent read of 4 KB costs half a read unit.
+_BYTES_OF_A_UNIT = 8192
 _MOST_UNCHANGING = 20_000
 REMEMBERED: Final = 30.0
 """How long, in seconds, what was read is remembered where this is said."""
@@ -88,6 +90,13 @@ class _Page[T](msgspec.Struct, gc=False):
     @property
     def units(self) -> float:
         return 0.0 if self.ConsumedCapacity is None else self.ConsumedCapacity.CapacityUnits
+
+
+class _Counted(msgspec.Struct, gc=False):
+    #: Every answer has it: one without it is not the service's.
+    Count: int
+    LastEvaluatedKey: dict[str, dict[str, str]] | None = None
+    ConsumedCapacity: _Consumed | None = None
 
 
 class _Undecoded[T]:
@@ -420,6 +429,33 @@ class Table:
         )
         return bool(page.Items), page.units
 
+    def count_in(self, pk: str, most_bytes: int) -> tuple[int, int]:
+        """Count the items of a partition, and about how many bytes they have, as far as these are within a bound.
+
+        The items do not leave the service. Cost: 0.5 read units for each 4 KB, up to the bound and a page more.
+        """
+        count, size = 0, 0
+        start: dict[str, Any] = {}
+        while size <= most_bytes:
+            page = self._ask(
+                _COUNTED,
+                self.client.query,
+                TableName=self.name,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": pk}},
+                Select="COUNT",
+                ReturnConsumedCapacity="TOTAL",
+                **start,
+            )
+            units = 0.0 if page.ConsumedCapacity is None else page.ConsumedCapacity.CapacityUnits
+            self._paid([page.ConsumedCapacity], page.Count)
+            count += page.Count
+            size += int(units * _BYTES_OF_A_UNIT)
+            if page.LastEvaluatedKey is None:
+                break
+            start = {"ExclusiveStartKey": page.LastEvaluatedKey}
+        return count, size
+
     def ids_in(self, pk: str) -> tuple[list[str], float]:
         """Read the attribute `id` of the items of a partition that have one, and the read units that it cost."""
         ids: list[str] = []
@@ -530,5 +566,6 @@ _ROWS: "msgspec.json.Decoder[_Page[Row]]" = msgspec.json.Decoder(_Page[Row])
 _UNDECODED = msgspec.json.Decoder(_Page[msgspec.Raw])
 _FOUND = msgspec.json.Decoder(_Found)
 _BATCH = msgspec.json.Decoder(_Batch)
+_COUNTED = msgspec.json.Decoder(_Counted)
 _WRITTEN = msgspec.json.Decoder(dict[str, Any])
 _WRITTEN_SOME = msgspec.json.Decoder(_WrittenSome)
