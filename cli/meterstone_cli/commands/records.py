@@ -346,7 +346,7 @@ def _tell_recount(recount: Recount) -> None:
         state = "counting" if recount.done_at is None else "counted"
         whose = ", ".join(map(printable, recount.subscriptions))
         items = f" ({', '.join(map(printable, recount.line_items))})" if recount.line_items else ""
-        of = f"{recount.done} of {recount.events} events in the log"
+        of = f"{recount.done} of {'the' if recount.events is None else recount.events} events in the log"
         typer.echo(f"{state}\t{recount.id}\tusage of subscription {whose}{items} from {since} on\t{of}")
         return
     state = "recounting" if recount.done_at is None else "recounted"
@@ -453,9 +453,13 @@ def told_begun(recount: Recount) -> str:
     """Say which recount a put has begun, and how to see how far it is."""
     since = format_instant(recount.since)
     if recount.subscriptions:
-        events = (
-            f"{recount.events} events are counted anew" if recount.events else "events that wait are counted"
-        )
+        match recount.events:
+            case None:
+                events = "all events in the log are counted anew"
+            case 0:
+                events = "events that wait are counted"
+            case _:
+                events = f"{recount.events} events are counted anew"
         what = f"{events}, for usage from {since} on"
     else:
         what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"

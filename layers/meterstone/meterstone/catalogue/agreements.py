@@ -7,7 +7,7 @@ were read and as they are to be.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from meterstone.catalogue import rules
 from meterstone.catalogue.anew import (
@@ -104,8 +104,8 @@ def _clocked(subscription: Subscription | None) -> bool:
     return any(item.meter is not None and follows_clock(item.meter) for item in items)
 
 
-def resolved_before(attempt: Attempt, seen: TermsSeen) -> Subscription:
-    """Return the subscription of an item that was read."""
+def resolved_before(attempt: Attempt, seen: TermsSeen, by: By = By.READ) -> Subscription:
+    """Return the subscription of an item that was read: as it is read, or as its record says."""
     (found,) = resolved(
         attempt.table,
         attempt.organization_id,
@@ -113,8 +113,40 @@ def resolved_before(attempt: Attempt, seen: TermsSeen) -> Subscription:
         attempt.account.meters,
         consistent=True,
         facts=False,
+        by=by,
     )
     return found
+
+
+class _Effect(NamedTuple):
+    """What a change of a subscription does to usage.
+
+    ``moved``: from when on it is moved, None if nothing is. ``anew``: some was counted there, and is counted anew.
+    ``still``: that nothing was counted which time alone changes must hold when the change is written, too.
+    """
+
+    moved: Moved | None
+    anew: bool
+    still: bool
+    bounds: Bounds
+
+
+_NOTHING: Final = _Effect(None, anew=False, still=False, bounds=Bounds())
+
+
+def _effect(
+    attempt: Attempt, subjects: Subjects, change: Change, was: Subscription | None, now: Subscription
+) -> _Effect:
+    """Find out what a change does to usage."""
+    moved = rules.moved_from(was, now)
+    bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
+    anew = moved is not None and (
+        bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(change.seen, was, now, moved.at)
+    )
+    if anew and was is not None and not rules.concerned(was, now):
+        # No tally is concerned: the answer alone is another.
+        moved, anew = None, False
+    return _Effect(moved, anew, moved is not None and not bounds.clocked and _clocked(was), bounds)
 
 
 def write(
@@ -136,25 +168,16 @@ def write(
     before = [None if each.seen is None else resolved_before(attempt, each.seen) for each in changes]
     if any(each.seen is not None and each.seen.recount is not None for each in differing):
         return [_put_waiting(attempt, changes, subjects, plans)]
-    moves: list[Moved | None] = []
-    settles: list[int | None] = []
-    uncounted: list[bool] = []
-    anew = False
-    for change, was, now in zip(changes, before, after, strict=True):
-        moved = rules.moved_from(was, now) if change in differing else None
-        bounds = Bounds() if moved is None else bounds_of(attempt, subjects, change.seen, was, change.terms)
-        if moved is not None and (
-            bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(change.seen, was, now, moved.at)
-        ):
-            if was is None or rules.concerned(was, now):
-                anew = True
-            else:
-                # No tally is concerned: the answer alone is another.
-                moved = None
-        moves.append(moved)
-        # That nothing was counted which time alone changes must hold when it is written, too.
-        uncounted.append(moved is not None and not bounds.clocked and _clocked(was))
-        settles.append(bounds.last if change.seen is not None and change.seen.of_before else None)
+    effects = [
+        _effect(attempt, subjects, change, was, now) if change in differing else _NOTHING
+        for change, was, now in zip(changes, before, after, strict=True)
+    ]
+    settles = [
+        effect.bounds.last if change.seen is not None and change.seen.of_before else None
+        for change, effect in zip(changes, effects, strict=True)
+    ]
+    moves, uncounted = [each.moved for each in effects], [each.still for each in effects]
+    anew = any(each.anew for each in effects)
     attempt.ready()
     for owner in subjects.customers.values():
         if owner.of_before:
@@ -249,50 +272,28 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
         return None
     terms, live = seen.stored.value, seen.counting.live
     subjects = read_subjects(attempt, [live, terms])
-    (was,), (now,) = (
-        resolved(
-            attempt.table,
-            attempt.organization_id,
-            [seen.row],
-            attempt.account.meters,
-            consistent=True,
-            facts=False,
-            by=by,
-        )
-        for by in (By.READ, By.RECORD)
-    )
-    moved = rules.moved_from(was, now)
-    before = seen._replace(stored=Stored(live, seen.stored.stamp))
-    bounds = Bounds() if moved is None else bounds_of(attempt, subjects, before, was, terms)
+    was, now = (resolved_before(attempt, seen, by) for by in (By.READ, By.RECORD))
+    change = Change(seen._replace(stored=Stored(live, seen.stored.stamp)), terms)
+    effect = _effect(attempt, subjects, change, was, now)
     attempt.ready()
     stamp = seen.stored.stamp
-    put = TermsPut(
-        terms,
-        stamp,
-        stamp,
-        _clock_goes_otherwise(was, now),
-        replace(seen.counting, live=None),
-        text(seen.row, "counting"),
-    )
-    recount, moves = None, [moved]
-    change = Change(before, terms)
-    if moved is not None and (
-        bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(seen, was, now, moved.at)
-    ):
-        moves = [None]
-        if rules.concerned(was, now):
-            put = put._replace(was=text(seen.row, "counting"))
-            recount, (put,) = counted_anew(attempt, [change], [was], [now], [put], [moved])
-    uncounted = [moves[0] is not None and not bounds.clocked and _clocked(was)]
-    concerned = list(_concerned(attempt, [change], subjects, moves, [None], uncounted))
+    counting, was_counted = replace(seen.counting, live=None), text(seen.row, "counting")
+    put = TermsPut(terms, stamp, stamp, _clock_goes_otherwise(was, now), counting, was_counted)
+    recount: Recount | None
+    if effect.anew:
+        recount, (put,) = counted_anew(attempt, [change], [was], [now], [put], [effect.moved])
+        effect = _NOTHING
+    else:
+        recount = of_waiting(attempt, [change], [] if effect.moved is None else [effect.moved])
+    concerned = list(_concerned(attempt, [change], subjects, [effect.moved], [None], [effect.still]))
     recounts = [] if recount is None else [recount]
     beside = attempt.subjects_of([terms])
-    with nullcontext() if recount is None else attempt.table.deadline.at_most(LANDS / SECOND):
+    with attempt.table.deadline.at_most(LANDS / SECOND):
         if not put_subscriptions(
             attempt.table, attempt.organization_id, [put], concerned, (), recounts, beside
         ):
             raise LostError
-    if recount is None:
+    if put.wakes:
         _wake(attempt, [change], [was], [now], [put])
     return recount
 

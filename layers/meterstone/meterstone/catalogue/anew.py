@@ -134,12 +134,14 @@ def lists_unreadable(attempt: Attempt, subject: Subject) -> bool:
     return bool(attempt.table.query_first(pk, *keys.range_of(prefix), 1))
 
 
-def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
-    """Return how many events the logs have that are read for a recount, as far as these are within `MOST_LOG`.
+def _logged(attempt: Attempt, changes: Sequence[Change]) -> int | None:
+    """Return how many events the logs have that are read for a recount; None if they are read by force.
 
-    Raises `CatalogueConflictError` if they are larger than that, and nobody has said that they are to be read.
-    Cost: 0.5 read units for each 4 KB of them, up to that.
+    Raises `CatalogueConflictError` if they are larger than `MOST_LOG`. Cost: 0.5 read units for each 4 KB of them,
+    up to that; nothing by force.
     """
+    if attempt.forced:
+        return None
     terms = [each.terms for each in changes] + [each.seen.stored.value for each in changes if each.seen]
     subjects = dict.fromkeys(
         subject
@@ -150,12 +152,10 @@ def _logged(attempt: Attempt, changes: Sequence[Change]) -> int:
     for subject in subjects:
         found, size = attempt.table.count_in(keys.event(attempt.organization_id, *subject, "").pk, left)
         number, left = number + found, left - size
-        if left < 0 and not attempt.forced:
+        if left < 0:
             raise CatalogueConflictError(
                 "", "more than 20 MB of events would be read to count usage anew: ask for it by force"
             )
-        if left < 0:
-            break
     return number
 
 

@@ -64,8 +64,8 @@ class Recount(Protocol):
         """The line items that are, or the recurring meters whose chains are; none: all of the subscriptions."""
 
     @property
-    def events(self) -> int:
-        """How many events the logs had when it was made; of logs of more than 20 MB, at least so many."""
+    def events(self) -> int | None:
+        """How many events the logs had when it was made; None if it was made by force: they were not counted."""
 
 
 def recount_record(recount: Recount) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def recount_begun(recount: Recount) -> dict[str, Any]:
     """Write which recount a put has begun, or waits for.
 
     ``line_items`` are those that are counted anew, or the recurring meters whose chains are; none are named where
-    all of the subscription are. ``events`` is how many are read for that. Of a plan that is put for all, neither
-    is known: each subscription that has usage then has a recount of its own.
+    all of the subscription are. ``events`` is how many are read for that, null if they were not counted. Of a plan
+    that is put for all, neither is known: each subscription that has usage then has a recount of its own.
     """
     return {
         "id": recount.id,

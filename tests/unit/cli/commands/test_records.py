@@ -231,7 +231,7 @@ def test_a_change_that_moves_counted_usage_names_its_recount(
     (recount,) = read_recounts(machine.table, ORGANIZATION)
     since = format_instant(recount.since)
     told = (
-        f"recount {recount.id}: 1 events are counted anew, for usage from {since} on; "
+        f"recount {recount.id}: all events in the log are counted anew, for usage from {since} on; "
         f"`catalogue recounts {recount.id}` shows how far it is\n"
     )
     assert (code, out, err) == (0, expected + told, "")

@@ -71,8 +71,8 @@ class Recount(NamedTuple):
     done_at: int | None = None
     subscriptions: tuple[str, ...] = ()
     line_items: tuple[str, ...] = ()
-    #: How many events the logs had that are read for it.
-    events: int = 0
+    #: How many events the logs had that are read for it; None if nobody has counted them.
+    events: int | None = 0
 
     @classmethod
     def of_usage(
@@ -138,7 +138,7 @@ def _what(recount: Recount) -> Item:
         "what": {"S": "usage"},
         "subscriptions": {"S": msgspec.json.encode(recount.subscriptions).decode()},
         "line_items": {"S": msgspec.json.encode(recount.line_items).decode()},
-        "events": {"N": str(recount.events)},
+        **({} if recount.events is None else {"events": {"N": str(recount.events)}}),
     }
 
 
@@ -302,7 +302,7 @@ def _recount(row: Row) -> Recount:
         integer(row, "done_at") if "done_at" in row else None,
         _NAMES.decode(text(row, "subscriptions") or "[]"),
         _NAMES.decode(text(row, "line_items") or "[]"),
-        integer(row, "events"),
+        None if "subscriptions" in row and "events" not in row else integer(row, "events"),
     )
 
 
