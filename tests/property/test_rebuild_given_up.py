@@ -194,20 +194,14 @@ def test_what_the_stream_finds_unmatched_waits_though_the_rebuild_is_given_up() 
     assert strangers
     number, stopped = -1, True
     while stopped:
-        number, stopped = number + 1, False
+        number += 1
         world, stream = streaming(scenario)
         stream.post(small().usage)
-        table = memory(world)
-        table.faults = Faults(before=table.writes + number)
-        try:
-            rebuild(table, ORGANIZATION.id, stream.clock.around)
-        except Killed:
-            stopped = True
-        table.faults = Faults()
+        stopped = kill_at(world, number, lambda: rebuild(world.table, ORGANIZATION.id, stream.clock.around))  # noqa: B023
         stream.deliver()
         stream.clock.now += WAIT
-        abandon(table, ORGANIZATION.id, stream.clock.around)
-        assert {each.event.id for each in list_unmatched(table, ORGANIZATION.id)} == strangers, number
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+        assert {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)} == strangers, number
     assert number > 20
 
 
@@ -216,22 +210,16 @@ def test_an_unmatched_event_of_a_stopped_rebuild_is_counted_when_the_stream_deli
     complete = small()
     number, stopped = -1, True
     while stopped:
-        number, stopped = number + 1, False
+        number += 1
         world, stream = streaming(without(complete, "call"))
         stream.post(complete.usage)
-        table = memory(world)
-        table.faults = Faults(before=table.writes + number)
-        try:
-            rebuild(table, ORGANIZATION.id, stream.clock.around)
-        except Killed:
-            stopped = True
-        table.faults = Faults()
+        stopped = kill_at(world, number, lambda: rebuild(world.table, ORGANIZATION.id, stream.clock.around))  # noqa: B023
         write(world, complete)
         world.scenario = complete
         stream.deliver()
         stream.clock.now += WAIT
-        abandon(table, ORGANIZATION.id, stream.clock.around)
-        replay(table, ORGANIZATION.id, stream.clock)
+        abandon(world.table, ORGANIZATION.id, stream.clock.around)
+        replay(world.table, ORGANIZATION.id, stream.clock)
         check(world, stream, complete)
     assert number > 20
 

@@ -19,6 +19,7 @@ from support.recounts import (
     answered,
     everywhere,
     read_world,
+    subscribed,
     watched,
 )
 from support.scenario import ORGANIZATION, oracles
@@ -45,25 +46,6 @@ CHANGES: dict[str, Callable[[Scene], object]] = {
 
 
 TWO_CHARGES = ("another plan since two days", "other line items", "another subscription since two days")
-
-
-def subscribed(*, delivered: bool = True) -> Scene:
-    """Give a subscription of every meter that was counted over some weeks, by itself and by its customer."""
-    scene = Scene()
-    scene.sign_up()
-    for name in NAMES:
-        scene.event(name, 15 * DAY)
-        scene.event(name, 26 * HOUR, CUSTOMERS)
-    scene.event("bytes", HOUR, value="no number")
-    scene.event("nothing", HOUR)
-    scene.deliver()
-    scene.clock.now += MINUTE
-    for name in ("bytes", "seats", "users"):
-        scene.event(name, HOUR)
-        scene.event(name, 21 * DAY)
-    if delivered:
-        scene.deliver()
-    return scene
 
 
 def changed(scene: Scene, change: str) -> None:

@@ -21,7 +21,7 @@ from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Event
 from support.life import at_call
 from support.memory_table import Faults, Killed
-from support.recounts import CUSTOMERS, EVERY, NAMES, OWN, SECOND, Scene, everywhere
+from support.recounts import CUSTOMERS, EVERY, OWN, SECOND, Scene, everywhere, subscribed
 from support.recovering import WAIT
 from support.scenario import ORGANIZATION, Usage, digest
 
@@ -49,23 +49,9 @@ def ended(scene: Scene) -> None:
 CHANGES: dict[str, Callable[[Scene], None]] = {"another plan": changed, "it has ended": ended}
 
 
-def subscribed() -> Scene:
-    scene = Scene()
-    scene.sign_up()
-    for name in NAMES:
-        scene.event(name, 15 * DAY)
-        scene.event(name, 26 * HOUR, CUSTOMERS)
-    scene.event("bytes", HOUR, value="no number")
-    scene.deliver()
-    scene.clock.now += MINUTE
-    for name in ("bytes", "seats", "users"):
-        scene.event(name, HOUR)
-    return scene
-
-
 def put(change: str) -> Callable[[], Scene]:
     def make() -> Scene:
-        scene = subscribed()
+        scene = subscribed(delivered=False)
         CHANGES[change](scene)
         return scene
 
@@ -137,7 +123,7 @@ def test_an_import_was_killed_at_any_write_before_a_recount(change: str, then: s
     writes = writes_of(subscribed, load)
     assert writes > 10
     for number in range(0, writes, 1 + EVERY // 10):
-        scene = subscribed()
+        scene = subscribed(delivered=False)
         stopped_at(scene, number, load, before=number % 2 == 0)
         CHANGES[change](scene)
         if then == "gone on with at once":
@@ -163,7 +149,7 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
     writes = writes_of(subscribed, act)
     assert writes > 25
     for number in range(0, writes, 1 + EVERY // 10):
-        scene = subscribed()
+        scene = subscribed(delivered=False)
         stopped_at(scene, number, act, before=when == "before")
         if number % 2:
             scene.deliver()

@@ -113,6 +113,25 @@ class Scene(Life):
         raise AssertionError("a recount is never done")
 
 
+def subscribed(*, delivered: bool = True) -> Scene:
+    """Give a subscription of every meter that was counted over some weeks, by itself and by its customer."""
+    scene = Scene()
+    scene.sign_up()
+    for name in NAMES:
+        scene.event(name, 15 * DAY)
+        scene.event(name, 26 * HOUR, CUSTOMERS)
+    scene.event("bytes", HOUR, value="no number")
+    scene.event("nothing", HOUR)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    for name in ("bytes", "seats", "users"):
+        scene.event(name, HOUR)
+        scene.event(name, 21 * DAY)
+    if delivered:
+        scene.deliver()
+    return scene
+
+
 def everywhere(
     make: Callable[[], Scene],
     act: Callable[[Scene], object],
