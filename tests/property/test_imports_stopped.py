@@ -1,7 +1,7 @@
-"""Imports that meet events which no line item is for, that are stopped, and that are closed: all counts once."""
+"""Imports that meet events which no line item is for, and that are stopped at any write: all counts once."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from copy import replace
 from random import Random
 from unittest import mock
@@ -10,18 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations import imports
-from meterstone.store.operations.import_records import ImportRecord, Records
 from meterstone.store.operations.imports import (
-    Closed,
     Importer,
-    ImportReport,
     Source,
     SourceLine,
-    close_import,
 )
 from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.replay import Replay, replay
@@ -29,37 +24,30 @@ from meterstone.usage.instant import DAY, HOUR
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingPeriod
 from support.counting import check_analytics, describe, examples
+from support.importing import (
+    FILE,
+    MATCHED,
+    batches_of,
+    catch_up,
+    check,
+    close,
+    complete,
+    incomplete,
+    killed,
+    load,
+    logged,
+    record,
+    usage_of,
+    waiting,
+    writes_of,
+)
 from support.memory_table import Faults, Killed
-from support.recovering import WAIT, Clock, Stream, copy_of, refresh, streaming, without, write
-from support.scenario import ORGANIZATION, Batch, Scenario, Usage, World, digest, scenarios
+from support.recovering import WAIT, Stream, refresh, streaming, without, write
+from support.scenario import ORGANIZATION, Scenario, Usage, World, digest, scenarios
 from support.small_world import FLAT, call, meter, world_of
 from support.small_world import START as SMALL_START
 from support.small_world import check as check_small
-from support.stored import START, memory, rich, stored
-
-type Steps = tuple[str, ...]
-
-FILE = "file"
-
-
-OFFSETS = (12, 200, 30, 170, 100, 300, 99, 400, 20, 250)
-
-
-def usage_of() -> tuple[Usage, ...]:
-    """Give a file's events: of two names, on both sides of where the first line items end."""
-    return tuple(
-        replace(
-            each,
-            event=replace(
-                each.event, name="call" if number % 3 else "text", at=START + OFFSETS[number] * HOUR
-            ),
-        )
-        for number, each in enumerate(rich().usage[: len(OFFSETS)])
-    )
-
-
-#: Those that a line item is for before the catalogue is complete.
-MATCHED = {"e1", "e5", "e7"}
+from support.stored import memory, stored
 
 
 def late(number: int) -> Usage:
@@ -68,91 +56,7 @@ def late(number: int) -> Usage:
     return replace(usage_of()[7], event=event)
 
 
-def complete() -> Scenario:
-    """Give a catalogue that has a line item for every event of the file: chains, buckets and distinct values."""
-    scenario = rich()
-    (subscription,) = scenario.subscriptions
-    names = {"meter 1": "call", "meter 2": "text", "meter 5": "call"}
-    meters = {
-        each.id: replace(each, event_name=names[each.id]) for each in scenario.meters if each.id in names
-    }
-    items = tuple(
-        replace(item, meter=meters[item.meter.id])
-        for item in subscription.line_items
-        if item.meter is not None and item.meter.id in meters
-    )
-    return replace(
-        scenario,
-        meters=tuple(meters.values()),
-        subscriptions=(replace(subscription, line_items=items),),
-        batches=(Batch(START + 20 * DAY, usage_of()),),
-        end=START + 20 * DAY,
-    )
-
-
-def incomplete() -> Scenario:
-    """Give the same without one name, and of the other without the first halves: chains go on with the second."""
-    scenario = complete()
-    (subscription,) = scenario.subscriptions
-    items = tuple(
-        each
-        for each in subscription.line_items
-        if each.id.endswith("b") and each.meter and each.meter.event_name == "call"
-    )
-    return replace(scenario, subscriptions=(replace(subscription, line_items=items),))
-
-
-@contextmanager
-def batches_of(lines: int) -> Iterator[None]:
-    with mock.patch.object(imports, "_BATCH", lines):
-        yield
-
-
-def waiting(world: World) -> set[str]:
-    return {each.event.id for each in list_unmatched(world.table, ORGANIZATION.id)}
-
-
-def logged(world: World, usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
-    """Give those that are in the log, by a plain look at each."""
-    there = memory(world).items()
-    return tuple(each for each in usage if keys.event(ORGANIZATION.id, *each.subject, each.event.id) in there)
-
-
-def record(world: World, name: str = FILE) -> ImportRecord:
-    return Records.read(world.table, ORGANIZATION.id).find(Source(name, digest(name)), 0)
-
-
-def close(world: World, stream: Stream, name: str = FILE) -> Closed | None:
-    return close_import(world.table, ORGANIZATION.id, Source(name, digest(name)), stream.clock.now)
-
-
-def load(
-    world: World, stream: Stream, usage: tuple[Usage, ...] | None = None, name: str = FILE
-) -> ImportReport:
-    with batches_of(4):
-        report, refused = world.load_refusing(name, usage_of() if usage is None else usage, stream.clock.now)
-    assert refused == []
-    return report
-
-
-def catch_up(world: World) -> None:
-    write(world, complete())
-    world.scenario = complete()
-
-
-def writes_of(do: Callable[[World, Stream], object], world: World, stream: Stream) -> int:
-    first = memory(world).writes
-    do(world, stream)
-    return memory(world).writes - first
-
-
-def killed(do: Callable[[World, Stream], object], world: World, stream: Stream, number: int) -> None:
-    """Do something that is killed before its write of this number."""
-    table = memory(world)
-    table.faults = Faults(before=table.writes + number)
-    with pytest.raises(Killed):
-        do(world, stream)
-    table.faults = Faults()
+type Steps = tuple[str, ...]
 
 
 def take(step: str, world: World, stream: Stream, number: int) -> None:
@@ -182,15 +86,6 @@ def take(step: str, world: World, stream: Stream, number: int) -> None:
             refresh(world)
         case _:
             raise AssertionError(step)
-
-
-def check(world: World, stream: Stream, usage: tuple[Usage, ...]) -> None:
-    """Check that all of it is counted once, that nothing is left over, and that a rebuild finds the same."""
-    refresh(world).roll(stream.clock.now)
-    check_analytics(world, usage, stream.clock.now)
-    assert waiting(world) == set()
-    assert not [key for key in memory(world).items() if "#unmatched" in key.pk]
-    assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
 
 
 def test_what_no_line_item_is_for_is_unmatched_and_replayed() -> None:
@@ -236,55 +131,6 @@ def test_killed_at_any_write_an_import_counts_once(steps: Steps) -> None:
         for step in steps:
             take(step, world, stream, number)
         check(world, stream, (*usage_of(), *(late(number) for step in steps if step == "another")))
-
-
-def matched(usage: tuple[Usage, ...]) -> tuple[Usage, ...]:
-    return tuple(each for each in usage if each.event.id in MATCHED)
-
-
-def test_closed_at_any_write_what_was_logged_counts_once() -> None:
-    """Closing is killed at each of its writes, too; then the file is found, and what is left of it counts."""
-    world, stream = streaming(incomplete())
-    # The first write but numbers the run.
-    for number in range(2, writes_of(load, world, stream)):
-        closings, last = 1, -1
-        while last < closings:
-            world, stream = streaming(incomplete())
-            killed(load, world, stream, number)
-            with pytest.raises(BusyError, match="the import of file is running, or was stopped"):
-                rebuild(world.table, ORGANIZATION.id, stream.clock.around)
-            if last < 0:
-                closings = writes_of(close, copied(world), stream)
-            else:
-                killed(close, world, stream, last)
-            last += 1
-            there = logged(world, usage_of())
-            closed = close(world, stream)
-            assert closed is not None
-            world.roll(stream.clock.now)
-            check_analytics(world, matched(there), stream.clock.now)
-            assert waiting(world) == {each.event.id for each in there} - MATCHED
-            assert record(world) == closed.record
-            assert (closed.record.open, closed.record.taken) == (False, len(there))
-            # What lies before the record's line was counted then, and is not looked at again.
-            found = closed.counts.counted + closed.counts.unmatched
-            assert found == len(there) - closed.record.line
-            if last % 2:
-                assert rebuild(world.table, ORGANIZATION.id, stream.clock.around).differences == []
-                refresh(world)
-            report = load(world, stream)
-            assert report.counted + report.unmatched == len(usage_of()) - len(there)
-            assert report.duplicates == len(there) - report.resumed_after
-            assert record(world).done
-            catch_up(world)
-            replay(world.table, ORGANIZATION.id, stream.clock)
-            check(world, stream, usage_of())
-
-
-def copied(world: World) -> World:
-    copy = copy_of(world)
-    memory(copy).writes = memory(world).writes
-    return copy
 
 
 @pytest.mark.parametrize("steps", [("close",), ("import",), ("catalogue", "close", "replay")], ids=", ".join)
@@ -371,21 +217,6 @@ def test_a_replay_that_began_before_an_import_leaves_it_what_it_may_ask_for(befo
         check(world, stream, usage_of())
 
 
-def test_what_stands_in_a_closed_import_is_a_duplicate_elsewhere() -> None:
-    world, stream = streaming(complete())
-    killed(load, world, stream, 5)
-    there = logged(world, usage_of())
-    assert 0 < len(there) < len(usage_of())
-    with batches_of(4):
-        refused = world.load_refusing("other", there, stream.clock.now)[1]
-    assert {reason for _, reason in refused} <= {"belongs to an import that was stopped: run file again"}
-    assert refused
-    close(world, stream)
-    assert load(world, stream, there, "third").duplicates == len(there)
-    load(world, stream)
-    check(world, stream, usage_of())
-
-
 @examples(60)
 @given(scenarios(most_batches=1), st.integers(0, 2**32))
 def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: Scenario, seed: int) -> None:
@@ -426,84 +257,6 @@ def test_however_an_import_is_stopped_and_gone_on_with_it_counts_once(scenario: 
     refresh(world).roll(stream.clock.now)
     check_analytics(world, scenario.usage, stream.clock.now)
     assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
-
-
-def stopped(usage: tuple[Usage, ...], length: int, transactions: int) -> tuple[World, Stream]:
-    """Import a file into a SUM that is billed by the year, killed when some transactions of events are logged."""
-    year = world_of(BillingPeriod.ANNUAL, [(meter("sum", Aggregation.SUM), FLAT)], SMALL_START + length)
-    world, stream = year, Stream(year.table, Clock(year.scenario.end))
-    table = memory(world)
-    # The first writes are the number of the runs, and the import's record.
-    table.faults = Faults(before=table.writes + 2 + transactions)
-    with pytest.raises(Killed):
-        world.load(FILE, usage, stream.clock.now)
-    table.faults = Faults()
-    return world, stream
-
-
-def test_a_closed_import_counts_its_events_in_the_order_of_their_lines() -> None:
-    """Three slices of one tally, read from the log by their ids, in which the lines stand in no order."""
-    usage = tuple(call(f"{number * 7919 % 1000:04}", number * DAY, value=1) for number in range(200))
-    world, stream = stopped(usage, 300 * DAY, 3)
-    there = logged(world, usage)
-    assert there == usage
-    closed = close(world, stream)
-    assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (200, 200)
-    check_small(world, usage)
-
-
-def test_an_event_of_a_stopped_import_is_withdrawn_when_it_is_closed() -> None:
-    """Until then it may be counted at any time. Other events can be withdrawn."""
-    usage = (call("a", 0, value=1), call("b", HOUR, value=10), call("c", 2 * HOUR, value=100))
-    world, stream = stopped(usage, DAY, 1)
-    other = call("d", 3 * HOUR, value=1000)
-    stream.post([other])
-    with pytest.raises(BusyError, match=r"the import of .* is running, or was stopped"):
-        stream.withdraw(usage[1].subject, ["b"])
-    assert stream.withdraw(other.subject, ["d"]).withdrawn == ["d"]
-    closed = close(world, stream)
-    assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (3, 3)
-    assert stream.withdraw(usage[1].subject, ["b"]).withdrawn == ["b"]
-    stream.deliver()
-    check_small(world, (usage[0], usage[2]))
-
-
-@pytest.mark.parametrize("again", [1, 2], ids=["once more", "twice more"])
-def test_an_import_that_is_closed_again_after_another_one_counts_nothing_again(again: int) -> None:
-    """The other import drops from the tally the positions of the closed one: only its record tells by then."""
-    usage = (call("a", 0, value=1), call("b", HOUR, value=10))
-    world, stream = stopped(usage, DAY, 1)
-    close(world, stream)
-    other = (call("c", 2 * HOUR, value=100),)
-    world.load("other", other, stream.clock.now)
-    for _ in range(again):
-        closed = close(world, stream)
-        assert closed is not None
-        assert closed.counts.counted == 0
-        check_small(world, (*usage, *other))
-
-
-def test_closing_an_import_leaves_another_one_that_was_stopped_its_own_events() -> None:
-    """Both were killed when their events were logged, and none was counted; the other one is longer."""
-    usage = (call("a", 0, value=1), call("b", HOUR, value=10))
-    others = tuple(call(f"other {number}", number * HOUR, value=100) for number in range(5))
-    world, stream = stopped(usage, DAY, 1)
-    table = memory(world)
-    table.faults = Faults(before=table.writes + 3)
-    with pytest.raises(Killed):
-        world.load("other", others, stream.clock.now)
-    table.faults = Faults()
-    assert logged(world, (*usage, *others)) == (*usage, *others)
-    closed = close(world, stream)
-    assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (2, 2)
-    check_small(world, usage)
-    closed = close(world, stream, "other")
-    assert closed is not None
-    assert (closed.counts.counted, closed.record.taken) == (5, 5)
-    check_small(world, (*usage, *others))
 
 
 @pytest.mark.parametrize("lines", [10, 2, 1], ids=["in one batch", "in the next batch", "in a later batch"])

@@ -40,7 +40,8 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 Index `due` (sparse, keys only): `due_pk` = `<org>#<g>#due`, `due_at` = the instant at which the clock alone will
 change the tally. Subscriptions whose tallies are to be woken are in it, too: `due_pk` = `<org>#unwoken`, `due_at` =
 when it was put that the tallies go otherwise. So are recounts that are not done: `due_pk` = `recounts`, `due_at` =
-when one may be carried on; and those that are done: `due_pk` = `recounts-done`, `due_at` = when one is deleted.
+when one may be carried on; those that are done while what was read before is still there: `due_pk` =
+`recounts-turned`, `due_at` = when that is deleted; then `due_pk` = `recounts-done`, `due_at` = when one goes itself.
 
 The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
