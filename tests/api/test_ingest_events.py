@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from meterstone import clock
-from meterstone.store.catalogue.records import subscription_items
 from meterstone.store.dynamodb.table import key_item
 from meterstone.usage.instant import SECOND, parse_instant
 from meterstone.usage.meter import Aggregation, Meter
+from meterstone.usage.subscription import Organization
 from support.one_subscription import item_of, subscription_of
+from support.written import write_catalogue
 
 EVENTS = Path(__file__).parents[2] / "events"
 ORGANIZATION = "7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10"
@@ -35,8 +36,7 @@ def subscribe(store: Any, *meters: Meter) -> None:
     items = [item_of(meter, start="2023-01-01", name=meter.id) for meter in meters]
     found = subscription_of(*items, start="2023-01-01")
     found = replace(found, external_id="dunlin", customer_id="dunlin")
-    for item in subscription_items(ORGANIZATION, found):
-        store.table.put(item)
+    write_catalogue(store.table, Organization(ORGANIZATION), store.meters, [found])
 
 
 @pytest.fixture

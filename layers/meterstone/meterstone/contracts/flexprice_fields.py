@@ -6,7 +6,6 @@ something: `null`, `false`, 0 and what is empty do not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from meterstone.contracts import flexprice
@@ -170,11 +169,6 @@ def timezone(value: object) -> str:
 def money(value: object) -> str:
     """Read an amount that is not below zero, as the text that the catalogue's files have. Raises `ValueError`."""
     return plain(amount(value))
-
-
-def above_zero(value: object) -> bool:
-    """Return whether an amount that was read is above zero."""
-    return isinstance(value, str) and Decimal(value) > 0
 
 
 identifier: Final = text_of(checked_id)

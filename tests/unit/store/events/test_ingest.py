@@ -7,7 +7,6 @@ from copy import replace
 import pytest
 
 from meterstone.store.catalogue.accounts import Account
-from meterstone.store.catalogue.records import subscription_items
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Row, StoreUnavailableError
 from meterstone.store.events import ingest
@@ -18,6 +17,7 @@ from meterstone.usage.meter import Aggregation, Event, Filter, Meter, Property
 from meterstone.usage.subscription import Organization, Subscription
 from support.memory_table import MemoryTable
 from support.one_subscription import item_of, subscription_of
+from support.written import write_catalogue
 
 ORGANIZATION = Organization("o", "O", "UTC")
 
@@ -57,8 +57,7 @@ def subscribed(identity: str = "sub") -> Subscription:
 
 
 def put(intake: Intake, subscription: Subscription) -> None:
-    for item in subscription_items("o", subscription):
-        intake.table.put(item)
+    write_catalogue(intake.table, ORGANIZATION, METERS, [subscription])
 
 
 @pytest.fixture

@@ -229,17 +229,12 @@ class Fold:
         return rolled
 
     def turn_over(
-        self,
-        account: Account,
-        turning: Sequence[Mapping[TallyKey, PendingEvents]],
-        now: int,
-        progress: Callable[[], None] = lambda: None,
+        self, account: Account, turning: Sequence[Mapping[TallyKey, PendingEvents]], now: int
     ) -> FoldReport:
         """Have the rollups follow where another edition of tallies is read now.
 
         Each mapping has the tallies that take each other's place: what was read of a charge leaves the rollups in
-        the transaction in which what is read now comes in, if one transaction takes both. ``progress`` is called
-        after each charge.
+        the transaction in which what is read now comes in, if one transaction takes both.
         """
         report = FoldReport()
         ids = {key.subscription_id for works in turning for key in works}
@@ -251,7 +246,6 @@ class Fold:
                 if not self._turned_together([opened[key] for key in each], each, now):
                     for key, work in each.items():
                         self._finish(key, work, [], now, report)
-                progress()
         return report
 
     def _turned_together(
