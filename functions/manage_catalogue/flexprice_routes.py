@@ -55,7 +55,7 @@ def _in_flexprices_words(route: Route, about: str, store: AccountStore) -> Answe
         except RecordRefusedError as error:
             return flexprice.refuse_record(about, error.errors)
         except CatalogueConflictError as error:
-            return flexprice.refuse_conflict(about, error.path, error.reason, error.earliest)
+            return flexprice.refuse_conflict(about, error.path, error.reason)
         except StaleRecordError:
             return flexprice.refuse_stale()
         except UnknownRecordError as error:

@@ -56,7 +56,7 @@ def _in_lago_s_words(route: Route, store: AccountStore) -> Answer[Account]:
         except RecordRefusedError as error:
             return lago_catalogue.refuse_record(error.errors)
         except CatalogueConflictError as error:
-            return lago_catalogue.refuse_conflict(error.path, error.reason, error.earliest)
+            return lago_catalogue.refuse_conflict(error.path, error.reason)
         except UnknownRecordError as error:
             return lago_catalogue.not_found(error.kind)
 

@@ -1,4 +1,4 @@
-"""Carries recounts on: usage that a change of the catalogue moved, and plans that were put for all.
+"""Carries recounts on: usage that a change of the catalogue moved, customers that moved, plans put for all.
 
 The table's stream calls the function when a recount is made, and a schedule every five minutes, for what was
 stopped. A call ends before its time is up. What is left then goes on from its place, as it does after a failure.

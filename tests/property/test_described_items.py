@@ -167,6 +167,19 @@ def _of_single_puts() -> dict[str, set[str]]:
     # The plan that is put for all has one subscription follow; before it, two events are counted anew.
     done = carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     assert sorted(each.done for each in done) == [1, 2]
+    # Of a one-time period of some years, a customer's move takes several transactions.
+    long = {"external_id": "long", "billing_period": "ONETIME", "start": format_instant(NOW - 900 * DAY)}
+    management.put("subscription", "long", OF_C | long)
+    subject = Subject.subscription("long")
+    stream.post(
+        [Usage(subject, Event(f"l{days}", "calls", NOW - days * DAY, {"n": 1})) for days in range(0, 890, 20)]
+    )
+    stream.deliver()
+    clock.now += SETTLED
+    carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
+    moved = [{"value": "SE"}, {"value": "DE", "since": "2000-01-01T00:00:00Z"}]
+    management.put("customer", "c", {"country": moved})
+    carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     ahead = {"external_id": "w", "start": format_instant(clock.now + HOUR)}
     management.put("subscription", "w", OF_C | ahead)
     management.end("w", clock.now + DAY)

@@ -164,6 +164,8 @@ def test_a_customer_of_the_first_format_moves_beside_the_first_event(within: str
         with at_call(world.table, number, second) as made:
             first()
         folding.drain(START)
+        world.table.settle()
+        carry_all_on(world.table, clock, START + HOUR)
         found = tuple(list_subscriptions(world.table, ORGANIZATION.id))
         world.scenario = Scenario((meter,), found, (), START)
         world.table.settle()

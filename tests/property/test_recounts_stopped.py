@@ -20,8 +20,7 @@ from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Event
 from support.life import at_call
-from support.memory_table import Faults, Killed
-from support.recounts import CUSTOMERS, EVERY, OWN, SECOND, Scene, everywhere, subscribed
+from support.recounts import CUSTOMERS, EVERY, OWN, SECOND, Scene, everywhere, stopped_at, subscribed
 from support.recovering import WAIT
 from support.scenario import ORGANIZATION, Usage, digest
 
@@ -85,19 +84,6 @@ def load(scene: Scene) -> None:
         Importer(scene.table, account).run(
             Source(FILE, digest(FILE)), lines, scene.clock.now, lambda *_: None
         )
-
-
-def stopped_at(scene: Scene, number: int, act: Callable[[Scene], object], *, before: bool = True) -> bool:
-    """Kill an act at one of its writes; return whether it was."""
-    at = scene.table.writes + number
-    scene.table.faults = Faults(before=at) if before else Faults(after=at)
-    try:
-        act(scene)
-    except Killed:
-        return True
-    finally:
-        scene.table.faults = Faults()
-    return False
 
 
 @pytest.mark.parametrize("change", CHANGES)

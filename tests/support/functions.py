@@ -36,6 +36,13 @@ def load_over(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> Modul
     return load(name)
 
 
+class Remaining:
+    """What Lambda says of a call that has just begun."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
 def forget_logger(name: str) -> None:
     """Let the next logger of a name be a new one: this one would go on writing to an earlier test's output."""
     logging.Logger.manager.loggerDict.pop(name, None)

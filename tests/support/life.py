@@ -364,12 +364,15 @@ class Life:
             self.done["offer, to all"] += 1
 
     def move(self) -> None:
-        """Have a customer in another country from now on."""
-        self.management.merge(
-            "customer",
-            f"cust {self.random.randrange(self.most)}",
-            {"country": self.random.choice(["DE", "NO"])},
-        )
+        """Have a customer in another country from now on, or for some time that is past or to come."""
+        before, after = self.random.sample(["DE", "NO"], 2)
+        country: object = after
+        if self.random.random() < 0.6:
+            since = self.clock.now + self.random.choice([-40 * DAY, -3 * DAY, -HOUR, MINUTE, DAY])
+            country = [{"value": before}, {"value": after, "since": format_instant(since)}]
+            self.done["move, dated"] += 1
+        customer = f"cust {self.random.randrange(self.most)}"
+        self.management.merge("customer", customer, {"country": country})
 
     def delete(self) -> None:
         """Delete a subscription or a customer, or call a subscription off."""

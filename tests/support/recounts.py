@@ -17,7 +17,7 @@ from meterstone.usage.meter import Event
 from meterstone.usage.window import Window
 from support.counting import SCALE
 from support.life import START, TABLE_CALLS, Life, at_call
-from support.memory_table import Faults
+from support.memory_table import Faults, Killed
 from support.scenario import ORGANIZATION, Scenario, Usage, World
 
 SECOND = 1_000_000
@@ -139,12 +139,14 @@ def everywhere(
     check: Callable[[Scene], object] = lambda scene: scene.check(),
     *,
     closely: bool = False,
+    each: bool = False,
 ) -> int:
     """Have something happen at each call of the table that an act makes, and check what has come of both.
 
-    ``closely``: an act of few calls is tried at more of them. Return how many calls the act makes.
+    ``closely``: an act of few calls is tried at more of them; ``each``: at every one. Return how many calls the
+    act makes.
     """
-    every = max(EVERY // 6, 1) if closely else EVERY
+    every = 1 if each else max(EVERY // 6, 1) if closely else EVERY
     # Acts that differ are tried at different calls.
     first = _at_first(make, act) % every
     for number in (0, *range(first or every, MOST_CALLS, every)):
@@ -173,6 +175,19 @@ def _at_first(make: Callable[[], Scene], act: Callable[[Scene], object]) -> int:
     with at_call(scene.table, MOST_CALLS, lambda: None) as made:
         act(scene)
     return len(made)
+
+
+def stopped_at(scene: Scene, number: int, act: Callable[[Scene], object], *, before: bool = True) -> bool:
+    """Kill an act at one of its writes; return whether it was."""
+    at = scene.table.writes + number
+    scene.table.faults = Faults(before=at) if before else Faults(after=at)
+    try:
+        act(scene)
+    except Killed:
+        return True
+    finally:
+        scene.table.faults = Faults()
+    return False
 
 
 @contextmanager

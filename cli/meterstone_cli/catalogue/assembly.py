@@ -241,7 +241,7 @@ class _Assembly:
         if record.follows_plan and not self._followed(entry, terms, versions):
             return
         whole = terms if record.follows_plan else replace(terms, line_items=())
-        resolved = resolve(whole, versions, self.prices, self.meters, customer)
+        resolved = resolve(whole, versions, self.prices, self.meters, customer.facts)
         if not record.follows_plan:
             resolved = replace(resolved, line_items=items)
         self.subscriptions[record.id] = resolved

@@ -113,7 +113,10 @@ def _as_json(changes: Changes) -> dict[str, Any]:
         "changed": dict(changes.changed),
         "begin_in_the_past": beginnings,
         "recounts": [
-            {"subscriptions": list(each.subscriptions)} | recount_begun(each) for each in changes.recounts
+            {"subscriptions": list(each.subscriptions)}
+            | ({"customer": each.customer} if each.customer else {})
+            | recount_begun(each)
+            for each in changes.recounts
         ],
         "problems": [problem._asdict() for problem in changes.problems],
     }
@@ -140,12 +143,19 @@ def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
 
 
 def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
-    if not recounts:
-        return
-    yield "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:"
-    for each in recounts[:_MOST_SHOWN]:
+    anew = [each for each in recounts if not each.customer]
+    moved = [each for each in recounts if each.customer]
+    if anew:
+        yield "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:"
+    for each in anew[:_MOST_SHOWN]:
         whose = ", ".join(map(printable, each.subscriptions))
         events = f"{each.events} events" if each.events else "events that wait"
         yield f"  {whose}: {events}, from {format_instant(each.since)} on, recount {each.id}"
-    if len(recounts) > _MOST_SHOWN:
-        yield f"  and {len(recounts) - _MOST_SHOWN} more"
+    if len(anew) > _MOST_SHOWN:
+        yield f"  and {len(anew) - _MOST_SHOWN} more"
+    if moved:
+        yield "totals follow these customers; `catalogue recounts` shows how far that is:"
+    for each in moved[:_MOST_SHOWN]:
+        yield f"  {printable(each.customer)}: from {format_instant(each.since)} on, recount {each.id}"
+    if len(moved) > _MOST_SHOWN:
+        yield f"  and {len(moved) - _MOST_SHOWN} more"

@@ -319,7 +319,8 @@ def recounts(
     """Show recounts, the youngest first, or one of them: what is being counted anew, and how far it is.
 
     A change of a subscription that moves counted usage begins one, and names it. So does a plan that is put for
-    all: its recount has the subscriptions follow, one after another.
+    all: its recount has the subscriptions follow, one after another. So does a customer's country or type that
+    changes for a time of which usage was counted: the totals follow, and no event is counted anew.
     """
     table = open_table(table_name)
     known_account(table, organization)
@@ -342,16 +343,20 @@ def recounts(
 def _tell_recount(recount: Recount) -> None:
     """Say how far a recount is: what it is of, from when on, and how many it has done."""
     since = format_instant(recount.since)
-    if recount.subscriptions:
+    if recount.customer:
+        state = "following" if recount.done_at is None else "followed"
+        what = f"customer {printable(recount.customer)} from {since} on"
+        typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} subscriptions, {recount.refused} refused")
+    elif recount.subscriptions:
         state = "counting" if recount.done_at is None else "counted"
         whose = ", ".join(map(printable, recount.subscriptions))
         items = f" ({', '.join(map(printable, recount.line_items))})" if recount.line_items else ""
         of = f"{recount.done} of {'the' if recount.events is None else recount.events} events in the log"
         typer.echo(f"{state}\t{recount.id}\tusage of subscription {whose}{items} from {since} on\t{of}")
-        return
-    state = "recounting" if recount.done_at is None else "recounted"
-    what = f"plan {printable(recount.plan)} version {recount.version} from {since} on"
-    typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
+    else:
+        state = "recounting" if recount.done_at is None else "recounted"
+        what = f"plan {printable(recount.plan)} version {recount.version} from {since} on"
+        typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
     for name, reason in recount.reasons:
         typer.echo(f"refused\tsubscription {printable(name)}\t{printable(reason)}")
 
@@ -461,6 +466,8 @@ def told_begun(recount: Recount) -> str:
             case _:
                 events = f"{recount.events} events are counted anew"
         what = f"{events}, for usage from {since} on"
+    elif recount.customer:
+        what = f"totals follow customer {printable(recount.customer)} from {since} on"
     else:
         what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"
     return f"recount {recount.id}: {what}; `catalogue recounts {recount.id}` shows how far it is"

@@ -6,8 +6,10 @@ import pytest
 
 from meterstone import clock
 from meterstone.catalogue.attempt import LONGEST
+from meterstone.catalogue.customers import MOST_MOVES
 from meterstone.usage.arrival import AHEAD
-from meterstone.usage.instant import DAY, MINUTE, format_instant, parse_instant
+from meterstone.usage.instant import DAY, format_instant, parse_instant
+from support.functions import Remaining, load_over
 from support.managed import PRICE
 from support.own_api import END, LATER, OF_C, Api
 
@@ -59,16 +61,33 @@ def test_a_wrong_change_is_refused_and_nothing_is_stored(
     assert api.stored() == stored
 
 
-def test_a_country_of_the_past_says_from_when_on_it_is_possible(used: Api) -> None:
-    stored = used.stored()
-    fact = {"value": "SE", "since": format_instant(clock.now() - 2 * DAY)}
+def test_a_country_of_the_past_is_followed_by_a_recount(used: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = format_instant(clock.now() - 2 * DAY)
 
-    answer = used.put("customers/c", {"country": [fact]})
+    record = {"country": [{"value": "NO"}, {"value": "SE", "since": since}]}
 
-    assert (answer.status, set(answer.faults)) == (409, {"country"})
-    assert clock.now() - MINUTE < parse_instant(answer.body["earliest"]) <= clock.now()
+    answer = used.put("customers/c", record)
+
+    begun = answer.body["recount"]
+    assert (answer.status, begun) == (200, {"id": begun["id"], "at": since, "line_items": [], "events": 0})
+    before = used.ask("GET", f"recounts/{begun['id']}").body
+    assert (before["kind"], before["customer"], before["done"]) == ("move", "c", False)
+    again = used.put("customers/c", record)
+    assert again.body["recount"] == begun, "it is under way"
+    recounting = load_over("recount_usage", used.table, monkeypatch)
+    recounting.handler({}, Remaining())
+    after = used.ask("GET", f"recounts/{begun['id']}").body
+    assert (after["done"], after["subscriptions"]) == (True, {"done": 1, "refused": 0})
+    assert "recount" not in used.put("customers/c", record).body
+
+
+def test_so_many_changes_of_the_past_wait_and_no_more(used: Api) -> None:
+    answers = [
+        used.put("customers/c", {"country": [{"value": country, "since": "2020-01-01T00:00:00Z"}]})
+        for country in ["SE", "NO"] * (MOST_MOVES // 2) + ["SE"]
+    ]
+    assert [each.status for each in answers] == [200] * MOST_MOVES + [409]
     assert used.ask("DELETE", "subscriptions/s").status == 409
-    assert used.stored() == stored
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from meterstone import clock
 from meterstone.store.catalogue.recounts import SETTLED
 from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant, parse_instant
-from support.functions import load_over
+from support.functions import Remaining, load_over
 from support.own_api import OF_C, THEIRS, Api
 
 SOON_ENOUGH = "2093-03-01T00:00:00Z"
@@ -42,13 +42,6 @@ def test_a_plan_is_put_for_all_and_the_recount_shows_how_far_it_is(
         (1, None),
         (2, parse_instant(SOON_ENOUGH)),
     ]
-
-
-class Remaining:
-    """What Lambda says of a call that has just begun."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 def test_a_put_for_all_that_is_repeated_names_the_same_recount(api: Api) -> None:

@@ -9,16 +9,9 @@ from meterstone.catalogue import anew
 from meterstone.store.catalogue.recounts import READY
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.instant import DAY, SECOND, format_instant
-from support.functions import load_over
+from support.functions import Remaining, load_over
 from support.own_api import OF_C, Answer, Api
 from support.scenario import ORGANIZATION
-
-
-class Remaining:
-    """What Lambda says of a call that has just begun."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 def test_a_change_that_moves_counted_usage_names_its_recount(used: Api) -> None:

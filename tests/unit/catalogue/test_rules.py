@@ -52,7 +52,7 @@ BASIC = Terms("s", "c", "eur", "UTC", START, (PlanTerm("basic", None, 1),))
 
 
 def resolved(terms: Terms) -> Subscription:
-    return resolve(terms, PLANS, PRICES, METERS, None)
+    return resolve(terms, PLANS, PRICES, METERS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from meterstone.usage.instant import parse_instant
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import Customer
 from meterstone.usage.terms import ItemTerm, PlanTerm, Terms, resolve
 from support.flexprice import body_of, post, refused
 from support.stamped import Stored
@@ -49,7 +48,7 @@ TERMS = Terms(
 def changed(terms: Terms) -> Changed:
     plans = {("basic", 1): BASIC, ("pro", 1): PRO}
     prices = {each.id: each for each in (CALL, SEAT, MORE)}
-    return Changed(Stored(terms), resolve(terms, plans, prices, METERS, Customer("acme")))
+    return Changed(Stored(terms), resolve(terms, plans, prices, METERS))
 
 
 def written(terms: Terms, now: int = NOW) -> dict[str, Any]:

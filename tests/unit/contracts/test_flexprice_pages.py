@@ -150,11 +150,11 @@ def test_replies_to_what_the_catalogue_refuses() -> None:
         "plan_id": {"reason": "is unknown"},
         "end_date": {"reason": "is bad"},
     }
-    conflict = body_of(flexprice_catalogue.refuse_conflict("subscription", "end", "moves usage", MARCH), 409)
+    conflict = body_of(flexprice_catalogue.refuse_conflict("subscription", "end", "is odd"), 409)
     assert (conflict["code"], conflict["http_status_code"]) == ("invalid_operation", 409)
-    assert conflict["details"] == {"end_date": {"reason": "moves usage", "earliest": "2026-03-01T00:00:00Z"}}
-    assert conflict["message"] == "This change is not possible: moves usage."
-    never = body_of(flexprice_catalogue.refuse_conflict("customer", "", "has subscriptions", None), 409)
+    assert conflict["details"] == {"end_date": {"reason": "is odd"}}
+    assert conflict["message"] == "This change is not possible: is odd."
+    never = body_of(flexprice_catalogue.refuse_conflict("customer", "", "has subscriptions"), 409)
     assert never["details"] == {"customer": {"reason": "has subscriptions"}}
     assert body_of(flexprice_catalogue.refuse_stale(), 409)["code"] == "version_conflict"
     assert (

@@ -66,7 +66,7 @@ type Item = tuple[str, str, int, int | None]
 
 
 def items(terms: Terms) -> list[Item]:
-    found = resolve(terms, PLANS, PRICES, METERS, None).line_items
+    found = resolve(terms, PLANS, PRICES, METERS).line_items
     return sorted((each.id, each.price.id, each.start, each.end) for each in found)
 
 
@@ -161,11 +161,11 @@ def test_of_a_plan_s_prices_only_those_that_were_chosen() -> None:
 
 def test_a_price_without_a_period_has_its_plan_s() -> None:
     terms = replace(TERMS, plan=(PlanTerm("quarters", None, 1),), billing_period=Y)
-    found = {each.price.id: each.price for each in resolve(terms, PLANS, PRICES, METERS, None).line_items}
+    found = {each.price.id: each.price for each in resolve(terms, PLANS, PRICES, METERS).line_items}
     assert (found["x1"].billing_period, found["x1"].billing_period_count) == ("QUARTERLY", 1)
     assert found["daily"] is PRICES["daily"]
     alike = replace(terms, billing_period=Q)
-    assert resolve(alike, PLANS, PRICES, METERS, None).line_items[0].price is PRICES["x1"]
+    assert resolve(alike, PLANS, PRICES, METERS).line_items[0].price is PRICES["x1"]
 
 
 def test_line_items_of_its_own_beside_those_of_the_plan() -> None:
@@ -187,23 +187,23 @@ def test_a_subscription_has_what_its_terms_say() -> None:
         external_id="e",
         plan=(PlanTerm("pro", None, 1), PlanTerm("pro", 5 * DAY, 2), PlanTerm("max", 6 * DAY)),
     )
-    found = resolve(terms, PLANS, PRICES, METERS, customer)
+    found = resolve(terms, PLANS, PRICES, METERS, customer.facts)
     assert (found.external_id, found.customer_id, found.anchor, found.span.end) == ("e", "c", DAY, 9 * DAY)
     assert found.plan == (Dated("pro"), Dated("max", 6 * DAY)), "a version has no name of its own"
     assert (found.country, found.customer_type) == (customer.country, customer.customer_type)
     assert {each.meter for each in found.line_items} == {METERS["x"], METERS["y"]}
-    without = resolve(terms, PLANS, PRICES, METERS, None)
+    without = resolve(terms, PLANS, PRICES, METERS)
     assert without == replace(found, country=(), customer_type=())
 
 
 def test_what_was_called_off_has_no_time() -> None:
-    found = resolve(replace(TERMS, start=DAY, end=9 * DAY, canceled_at=5), PLANS, PRICES, METERS, None)
+    found = resolve(replace(TERMS, start=DAY, end=9 * DAY, canceled_at=5), PLANS, PRICES, METERS)
     assert (found.start, found.end) == (DAY, DAY)
 
 
 def test_a_whole_subscription_is_what_its_terms_resolve_to() -> None:
-    whole: Subscription = resolve(TERMS, PLANS, PRICES, METERS, None)
-    assert resolve(terms_of(whole), {}, PRICES, METERS, None) == whole
+    whole: Subscription = resolve(TERMS, PLANS, PRICES, METERS)
+    assert resolve(terms_of(whole), {}, PRICES, METERS) == whole
 
 
 def test_terms_are_read_as_they_were_written_and_say_no_more_than_needed() -> None:

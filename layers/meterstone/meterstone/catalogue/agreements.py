@@ -364,7 +364,7 @@ def _resolved_after(attempt: Attempt, changes: Sequence[Change], subjects: Subje
             errors += rules.line_items(terms, plans, prices, meters)
     if any(item.price not in prices for each in changes for item in each.terms.line_items):
         raise RecordRefusedError(errors)
-    after = [resolve(each.terms, plans, prices, meters, None) for each in changes]
+    after = [resolve(each.terms, plans, prices, meters) for each in changes]
     # One that keeps its time and its external id meets no other that it did not meet before.
     moving = {each.terms.id for each in changes if _moves(each)}
     names = {each.terms.events_by for each in changes if each.terms.id in moving}

@@ -1,6 +1,7 @@
 """Changes of customers."""
 
 from copy import replace
+from typing import Final
 
 from meterstone.catalogue import rules
 from meterstone.catalogue.attempt import Attempt, Wanted, read
@@ -15,18 +16,23 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.models import CustomerRecord
 from meterstone.catalogue.offers import Making
 from meterstone.store.catalogue import puts
+from meterstone.store.catalogue.recounts import Recount, read_recount
 from meterstone.store.catalogue.stamped import NEVER, CustomerSeen, Stamp, Stored, mentioned, read_customer
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.catalogue.upgrade import settled_by
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Kind
-from meterstone.usage.subscription import Customer, Dated
+from meterstone.usage.subscription import Customer
+
+MOST_MOVES: Final = 20
+"""So many changes of the past may wait for usage to follow."""
 
 
 def put_customer(attempt: Attempt, name: str, make: Making, if_match: Wanted) -> Put[Customer]:
     """Put the customer of a record, which is made of what is stored.
 
     The first country and the first type hold from the beginning, later ones from now on, unless they are dated.
+    Where they change for a time of which usage was counted, that follows by a recount.
     """
     seen = read_customer(attempt.table, attempt.organization_id, name)
     before = seen.stored
@@ -44,17 +50,19 @@ def put_customer(attempt: Attempt, name: str, make: Making, if_match: Wanted) ->
     )
     if before is not None and customer == before.value:
         mine = before.stamp in attempt.mine
-        return Put(before, mine and before.stamp.rev == 1, changed=mine)
+        return Put(before, mine and before.stamp.rev == 1, mine, _running(attempt, seen, before))
     attempt.ready()
     if seen.of_before:
         convert(attempt, seen)
     moved = (
-        _moved(attempt, was.country, customer.country, seen, "country"),
-        _moved(attempt, was.customer_type, customer.customer_type, seen, "customer_type"),
+        rules.moved_facts(was.country, customer.country),
+        rules.moved_facts(was.customer_type, customer.customer_type),
     )
     first = min((at for at in moved if at is not None), default=None)
-    free = first is not None and first < attempt.now
     stamp = attempt.stamp(Stamp(seen.rev, 0, 0) if before is None else before.stamp)
+    if first is not None and first < now and seen.counted:
+        return _move(attempt, seen, customer, stamp, first)
+    free = first is not None and first < attempt.now
     if not puts.put_customer(
         attempt.table, attempt.organization_id, customer, stamp, seen, free=free, moved=first
     ):
@@ -110,12 +118,23 @@ def has_usage(attempt: Attempt, subscription_id: str, kind: Kind = Kind.COUNTER)
     return attempt.table.has_any(pk, keys.usage_kind(kind), consistent=True)[0]
 
 
-def _moved(
-    attempt: Attempt, old: tuple[Dated, ...], new: tuple[Dated, ...], seen: CustomerSeen, path: str
-) -> int | None:
-    """Return from when on a dated fact changes. Refuse that if a charge was counted that begins then or later."""
-    moved = rules.moved_facts(old, new)
-    earliest = attempt.now if seen.begun is None else max(attempt.now, seen.begun + 1)
-    if moved is not None and moved < earliest and seen.counted:
-        raise CatalogueConflictError(path, "usage was counted by what holds before then", earliest)
-    return moved
+def _move(
+    attempt: Attempt, seen: CustomerSeen, customer: Customer, stamp: Stamp, since: int
+) -> Put[Customer]:
+    """Write a customer whose facts change for a time of which usage was counted: a recount has that follow."""
+    before = Customer(customer.id) if seen.stored is None else seen.stored.value
+    if len(seen.moves.former) >= MOST_MOVES:
+        raise CatalogueConflictError("", "usage is still to follow earlier changes: try again in a minute")
+    moves = seen.moves.next(before.country, before.customer_type)
+    recount = Recount.of_move(customer.id, moves.number, since, stamp.put_at)
+    if not puts.move_customer(attempt.table, attempt.organization_id, customer, stamp, seen, moves, recount):
+        raise LostError
+    return Put(Stored(customer, stamp), seen.stored is None, changed=True, recount=recount)
+
+
+def _running(attempt: Attempt, seen: CustomerSeen, before: Stored[Customer]) -> Recount | None:
+    """Return the recount by which usage follows the last change of a customer, if that is under way."""
+    if not seen.moves.former:
+        return None
+    name = Recount.of_move(before.value.id, seen.moves.number, 0, before.stamp.put_at).id
+    return read_recount(attempt.table, attempt.organization_id, name)

@@ -1,6 +1,7 @@
 """Carrying recounts on.
 
-Of usage: see `meterstone.store.operations.recount`. When it is done, what was put meanwhile takes effect.
+Of usage: see `meterstone.store.operations.recount`. When it is done, what was put meanwhile takes effect. Of a
+customer's move: see `meterstone.store.operations.move`.
 
 Of a plan that was put for all: the subscriptions that follow it, one after another, in the order of their list.
 Each subscription is changed in a transaction of its own, by the same code as any change of it. So a recount that
@@ -39,8 +40,10 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
-from meterstone.store.operations.recount import Recounting, Surroundings
+from meterstone.store.operations.move import Moving
+from meterstone.store.operations.recount import Recounting
 from meterstone.store.operations.retired import delete_retired
+from meterstone.store.operations.turns import Surroundings
 from meterstone.usage.terms import Terms, following
 
 TOGETHER: Final = 400
@@ -70,6 +73,8 @@ def carry_on(
         release(table, key, me, recount.ready_at)
         return None
     try:
+        if recount.customer:
+            return _follow_move(table, key, me, recount, Surroundings(until, clock, sleep))
         if recount.subscriptions:
             return _count_anew(table, key, me, recount, Surroundings(until, clock, sleep))
         while clock() < until:
@@ -84,6 +89,28 @@ def carry_on(
         raise
     release(table, key, me, clock())
     return recount
+
+
+def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surroundings) -> Recount | None:
+    """Have what was counted follow a customer's move. Return how far it is; None if another carries it on."""
+    clock = around.clock
+
+    def tell(subscriptions: int) -> None:
+        come_on(table, key, me, recount._replace(done=subscriptions, put_at=clock()))
+
+    organization_id = keys.organization_of_recount(key)
+    moving = Moving(table, organization_id, recount.customer, replace(around, progress=tell))
+    report = moving.run()
+    after = recount._replace(done=report.subscriptions, put_at=clock())
+    for each in report.unpublished:
+        name, _, reason = each.partition(", ")
+        after = after.refusing(name, reason)
+    if not report.done:
+        come_on(table, key, me, after)
+        release(table, key, me, clock())
+        return after
+    after = after._replace(done_at=clock())
+    return after if finish(table, key, me, after) else None
 
 
 def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surroundings) -> Recount | None:

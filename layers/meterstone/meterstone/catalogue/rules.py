@@ -55,9 +55,10 @@ def _fields(record: type[msgspec.Struct], *, free: Iterable[str]) -> tuple[str, 
 
 _PRICE_FIELDS: Final = _fields(Price, free=("id", "details"))
 _METER_FIELDS: Final = _fields(Meter, free=("id", "name", "deleted_at"))
-#: Country and customer type are the customer's. The others have rules of their own below.
+#: Country, customer type and moves are the customer's. The others have rules of their own below.
 _WHOLE_FIELDS: Final = _fields(
-    Subscription, free=("id", "start", "end", "plan", "country", "customer_type", "line_items", "editions")
+    Subscription,
+    free=("id", "start", "end", "plan", "country", "customer_type", "moves", "line_items", "editions"),
 )
 #: How a field of a subscription is called in its record, where that differs.
 _CALLED: Final = {"customer_id": "customer"}

@@ -6,9 +6,8 @@ Reading and writing is in `flexprice_customers`, `flexprice_subscriptions` (the 
 Flexprice's names.
 
 - A record that is refused is 400 `validation_error`, each bad field with its reason in `details`.
-- A change of a subscription that moves counted usage is made, and that usage is counted anew within a minute. What
-  may not move counted usage (a customer's country, of the past) is 409 `invalid_operation`; where it is possible
-  from an instant on, `details` has that instant as `earliest`.
+- A change that moves counted usage is made, and usage follows within a minute. What does not fit to what is stored
+  is 409 `invalid_operation`.
 - Two writers of one record at once: 409 `version_conflict`. What is there already, and is another: 409
   `already_exists`.
 """
@@ -21,7 +20,6 @@ from meterstone.contracts import flexprice, flexprice_customers, flexprice_subsc
 from meterstone.contracts.message import RETRY_AFTER, Problem, Reply, Request, RequestRefusedError
 from meterstone.contracts.path_id import read_path_id
 from meterstone.usage.identifier import quoted
-from meterstone.usage.instant import format_instant
 
 api_key = flexprice.api_key
 forbid = flexprice.forbid
@@ -84,10 +82,9 @@ def refuse_record(kind: str, errors: Iterable[tuple[str, str]]) -> Reply:
     return flexprice.error(400, "validation_error", f"Invalid request: {message}.", details)
 
 
-def refuse_conflict(kind: str, path: str, reason: str, earliest: int | None) -> Reply:
-    """Write why a change is not possible, and from when on it is, if ever."""
-    detail = {"reason": reason} | ({} if earliest is None else {"earliest": format_instant(earliest)})
-    details = {name_of(kind, path) or kind: detail}
+def refuse_conflict(kind: str, path: str, reason: str) -> Reply:
+    """Write why a change is not possible."""
+    details = {name_of(kind, path) or kind: {"reason": reason}}
     return flexprice.error(409, "invalid_operation", f"This change is not possible: {reason}.", details)
 
 

@@ -5,9 +5,8 @@ What Lago's API description leaves open, or has not, is settled so:
 - A field that is absent stays as it is; null takes its value away.
 - A field that Lago has and Meterstone cannot honour is refused by name, with the code `not_supported` after Lago's
   own, unless it is null, false or empty: then nothing is asked for. Fields that Lago has not are ignored.
-- A change of a subscription that moves counted usage is made, and that usage is counted anew within a minute: the
-  answer is the subscription as it is stored now. What may not move counted usage (a customer's country, of the
-  past) is refused with 409, and `earliest_at` is the earliest instant from which on the change is possible.
+- A change that moves counted usage is made, and usage follows within a minute: the answer is the record as it is
+  stored now. What does not fit to what is stored is refused with 409.
 - Lago's own ids are UUIDs made of the organization's id, the kind of the record and its id.
 - `reasons` says in words why there is a code, as in the analytics.
 """
@@ -21,9 +20,7 @@ from meterstone.contracts.lago import Fault, unprocessable
 from meterstone.contracts.lago_fields import ALREADY_EXISTS, Reader, unsupported
 from meterstone.contracts.message import Reply, Request, RequestRefusedError
 from meterstone.contracts.path_id import read_path_id
-from meterstone.usage.instant import format_instant
 
-USAGE_WOULD_MOVE: Final = "usage_would_move"
 CONFLICT: Final = "conflict"
 
 _METRIC: Final = "billable_metric"
@@ -87,18 +84,15 @@ def refuse_record(errors: Iterable[tuple[str, str]]) -> Reply:
     return unprocessable(found)
 
 
-def refuse_conflict(path: str, reason: str, earliest: int | None) -> Reply:
-    """Say that a change does not fit to what is stored or counted, and from when on it would: `earliest_at`."""
-    code = CONFLICT if earliest is None else USAGE_WOULD_MOVE
-    body: dict[str, Any] = {
+def refuse_conflict(path: str, reason: str) -> Reply:
+    """Say that a change does not fit to what is stored or counted."""
+    body = {
         "status": 409,
         "error": "Conflict",
-        "code": code,
-        "error_details": {lago_path(path): [code]},
+        "code": CONFLICT,
+        "error_details": {lago_path(path): [CONFLICT]},
         "reasons": {lago_path(path): reason},
     }
-    if earliest is not None:
-        body["earliest_at"] = format_instant(earliest)
     return Reply.of(409, body)
 
 

@@ -1,7 +1,8 @@
 """`GET /catalogue/v1/recounts` on the wire: how far the work is that changes of the catalogue have begun.
 
-There are two kinds (see `store.catalogue.recounts`). By one of a ``plan``, the subscriptions that follow it follow
-a version of it, one after another. By one of ``usage``, what was counted of subscriptions is counted anew.
+There are three kinds (see `store.catalogue.recounts`). By one of a ``plan``, the subscriptions that follow it
+follow a version of it, one after another. By one of ``usage``, what was counted of subscriptions is counted anew.
+By one of a ``move``, what was counted of a customer's subscriptions is grouped by the customer's facts of now.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from meterstone.usage.instant import format_instant
 
 
 class Recount(Protocol):
-    """A recount: of usage if it names subscriptions, else of a plan."""
+    """A recount: of a move if it names a customer, of usage if it names subscriptions, else of a plan."""
 
     @property
     def id(self) -> str:
@@ -45,7 +46,7 @@ class Recount(Protocol):
 
     @property
     def done(self) -> int:
-        """How many subscriptions follow the version; of usage, how many events were counted."""
+        """How many subscriptions follow the version, or the move; of usage, how many events were counted."""
 
     @property
     def refused(self) -> int:
@@ -67,10 +68,29 @@ class Recount(Protocol):
     def events(self) -> int | None:
         """How many events the logs had when it was made; None if it was made by force: they were not counted."""
 
+    @property
+    def customer(self) -> str:
+        """The customer that has moved; empty if it is not of a move."""
+
 
 def recount_record(recount: Recount) -> dict[str, Any]:
     """Write how far a recount is."""
+    if recount.customer:
+        return _of_move(recount)
     return _of_usage(recount) if recount.subscriptions else _of_plan(recount)
+
+
+def _of_move(recount: Recount) -> dict[str, Any]:
+    return {
+        "id": recount.id,
+        "kind": "move",
+        "customer": recount.customer,
+        "at": format_instant(recount.since),
+        "done": recount.done_at is not None,
+        "subscriptions": {"done": recount.done, "refused": recount.refused},
+        "refusals": [{"subscription": name, "message": reason} for name, reason in recount.reasons],
+        **_when(recount),
+    }
 
 
 def _of_plan(recount: Recount) -> dict[str, Any]:
@@ -113,7 +133,8 @@ def recount_begun(recount: Recount) -> dict[str, Any]:
 
     ``line_items`` are those that are counted anew, or the recurring meters whose chains are; none are named where
     all of the subscription are. ``events`` is how many are read for that, null if they were not counted. Of a plan
-    that is put for all, neither is known: each subscription that has usage then has a recount of its own.
+    that is put for all, neither is known: each subscription that has usage then has a recount of its own. For a
+    customer's move no event is read, and no line item counted anew.
     """
     return {
         "id": recount.id,

@@ -21,7 +21,7 @@ from meterstone.usage.edition import stored_as
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import Period
 from meterstone.usage.state import State, accrued, carry, merge_all_states, merge_states, quantity, traits
-from meterstone.usage.subscription import LineItem, Span, Subscription, in_force
+from meterstone.usage.subscription import Facts, LineItem, Span, Subscription, in_force
 
 _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
 
@@ -114,11 +114,24 @@ class ChargePeriod:
         A charge begins to count at the start of the billing period or of the line item, at the later of the two.
         So after an upgrade within a period the line items of the new plan are shown under the new plan.
         """
-        subscription, at = self.subscription, self.counted_span.start
+        return self._dimensions(self.subscription.facts)
+
+    def dimensions_after(self, moves: int) -> Dimensions:
+        """Return the dimensions by which what has followed some moves of its customer is in the rollups.
+
+        See `usage.subscription.Moves`.
+        """
+        subscription = self.subscription
+        if moves >= subscription.moves.number:
+            return self.dimensions
+        return self._dimensions(subscription.facts.after(moves))
+
+    def _dimensions(self, facts: Facts) -> Dimensions:
+        at = self.counted_span.start
         return Dimensions(
-            in_force(subscription.plan, at),
-            in_force(subscription.country, at),
-            in_force(subscription.customer_type, at),
+            in_force(self.subscription.plan, at),
+            in_force(facts.country, at),
+            in_force(facts.customer_type, at),
         )
 
     @property

@@ -1,7 +1,9 @@
 """A subscription with all that counting and pricing it needs: line items, meters, prices, dated facts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import replace
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -82,6 +84,61 @@ class LineItem(msgspec.Struct, frozen=True):
     meter: Meter | None = None
 
 
+class FormerFacts(msgspec.Struct, frozen=True, array_like=True):
+    """The dated country and type that a customer was said to have until the move of a number."""
+
+    until: int
+    country: tuple[Dated, ...]
+    customer_type: tuple[Dated, ...]
+
+
+class Moves(msgspec.Struct, frozen=True):
+    """How often the facts of a customer were changed for a time of which usage was counted already.
+
+    What was counted is in the rollups by the facts as they were after some number of moves. ``former`` has, the
+    oldest first, those by which some of it may still be there, until it has followed.
+    """
+
+    number: int = 0
+    former: tuple[FormerFacts, ...] = ()
+
+    def next(self, country: tuple[Dated, ...], customer_type: tuple[Dated, ...]) -> "Moves":
+        """Return the moves with one more, given the facts before it."""
+        number = self.number + 1
+        return Moves(number, (*self.former, FormerFacts(number, country, customer_type)))
+
+    def followed(self, number: int) -> "Moves":
+        """Return the moves when everything that was counted has followed those up to a number."""
+        return Moves(self.number, tuple(each for each in self.former if each.until > number))
+
+
+NOT_MOVED: Final = Moves()
+"""The moves of a customer whose facts were never changed for a time of which usage was counted."""
+
+
+class Facts(NamedTuple):
+    """What a customer's charges are grouped and filtered by: dated facts, and how often they moved."""
+
+    country: tuple[Dated, ...] = ()
+    customer_type: tuple[Dated, ...] = ()
+    moves: Moves = NOT_MOVED
+
+    def after(self, moves: int) -> "Facts":
+        """Return the facts by which something is in the rollups that has followed some number of moves.
+
+        >>> moved = Moves().next((Dated("DE"),), ()).next((Dated("NO"),), ())
+        >>> facts = Facts((Dated("SE"),), (), moved)
+        >>> [facts.after(number).country[0].value for number in range(3)]
+        ['DE', 'NO', 'SE']
+        """
+        found = next((each for each in self.moves.former if each.until > moves), None)
+        return self if found is None else Facts(found.country, found.customer_type, self.moves)
+
+
+NO_FACTS: Final = Facts()
+"""Those of a customer of whom nothing is said."""
+
+
 class Customer(msgspec.Struct, frozen=True):
     """Who subscribes. ``id`` is the external id; country and type are dated.
 
@@ -98,15 +155,20 @@ class Customer(msgspec.Struct, frozen=True):
     currency: str | None = None
     details: Mapping[str, Detail] = msgspec.field(default_factory=dict)
 
+    @property
+    def facts(self) -> Facts:
+        """What its charges are grouped and filtered by."""
+        return Facts(self.country, self.customer_type)
+
 
 class Subscription(msgspec.Struct, frozen=True):
     """What a customer has agreed to.
 
     This is a subscription as counting and pricing need it, with everything looked up that its `Terms` refer to.
     ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
-    customer. ``timezone`` decides the subscription's days: it was its own, the customer's or the organization's
-    when it was made. ``currency`` is lower case. Instants are microseconds since the epoch. ``editions`` say which
-    counting of its usage is the one that is read.
+    customer, and ``moves`` says how often they moved. ``timezone`` decides the subscription's days: it was its
+    own, the customer's or the organization's when it was made. ``currency`` is lower case. Instants are
+    microseconds since the epoch. ``editions`` say which counting of its usage is the one that is read.
     """
 
     id: str
@@ -126,6 +188,19 @@ class Subscription(msgspec.Struct, frozen=True):
     commitment: Commitment | None = None
     line_items: tuple[LineItem, ...] = ()
     editions: Editions = ONE_EDITION
+    moves: Moves = NOT_MOVED
+
+    @property
+    def facts(self) -> Facts:
+        """What its charges are grouped and filtered by."""
+        return Facts(self.country, self.customer_type, self.moves)
+
+    def of_customer(self, facts: Facts) -> "Subscription":
+        """Return the subscription with its customer's facts; itself if it has them already."""
+        if facts == self.facts:
+            return self
+        country, customer_type, moves = facts
+        return replace(self, country=country, customer_type=customer_type, moves=moves)
 
     @property
     def span(self) -> Span:

@@ -99,6 +99,10 @@ class Head(msgspec.Struct):
     quiet: bool = False
     #: Of an edition that is not read any more: it counts nothing, and leaves the rollups.
     retired: bool = False
+    #: The number of its customer's moves by whose facts all of it is in the rollups (see `usage.subscription`).
+    moves: int = 0
+    #: The number of moves that it has followed in part; 0 if there is no such.
+    following: int = 0
 
     def forget(self, shards: frozenset[str], now: int) -> None:
         """Drop the positions of ``shards``, which deliver nothing any more, and of shards at rest for 48 hours."""

@@ -21,7 +21,7 @@ from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import Customer, Dated, LineItem, Subscription
+from meterstone.usage.subscription import NO_FACTS, Dated, Facts, LineItem, Subscription
 
 MOST_LINE_ITEMS: Final = 1000
 """How many line items a subscription has at most, those of its plan included."""
@@ -144,12 +144,12 @@ def resolve(
     plans: Mapping[tuple[str, int], Plan],
     prices: Mapping[str, Price],
     meters: Mapping[str, Meter],
-    customer: Customer | None,
+    facts: Facts = NO_FACTS,
     editions: Editions = ONE_EDITION,
 ) -> Subscription:
     """Make a subscription of its terms and of what these refer to, each by its id.
 
-    ``customer`` may be left out where nobody asks for the country and the type of the customer.
+    ``facts``, those of its customer, may be left out where nobody asks for them.
     """
     own = (
         LineItem(
@@ -184,11 +184,12 @@ def resolve(
         billing_cycle=terms.billing_cycle,
         anchor=terms.start if terms.anchor is None else terms.anchor,
         plan=tuple(_named(terms.plan)),
-        country=() if customer is None else customer.country,
-        customer_type=() if customer is None else customer.customer_type,
+        country=facts.country,
+        customer_type=facts.customer_type,
         commitment=terms.commitment,
         line_items=(*own, *of_plans),
         editions=editions,
+        moves=facts.moves,
     )
 
 

@@ -137,27 +137,43 @@ def test_of_many_recounts_the_first_are_told(loaded: Machine) -> None:
 
 
 def test_what_comes_before_a_refused_record_is_put_and_what_follows_its_kind_is_not(loaded: Machine) -> None:
+    loaded.change("meters", "{id: fax, code: fax", "{id: fax, deleted_at: 2026-03-01T12:01:00Z, code: fax")
+    path = loaded.folder / "meters.yaml"
+    path.write_text(path.read_text() + "- {id: new, code: new, aggregation: COUNT}\n")
     (loaded.folder / "plans.yaml").write_text("- {code: p}\n- {code: q}\n")
-    (loaded.folder / "customers.yaml").write_text("- {id: c, country: NO}\n- {id: d}\n")
-    begin = "- {id: t, customer: d, plan: q, currency: USD, start: 2026-01-01T00:00:00Z, line_items: []}\n"
-    path = loaded.folder / "subscriptions.yaml"
-    path.write_text(path.read_text() + begin)
-    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
-    (loaded.folder / "customers.yaml").write_text(
-        "- {id: c, country: [{value: NO, since: 2026-01-05T00:00:00Z}]}\n- {id: d}\n"
-    )
     result = loaded.load()
     assert result.exit_code == REFUSED
-    assert result.stdout == "added: 1 plans, 1 customers\n"
+    assert result.stdout == "added: 1 meters\n"
     assert result.stderr.splitlines() == [
         (
-            "customers.yaml:1: customers[0].country (id 'c'): usage was counted by what holds before then; "
-            "the earliest possible instant is 2026-03-01T12:00:00Z"
+            "meters.yaml:3: meters[2].deleted_at (id 'fax'): a meter's deletion takes 5 minutes; "
+            "the earliest possible instant is 2026-03-01T12:05:20Z"
         ),
         _MEND,
     ]
-    (loaded.folder / "customers.yaml").write_text("- {id: c}\n- {id: d}\n")
-    assert loaded.load().stdout == "added: 1 subscriptions\n"
+    loaded.change("meters", "12:01:00Z", "12:30:00Z")
+    assert loaded.load().stdout == "added: 1 plans; changed: 1 meters\n"
+
+
+def test_customers_that_moved_in_the_past_are_told(loaded: Machine) -> None:
+    assert loaded.of("import", loaded.usage("usage.jsonl", row("t"))).exit_code == 0
+    (loaded.folder / "customers.yaml").write_text(
+        "- {id: c, country: [{value: NO, since: 2026-01-05T00:00:00Z}]}\n"
+    )
+    told = loaded.load().stdout.splitlines()
+    (recount,) = read_recounts(loaded.table, ORGANIZATION)
+    assert told == [
+        "changed: 1 customers",
+        "totals follow these customers; `catalogue recounts` shows how far that is:",
+        f"  c: from 2026-01-05T00:00:00Z on, recount {recount.id}",
+    ]
+    shown = loaded.of("catalogue", "recounts").stdout
+    assert (
+        shown
+        == f"following\t{recount.id}\tcustomer c from 2026-01-05T00:00:00Z on\t0 subscriptions, 0 refused\n"
+    )
+    loaded.recount()
+    assert loaded.of("catalogue", "recounts").stdout.startswith(f"followed\t{recount.id}\tcustomer c from ")
 
 
 def test_a_price_that_would_cost_otherwise_is_refused_before_anything_is_put(loaded: Machine) -> None:

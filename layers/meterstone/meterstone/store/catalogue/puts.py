@@ -21,7 +21,7 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Action, Item, Table, key_item
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import Customer
+from meterstone.usage.subscription import Customer, Moves
 
 
 def put_price(
@@ -134,6 +134,46 @@ def put_customer(
         values[":moved"] = {"N": str(moved)}
         condition = f"{condition} AND attribute_not_exists(begun_at) OR {condition} AND begun_at < :moved"
     return table.update(before.subject.key, f"SET doc = :doc, {_STAMPED}", values, condition=condition)
+
+
+def move_customer(
+    table: Table,
+    organization_id: str,
+    customer: Customer,
+    stamp: Stamp,
+    before: CustomerSeen,
+    moves: Moves,
+    recount: Recount,
+) -> bool:
+    """Write a customer whose facts change for a time of which usage was counted, and the recount that follows.
+
+    Cost: 2 write units for each KB of both, 1 for the recount's entry in the index `due`, and 1 if there was no
+    record.
+    """
+    if before.stored is None:
+        table.put(_listing(organization_id, customer.id))
+    values: Item = {
+        ":doc": {"S": encode_document(customer)},
+        ":moves": {"S": encode_document(moves)},
+    } | _stamp_values(stamp)
+    condition = "attribute_not_exists(doc)" if before.stored is None else "attribute_exists(doc)"
+    if before.rev:
+        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
+    else:
+        condition += " AND attribute_not_exists(rev)"
+    expression = f"SET doc = :doc, moves = :moves, {_STAMPED}"
+    action = _update(table, before.subject.key, expression, values, condition)
+    return _written(table, [action, made(table, organization_id, recount)])
+
+
+def moves_followed(table: Table, organization_id: str, customer_id: str, was: Moves, now: Moves) -> bool:
+    """Write that what was counted of a customer has followed its moves. Cost: 1 write unit for each KB.
+
+    Returns False if it has moved once more since.
+    """
+    values: Item = {":was": {"S": encode_document(was)}, ":moves": {"S": encode_document(now)}}
+    key = keys.customer(organization_id, customer_id)
+    return table.update(key, "SET moves = :moves", values, condition="moves = :was")
 
 
 def convert_customer(

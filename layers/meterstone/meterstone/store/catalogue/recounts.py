@@ -1,7 +1,8 @@
 """Recounts: what a change of the catalogue has to be carried on afterwards.
 
-There are two kinds. Of a plan that is put for all: its subscriptions follow it, one at a time. Of usage: what was
-counted of a subscription is counted anew (see `meterstone.usage.counting`).
+There are three kinds. Of a plan that is put for all: its subscriptions follow it, one at a time. Of usage: what
+was counted of a subscription is counted anew (see `meterstone.usage.counting`). Of a move: what was counted of a
+customer is grouped by other facts (see `meterstone.store.operations.move`).
 
 A recount is an item, which says what is to be done, and up to where it is. It is made in the transaction of the
 record whose change it carries on. Whoever carries it on holds a lease on it, so that no two do the same work at
@@ -56,6 +57,8 @@ class Recount(NamedTuple):
     A recount of usage has ``subscriptions``, which are counted anew from ``since`` on, and the scopes that are
     (``line_items``: line items, or meters of chains; all, if it has none). ``done`` is how many events were
     counted.
+
+    One of a move has a ``customer``, and counts nothing. ``done`` is how many subscriptions have followed.
     """
 
     id: str
@@ -73,15 +76,22 @@ class Recount(NamedTuple):
     line_items: tuple[str, ...] = ()
     #: How many events the logs had that are read for it; None if nobody has counted them.
     events: int | None = 0
+    customer: str = ""
+
+    @classmethod
+    def of_move(cls, customer: str, number: int, since: int, now: int) -> "Recount":
+        """Make the recount of a customer's move of a number, which changes its facts from ``since`` on."""
+        told = msgspec.json.encode((customer, number))
+        name = f"{_second(now)}-{sha256(told).hexdigest()[:_DIGEST]}"
+        return cls(name, "", 0, since, now, now, customer=customer)
 
     @classmethod
     def of_usage(
         cls, subscriptions: Iterable[str], line_items: Iterable[str], since: int, now: int, mark: str
     ) -> "Recount":
         """Make the recount of subscriptions. ``mark`` is told by nothing else: it makes the id its own."""
-        second = format_instant(now)[:19].replace("-", "").replace(":", "")
         return cls(
-            f"{second}-{mark}",
+            f"{_second(now)}-{mark}",
             "",
             0,
             since,
@@ -95,12 +105,13 @@ class Recount(NamedTuple):
     def of_plan(cls, plan: str, version: int, since: int, now: int) -> "Recount":
         """Make the recount of a plan. Its id begins with the second, so that recounts are listed by their age."""
         told = msgspec.json.encode((plan, version, since))
-        second = format_instant(now)[:19].replace("-", "").replace(":", "")
-        return cls(f"{second}-{sha256(told).hexdigest()[:_DIGEST]}", plan, version, since, now, now)
+        return cls(f"{_second(now)}-{sha256(told).hexdigest()[:_DIGEST]}", plan, version, since, now, now)
 
     @property
     def ready_at(self) -> int:
         """The instant from which on it may be carried on."""
+        if self.customer:
+            return self.made_at
         return self.made_at + (READY if self.subscriptions else SETTLED)
 
     def refusing(self, subscription_id: str, reason: str) -> "Recount":
@@ -127,7 +138,14 @@ def made(table: Table, organization_id: str, recount: Recount) -> Action:
     }
 
 
+def _second(at: int) -> str:
+    """Return the second of an instant, by which recounts are listed by their age."""
+    return format_instant(at)[:19].replace("-", "").replace(":", "")
+
+
 def _what(recount: Recount) -> Item:
+    if recount.customer:
+        return {"what": {"S": "move"}, "customer": {"S": recount.customer}, "events": {"N": "0"}}
     if not recount.subscriptions:
         return {
             "what": {"S": "plan"},
@@ -239,15 +257,17 @@ def delete_old(table: Table, now: int) -> None:
     table.delete_all(table.due(keys.done_recounts(), key_instant(now)))
 
 
-def drop_reasons(table: Table, organization_id: str, subscription_ids: AbstractSet[str]) -> None:
-    """Take out of all recounts what is said of some subscriptions, and delete those of their usage.
+def drop_reasons(
+    table: Table, organization_id: str, customer_id: str, subscription_ids: AbstractSet[str]
+) -> None:
+    """Take out of all recounts what is said of a customer and its subscriptions, and delete those of their usage.
 
     Nobody may carry one on meanwhile.
 
     Cost: 1 consistent query of all, and of each that says something of them 1 write unit for each KB.
     """
     for each in read_recounts(table, organization_id):
-        if not subscription_ids.isdisjoint(each.subscriptions):
+        if each.customer == customer_id or not subscription_ids.isdisjoint(each.subscriptions):
             table.delete_all([keys.recount(organization_id, each.id)])
             continue
         kept = tuple(reason for reason in each.reasons if reason[0] not in subscription_ids)
@@ -303,6 +323,7 @@ def _recount(row: Row) -> Recount:
         _NAMES.decode(text(row, "subscriptions") or "[]"),
         _NAMES.decode(text(row, "line_items") or "[]"),
         None if "subscriptions" in row and "events" not in row else integer(row, "events"),
+        text(row, "customer"),
     )
 
 

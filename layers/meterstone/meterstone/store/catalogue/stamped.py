@@ -15,6 +15,7 @@ from meterstone.store.catalogue.subscriptions import (
     decode_customer,
     decode_meters,
     decode_subscription,
+    moves_of,
 )
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
@@ -22,7 +23,7 @@ from meterstone.store.dynamodb.table import Row, Table, integer, text
 from meterstone.usage.counting import Counting
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan, decode_plan
-from meterstone.usage.subscription import Customer
+from meterstone.usage.subscription import NOT_MOVED, Customer, Moves
 from meterstone.usage.terms import Terms, decode_terms, terms_of
 
 
@@ -74,7 +75,8 @@ class CustomerSeen(NamedTuple):
 
     ``rev`` is that of the item, which goes on when a customer is deleted. ``counted``: whether anything was
     counted for the customer; ``begun``: when the latest of its young charges begins (see `Standing.guards`).
-    ``of_before``: the record stands in the catalogue's list, as the first format has it.
+    ``of_before``: the record stands in the catalogue's list, as the first format has it. ``moves``: how often its
+    facts were changed for a time of which usage was counted.
     """
 
     stored: Stored[Customer] | None
@@ -83,6 +85,7 @@ class CustomerSeen(NamedTuple):
     counted: bool
     begun: int | None = None
     of_before: bool = False
+    moves: Moves = NOT_MOVED
 
 
 class MetersSeen(NamedTuple):
@@ -172,13 +175,14 @@ def customer_seen(key: Key, row: Row, listed: Row) -> CustomerSeen:
     """Return what the items of a customer say: the record, and the entry in the catalogue's list."""
     subject = subject_seen(key, row)
     counted, begun = "counted" in row, integer(row, "begun_at") if "begun_at" in row else None
+    moves = moves_of(row)
     if "doc" in row:
         stored = Stored(decode_customer(text(row, "doc")), stamp_of(row))
-        return CustomerSeen(stored, subject, stored.stamp.rev, counted, begun)
+        return CustomerSeen(stored, subject, stored.stamp.rev, counted, begun, moves=moves)
     if "doc" in listed:
         stored = Stored(decode_customer(text(listed, "doc")), NEVER)
-        return CustomerSeen(stored, subject, integer(row, "rev"), counted, begun, of_before=True)
-    return CustomerSeen(None, subject, integer(row, "rev"), counted, begun)
+        return CustomerSeen(stored, subject, integer(row, "rev"), counted, begun, of_before=True, moves=moves)
+    return CustomerSeen(None, subject, integer(row, "rev"), counted, begun, moves=moves)
 
 
 def subject_seen(key: Key, row: Row) -> SubjectSeen:

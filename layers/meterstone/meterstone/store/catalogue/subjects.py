@@ -11,7 +11,6 @@ are under the condition that this version is the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import replace
 from functools import cached_property
 from typing import Final
 
@@ -22,7 +21,7 @@ from meterstone.store.catalogue.guards import Guard
 from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.subscriptions import (
     By,
-    decode_customer,
+    facts_of,
     read_subscriptions,
     subscriptions_by_external_id,
     subscriptions_of_customer,
@@ -30,16 +29,14 @@ from meterstone.store.catalogue.subscriptions import (
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
-from meterstone.store.dynamodb.table import Row, Table, integer, text
+from meterstone.store.dynamodb.table import Row, Table, integer
 from meterstone.usage.arrival import AHEAD, Subject
 from meterstone.usage.meter import Event, Meter
-from meterstone.usage.subscription import Customer, Dated, Subscription
+from meterstone.usage.subscription import Facts, Subscription
 
 _MOST_SUBJECTS: Final = 20_000
 _LATEST: Final = "latest_at"
 _BEGUN: Final = "begun_at"
-
-type _Facts = tuple[tuple[Dated, ...], tuple[Dated, ...]]
 
 
 class SubjectState(msgspec.Struct):
@@ -67,7 +64,7 @@ class CustomerState(msgspec.Struct):
     version: int | None
     counted: bool
     begun: int | None
-    facts: _Facts | None
+    facts: Facts | None
 
 
 class Standing:
@@ -107,9 +104,10 @@ class Standing:
         ``latest`` has the time of the latest event of each subject; empty if no event is counted. ``begins`` is
         when the latest charge begins that the tally has.
 
-        A customer's country and type change from now on alone, once anything was counted. So what was read of them
-        holds for all charges that began before it was read. When a charge begins that is younger, is noted: it is
-        younger if it begins later than `AHEAD` before, since clocks may differ.
+        A customer's country and type change from now on, once anything was counted, or there is a move. So what
+        was read of them holds for all charges that began before it was read, up to the next move. When a charge
+        begins that is younger, is noted: it is younger if it begins later than `AHEAD` before, since clocks may
+        differ.
         """
         yield from self.notes(latest)
         customer = self.customers.get(customer_id)
@@ -177,7 +175,7 @@ class Standing:
         """Note what the records of customers say."""
         for key, customer_id in keyed.items():
             row = rows.get(key, {})
-            facts = _facts_of(decode_customer(text(row, "doc"))) if "doc" in row else None
+            facts = facts_of(row) if "doc" in row else None
             self.customers[customer_id] = CustomerState(
                 key, _number(row, "rev"), "counted" in row, _number(row, _BEGUN), facts
             )
@@ -187,10 +185,7 @@ class Standing:
         state = self.customers.get(subscription.customer_id)
         if state is None or state.facts is None:
             return subscription
-        if state.facts == (subscription.country, subscription.customer_type):
-            return subscription
-        country, customer_type = state.facts
-        return replace(subscription, country=country, customer_type=customer_type)
+        return subscription.of_customer(state.facts)
 
 
 class _Known(msgspec.Struct):
@@ -289,10 +284,6 @@ def standing_of(
     owners = {keys.customer(organization_id, each.customer_id): each.customer_id for each in found}
     standing.note_customers(table.batch_get(owners, consistent=True), owners)
     return standing, {each.id: standing.with_facts(each) for each in found}
-
-
-def _facts_of(customer: Customer) -> _Facts:
-    return customer.country, customer.customer_type
 
 
 def _number(row: Row, name: str) -> int | None:

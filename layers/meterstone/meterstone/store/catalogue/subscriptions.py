@@ -19,12 +19,13 @@ from meterstone.usage.counting import Counting, decode_counting
 from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.plan import Plan, decode_plan, decode_price
-from meterstone.usage.subscription import Customer, Subscription
+from meterstone.usage.subscription import NO_FACTS, NOT_MOVED, Customer, Facts, Moves, Subscription
 from meterstone.usage.terms import Terms, decode_terms, resolve
 
 _AT_ONCE = 100
 _SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 _CUSTOMER = msgspec.json.Decoder(Customer)
+_MOVES = msgspec.json.Decoder(Moves)
 _METERS = msgspec.json.Decoder(tuple[Meter, ...])
 
 type Versions = Mapping[tuple[str, int], Plan]
@@ -121,16 +122,16 @@ def resolved(
     }
     held = [_SUBSCRIPTION.decode(text(row, "doc")) if of is None else of for row, of, _ in told]
     whose = {each.customer_id for each in held} if facts else set()
-    customers = read_customers(table, organization_id, whose, consistent=consistent)
+    facts_by_id = read_facts(table, organization_id, whose, consistent=consistent)
     known = {meter.id: meter for meter in meters}
     needed = {price.meter_id for price in prices.values() if price.meter_id}
     needed |= {meter.id for each in held if isinstance(each, Subscription) for meter in _meters_of(each)}
     if needed - known.keys():
         known = {meter.id: meter for meter in read_meters(table, organization_id, consistent=True)}
     return [
-        resolve(each, plans, prices, known, customers.get(each.customer_id), editions)
+        resolve(each, plans, prices, known, facts_by_id.get(each.customer_id, NO_FACTS), editions)
         if isinstance(each, Terms)
-        else _up_to_date(each, known, customers.get(each.customer_id))
+        else _up_to_date(each, known, facts_by_id.get(each.customer_id))
         for each, (_, _, editions) in zip(held, told, strict=True)
     ]
 
@@ -142,13 +143,23 @@ def read_versions(table: Table, organization_id: str, versions: Iterable[tuple[s
     return {named[key]: plan for key, plan in found.items()}
 
 
-def read_customers(
+def read_facts(
     table: Table, organization_id: str, ids: Iterable[str], *, consistent: bool = False
-) -> dict[str, Customer]:
-    """Read customers by their ids. Ids without a record are left out. Cost: 1 get each, in batches."""
+) -> dict[str, Facts]:
+    """Read customers' facts by their ids. Ids without a record are left out. Cost: 1 get each, in batches."""
     named = {keys.customer(organization_id, each): each for each in ids}
     rows = table.batch_get(named, consistent=consistent)
-    return {named[key]: decode_customer(text(row, "doc")) for key, row in rows.items() if "doc" in row}
+    return {named[key]: facts_of(row) for key, row in rows.items() if "doc" in row}
+
+
+def facts_of(row: Row) -> Facts:
+    """Read the facts of a customer from the item of its record."""
+    return decode_customer(text(row, "doc")).facts._replace(moves=moves_of(row))
+
+
+def moves_of(row: Row) -> Moves:
+    """Read the moves of a customer from the item of its record."""
+    return _MOVES.decode(text(row, "moves")) if "moves" in row else NOT_MOVED
 
 
 def read_meters(table: Table, organization_id: str, *, consistent: bool = False) -> tuple[Meter, ...]:
@@ -208,16 +219,14 @@ def _meters_of(subscription: Subscription) -> Iterator[Meter]:
     return (item.meter for item in subscription.line_items if item.meter is not None)
 
 
-def _up_to_date(before: Subscription, meters: Mapping[str, Meter], customer: Customer | None) -> Subscription:
+def _up_to_date(before: Subscription, meters: Mapping[str, Meter], facts: Facts | None) -> Subscription:
     """Return a subscription of before with its meters as they are now, and with its customer's facts."""
     items = tuple(
         item if item.meter is None else replace(item, meter=meters.get(item.meter.id, item.meter))
         for item in before.line_items
     )
     now = replace(before, line_items=items)
-    if customer is None:
-        return now
-    return replace(now, country=customer.country, customer_type=customer.customer_type)
+    return now if facts is None else now.of_customer(facts)
 
 
 def list_subscriptions(

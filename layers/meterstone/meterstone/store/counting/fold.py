@@ -214,19 +214,21 @@ class Fold:
         for place, found in enumerate(due):
             if place and stop():
                 break
-            for _ in range(_ATTEMPTS):
-                try:
-                    done = self._roll(account, found, now, report)
-                except CatalogueChangedError:
-                    continue
-                break
-            else:
-                raise StoreUnavailableError("the catalogue changes all the time")
-            rolled += done
+            rolled += self._until_unchanged(lambda found=found: self._roll(account, found, now, report))  # type: ignore[misc]
             progress(rolled)
         if report.unpublished:
             raise WriteRefusedError("; ".join(report.unpublished))
         return rolled
+
+    def publish(self, account: Account, tallies: Sequence[TallyKey], now: int) -> list[str]:
+        """Publish tallies as they are, where the rollups do not have what they are worth.
+
+        Tallies that are not read any more are left out. Return those whose worth the rollups do not take.
+        """
+        report = FoldReport()
+        for some in batched(tallies, _TALLIES_AT_ONCE, strict=False):
+            self._until_unchanged(lambda some=some: self._publish(account, some, now, report))  # type: ignore[misc]
+        return report.unpublished
 
     def turn_over(
         self, account: Account, turning: Sequence[Mapping[TallyKey, PendingEvents]], now: int
@@ -277,12 +279,25 @@ class Fold:
             for row in rows.values()
             if text(row, "due_at") and text(row, "due_at") <= key_instant(now)
         ]
+        return self._publish(account, tallies, now, report)
+
+    def _publish(self, account: Account, tallies: Sequence[TallyKey], now: int, report: FoldReport) -> int:
         held = self._subscriptions(account, tallies, now)
         charges = {key: charge_of(held[key.subscription_id], key) for key in tallies}
         # A tally of an edition that is not read any more is left to whoever has the rollups follow.
         works = {key: PendingEvents(charge) for key, charge in charges.items() if charge is not None}
         self._fold_all(works, now, report)
         return len(works)
+
+    @staticmethod
+    def _until_unchanged(do: Callable[[], int]) -> int:
+        """Do something again until the catalogue does not change meanwhile."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return do()
+            except CatalogueChangedError:
+                continue
+        raise StoreUnavailableError("the catalogue changes all the time")
 
     def _subscriptions(
         self, account: Account, tallies: Iterable[TallyKey], now: int

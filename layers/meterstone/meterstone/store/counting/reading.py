@@ -1,7 +1,6 @@
 """Reading tallies that are to be changed, in two or three rounds of batch reads, heads before their parts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import replace
 
 from meterstone.store.catalogue.subscriptions import resolved
 from meterstone.store.counting.withdrawing import (
@@ -137,12 +136,30 @@ class TallyReader:
         self._head_row = row
         head = self._tally.head = unpack_head(row)
         turns = head.quiet if self._turn is Turn.IN else self._turn is Turn.OUT and not head.retired
-        if turns and head.first is not None:
+        follows = self._follows_moves(head)
+        if (turns or follows) and head.first is not None:
             # All its charges turn, also those before the one from which on it is stale.
             head.stale_from = head.first
         self._unseen = head.unseen(batch)
         self._step = next_step(self._unseen, empty=row is None)
         self._batch = self._step.batch
+
+    def _follows_moves(self, head: Head) -> bool:
+        """Return whether the tally begins to follow its customer's moves with this change.
+
+        Raises `CatalogueChangedError` if it has followed more of them than are known.
+        """
+        moves = self._charge.subscription.moves.number
+        if max(head.moves, head.following) > moves:
+            raise CatalogueChangedError("the customer has moved meanwhile")
+        if self._head_row is None or head.quiet:
+            # Nothing of it is in the rollups.
+            head.moves = moves
+            return False
+        if head.retired or moves in (head.moves, head.following):
+            return False
+        head.following = moves
+        return True
 
     @property
     def is_void(self) -> bool:
@@ -195,8 +212,7 @@ class TallyReader:
         """
         before = self._charge
         # The customer's facts are those that the batch has read: see `Standing.guards`.
-        facts = before.subscription
-        current = replace(current, country=facts.country, customer_type=facts.customer_type)
+        current = current.of_customer(before.subscription.facts)
         if current == before.subscription:
             return
         after = charge_of(current, self.key)

@@ -25,7 +25,7 @@ from meterstone.store.dynamodb.table import Action, Item, key_item
 from meterstone.store.dynamodb.transaction import GUARDS, TransactionBudget, item_bytes
 from meterstone.store.events.positions import ends_by_itself
 from meterstone.usage.arrival import Subject
-from meterstone.usage.charge import ChargePeriod, DayAmount, add_amounts
+from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, Dimensions, add_amounts
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 from meterstone.usage.withdrawal import Withdrawal, take_out
 
@@ -112,6 +112,8 @@ class TallyUpdate(msgspec.Struct):
     unfinished: bool = False
     #: Whether there is no tally, and no event to make one of.
     is_void: bool = False
+    #: The number of the customer's moves by which each chunk is published, by its charge, if not all are alike.
+    placed: dict[tuple[int, int], int] = msgspec.field(default_factory=dict)
     #: The event that is to be taken out, if one is: it is the batch then.
     withdrawal: Withdrawal | None = None
     #: The sort key and the item of the detail that it is taken out of, if one has it; an empty item has no event.
@@ -144,6 +146,7 @@ class TallyUpdate(msgspec.Struct):
             take_out(tally, self.parts, self.withdrawal)
         else:
             count(tally, self.parts, self.days)
+        self.placed = self._placed_by()
         series, due = restate(tally, now)
         if tally.head.quiet or tally.head.retired:
             series = [{} for _ in tally.charges]
@@ -156,6 +159,8 @@ class TallyUpdate(msgspec.Struct):
         # The next step begins with the last charge that is done, since the next charge's carried value comes from
         # it.
         tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].counted_span.start
+        if left is None and tally.head.following:
+            tally.head.moves, tally.head.following = tally.head.following, 0
         if tally.meter.recurring:
             self._extend_chain(plan)
         items = self._changed(plan.chunks, due)
@@ -205,33 +210,96 @@ class TallyUpdate(msgspec.Struct):
             if (index, 0) not in plan.chunks and self._moved(index) and not plan.take({(index, 0)}, ()):
                 return index
             worth = series[index]
+            days = sorted(worth.keys() | counter.published.keys())
+            if self.placed:
+                days, moving = self._parted(index, days)
+                for chunk, its in moving.items():
+                    if not self._move(index, chunk, its, worth, plan, writer):
+                        return index
             months: dict[str, RollupChange] = {}
-            for day in sorted(worth.keys() | counter.published.keys()):
+            for day in days:
                 now, before = worth.get(day, _NOTHING), counter.published.get(day, _NOTHING)
                 if now != before:
                     change = DayAmount(subtract(now.units, before.units), now.cents - before.cents)
                     months.setdefault(keys.month_of(day), {})[day] = change
-            for month, days in months.items():
-                rollups = self._rollups(charge, month, writer)
-                if not plan.take({(index, chunk_of(charge, day)) for day in days}, rollups):
+            for month, changes in months.items():
+                rollups = self._rollups(charge, charge.dimensions, month, writer)
+                if not plan.take({(index, chunk_of(charge, day)) for day in changes}, rollups):
                     return index
-                for day, change in days.items():
+                for day, change in changes.items():
                     for key in rollups:
                         plan.add(key, date.fromordinal(day).day, change)
-                    if day in worth:
-                        counter.published[day] = worth[day]
-                    else:
-                        del counter.published[day]
+                _note_published(counter, changes, worth)
         return None
+
+    def _placed_by(self) -> dict[tuple[int, int], int]:
+        """Return by which of the customer's moves each stored chunk is published; nothing if all by the last."""
+        moves = self.tally.head.moves
+        if moves >= self.tally.charges[0].subscription.moves.number:
+            return {}
+        return {
+            (index, keys.parse_counter(sk).chunk): max(moves, int(self.stored[sk].get(_MOVES, _NONE)["N"]))
+            for index, charge in enumerate(self.tally.charges)
+            for sk in self._chunk_keys(charge)
+        }
+
+    def _parted(self, index: int, days: Iterable[int]) -> tuple[list[int], dict[int, list[int]]]:
+        """Part the days of a charge: those in the rollups where they belong, and by chunk those that move."""
+        charge = self.tally.charges[index]
+        staying: list[int] = []
+        moving: dict[int, list[int]] = {}
+        for day in days:
+            chunk = chunk_of(charge, day)
+            placed = self.placed.get((index, chunk))
+            if placed is None or charge.dimensions_after(placed) == charge.dimensions:
+                staying.append(day)
+            else:
+                moving.setdefault(chunk, []).append(day)
+        return staying, moving
+
+    def _move(
+        self,
+        index: int,
+        chunk: int,
+        days: Sequence[int],
+        worth: Mapping[int, DayAmount],
+        plan: "PlannedWrites",
+        writer: int,
+    ) -> bool:
+        """Take all that a chunk has published out from where it was, and add its worth where it belongs now.
+
+        Return False if the plan has no room for that.
+        """
+        charge, counter = self.tally.charges[index], self.tally.counters[index]
+        was = charge.dimensions_after(self.placed[index, chunk])
+        months = {keys.month_of(day) for day in days}
+        out = {month: self._rollups(charge, was, month, writer) for month in months}
+        into = {month: self._rollups(charge, charge.dimensions, month, writer) for month in months}
+        rollups = {key for found in (out, into) for some in found.values() for key in some}
+        if not plan.take({(index, chunk)}, rollups):
+            return False
+        for day in days:
+            month, number = keys.month_of(day), date.fromordinal(day).day
+            if (before := counter.published.get(day)) is not None:
+                for key in out[month]:
+                    plan.add(key, number, DayAmount(subtract(ZERO, before.units), -before.cents))
+            if day in worth:
+                for key in into[month]:
+                    plan.add(key, number, worth[day])
+        _note_published(counter, days, worth)
+        self.placed[index, chunk] = charge.subscription.moves.number
+        return True
 
     def _moved(self, index: int) -> bool:
         """Return whether a charge's counter differs from what is stored."""
         packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
         return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
 
-    def _rollups(self, charge: ChargePeriod, month: str, writer: int) -> tuple[RollupKey, ...]:
+    def _rollups(
+        self, charge: ChargePeriod, dimensions: Dimensions, month: str, writer: int
+    ) -> tuple[RollupKey, ...]:
         name = charge.subscription.currency, charge.meter.id
-        return keys.rollups(self.organization_id, self.generation, charge.dimensions, month, name, writer)
+        return keys.rollups(self.organization_id, self.generation, dimensions, month, name, writer)
 
     def _extend_chain(self, plan: "PlannedWrites") -> None:
         head = self.tally.head
@@ -249,11 +317,18 @@ class TallyUpdate(msgspec.Struct):
             items |= packed
             if tally.meter.recurring:
                 self._tell_accepted(index, packed, written)
+            for sk in packed:
+                items[sk] |= self._told_moves(index, sk)
             for sk in self._chunk_keys(tally.charges[index]) - packed.keys():
                 items[sk] = {}
         head_key = self.head_key
         head = pack_head(self.organization_id, self.generation, tally, due)
-        items[head_key] = items.get(head_key, _body(self.stored.get(head_key, {}))) | head
+        if head_key not in items:
+            # Of a plain tally it is the first chunk, too.
+            plain = not tally.meter.recurring
+            items[head_key] = _body(self.stored.get(head_key, {}))
+            items[head_key] |= self._told_moves(0, head_key) if plain else {}
+        items[head_key] |= head
         changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
         if not self.batch and changed.keys() <= {head_key} and not self._head_moved(items[head_key]):
             return None
@@ -273,6 +348,13 @@ class TallyUpdate(msgspec.Struct):
             self._put(sk, item, condition if sk == head_key else {}) if item else self._delete(sk)
             for sk, item in changed.items()
         ]
+
+    def _told_moves(self, index: int, sk: str) -> Item:
+        """Return what a chunk says of the moves by which it is published, if these are more than the head says."""
+        if not self.placed:
+            return {}
+        placed = self.placed.get((index, keys.parse_counter(sk).chunk), 0)
+        return {_MOVES: {"N": str(placed)}} if placed > self.tally.head.moves else {}
 
     def _tell_accepted(
         self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
@@ -349,6 +431,8 @@ class TallyUpdate(msgspec.Struct):
 
 
 _BODY = ("d", "p", "c")
+_MOVES = "cm"
+_NONE = {"N": "0"}
 
 
 class PlannedWrites:
@@ -374,6 +458,15 @@ class PlannedWrites:
         """Add the change of one day of the month to a rollup; two charges may fall on one day."""
         days = self.rollups[key]
         days[number] = add_amounts(days[number], change) if number in days else change
+
+
+def _note_published(counter: Counter, days: Iterable[int], worth: Mapping[int, DayAmount]) -> None:
+    """Note that days are in the rollups with what they are worth."""
+    for day in days:
+        if day in worth:
+            counter.published[day] = worth[day]
+        else:
+            counter.published.pop(day, None)
 
 
 def _body(item: Item) -> Item:

@@ -78,6 +78,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `used` | of a plan: 1 once a subscription has named it |
 | customer | `doc`, `rev`, `made_at`, `put_at` | the customer as JSON, and as above; absent while there is none |
 | | `counted`, `begun_at` | 1 once anything was counted for it; see `store/catalogue/subjects.py` |
+| | `moves` | how often its facts were changed for a time that was counted, as JSON; see `usage.subscription` |
 | customer, external id | `ver` | goes up with each change of a subscription that names it |
 | | `latest_at` | the time of the latest event that was counted by it |
 | | `tried` | the `ver` by which all that waits of it was last tried |
@@ -108,7 +109,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `v` | version |
 | purge | `names`, `secret`, `at`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
 | recount | `id` | the recount's id, which begins with the second in which it was made |
-| | `what` | `plan`: it has those that follow a plan follow a version of it; `usage`: it counts anew |
+| | `what` | `plan`: it has those that follow a plan follow a version of it; `usage`: it counts anew; `move` |
+| | `customer` | of `move`: the customer whose facts of the past are others |
 | | `subscriptions`, `line_items` | of `usage`: the ids, and the line items or meters of chains, as JSON |
 | | `events` | of `usage`: how many events the logs had |
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |

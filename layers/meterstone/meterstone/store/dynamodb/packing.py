@@ -12,6 +12,8 @@
 | `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
 | `ed` | tally's head | the edition; absent if it is 0 |
 | `x` | tally's head | `q`: of an edition that is not read yet; `r`: of one that is not read any more |
+| `hm`, `fm` | tally's head | the customer's moves by whose facts it is published; those that it follows in part |
+| `cm` | counter | the moves by whose facts the chunk is published, if these are more than `hm` says |
 | `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
@@ -153,6 +155,10 @@ def pack_head(organization_id: str, generation: str, tally: Tally, due: int | No
     if head.quiet or head.retired:
         item["x"] = {"S": _QUIET if head.quiet else _RETIRED}
         due = None
+    if head.moves:
+        item["hm"] = {"N": str(head.moves)}
+    if head.following:
+        item["fm"] = {"N": str(head.following)}
     if head.first is not None and head.last is not None:
         item |= {"f": {"N": str(head.first)}, "l": {"N": str(head.last)}}
     if due is not None:
@@ -176,6 +182,8 @@ def unpack_head(row: Row | None) -> Head:
         last=integer(row, "l") if "l" in row else None,
         quiet=text(row, "x") == _QUIET,
         retired=text(row, "x") == _RETIRED,
+        moves=integer(row, "hm"),
+        following=integer(row, "fm"),
     )
 
 

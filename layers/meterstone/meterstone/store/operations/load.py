@@ -79,7 +79,7 @@ class StoredCatalogue:
         if name in self.before:
             return self.before[name]
         meters = {meter.id: meter for meter in self.account.meters}
-        return resolve(self.terms[name], self.versions, self.prices, meters, None)
+        return resolve(self.terms[name], self.versions, self.prices, meters)
 
 
 def read_stored(table: Table, organization_id: str) -> StoredCatalogue | None:

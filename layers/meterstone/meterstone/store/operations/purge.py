@@ -292,7 +292,7 @@ class _Purge:
             self._table.delete_all(each.key for each in unmatched if each.done)
             ids = [each.id for each in read_unreadable(self._table, organization_id, old)]
             drop_unreadable(self._table, organization_id, old, ids)
-        drop_reasons(self._table, organization_id, names.subscriptions.keys())
+        drop_reasons(self._table, organization_id, names.customer[0], names.subscriptions.keys())
         subjects = {old for old, _ in names.subjects}
         self._table.delete_all(
             keys.poison(each.digest)

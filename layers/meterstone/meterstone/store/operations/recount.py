@@ -13,13 +13,12 @@ A recount that was stopped before the flip begins anew, with another edition and
 is read by nobody. One that was stopped after the flip is gone on with.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Final
 
-from meterstone import clock as wall
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step
 from meterstone.store.catalogue.subjects import Standing, Subjects
@@ -29,7 +28,7 @@ from meterstone.store.counting.writing import PendingEvents, Turn
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError, StoreUnavailableError
 from meterstone.store.dynamodb.keys import Kind
-from meterstone.store.dynamodb.lease import BusyError, Lease, leased
+from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.packing import unpack_tally_key
 from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, item_of, text
 from meterstone.store.events.log import LoggedEvent, read_log
@@ -46,10 +45,11 @@ from meterstone.store.events.unmatched import read_unmatched, unmatched_item
 from meterstone.store.operations.import_records import Records
 from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.replay import Replay
+from meterstone.store.operations.turns import Surroundings, taking_turns
 from meterstone.usage.arrival import Subject
 from meterstone.usage.counting import Counting
 from meterstone.usage.edition import Cut
-from meterstone.usage.instant import MINUTE, SECOND
+from meterstone.usage.instant import SECOND
 from meterstone.usage.matching import Matching
 from meterstone.usage.receipt import judge, why_unmatched
 from meterstone.usage.subscription import Subscription, covered
@@ -66,19 +66,6 @@ LANDS: Final = 3 * SECOND
 
 _COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
-_PAUSE: Final = SECOND // 4
-_PATIENCE: Final = MINUTE
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The surroundings of a recount: the clock, the passing of time, and until when it may take."""
-
-    until: int
-    clock: Callable[[], int] = wall.now
-    sleep: Callable[[float], None] = time.sleep
-    #: Called with the number of events that were counted, after each batch.
-    progress: Callable[[int], None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -153,21 +140,7 @@ class Recounting:
         return True
 
     def _taking_turns(self, do: Callable[[Lease], None]) -> bool:
-        """Do something under the lease, as soon as nobody else has it. Return False if that takes too long.
-
-        Other recounts wait behind this one: it goes on in a later call then.
-        """
-        until = min(self._around.until, self._around.clock() + _PATIENCE)
-        while True:
-            try:
-                with leased(self._table, self._organization_id, "recount", self._around.clock) as lease:
-                    do(lease)
-            except BusyError:
-                if self._around.clock() + _PAUSE >= until:
-                    return False
-                self._around.sleep(_PAUSE / SECOND)
-            else:
-                return True
+        return taking_turns(self._table, self._organization_id, "recount", self._around, do)
 
     def _count_and_flip(self, lease: Lease) -> None:
         account = self._account()
@@ -472,17 +445,19 @@ class Recounting:
             seen = [each for each in self._seen() if each.counting.former is not None]
             if not seen:
                 return
-            account = self._account()
-            now = self._around.clock()
-            for each in seen:
-                folding = Fold(
-                    self._table, self._organization_id, account.generation, matching=self._matching
-                )
-                folding.turn_over(account, list(self._turning(account, each.id)), now)
-            done = [(each, _without_former(each.counting)) for each in seen]
-            if step(self._table, self._organization_id, done):
-                return
+            # A customer may move between two reads of it: then all is read again.
+            with suppress(CatalogueChangedError):
+                self._turn(seen)
+                done = [(each, _without_former(each.counting)) for each in seen]
+                if step(self._table, self._organization_id, done):
+                    return
         raise StoreUnavailableError("the catalogue changes all the time")
+
+    def _turn(self, seen: Iterable[CountingSeen]) -> None:
+        account, now = self._account(), self._around.clock()
+        for each in seen:
+            folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
+            folding.turn_over(account, list(self._turning(account, each.id)), now)
 
     def _turning(self, account: Account, subscription_id: str) -> Iterator[dict[TallyKey, PendingEvents]]:
         """Yield the tallies of a subscription that turn, those together that take each other's place."""

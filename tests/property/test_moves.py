@@ -1,0 +1,349 @@
+"""A customer moves for a time of which usage was counted: the rollups follow, and have each charge once."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.store.catalogue.countings import read_countings
+from meterstone.store.catalogue.recounts import read_recounts
+from meterstone.store.catalogue.stamped import read_customer
+from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import StoreUnavailableError
+from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.usage.arrival import Subject
+from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
+from support.life import START
+from support.recounts import (
+    CUSTOMERS,
+    EVERY,
+    SECOND,
+    Scene,
+    everywhere,
+    read_world,
+    stopped_at,
+    subscribed,
+    watched,
+)
+from support.recovering import WAIT
+from support.scenario import ORGANIZATION
+
+
+def facts(scene: Scene, country: str, before: int, **more: Any) -> None:
+    """Put the customer in a country since so long ago, and in DE before then."""
+    since = format_instant(scene.clock.now - before)
+    record = {"country": [{"value": "DE"}, {"value": country, "since": since}], "customer_type": "company"}
+    scene.management.put("customer", "cust 0", record | more)
+
+
+TYPES = [{"value": "individual"}, {"value": "company", "since": format_instant(START + 8 * DAY)}]
+
+CHANGES: dict[str, Callable[[Scene], object]] = {
+    "since two days": lambda scene: facts(scene, "NO", 2 * DAY),
+    "since before all": lambda scene: facts(scene, "NO", 400 * DAY),
+    "another type, too": lambda scene: facts(scene, "NO", 10 * DAY, customer_type=TYPES),
+    "no country": lambda scene: scene.management.put("customer", "cust 0", {"customer_type": "company"}),
+}
+
+
+def moved(scene: Scene, change: str) -> None:
+    """Put a move; some events come before it, and some after."""
+    scene.event("bytes", 3 * DAY)
+    CHANGES[change](scene)
+    scene.clock.now += SECOND
+    scene.event("bytes", HOUR)
+    scene.event("known", 3 * DAY, CUSTOMERS)
+    scene.event("level", 9 * DAY)
+
+
+def put(change: str) -> Callable[[], Scene]:
+    def make() -> Scene:
+        scene = subscribed(delivered=False)
+        moved(scene, change)
+        return scene
+
+    return make
+
+
+def moved_and_followed(change: str) -> Callable[[Scene], None]:
+    def act(scene: Scene) -> None:
+        moved(scene, change)
+        scene.through()
+
+    return act
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_delivery_at_any_call_of_a_move(change: str) -> None:
+    assert everywhere(lambda: subscribed(delivered=False), moved_and_followed(change), Scene.deliver) > 20
+
+
+@pytest.mark.parametrize("warm", [0, 1], ids=["a cold function", "a warm function"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_move_at_any_call_of_a_delivery(change: str, warm: int) -> None:
+    """The function has read the customer as it was, and makes tallies, when all has followed."""
+    everywhere(
+        lambda: subscribed(delivered=False),
+        lambda scene: scene.deliver(1 - warm),
+        moved_and_followed(change),
+        closely=True,
+    )
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_clock_rolls_at_any_call_of_a_move(change: str) -> None:
+    """A billing period begins meanwhile: a chain has one charge more, which nobody has read of."""
+
+    def roll(scene: Scene) -> None:
+        scene.clock.now += 7 * DAY + HOUR
+        scene.roll()
+
+    everywhere(put(change), Scene.through, roll)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_move_at_any_call_of_the_clock(change: str) -> None:
+    def roll(scene: Scene) -> None:
+        scene.clock.now += 7 * DAY + HOUR
+        scene.roll()
+
+    everywhere(subscribed, roll, moved_and_followed(change), closely=True)
+
+
+def test_a_move_by_a_clock_that_is_behind_at_any_call_of_the_clock() -> None:
+    """A day ends that all that follows has not seen yet: the clock adds it, and has read the customer before."""
+
+    def midnight(scene: Scene) -> None:
+        scene.clock.now += 5 * HOUR
+        scene.roll()
+
+    def move(scene: Scene) -> None:
+        before = scene.clock.now
+        scene.clock.now -= 2 * HOUR
+        facts(scene, "NO", 400 * DAY)
+        with suppress(StoreUnavailableError):
+            scene.recount_once(lambda seconds: scene.pass_time(60 * seconds))
+        scene.clock.now = before
+
+    everywhere(subscribed, midnight, move, each=True)
+
+
+def test_a_tally_is_made_by_facts_of_before_at_any_call() -> None:
+    """It is in no list yet when the tallies are listed that are to follow, and would be in NO."""
+
+    def make() -> Scene:
+        scene = subscribed()
+        for name in ("bytes", "users", "calls", "peak"):
+            scene.event(name, 5 * DAY)
+        return scene
+
+    def move(scene: Scene) -> None:
+        facts(scene, "NO", 400 * DAY)
+        scene.through()
+
+    assert everywhere(make, Scene.deliver, move, each=True) > 5
+
+
+def flipped(number: int) -> Scene:
+    """Give a recount that was killed at a write."""
+    scene = subscribed()
+    scene.management.change_plan("sub 1", "seven", scene.clock.now - 12 * DAY)
+    scene.clock.now += MINUTE
+    stopped_at(scene, number, Scene.recount_once, before=False)
+    scene.clock.now += 3 * MINUTE
+    return scene
+
+
+def turning(scene: Scene) -> bool:
+    (seen,) = read_countings(scene.table, ORGANIZATION.id, ["sub 1"])
+    return seen.counting.former is not None
+
+
+def test_a_move_follows_at_any_call_of_a_recount_that_turns() -> None:
+    """What the recount takes out is in the rollups by the facts of before. What it brings in follows at once."""
+    first = next(number for number in range(1, 99) if turning(flipped(number)))
+
+    def move(scene: Scene) -> None:
+        facts(scene, "NO", 400 * DAY)
+        with suppress(StoreUnavailableError):
+            scene.recount_once(lambda seconds: scene.pass_time(60 * seconds))
+
+    assert everywhere(lambda: flipped(first), Scene.through, move, closely=True) > 20
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before a write", "after a write"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_killed_at_any_write_it_is_gone_on_with(change: str, *, before: bool) -> None:
+    for number in range(1, 200, max(EVERY // 6, 1)):
+        scene = put(change)()
+        stopped = stopped_at(scene, number, Scene.through, before=before)
+        scene.deliver()
+        scene.check()
+        if not stopped:
+            return
+    raise AssertionError("it has more writes")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_delivery_killed_at_any_write_while_all_follows(change: str) -> None:
+    for number in range(1, 200, max(EVERY // 6, 1)):
+        scene = put(change)()
+        stopped = stopped_at(scene, number, Scene.deliver)
+        scene.through()
+        scene.check()
+        if not stopped:
+            return
+    raise AssertionError("it has more writes")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_move_at_any_call_of_the_first(change: str) -> None:
+    def again(scene: Scene) -> None:
+        with suppress(CatalogueConflictError):
+            facts(scene, "DE", 5 * DAY)
+
+    everywhere(put(change), Scene.through, again)
+
+    def once_more(scene: Scene) -> None:
+        again(scene)
+        scene.through()
+
+    everywhere(put(change), Scene.through, once_more)
+
+
+def test_a_customer_moves_there_and_back_before_anything_has_followed() -> None:
+    scene = subscribed()
+    facts(scene, "NO", 2 * DAY)
+    facts(scene, "NO", 9 * DAY)
+    scene.deliver()
+    facts(scene, "DE", 9 * DAY)
+    scene.event("bytes", HOUR)
+    scene.deliver()
+    assert len(read_customer(scene.table, ORGANIZATION.id, "cust 0").moves.former) == 3
+    scene.through()
+    scene.check()
+    moves = read_customer(scene.table, ORGANIZATION.id, "cust 0").moves
+    assert (moves.number, moves.former) == (3, ()), "nothing is in the rollups by facts of before"
+
+
+@pytest.mark.parametrize("beside", ["another plan", "another customer", "it has ended", "it began earlier"])
+def test_a_move_and_a_recount_of_the_same_usage(beside: str) -> None:
+    """What a recount takes out of the rollups is there by the facts of before, or of after."""
+    changes: dict[str, Callable[[Scene], object]] = {
+        "another plan": lambda scene: scene.management.change_plan(
+            "sub 1", "seven", scene.clock.now - 2 * DAY
+        ),
+        "another customer": lambda scene: scene.sign_up(customer="cust 1"),
+        "it has ended": lambda scene: scene.management.end("sub 1", scene.clock.now - 2 * HOUR),
+        "it began earlier": lambda scene: scene.sign_up(start=-25 * DAY),
+    }
+
+    def change(scene: Scene) -> None:
+        with suppress(CatalogueConflictError):
+            changes[beside](scene)
+
+    def act(scene: Scene) -> None:
+        change(scene)
+        scene.event("bytes", HOUR)
+        scene.through()
+
+    def move(scene: Scene) -> None:
+        facts(scene, "NO", 2 * DAY)
+
+    everywhere(subscribed, act, move)
+
+    def move_and_follow(scene: Scene) -> None:
+        move(scene)
+        scene.through()
+
+    everywhere(subscribed, move_and_follow, change, closely=True)
+
+
+def test_a_rebuild_at_any_call_of_a_move_and_a_move_at_any_call_of_a_rebuild() -> None:
+    def anew(scene: Scene) -> None:
+        with suppress(BusyError, StoreUnavailableError):
+            rebuild(scene.table, ORGANIZATION.id, scene.clock.around)
+
+    def check(scene: Scene) -> None:
+        abandon(scene.table, ORGANIZATION.id, scene.clock.around)
+        scene.check()
+
+    everywhere(put("since two days"), Scene.through, anew, check)
+    everywhere(subscribed, anew, lambda scene: moved(scene, "since two days"), check)
+
+
+def test_two_functions_follow_at_once() -> None:
+    scene = put("since two days")()
+    scene.deliver()
+    threads = [Thread(target=lambda: scene.recount_once(lambda _: None)) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(WAIT)
+    scene.through()
+    scene.check()
+
+
+def test_the_total_of_all_countries_stays_and_a_customer_s_own_is_right_at_once() -> None:
+    scene = subscribed()
+    scene.roll()
+    facts(scene, "NO", 9 * DAY)
+    before, norway = read_world(scene).days(), {"customer_country": "NO"}
+    its_own = read_world(scene).days(external_customer_id="cust 0", **norway)
+    assert its_own
+
+    def look() -> None:
+        assert read_world(scene).days() == before
+        assert read_world(scene).days(external_customer_id="cust 0", **norway) == its_own
+
+    with watched(scene, look):
+        scene.through()
+    assert read_world(scene).days(**norway) == its_own
+    scene.check()
+
+
+def test_a_charge_of_many_months_and_a_chain_of_many_charges_follow_in_steps() -> None:
+    """At no moment is anything of them missing."""
+    scene = Scene()
+    scene.sign_up(start=-900 * DAY, billing_period="ONETIME")
+    scene.sign_up("2", start=-900 * DAY, external_id="ext 2", billing_period="DAILY")
+    for days in range(1, 880, 20):
+        scene.event("bytes", days * DAY)
+    scene.event("seats", 300 * DAY, Subject.subscription("ext 2"))
+    scene.deliver()
+    scene.roll()
+    facts(scene, "NO", 600 * DAY)
+    before = read_world(scene).days()
+    writes = scene.table.writes
+
+    def look() -> None:
+        assert read_world(scene).days() == before
+
+    with watched(scene, look):
+        scene.recount_once()
+    assert scene.table.writes - writes > 8, "they take several transactions"
+    scene.event("bytes", 800 * DAY)
+    scene.event("seats", 400 * DAY, Subject.subscription("ext 2"))
+    scene.deliver()
+    scene.check()
+
+
+def test_no_event_is_read_for_it() -> None:
+    scene = subscribed()
+    facts(scene, "NO", 2 * DAY)
+    asked: list[str] = []
+    query = scene.table.query
+
+    def noted(pk: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(pk)
+        return query(pk, *arguments, **more)
+
+    scene.table.query = noted  # type: ignore[method-assign]
+    scene.through()
+    assert asked
+    assert not any("#events#" in pk for pk in asked)
+    (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+    assert (recount.customer, recount.events, recount.done, recount.refused) == ("cust 0", 0, 1, 0)
