@@ -11,10 +11,14 @@ from unittest import mock
 import pytest
 
 from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.catalogue.recounting import carry_all_on, carry_on
 from meterstone.store.catalogue.accounts import read_account
+from meterstone.store.catalogue.countings import read_countings
+from meterstone.store.catalogue.recounts import read_recounts
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
-from meterstone.store.operations import imports
+from meterstone.store.operations import imports, recount
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR, MINUTE
@@ -86,6 +90,12 @@ def load(scene: Scene) -> None:
         )
 
 
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a recount come to a place after every few events."""
+    monkeypatch.setattr(recount, "_COUNTED_TOGETHER", 4)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_import_begins_at_any_call_of_a_recount(change: str) -> None:
     everywhere(put(change), Scene.through, load)
@@ -146,6 +156,136 @@ def test_killed_at_any_write_it_is_gone_on_with(change: str, when: str) -> None:
         scene.check()
 
 
+def edition(scene: Scene) -> int:
+    """Return the highest number of an edition that was begun."""
+    (seen,) = read_countings(scene.table, ORGANIZATION.id, ["sub 1"])
+    return seen.counting.last
+
+
+def place_of(scene: Scene) -> str:
+    """Return the place of the recount that is not done."""
+    return next((each.place for each in read_recounts(scene.table, ORGANIZATION.id) if not each.done_at), "")
+
+
+def stopped_on_its_way(change: str, number: int) -> Scene:
+    """Give a recount that is stopped at a write, while it reads the log or not."""
+    scene = put(change)()
+    scene.deliver()
+    scene.clock.now += MINUTE
+    stopped_at(scene, number, Scene.recount_once, before=number % 2 == 0)
+    scene.clock.now += WAIT
+    return scene
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_goes_on_from_its_place(change: str) -> None:
+    """Where nothing has changed meanwhile, it reads what is left, into the same edition."""
+    gone_on_with = 0
+    whole = writes_of(put(change), Scene.through)
+    for number in range(whole):
+        scene = stopped_on_its_way(change, number)
+        if place_of(scene):
+            before = writes_of(lambda scene=scene: scene, Scene.through)  # type: ignore[misc]
+            assert edition(scene) == 1
+            gone_on_with += before < whole
+        else:
+            scene.through()
+        scene.check()
+    assert gone_on_with > 8
+
+
+def withdrawn(scene: Scene) -> None:
+    """Try to withdraw an event of the subscription, and one of its customer."""
+    for subject in (OWN, CUSTOMERS):
+        usage = next(each for each in scene.usage if each.subject == subject)
+        with suppress(BusyError):
+            scene.folding.withdraw(usage, scene.clock.now)
+            scene.usage.remove(usage)
+    scene.deliver()
+
+
+def rebuilt(scene: Scene) -> None:
+    with suppress(BusyError):
+        rebuild(scene.table, ORGANIZATION.id, Surroundings(scene.clock, scene.pass_time))
+
+
+def of_another(scene: Scene) -> None:
+    """Have another subscription of the customer counted anew, that alone, and then withdraw."""
+    scene.sign_up("2", start=-18 * DAY, external_id="ext 2")
+    other = next(
+        each for each in read_recounts(scene.table, ORGANIZATION.id) if "sub 2" in each.subscriptions
+    )
+    scene.clock.now += MINUTE
+    until = scene.clock.now + HOUR
+    carry_on(scene.table, keys.recount(ORGANIZATION.id, other.id), scene.clock, until, scene.pass_time)
+    withdrawn(scene)
+
+
+def replayed(scene: Scene) -> None:
+    """Have what waits of the customer be for a line item, and counted."""
+    scene.event("packets", 3 * DAY, CUSTOMERS)
+    scene.deliver()
+    scene.sign_up("3", start=-19 * DAY, external_id="ext 3", line_items=[{"price": "packets at 1"}])
+    scene.roll()
+
+
+BETWEEN: dict[str, Callable[[Scene], object]] = {
+    "an import begins": load,
+    "events come": lambda scene: [scene.event("bytes", days * DAY, OWN) for days in range(9)],
+    "events are withdrawn": withdrawn,
+    "another reads": of_another,
+    "what waits is counted": replayed,
+    "a rebuild": rebuilt,
+    "another put": lambda scene: scene.management.end("sub 1", scene.clock.now - 3 * DAY),
+    "the customer moves": lambda scene: scene.management.put("customer", "cust 0", {}),
+}
+
+
+@pytest.mark.parametrize("then", BETWEEN)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happens_between_a_stop_and_going_on(change: str, then: str) -> None:
+    for number in range(8, 44, 1 + EVERY // 10):
+        scene = stopped_on_its_way(change, number)
+        with suppress(CatalogueConflictError, StoreUnavailableError):
+            BETWEEN[then](scene)
+        if number % 3:
+            scene.deliver()
+        scene.through()
+        file(scene)
+        load(scene)
+        scene.check()
+
+
+def test_an_import_at_any_call_of_a_reading_that_goes_on() -> None:
+    """It would be read once more, and nobody knows one by one what was counted before the place."""
+    for number in range(12, 40, 1 + EVERY // 8):
+        for other in range(0, 60, 1 + EVERY // 6):
+            scene = stopped_on_its_way("another plan", number)
+            with at_call(scene.table, other, lambda scene=scene: load(scene)):  # type: ignore[misc]
+                scene.through()
+            file(scene)
+            load(scene)
+            scene.check()
+
+
+def test_it_stops_when_time_is_up_and_goes_on() -> None:
+    scene = put("another plan")()
+    scene.deliver()
+    scene.clock.now += MINUTE
+
+    def clock() -> int:
+        scene.clock.now += SECOND
+        return scene.clock.now
+
+    calls = 0
+    while any(each.done_at is None for each in read_recounts(scene.table, ORGANIZATION.id)):
+        carry_all_on(scene.table, clock, scene.clock.now + 12 * SECOND, scene.pass_time)
+        calls += 1
+    assert calls > 3
+    assert edition(scene) == 1
+    scene.check()
+
+
 def writes_of(make: Callable[[], Scene], act: Callable[[Scene], object]) -> int:
     """Return how many writes an act makes."""
     scene = make()
@@ -174,11 +314,6 @@ def test_a_delivery_killed_at_any_write_while_it_counts_into_two_editions(change
         stopped_at(scene, number, Scene.deliver, before=number % 2 == 0)
         scene.through()
         scene.check()
-
-
-def rebuilt(scene: Scene) -> None:
-    with suppress(BusyError):
-        rebuild(scene.table, ORGANIZATION.id, Surroundings(scene.clock, scene.pass_time))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -286,7 +421,7 @@ def test_an_import_goes_on_in_the_middle_of_a_recount() -> None:
 
 
 def test_one_that_has_lost_its_lease_goes_on_in_the_middle_of_another() -> None:
-    """It sleeps at any call for longer than its lease; the other has begun anew by then, and is not through."""
+    """It sleeps at any call for longer than its lease; the other goes on from its place, and is not through."""
     for number in range(0, 160, max(EVERY // 4, 1)):
         for other in range(10, 90, max(EVERY // 2, 7)):
             scene = put("another plan")()

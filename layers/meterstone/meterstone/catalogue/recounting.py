@@ -41,7 +41,7 @@ from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.store.operations.move import Moving
-from meterstone.store.operations.recount import Recounting
+from meterstone.store.operations.recount import Recounting, RecountReport
 from meterstone.store.operations.retired import delete_retired
 from meterstone.store.operations.turns import Surroundings
 from meterstone.usage.terms import Terms, following
@@ -117,12 +117,15 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
     """Carry a recount of usage on. Return how far it is; None if another carries it on."""
     organization_id, clock = keys.organization_of_recount(key), around.clock
 
-    def tell(events: int) -> None:
-        come_on(table, key, me, recount._replace(done=events, put_at=clock()))
+    def at(report: RecountReport) -> Recount:
+        return recount._replace(done=max(report.events, recount.done), place=report.place, put_at=clock())
+
+    def keep(report: RecountReport) -> bool:
+        return come_on(table, key, me, at(report))
 
     ids = recount.subscriptions
-    report = Recounting(table, organization_id, recount.id, ids, replace(around, progress=tell)).run()
-    after = recount._replace(done=max(report.events, recount.done), put_at=clock())
+    report = Recounting(table, organization_id, recount.id, ids, around, recount.place, keep).run()
+    after = at(report)
     if not report.done:
         come_on(table, key, me, after)
         release(table, key, me, clock())
@@ -134,7 +137,8 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
 
         # It was taken when it was put: however much is read for it.
         in_turn(table, organization_id, clock, settling, forced=True)
-    after = after._replace(done_at=clock())
+    # The place names subjects, who may be purged.
+    after = after._replace(done_at=clock(), place="")
     return after if finish(table, key, me, after) else None
 
 

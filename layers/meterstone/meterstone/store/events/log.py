@@ -313,10 +313,14 @@ class EventLog:
         }
 
 
-def read_log(table: Table, organization_id: str, subject: Subject) -> Iterator[LoggedEvent]:
-    """Read a subject's events, also the withdrawn ones, in the order of their ids. Cost: 1 query."""
+def read_log(table: Table, organization_id: str, subject: Subject, after: str = "") -> Iterator[LoggedEvent]:
+    """Read a subject's events, also the withdrawn ones, in the order of their sort keys. Cost: 1 query.
+
+    Of these, the ones ``after`` a sort key, if there is one.
+    """
     pk = keys.event(organization_id, *subject, "").pk
-    for row in table.query(pk, FIRST, LAST, consistent=True):
+    # No key has a character below FIRST, so that this is above the one key and not above the next.
+    for row in table.query(pk, after + FIRST if after else FIRST, LAST, consistent=True):
         yield logged_event_of(subject, row)
 
 

@@ -9,18 +9,22 @@ Whoever counts from a list of its own keeps apart: the log is read under the org
 rebuilds are. An import counts beside it; the flip is under the condition that the import has come no further than
 the log was counted, and an import moves its record under the condition that no flip was made since it has read.
 
-A recount that was stopped before the flip begins anew, with another edition and another cut: what it has counted
-is read by nobody. One that was stopped after the flip is gone on with.
+A recount that was stopped goes on from its place in the logs. If it would not find there what it has found before,
+it begins anew, with another edition and another cut: what it has counted is read by nobody then.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import replace
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import batched
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step
+from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step, still_reading
 from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.catalogue.subscriptions import By, read_subscriptions
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
@@ -47,7 +51,7 @@ from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.replay import Replay
 from meterstone.store.operations.turns import Surroundings, taking_turns
 from meterstone.usage.arrival import Subject
-from meterstone.usage.counting import Counting
+from meterstone.usage.counting import Counting, Filling
 from meterstone.usage.edition import Cut
 from meterstone.usage.instant import SECOND
 from meterstone.usage.matching import Matching
@@ -66,6 +70,7 @@ LANDS: Final = 3 * SECOND
 
 _COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
+_DIGEST: Final = 32
 
 
 @dataclass(slots=True)
@@ -74,25 +79,76 @@ class RecountReport:
 
     events: int = 0
     done: bool = False
+    #: Up to where the logs are read, as text; empty if a reading that is stopped now begins anew.
+    place: str = ""
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Up to where a reading has counted, and what decides the numbers that it gives to events.
+
+    ``cut`` is that of the edition. ``imports`` is a digest of the records of imports, and ``unmatched`` has one of
+    what was unmatched of each subject, for those of which anything may be counted. All up to the sort key
+    ``after`` of the log of one ``subject``, by its place among them, is counted: ``number`` events were given a
+    number, of which ``events`` count.
+    """
+
+    cut: int
+    subjects: tuple[tuple[str, str], ...]
+    imports: str
+    unmatched: tuple[str, ...] = ()
+    subject: int = 0
+    after: str = ""
+    number: int = 0
+    events: int = 0
 
 
 @dataclass(slots=True)
 class _Reading:
     """What a reading of the log has found."""
 
-    #: The next place in the order of the log.
-    place: int = 0
+    #: Up to where it is; None if it cannot be gone on with from there.
+    place: _Place | None
+    #: The last number that was given to an event.
+    number: int = 0
+    #: What is unmatched of subjects, as it was when the reading was gone on with.
+    unmatched: dict[Subject, "_Unmatched"] = field(default_factory=dict)
     taken: set[tuple[Subject, str]] = field(default_factory=set)
+
+
+class _Unmatched(NamedTuple):
+    """The unmatched events of a subject, by their ids: those that wait, and those that a replay has counted."""
+
+    waiting: frozenset[str]
+    replayed: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        return _digest((sorted(self.waiting), sorted(self.replayed)))
+
+
+class _StopError(Exception):
+    """The time of the call is over, or another carries the recount on."""
 
 
 class Recounting:
     """Counts some subscriptions of one organization anew, for one recount."""
 
     def __init__(
-        self, table: Table, organization_id: str, recount_id: str, ids: Sequence[str], around: Surroundings
+        self,
+        table: Table,
+        organization_id: str,
+        recount_id: str,
+        ids: Sequence[str],
+        around: Surroundings,
+        place: str = "",
+        keep: Callable[[RecountReport], bool] = lambda _: True,
     ) -> None:
-        """Write to a table."""
-        self.report = RecountReport()
+        """Write to a table. ``place`` is up to where an earlier call has come.
+
+        ``keep`` is called after each batch, with how far it is. If it answers no, another carries the recount on.
+        """
+        self.report = RecountReport(place=place)
+        self._keep = keep
         self._table = table
         self._organization_id = organization_id
         self._recount_id = recount_id
@@ -112,7 +168,10 @@ class Recounting:
             ready = max(seen.counting.filling.cut.at for seen in filling if seen.counting.filling) + SETTLES
             if not self._wait(ready):
                 return self.report
-            if not self._taking_turns(self._count_and_flip):
+            try:
+                if not self._taking_turns(self._count_and_flip):
+                    return self.report
+            except _StopError:
                 return self.report
         if not self._taking_turns(self._settle_lists):
             return self.report
@@ -150,36 +209,68 @@ class Recounting:
         seen = self._filling()
         if not seen:
             return
-        if self._begun_before(account, seen):
+        Replay(self._table, account, lease, self._around.clock).take_up()
+        filling = [each.counting.filling for each in seen if each.counting.filling is not None]
+        if any(each.generation != account.generation for each in filling):
             self._begin_anew(account, seen)
             return
-        Replay(self._table, account, lease, self._around.clock).take_up()
-        reading = self._begin_to_read(seen)
-        if reading is None:
-            return
-        seen = reading
-        self._reading = {each.id: each.counting.filling.number for each in seen if each.counting.filling}
         subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
-        found = _Reading()
-        records: Records | None = None
+        profile = self._profile()
+        records = Records.read(self._table, self._organization_id)
+        begins = _Place(max(each.cut.at for each in filling), tuple(subjects), _digest(records.all))
+        found = _Reading(begins)
+        if any(each.cut.by_id for each in filling):
+            gone_on_with = self._gone_on_with(account, begins, filling)
+            if gone_on_with is None:
+                self._begin_anew(account, seen)
+                return
+            found = gone_on_with
+        else:
+            reading = self._begin_to_read(seen)
+            if reading is None:
+                return
+            seen = reading
+        self._reading = {each.id: each.counting.filling.number for each in seen if each.counting.filling}
+        resumed = found.number > 0
+        self._count_log(lease, subjects, records, found)
         for _ in range(_ATTEMPTS):
-            profile = self._profile()
-            present = Records.read(self._table, self._organization_id)
-            if records is None or records.all != present.all:
-                self._count_log(lease, subjects, present, found)
-            records = present
             if self._flip(lease, profile, records):
                 return
             if not self._filling():
                 return
+            before, profile = records, self._profile()
+            records = Records.read(self._table, self._organization_id)
+            if before.all == records.all:
+                continue
+            if resumed:
+                # What was counted before the place is not known one by one.
+                self._begin_anew(account, self._filling())
+                return
+            found.place = None
+            self._count_log(lease, subjects, records, found)
         raise BusyError("an import moves on all the time: wait until it is through")
 
-    def _begun_before(self, account: Account, seen: Iterable[CountingSeen]) -> bool:
-        """Return whether an edition was begun for another generation, or was read for before and then stopped."""
-        found = [each.counting.filling for each in seen]
-        return any(
-            each is not None and (each.generation != account.generation or each.cut.by_id) for each in found
-        )
+    def _gone_on_with(self, account: Account, begins: _Place, filling: Iterable[Filling]) -> _Reading | None:
+        """Return the reading that was stopped, as it goes on; None if it must begin anew.
+
+        It goes on if it would give each event the same number again. An event that comes in by HTTP now is
+        accepted after the cut, and has none. Nothing is withdrawn as long as the subjects say that their logs are
+        being read, and no other reading has begun since, which would end that.
+        """
+        try:
+            place = msgspec.json.decode(self.report.place, type=_Place)
+        except msgspec.DecodeError:
+            return None
+        if (place.cut, place.subjects, place.imports) != (begins.cut, begins.subjects, begins.imports):
+            return None
+        if not still_reading(self._table, self._organization_id, filling):
+            return None
+        subjects = [Subject(*each) for each in place.subjects[: len(place.unmatched)]]
+        unmatched = {each: self._unmatched(account.generation, each) for each in subjects}
+        if tuple(each.digest for each in unmatched.values()) != place.unmatched:
+            return None
+        self.report.events = place.events
+        return _Reading(place, place.number, unmatched)
 
     def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
         """Begin with editions and cuts of their own: what was counted before is read by nobody.
@@ -225,35 +316,72 @@ class Recounting:
     def _count_log(
         self, lease: Lease, subjects: Sequence[Subject], records: Records, found: _Reading
     ) -> None:
-        """Count what the logs of subjects have up to the cut, as far as it was not counted yet."""
+        """Count what the logs of subjects have up to the cut, as far as it was not counted yet.
+
+        The reading's place is kept after each batch, and before it what it depends on; also if it has none.
+        """
         live = self._account().generation
+        self._keep_place(found.place)
+        first, after = (found.place.subject, found.place.after) if found.place else (0, "")
+        cut = max(each.counting.filling.cut.at for each in self._filling() if each.counting.filling)
         held: dict[Position, LoggedEvent] = {}
-        for subject in subjects:
-            for logged in self._from_log(subject, live, records):
+        for index, subject in enumerate(subjects):
+            if index < first:
+                continue
+            unmatched = found.unmatched.get(subject) or self._unmatched(live, subject)
+            if found.place is not None and len(found.place.unmatched) == index:
+                known = (*found.place.unmatched, unmatched.digest)
+                found.place = replace(found.place, unmatched=known)
+                self._keep_place(found.place)
+            for logged in self._from_log(subject, unmatched, records, after):
                 which = subject, logged.event.id
-                if which in found.taken:
+                if which in found.taken or logged.accepted > cut:
                     continue
                 found.taken.add(which)
-                found.place += 1
-                held[Position(RECOUNTS, found.place)] = logged
+                found.number += 1
+                held[Position(RECOUNTS, found.number)] = logged
                 if len(held) >= _COUNTED_TOGETHER:
                     self._count(lease, held)
                     held = {}
+                    self._come_to(found, index, text(logged.row, "sk"))
+            after = ""
         self._count(lease, held)
 
-    def _from_log(self, subject: Subject, live: str, records: Records) -> Iterator[LoggedEvent]:
+    def _come_to(self, found: _Reading, subject: int, after: str) -> None:
+        """Note up to where all is counted. Raises `_StopError` if time is up."""
+        if found.place is not None:
+            found.place = replace(
+                found.place, subject=subject, after=after, number=found.number, events=self.report.events
+            )
+        self._keep_place(found.place)
+        if self._around.clock() >= self._around.until:
+            raise _StopError
+
+    def _keep_place(self, place: _Place | None) -> None:
+        """Write up to where the reading is. Raises `_StopError` if another carries the recount on."""
+        self.report.place = "" if place is None else msgspec.json.encode(place).decode()
+        if not self._keep(self.report):
+            raise _StopError
+
+    def _unmatched(self, live: str, subject: Subject) -> _Unmatched:
+        found = list(read_unmatched(self._table, self._organization_id, subject))
+        return _Unmatched(
+            frozenset(each.event.id for each in found if each.waiting(live)),
+            frozenset(each.event.id for each in found if each.done and each.number is not None),
+        )
+
+    def _from_log(
+        self, subject: Subject, unmatched: _Unmatched, records: Records, after: str = ""
+    ) -> Iterator[LoggedEvent]:
         """Yield the events of a subject that are counted from the log, and not by whoever delivers them.
 
         What waits as unmatched is left to the replay. What a replay has counted is nobody else's any more, also
         if the import that has logged it is not so far.
         """
-        unmatched = list(read_unmatched(self._table, self._organization_id, subject))
-        waiting = {each.event.id for each in unmatched if each.waiting(live)}
-        replayed = {each.event.id for each in unmatched if each.done and each.number is not None}
-        for logged in read_log(self._table, self._organization_id, subject):
-            if logged.withdrawn or "moved" in logged.row or logged.event.id in waiting:
+        for logged in read_log(self._table, self._organization_id, subject, after):
+            if logged.withdrawn or "moved" in logged.row or logged.event.id in unmatched.waiting:
                 continue
-            if logged.event.id in replayed or self._is_delivered(logged, records):
+            if logged.event.id in unmatched.replayed or self._is_delivered(logged, records):
                 yield logged
 
     @staticmethod
@@ -298,7 +426,6 @@ class Recounting:
             except CatalogueChangedError:
                 continue
             self.report.events += report.counted
-            self._around.progress(self.report.events)
             return
         raise BusyError("the catalogue changes all the time")
 
@@ -378,7 +505,8 @@ class Recounting:
         """Yield a subject's events that no line item is for, and that are not listed yet."""
         records = Records.read(self._table, self._organization_id)
         standing = self._subjects.standing(account, [subject], self._around.clock())
-        for logged in self._from_log(subject, account.generation, records):
+        unmatched = self._unmatched(account.generation, subject)
+        for logged in self._from_log(subject, unmatched, records):
             owning = standing.owning(subject, logged.event, filling=True)
             if not self._matching.expects(logged.event, owning):
                 yield logged
@@ -500,6 +628,11 @@ class Recounting:
 def _subjects_of(subscription: Subscription) -> tuple[Subject, Subject]:
     """Return whose events are counted for a subscription."""
     return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
+
+
+def _digest(value: object) -> str:
+    """Return a text that differs if a value does."""
+    return sha256(msgspec.json.encode(value)).hexdigest()[:_DIGEST]
 
 
 def _after_the_cut(cut: Cut | None, accepted: int) -> bool:
