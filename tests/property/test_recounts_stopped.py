@@ -18,7 +18,7 @@ from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
-from meterstone.store.operations import imports, recount
+from meterstone.store.operations import imports, log_counting
 from meterstone.store.operations.imports import Importer, Source, SourceLine
 from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR, MINUTE
@@ -93,7 +93,7 @@ def load(scene: Scene) -> None:
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a recount come to a place after every few events."""
-    monkeypatch.setattr(recount, "_COUNTED_TOGETHER", 4)
+    monkeypatch.setattr(log_counting, "COUNTED_TOGETHER", 4)
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -40,8 +40,9 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
+from meterstone.store.operations.log_counting import RecountReport
 from meterstone.store.operations.move import Moving
-from meterstone.store.operations.recount import Recounting, RecountReport
+from meterstone.store.operations.recount import Recounting
 from meterstone.store.operations.retired import delete_retired
 from meterstone.store.operations.turns import Surroundings
 from meterstone.usage.terms import Terms, following

@@ -114,7 +114,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `subscriptions`, `line_items` | of `usage`: the ids, and the line items or meters of chains, as JSON |
 | | `events` | of `usage`: how many events the logs had |
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
-| | `place` | the sort key of the last subscription (of the catalogue's list) that is done; empty at first and when all is done |
+| | `place` | of `plan`: the sort key of the last subscription (of the catalogue's list) that is done |
+| | | of `usage`: up to where the logs are read, as JSON (see `operations.log_counting`); empty when all is done |
 | | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
 | | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
 | | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |

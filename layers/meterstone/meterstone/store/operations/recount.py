@@ -15,19 +15,14 @@ it begins anew, with another edition and another cut: what it has counted is rea
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from copy import replace
-from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import batched
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step, still_reading
+from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.countings import CountingSeen, next_reads, read_countings, step
 from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.catalogue.subscriptions import By, read_subscriptions
-from meterstone.store.counting.fold import EventToCount, Fold, Unread
+from meterstone.store.counting.fold import Fold
 from meterstone.store.counting.writing import PendingEvents, Turn
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError, StoreUnavailableError
@@ -36,7 +31,6 @@ from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.dynamodb.packing import unpack_tally_key
 from meterstone.store.dynamodb.table import Action, ConflictError, Table, integer, item_of, text
 from meterstone.store.events.log import LoggedEvent, read_log
-from meterstone.store.events.positions import RECOUNTS, ImportShard
 from meterstone.store.events.uncounted import (
     UnreadableEvent,
     drop_unreadable,
@@ -45,19 +39,27 @@ from meterstone.store.events.uncounted import (
     put_unmatched,
     read_unreadable,
 )
-from meterstone.store.events.unmatched import read_unmatched, unmatched_item
+from meterstone.store.events.unmatched import unmatched_item
 from meterstone.store.operations.import_records import Records
+from meterstone.store.operations.log_counting import (
+    COUNTED_TOGETHER,
+    LogCounting,
+    Place,
+    Reading,
+    RecountReport,
+    StopError,
+    digest_of,
+)
 from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.replay import Replay
 from meterstone.store.operations.turns import Surroundings, taking_turns
 from meterstone.usage.arrival import Subject
-from meterstone.usage.counting import Counting, Filling
-from meterstone.usage.edition import Cut
+from meterstone.usage.counting import Counting
 from meterstone.usage.instant import SECOND
 from meterstone.usage.matching import Matching
 from meterstone.usage.receipt import judge, why_unmatched
 from meterstone.usage.subscription import Subscription, covered
-from meterstone.usage.tally import Position, TallyKey, charge_of
+from meterstone.usage.tally import TallyKey, charge_of
 
 AHEAD_OF_NOW: Final = 5 * SECOND
 """How far ahead of now a cut lies: clocks differ by less."""
@@ -68,66 +70,7 @@ SETTLES: Final = 20 * SECOND
 LANDS: Final = 3 * SECOND
 """How long writing a cut may take, so that it is there before it has come by any clock."""
 
-_COUNTED_TOGETHER: Final = 2000
 _ATTEMPTS: Final = 20
-_DIGEST: Final = 32
-
-
-@dataclass(slots=True)
-class RecountReport:
-    """The result of a recount: how many events were counted from the log, and whether it came to its end."""
-
-    events: int = 0
-    done: bool = False
-    #: Up to where the logs are read, as text; empty if a reading that is stopped now begins anew.
-    place: str = ""
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """Up to where a reading has counted, and what decides the numbers that it gives to events.
-
-    ``cut`` is that of the edition. ``imports`` is a digest of the records of imports, and ``unmatched`` has one of
-    what was unmatched of each subject, for those of which anything may be counted. All up to the sort key
-    ``after`` of the log of one ``subject``, by its place among them, is counted: ``number`` events were given a
-    number, of which ``events`` count.
-    """
-
-    cut: int
-    subjects: tuple[tuple[str, str], ...]
-    imports: str
-    unmatched: tuple[str, ...] = ()
-    subject: int = 0
-    after: str = ""
-    number: int = 0
-    events: int = 0
-
-
-@dataclass(slots=True)
-class _Reading:
-    """What a reading of the log has found."""
-
-    #: Up to where it is; None if it cannot be gone on with from there.
-    place: _Place | None
-    #: The last number that was given to an event.
-    number: int = 0
-    #: What is unmatched of subjects, as it was when the reading was gone on with.
-    unmatched: dict[Subject, "_Unmatched"] = field(default_factory=dict)
-    taken: set[tuple[Subject, str]] = field(default_factory=set)
-
-
-class _Unmatched(NamedTuple):
-    """The unmatched events of a subject, by their ids: those that wait, and those that a replay has counted."""
-
-    waiting: frozenset[str]
-    replayed: frozenset[str]
-
-    @property
-    def digest(self) -> str:
-        return _digest((sorted(self.waiting), sorted(self.replayed)))
-
-
-class _StopError(Exception):
-    """The time of the call is over, or another carries the recount on."""
 
 
 class Recounting:
@@ -148,7 +91,6 @@ class Recounting:
         ``keep`` is called after each batch, with how far it is. If it answers no, another carries the recount on.
         """
         self.report = RecountReport(place=place)
-        self._keep = keep
         self._table = table
         self._organization_id = organization_id
         self._recount_id = recount_id
@@ -156,8 +98,7 @@ class Recounting:
         self._around = around
         self._subjects = Subjects(table)
         self._matching = Matching()
-        #: The editions that the log is being read for, by subscription.
-        self._reading: dict[str, int] = {}
+        self._log = LogCounting(table, organization_id, around, self.report, keep)
 
     def run(self) -> RecountReport:
         """Count, flip, and have the rollups follow, as far as there is time.
@@ -171,7 +112,7 @@ class Recounting:
             try:
                 if not self._taking_turns(self._count_and_flip):
                     return self.report
-            except _StopError:
+            except StopError:
                 return self.report
         if not self._taking_turns(self._settle_lists):
             return self.report
@@ -202,7 +143,7 @@ class Recounting:
         return taking_turns(self._table, self._organization_id, "recount", self._around, do)
 
     def _count_and_flip(self, lease: Lease) -> None:
-        account = self._account()
+        account = self._log.account()
         if account.next is not None:
             raise BusyError("a rebuild was stopped: run rebuild again, or give it up, first")
         refuse_open_purges(self._table, self._organization_id)
@@ -217,10 +158,10 @@ class Recounting:
         subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
         profile = self._profile()
         records = Records.read(self._table, self._organization_id)
-        begins = _Place(max(each.cut.at for each in filling), tuple(subjects), _digest(records.all))
-        found = _Reading(begins)
+        begins = Place(max(each.cut.at for each in filling), tuple(subjects), digest_of(records.all))
+        found = Reading(begins)
         if any(each.cut.by_id for each in filling):
-            gone_on_with = self._gone_on_with(account, begins, filling)
+            gone_on_with = self._log.gone_on_with(account, begins, filling)
             if gone_on_with is None:
                 self._begin_anew(account, seen)
                 return
@@ -230,9 +171,9 @@ class Recounting:
             if reading is None:
                 return
             seen = reading
-        self._reading = {each.id: each.counting.filling.number for each in seen if each.counting.filling}
+        editions = {each.id: each.counting.filling.number for each in seen if each.counting.filling}
         resumed = found.number > 0
-        self._count_log(lease, subjects, records, found)
+        self._log.count(lease, editions, subjects, records, found, begins.cut)
         for _ in range(_ATTEMPTS):
             if self._flip(lease, profile, records):
                 return
@@ -247,30 +188,8 @@ class Recounting:
                 self._begin_anew(account, self._filling())
                 return
             found.place = None
-            self._count_log(lease, subjects, records, found)
+            self._log.count(lease, editions, subjects, records, found, begins.cut)
         raise BusyError("an import moves on all the time: wait until it is through")
-
-    def _gone_on_with(self, account: Account, begins: _Place, filling: Iterable[Filling]) -> _Reading | None:
-        """Return the reading that was stopped, as it goes on; None if it must begin anew.
-
-        It goes on if it would give each event the same number again. An event that comes in by HTTP now is
-        accepted after the cut, and has none. Nothing is withdrawn as long as the subjects say that their logs are
-        being read, and no other reading has begun since, which would end that.
-        """
-        try:
-            place = msgspec.json.decode(self.report.place, type=_Place)
-        except msgspec.DecodeError:
-            return None
-        if (place.cut, place.subjects, place.imports) != (begins.cut, begins.subjects, begins.imports):
-            return None
-        if not still_reading(self._table, self._organization_id, filling):
-            return None
-        subjects = [Subject(*each) for each in place.subjects[: len(place.unmatched)]]
-        unmatched = {each: self._unmatched(account.generation, each) for each in subjects}
-        if tuple(each.digest for each in unmatched.values()) != place.unmatched:
-            return None
-        self.report.events = place.events
-        return _Reading(place, place.number, unmatched)
 
     def _begin_anew(self, account: Account, seen: Sequence[CountingSeen]) -> None:
         """Begin with editions and cuts of their own: what was counted before is read by nobody.
@@ -313,139 +232,6 @@ class Recounting:
             return None
         return self._filling()
 
-    def _count_log(
-        self, lease: Lease, subjects: Sequence[Subject], records: Records, found: _Reading
-    ) -> None:
-        """Count what the logs of subjects have up to the cut, as far as it was not counted yet.
-
-        The reading's place is kept after each batch, and before it what it depends on; also if it has none.
-        """
-        live = self._account().generation
-        self._keep_place(found.place)
-        first, after = (found.place.subject, found.place.after) if found.place else (0, "")
-        cut = max(each.counting.filling.cut.at for each in self._filling() if each.counting.filling)
-        held: dict[Position, LoggedEvent] = {}
-        for index, subject in enumerate(subjects):
-            if index < first:
-                continue
-            unmatched = found.unmatched.get(subject) or self._unmatched(live, subject)
-            if found.place is not None and len(found.place.unmatched) == index:
-                known = (*found.place.unmatched, unmatched.digest)
-                found.place = replace(found.place, unmatched=known)
-                self._keep_place(found.place)
-            for logged in self._from_log(subject, unmatched, records, after):
-                which = subject, logged.event.id
-                if which in found.taken or logged.accepted > cut:
-                    continue
-                found.taken.add(which)
-                found.number += 1
-                held[Position(RECOUNTS, found.number)] = logged
-                if len(held) >= _COUNTED_TOGETHER:
-                    self._count(lease, held)
-                    held = {}
-                    self._come_to(found, index, text(logged.row, "sk"))
-            after = ""
-        self._count(lease, held)
-
-    def _come_to(self, found: _Reading, subject: int, after: str) -> None:
-        """Note up to where all is counted. Raises `_StopError` if time is up."""
-        if found.place is not None:
-            found.place = replace(
-                found.place, subject=subject, after=after, number=found.number, events=self.report.events
-            )
-        self._keep_place(found.place)
-        if self._around.clock() >= self._around.until:
-            raise _StopError
-
-    def _keep_place(self, place: _Place | None) -> None:
-        """Write up to where the reading is. Raises `_StopError` if another carries the recount on."""
-        self.report.place = "" if place is None else msgspec.json.encode(place).decode()
-        if not self._keep(self.report):
-            raise _StopError
-
-    def _unmatched(self, live: str, subject: Subject) -> _Unmatched:
-        found = list(read_unmatched(self._table, self._organization_id, subject))
-        return _Unmatched(
-            frozenset(each.event.id for each in found if each.waiting(live)),
-            frozenset(each.event.id for each in found if each.done and each.number is not None),
-        )
-
-    def _from_log(
-        self, subject: Subject, unmatched: _Unmatched, records: Records, after: str = ""
-    ) -> Iterator[LoggedEvent]:
-        """Yield the events of a subject that are counted from the log, and not by whoever delivers them.
-
-        What waits as unmatched is left to the replay. What a replay has counted is nobody else's any more, also
-        if the import that has logged it is not so far.
-        """
-        for logged in read_log(self._table, self._organization_id, subject, after):
-            if logged.withdrawn or "moved" in logged.row or logged.event.id in unmatched.waiting:
-                continue
-            if logged.event.id in unmatched.replayed or self._is_delivered(logged, records):
-                yield logged
-
-    @staticmethod
-    def _is_delivered(logged: LoggedEvent, records: Records) -> bool:
-        """Return whether an import has come past an event, if an import has logged it.
-
-        An event over HTTP is counted from the log whenever it was accepted: if that was after the cut, the fold of
-        the reading leaves it out.
-        """
-        if logged.position is None:
-            return True
-        owner = records.owner(logged.position.shard)
-        if owner is None:
-            return False
-        settled = ImportShard.read(logged.position.shard).run <= owner.settled
-        return settled or logged.position.number <= owner.line
-
-    def _count(self, lease: Lease, held: dict[Position, LoggedEvent]) -> None:
-        if not held:
-            return
-        for _ in range(_ATTEMPTS):
-            lease.renew()
-            account = self._account()
-            standing = self._subjects.standing(
-                account, (each.subject for each in held.values()), self._around.clock()
-            )
-            folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.takes = lambda editions, number, each: (
-                editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
-            )
-            folding.keep_unread = lambda unread, by=standing: self._keep_unread(held, unread, by)  # type: ignore[misc]
-            events: list[EventToCount] = []
-            for position, logged in held.items():
-                owning = standing.owning(logged.subject, logged.event, filling=True)
-                filling = [each for each in owning if self._is_ours(each)]
-                if folding.expects(logged.event, filling):
-                    events.append(
-                        EventToCount(position, logged.subject, logged.event, filling, logged.accepted)
-                    )
-            try:
-                report = folding.fold(events, self._around.clock(), standing)
-            except CatalogueChangedError:
-                continue
-            self.report.events += report.counted
-            return
-        raise BusyError("the catalogue changes all the time")
-
-    def _is_ours(self, subscription: Subscription) -> bool:
-        """Return whether a subscription is being filled by this reading, and by none that began since."""
-        number = subscription.editions.filling
-        return number is not None and number == self._reading.get(subscription.id)
-
-    def _keep_unread(
-        self, held: dict[Position, LoggedEvent], unread: Sequence[Unread], standing: Standing
-    ) -> None:
-        found = []
-        for each in unread:
-            logged = held[each.position]
-            since = logged.accepted or self._around.clock()
-            found.append(
-                UnreadableEvent.of(logged.subject, each.event, since, each.faults, elsewhere=each.elsewhere)
-            )
-        keep_unreadable(self._table, self._organization_id, found, standing)
-
     def _flip(self, lease: Lease, profile: dict[str, int], records: Records) -> bool:
         """Make the editions that were filled the ones that are read, all at once.
 
@@ -470,11 +256,11 @@ class Recounting:
         """Bring the lists of what does not count up to date, and count what has waited."""
         seen = self._seen()
         subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
-        account = self._account()
+        account = self._log.account()
         counts_less = self._counts_less(account, seen)
         for subject in subjects:
             nobodys = self._counted_by_nobody(account, subject) if counts_less else ()
-            for some in batched(nobodys, _COUNTED_TOGETHER, strict=False):
+            for some in batched(nobodys, COUNTED_TOGETHER, strict=False):
                 self._save_unmatched(lease, some)
             self._list_unreadable(lease, account, subject)
         replay = Replay(self._table, account, lease, self._around.clock)
@@ -505,8 +291,8 @@ class Recounting:
         """Yield a subject's events that no line item is for, and that are not listed yet."""
         records = Records.read(self._table, self._organization_id)
         standing = self._subjects.standing(account, [subject], self._around.clock())
-        unmatched = self._unmatched(account.generation, subject)
-        for logged in self._from_log(subject, unmatched, records):
+        unmatched = self._log.unmatched(account.generation, subject)
+        for logged in self._log.from_log(subject, unmatched, records):
             owning = standing.owning(subject, logged.event, filling=True)
             if not self._matching.expects(logged.event, owning):
                 yield logged
@@ -515,7 +301,7 @@ class Recounting:
         """Save events as unmatched that no line item is for any more."""
         for _ in range(_ATTEMPTS):
             lease.renew()
-            account, now = self._account(), self._around.clock()
+            account, now = self._log.account(), self._around.clock()
             standing = self._subjects.standing(account, (each.subject for each in some), now)
             unmatched = []
             for each in some:
@@ -582,7 +368,7 @@ class Recounting:
         raise StoreUnavailableError("the catalogue changes all the time")
 
     def _turn(self, seen: Iterable[CountingSeen]) -> None:
-        account, now = self._account(), self._around.clock()
+        account, now = self._log.account(), self._around.clock()
         for each in seen:
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
             folding.turn_over(account, list(self._turning(account, each.id)), now)
@@ -614,12 +400,6 @@ class Recounting:
             self._table, self._organization_id, ids, account.meters, consistent=True, by=by
         )
 
-    def _account(self) -> Account:
-        account = read_account(self._table, self._organization_id, consistent=True)
-        if account is None:
-            raise BusyError("the organization has no catalogue")
-        return account
-
     def _profile(self) -> dict[str, int]:
         row = self._table.get(keys.organization(self._organization_id, "profile"), consistent=True) or {}
         return {name: integer(row, name) for name in ("flips", "runs")}
@@ -628,15 +408,6 @@ class Recounting:
 def _subjects_of(subscription: Subscription) -> tuple[Subject, Subject]:
     """Return whose events are counted for a subscription."""
     return Subject.subscription(subscription.external_id), Subject.customer(subscription.customer_id)
-
-
-def _digest(value: object) -> str:
-    """Return a text that differs if a value does."""
-    return sha256(msgspec.json.encode(value)).hexdigest()[:_DIGEST]
-
-
-def _after_the_cut(cut: Cut | None, accepted: int) -> bool:
-    return cut is not None and accepted > cut.at
 
 
 def _without_former(counting: Counting) -> Counting:
