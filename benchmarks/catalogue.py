@@ -1,4 +1,4 @@
-"""Loading a catalogue from YAML into the engine: anew, unchanged, and with one subscription more.
+"""Loading a catalogue from YAML into the engine: anew, unchanged, and with one subscription more; a plan for all.
 
 `python -m benchmarks.catalogue 20000` (with the paths that `make bench` sets) measures another size.
 """
@@ -13,9 +13,13 @@ from benchmarks import engine, world
 from benchmarks.figures import Figure, Part
 
 from meterstone import clock
+from meterstone.catalogue.management import Management
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.pricing.price import Price
+from meterstone.store.catalogue.recounts import SETTLED
 from meterstone.store.dynamodb.table import Table
-from meterstone.usage.instant import format_instant
+from meterstone.store.operations.load import put_organization
+from meterstone.usage.instant import HOUR, format_instant
 from meterstone.usage.subscription import Subscription
 from meterstone_cli.catalogue import read_catalogue
 from meterstone_cli.files.loading import load_catalogue
@@ -40,6 +44,8 @@ def measured(sizes: Sequence[int]) -> Part:
             figures.append(_figure(f"{many:,} subscriptions, unchanged", table, folder, _BUDGET_SECONDS))
             write(folder, many + 1)
             figures.append(_figure(f"{many:,} subscriptions, one more", table, folder, _BUDGET_SECONDS))
+        with engine.running() as table:
+            figures.append(_put_for_all(table, many))
     return Part(
         "catalogue",
         figures,
@@ -59,6 +65,38 @@ def _figure(name: str, table: Table, folder: Path, budget: float | None = None) 
     load_catalogue(table, catalogue, places, clock.now())
     beside = {"own ms": (time.process_time() - spent) * 1000, "files s": read}
     return Figure(name, time.perf_counter() - began, "s", budget, beside)
+
+
+def _put_for_all(table: Table, many: int) -> Figure:
+    """Have the subscriptions of a plan follow its next version, where none has events from then on."""
+    organization_id = world.ORGANIZATION.id
+    put_organization(table, world.ORGANIZATION)
+    management = Management(table, organization_id)
+    management.put("meter", "calls", {"code": "calls", "aggregation": "COUNT"})
+    for amount in ("1", "2"):
+        price = {"currency": "EUR", "billing_model": "FLAT_FEE", "meter_id": "calls", "amount": amount}
+        management.put("price", f"at {amount}", price)
+    management.put("plan", "basic", {"prices": ["at 1"], "billing_period": "MONTHLY"})
+    start = format_instant(clock.now())
+    records = [
+        (f"s{number}", {"customer": f"c{number}", "plan": "basic", "currency": "EUR", "start": start})
+        for number in range(many)
+    ]
+    management.put_many("customer", [(f"c{number}", {}) for number in range(many)])
+    management.put_many("subscription", records)
+    management.offer_to_all("basic", {"prices": ["at 2"], "billing_period": "MONTHLY"})
+
+    def later() -> int:
+        return clock.now() + SETTLED
+
+    began, spent = time.perf_counter(), time.process_time()
+    (recount,) = carry_all_on(table, later, later() + HOUR)
+    took, own = time.perf_counter() - began, time.process_time() - spent
+    if recount.done != many:
+        raise RuntimeError(f"{recount.done} of {many} subscriptions follow")
+    return Figure(
+        f"{many:,} followers of a plan that is put for all", many / took, "/s", None, {"own ms": own * 1000}
+    )
 
 
 def write(folder: Path, many: int) -> None:
