@@ -4,19 +4,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from meterstone.catalogue.management import CatalogueConflictError
+from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.countings import read_countings
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.stamped import read_customer
+from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError
 from meterstone.store.operations.rebuild import abandon, rebuild
+from meterstone.store.operations.recount import Recounting
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
-from support.life import START
+from support.life import START, at_call
+from support.memory_table import Killed
 from support.recounts import (
     CUSTOMERS,
     EVERY,
@@ -328,6 +333,96 @@ def test_a_charge_of_many_months_and_a_chain_of_many_charges_follow_in_steps() -
     scene.event("bytes", 800 * DAY)
     scene.event("seats", 400 * DAY, Subject.subscription("ext 2"))
     scene.deliver()
+    scene.check()
+
+
+@pytest.mark.parametrize("period", ["ONETIME", "DAILY"])
+def test_what_is_new_while_a_tally_follows_in_steps_is_added_once(period: str) -> None:
+    """Chunks, and charges of a chain, are made by the facts of now before the others have followed."""
+    scene = Scene()
+    scene.sign_up(start=-900 * DAY, billing_period=period)
+    scene.event("bytes", 890 * DAY)
+    scene.event("seats", 10 * DAY)
+    scene.deliver()
+    scene.roll()
+    facts(scene, "NO", 1000 * DAY)
+    for days in range(1, 860, 25):
+        scene.event("bytes", days * DAY)
+    scene.event("seats", 600 * DAY)
+    scene.deliver()
+    scene.through()
+    scene.check()
+
+
+def test_a_move_that_has_lost_its_lease_forgets_nothing() -> None:
+    """Meanwhile a recount flips, and is to take out what is there by the facts of before."""
+    for number in range(30):
+        scene = subscribed()
+        scene.roll()
+        scene.management.change_plan("sub 1", "seven", scene.clock.now - 12 * DAY)
+        facts(scene, "NO", 400 * DAY)
+
+        def flip(scene: Scene = scene) -> None:
+            scene.clock.now += 5 * MINUTE
+            with (
+                mock.patch.object(Recounting, "_settle_lists", side_effect=Killed),
+                suppress(Killed, StoreUnavailableError),
+            ):
+                scene.recount_once()
+
+        with at_call(scene.table, number, flip):
+            scene.recount_once()
+        scene.clock.now += 5 * MINUTE
+        scene.through()
+        scene.check()
+
+
+def test_a_customer_is_not_deleted_while_a_recount_takes_out_what_was_its_own() -> None:
+    scene = subscribed()
+    facts(scene, "NO", 2 * DAY)
+    scene.through()
+    scene.sign_up(customer="cust 1")
+    scene.clock.now += MINUTE
+    with mock.patch.object(Recounting, "_settle_lists", side_effect=Killed), suppress(Killed):
+        scene.recount_once()
+    with pytest.raises(CatalogueConflictError, match="is the customer's"):
+        scene.management.delete("customer", "cust 0")
+    scene.clock.now += 5 * MINUTE
+    scene.through()
+    scene.management.delete("customer", "cust 0")
+    scene.check()
+
+
+def test_a_move_stops_when_time_is_up_and_goes_on() -> None:
+    scene = subscribed()
+    for number in range(2, 60):
+        scene.sign_up(f"{number}", external_id=f"ext {number}", start=0)
+    facts(scene, "NO", 2 * DAY)
+    calls = 0
+
+    def clock() -> int:
+        scene.clock.now += SECOND // 10
+        return scene.clock.now
+
+    while any(each.done_at is None for each in read_recounts(scene.table, ORGANIZATION.id)):
+        begun = scene.clock.now
+        carry_all_on(scene.table, clock, begun + 3 * SECOND, scene.pass_time)
+        assert scene.clock.now < begun + 10 * SECOND
+        calls += 1
+    scene.check()
+
+
+def test_what_the_rollups_do_not_take_is_told_and_tried_again() -> None:
+    scene = subscribed()
+    facts(scene, "NO", 2 * DAY)
+    with mock.patch.object(Fold, "publish", return_value=["sub 1, meter bytes: out of range"]):
+        scene.recount_once()
+    (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+    assert (recount.done_at, recount.refused) == (None, 1)
+    assert recount.reasons == (("sub 1", "meter bytes: out of range"),)
+    scene.through()
+    (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+    assert (recount.done_at is not None, recount.refused, recount.reasons) == (True, 0, ())
     scene.check()
 
 

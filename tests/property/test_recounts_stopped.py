@@ -286,6 +286,32 @@ def test_it_stops_when_time_is_up_and_goes_on() -> None:
     scene.check()
 
 
+def test_two_long_recounts_of_one_customer_both_come_to_their_ends() -> None:
+    """Each needs several calls, and both read the log of the customer in turn."""
+    scene = Scene()
+    for name in ("1", "2"):
+        scene.sign_up(name, external_id=f"ext {name}")
+    for number in range(24):
+        scene.event("bytes", (1 + number % 9) * DAY, (OWN, CUSTOMERS)[number % 2])
+    scene.deliver()
+    for name in ("1", "2"):
+        scene.management.change_plan(f"sub {name}", "seven", scene.clock.now - 12 * DAY)
+    scene.clock.now += MINUTE
+
+    def clock() -> int:
+        scene.clock.now += SECOND
+        return scene.clock.now
+
+    for _ in range(40):
+        carry_all_on(scene.table, clock, scene.clock.now + 12 * SECOND, scene.pass_time)
+        if all(each.done_at for each in read_recounts(scene.table, ORGANIZATION.id)):
+            break
+    else:
+        raise AssertionError("they are never done")
+    assert edition(scene) == 1
+    scene.check()
+
+
 def writes_of(make: Callable[[], Scene], act: Callable[[Scene], object]) -> int:
     """Return how many writes an act makes."""
     scene = make()

@@ -16,12 +16,14 @@ from meterstone.catalogue.errors import (
 from meterstone.catalogue.models import CustomerRecord
 from meterstone.catalogue.offers import Making
 from meterstone.store.catalogue import puts
+from meterstone.store.catalogue.countings import read_countings
 from meterstone.store.catalogue.recounts import Recount, read_recount
 from meterstone.store.catalogue.stamped import NEVER, CustomerSeen, Stamp, Stored, mentioned, read_customer
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.catalogue.upgrade import settled_by
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Kind
+from meterstone.usage.arrival import Subject
 from meterstone.usage.subscription import Customer
 
 MOST_MOVES: Final = 20
@@ -75,17 +77,10 @@ def delete_customer(attempt: Attempt, name: str) -> Stored[Customer]:
     seen = read_customer(attempt.table, attempt.organization_id, name)
     if seen.stored is None:
         raise UnknownRecordError("customer", name)
-    named_by = subscriptions_of_customer(
-        attempt.table,
-        attempt.organization_id,
-        name,
-        attempt.account.meters,
-        consistent=True,
-        facts=False,
-    )
-    if named_by:
+    named_by = _named_by(attempt, seen, name)
+    if named_by is not None:
         raise CatalogueConflictError(
-            "", f"subscription {named_by[0].id!r} is the customer's: usage that was counted is kept"
+            "", f"subscription {named_by!r} is the customer's: usage that was counted is kept"
         )
     attempt.ready()
     if seen.of_before:
@@ -93,6 +88,21 @@ def delete_customer(attempt: Attempt, name: str) -> Stored[Customer]:
     if not puts.delete_customer(attempt.table, attempt.organization_id, name, seen):
         raise LostError
     return seen.stored
+
+
+def _named_by(attempt: Attempt, seen: CustomerSeen, name: str) -> str | None:
+    """Return the id of a subscription that is the customer's, or was until its usage is counted anew."""
+    table, organization_id = attempt.table, attempt.organization_id
+    held = subscriptions_of_customer(
+        table, organization_id, name, attempt.account.meters, consistent=True, facts=False
+    )
+    if held:
+        return held[0].id
+    ids = mentioned(table, seen.subject.key.pk)
+    for each in read_countings(table, organization_id, ids):
+        if Subject.customer(name) in each.subjects:
+            return each.id
+    return None
 
 
 def convert(attempt: Attempt, seen: CustomerSeen) -> None:

@@ -14,7 +14,6 @@ Subscriptions that are made meanwhile follow the new version by themselves: see 
 
 import time
 from collections.abc import Callable, Mapping
-from copy import replace
 from secrets import token_hex
 from typing import Any, Final
 
@@ -41,7 +40,7 @@ from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.store.operations.log_counting import RecountReport
-from meterstone.store.operations.move import Moving
+from meterstone.store.operations.move import MoveReport, Moving
 from meterstone.store.operations.recount import Recounting
 from meterstone.store.operations.retired import delete_retired
 from meterstone.store.operations.turns import Surroundings
@@ -96,21 +95,27 @@ def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surr
     """Have what was counted follow a customer's move. Return how far it is; None if another carries it on."""
     clock = around.clock
 
-    def tell(subscriptions: int) -> None:
-        come_on(table, key, me, recount._replace(done=subscriptions, put_at=clock()))
+    def at(report: MoveReport) -> Recount:
+        after = recount._replace(place=report.place, refused=0, reasons=(), put_at=clock())
+        for each in report.unpublished:
+            name, _, reason = each.partition(", ")
+            after = after.refusing(name, reason)
+        return after._replace(done=report.subscriptions)
+
+    def keep(report: MoveReport) -> bool:
+        return come_on(table, key, me, at(report))
 
     organization_id = keys.organization_of_recount(key)
-    moving = Moving(table, organization_id, recount.customer, replace(around, progress=tell))
+    moving = Moving(table, organization_id, recount.customer, around, recount.place, keep)
+    moving.report.subscriptions = recount.done
     report = moving.run()
-    after = recount._replace(done=report.subscriptions, put_at=clock())
-    for each in report.unpublished:
-        name, _, reason = each.partition(", ")
-        after = after.refusing(name, reason)
+    after = at(report)
     if not report.done:
         come_on(table, key, me, after)
         release(table, key, me, clock())
         return after
-    after = after._replace(done_at=clock())
+    # The place names a subscription, which may be purged.
+    after = after._replace(done_at=clock(), place="")
     return after if finish(table, key, me, after) else None
 
 

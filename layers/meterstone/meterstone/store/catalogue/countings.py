@@ -13,11 +13,11 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import ConflictError
 from meterstone.store.dynamodb.table import Action, Item, Row, Table, integer, key_item, text
 from meterstone.usage.arrival import Subject
-from meterstone.usage.counting import Counting, Filling
+from meterstone.usage.counting import Counting
 from meterstone.usage.terms import Terms, decode_terms
 
 READING: Final = "reading"
-"""The attribute of a subject whose log is being read: none of its events is withdrawn meanwhile."""
+"""The attribute of a subject that has by how many recounts its log is being read: nothing is withdrawn then."""
 
 READS: Final = "readings"
 """The attribute of a subject that says how many times its log was read for a recount."""
@@ -47,11 +47,21 @@ class CountingSeen(NamedTuple):
         several = [self.terms, self.live]
         several += [] if filling is None else [filling.terms]
         several += [] if former is None else [former.terms]
-        found: dict[Subject, None] = {}
-        for terms in several:
-            found[Subject.subscription(terms.events_by)] = None
-            found[Subject.customer(terms.customer_id)] = None
-        return list(found)
+        return list(_subjects_of(several))
+
+    @property
+    def read(self) -> list[Subject]:
+        """Whose logs are read to fill an edition: the same until its flip, whatever is put meanwhile."""
+        filling = self.counting.filling
+        return [] if filling is None else list(_subjects_of([self.live, filling.terms]))
+
+
+def _subjects_of(several: Iterable[Terms]) -> dict[Subject, None]:
+    found: dict[Subject, None] = {}
+    for terms in several:
+        found[Subject.subscription(terms.events_by)] = None
+        found[Subject.customer(terms.customer_id)] = None
+    return found
 
 
 def read_countings(table: Table, organization_id: str, ids: Iterable[str]) -> list[CountingSeen]:
@@ -75,22 +85,28 @@ def step(
 ) -> bool:
     """Change how subscriptions are counted. Return False, nothing written, if something has changed since.
 
-    ``reading``: whether the logs of the subjects are being read from now on. ``beside`` are further actions of the
-    transaction. Cost: 1 consistent get for each subject; 2 write units for each KB of each item.
+    ``reading``: whether the logs of the subjects are being read from now on, or not any more. ``beside`` are
+    further actions of the transaction. Cost: 1 consistent get for each subject; 2 write units for each KB of each
+    item.
     """
     subjects = dict.fromkeys(each for seen, _ in changes for each in seen.subjects)
+    read = {each for seen, _ in changes for each in seen.read}
     named = {keys.subject(organization_id, *each): each for each in subjects}
     rows = table.batch_get(named, consistent=True)
     actions = [_counting(table, organization_id, seen, after) for seen, after in changes]
-    for key in named:
+    for key, subject in named.items():
         row = rows.get(key, {})
         sets, removes, values = [], "", dict[str, dict[str, str]]()
-        if reading is not None:
-            if reading:
-                sets = [f"{READING} = :one", f"{READS} = :reads"]
-                values[":reads"] = {"N": str(integer(row, READS) + 1)}
+        if reading is not None and subject in read:
+            readers = integer(row, READING) + (1 if reading else -1)
+            if readers > 0:
+                sets = [f"{READING} = :readers"]
+                values[":readers"] = {"N": str(readers)}
             else:
                 removes = f"REMOVE {READING} "
+            if reading:
+                sets.append(f"{READS} = :reads")
+                values[":reads"] = {"N": str(integer(row, READS) + 1)}
         condition = "attribute_not_exists(ver)"
         if "ver" in row:
             condition = "ver = :ver"
@@ -119,24 +135,6 @@ def next_reads(table: Table, organization_id: str, subjects: Iterable[Subject]) 
     named = {keys.subject(organization_id, *each): each for each in subjects}
     rows = table.batch_get(named, consistent=True)
     return {each: integer(rows.get(key, {}), READS) + 1 for key, each in named.items()}
-
-
-def still_reading(table: Table, organization_id: str, fillings: Iterable[Filling]) -> bool:
-    """Return whether logs are still read as they were when editions began to be filled from them.
-
-    So nothing was withdrawn since, and no other reading has begun. Cost: 1 consistent get for each subject.
-    """
-    wanted = {
-        keys.subject(organization_id, *subject): number
-        for each in fillings
-        for subject, number in (
-            (Subject.subscription(each.terms.events_by), each.cut.by_id),
-            (Subject.customer(each.terms.customer_id), each.cut.by_customer),
-        )
-    }
-    rows = table.batch_get(wanted, consistent=True)
-    found = {key: rows.get(key, {}) for key in wanted}
-    return all(READING in row and integer(row, READS) == wanted[key] for key, row in found.items())
 
 
 def counting_values(counting: Counting) -> Item:

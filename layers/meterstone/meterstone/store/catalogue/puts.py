@@ -166,14 +166,16 @@ def move_customer(
     return _written(table, [action, made(table, organization_id, recount)])
 
 
-def moves_followed(table: Table, organization_id: str, customer_id: str, was: Moves, now: Moves) -> bool:
-    """Write that what was counted of a customer has followed its moves. Cost: 1 write unit for each KB.
+def moves_followed(
+    table: Table, organization_id: str, customer_id: str, was: Moves, now: Moves, held: Action
+) -> bool:
+    """Write that what was counted of a customer has followed its moves, while a lease is ``held``.
 
-    Returns False if it has moved once more since.
+    Returns False if it has moved once more since, or the lease is lost. Cost: 2 write units for each KB, and 2.
     """
     values: Item = {":was": {"S": encode_document(was)}, ":moves": {"S": encode_document(now)}}
     key = keys.customer(organization_id, customer_id)
-    return table.update(key, "SET moves = :moves", values, condition="moves = :was")
+    return _written(table, [_update(table, key, "SET moves = :moves", values, "moves = :was"), held])
 
 
 def convert_customer(

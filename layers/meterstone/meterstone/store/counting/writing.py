@@ -351,9 +351,11 @@ class TallyUpdate(msgspec.Struct):
 
     def _told_moves(self, index: int, sk: str) -> Item:
         """Return what a chunk says of the moves by which it is published, if these are more than the head says."""
-        if not self.placed:
+        moves = self.tally.charges[index].subscription.moves.number
+        if self.tally.head.moves >= moves:
             return {}
-        placed = self.placed.get((index, keys.parse_counter(sk).chunk), 0)
+        # One that is new is published by the facts of now alone.
+        placed = self.placed.get((index, keys.parse_counter(sk).chunk), moves)
         return {_MOVES: {"N": str(placed)}} if placed > self.tally.head.moves else {}
 
     def _tell_accepted(

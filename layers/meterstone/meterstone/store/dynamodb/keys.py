@@ -83,7 +83,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `latest_at` | the time of the latest event that was counted by it |
 | | `tried` | the `ver` by which all that waits of it was last tried |
 | | `readings` | how many times its log was read for a recount |
-| | `reading` | 1 while it is being read: none of its events is withdrawn |
+| | `reading` | by how many recounts it is being read: none of its events is withdrawn; absent if by none |
 | subscription | `terms` | its terms, as JSON |
 | | `counting` | how it is counted, as JSON; absent if it was never counted anew (see `usage.counting`) |
 | | `rev`, `made_at`, `put_at` | as of records of the catalogue |
@@ -116,6 +116,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
 | | `place` | of `plan`: the sort key of the last subscription (of the catalogue's list) that is done |
 | | | of `usage`: up to where the logs are read, as JSON (see `operations.log_counting`); empty when all is done |
+| | | of `move`: the generation, the number of moves and the last subscription that is done, as JSON |
 | | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
 | | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
 | | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |

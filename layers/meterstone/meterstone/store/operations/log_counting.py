@@ -5,7 +5,7 @@ counts no number twice. So a reading that was stopped goes on from its place, if
 number again. What that depends on is kept before anything is counted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import replace
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.countings import still_reading
 from meterstone.store.catalogue.subjects import Standing, Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb.errors import CatalogueChangedError
@@ -27,7 +26,6 @@ from meterstone.store.events.unmatched import read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.store.operations.turns import Surroundings
 from meterstone.usage.arrival import Subject
-from meterstone.usage.counting import Filling
 from meterstone.usage.edition import Cut
 from meterstone.usage.matching import Matching
 from meterstone.usage.subscription import Subscription
@@ -125,20 +123,18 @@ class LogCounting:
             raise BusyError("the organization has no catalogue")
         return account
 
-    def gone_on_with(self, account: Account, begins: Place, filling: Iterable[Filling]) -> Reading | None:
+    def gone_on_with(self, account: Account, begins: Place) -> Reading | None:
         """Return the reading that was stopped, as it goes on; None if it must begin anew.
 
         It goes on if it would give each event the same number again. An event that comes in by HTTP now is
         accepted after the cut, and has none. Nothing is withdrawn as long as the subjects say that their logs are
-        being read, and no other reading has begun since, which would end that.
+        being read, as they have since the reading began.
         """
         try:
             place = msgspec.json.decode(self._report.place, type=Place)
         except msgspec.DecodeError:
             return None
         if (place.cut, place.subjects, place.imports) != (begins.cut, begins.subjects, begins.imports):
-            return None
-        if not still_reading(self._table, self._organization_id, filling):
             return None
         subjects = [Subject(*each) for each in place.subjects[: len(place.unmatched)]]
         unmatched = {each: self.unmatched(account.generation, each) for each in subjects}

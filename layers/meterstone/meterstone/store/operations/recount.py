@@ -155,13 +155,13 @@ class Recounting:
         if any(each.generation != account.generation for each in filling):
             self._begin_anew(account, seen)
             return
-        subjects = list(dict.fromkeys(each for one in seen for each in one.subjects))
+        subjects = list(dict.fromkeys(each for one in seen for each in one.read))
         profile = self._profile()
         records = Records.read(self._table, self._organization_id)
         begins = Place(max(each.cut.at for each in filling), tuple(subjects), digest_of(records.all))
         found = Reading(begins)
         if any(each.cut.by_id for each in filling):
-            gone_on_with = self._log.gone_on_with(account, begins, filling)
+            gone_on_with = self._log.gone_on_with(account, begins)
             if gone_on_with is None:
                 self._begin_anew(account, seen)
                 return
@@ -198,6 +198,7 @@ class Recounting:
         """
         for _ in range(_ATTEMPTS):
             cut = self._around.clock() + AHEAD_OF_NOW
+            read = any(each.counting.filling.cut.by_id for each in seen if each.counting.filling)
             changes = []
             for each in seen:
                 filling = each.counting.filling
@@ -208,7 +209,7 @@ class Recounting:
                     )
                     changes.append((each, begun))
             with self._table.deadline.at_most(LANDS / SECOND):
-                written = step(self._table, self._organization_id, changes, reading=False)
+                written = step(self._table, self._organization_id, changes, reading=False if read else None)
             # If the items have changed meanwhile, the next turn finds it.
             if not written or self._around.clock() <= cut:
                 return
