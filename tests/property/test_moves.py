@@ -179,29 +179,29 @@ def test_a_move_follows_at_any_call_of_a_recount_that_turns() -> None:
     assert everywhere(lambda: flipped(first), Scene.through, move, closely=True) > 20
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before a write", "after a write"])
-@pytest.mark.parametrize("change", CHANGES)
-def test_killed_at_any_write_it_is_gone_on_with(change: str, *, before: bool) -> None:
+def at_each_write(
+    change: str, act: Callable[[Scene], object], then: Callable[[Scene], object], *, before: bool = True
+) -> None:
+    """Kill an act at one of its writes after another, until it has no more, and check what comes then."""
     for number in range(1, 200, max(EVERY // 6, 1)):
         scene = put(change)()
-        stopped = stopped_at(scene, number, Scene.through, before=before)
-        scene.deliver()
+        stopped = stopped_at(scene, number, act, before=before)
+        then(scene)
         scene.check()
         if not stopped:
             return
     raise AssertionError("it has more writes")
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before a write", "after a write"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_killed_at_any_write_it_is_gone_on_with(change: str, *, before: bool) -> None:
+    at_each_write(change, Scene.through, Scene.deliver, before=before)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_delivery_killed_at_any_write_while_all_follows(change: str) -> None:
-    for number in range(1, 200, max(EVERY // 6, 1)):
-        scene = put(change)()
-        stopped = stopped_at(scene, number, Scene.deliver)
-        scene.through()
-        scene.check()
-        if not stopped:
-            return
-    raise AssertionError("it has more writes")
+    at_each_write(change, Scene.deliver, Scene.through)
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -133,29 +133,41 @@ def _told(changes: Changes) -> str:
 
 
 def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
-    if not beginnings:
-        return
-    yield "these begin in the past, and events for them may have come already:"
-    for each in beginnings[:_MOST_SHOWN]:
-        yield f"  {each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
-    if len(beginnings) > _MOST_SHOWN:
-        yield f"  and {len(beginnings) - _MOST_SHOWN} more"
+    return _some(
+        "these begin in the past, and events for them may have come already:",
+        [
+            f"{each.line_item.id} of subscription {each.subscription.id}: {format_instant(each.since)}"
+            for each in beginnings
+        ],
+    )
 
 
 def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
-    anew = [each for each in recounts if not each.customer]
-    moved = [each for each in recounts if each.customer]
-    if anew:
-        yield "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:"
-    for each in anew[:_MOST_SHOWN]:
-        whose = ", ".join(map(printable, each.subscriptions))
-        events = f"{each.events} events" if each.events else "events that wait"
-        yield f"  {whose}: {events}, from {format_instant(each.since)} on, recount {each.id}"
-    if len(anew) > _MOST_SHOWN:
-        yield f"  and {len(anew) - _MOST_SHOWN} more"
-    if moved:
-        yield "totals follow these customers; `catalogue recounts` shows how far that is:"
-    for each in moved[:_MOST_SHOWN]:
-        yield f"  {printable(each.customer)}: from {format_instant(each.since)} on, recount {each.id}"
-    if len(moved) > _MOST_SHOWN:
-        yield f"  and {len(moved) - _MOST_SHOWN} more"
+    yield from _some(
+        "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:",
+        [_told_anew(each) for each in recounts if not each.customer],
+    )
+    yield from _some(
+        "totals follow these customers; `catalogue recounts` shows how far that is:",
+        [
+            f"{printable(each.customer)}: from {format_instant(each.since)} on, recount {each.id}"
+            for each in recounts
+            if each.customer
+        ],
+    )
+
+
+def _told_anew(recount: Recount) -> str:
+    whose = ", ".join(map(printable, recount.subscriptions))
+    events = f"{recount.events} events" if recount.events else "events that wait"
+    return f"{whose}: {events}, from {format_instant(recount.since)} on, recount {recount.id}"
+
+
+def _some(about: str, lines: Sequence[str]) -> Iterator[str]:
+    """Yield the first of some lines below what they are about, and how many more there are; nothing if none."""
+    if lines:
+        yield about
+    for each in lines[:_MOST_SHOWN]:
+        yield f"  {each}"
+    if len(lines) > _MOST_SHOWN:
+        yield f"  and {len(lines) - _MOST_SHOWN} more"

@@ -106,17 +106,9 @@ def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surr
         return come_on(table, key, me, at(report))
 
     organization_id = keys.organization_of_recount(key)
-    moving = Moving(table, organization_id, recount.customer, around, recount.place, keep)
-    moving.report.subscriptions = recount.done
-    report = moving.run()
+    report = Moving(table, organization_id, recount.customer, around, recount.place, keep).run()
     after = at(report)
-    if not report.done:
-        come_on(table, key, me, after)
-        release(table, key, me, clock())
-        return after
-    # The place names a subscription, which may be purged.
-    after = after._replace(done_at=clock(), place="")
-    return after if finish(table, key, me, after) else None
+    return _finished(table, key, me, after, clock) if report.done else _left(table, key, me, after, clock)
 
 
 def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surroundings) -> Recount | None:
@@ -133,9 +125,7 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
     report = Recounting(table, organization_id, recount.id, ids, around, recount.place, keep).run()
     after = at(report)
     if not report.done:
-        come_on(table, key, me, after)
-        release(table, key, me, clock())
-        return after
+        return _left(table, key, me, after, clock)
     for name in ids:
 
         def settling(attempt: Attempt, name: str = name) -> Recount | None:
@@ -143,9 +133,21 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
 
         # It was taken when it was put: however much is read for it.
         in_turn(table, organization_id, clock, settling, forced=True)
-    # The place names subjects, who may be purged.
-    after = after._replace(done_at=clock(), place="")
-    return after if finish(table, key, me, after) else None
+    return _finished(table, key, me, after, clock)
+
+
+def _left(table: Table, key: Key, me: str, recount: Recount, clock: Callable[[], int]) -> Recount:
+    """Leave a recount to whoever comes next."""
+    come_on(table, key, me, recount)
+    release(table, key, me, clock())
+    return recount
+
+
+def _finished(table: Table, key: Key, me: str, recount: Recount, clock: Callable[[], int]) -> Recount | None:
+    """End a recount. Return None if another carries it on."""
+    # Its place has the ids of subscriptions or subjects, who may be purged.
+    done = recount._replace(done_at=clock(), place="")
+    return done if finish(table, key, me, done) else None
 
 
 def carry_all_on(

@@ -123,11 +123,8 @@ def put_customer(
     if before.stored is None:
         table.put(_listing(organization_id, customer.id))
     values: Item = {":doc": {"S": encode_document(customer)}} | _stamp_values(stamp)
-    condition = "attribute_not_exists(doc)" if before.stored is None else "attribute_exists(doc)"
-    if before.rev:
-        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
-    else:
-        condition += " AND attribute_not_exists(rev)"
+    condition, as_read = _as_it_was_read(before)
+    values |= as_read
     if free:
         condition += " AND attribute_not_exists(counted)"
     elif moved is not None:
@@ -156,11 +153,8 @@ def move_customer(
         ":doc": {"S": encode_document(customer)},
         ":moves": {"S": encode_document(moves)},
     } | _stamp_values(stamp)
-    condition = "attribute_not_exists(doc)" if before.stored is None else "attribute_exists(doc)"
-    if before.rev:
-        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
-    else:
-        condition += " AND attribute_not_exists(rev)"
+    condition, as_read = _as_it_was_read(before)
+    values |= as_read
     expression = f"SET doc = :doc, moves = :moves, {_STAMPED}"
     action = _update(table, before.subject.key, expression, values, condition)
     return _written(table, [action, made(table, organization_id, recount)])
@@ -194,11 +188,8 @@ def convert_customer(
     subject = before.subject
     values: Item = {":doc": {"S": encode_document(customer)}} | _stamp_values(stamp)
     expression = f"SET doc = :doc, {_STAMPED}"
-    condition = "attribute_not_exists(doc)"
-    if before.rev:
-        condition, values[":before"] = f"{condition} AND rev = :before", {"N": str(before.rev)}
-    else:
-        condition += " AND attribute_not_exists(rev)"
+    condition, as_read = _as_it_was_read(before._replace(stored=None))
+    values |= as_read
     if latest is not None:
         expression += ", counted = :one, latest_at = :latest, begun_at = :begun"
         values |= {
@@ -267,6 +258,14 @@ def _unchanged(stamp: Stamp) -> tuple[str, Item]:
         return "rev = :before AND attribute_not_exists(made_at)", values
     # A record that is deleted and made again has the same versions once more, and another time of making.
     return "rev = :before AND made_at = :since", values | {":since": {"N": str(stamp.made_at)}}
+
+
+def _as_it_was_read(before: CustomerSeen) -> tuple[str, Item]:
+    """Return the condition that a customer's item has the record that was read, if it had one, in its version."""
+    condition = "attribute_not_exists(doc)" if before.stored is None else "attribute_exists(doc)"
+    if not before.rev:
+        return f"{condition} AND attribute_not_exists(rev)", {}
+    return f"{condition} AND rev = :before", {":before": {"N": str(before.rev)}}
 
 
 def _steady(subject: SubjectSeen) -> tuple[str, Item]:

@@ -26,7 +26,6 @@ from meterstone.store.events.unmatched import read_unmatched
 from meterstone.store.operations.import_records import Records
 from meterstone.store.operations.turns import Surroundings
 from meterstone.usage.arrival import Subject
-from meterstone.usage.edition import Cut
 from meterstone.usage.matching import Matching
 from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Position
@@ -224,8 +223,7 @@ class LogCounting:
     def _is_delivered(logged: LoggedEvent, records: Records) -> bool:
         """Return whether an import has come past an event, if an import has logged it.
 
-        An event over HTTP is counted from the log whenever it was accepted: if that was after the cut, the fold of
-        the reading leaves it out.
+        An event over HTTP is in the log at once, and nobody has to come past it.
         """
         if logged.position is None:
             return True
@@ -245,9 +243,6 @@ class LogCounting:
                 account, (each.subject for each in held.values()), self._around.clock()
             )
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.takes = lambda editions, number, each: (
-                editions.concern(number) and not _after_the_cut(editions.cut(number), each.accepted)
-            )
             folding.keep_unread = lambda unread, by=standing: self._keep_unread(held, unread, by)  # type: ignore[misc]
             events: list[EventToCount] = []
             for position, logged in held.items():
@@ -281,10 +276,6 @@ class LogCounting:
 def digest_of(value: object) -> str:
     """Return a text that differs if a value does."""
     return sha256(msgspec.json.encode(value)).hexdigest()[:_DIGEST]
-
-
-def _after_the_cut(cut: Cut | None, accepted: int) -> bool:
-    return cut is not None and accepted > cut.at
 
 
 def _is_filled(subscription: Subscription, editions: Mapping[str, int]) -> bool:

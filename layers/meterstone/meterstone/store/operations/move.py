@@ -52,11 +52,12 @@ class MoveReport:
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
-    """Up to which subscription all of a generation has followed a number of moves."""
+    """Up to which subscription all of a generation has followed a number of moves, and how many that are."""
 
     generation: str
     number: int
     subscription: str
+    followed: int
 
 
 class Moving:
@@ -116,7 +117,7 @@ class Moving:
             if any(each.counting.former is not None for each in seen):
                 return
             if not unpublished:
-                place = _Place(account.generation, moves.number, ids[-1])
+                place = _Place(account.generation, moves.number, ids[-1], self.report.subscriptions)
                 self.report.place = msgspec.json.encode(place).decode()
             if not self._keep(self.report):
                 return
@@ -134,7 +135,9 @@ class Moving:
         with suppress(msgspec.DecodeError, ValueError):
             place = msgspec.json.decode(self.report.place, type=_Place)
             if (place.generation, place.number) == (generation, number):
-                return ids[ids.index(place.subscription) + 1 :]
+                left = ids[ids.index(place.subscription) + 1 :]
+                self.report.subscriptions = place.followed
+                return left
         self.report.place, self.report.subscriptions = "", 0
         return ids
 
