@@ -19,6 +19,7 @@ PARTS = (
     "catalogue",
     "puts",
     "recount",
+    "anew",
     "write_units",
     "fold",
     "ingest",

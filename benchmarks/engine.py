@@ -18,11 +18,14 @@ _NAME = "meterstone-benchmark"
 
 
 @contextmanager
-def running() -> Iterator[Table]:
-    """Run the engine on a free loopback port, with an empty table; the environment names both."""
+def running(*, keep: bool = False) -> Iterator[Table]:
+    """Run the engine on a free loopback port, with an empty table; the environment names both.
+
+    With ``keep`` it is the engine of `start`, which keeps a journal.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="meterstone-bench-") as folder,
-        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port(), keep=False) as url,
+        engine.running(ROOT / ".venvs/engine", Path(folder), engine.free_port(), keep=keep) as url,
         mock.patch.dict(os.environ, engine.environment_of_clients(url) | {"TABLE_NAME": _NAME}),
     ):
         table = Table.from_environment()

@@ -1,4 +1,7 @@
-"""A customer moves for a time of which usage was counted: the rollups follow, and have each charge once."""
+"""A customer moves for a time of which usage was counted, or a plan has another name: the rollups follow.
+
+They have each charge once at any time.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +11,7 @@ from unittest import mock
 
 import pytest
 
+from meterstone.catalogue.customers import MOST_MOVES
 from meterstone.catalogue.management import CatalogueConflictError
 from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.countings import read_countings
@@ -20,11 +24,13 @@ from meterstone.store.operations.rebuild import abandon, rebuild
 from meterstone.store.operations.recount import Recounting
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
+from meterstone.usage.subscription import NOT_MOVED, Moves
 from support.life import START, at_call
 from support.memory_table import Killed
 from support.recounts import (
     CUSTOMERS,
     EVERY,
+    NAMES,
     SECOND,
     Scene,
     everywhere,
@@ -44,6 +50,25 @@ def facts(scene: Scene, country: str, before: int, **more: Any) -> None:
     scene.management.put("customer", "cust 0", record | more)
 
 
+#: The line items of a subscription whose plan is but a name.
+ITEMS = [{"price": f"{name} at 1"} for name in NAMES]
+
+
+def named(scene: Scene, plan: str, before: int | None = None) -> None:
+    """Put that the subscription's plan has another name, since so long ago or since ever."""
+    plans: object = plan
+    if before is not None:
+        since = format_instant(scene.clock.now - before)
+        plans = [{"value": "one"}, {"value": plan, "since": since}]
+    scene.sign_up(plan=plans, line_items=ITEMS)
+
+
+def named_and_moved(scene: Scene) -> None:
+    """Put both, one after the other."""
+    named(scene, "seven", 2 * DAY)
+    facts(scene, "NO", 9 * DAY)
+
+
 TYPES = [{"value": "individual"}, {"value": "company", "since": format_instant(START + 8 * DAY)}]
 
 CHANGES: dict[str, Callable[[Scene], object]] = {
@@ -51,7 +76,16 @@ CHANGES: dict[str, Callable[[Scene], object]] = {
     "since before all": lambda scene: facts(scene, "NO", 400 * DAY),
     "another type, too": lambda scene: facts(scene, "NO", 10 * DAY, customer_type=TYPES),
     "no country": lambda scene: scene.management.put("customer", "cust 0", {"customer_type": "company"}),
+    "another plan's name": lambda scene: named(scene, "seven"),
+    "another plan's name since nine days": lambda scene: named(scene, "seven", 9 * DAY),
+    "another name, and a move": named_and_moved,
 }
+
+
+def before_it(change: str, *, delivered: bool = True) -> Scene:
+    """Give the scene in which a change is put."""
+    more: dict[str, Any] = {"line_items": ITEMS} if "name" in change else {}
+    return subscribed(delivered=delivered, **more)
 
 
 def moved(scene: Scene, change: str) -> None:
@@ -66,7 +100,7 @@ def moved(scene: Scene, change: str) -> None:
 
 def put(change: str) -> Callable[[], Scene]:
     def make() -> Scene:
-        scene = subscribed(delivered=False)
+        scene = before_it(change, delivered=False)
         moved(scene, change)
         return scene
 
@@ -83,7 +117,10 @@ def moved_and_followed(change: str) -> Callable[[Scene], None]:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_delivery_at_any_call_of_a_move(change: str) -> None:
-    assert everywhere(lambda: subscribed(delivered=False), moved_and_followed(change), Scene.deliver) > 20
+    def make() -> Scene:
+        return before_it(change, delivered=False)
+
+    assert everywhere(make, moved_and_followed(change), Scene.deliver) > 20
 
 
 @pytest.mark.parametrize("warm", [0, 1], ids=["a cold function", "a warm function"])
@@ -91,7 +128,7 @@ def test_a_delivery_at_any_call_of_a_move(change: str) -> None:
 def test_a_move_at_any_call_of_a_delivery(change: str, warm: int) -> None:
     """The function has read the customer as it was, and makes tallies, when all has followed."""
     everywhere(
-        lambda: subscribed(delivered=False),
+        lambda: before_it(change, delivered=False),
         lambda scene: scene.deliver(1 - warm),
         moved_and_followed(change),
         closely=True,
@@ -115,7 +152,7 @@ def test_a_move_at_any_call_of_the_clock(change: str) -> None:
         scene.clock.now += 7 * DAY + HOUR
         scene.roll()
 
-    everywhere(subscribed, roll, moved_and_followed(change), closely=True)
+    everywhere(lambda: before_it(change), roll, moved_and_followed(change), closely=True)
 
 
 def test_a_move_by_a_clock_that_is_behind_at_any_call_of_the_clock() -> None:
@@ -134,6 +171,26 @@ def test_a_move_by_a_clock_that_is_behind_at_any_call_of_the_clock() -> None:
         scene.clock.now = before
 
     everywhere(subscribed, midnight, move, each=True)
+
+
+@pytest.mark.parametrize("follow", [True, False], ids=["and all follows", "and nothing follows yet"])
+def test_another_name_at_every_call_of_the_clock(*, follow: bool) -> None:
+    """The clock reads the subscription once more after a tally's head, and by then its plan has another name."""
+
+    def roll(scene: Scene) -> None:
+        scene.clock.now += 7 * DAY + HOUR
+        scene.roll()
+
+    def rename(scene: Scene) -> None:
+        named(scene, "seven", 9 * DAY)
+        if follow:
+            scene.through()
+
+    def check(scene: Scene) -> None:
+        scene.through()
+        scene.check()
+
+    everywhere(lambda: before_it("name"), roll, rename, check, each=True)
 
 
 def test_a_tally_is_made_by_facts_of_before_at_any_call() -> None:
@@ -209,6 +266,8 @@ def test_another_move_at_any_call_of_the_first(change: str) -> None:
     def again(scene: Scene) -> None:
         with suppress(CatalogueConflictError):
             facts(scene, "DE", 5 * DAY)
+            if "name" in change:
+                named(scene, "one", 5 * DAY)
 
     everywhere(put(change), Scene.through, again)
 
@@ -310,17 +369,28 @@ def test_the_total_of_all_countries_stays_and_a_customer_s_own_is_right_at_once(
     scene.check()
 
 
-def test_a_charge_of_many_months_and_a_chain_of_many_charges_follow_in_steps() -> None:
+@pytest.mark.parametrize("renamed", [False, True], ids=["a customer", "the names of plans"])
+def test_a_charge_of_many_months_and_a_chain_of_many_charges_follow_in_steps(*, renamed: bool) -> None:
     """At no moment is anything of them missing."""
     scene = Scene()
-    scene.sign_up(start=-900 * DAY, billing_period="ONETIME")
-    scene.sign_up("2", start=-900 * DAY, external_id="ext 2", billing_period="DAILY")
+    two: dict[str, dict[str, Any]] = {
+        "1": {"start": -900 * DAY, "billing_period": "ONETIME", "line_items": ITEMS},
+        "2": {"start": -900 * DAY, "billing_period": "DAILY", "line_items": ITEMS, "external_id": "ext 2"},
+    }
+    for name, record in two.items():
+        scene.sign_up(name, **record)
     for days in range(1, 880, 20):
         scene.event("bytes", days * DAY)
     scene.event("seats", 300 * DAY, Subject.subscription("ext 2"))
     scene.deliver()
     scene.roll()
-    facts(scene, "NO", 600 * DAY)
+    if renamed:
+        since = {"value": "seven", "since": format_instant(scene.begun - 600 * DAY)}
+        for name, record in two.items():
+            # Nothing of the first begins after that: it has the other name all the time.
+            scene.sign_up(name, **record, plan=[{"value": "one"}, since] if name == "2" else "seven")
+    else:
+        facts(scene, "NO", 600 * DAY)
     before = read_world(scene).days()
     writes = scene.table.writes
 
@@ -442,3 +512,153 @@ def test_no_event_is_read_for_it() -> None:
     assert not any("#events#" in pk for pk in asked)
     (recount,) = read_recounts(scene.table, ORGANIZATION.id)
     assert (recount.customer, recount.events, recount.done, recount.refused) == ("cust 0", 0, 1, 0)
+
+
+def asked_for(scene: Scene) -> tuple[list[str], list[str]]:
+    """Note the partitions that are queried from now on, and the ids of the recounts that there are."""
+    asked: list[str] = []
+    query = scene.table.query
+
+    def noted(pk: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(pk)
+        return query(pk, *arguments, **more)
+
+    scene.table.query = noted  # type: ignore[method-assign]
+    return asked, [each.id for each in read_recounts(scene.table, ORGANIZATION.id)]
+
+
+def test_no_event_is_read_for_another_name_of_a_plan() -> None:
+    scene = before_it("name")
+    named(scene, "seven", 9 * DAY)
+    since = scene.clock.now - 9 * DAY
+    asked, (name,) = asked_for(scene)
+    scene.through()
+    assert asked
+    assert not any("#events#" in pk for pk in asked)
+    (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+    assert (recount.id, recount.renamed, recount.customer, recount.subscriptions) == (name, "sub 1", "", ())
+    assert (recount.since, recount.events, recount.done, recount.refused) == (since, 0, 1, 0)
+    scene.check()
+
+
+def renamings(scene: Scene) -> Moves:
+    """Return what the subscription's item says of the names of its plan."""
+    (seen,) = read_countings(scene.table, ORGANIZATION.id, ["sub 1"])
+    return seen.counting.renamings
+
+
+def test_a_plan_is_renamed_there_and_back_before_anything_has_followed() -> None:
+    scene = before_it("name")
+    named(scene, "seven", 2 * DAY)
+    named(scene, "seven")
+    scene.deliver()
+    named(scene, "one")
+    scene.event("bytes", HOUR)
+    scene.deliver()
+    assert [each.plan[-1].value for each in renamings(scene).former] == ["one", "seven", "seven"]
+    scene.through()
+    scene.check()
+    assert renamings(scene) == Moves(3), "nothing is in the rollups by names of before"
+    (seen,) = read_countings(scene.table, ORGANIZATION.id, ["sub 1"])
+    assert seen.counting.last == 0, "and nothing was counted anew"
+
+
+def test_as_many_renamings_wait_as_moves() -> None:
+    scene = before_it("name")
+    for number in range(MOST_MOVES):
+        named(scene, ("seven", "one")[number % 2])
+    with pytest.raises(CatalogueConflictError, match="still to follow"):
+        named(scene, "seven", 2 * DAY)
+    scene.through()
+    named(scene, "seven", 2 * DAY)
+    scene.through()
+    scene.check()
+
+
+def test_put_again_it_names_the_recount_that_is_under_way() -> None:
+    scene = before_it("name")
+    record = {"plan": "seven"}
+    first = scene.management.merge("subscription", "sub 1", record).recount
+    again = scene.management.merge("subscription", "sub 1", record)
+    assert first is not None
+    assert (again.changed, again.recount) == (False, first)
+    scene.through()
+    assert scene.management.merge("subscription", "sub 1", record).recount is None
+
+
+@pytest.mark.parametrize("beside", ["a dearer line item", "it has ended", "another customer"])
+def test_a_renaming_and_a_recount_of_the_same_usage(beside: str) -> None:
+    """A recount that is put while usage follows, and a name that is put while usage is counted anew."""
+    items = [{**each, "price": each["price"].replace("bytes at 1", "bytes at 7")} for each in ITEMS]
+    changes: dict[str, dict[str, object]] = {
+        "a dearer line item": {"line_items": items},
+        "it has ended": {"end": format_instant(START + 14 * DAY - 2 * HOUR)},
+        "another customer": {"customer": "cust 1"},
+    }
+
+    def change(scene: Scene) -> None:
+        with suppress(CatalogueConflictError):
+            scene.management.merge("subscription", "sub 1", changes[beside])
+
+    def rename(scene: Scene) -> None:
+        plans = [{"value": "one"}, {"value": "seven", "since": format_instant(scene.begun - 9 * DAY)}]
+        scene.management.merge("subscription", "sub 1", {"plan": plans})
+
+    def act(scene: Scene) -> None:
+        change(scene)
+        scene.event("bytes", HOUR)
+        scene.through()
+
+    everywhere(lambda: before_it("name"), act, rename)
+
+    def rename_and_follow(scene: Scene) -> None:
+        rename(scene)
+        scene.through()
+
+    everywhere(lambda: before_it("name"), rename_and_follow, change, closely=True)
+
+
+def test_another_name_that_waits_for_a_recount_moves_what_was_counted() -> None:
+    scene = before_it("name")
+    items = [{"price": f"{name} at 7"} for name in NAMES]
+    scene.management.merge("subscription", "sub 1", {"line_items": items})
+    scene.management.merge("subscription", "sub 1", {"plan": "seven"})
+    assert renamings(scene) == NOT_MOVED
+    scene.clock.now += MINUTE
+    scene.recount_once()
+    assert len(renamings(scene).former) == 1
+    asked, _ = asked_for(scene)
+    scene.through()
+    assert not any("#events#" in pk for pk in asked)
+    assert renamings(scene) == Moves(1)
+    assert read_countings(scene.table, ORGANIZATION.id, ["sub 1"])[0].counting.live is None, "nothing waits"
+    scene.check()
+
+
+def test_a_name_that_comes_with_another_price_is_counted_anew_with_it() -> None:
+    scene = before_it("name")
+    items = [{"price": f"{name} at 7"} for name in NAMES]
+    put = scene.management.merge("subscription", "sub 1", {"line_items": items, "plan": "seven"})
+    assert put.recount is not None
+    assert (put.recount.renamed, put.recount.subscriptions) == ("", ("sub 1",))
+    scene.through()
+    assert renamings(scene) == NOT_MOVED
+    scene.check()
+
+
+def test_the_total_of_all_plans_stays_and_a_subscription_s_own_is_right_at_once() -> None:
+    scene = before_it("name")
+    scene.roll()
+    named(scene, "seven", 9 * DAY)
+    before, seven = read_world(scene).days(), {"plan_code": "seven"}
+    its_own = read_world(scene).days(external_subscription_id="ext 1", **seven)
+    assert its_own
+
+    def look() -> None:
+        assert read_world(scene).days() == before
+        assert read_world(scene).days(external_subscription_id="ext 1", **seven) == its_own
+
+    with watched(scene, look):
+        scene.through()
+    assert read_world(scene).days(**seven) == its_own
+    scene.check()

@@ -270,8 +270,17 @@ class Life:
     def change(self) -> None:
         """Change something in the catalogue, or be refused."""
         what = self.random.choices(
-            [self.sign_up, self.end, self.upgrade, self.offer, self.move, self.delete, self.delete_meter],
-            [8, 3, 4, 2, 2, 2, 0.3],
+            [
+                self.sign_up,
+                self.end,
+                self.upgrade,
+                self.offer,
+                self.move,
+                self.rename,
+                self.delete,
+                self.delete_meter,
+            ],
+            [8, 3, 4, 2, 2, 2, 2, 0.3],
         )[0]
         name = what.__name__
         for _ in range(2):
@@ -373,6 +382,24 @@ class Life:
             self.done["move, dated"] += 1
         customer = f"cust {self.random.randrange(self.most)}"
         self.management.merge("customer", customer, {"country": country})
+
+    def rename(self) -> None:
+        """Have the plan of a subscription that has line items of its own be another, since some time."""
+        own = [each.id for each in list_subscriptions(self.table, ORGANIZATION.id) if self._has_own(each.id)]
+        if not own:
+            return
+        before, after = self.random.sample(["basic", "pro"], 2)
+        plan: object = after
+        if self.random.random() < 0.5:
+            since = self.clock.now + self.random.choice([-2 * DAY, -HOUR, -MINUTE, MINUTE])
+            plan = [{"value": before}, {"value": after, "since": format_instant(since)}]
+        recount = self.management.merge("subscription", self.random.choice(own), {"plan": plan}).recount
+        if recount is not None and recount.renamed:
+            self.done["rename, of counted usage"] += 1
+
+    def _has_own(self, name: str) -> bool:
+        stored = self.management.get("subscription", name)
+        return stored is not None and all(each.version is None for each in stored.value.plan)
 
     def delete(self) -> None:
         """Delete a subscription or a customer, or call a subscription off."""

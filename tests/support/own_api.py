@@ -9,13 +9,17 @@ import pytest
 
 from meterstone import clock
 from meterstone.store.catalogue.api_keys import create_key
+from meterstone.usage.arrival import Subject
+from meterstone.usage.instant import DAY
+from meterstone.usage.meter import Event
 from meterstone.usage.subscription import Organization
 from meterstone_cli.devserver.gateway import ByMethod, Gateway, HttpRequest, Invocable
 from meterstone_cli.devserver.template import exceptions, routes
 from support.functions import load_over
 from support.managed import managed
 from support.memory_table import MemoryTable
-from support.scenario import ORGANIZATION
+from support.recovering import Clock, Stream
+from support.scenario import ORGANIZATION, Usage
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 THEIRS = Organization("7d1f4f0e-3a52-4a53-9d1c-6a0c7f8b9e10", "Theirs")
@@ -90,6 +94,12 @@ class Api:
     def put(self, path: str, record: object, **headers: str) -> Answer:
         """Put a record."""
         return self.ask("PUT", path, record, **headers)
+
+    def use(self) -> None:
+        """Count an event of the subscription `s`, of a day ago."""
+        stream = Stream(self.table, Clock(clock.now()))
+        stream.post([Usage(Subject.subscription("s"), Event("e", "calls", clock.now() - DAY, {}))])
+        stream.deliver()
 
     def stored(self) -> Any:
         """Return everything that is stored."""

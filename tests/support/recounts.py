@@ -113,10 +113,10 @@ class Scene(Life):
         raise AssertionError("a recount is never done")
 
 
-def subscribed(*, delivered: bool = True) -> Scene:
+def subscribed(*, delivered: bool = True, **more: Any) -> Scene:
     """Give a subscription of every meter that was counted over some weeks, by itself and by its customer."""
     scene = Scene()
-    scene.sign_up()
+    scene.sign_up(**more)
     for name in NAMES:
         scene.event(name, 15 * DAY)
         scene.event(name, 26 * HOUR, CUSTOMERS)

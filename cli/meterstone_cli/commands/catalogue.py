@@ -115,6 +115,7 @@ def _as_json(changes: Changes) -> dict[str, Any]:
         "recounts": [
             {"subscriptions": list(each.subscriptions)}
             | ({"customer": each.customer} if each.customer else {})
+            | ({"renamed": each.renamed} if each.renamed else {})
             | recount_begun(each)
             for each in changes.recounts
         ],
@@ -145,16 +146,22 @@ def _told_beginnings(beginnings: Sequence[Beginning]) -> Iterator[str]:
 def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
     yield from _some(
         "usage of these subscriptions is counted anew; `catalogue recounts` shows how far that is:",
-        [_told_anew(each) for each in recounts if not each.customer],
+        [_told_anew(each) for each in recounts if not each.is_move],
     )
     yield from _some(
-        "totals follow these customers; `catalogue recounts` shows how far that is:",
+        "totals follow what has moved here; `catalogue recounts` shows how far that is:",
         [
-            f"{printable(each.customer)}: from {format_instant(each.since)} on, recount {each.id}"
+            f"{_what_moved(each)}: from {format_instant(each.since)} on, recount {each.id}"
             for each in recounts
-            if each.customer
+            if each.is_move
         ],
     )
+
+
+def _what_moved(recount: Recount) -> str:
+    if recount.customer:
+        return f"customer {printable(recount.customer)}"
+    return f"the plan's name of subscription {printable(recount.renamed)}"
 
 
 def _told_anew(recount: Recount) -> str:

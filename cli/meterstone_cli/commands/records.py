@@ -319,8 +319,8 @@ def recounts(
     """Show recounts, the youngest first, or one of them: what is being counted anew, and how far it is.
 
     A change of a subscription that moves counted usage begins one, and names it. So does a plan that is put for
-    all: its recount has the subscriptions follow, one after another. So does a customer's country or type that
-    changes for a time of which usage was counted: the totals follow, and no event is counted anew.
+    all: its recount has the subscriptions follow, one after another. So does a customer's country or type, or a
+    plan's name, that changes for a time of which usage was counted: totals follow, and no event is counted anew.
     """
     table = open_table(table_name)
     known_account(table, organization)
@@ -343,9 +343,10 @@ def recounts(
 def _tell_recount(recount: Recount) -> None:
     """Say how far a recount is: what it is of, from when on, and how many it has done."""
     since = format_instant(recount.since)
-    if recount.customer:
+    if recount.is_move:
         state = "following" if recount.done_at is None else "followed"
-        what = f"customer {printable(recount.customer)} from {since} on"
+        of = "the plan's name of subscription" if recount.renamed else "customer"
+        what = f"{of} {printable(recount.customer or recount.renamed)} from {since} on"
         typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} subscriptions, {recount.refused} refused")
     elif recount.subscriptions:
         state = "counting" if recount.done_at is None else "counted"

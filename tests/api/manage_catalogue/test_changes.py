@@ -81,6 +81,27 @@ def test_a_country_of_the_past_is_followed_by_a_recount(used: Api, monkeypatch: 
     assert "recount" not in used.put("customers/c", record).body
 
 
+def test_another_name_of_a_plan_is_followed_by_a_recount(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = format_instant(clock.now() - 10 * DAY)
+    record = OF_C | {"start": since, "line_items": [{"price": "call"}]}
+    api.put("subscriptions/s", record)
+    api.use()
+
+    answer = api.put("subscriptions/s", record | {"plan": "pro"})
+
+    begun = answer.body["recount"]
+    assert (answer.status, begun) == (200, {"id": begun["id"], "at": since, "line_items": [], "events": 0})
+    before = api.ask("GET", f"recounts/{begun['id']}").body
+    assert (before["kind"], before["subscription"], before["done"]) == ("move", "s", False)
+    assert "customer" not in before
+    assert api.put("subscriptions/s", record | {"plan": "pro"}).body["recount"] == begun, "it is under way"
+    recounting = load_over("recount_usage", api.table, monkeypatch)
+    recounting.handler({}, Remaining())
+    after = api.ask("GET", f"recounts/{begun['id']}").body
+    assert (after["done"], after["subscriptions"]) == (True, {"done": 1, "refused": 0})
+    assert "recount" not in api.put("subscriptions/s", record | {"plan": "pro"}).body
+
+
 def test_so_many_changes_of_the_past_wait_and_no_more(used: Api) -> None:
     answers = [
         used.put("customers/c", {"country": [{"value": country, "since": "2020-01-01T00:00:00Z"}]})

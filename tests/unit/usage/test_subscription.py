@@ -5,7 +5,7 @@ from copy import replace
 import pytest
 
 from meterstone.usage.meter import Aggregation
-from meterstone.usage.subscription import Dated, Span, in_force
+from meterstone.usage.subscription import Dated, Placed, Span, in_force
 from support.one_subscription import FLAT, at, charge_at, item_of, meter_of, subscription_of
 
 
@@ -98,3 +98,12 @@ def test_cadence_of_a_line_item(period: str | None, count: int, code: str) -> No
     assert subscription.cadence(subscription.line_items[0]).code == code
     assert subscription.cadence().code == "MONTHLY.1"
     assert charge_at(subscription, "02-01").cadence_code == code
+
+
+@pytest.mark.parametrize(
+    ("placed", "beyond"), [((0, 0), False), ((1, 0), False), ((0, 1), True), ((2, 0), True), ((1, 1), True)]
+)
+def test_what_follows_either_move_that_is_not_known_is_beyond_what_is(
+    placed: tuple[int, int], *, beyond: bool
+) -> None:
+    assert Placed(*placed).is_beyond(Placed(1, 0)) is beyond

@@ -16,6 +16,7 @@ from meterstone.catalogue.anew import (
     lists_unreadable,
     of_waiting,
     read_by_a_recount,
+    renamed,
     running,
 )
 from meterstone.catalogue.attempt import Attempt
@@ -123,12 +124,14 @@ class _Effect(NamedTuple):
 
     ``moved``: from when on it is moved, None if nothing is. ``anew``: some was counted there, and is counted anew.
     ``still``: that nothing was counted which time alone changes must hold when the change is written, too.
+    ``renamed``: some was counted there, and only the name of its plan is another, from that instant on.
     """
 
     moved: Moved | None
     anew: bool
     still: bool
     bounds: Bounds
+    renamed: int | None = None
 
 
 _NOTHING: Final = _Effect(None, anew=False, still=False, bounds=Bounds())
@@ -143,10 +146,15 @@ def _effect(
     anew = moved is not None and (
         bounds.counted_from(moved.at, attempt.now) or read_by_a_recount(change.seen, was, now, moved.at)
     )
-    if anew and was is not None and not rules.concerned(was, now):
-        # No tally is concerned: the answer alone is another.
-        moved, anew = None, False
-    return _Effect(moved, anew, moved is not None and not bounds.clocked and _clocked(was), bounds)
+    renamed: int | None = None
+    if anew and moved is not None and was is not None:
+        if not rules.concerned(was, now):
+            # No tally is concerned: the answer alone is another.
+            moved, anew = None, False
+        elif not rules.concerned(was, replace(now, plan=was.plan)):
+            renamed, moved, anew = moved.at, None, False
+    still = moved is not None and not bounds.clocked and _clocked(was)
+    return _Effect(moved, anew, still, bounds, renamed)
 
 
 def write(
@@ -195,8 +203,13 @@ def write(
         moves, uncounted = [None for _ in changes], [False for _ in changes]
     else:
         recount = of_waiting(attempt, differing, [moved for moved in moves if moved is not None])
+    own: dict[str, Recount] = {}
+    for change, was, effect in zip(changes, before, effects, strict=True):
+        if effect.renamed is not None and change.seen is not None and was is not None:
+            place = next(at for at, put in enumerate(puts) if put.terms.id == was.id)
+            puts[place], own[was.id] = renamed(change.seen, was, puts[place], effect.renamed)
     concerned = list(_concerned(attempt, changes, subjects, moves, settles, uncounted))
-    recounts = [] if recount is None else [recount]
+    recounts = [*([] if recount is None else [recount]), *own.values()]
     absences = absent_subscriptions(attempt.table, attempt.organization_id, absent)
     beside = attempt.subjects_of(_to_mention(differing))
     with attempt.table.deadline.at_most(LANDS / SECOND) if anew else nullcontext():
@@ -208,7 +221,12 @@ def write(
         _wake(attempt, changes, before, after, puts)
     written = {put.terms.id: put.stamp for put in puts}
     return [
-        Put(Stored(each.terms, written[each.terms.id]), each.seen is None, changed=True, recount=recount)
+        Put(
+            Stored(each.terms, written[each.terms.id]),
+            each.seen is None,
+            changed=True,
+            recount=own.get(each.terms.id, recount),
+        )
         if each in differing
         else _unchanged(attempt, each)
         for each in changes
@@ -283,6 +301,8 @@ def settle(attempt: Attempt, name: str) -> Recount | None:
     if effect.anew:
         recount, (put,) = counted_anew(attempt, [change], [was], [now], [put], [effect.moved])
         effect = _NOTHING
+    elif effect.renamed is not None:
+        put, recount = renamed(seen, was, put, effect.renamed)
     else:
         recount = of_waiting(attempt, [change], [] if effect.moved is None else [effect.moved])
     concerned = list(_concerned(attempt, [change], subjects, [effect.moved], [None], [effect.still]))

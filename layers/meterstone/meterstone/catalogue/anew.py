@@ -2,7 +2,8 @@
 
 A change of subscriptions that moves counted usage begins to fill editions by the new terms, and makes a recount,
 in its own transaction (see `meterstone.usage.counting`). A change that counts nothing anew may still take in what
-waits, or leave what a meter could not read without a line item: then a recount brings the lists up to date.
+waits, or leave what a meter could not read without a line item: then a recount brings the lists up to date. Where
+only the name of the plan is another, what was counted moves as it is (see `meterstone.store.operations.move`).
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 
 from meterstone.catalogue import rules
 from meterstone.catalogue.attempt import Attempt
+from meterstone.catalogue.customers import MOST_MOVES
 from meterstone.catalogue.errors import CatalogueConflictError
 from meterstone.catalogue.rules import Moved
 from meterstone.store.catalogue.recounts import Recount, read_recount
@@ -39,6 +41,13 @@ class Change(NamedTuple):
 
     seen: TermsSeen | None
     terms: Terms
+
+
+class _Renaming(NamedTuple):
+    """The put that gives a plan other names, and the recount by which usage follows."""
+
+    put: TermsPut
+    recount: Recount
 
 
 def read_by_a_recount(
@@ -90,6 +99,17 @@ def counted_anew(
             begun = counting.begun(live, terms, scopes[terms.id], cut, attempt.account.generation, recount.id)
             written[terms.id] = written[terms.id]._replace(counting=begun, wakes=False)
     return recount, list(written.values())
+
+
+def renamed(seen: TermsSeen, was: Subscription, put: TermsPut, since: int) -> _Renaming:
+    """Have what was counted of a subscription follow the names of its plan, which are others from ``since`` on."""
+    before = seen.counting.renamings
+    if len(before.former) >= MOST_MOVES:
+        raise CatalogueConflictError("", "usage is still to follow earlier changes: try again in a minute")
+    renamings = before.next(plan=was.plan)
+    counting = replace(put.counting or seen.counting, renamings=renamings)
+    recount = Recount.of_renaming(put.terms.id, renamings.number, since, put.stamp.put_at)
+    return _Renaming(put._replace(counting=counting), recount)
 
 
 def of_waiting(attempt: Attempt, changes: Sequence[Change], moves: Sequence[Moved]) -> Recount | None:
@@ -161,4 +181,8 @@ def _logged(attempt: Attempt, changes: Sequence[Change]) -> int | None:
 
 def running(attempt: Attempt, seen: TermsSeen) -> Recount | None:
     """Return the recount of a subscription that is under way."""
-    return read_recount(attempt.table, attempt.organization_id, seen.recount) if seen.recount else None
+    name, renamings = seen.recount, seen.counting.renamings
+    if not name and renamings.former:
+        stored = seen.stored
+        name = Recount.of_renaming(stored.value.id, renamings.number, 0, stored.stamp.put_at).id
+    return read_recount(attempt.table, attempt.organization_id, name) if name else None

@@ -1,7 +1,7 @@
 """Carrying recounts on.
 
 Of usage: see `meterstone.store.operations.recount`. When it is done, what was put meanwhile takes effect. Of a
-customer's move: see `meterstone.store.operations.move`.
+move: see `meterstone.store.operations.move`.
 
 Of a plan that was put for all: the subscriptions that follow it, one after another, in the order of their list.
 Each subscription is changed in a transaction of its own, by the same code as any change of it. So a recount that
@@ -40,7 +40,7 @@ from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.store.operations.log_counting import RecountReport
-from meterstone.store.operations.move import MoveReport, Moving
+from meterstone.store.operations.move import CustomerMoving, MoveReport, PlanRenaming
 from meterstone.store.operations.recount import Recounting
 from meterstone.store.operations.retired import delete_retired
 from meterstone.store.operations.turns import Surroundings
@@ -73,7 +73,7 @@ def carry_on(
         release(table, key, me, recount.ready_at)
         return None
     try:
-        if recount.customer:
+        if recount.is_move:
             return _follow_move(table, key, me, recount, Surroundings(until, clock, sleep))
         if recount.subscriptions:
             return _count_anew(table, key, me, recount, Surroundings(until, clock, sleep))
@@ -92,7 +92,7 @@ def carry_on(
 
 
 def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surroundings) -> Recount | None:
-    """Have what was counted follow a customer's move. Return how far it is; None if another carries it on."""
+    """Have what was counted follow a move. Return how far it is; None if another carries it on."""
     clock = around.clock
 
     def at(report: MoveReport) -> Recount:
@@ -106,7 +106,9 @@ def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surr
         return come_on(table, key, me, at(report))
 
     organization_id = keys.organization_of_recount(key)
-    report = Moving(table, organization_id, recount.customer, around, recount.place, keep).run()
+    moving = CustomerMoving if recount.customer else PlanRenaming
+    whose = recount.customer or recount.renamed
+    report = moving(table, organization_id, whose, around, recount.place, keep).run()
     after = at(report)
     return _finished(table, key, me, after, clock) if report.done else _left(table, key, me, after, clock)
 

@@ -58,7 +58,18 @@ _METER_FIELDS: Final = _fields(Meter, free=("id", "name", "deleted_at"))
 #: Country, customer type and moves are the customer's. The others have rules of their own below.
 _WHOLE_FIELDS: Final = _fields(
     Subscription,
-    free=("id", "start", "end", "plan", "country", "customer_type", "moves", "line_items", "editions"),
+    free=(
+        "id",
+        "start",
+        "end",
+        "plan",
+        "renamings",
+        "country",
+        "customer_type",
+        "moves",
+        "line_items",
+        "editions",
+    ),
 )
 #: How a field of a subscription is called in its record, where that differs.
 _CALLED: Final = {"customer_id": "customer"}

@@ -2,7 +2,8 @@
 
 There are three kinds (see `store.catalogue.recounts`). By one of a ``plan``, the subscriptions that follow it
 follow a version of it, one after another. By one of ``usage``, what was counted of subscriptions is counted anew.
-By one of a ``move``, what was counted of a customer's subscriptions is grouped by the customer's facts of now.
+By one of a ``move``, what was counted of a customer's subscriptions is grouped by the customer's facts of now, or
+what was counted of one subscription by the name that its plan has now.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,11 @@ from meterstone.usage.instant import format_instant
 
 
 class Recount(Protocol):
-    """A recount: of a move if it names a customer, of usage if it names subscriptions, else of a plan."""
+    """A recount.
+
+    It is of a move if it names a customer or a renamed subscription, of usage if it names subscriptions, else of a
+    plan.
+    """
 
     @property
     def id(self) -> str:
@@ -70,12 +75,16 @@ class Recount(Protocol):
 
     @property
     def customer(self) -> str:
-        """The customer that has moved; empty if it is not of a move."""
+        """The customer that has moved; empty if none has."""
+
+    @property
+    def renamed(self) -> str:
+        """The subscription whose plan has another name; empty if none has."""
 
 
 def recount_record(recount: Recount) -> dict[str, Any]:
     """Write how far a recount is."""
-    if recount.customer:
+    if recount.customer or recount.renamed:
         return _of_move(recount)
     return _of_usage(recount) if recount.subscriptions else _of_plan(recount)
 
@@ -84,7 +93,7 @@ def _of_move(recount: Recount) -> dict[str, Any]:
     return {
         "id": recount.id,
         "kind": "move",
-        "customer": recount.customer,
+        **({"customer": recount.customer} if recount.customer else {"subscription": recount.renamed}),
         "at": format_instant(recount.since),
         "done": recount.done_at is not None,
         "subscriptions": {"done": recount.done, "refused": recount.refused},
@@ -134,7 +143,7 @@ def recount_begun(recount: Recount) -> dict[str, Any]:
     ``line_items`` are those that are counted anew, or the recurring meters whose chains are; none are named where
     all of the subscription are. ``events`` is how many are read for that, null if they were not counted. Of a plan
     that is put for all, neither is known: each subscription that has usage then has a recount of its own. For a
-    customer's move no event is read, and no line item counted anew.
+    move no event is read, and no line item counted anew.
     """
     return {
         "id": recount.id,

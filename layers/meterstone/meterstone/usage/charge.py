@@ -5,7 +5,7 @@ the end of *d*, less the price of the period up to the end of the day before. Ea
 the currency's minor unit. So the days add up to the period's charge to the cent, under every price.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from itertools import chain
@@ -21,7 +21,7 @@ from meterstone.usage.edition import stored_as
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import Period
 from meterstone.usage.state import State, accrued, carry, merge_all_states, merge_states, quantity, traits
-from meterstone.usage.subscription import Facts, LineItem, Span, Subscription, in_force
+from meterstone.usage.subscription import Dated, Facts, LineItem, Placed, Span, Subscription, in_force
 
 _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
 
@@ -114,22 +114,24 @@ class ChargePeriod:
         A charge begins to count at the start of the billing period or of the line item, at the later of the two.
         So after an upgrade within a period the line items of the new plan are shown under the new plan.
         """
-        return self._dimensions(self.subscription.facts)
+        return self._dimensions(self.subscription.plan, self.subscription.facts)
 
-    def dimensions_after(self, moves: int) -> Dimensions:
-        """Return the dimensions by which what has followed some moves of its customer is in the rollups.
+    def dimensions_at(self, placed: Placed) -> Dimensions:
+        """Return the dimensions by which what has followed some moves is in the rollups.
 
         See `usage.subscription.Moves`.
         """
         subscription = self.subscription
-        if moves >= subscription.moves.number:
+        if placed == subscription.placed:
             return self.dimensions
-        return self._dimensions(subscription.facts.after(moves))
+        return self._dimensions(
+            subscription.plan_after(placed.plan), subscription.facts.after(placed.customer)
+        )
 
-    def _dimensions(self, facts: Facts) -> Dimensions:
+    def _dimensions(self, plan: Sequence[Dated], facts: Facts) -> Dimensions:
         at = self.counted_span.start
         return Dimensions(
-            in_force(self.subscription.plan, at),
+            in_force(plan, at),
             in_force(facts.country, at),
             in_force(facts.customer_type, at),
         )

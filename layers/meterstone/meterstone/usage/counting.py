@@ -16,6 +16,7 @@ from copy import replace
 import msgspec
 
 from meterstone.usage.edition import ONE_EDITION, Cut, Edition, Editions
+from meterstone.usage.subscription import NOT_MOVED, Moves
 from meterstone.usage.terms import Terms
 
 
@@ -50,7 +51,8 @@ class Former(msgspec.Struct, frozen=True, omit_defaults=True):
 class Counting(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a subscription is counted (see above). ``last`` is the highest number that an edition was given.
 
-    ``live`` is None if the terms that are read are the subscription's own.
+    ``live`` is None if the terms that are read are the subscription's own. ``renamings`` says how often the names
+    of its plan were changed for a time of which usage was counted.
     """
 
     live: Terms | None = None
@@ -59,6 +61,7 @@ class Counting(msgspec.Struct, frozen=True, omit_defaults=True):
     last: int = 0
     filling: Filling | None = None
     former: Former | None = None
+    renamings: Moves = NOT_MOVED
 
     @property
     def editions(self) -> Editions:
@@ -113,6 +116,7 @@ class Counting(msgspec.Struct, frozen=True, omit_defaults=True):
             cuts=editions.cuts,
             last=self.last,
             former=Former(live, self.entries, self.cuts),
+            renamings=self.renamings,
         )
 
 

@@ -85,27 +85,43 @@ class LineItem(msgspec.Struct, frozen=True):
 
 
 class FormerFacts(msgspec.Struct, frozen=True, array_like=True):
-    """The dated country and type that a customer was said to have until the move of a number."""
+    """The dated facts that were said until the move of a number: a customer's, or a subscription's plan."""
 
     until: int
-    country: tuple[Dated, ...]
-    customer_type: tuple[Dated, ...]
+    country: tuple[Dated, ...] = ()
+    customer_type: tuple[Dated, ...] = ()
+    plan: tuple[Dated, ...] = ()
 
 
-class Moves(msgspec.Struct, frozen=True):
-    """How often the facts of a customer were changed for a time of which usage was counted already.
+class Moves(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often facts were changed for a time of which usage was counted already.
 
-    What was counted is in the rollups by the facts as they were after some number of moves. ``former`` has, the
-    oldest first, those by which some of it may still be there, until it has followed.
+    A customer's facts are its country and type. That of a subscription whose line items are its own is the name of
+    its plan. What was counted is in the rollups by the facts as they were after some number of moves. ``former``
+    has, the oldest first, those by which some of it may still be there, until it has followed.
     """
 
     number: int = 0
     former: tuple[FormerFacts, ...] = ()
 
-    def next(self, country: tuple[Dated, ...], customer_type: tuple[Dated, ...]) -> "Moves":
+    def next(
+        self,
+        country: tuple[Dated, ...] = (),
+        customer_type: tuple[Dated, ...] = (),
+        plan: tuple[Dated, ...] = (),
+    ) -> "Moves":
         """Return the moves with one more, given the facts before it."""
         number = self.number + 1
-        return Moves(number, (*self.former, FormerFacts(number, country, customer_type)))
+        return Moves(number, (*self.former, FormerFacts(number, country, customer_type, plan)))
+
+    def facts_after(self, number: int) -> FormerFacts | None:
+        """Return the facts by which something is there that has followed some number of moves; None: the present.
+
+        >>> moves = Moves().next(plan=(Dated("basic"),)).next(plan=(Dated("team"),))
+        >>> [moves.facts_after(number).plan[0].value for number in (0, 1)], moves.facts_after(2)
+        (['basic', 'team'], None)
+        """
+        return next((each for each in self.former if each.until > number), None)
 
     def followed(self, number: int) -> "Moves":
         """Return the moves when everything that was counted has followed those up to a number."""
@@ -113,7 +129,25 @@ class Moves(msgspec.Struct, frozen=True):
 
 
 NOT_MOVED: Final = Moves()
-"""The moves of a customer whose facts were never changed for a time of which usage was counted."""
+"""The moves of facts that were never changed for a time of which usage was counted."""
+
+
+class Placed(NamedTuple):
+    """How many moves of its customer, and renamings of its plan, something has followed that is in the rollups.
+
+    Both only go up. So of two places of one tally, the later one is the greater.
+    """
+
+    customer: int = 0
+    plan: int = 0
+
+    def is_beyond(self, known: "Placed") -> bool:
+        """Return whether it has followed a move that is not among those that are known."""
+        return self.customer > known.customer or self.plan > known.plan
+
+
+NOWHERE: Final = Placed()
+"""The place of what has followed no move."""
 
 
 class Facts(NamedTuple):
@@ -131,7 +165,7 @@ class Facts(NamedTuple):
         >>> [facts.after(number).country[0].value for number in range(3)]
         ['DE', 'NO', 'SE']
         """
-        found = next((each for each in self.moves.former if each.until > moves), None)
+        found = self.moves.facts_after(moves)
         return self if found is None else Facts(found.country, found.customer_type, self.moves)
 
 
@@ -166,9 +200,10 @@ class Subscription(msgspec.Struct, frozen=True):
 
     This is a subscription as counting and pricing need it, with everything looked up that its `Terms` refer to.
     ``customer_id`` is the customer's external id. ``country`` and ``customer_type`` are dated facts of the
-    customer, and ``moves`` says how often they moved. ``timezone`` decides the subscription's days: it was its
-    own, the customer's or the organization's when it was made. ``currency`` is lower case. Instants are
-    microseconds since the epoch. ``editions`` say which counting of its usage is the one that is read.
+    customer, and ``moves`` says how often they moved; ``renamings`` says it of ``plan``. ``timezone`` decides the
+    subscription's days: it was its own, the customer's or the organization's when it was made. ``currency`` is
+    lower case. Instants are microseconds since the epoch. ``editions`` say which counting of its usage is the one
+    that is read.
     """
 
     id: str
@@ -189,11 +224,22 @@ class Subscription(msgspec.Struct, frozen=True):
     line_items: tuple[LineItem, ...] = ()
     editions: Editions = ONE_EDITION
     moves: Moves = NOT_MOVED
+    renamings: Moves = NOT_MOVED
 
     @property
     def facts(self) -> Facts:
-        """What its charges are grouped and filtered by."""
+        """What its charges are grouped and filtered by, beside its plan."""
         return Facts(self.country, self.customer_type, self.moves)
+
+    @property
+    def placed(self) -> Placed:
+        """The place in the rollups of what has followed all moves."""
+        return Placed(self.moves.number, self.renamings.number)
+
+    def plan_after(self, renamings: int) -> tuple[Dated, ...]:
+        """Return the names of the plan by which something is in the rollups that has followed some renamings."""
+        found = self.renamings.facts_after(renamings)
+        return self.plan if found is None else found.plan
 
     def of_customer(self, facts: Facts) -> "Subscription":
         """Return the subscription with its customer's facts; itself if it has them already."""

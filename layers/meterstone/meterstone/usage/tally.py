@@ -22,7 +22,7 @@ from meterstone.usage.edition import stored_as
 from meterstone.usage.instant import END_OF_TIME, HOUR
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import FineParts, State, fine_parts, merge_into, quantity, state_of
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.subscription import NOWHERE, Placed, Subscription
 
 _LONGEST_TEXT = 64
 _RETENTION = 48 * HOUR
@@ -99,10 +99,10 @@ class Head(msgspec.Struct):
     quiet: bool = False
     #: Of an edition that is not read any more: it counts nothing, and leaves the rollups.
     retired: bool = False
-    #: The number of its customer's moves by whose facts all of it is in the rollups (see `usage.subscription`).
-    moves: int = 0
-    #: The number of moves that it has followed in part; 0 if there is no such.
-    following: int = 0
+    #: The moves that all of it has followed in the rollups.
+    placed: Placed = NOWHERE
+    #: Those that it has followed in part; none if there is no such.
+    following: Placed = NOWHERE
 
     def forget(self, shards: frozenset[str], now: int) -> None:
         """Drop the positions of ``shards``, which deliver nothing any more, and of shards at rest for 48 hours."""

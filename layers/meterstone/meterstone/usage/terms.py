@@ -21,7 +21,15 @@ from meterstone.usage.edition import ONE_EDITION, Editions
 from meterstone.usage.meter import Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.plan import Plan
-from meterstone.usage.subscription import NO_FACTS, Dated, Facts, LineItem, Subscription
+from meterstone.usage.subscription import (
+    NO_FACTS,
+    NOT_MOVED,
+    Dated,
+    Facts,
+    LineItem,
+    Moves,
+    Subscription,
+)
 
 MOST_LINE_ITEMS: Final = 1000
 """How many line items a subscription has at most, those of its plan included."""
@@ -146,6 +154,7 @@ def resolve(
     meters: Mapping[str, Meter],
     facts: Facts = NO_FACTS,
     editions: Editions = ONE_EDITION,
+    renamings: Moves = NOT_MOVED,
 ) -> Subscription:
     """Make a subscription of its terms and of what these refer to, each by its id.
 
@@ -190,6 +199,7 @@ def resolve(
         line_items=(*own, *of_plans),
         editions=editions,
         moves=facts.moves,
+        renamings=renamings,
     )
 
 

@@ -2,7 +2,8 @@
 
 There are three kinds. Of a plan that is put for all: its subscriptions follow it, one at a time. Of usage: what
 was counted of a subscription is counted anew (see `meterstone.usage.counting`). Of a move: what was counted of a
-customer is grouped by other facts (see `meterstone.store.operations.move`).
+customer, or of a subscription whose plan has another name, is grouped by other facts (see
+`meterstone.store.operations.move`).
 
 A recount is an item, which says what is to be done, and up to where it is. It is made in the transaction of the
 record whose change it carries on. Whoever carries it on holds a lease on it, so that no two do the same work at
@@ -58,7 +59,8 @@ class Recount(NamedTuple):
     (``line_items``: line items, or meters of chains; all, if it has none). ``done`` is how many events were
     counted.
 
-    One of a move has a ``customer``, and counts nothing. ``done`` is how many subscriptions have followed.
+    One of a move has the ``customer`` that has moved, or the ``renamed`` subscription whose plan has another name.
+    It counts nothing. ``done`` is how many subscriptions have followed.
     """
 
     id: str
@@ -77,13 +79,17 @@ class Recount(NamedTuple):
     #: How many events the logs had that are read for it; None if nobody has counted them.
     events: int | None = 0
     customer: str = ""
+    renamed: str = ""
 
     @classmethod
     def of_move(cls, customer: str, number: int, since: int, now: int) -> "Recount":
         """Make the recount of a customer's move of a number, which changes its facts from ``since`` on."""
-        told = msgspec.json.encode((customer, number))
-        name = f"{_second(now)}-{sha256(told).hexdigest()[:_DIGEST]}"
-        return cls(name, "", 0, since, now, now, customer=customer)
+        return cls(_named(now, customer, number), "", 0, since, now, now, customer=customer)
+
+    @classmethod
+    def of_renaming(cls, subscription: str, number: int, since: int, now: int) -> "Recount":
+        """Make the recount of a subscription whose plan has another name from ``since`` on, for the nth time."""
+        return cls(_named(now, subscription, number, "renamed"), "", 0, since, now, now, renamed=subscription)
 
     @classmethod
     def of_usage(
@@ -104,13 +110,17 @@ class Recount(NamedTuple):
     @classmethod
     def of_plan(cls, plan: str, version: int, since: int, now: int) -> "Recount":
         """Make the recount of a plan. Its id begins with the second, so that recounts are listed by their age."""
-        told = msgspec.json.encode((plan, version, since))
-        return cls(f"{_second(now)}-{sha256(told).hexdigest()[:_DIGEST]}", plan, version, since, now, now)
+        return cls(_named(now, plan, version, since), plan, version, since, now, now)
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it is of a move."""
+        return bool(self.customer or self.renamed)
 
     @property
     def ready_at(self) -> int:
         """The instant from which on it may be carried on."""
-        if self.customer:
+        if self.is_move:
             return self.made_at
         return self.made_at + (READY if self.subscriptions else SETTLED)
 
@@ -138,14 +148,20 @@ def made(table: Table, organization_id: str, recount: Recount) -> Action:
     }
 
 
+def _named(at: int, *told: str | int) -> str:
+    """Return the id of a recount of a second: the same where the same is told, and nothing else's."""
+    return f"{_second(at)}-{sha256(msgspec.json.encode(told)).hexdigest()[:_DIGEST]}"
+
+
 def _second(at: int) -> str:
     """Return the second of an instant, by which recounts are listed by their age."""
     return format_instant(at)[:19].replace("-", "").replace(":", "")
 
 
 def _what(recount: Recount) -> Item:
-    if recount.customer:
-        return {"what": {"S": "move"}, "customer": {"S": recount.customer}, "events": {"N": "0"}}
+    if recount.is_move:
+        of = "customer" if recount.customer else "renamed"
+        return {"what": {"S": "move"}, of: {"S": recount.customer or recount.renamed}, "events": {"N": "0"}}
     if not recount.subscriptions:
         return {
             "what": {"S": "plan"},
@@ -267,7 +283,8 @@ def drop_reasons(
     Cost: 1 consistent query of all, and of each that says something of them 1 write unit for each KB.
     """
     for each in read_recounts(table, organization_id):
-        if each.customer == customer_id or not subscription_ids.isdisjoint(each.subscriptions):
+        whose = {*each.subscriptions, each.renamed}
+        if each.customer == customer_id or not subscription_ids.isdisjoint(whose):
             table.delete_all([keys.recount(organization_id, each.id)])
             continue
         kept = tuple(reason for reason in each.reasons if reason[0] not in subscription_ids)
@@ -324,6 +341,7 @@ def _recount(row: Row) -> Recount:
         _NAMES.decode(text(row, "line_items") or "[]"),
         None if "subscriptions" in row and "events" not in row else integer(row, "events"),
         text(row, "customer"),
+        text(row, "renamed"),
     )
 
 

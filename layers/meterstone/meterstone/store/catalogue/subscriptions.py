@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import replace
 from enum import Enum, auto
 from itertools import batched
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
@@ -109,8 +109,8 @@ def resolved(
     Cost: 1 get for each customer, in batches; for prices and versions of plans, 1 get each if they are not
     remembered; 1 get for the meters, if it is needed.
     """
-    told = [(row, terms, editions) for row in rows for terms, editions in _told(row, by)]
-    terms = [each for _, each, _ in told]
+    told = [(row, each) for row in rows for each in _told(row, by)]
+    terms = [each.terms for _, each in told]
     plans = read_versions(
         table, organization_id, (plan for each in terms if each for plan in each.versions())
     )
@@ -120,7 +120,7 @@ def resolved(
         named[key]: price
         for key, price in table.unchanging(named, lambda row: decode_price(text(row, "doc"))).items()
     }
-    held = [_SUBSCRIPTION.decode(text(row, "doc")) if of is None else of for row, of, _ in told]
+    held = [each.terms or _SUBSCRIPTION.decode(text(row, "doc")) for row, each in told]
     whose = {each.customer_id for each in held} if facts else set()
     facts_by_id = read_facts(table, organization_id, whose, consistent=consistent)
     known = {meter.id: meter for meter in meters}
@@ -129,10 +129,18 @@ def resolved(
     if needed - known.keys():
         known = {meter.id: meter for meter in read_meters(table, organization_id, consistent=True)}
     return [
-        resolve(each, plans, prices, known, facts_by_id.get(each.customer_id, NO_FACTS), editions)
+        resolve(
+            each,
+            plans,
+            prices,
+            known,
+            facts_by_id.get(each.customer_id, NO_FACTS),
+            by_what.editions,
+            by_what.renamings,
+        )
         if isinstance(each, Terms)
         else _up_to_date(each, known, facts_by_id.get(each.customer_id))
-        for each, (_, _, editions) in zip(held, told, strict=True)
+        for each, (_, by_what) in zip(held, told, strict=True)
     ]
 
 
@@ -183,29 +191,36 @@ def decode_meters(document: str) -> tuple[Meter, ...]:
     return _METERS.decode(document)
 
 
-def _told(row: Row, by: By) -> list[tuple[Terms | None, Editions]]:
-    """Read a subscription's terms, each with its editions; None for a document of before in their place."""
+class _Told(NamedTuple):
+    """What an item says of a subscription; no terms where it has a document of before in their place."""
+
+    terms: Terms | None
+    editions: Editions = ONE_EDITION
+    renamings: Moves = NOT_MOVED
+
+
+def _told(row: Row, by: By) -> list[_Told]:
     if "terms" not in row:
-        return [] if by is By.FORMER else [(None, ONE_EDITION)]
+        return [] if by is By.FORMER else [_Told(None)]
     terms = decode_terms(text(row, "terms"))
     counting = counting_of(row)
     if counting is None:
-        return [] if by is By.FORMER else [(terms, ONE_EDITION)]
-    read = counting.live or terms, counting.editions
+        return [] if by is By.FORMER else [_Told(terms)]
+    renamings, filling, former = counting.renamings, counting.filling, counting.former
+    read = _Told(counting.live or terms, counting.editions, renamings)
+    before = [] if former is None else [_Told(former.terms, former.editions, renamings)]
     match by:
         case By.READ:
             return [read]
         case By.RECORD:
-            return [(terms, counting.editions)]
+            return [_Told(terms, counting.editions, renamings)]
         case By.COUNTED:
-            filling = counting.filling
-            return [read] if filling is None else [read, (filling.terms, counting.editions_filling)]
+            filled = () if filling is None else (_Told(filling.terms, counting.editions_filling, renamings),)
+            return [read, *filled]
         case By.FORMER:
-            former = counting.former
-            return [] if former is None else [(former.terms, former.editions)]
+            return before
         case By.PUBLISHED:
-            former = counting.former
-            return [read] if former is None else [read, (former.terms, former.editions)]
+            return [read, *before]
         case _:
             assert_never(by)
 

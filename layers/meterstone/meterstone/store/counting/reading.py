@@ -145,20 +145,20 @@ class TallyReader:
         self._batch = self._step.batch
 
     def _follows_moves(self, head: Head) -> bool:
-        """Return whether the tally begins to follow its customer's moves with this change.
+        """Return whether the tally begins to follow moves with this change.
 
         Raises `CatalogueChangedError` if it has followed more of them than are known.
         """
-        moves = self._charge.subscription.moves.number
-        if max(head.moves, head.following) > moves:
-            raise CatalogueChangedError("the customer has moved meanwhile")
+        known = self._charge.subscription.placed
+        if head.placed.is_beyond(known) or head.following.is_beyond(known):
+            raise CatalogueChangedError("the customer has moved, or the plan another name, meanwhile")
         if self._head_row is None or head.quiet:
             # Nothing of it is in the rollups.
-            head.moves = moves
+            head.placed = known
             return False
-        if head.retired or moves in (head.moves, head.following):
+        if head.retired or known in (head.placed, head.following):
             return False
-        head.following = moves
+        head.following = known
         return True
 
     @property

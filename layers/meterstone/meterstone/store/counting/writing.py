@@ -16,16 +16,19 @@ from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
     chunk_of,
     pack_buckets,
+    pack_chunk_placed,
     pack_counter,
     pack_detail,
     pack_head,
     pack_hours,
+    unpack_chunk_placed,
 )
 from meterstone.store.dynamodb.table import Action, Item, key_item
 from meterstone.store.dynamodb.transaction import GUARDS, TransactionBudget, item_bytes
 from meterstone.store.events.positions import ends_by_itself
 from meterstone.usage.arrival import Subject
 from meterstone.usage.charge import ChargePeriod, Counter, DayAmount, Dimensions, add_amounts
+from meterstone.usage.subscription import NOWHERE, Placed
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 from meterstone.usage.withdrawal import Withdrawal, take_out
 
@@ -112,8 +115,8 @@ class TallyUpdate(msgspec.Struct):
     unfinished: bool = False
     #: Whether there is no tally, and no event to make one of.
     is_void: bool = False
-    #: The number of the customer's moves by which each chunk is published, by its charge, if not all are alike.
-    placed: dict[tuple[int, int], int] = msgspec.field(default_factory=dict)
+    #: The moves that each chunk has followed, by its charge, if it is not all of them.
+    placed: dict[tuple[int, int], Placed] = msgspec.field(default_factory=dict)
     #: The event that is to be taken out, if one is: it is the batch then.
     withdrawal: Withdrawal | None = None
     #: The sort key and the item of the detail that it is taken out of, if one has it; an empty item has no event.
@@ -159,8 +162,8 @@ class TallyUpdate(msgspec.Struct):
         # The next step begins with the last charge that is done, since the next charge's carried value comes from
         # it.
         tally.head.stale_from = None if left is None else tally.charges[max(left - 1, 0)].counted_span.start
-        if left is None and tally.head.following:
-            tally.head.moves, tally.head.following = tally.head.following, 0
+        if left is None and tally.head.following != NOWHERE:
+            tally.head.placed, tally.head.following = tally.head.following, NOWHERE
         if tally.meter.recurring:
             self._extend_chain(plan)
         items = self._changed(plan.chunks, due)
@@ -232,13 +235,13 @@ class TallyUpdate(msgspec.Struct):
                 _note_published(counter, changes, worth)
         return None
 
-    def _placed_by(self) -> dict[tuple[int, int], int]:
-        """Return by which of the customer's moves each stored chunk is published; nothing if all by the last."""
-        moves = self.tally.head.moves
-        if moves >= self.tally.charges[0].subscription.moves.number:
+    def _placed_by(self) -> dict[tuple[int, int], Placed]:
+        """Return which moves each stored chunk has followed; nothing if all have followed the last."""
+        placed = self.tally.head.placed
+        if placed == self.tally.charges[0].subscription.placed:
             return {}
         return {
-            (index, keys.parse_counter(sk).chunk): max(moves, int(self.stored[sk].get(_MOVES, _NONE)["N"]))
+            (index, keys.parse_counter(sk).chunk): max(placed, unpack_chunk_placed(self.stored[sk]))
             for index, charge in enumerate(self.tally.charges)
             for sk in self._chunk_keys(charge)
         }
@@ -251,7 +254,7 @@ class TallyUpdate(msgspec.Struct):
         for day in days:
             chunk = chunk_of(charge, day)
             placed = self.placed.get((index, chunk))
-            if placed is None or charge.dimensions_after(placed) == charge.dimensions:
+            if placed is None or charge.dimensions_at(placed) == charge.dimensions:
                 staying.append(day)
             else:
                 moving.setdefault(chunk, []).append(day)
@@ -271,7 +274,7 @@ class TallyUpdate(msgspec.Struct):
         Return False if the plan has no room for that.
         """
         charge, counter = self.tally.charges[index], self.tally.counters[index]
-        was = charge.dimensions_after(self.placed[index, chunk])
+        was = charge.dimensions_at(self.placed[index, chunk])
         months = {keys.month_of(day) for day in days}
         out = {month: self._rollups(charge, was, month, writer) for month in months}
         into = {month: self._rollups(charge, charge.dimensions, month, writer) for month in months}
@@ -287,7 +290,7 @@ class TallyUpdate(msgspec.Struct):
                 for key in into[month]:
                     plan.add(key, number, worth[day])
         _note_published(counter, days, worth)
-        self.placed[index, chunk] = charge.subscription.moves.number
+        self.placed[index, chunk] = charge.subscription.placed
         return True
 
     def _moved(self, index: int) -> bool:
@@ -351,12 +354,12 @@ class TallyUpdate(msgspec.Struct):
 
     def _told_moves(self, index: int, sk: str) -> Item:
         """Return what a chunk says of the moves by which it is published, if these are more than the head says."""
-        moves = self.tally.charges[index].subscription.moves.number
-        if self.tally.head.moves >= moves:
+        last = self.tally.charges[index].subscription.placed
+        if self.tally.head.placed == last:
             return {}
         # One that is new is published by the facts of now alone.
-        placed = self.placed.get((index, keys.parse_counter(sk).chunk), moves)
-        return {_MOVES: {"N": str(placed)}} if placed > self.tally.head.moves else {}
+        placed = self.placed.get((index, keys.parse_counter(sk).chunk), last)
+        return pack_chunk_placed(placed) if placed > self.tally.head.placed else {}
 
     def _tell_accepted(
         self, index: int, packed: Mapping[str, Item], written: Collection[tuple[int, int]]
@@ -433,8 +436,6 @@ class TallyUpdate(msgspec.Struct):
 
 
 _BODY = ("d", "p", "c")
-_MOVES = "cm"
-_NONE = {"N": "0"}
 
 
 class PlannedWrites:

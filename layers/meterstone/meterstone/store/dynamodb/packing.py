@@ -12,8 +12,9 @@
 | `s`, `i`, `m`, `b` | tally's head | subscription, line item, meter, billing period's start |
 | `ed` | tally's head | the edition; absent if it is 0 |
 | `x` | tally's head | `q`: of an edition that is not read yet; `r`: of one that is not read any more |
-| `hm`, `fm` | tally's head | the customer's moves by whose facts it is published; those that it follows in part |
-| `cm` | counter | the moves by whose facts the chunk is published, if these are more than `hm` says |
+| `hm`, `hn` | tally's head | the moves of its customer, and the renamings of its plan, that it has followed |
+| `fm`, `fn` | tally's head | those that it has followed in part |
+| `cm`, `cn` | counter | those that the chunk has followed, if they are more than the head says |
 | `due_pk`, `due_at` | tally's head | index `due`; absent while only events can change the tally |
 | `h` | hours; values | the state of each hour; a bit for each hour |
 | `b` | buckets | the value of each bucket, by its start |
@@ -39,9 +40,11 @@ from meterstone.usage.charge import ChargePeriod, Counter, DayAmount
 from meterstone.usage.instant import key_instant, parse_key_instant, utc_midnight
 from meterstone.usage.meter import Meter, Observation
 from meterstone.usage.state import DetailKeeps, Json, State, decode, decode_all, encode, stored_kind, traits
+from meterstone.usage.subscription import Placed
 from meterstone.usage.tally import Head, Tally, TallyKey, identity
 
 _QUIET, _RETIRED = "q", "r"
+_HEAD, _FOLLOWING, _CHUNK = ("hm", "hn"), ("fm", "fn"), ("cm", "cn")
 
 _encode = msgspec.json.Encoder().encode
 _STATE: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Any)
@@ -155,10 +158,7 @@ def pack_head(organization_id: str, generation: str, tally: Tally, due: int | No
     if head.quiet or head.retired:
         item["x"] = {"S": _QUIET if head.quiet else _RETIRED}
         due = None
-    if head.moves:
-        item["hm"] = {"N": str(head.moves)}
-    if head.following:
-        item["fm"] = {"N": str(head.following)}
+    item |= _pack_placed(_HEAD, head.placed) | _pack_placed(_FOLLOWING, head.following)
     if head.first is not None and head.last is not None:
         item |= {"f": {"N": str(head.first)}, "l": {"N": str(head.last)}}
     if due is not None:
@@ -182,9 +182,33 @@ def unpack_head(row: Row | None) -> Head:
         last=integer(row, "l") if "l" in row else None,
         quiet=text(row, "x") == _QUIET,
         retired=text(row, "x") == _RETIRED,
-        moves=integer(row, "hm"),
-        following=integer(row, "fm"),
+        placed=placed_of(row),
+        following=_placed(row, _FOLLOWING),
     )
+
+
+def placed_of(row: Row) -> Placed:
+    """Return the moves that all of a tally has followed in the rollups, by the row of its head."""
+    return _placed(row, _HEAD)
+
+
+def _placed(row: Row, names: tuple[str, str]) -> Placed:
+    customer, plan = names
+    return Placed(integer(row, customer), integer(row, plan))
+
+
+def pack_chunk_placed(placed: Placed) -> Item:
+    """Pack the moves that a chunk has followed, which are more than its head says."""
+    return _pack_placed(_CHUNK, placed)
+
+
+def unpack_chunk_placed(item: Item) -> Placed:
+    """Unpack the moves that a chunk has followed; none if it is as its head says."""
+    return Placed(*(int(item[name]["N"]) if name in item else 0 for name in _CHUNK))
+
+
+def _pack_placed(names: tuple[str, str], placed: Placed) -> Item:
+    return {name: {"N": str(number)} for name, number in zip(names, placed, strict=True) if number}
 
 
 def unpack_tally_key(row: Row) -> TallyKey:

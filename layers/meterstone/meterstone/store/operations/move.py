@@ -1,17 +1,19 @@
-"""A customer's move: usage that was counted is grouped by other facts, and no event is read for it.
+"""Moves: usage that was counted is grouped by other facts, and no event is read for it.
 
-What a charge brings is in the rollups under a country and a type of customer. Where these change for a time of
-which usage was counted, the customer's record says so by the number of its moves, and keeps the facts of before
-(see `usage.subscription.Moves`). A tally's head says by which number it is published. Whoever publishes a tally
-next takes out what it has published by the facts of before, and adds it by the present ones, in one transaction:
-an event, the clock, or what is here, which comes to all tallies in turn.
+What a charge brings is in the rollups under a plan's name, and a country and a type of customer. Where these
+change for a time of which usage was counted, the customer's record, or for the plan the subscription's, says so by
+the number of its moves, and keeps the facts of before (see `usage.subscription.Moves`). A tally's head says which
+it has followed. Whoever publishes a tally next takes out what it has published by the facts of before, and adds it
+by the present ones, in one transaction: an event, the clock, or what is here, which comes to all tallies in turn.
 
 First the versions of the subjects go up. So whoever makes a tally afterwards does so by the present facts (see
 `Standing.guards`), and all tallies that were made by others are there when they are listed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import replace
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Final
@@ -19,7 +21,7 @@ from typing import Final
 import msgspec
 
 from meterstone.store.catalogue.accounts import Account, read_account
-from meterstone.store.catalogue.countings import CountingSeen, read_countings
+from meterstone.store.catalogue.countings import CountingSeen, read_countings, step
 from meterstone.store.catalogue.puts import moves_followed
 from meterstone.store.catalogue.stamped import mentioned, read_customer
 from meterstone.store.catalogue.subscriptions import read_subscriptions
@@ -27,12 +29,12 @@ from meterstone.store.counting.fold import Fold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Kind
 from meterstone.store.dynamodb.lease import BusyError, Lease
-from meterstone.store.dynamodb.packing import unpack_tally_key
-from meterstone.store.dynamodb.table import Table, integer
+from meterstone.store.dynamodb.packing import placed_of, unpack_tally_key
+from meterstone.store.dynamodb.table import Table
 from meterstone.store.operations.purge_records import refuse_open_purges
 from meterstone.store.operations.turns import Surroundings, taking_turns
 from meterstone.usage.arrival import Subject
-from meterstone.usage.subscription import Subscription
+from meterstone.usage.subscription import NOT_MOVED, Moves, Placed, Subscription
 from meterstone.usage.tally import TallyKey
 
 _AT_ONCE: Final = 25
@@ -60,19 +62,19 @@ class _Place(msgspec.Struct, frozen=True, array_like=True):
     followed: int
 
 
-class Moving:
-    """Has the rollups follow the moves of one customer."""
+class Moving(ABC):
+    """Has the rollups follow moves."""
 
     def __init__(
         self,
         table: Table,
         organization_id: str,
-        customer_id: str,
+        whose: str,
         around: Surroundings,
         place: str = "",
         keep: Callable[[MoveReport], bool] = lambda _: True,
     ) -> None:
-        """Write to a table. ``place`` is up to where an earlier call has come.
+        """Write to a table. ``whose`` is the id of what has moved, ``place`` up to where an earlier call has come.
 
         ``keep`` is called after some subscriptions. If it answers no, another carries the recount on.
         """
@@ -80,8 +82,29 @@ class Moving:
         self._keep = keep
         self._table = table
         self._organization_id = organization_id
-        self._customer_id = customer_id
+        self._whose = whose
         self._around = around
+
+    @abstractmethod
+    def _moves(self) -> Moves:
+        """Read the moves that are to be followed."""
+
+    @abstractmethod
+    def _named(self) -> list[str]:
+        """List the ids of the subscriptions that may be concerned, in an order that stays."""
+
+    @abstractmethod
+    def _is_concerned(self, subscription: Subscription) -> bool:
+        """Return whether a subscription is concerned."""
+
+    @staticmethod
+    @abstractmethod
+    def _number(placed: Placed) -> int:
+        """Return how many of the moves something has followed."""
+
+    @abstractmethod
+    def _followed(self, was: Moves, lease: Lease) -> bool:
+        """Write that everything has followed some moves. Return False if there is one more by now."""
 
     def run(self) -> MoveReport:
         """Have everything follow, as far as there is time.
@@ -97,7 +120,7 @@ class Moving:
         if account is None or account.next is not None:
             raise BusyError("a rebuild was stopped: run rebuild again, or give it up, first")
         refuse_open_purges(self._table, self._organization_id)
-        moves = read_customer(self._table, self._organization_id, self._customer_id).moves
+        moves = self._moves()
         unpublished: list[str] = []
         for ids in batched(self._left(account.generation, moves.number), _AT_ONCE, strict=False):
             if self._around.clock() >= self._around.until:
@@ -109,7 +132,7 @@ class Moving:
             )
             self._raise_versions(seen, read)
             for each in read:
-                if each.customer_id == self._customer_id:
+                if self._is_concerned(each):
                     unpublished += self._follow_one(account, each.id, moves.number)
                     self.report.subscriptions += 1
             # Read once more: what has turned while they followed was left out.
@@ -124,14 +147,11 @@ class Moving:
         self.report.unpublished = unpublished
         if unpublished:
             return
-        followed = moves.followed(moves.number)
-        self.report.done = not moves.former or moves_followed(
-            self._table, self._organization_id, self._customer_id, moves, followed, lease.action()
-        )
+        self.report.done = not moves.former or self._followed(moves, lease)
 
     def _left(self, generation: str, number: int) -> list[str]:
         """List the subscriptions that are to follow a number of moves in a generation, from the place on."""
-        ids = mentioned(self._table, keys.of_customer(self._organization_id, self._customer_id).pk)
+        ids = self._named()
         with suppress(msgspec.DecodeError, ValueError):
             place = msgspec.json.decode(self.report.place, type=_Place)
             if (place.generation, place.number) == (generation, number):
@@ -155,6 +175,60 @@ class Moving:
         found: list[TallyKey] = []
         for kind in (Kind.COUNTER, Kind.CHAIN):
             rows = self._table.query_prefix(pk, keys.usage_kind(kind), consistent=True)
-            found += [unpack_tally_key(row) for row in rows if "v" in row and integer(row, "hm") < moves]
+            heads = (row for row in rows if "v" in row and self._number(placed_of(row)) < moves)
+            found += [unpack_tally_key(row) for row in heads]
         fold = Fold(self._table, self._organization_id, account.generation)
         return fold.publish(account, found, self._around.clock())
+
+
+class CustomerMoving(Moving):
+    """Has the rollups follow the moves of one customer."""
+
+    def _moves(self) -> Moves:
+        return read_customer(self._table, self._organization_id, self._whose).moves
+
+    def _named(self) -> list[str]:
+        return mentioned(self._table, keys.of_customer(self._organization_id, self._whose).pk)
+
+    def _is_concerned(self, subscription: Subscription) -> bool:
+        return subscription.customer_id == self._whose
+
+    @staticmethod
+    def _number(placed: Placed) -> int:
+        return placed.customer
+
+    def _followed(self, was: Moves, lease: Lease) -> bool:
+        now = was.followed(was.number)
+        return moves_followed(self._table, self._organization_id, self._whose, was, now, lease.action())
+
+
+class PlanRenaming(Moving):
+    """Has the rollups follow the names of one subscription's plan."""
+
+    def _moves(self) -> Moves:
+        seen = self._seen()
+        return NOT_MOVED if seen is None else seen.counting.renamings
+
+    def _named(self) -> list[str]:
+        return [self._whose]
+
+    def _is_concerned(self, subscription: Subscription) -> bool:
+        return subscription.id == self._whose
+
+    @staticmethod
+    def _number(placed: Placed) -> int:
+        return placed.plan
+
+    def _followed(self, was: Moves, lease: Lease) -> bool:
+        """Write it, whatever else of the subscription is put meanwhile."""
+        while (seen := self._seen()) is not None and seen.counting.renamings == was:
+            followed = replace(seen.counting, renamings=was.followed(was.number))
+            # Somebody else may have the lease by now: then another carries this on.
+            if step(self._table, self._organization_id, [(seen, followed)], beside=[lease.action()]):
+                return True
+            lease.renew()
+        return False
+
+    def _seen(self) -> CountingSeen | None:
+        found = read_countings(self._table, self._organization_id, [self._whose])
+        return found[0] if found else None

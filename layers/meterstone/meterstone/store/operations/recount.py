@@ -15,6 +15,7 @@ it begins anew, with another edition and another cut: what it has counted is rea
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import replace
 from itertools import batched
 from typing import Final
 
@@ -412,4 +413,4 @@ def _subjects_of(subscription: Subscription) -> tuple[Subject, Subject]:
 
 
 def _without_former(counting: Counting) -> Counting:
-    return Counting(counting.live, counting.entries, counting.cuts, counting.last, counting.filling)
+    return replace(counting, former=None)
