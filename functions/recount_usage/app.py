@@ -10,7 +10,9 @@ from typing import Any, Final, Protocol
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
+from meterstone.catalogue.errors import CatalogueError
 from meterstone.catalogue.recounting import carry_all_on
+from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import SECOND, parse_key_instant
 
@@ -31,16 +33,28 @@ class Context(Protocol):
 
 
 def handler(event: dict[str, Any], context: Context) -> None:
-    """Carry on what is due. A recount that was just made is due some seconds later: that is waited for.
+    """Carry on what is due. A recount that was just made may be due some seconds later: that is waited for.
 
-    Raises what one of them failed by, when the others have had their turns.
+    What is due at once, such as a customer's move, does not wait for it. Raises what one of them failed by, when
+    the others have had their turns.
     """
-    due = [
+    due = {
         parse_key_instant(each["dynamodb"]["NewImage"]["due_at"]["S"]) for each in event.get("Records", ())
-    ]
-    if due and (pause := max(due) + _SLACK - clock.now()) > 0:
-        time.sleep(pause / SECOND)
+    }
     until = clock.now() + (context.get_remaining_time_in_millis() - _RESERVE) * 1000
+    failed: Exception | None = None
+    for at in sorted(due) or [clock.now() - _SLACK]:
+        if (pause := at + _SLACK - clock.now()) > 0:
+            time.sleep(pause / SECOND)
+        try:
+            _carry_on(until)
+        except (CatalogueError, StoreUnavailableError) as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def _carry_on(until: int) -> None:
     for recount in carry_all_on(table, clock.now, until):
         logger.info(
             "recounted",

@@ -7,6 +7,7 @@ import pytest
 from meterstone import clock
 from meterstone.catalogue import anew
 from meterstone.store.catalogue.recounts import READY
+from meterstone.store.dynamodb import keys
 from meterstone.store.events.unmatched import list_unmatched
 from meterstone.usage.instant import DAY, SECOND, format_instant
 from support.functions import Remaining, load_over
@@ -86,6 +87,31 @@ def test_a_force_that_says_neither_is_refused(used: Api, query: str) -> None:
         refused = used.ask(method, f"subscriptions/s{query}", body)
         assert (refused.status, set(refused.faults)) == (422, {"force"})
     assert used.stored() == stored
+
+
+def test_a_move_does_not_wait_for_a_recount_of_usage_that_was_made_with_it(
+    used: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anew = used.ask("PATCH", "subscriptions/s", {"end": format_instant(clock.now() - 2 * DAY)})
+    move = used.put("customers/c", {"country": [{"value": "SE", "since": "2020-01-01T00:00:00Z"}]})
+    names = [answer.body["recount"]["id"] for answer in (anew, move)]
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    slept: list[float] = []
+    done: list[list[bool]] = []
+    now = clock.now
+
+    def sleep(seconds: float) -> None:
+        done.append([used.ask("GET", f"recounts/{name}").body["done"] for name in names])
+        slept.append(seconds)
+
+    monkeypatch.setattr(recount_usage.time, "sleep", sleep)
+    monkeypatch.setattr(recount_usage.clock, "now", lambda: now() + round(sum(slept) * SECOND))
+    made = [used.table.items()[keys.recount(ORGANIZATION.id, name)] for name in names]
+    records = [{"eventName": "INSERT", "dynamodb": {"NewImage": each}} for each in made]
+    recount_usage.handler({"Records": records}, Remaining())
+
+    assert done == [[False, False], [False, True]]
+    assert used.ask("GET", f"recounts/{names[0]}").body["done"]
 
 
 def test_a_recount_of_usage_is_waited_for_by_when_it_is_due(
