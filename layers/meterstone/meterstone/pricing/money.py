@@ -233,6 +233,9 @@ def in_two(value: Decimal) -> tuple[int, int]:
     ((-12, -500000000000000000), Decimal('-12.500000000000000000'))
     """
     integer = int(value)
+    if value == integer:
+        # Most quantities are whole.
+        return integer, 0
     scaled = subtract(value, Decimal(integer)).scaleb(DECIMALS, CONTEXT)
     return integer, int(scaled.quantize(_ONE, context=CONTEXT))
 

@@ -210,8 +210,9 @@ def _running(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:
         days.add(charge.first_day)
     for day in sorted(days):
         state = merge_states(meter, state, counter.days.get(day))
-        amount = state.amount if isinstance(state, Cost) else cost(price, quantity(meter, state)).amount
-        yield _ToDate(max(clock.day_start(day), begin), day, quantity(meter, state), amount)
+        units = quantity(meter, state)
+        amount = state.amount if isinstance(state, Cost) else cost(price, units).amount
+        yield _ToDate(max(clock.day_start(day), begin), day, units, amount)
 
 
 def _bucketed(charge: ChargePeriod, counter: Counter) -> Iterator[_ToDate]:

@@ -123,4 +123,4 @@ def passes(filters: tuple[Filter, ...], properties: Properties) -> bool:
     >>> passes(filters, {"country": "FR", "tier": 1}), passes(filters, {"country": "FR", "tier": 2})
     (True, False)
     """
-    return all(property_text(properties.get(each.key)) in each.values for each in filters)
+    return not filters or all(property_text(properties.get(each.key)) in each.values for each in filters)

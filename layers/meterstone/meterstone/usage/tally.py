@@ -7,7 +7,7 @@ charges, without a gap from the first event to now.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import sha256
 from typing import NamedTuple, assert_never
@@ -106,20 +106,25 @@ class Head(msgspec.Struct):
 
     def forget(self, shards: frozenset[str], now: int) -> None:
         """Drop the positions of ``shards``, which deliver nothing any more, and of shards at rest for 48 hours."""
-        gone = shards | {shard for shard, moved in self.moved.items() if moved < now - _RETENTION}
-        self.positions = {shard: at for shard, at in self.positions.items() if shard not in gone}
-        self.moved = {shard: at for shard, at in self.moved.items() if shard not in gone}
+        for shard in shards.union([shard for shard, moved in self.moved.items() if moved < now - _RETENTION]):
+            self.positions.pop(shard, None)
+            self.moved.pop(shard, None)
 
     def unseen(self, batch: Iterable[Counted]) -> list[Counted]:
         """Return the events of a batch that the tally has not counted yet."""
         return [each for each in batch if each.position.number > self.positions.get(each.position.shard, -1)]
 
-    def take(self, batch: Sequence[Counted]) -> None:
-        """Remember a batch as counted: its positions, and when the newest of its events came in."""
-        for (shard, number), _, accepted, *_ in batch:
+    def pass_by(self, batch: Iterable[Counted]) -> None:
+        """Move past the positions of a batch: no event up to them is counted any more."""
+        for each in batch:
+            shard, number = each.position
             if number > self.positions.get(shard, -1):
                 self.positions[shard] = number
-            self.accepted = max(self.accepted, accepted)
+
+    def take(self, batch: Iterable[Counted]) -> None:
+        """Remember when the newest of the events came in that are counted."""
+        for each in batch:
+            self.accepted = max(self.accepted, each.accepted)
 
 
 class FineState(msgspec.Struct):
@@ -331,11 +336,17 @@ def restate(tally: Tally, now: int) -> Restated:
             counter.carry = tally.counters[index - 1].closing(tally.meter)
         days, next_due = day_series(charge, counter, now)
         series.append(days)
-        due = min((each for each in (due, next_due) if each is not None), default=None)
+        due = _earlier(due, next_due)
     if tally.meter.recurring:
-        following = _restatement(tally)
-        due = min((each for each in (due, following) if each is not None), default=None)
+        due = _earlier(due, _restatement(tally))
     return Restated(series, due)
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    """Return the earlier of two instants, each of which is None if it never comes."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _restatement(tally: Tally) -> int | None:

@@ -11,6 +11,7 @@ are under the condition that this version is the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import replace
 from functools import cached_property
 from typing import Final
 
@@ -113,8 +114,7 @@ class Standing:
         customer = self.customers.get(customer_id)
         if customer is None:
             return
-        first = bool(latest) and not customer.counted
-        young = begins is not None and begins > self._at - AHEAD
+        first, young = self._concerns(customer, latest, begins)
         expects: dict[str, int | None] = {"rev": customer.version}
         notes: dict[str, int] = {}
         if first:
@@ -123,6 +123,20 @@ class Standing:
             expects[_BEGUN], notes[_BEGUN] = customer.begun, begins
         if first or young:
             yield Guard(customer.key, expects, notes)
+
+    def guarded(self, latest: Mapping[Subject, int], customer_id: str, begins: int | None) -> Iterator[Key]:
+        """Yield the keys of the items that `guards` yields conditions on."""
+        for subject in latest:
+            yield self.subjects[subject].key
+        customer = self.customers.get(customer_id)
+        if customer is not None and any(self._concerns(customer, latest, begins)):
+            yield customer.key
+
+    def _concerns(
+        self, customer: CustomerState, latest: Mapping[Subject, int], begins: int | None
+    ) -> tuple[bool, bool]:
+        """Return whether something is counted for a customer for the first time, and whether a charge is young."""
+        return bool(latest) and not customer.counted, begins is not None and begins > self._at - AHEAD
 
     def notes(self, latest: Mapping[Subject, int]) -> Iterator[Guard]:
         """Yield the conditions that subjects have not changed, which note the time of the latest event of each."""
@@ -203,6 +217,7 @@ class Subjects:
         """Look subjects up in a table; nothing is remembered yet."""
         self._table = table
         self._known: dict[tuple[str, Subject], _Known] = {}
+        self._meters: tuple[Meter, ...] = ()
 
     def standing(self, account: Account, subjects: Iterable[Subject], now: int) -> Standing:
         """Read the versions of subjects, and their subscriptions as far as these are not known by the versions.
@@ -212,6 +227,10 @@ class Subjects:
         each subscription.
         """
         organization_id = account.organization.id
+        if account.meters == self._meters:
+            # The same objects as before are compared with those that each subject was looked up by in no time.
+            account = replace(account, meters=self._meters)
+        self._meters = account.meters
         standing = Standing(self._table, now)
         wanted = list(dict.fromkeys(subjects))
         rows = self._read_states(account, wanted, standing)

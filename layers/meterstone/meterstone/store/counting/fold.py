@@ -24,7 +24,7 @@ import msgspec
 
 from meterstone.pricing.money import in_two
 from meterstone.store.catalogue.accounts import Account
-from meterstone.store.catalogue.guards import Guard, merged
+from meterstone.store.catalogue.guards import merged
 from meterstone.store.catalogue.subjects import Standing, standing_of
 from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
 from meterstone.store.counting.limits import events_that_fit
@@ -32,7 +32,6 @@ from meterstone.store.counting.reading import read_tallies
 from meterstone.store.counting.writing import (
     PendingEvents,
     RollupChange,
-    RollupKey,
     TallyTransaction,
     TallyUpdate,
 )
@@ -261,7 +260,7 @@ class Fold:
                 if change is not None and change.stale:
                     return False
                 if change is not None:
-                    ready.append(_Ready(each.tally.key, change, self._guards(works[each.tally.key], change)))
+                    ready.append(self._ready(each.tally.key, works[each.tally.key], change))
             packs = list(packed(ready, _needs))
             if len(packs) > 1:
                 return False
@@ -341,12 +340,10 @@ class Fold:
             if change.stale or change.unfinished:
                 alone.append(key)
             else:
-                together.append(_Ready(key, change, self._guards(works[key], change)))
+                together.append(self._ready(key, works[key], change))
         for pack in packed(together, _needs):
-            # What an earlier transaction has noted of their subjects is expected by now.
-            ready = [each._replace(guards=self._guards(works[each.key], each.change)) for each in pack]
             try:
-                self._write(ready)
+                self._write(pack)
             except (ConflictError, WriteRefusedError):
                 alone += [ready.key for ready in pack]
         for key in alone:
@@ -363,7 +360,7 @@ class Fold:
                 change = self._change(opened, now)
                 if change is None:
                     return
-                self._write([_Ready(key, change, self._guards(work, change))])
+                self._write([self._ready(key, work, change)])
             except ConflictError:
                 conflicts += 1
                 continue
@@ -413,18 +410,20 @@ class Fold:
     ) -> list[TallyUpdate]:
         return read_tallies(self.table, self.organization_id, self.generation, works, batches, now)
 
-    def _guards(self, work: PendingEvents, change: TallyTransaction) -> list[Guard]:
-        latest = work.latest if change.counts else {}
-        return list(self._standing.guards(latest, work.charge.subscription.customer_id, change.begins))
+    def _ready(self, key: TallyKey, work: PendingEvents, change: TallyTransaction) -> "_Ready":
+        counted = work.latest if change.counts else {}, work.charge.subscription.customer_id, change.begins
+        return _Ready(key, change, counted, list(self._standing.guarded(*counted)))
 
     def _write(self, pack: Sequence["_Ready"]) -> None:
-        rollups: dict[RollupKey, RollupChange] = {}
+        rollups: dict[Key, RollupChange] = {}
         for ready in pack:
-            for key, days in ready.change.rollups.items():
-                into = rollups.setdefault(key, {})
-                for day, worth in days.items():
-                    into[day] = add_amounts(into[day], worth) if day in into else worth
-        guards = merged(guard for ready in pack for guard in ready.guards).values()
+            for several, days in ready.change.rollups.items():
+                for key in several:
+                    into = rollups.setdefault(key, {})
+                    for day, worth in days.items():
+                        into[day] = add_amounts(into[day], worth) if day in into else worth
+        # What an earlier transaction has noted of their subjects is expected by now.
+        guards = merged(guard for ready in pack for guard in self._standing.guards(*ready.counted)).values()
         actions: list[Action] = [guard.action(self.table) for guard in guards]
         actions += [action for ready in pack for action in ready.change.actions]
         accepted = max(ready.change.accepted for ready in pack)
@@ -440,11 +439,16 @@ class Fold:
 
 
 class _Ready(NamedTuple):
-    """A tally's change that is ready to be written, and the conditions on the catalogue under which it is."""
+    """A tally's change that is ready to be written.
+
+    ``counted`` says what the conditions on the catalogue depend on, under which it is written (see
+    `Standing.guards`), and ``guarded`` has the items that they are on.
+    """
 
     key: TallyKey
     change: TallyTransaction
-    guards: list[Guard]
+    counted: tuple[Mapping[Subject, int], str, int | None]
+    guarded: list[Key]
 
 
 def _needs(ready: _Ready) -> Needs:
@@ -452,11 +456,11 @@ def _needs(ready: _Ready) -> Needs:
 
     Several changes may share rollups, and conditions on the catalogue.
     """
-    shared: set[Hashable] = {*ready.change.rollups, *(guard.key for guard in ready.guards)}
+    shared: set[Hashable] = set(ready.guarded).union(*ready.change.rollups)
     return Needs(len(ready.change.actions), ready.change.size, shared)
 
 
-def addition(table: str, key: RollupKey, days: RollupChange, accepted: int) -> Action | None:
+def addition(table: str, key: Key, days: RollupChange, accepted: int) -> Action | None:
     """Return the action that adds to a rollup; None if the sum to add is zero, as with +5 and -5.
 
     Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps. ``accepted``

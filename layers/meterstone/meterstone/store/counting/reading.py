@@ -1,6 +1,6 @@
 """Reading tallies that are to be changed, in two or three rounds of batch reads, heads before their parts."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from meterstone.store.catalogue.subscriptions import resolved
 from meterstone.store.counting.withdrawing import (
@@ -99,8 +99,9 @@ def read_tallies(
             continue
         if each.follows_clock and each.key.subscription_id in current:
             each.take_subscription(current[each.key.subscription_id])
-        each.search_value(table, firsts, now)
-        each.find(firsts, now)
+        first_seen = {key: integer(firsts[key], "a") for key in each.first_keys() if key in firsts}
+        each.search_value(table, first_seen, now)
+        each.find(first_seen, now)
     others = (key for each in unread for key in each.other_keys())
     rows = table.batch_get(others, consistent=True) | firsts | heads
     return [each.opened(table, organization_id, generation, rows) for each in unread]
@@ -116,6 +117,13 @@ class TallyReader:
         self._pk = pk
         self._charge = charge
         self._turn = work.turn
+        #: Whether the tally must use the present subscription (see `state.follows_clock`). Of an edition that is
+        #: not read yet, or not any more, the clock publishes nothing.
+        self.follows_clock = (
+            follows_clock(charge.meter)
+            and work.turn is not Turn.OUT
+            and charge.subscription.editions.filling is None
+        )
         self._unseen: list[Counted] = []
         self._step = Step([], [], more=False)
         self._batch: list[Counted] = []
@@ -171,7 +179,7 @@ class TallyReader:
         """The event that is to be taken out, if one is."""
         return self._batch[0] if self._batch and self._batch[0].withdrawn else None
 
-    def search_value(self, table: Table, firsts: Mapping[Key, Row], now: int) -> None:
+    def search_value(self, table: Table, first_seen: Mapping[Key, int], now: int) -> None:
         """Find an event of a COUNT_UNIQUE that is to be taken out, and when its value is seen next."""
         counted, charge, head = self._withdrawn, self._charge, self._tally.head
         if counted is None or fine_parts(charge.meter) is not FineParts.VALUES:
@@ -183,8 +191,7 @@ class TallyReader:
         if self.key.item_id is None:
             found = chain(charge.subscription, self.key.meter_id, at, until)
             charges = [each for each in found if (end := each.counted_span.end) is None or end > at]
-        row = next((firsts[key] for key in self.first_keys() if key in firsts), None)
-        first = None if row is None else integer(row, "a")
+        first = next(iter(first_seen.values()), None)
         if charges:
             self._sighting = find_sighting(table, self._pk, charges, counted, first, until)
         if self._sighting is None:
@@ -194,16 +201,6 @@ class TallyReader:
     def subscription(self) -> Subscription:
         """The subscription whose tally it is, as far as it is known."""
         return self._charge.subscription
-
-    @property
-    def follows_clock(self) -> bool:
-        """Whether the tally must use the present subscription (see `state.follows_clock`).
-
-        Of an edition that is not read yet, or not any more, the clock publishes nothing.
-        """
-        if self._turn is Turn.OUT or self._charge.subscription.editions.filling is not None:
-            return False
-        return follows_clock(self._charge.meter)
 
     def take_subscription(self, current: Subscription) -> None:
         """Use the subscription that was read after the head.
@@ -235,19 +232,26 @@ class TallyReader:
         ]
         return all(any(span.holds(counted.observation.at) for span in spans) for counted in self._batch)
 
-    def first_keys(self) -> Iterator[Key]:
+    def first_keys(self) -> dict[Key, int]:
         """Return the keys of the items that hold when a COUNT_UNIQUE's values were first seen.
 
-        Those instants decide which charges a batch changes.
+        Those instants decide which charges a batch changes. With each key is when the batch saw the value first.
         """
-        return (Key(self._pk, keys.first_seen(self.key, keys.part(value))) for value in self._earliest())
+        earliest: dict[str, int] = {}
+        if fine_parts(self._tally.meter) is FineParts.VALUES:
+            for counted in self._batch:
+                value, at = identity(counted.observation.text), counted.observation.at
+                earliest[value] = min(at, earliest.get(value, at))
+        return {
+            Key(self._pk, keys.first_seen(self.key, keys.part(value))): at for value, at in earliest.items()
+        }
 
-    def find(self, firsts: Mapping[Key, Row], now: int) -> None:
+    def find(self, first_seen: Mapping[Key, int], now: int) -> None:
         """Find the charges that the change can reach, and the finer parts that the batch touches."""
         tally, head = self._tally, self._tally.head
-        found = zip(self._earliest().values(), map(firsts.get, self.first_keys()), strict=True)
-        seen_first = [(at, integer(row, "a")) for at, row in found if row is not None]
-        self._moved = tuple({first for at, first in seen_first if at < first})
+        if first_seen:
+            batch = self.first_keys()
+            self._moved = tuple({at for key, at in first_seen.items() if batch.get(key, at) < at})
         if self._sighting is not None and self._sighting.next_seen is not None:
             self._moved = (self._sighting.next_seen,)
         of = self._batch if self._head_row is not None or self._batch else self._step.passed
@@ -281,19 +285,10 @@ class TallyReader:
             None if head.first is None or head.last is None else max(head.first, min(head.last, head.through))
         )
 
-    def _earliest(self) -> dict[str, int]:
-        """Return, for each value in the batch, when the batch saw it first."""
-        earliest: dict[str, int] = {}
-        if fine_parts(self._tally.meter) is FineParts.VALUES:
-            for counted in self._batch:
-                value, at = identity(counted.observation.text), counted.observation.at
-                earliest[value] = min(at, earliest.get(value, at))
-        return earliest
-
-    def other_keys(self) -> Iterator[Key]:
+    def other_keys(self) -> list[Key]:
         """List the keys of the items still to be read. A plain tally's first chunk is its head, and was read."""
-        bodies = (sk for body in self._bodies for sk in body if sk != self.head_key.sk)
-        return (Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts)))
+        bodies = [sk for body in self._bodies for sk in body if sk != self.head_key.sk]
+        return [Key(self._pk, sk) for sk in (*bodies, *_part_keys(self._tally, self._parts))]
 
     def opened(
         self, table: Table, organization_id: str, generation: str, rows: Mapping[Key, Row]
@@ -369,17 +364,19 @@ class TallyReader:
         return Withdrawal(counted, remaining), (None if found is None else (found.sk, found.item()))
 
 
-def _part_keys(tally: Tally, parts: FineState) -> Iterator[str]:
-    yield from (keys.hours(*day) for day in parts.hours)
-    yield from (keys.buckets(tally.key.stored_as, start, day) for start, day in parts.buckets)
-    yield from (keys.value(*seen) for seen in parts.values)
+def _part_keys(tally: Tally, parts: FineState) -> list[str]:
+    return [
+        *[keys.hours(*day) for day in parts.hours],
+        *[keys.buckets(tally.key.stored_as, start, day) for start, day in parts.buckets],
+        *[keys.value(*seen) for seen in parts.values],
+    ]
 
 
 def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
     for day_of in parts.hours:
         row = row_of(keys.hours(*day_of))
         parts.hours[day_of] = unpack_hours(tally.meter, row)
-        parts.recent[day_of] = list(unpack_recent(tally.meter, day_of[2], row))
+        parts.recent[day_of] = unpack_recent(tally.meter, day_of[2], row)
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.stored_as, start, day)))
     for value in parts.firsts:

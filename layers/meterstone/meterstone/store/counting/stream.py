@@ -206,7 +206,7 @@ class StreamFold:
                     logged.append(_to_count(each, owning))
             elif not folding.expects(each.event, owning):
                 unmatched.append(each)
-            elif self._key(each) not in known:
+            elif not known or self._key(each) not in known:
                 logged.append(_to_count(each, owning))
         if unmatched:
             gone = {self._key(each) for each in events if each.mark is not None}

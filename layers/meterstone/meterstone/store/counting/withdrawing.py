@@ -71,7 +71,7 @@ def _details(table: Table, pk: str, charge: ChargePeriod, bounds: tuple[int, int
     for start, length in (*stretches, (clock.day_start(day), "day")):
         for row in table.query_prefix(pk, keys.details(item_id, start, length), consistent=True):
             sk = row["sk"].S or ""
-            yield StoredDetail(sk, start, list(unpack_detail(charge.meter, start, row)))
+            yield StoredDetail(sk, start, unpack_detail(charge.meter, start, row))
 
 
 def stretch_of(charge: ChargePeriod, counted: Counted) -> tuple[int, int]:

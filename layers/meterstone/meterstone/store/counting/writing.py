@@ -32,7 +32,8 @@ from meterstone.usage.subscription import NOWHERE, Placed
 from meterstone.usage.tally import Batch, Counted, FineState, Tally, count, restate
 from meterstone.usage.withdrawal import Withdrawal, take_out
 
-type RollupKey = Key
+#: The rollups, in all views, that a charge's month is added to.
+type RollupKeys = tuple[Key, ...]
 type RollupChange = dict[int, DayAmount]
 
 _NOTHING = DayAmount(ZERO, 0)
@@ -75,7 +76,7 @@ class TallyTransaction(msgspec.Struct):
     """
 
     actions: list[Action]
-    rollups: dict[RollupKey, RollupChange]
+    rollups: dict[RollupKeys, RollupChange]
     stale: bool
     size: int
     #: When the newest event that the transaction publishes came in; 0 if it publishes no new event.
@@ -144,7 +145,7 @@ class TallyUpdate(msgspec.Struct):
             # machine that imports may be wrong by days.
             tally.head.forget(forget, now if ends else 0)
             tally.head.moved |= dict.fromkeys(ends, now)
-        tally.head.take([each._replace(accepted=0) for each in self.passed])
+        tally.head.pass_by(self.passed)
         if self.withdrawal is not None:
             take_out(tally, self.parts, self.withdrawal)
         else:
@@ -170,13 +171,13 @@ class TallyUpdate(msgspec.Struct):
         if items is None:
             return None
         actions = [self._put(sk, item) if item else self._delete(sk) for sk, item in fine] + items
-        size = sum(map(item_bytes, self.stored.values())) + sum(item_bytes(item) for _, item in fine)
+        size = sum(map(item_bytes, [*self.stored.values(), *[item for _, item in fine]]))
         stale = tally.head.stale_from is not None
         # An import or the clock does not change when the newest event came in. The rollups are shared by tallies
         # and may have a later time.
         brings_news = unfinished or any(counted.accepted for counted in self.batch)
         accepted = tally.head.accepted if brings_news else 0
-        begins = max((charge.counted_span.start for charge in tally.charges), default=None)
+        begins = tally.charges[-1].counted_span.start if tally.charges else None
         return TallyTransaction(
             actions, plan.rollups, stale, size, accepted, bool(self.passed), begins, self.unfinished
         )
@@ -227,11 +228,10 @@ class TallyUpdate(msgspec.Struct):
                     months.setdefault(keys.month_of(day), {})[day] = change
             for month, changes in months.items():
                 rollups = self._rollups(charge, charge.dimensions, month, writer)
-                if not plan.take({(index, chunk_of(charge, day)) for day in changes}, rollups):
+                if not plan.take({(index, chunk_of(charge, day)) for day in changes}, (rollups,)):
                     return index
                 for day, change in changes.items():
-                    for key in rollups:
-                        plan.add(key, date.fromordinal(day).day, change)
+                    plan.add(rollups, date.fromordinal(day).day, change)
                 _note_published(counter, changes, worth)
         return None
 
@@ -278,17 +278,14 @@ class TallyUpdate(msgspec.Struct):
         months = {keys.month_of(day) for day in days}
         out = {month: self._rollups(charge, was, month, writer) for month in months}
         into = {month: self._rollups(charge, charge.dimensions, month, writer) for month in months}
-        rollups = {key for found in (out, into) for some in found.values() for key in some}
-        if not plan.take({(index, chunk)}, rollups):
+        if not plan.take({(index, chunk)}, (*out.values(), *into.values())):
             return False
         for day in days:
             month, number = keys.month_of(day), date.fromordinal(day).day
             if (before := counter.published.get(day)) is not None:
-                for key in out[month]:
-                    plan.add(key, number, DayAmount(subtract(ZERO, before.units), -before.cents))
+                plan.add(out[month], number, DayAmount(subtract(ZERO, before.units), -before.cents))
             if day in worth:
-                for key in into[month]:
-                    plan.add(key, number, worth[day])
+                plan.add(into[month], number, worth[day])
         _note_published(counter, days, worth)
         self.placed[index, chunk] = charge.subscription.placed
         return True
@@ -298,9 +295,7 @@ class TallyUpdate(msgspec.Struct):
         packed = pack_counter(self.tally.charges[index], self.tally.counters[index])
         return any(sk not in self.stored or _body(self.stored[sk]) != packed[sk] for sk in packed)
 
-    def _rollups(
-        self, charge: ChargePeriod, dimensions: Dimensions, month: str, writer: int
-    ) -> tuple[RollupKey, ...]:
+    def _rollups(self, charge: ChargePeriod, dimensions: Dimensions, month: str, writer: int) -> RollupKeys:
         name = charge.subscription.currency, charge.meter.id
         return keys.rollups(self.organization_id, self.generation, dimensions, month, name, writer)
 
@@ -325,20 +320,19 @@ class TallyUpdate(msgspec.Struct):
             for sk in self._chunk_keys(tally.charges[index]) - packed.keys():
                 items[sk] = {}
         head_key = self.head_key
-        head = pack_head(self.organization_id, self.generation, tally, due)
         if head_key not in items:
             # Of a plain tally it is the first chunk, too.
             plain = not tally.meter.recurring
             items[head_key] = _body(self.stored.get(head_key, {}))
             items[head_key] |= self._told_moves(0, head_key) if plain else {}
-        items[head_key] |= head
+        items[head_key] |= pack_head(self.organization_id, self.generation, tally, due)
         changed = {sk: item for sk, item in items.items() if item != self.stored.get(sk)}
         if not self.batch and changed.keys() <= {head_key} and not self._head_moved(items[head_key]):
             return None
         version = tally.head.version
         tally.head.version += 1
-        head["v"] = {"N": str(tally.head.version)}
-        changed[head_key] = items[head_key] | head
+        items[head_key]["v"] = {"N": str(tally.head.version)}
+        changed[head_key] = items[head_key]
         condition: Action = (
             {
                 "ConditionExpression": "v = :version",
@@ -443,23 +437,22 @@ class PlannedWrites:
 
     def __init__(self, budget: TransactionBudget, chunks: Iterable[tuple[int, int]]) -> None:
         self.chunks = set(chunks)
-        self.rollups: dict[RollupKey, RollupChange] = {}
+        self.rollups: dict[RollupKeys, RollupChange] = {}
         self._budget = budget
-        budget.take(0, shared=self.chunks)
+        budget.take(0, shared=self.chunks, anyway=True)
 
-    def take(self, chunks: set[tuple[int, int]], rollups: Collection[RollupKey]) -> bool:
+    def take(self, chunks: set[tuple[int, int]], rollups: Collection[RollupKeys]) -> bool:
         """Take chunks and rollups into the plan, if there is room for all of them."""
-        items = {*chunks, *rollups}
-        if not self._budget.has_room(0, shared=items):
+        if not self._budget.take(0, shared=chunks.union(*rollups)):
             return False
-        self._budget.take(0, shared=items)
         self.chunks |= chunks
-        self.rollups.update((key, {}) for key in rollups if key not in self.rollups)
+        for keys_ in rollups:
+            self.rollups.setdefault(keys_, {})
         return True
 
-    def add(self, key: RollupKey, number: int, change: DayAmount) -> None:
-        """Add the change of one day of the month to a rollup; two charges may fall on one day."""
-        days = self.rollups[key]
+    def add(self, rollups: RollupKeys, number: int, change: DayAmount) -> None:
+        """Add the change of one day of the month to rollups; two charges may fall on one day."""
+        days = self.rollups[rollups]
         days[number] = add_amounts(days[number], change) if number in days else change
 
 

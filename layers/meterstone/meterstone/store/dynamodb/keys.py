@@ -163,6 +163,9 @@ _LONGEST_PART = 64
 _EDITION = "%~"
 #: Keys are made of the same few ids and dates again and again, so the latest parts are remembered.
 _REMEMBERED = 4096
+#: A batch may have a thousand subscriptions, each of which has four ids. When fewer are remembered than come in turn,
+#: none is found again.
+_PARTS_REMEMBERED = 4 * _REMEMBERED
 
 
 class Key(NamedTuple):
@@ -225,7 +228,7 @@ class RollupKey(NamedTuple):
     writer: str
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_PARTS_REMEMBERED)
 def part(text: str) -> str:
     """Return an id as a part of a key: short, and without the separator.
 
@@ -294,8 +297,8 @@ def subject(organization_id: str, kind: str, external_id: str) -> Key:
     It lies in the partition of the items that list the subject's subscriptions. No part of a key begins with a
     `#`, so that it is none of them.
     """
-    partition = by_external_id if kind == "s" else of_customer
-    return Key(partition(organization_id, external_id).pk, "#")
+    listed_by = "external" if kind == "s" else "customer"
+    return Key(f"{organization_id}#{listed_by}#{part(external_id)}", "#")
 
 
 def customer(organization_id: str, customer_id: str) -> Key:

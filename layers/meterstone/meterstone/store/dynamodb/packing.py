@@ -231,7 +231,7 @@ def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
     return {} if row is None else decode_all(meter, text(row, "h"))
 
 
-def unpack_recent(meter: Meter, day: int, row: Row | None) -> Iterator[Observation]:
+def unpack_recent(meter: Meter, day: int, row: Row | None) -> list[Observation]:
     """Unpack the events that lie beside the hours of a day."""
     return unpack_detail(meter, utc_midnight(day), row)
 
@@ -251,16 +251,18 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
 def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
     keeps = traits(meter).detail_keeps
-    return _packed_events((seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events)
+    if keeps is DetailKeeps.NOTHING:
+        return _packed_events([(seen.at - start, plain(seen.value), "") for seen in events])
+    return _packed_events([(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events])
 
 
 def repack_detail(start: int, events: Iterable[Observation]) -> Item:
     """Pack events that were read from a detail: what is kept of them is as it is stored already."""
-    return _packed_events((seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events)
+    return _packed_events([(seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events])
 
 
-def _packed_events(events: Iterable[tuple[int, str, str]]) -> Item:
-    return {"e": {"S": _encode(list(events)).decode()}}
+def _packed_events(events: list[tuple[int, str, str]]) -> Item:
+    return {"e": {"S": _encode(events).decode()}}
 
 
 def _kept(keeps: DetailKeeps, seen: Observation) -> str:
@@ -283,16 +285,16 @@ def kept_of(meter: Meter, seen: Observation) -> Observation:
     return Observation(seen.at, kept, seen.value)
 
 
-def unpack_detail(meter: Meter, start: int, row: Row | None) -> Iterator[Observation]:
+def unpack_detail(meter: Meter, start: int, row: Row | None) -> list[Observation]:
     """Unpack events; the text of a COUNT_UNIQUE's event is its value as a part of a key."""
     if row is None or "e" not in row:
-        return
+        return []
+    events = _EVENTS.decode(text(row, "e"))
     keeps = traits(meter).detail_keeps
-    for offset, value, more in _EVENTS.decode(text(row, "e")):
-        match keeps:
-            case DetailKeeps.NOTHING | DetailKeeps.ID:
-                yield Observation(start + offset, more, value)
-            case DetailKeeps.TEXT:
-                yield Observation(start + offset, "", value, more)
-            case _:
-                assert_never(keeps)
+    match keeps:
+        case DetailKeeps.NOTHING | DetailKeeps.ID:
+            return [Observation(start + offset, more, value) for offset, value, more in events]
+        case DetailKeeps.TEXT:
+            return [Observation(start + offset, "", value, more) for offset, value, more in events]
+        case _:
+            assert_never(keeps)

@@ -4,6 +4,7 @@ A transaction may have at most 100 actions and 4 MB, no item twice, and no item 
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 MOST_ACTIONS = 100
@@ -37,13 +38,9 @@ def item_bytes(item: Mapping[str, Mapping[str, str]]) -> int:
     >>> item_bytes({"e": {"S": "né"}, "v": {"N": "10"}})
     7
     """
-    return sum(
-        [
-            len(name) + (len(value) if value.isascii() else len(value.encode()))
-            for name, typed in item.items()
-            for value in typed.values()
-        ]
-    )
+    # Joined, since one text is measured in half the time of many.
+    text = "".join([*item, *[value for typed in item.values() for value in typed.values()]])
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class TransactionBudget:
@@ -52,10 +49,9 @@ class TransactionBudget:
     An item that several contributors add to is one action, however many contributors there are.
 
     >>> budget = TransactionBudget(beside=98)
-    >>> budget.has_room(1, shared={"a"}), budget.has_room(2, shared={"a"})
-    (True, False)
-    >>> budget.take(1, shared={"a"})
-    >>> budget.has_room(0, shared={"a"}), budget.has_room(0, shared={"b"})
+    >>> budget.take(2, shared={"a"}), budget.take(1, shared={"a"})
+    (False, True)
+    >>> budget.take(0, shared={"a"}), budget.take(0, shared={"b"})
     (True, False)
     """
 
@@ -65,19 +61,26 @@ class TransactionBudget:
         self._bytes = most_bytes
         self._shared: set[Hashable] = set()
 
-    def has_room(self, actions: int, size: int = 0, shared: Iterable[Hashable] = ()) -> bool:
-        """Return whether there is room for some actions, their bytes, and the shared items not taken before."""
-        return actions + len(self._new(shared)) <= self._actions and size <= self._bytes
+    def take(
+        self,
+        actions: int,
+        size: int = 0,
+        shared: AbstractSet[Hashable] = frozenset(),
+        *,
+        anyway: bool = False,
+    ) -> bool:
+        """Take room for some actions, their bytes, and the shared items not taken before. Return whether it did.
 
-    def take(self, actions: int, size: int = 0, shared: Iterable[Hashable] = ()) -> None:
-        """Take room, even if there is none: a thing that fits no transaction is tried alone."""
-        new = self._new(shared)
-        self._actions -= actions + len(new)
+        Without room none is taken, but ``anyway``: a thing that fits no transaction is tried alone.
+        """
+        new = shared - self._shared
+        actions += len(new)
+        if not anyway and (actions > self._actions or size > self._bytes):
+            return False
+        self._actions -= actions
         self._bytes -= size
         self._shared |= new
-
-    def _new(self, shared: Iterable[Hashable]) -> set[Hashable]:
-        return set(shared) - self._shared
+        return True
 
 
 class Needs(NamedTuple):
@@ -85,7 +88,7 @@ class Needs(NamedTuple):
 
     actions: int
     size: int
-    shared: Iterable[Hashable] = ()
+    shared: AbstractSet[Hashable] = frozenset()
 
 
 def packed[T](
@@ -104,10 +107,10 @@ def packed[T](
     budget = empty()
     for thing in things:
         needed = needs(thing)
-        if pack and not budget.has_room(*needed):
+        if not budget.take(*needed, anyway=not pack):
             yield pack
             pack, budget = [], empty()
+            budget.take(*needed, anyway=True)
         pack.append(thing)
-        budget.take(*needed)
     if pack:
         yield pack

@@ -107,7 +107,7 @@ def put_unmatched(
     stand: dict[int, Item] = {}
     for batch in packed(
         enumerate(guarded),
-        lambda each: Needs(1, item_bytes(each[1][0]), () if each[1][1] is None else {each[1][1].key}),
+        lambda each: Needs(1, item_bytes(each[1][0]), set() if each[1][1] is None else {each[1][1].key}),
         lambda: TransactionBudget(beside=1 + len(guards)),
     ):
         left = batch
