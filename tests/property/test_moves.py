@@ -193,6 +193,34 @@ def test_another_name_at_every_call_of_the_clock(*, follow: bool) -> None:
     everywhere(lambda: before_it("name"), roll, rename, check, each=True)
 
 
+CORRECTED: dict[str, Callable[[Scene], object]] = {
+    "there and back": lambda scene: named(scene, "one"),
+    "since another time": lambda scene: named(scene, "seven", HOUR),
+}
+
+
+@pytest.mark.parametrize("act", ["the clock", "all follows"])
+@pytest.mark.parametrize("corrected", CORRECTED)
+def test_a_name_is_corrected_at_every_call_of(act: str, corrected: str) -> None:
+    """A tally that follows the first name has charges that stay where they are by the second."""
+
+    def make() -> Scene:
+        scene = before_it("name")
+        named(scene, "seven", 9 * DAY)
+        return scene
+
+    def roll(scene: Scene) -> None:
+        scene.clock.now += 7 * DAY + HOUR
+        scene.roll()
+
+    def check(scene: Scene) -> None:
+        scene.through()
+        scene.check()
+
+    doing = roll if act == "the clock" else Scene.through
+    everywhere(make, doing, CORRECTED[corrected], check, each=True)
+
+
 def test_a_tally_is_made_by_facts_of_before_at_any_call() -> None:
     """It is in no list yet when the tallies are listed that are to follow, and would be in NO."""
 

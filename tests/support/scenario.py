@@ -201,8 +201,10 @@ def expected(scenario: Scenario, days: Iterable[Day]) -> DayTotals:
 
 
 def views() -> Iterator[dict[str, str]]:
-    """List every combination of filters on plan, country and type, of the values that scenarios use."""
-    for plan, country, kind in product((None, "basic", "pro"), (None, "DE", "NO"), (None, "company")):
+    """List combinations of filters on plan, country and type, of the values that scenarios use."""
+    some = [*product((None, "basic", "pro"), (None, "DE", "NO"), (None, "company"))]
+    some += [*product(("one", "seven"), (None, "DE", "NO"), (None,)), (None, None, "individual")]
+    for plan, country, kind in some:
         found = {"plan_code": plan, "customer_country": country, "customer_type": kind}
         yield {name: value for name, value in found.items() if value is not None}
 

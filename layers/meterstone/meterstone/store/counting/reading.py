@@ -212,6 +212,9 @@ class TallyReader:
         current = current.of_customer(before.subscription.facts)
         if current == before.subscription:
             return
+        if current.placed != before.subscription.placed:
+            # The head follows what was read before.
+            raise CatalogueChangedError("the plan has another name meanwhile")
         after = charge_of(current, self.key)
         if after is not None and self._still_counts(before, after):
             self._charge, self._tally.meter = after, after.meter
