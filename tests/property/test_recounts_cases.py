@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from meterstone.catalogue.recounting import carry_on
+from meterstone.store.dynamodb import keys
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
 from support.life import at_call
 from support.recounts import CUSTOMERS, SECOND, Scene
+from support.scenario import ORGANIZATION
 
 
 def of(*prices: str, **more: Any) -> dict[str, Any]:
@@ -95,5 +98,28 @@ def test_what_no_meter_could_read_counts_by_another_line_item() -> None:
     scene.deliver()
     scene.clock.now += MINUTE
     scene.sign_up(**of("packets"))
+    scene.through()
+    scene.check()
+
+
+def test_what_is_listed_for_a_line_item_to_come_stays_listed_when_another_recount_ends() -> None:
+    """Two subscriptions of a customer: one gets a meter that cannot read an event, and the other loses it."""
+    scene = Scene()
+    scene.sign_up(**of("packets", "level"))
+    scene.sign_up("2", external_id="ext 2", **of("packets"))
+    for name in ("bytes", "level"):
+        scene.event(name, 2 * DAY, CUSTOMERS)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    begun = [{"price": f"{name} at 1"} for name in ("packets", "level")]
+    scene.management.merge("subscription", "sub 2", {"line_items": begun})
+    scene.pass_time(10)
+    scene.event("level", HOUR, CUSTOMERS, value="no number")
+    scene.deliver()
+    ended = scene.management.merge("subscription", "sub 1", {"line_items": begun[:1]}).recount
+    assert ended is not None
+    scene.clock.now += MINUTE
+    until = scene.clock.now + HOUR
+    carry_on(scene.table, keys.recount(ORGANIZATION.id, ended.id), scene.clock, until, scene.pass_time)
     scene.through()
     scene.check()

@@ -334,7 +334,8 @@ class Recounting:
         if not listed:
             return
         standing: Standing = self._subjects.standing(account, [subject], self._around.clock())
-        held = standing.subscriptions(subject)
+        # Also as they will be: what is filled beside this lists nothing once more that it has listed.
+        held = standing.held[subject]
         readable: list[str] = []
         unreadable: list[UnreadableEvent] = []
         nobodys: list[LoggedEvent] = []
