@@ -607,6 +607,8 @@ def test_put_again_it_names_the_recount_that_is_under_way() -> None:
     scene = before_it("name")
     record = {"plan": "seven"}
     first = scene.management.merge("subscription", "sub 1", record).recount
+    scene.clock.now += MINUTE
+    scene.management.merge("subscription", "sub 1", {"name": "Ours"})
     again = scene.management.merge("subscription", "sub 1", record)
     assert first is not None
     assert (again.changed, again.recount) == (False, first)
@@ -689,4 +691,18 @@ def test_the_total_of_all_plans_stays_and_a_subscription_s_own_is_right_at_once(
     with watched(scene, look):
         scene.through()
     assert read_world(scene).days(**seven) == its_own
+    scene.check()
+
+
+@pytest.mark.parametrize("instant", [-21 * DAY, DAY], ids=["before it begins", "after it has ended"])
+def test_a_name_that_is_another_while_there_is_no_usage_moves_nothing(instant: int) -> None:
+    scene = before_it("name")
+    scene.management.end("sub 1", scene.begun - HOUR)
+    scene.through()
+    at = format_instant(scene.begun + instant)
+    plans = [{"value": "seven"}, {"value": "one", "since": at}]
+    if instant > 0:
+        plans = [{"value": "one"}, {"value": "seven", "since": at}]
+    put = scene.management.merge("subscription", "sub 1", {"plan": plans})
+    assert (put.changed, put.recount, renamings(scene)) == (True, None, NOT_MOVED)
     scene.check()

@@ -16,7 +16,7 @@ from meterstone.catalogue.attempt import Attempt
 from meterstone.catalogue.customers import MOST_MOVES
 from meterstone.catalogue.errors import CatalogueConflictError
 from meterstone.catalogue.rules import Moved
-from meterstone.store.catalogue.recounts import Recount, read_recount
+from meterstone.store.catalogue.recounts import Recount, read_recount, running_move
 from meterstone.store.catalogue.stamped import TermsSeen
 from meterstone.store.catalogue.subscription_puts import TermsPut
 from meterstone.store.dynamodb import keys
@@ -181,8 +181,8 @@ def _logged(attempt: Attempt, changes: Sequence[Change]) -> int | None:
 
 def running(attempt: Attempt, seen: TermsSeen) -> Recount | None:
     """Return the recount of a subscription that is under way."""
-    name, renamings = seen.recount, seen.counting.renamings
-    if not name and renamings.former:
-        stored = seen.stored
-        name = Recount.of_renaming(stored.value.id, renamings.number, 0, stored.stamp.put_at).id
-    return read_recount(attempt.table, attempt.organization_id, name) if name else None
+    if seen.recount:
+        return read_recount(attempt.table, attempt.organization_id, seen.recount)
+    if not seen.counting.renamings.former:
+        return None
+    return running_move(attempt.table, attempt.organization_id, renamed=seen.stored.value.id)

@@ -17,7 +17,7 @@ from meterstone.catalogue.models import CustomerRecord
 from meterstone.catalogue.offers import Making
 from meterstone.store.catalogue import puts
 from meterstone.store.catalogue.countings import read_countings
-from meterstone.store.catalogue.recounts import Recount, read_recount
+from meterstone.store.catalogue.recounts import Recount, running_move
 from meterstone.store.catalogue.stamped import NEVER, CustomerSeen, Stamp, Stored, mentioned, read_customer
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.catalogue.upgrade import settled_by
@@ -52,7 +52,7 @@ def put_customer(attempt: Attempt, name: str, make: Making, if_match: Wanted) ->
     )
     if before is not None and customer == before.value:
         mine = before.stamp in attempt.mine
-        return Put(before, mine and before.stamp.rev == 1, mine, _running(attempt, seen, before))
+        return Put(before, mine and before.stamp.rev == 1, mine, _running(attempt, seen, name))
     attempt.ready()
     if seen.of_before:
         convert(attempt, seen)
@@ -142,9 +142,6 @@ def _move(
     return Put(Stored(customer, stamp), seen.stored is None, changed=True, recount=recount)
 
 
-def _running(attempt: Attempt, seen: CustomerSeen, before: Stored[Customer]) -> Recount | None:
-    """Return the recount by which usage follows the last change of a customer, if that is under way."""
-    if not seen.moves.former:
-        return None
-    name = Recount.of_move(before.value.id, seen.moves.number, 0, before.stamp.put_at).id
-    return read_recount(attempt.table, attempt.organization_id, name)
+def _running(attempt: Attempt, seen: CustomerSeen, name: str) -> Recount | None:
+    """Return the recount by which usage follows the last move of a customer, if that is under way."""
+    return running_move(attempt.table, attempt.organization_id, customer=name) if seen.moves.former else None

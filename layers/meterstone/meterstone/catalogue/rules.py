@@ -238,9 +238,9 @@ def _moves(before: Subscription, after: Subscription) -> Iterator[Moved]:
     end = _earlier(before.end, after.end)
     if end is not None:
         yield Moved(end, "end")
-    plan = _first_difference(before.plan, after.plan)
-    if plan is not None:
-        yield Moved(max(plan, start), "plan")
+    plan = _first_difference(before.plan, after.plan, start)
+    if plan is not None and plan < max(_end(before.end), _end(after.end)):
+        yield Moved(plan, "plan")
     kept = {item.id: item for item in after.line_items}
     known = {item.id: item for item in before.line_items}
     for index, item in enumerate(after.line_items):
@@ -284,7 +284,6 @@ def _concerned_items(
     """Yield the line items that count otherwise, each with the subscription that has it, and from when on."""
     known = {item.id: item for item in before.line_items}
     kept = {item.id for item in after.line_items}
-    plan = _first_difference(before.plan, after.plan)
     for item in after.line_items:
         was, shown = known.get(item.id), after.shown(item)
         if was is None:
@@ -300,8 +299,9 @@ def _concerned_items(
         elif (end := _earlier(old.end, shown.end)) is not None:
             # By the one that goes on longer, the earlier end lies in a billing period.
             yield (before, was, end) if _end(old.end) > _end(shown.end) else (after, item, end)
+        plan = _first_difference(before.plan, after.plan, shown.start)
         if plan is not None and plan < _end(shown.end):
-            yield after, item, max(plan, shown.start)
+            yield after, item, plan
         if _shares_the_whole_time(before, after, item):
             yield after, item, shown.start
     for item in before.line_items:
@@ -369,10 +369,10 @@ def _earlier(old: int | None, new: int | None) -> int | None:
     return None if old == new else min(_end(old), _end(new))
 
 
-def _first_difference(old: Sequence[Dated], new: Sequence[Dated]) -> int | None:
-    """Return the first instant at which two dated facts differ, None if they never do."""
-    turns = sorted({ZERO_TIME if fact.since is None else fact.since for fact in (*old, *new)})
-    return next((at for at in turns if in_force(old, at) != in_force(new, at)), None)
+def _first_difference(old: Sequence[Dated], new: Sequence[Dated], since: int = ZERO_TIME) -> int | None:
+    """Return the first instant from ``since`` on at which two dated facts differ, None if they never do."""
+    turns = sorted({since, *(fact.since for fact in (*old, *new) if fact.since is not None)})
+    return next((at for at in turns if at >= since and in_force(old, at) != in_force(new, at)), None)
 
 
 def moved_facts(old: Sequence[Dated], new: Sequence[Dated]) -> int | None:

@@ -199,6 +199,21 @@ def list_recounts(table: Table, organization_id: str, before: str, limit: int) -
     return found[::-1][:limit]
 
 
+def running_move(
+    table: Table, organization_id: str, *, customer: str = "", renamed: str = ""
+) -> Recount | None:
+    """Return the youngest recount of a move of a customer, or of a subscription's plan, that is under way.
+
+    Cost: 1 consistent query of all recounts.
+    """
+    found = [
+        each
+        for each in read_recounts(table, organization_id)
+        if each.is_move and (each.customer, each.renamed) == (customer, renamed) and each.done_at is None
+    ]
+    return found[-1] if found else None
+
+
 def due_recounts(table: Table, now: int) -> list[Key]:
     """Read the keys of the recounts, of all organizations, that may be carried on. Cost: 1 query of an index."""
     return list(table.due(keys.open_recounts(), key_instant(now)))
