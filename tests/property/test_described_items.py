@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from copy import replace
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -167,8 +168,9 @@ def _of_single_puts() -> dict[str, set[str]]:
     # The plan that is put for all has one subscription follow; before it, two events are counted anew.
     done = carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     assert sorted(each.done for each in done) == [1, 2]
-    # Of a one-time period of some years, a customer's move takes several transactions.
-    long = {"external_id": "long", "billing_period": "ONETIME", "start": format_instant(NOW - 900 * DAY)}
+    # Of a one-time period of some years, a move takes several transactions.
+    long: dict[str, Any] = {"external_id": "long", "billing_period": "ONETIME"}
+    long |= {"start": format_instant(NOW - 900 * DAY), "line_items": [{"price": "call"}]}
     management.put("subscription", "long", OF_C | long)
     subject = Subject.subscription("long")
     stream.post(
@@ -179,6 +181,8 @@ def _of_single_puts() -> dict[str, set[str]]:
     carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     moved = [{"value": "SE"}, {"value": "DE", "since": "2000-01-01T00:00:00Z"}]
     management.put("customer", "c", {"country": moved})
+    carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
+    management.put("subscription", "long", OF_C | long | {"plan": "pro"})
     carry_all_on(table, clock, clock.now + HOUR, clock.sleep)
     ahead = {"external_id": "w", "start": format_instant(clock.now + HOUR)}
     management.put("subscription", "w", OF_C | ahead)

@@ -469,6 +469,8 @@ def told_begun(recount: Recount) -> str:
         what = f"{events}, for usage from {since} on"
     elif recount.customer:
         what = f"totals follow customer {printable(recount.customer)} from {since} on"
+    elif recount.renamed:
+        what = f"totals follow the plan's name of subscription {printable(recount.renamed)} from {since} on"
     else:
         what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"
     return f"recount {recount.id}: {what}; `catalogue recounts {recount.id}` shows how far it is"

@@ -202,11 +202,6 @@ RECOUNTED = [
         id="an end",
     ),
     pytest.param(
-        ("change-plan", "s", "q", "--at", "2026-02-01T00:00:00Z"),
-        "subscription s: changed, plan q, since 2026-02-01T00:00:00Z, version 2\n",
-        id="another plan",
-    ),
-    pytest.param(
         ("put", "subscription", "s", "FILE"), "subscription s: changed, version 2\n", id="another record"
     ),
 ]
@@ -240,6 +235,21 @@ def test_a_change_that_moves_counted_usage_names_its_recount(
     machine.recount()
     assert answer(machine, "status")[1].endswith("no recounts\n")
     assert answer(machine, "recounts")[1].startswith(f"counted\t{recount.id}\tusage of subscription s")
+    assert machine.of("rebuild").stdout.endswith("nothing differs: swapped\n")
+
+
+def test_a_plan_that_is_but_a_name_is_followed_by_totals(machine: Machine) -> None:
+    assert machine.of("import", machine.usage("usage.jsonl", row("t"))).exit_code == 0
+    code, out, err = answer(machine, "change-plan", "s", "q", "--at", "2026-02-01T00:00:00Z")
+    (recount,) = read_recounts(machine.table, ORGANIZATION)
+    told = (
+        "subscription s: changed, plan q, since 2026-02-01T00:00:00Z, version 2\n"
+        f"recount {recount.id}: totals follow the plan's name of subscription s from 2026-02-01T00:00:00Z on; "
+        f"`catalogue recounts {recount.id}` shows how far it is\n"
+    )
+    assert (code, out, err) == (0, told, "")
+    machine.recount()
+    assert answer(machine, "status")[1].endswith("no recounts\n")
     assert machine.of("rebuild").stdout.endswith("nothing differs: swapped\n")
 
 

@@ -85,7 +85,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `readings` | how many times its log was read for a recount |
 | | `reading` | by how many recounts it is being read: none of its events is withdrawn; absent if by none |
 | subscription | `terms` | its terms, as JSON |
-| | `counting` | how it is counted, as JSON; absent if it was never counted anew (see `usage.counting`) |
+| | `counting` | how it is counted, if not by its terms alone, as JSON (see `usage.counting`) |
 | | `rev`, `made_at`, `put_at` | as of records of the catalogue |
 | | `due_pk`, `due_at` | while its tallies are to be woken: see the index `due` |
 | | `doc` | in the place of terms, in stored format 1: the subscription with prices and meters |
@@ -111,6 +111,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | recount | `id` | the recount's id, which begins with the second in which it was made |
 | | `what` | `plan`: it has those that follow a plan follow a version of it; `usage`: it counts anew; `move` |
 | | `customer` | of `move`: the customer whose facts of the past are others |
+| | `renamed` | of `move`: the subscription whose plan has another name for the past |
 | | `subscriptions`, `line_items` | of `usage`: the ids, and the line items or meters of chains, as JSON |
 | | `events` | of `usage`: how many events the logs had |
 | | `plan`, `version`, `since` | the plan's code, the number of the version, and from which instant on |
