@@ -13,6 +13,7 @@ from meterstone.usage.instant import format_instant
 from meterstone_cli import session
 from meterstone_cli.catalogue import Beginning, Catalogue, Changes, read_catalogue
 from meterstone_cli.commands import recovering
+from meterstone_cli.commands.records import what_moved
 from meterstone_cli.exit_status import REFUSED
 from meterstone_cli.files.loading import load_catalogue
 from meterstone_cli.options import Json, TableName, tell_as_json
@@ -151,17 +152,11 @@ def _told_recounts(recounts: Sequence[Recount]) -> Iterator[str]:
     yield from _some(
         "totals follow what has moved here; `catalogue recounts` shows how far that is:",
         [
-            f"{_what_moved(each)}: from {format_instant(each.since)} on, recount {each.id}"
+            f"{what_moved(each)}: from {format_instant(each.since)} on, recount {each.id}"
             for each in recounts
             if each.is_move
         ],
     )
-
-
-def _what_moved(recount: Recount) -> str:
-    if recount.customer:
-        return f"customer {printable(recount.customer)}"
-    return f"the plan's name of subscription {printable(recount.renamed)}"
 
 
 def _told_anew(recount: Recount) -> str:

@@ -345,8 +345,7 @@ def _tell_recount(recount: Recount) -> None:
     since = format_instant(recount.since)
     if recount.is_move:
         state = "following" if recount.done_at is None else "followed"
-        of = "the plan's name of subscription" if recount.renamed else "customer"
-        what = f"{of} {printable(recount.customer or recount.renamed)} from {since} on"
+        what = f"{what_moved(recount)} from {since} on"
         typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} subscriptions, {recount.refused} refused")
     elif recount.subscriptions:
         state = "counting" if recount.done_at is None else "counted"
@@ -455,6 +454,13 @@ def _tell_put(
         typer.echo(told_begun(done.recount))
 
 
+def what_moved(recount: Recount) -> str:
+    """Say what the recount of a move has totals follow."""
+    if recount.customer:
+        return f"customer {printable(recount.customer)}"
+    return f"the plan's name of subscription {printable(recount.renamed)}"
+
+
 def told_begun(recount: Recount) -> str:
     """Say which recount a put has begun, and how to see how far it is."""
     since = format_instant(recount.since)
@@ -467,10 +473,8 @@ def told_begun(recount: Recount) -> str:
             case _:
                 events = f"{recount.events} events are counted anew"
         what = f"{events}, for usage from {since} on"
-    elif recount.customer:
-        what = f"totals follow customer {printable(recount.customer)} from {since} on"
-    elif recount.renamed:
-        what = f"totals follow the plan's name of subscription {printable(recount.renamed)} from {since} on"
+    elif recount.is_move:
+        what = f"totals follow {what_moved(recount)} from {since} on"
     else:
         what = f"subscriptions follow plan {printable(recount.plan)} from {since} on"
     return f"recount {recount.id}: {what}; `catalogue recounts {recount.id}` shows how far it is"

@@ -206,12 +206,12 @@ def running_move(
 
     Cost: 1 consistent query of all recounts.
     """
-    found = [
+    found = (
         each
         for each in read_recounts(table, organization_id)
         if each.is_move and (each.customer, each.renamed) == (customer, renamed) and each.done_at is None
-    ]
-    return found[-1] if found else None
+    )
+    return max(found, key=lambda each: each.made_at, default=None)
 
 
 def due_recounts(table: Table, now: int) -> list[Key]:
