@@ -8,8 +8,9 @@ from meterstone import clock
 from meterstone.catalogue import anew
 from meterstone.store.catalogue.recounts import READY
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.events.unmatched import list_unmatched
-from meterstone.usage.instant import DAY, SECOND, format_instant
+from meterstone.usage.instant import DAY, SECOND, format_instant, key_instant
 from support.functions import Remaining, load_over
 from support.own_api import OF_C, Answer, Api
 from support.scenario import ORGANIZATION
@@ -112,6 +113,27 @@ def test_a_move_does_not_wait_for_a_recount_of_usage_that_was_made_with_it(
 
     assert done == [[False, False], [False, True]]
     assert used.ask("GET", f"recounts/{names[0]}").body["done"]
+
+
+def test_what_is_due_later_has_its_turn_although_what_was_due_before_has_failed(
+    used: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    turns: list[int] = []
+
+    def fail_at_first(*_: object) -> list[object]:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise StoreUnavailableError("once")
+        return []
+
+    monkeypatch.setattr(recount_usage, "carry_all_on", fail_at_first)
+    monkeypatch.setattr(recount_usage.time, "sleep", lambda _: None)
+    due = [key_instant(clock.now() + seconds * SECOND) for seconds in (0, 25)]
+    records = [{"dynamodb": {"NewImage": {"due_at": {"S": at}}}} for at in due]
+    with pytest.raises(StoreUnavailableError):
+        recount_usage.handler({"Records": records}, Remaining())
+    assert turns == [0, 1]
 
 
 def test_a_recount_of_usage_is_waited_for_by_when_it_is_due(
