@@ -1,5 +1,6 @@
 """Small cases of recounts in which an event was once lost, counted twice, or listed wrongly."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -122,4 +123,33 @@ def test_what_is_listed_for_a_line_item_to_come_stays_listed_when_another_recoun
     until = scene.clock.now + HOUR
     carry_on(scene.table, keys.recount(ORGANIZATION.id, ended.id), scene.clock, until, scene.pass_time)
     scene.through()
+    scene.check()
+
+
+@pytest.mark.parametrize("counted_anew", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scene: scene.management.merge("subscription", "sub 1", {"end": None}),
+        lambda scene: scene.management.merge(
+            "subscription", "sub 1", {"end": format_instant(scene.begun + 9 * DAY)}
+        ),
+    ],
+    ids=["goes on", "ends later"],
+)
+def test_the_clock_goes_by_the_edition_that_is_read(
+    change: Callable[[Scene], object], *, counted_anew: bool
+) -> None:
+    """What recurs comes to an end before the next billing period, as it is known: it must be woken to go on."""
+    scene = Scene()
+    scene.sign_up(end=format_instant(scene.begun + DAY))
+    for name in ("seats", "level", "known", "flow"):
+        scene.event(name)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    if counted_anew:
+        scene.management.change_plan("sub 1", "seven", scene.clock.now - 2 * HOUR)
+        scene.through()
+    change(scene)
+    scene.clock.now += 12 * DAY
     scene.check()

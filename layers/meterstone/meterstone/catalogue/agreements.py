@@ -57,6 +57,7 @@ from meterstone.store.dynamodb.keys import Key, Kind
 from meterstone.store.dynamodb.table import text
 from meterstone.store.operations.recount import LANDS
 from meterstone.usage.arrival import AHEAD, Subject
+from meterstone.usage.counting import Counting
 from meterstone.usage.instant import MINUTE, SECOND, ZERO_TIME
 from meterstone.usage.plan import decode_price
 from meterstone.usage.state import follows_clock
@@ -384,7 +385,12 @@ def _resolved_after(attempt: Attempt, changes: Sequence[Change], subjects: Subje
             errors += rules.line_items(terms, plans, prices, meters)
     if any(item.price not in prices for each in changes for item in each.terms.line_items):
         raise RecordRefusedError(errors)
-    after = [resolve(each.terms, plans, prices, meters) for each in changes]
+    # A put changes nothing of how usage is counted: what is woken is of the editions that are read.
+    ways = [Counting() if each.seen is None else each.seen.counting for each in changes]
+    after = [
+        resolve(each.terms, plans, prices, meters, editions=way.editions, renamings=way.renamings)
+        for each, way in zip(changes, ways, strict=True)
+    ]
     # One that keeps its time and its external id meets no other that it did not meet before.
     moving = {each.terms.id for each in changes if _moves(each)}
     names = {each.terms.events_by for each in changes if each.terms.id in moving}
