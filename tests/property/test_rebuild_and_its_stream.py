@@ -14,9 +14,13 @@ from meterstone.usage.instant import DAY
 from meterstone.usage.tally import Position
 from support.counting import check_analytics
 from support.memory_table import Faults
+from support.recounts import Scene, everywhere, subscribed
 from support.recovering import SECOND, check, generations, half_imported, refresh, small, streaming
 from support.scenario import ORGANIZATION
 from support.stored import memory, rich
+
+#: A rebuild makes more calls of the table.
+MANY = 50
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["delivered at once", "delivered after the swap"])
@@ -182,3 +186,17 @@ def test_who_still_reads_the_generation_before_sees_what_the_stream_delivers_lat
     assert rebuild(world.table, ORGANIZATION.id, Surroundings(clock, sleep)).swapped
     assert seen
     check(world, stream, scenario)
+
+
+def test_what_no_meter_can_read_is_listed_whenever_it_comes() -> None:
+    """Some of it is accepted after the cut, and listed before the rebuild reads the list."""
+
+    def rebuilt(scene: Scene) -> None:
+        assert rebuild(scene.table, ORGANIZATION.id, Surroundings(scene.clock, scene.pass_time)).swapped
+
+    def comes(scene: Scene) -> None:
+        scene.event("bytes", 0, value="no number")
+        scene.event("calls", 0)
+        scene.deliver()
+
+    assert everywhere(subscribed, rebuilt, comes, closely=True) > MANY

@@ -251,11 +251,14 @@ class Rebuild:
             if each.waiting(account.generation)
         }
         listed = {each.id for each in read_unreadable(self._table, self._organization_id, subject)}
-        if listed:
-            # Events that are found to be unreadable are removed again.
-            self._readable[subject] = listed
         for held in read_log(self._table, self._organization_id, subject):
-            if not held.withdrawn and held.accepted <= after.cut and held.event.id not in waiting:
+            if held.accepted > after.cut:
+                # It is the stream's, which lists it if no meter can read it.
+                continue
+            if held.event.id in listed:
+                # Those that are found to be unreadable are removed again.
+                self._readable.setdefault(subject, set()).add(held.event.id)
+            if not held.withdrawn and held.event.id not in waiting:
                 yield held
 
     def _fold(self, folding: Fold, after: Generation) -> int:
