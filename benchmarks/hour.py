@@ -62,6 +62,16 @@ class AskedTable(MemoryTable):
         self.calls["reads"] += 1
         return super().query(pk, low, high, consistent=consistent)
 
+    def query_first(self, pk: str, low: str, high: str, most: int, *, consistent: bool = False) -> list[Row]:
+        """Read the first items of a range."""
+        self.calls["reads"] += 1
+        return super().query_first(pk, low, high, most, consistent=consistent)
+
+    def has_any(self, pk: str, prefix: str = "", *, consistent: bool = False) -> tuple[bool, float]:
+        """Ask whether a partition has any item."""
+        self.calls["reads"] += 1
+        return super().has_any(pk, prefix, consistent=consistent)
+
     def due(self, partition: str, until: str) -> list[Key]:
         """Read the index."""
         self.calls["reads"] += 1

@@ -142,7 +142,7 @@ def roll(organization_id: str, until: int) -> bool:
             extra={"organization": organization_id, "rules": account.rules},
         )
     # A put that was stopped half way has left its tallies asleep: they are due from now on.
-    if woken := wake_unwoken(table, organization_id):
+    if woken := wake_unwoken(table, account):
         logger.info("woken", extra={"organization": organization_id, "subscriptions": woken})
     stopped = False
 

@@ -11,6 +11,7 @@ from meterstone.catalogue.management import (
     Put,
     RecordRefusedError,
 )
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -338,6 +339,12 @@ def chain_of(table: Table) -> tuple[str, str]:
     return row["v"].N or "", text(row, "due_at")
 
 
+def woken(table: Table) -> int:
+    account = read_account(table, ORGANIZATION.id, consistent=True)
+    assert account is not None
+    return wake_unwoken(table, account)
+
+
 def test_tallies_of_a_put_that_was_killed_are_woken_later() -> None:
     """The clock goes by the subscription's end: its chain of seats is due at once when the end is another."""
     stop, stopped, woken_later = -1, True, 0
@@ -356,8 +363,8 @@ def test_tallies_of_a_put_that_was_killed_are_woken_later() -> None:
             pass
         table.faults = Faults()
         ended = subscription(management, "s").value.end == at(2)
-        woken_later += wake_unwoken(table, ORGANIZATION.id)
-        assert wake_unwoken(table, ORGANIZATION.id) == 0
+        woken_later += woken(table)
+        assert woken(table) == 0
         version, due = chain_of(table)
         assert (int(version) > 7, due == key_instant(ZERO_TIME)) == (ended, ended)
     assert woken_later > 0
@@ -384,7 +391,7 @@ def test_the_next_put_wakes_what_a_killed_one_has_left(change: Change) -> None:
     assert chain_of(table)[0] == "7"
     change(management)
     assert chain_of(table)[1] == key_instant(ZERO_TIME)
-    assert wake_unwoken(table, ORGANIZATION.id) == 0
+    assert woken(table) == 0
 
 
 @pytest.mark.parametrize("seed", range(8))

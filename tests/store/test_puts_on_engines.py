@@ -8,6 +8,7 @@ import pytest
 
 from meterstone.catalogue.management import StaleRecordError
 from meterstone.catalogue.recounting import carry_on
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import SETTLED, due_recounts, read_recount, release, take
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
@@ -123,7 +124,9 @@ def test_a_put_that_was_killed_before_it_woke_its_tallies_is_found(table: Table)
     with pytest.raises(Killed):
         management.end("s", at(2))
     assert subscription(management, "s").value.end == at(2)
-    assert [wake_unwoken(table, organization.id) for _ in range(2)] == [1, 0]
+    account = read_account(table, organization.id, consistent=True)
+    assert account is not None
+    assert [wake_unwoken(table, account) for _ in range(2)] == [1, 0]
     row = table.get(chain, consistent=True)
     assert row is not None
     assert (integer(row, "v"), text(row, "due_at")) == (8, key_instant(ZERO_TIME))

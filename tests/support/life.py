@@ -420,7 +420,7 @@ class Life:
         account = read_account(self.table, ORGANIZATION.id, consistent=True)
         assert account is not None
         self.world.account = account
-        wake_unwoken(self.table, ORGANIZATION.id)
+        wake_unwoken(self.table, account)
         with suppress(BusyError):
             catch_up(self.table, ORGANIZATION.id, self.clock, self.clock.now + HOUR)
         account = read_account(self.table, ORGANIZATION.id, consistent=True)

@@ -38,15 +38,13 @@ def wake_changed(
                 wake_tally(table, organization_id, generation.name, after, meter, sk)
 
 
-def wake_unwoken(table: Table, organization_id: str) -> int:
+def wake_unwoken(table: Table, account: Account) -> int:
     """Wake the tallies of subscriptions whose put was stopped before it could. Return how many subscriptions.
 
-    Cost: 1 query of the index, and for each subscription found that of `wake_all` and 2 writes.
+    The account must have been read consistently. Cost: 1 query of the index, and for each subscription found that
+    of `wake_all` and 2 writes.
     """
-    account = read_account(table, organization_id, consistent=True)
-    if account is None:
-        return 0
-    woken = 0
+    organization_id, woken = account.organization.id, 0
     for key in list(table.due(keys.unwoken(organization_id), key_instant(END_OF_TIME - 1))):
         row = table.get(key, consistent=True)
         # The index may be older than the item.
