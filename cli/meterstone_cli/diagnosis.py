@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 from meterstone.store.catalogue.accounts import Account, list_organizations, read_account
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table
 from meterstone.store.events.log import LoggedEvent, read_log
@@ -17,7 +18,8 @@ from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.uncounted import PARTLY, read_numbers
 from meterstone.store.operations.generations import Generations
 from meterstone.store.operations.import_records import Records
-from meterstone.usage.instant import MINUTE, SECOND, format_instant
+from meterstone.store.operations.purge_records import read_purges
+from meterstone.usage.instant import HOUR, MINUTE, SECOND, format_instant
 from meterstone.usage.receipt import Reason
 from meterstone_cli.session import refuse_a_wrong_clock
 
@@ -26,6 +28,8 @@ MOST_EVENTS: Final = 20_000
 _NEWEST: Final = 20
 #: After how long an event that came in over HTTP counts at the latest, if nothing is wrong.
 _SOON: Final = MINUTE
+#: After how long a recount is done, if nothing is wrong and it is not of millions of events.
+_RECOUNTED: Final = HOUR
 
 _REMEDIES: Final[Mapping[str, str]] = {
     Reason.SUBSCRIPTION: "load the subscriptions, or correct the ids at the sender",
@@ -78,6 +82,8 @@ def examine_organization(table: Table, organization_id: str, now: int) -> Iterat
         _catalogue(account, now),
         _rules(account),
         _rebuild(account),
+        _purge(table, organization_id),
+        _recounts(table, organization_id, now),
         _imports(table, organization_id),
         _stream(table, account, now),
         *_uncounted(table, account),
@@ -197,6 +203,28 @@ def _rebuild(account: Account) -> Finding:
         return Finding("rebuild", ok=True, found="none is open")
     remedy = "if none is running, run `meterstone rebuild` again, or give it up with --abandon"
     return Finding("rebuild", ok=False, found="one is running, or was stopped", remedy=remedy)
+
+
+def _purge(table: Table, organization_id: str) -> Finding:
+    for record in read_purges(table, organization_id):
+        customer = record.names.customer[0]
+        found = f"the purge of customer {customer} is running, or was stopped"
+        remedy = f"if it is not running, run it again (`meterstone purge-customer {customer}`)"
+        return Finding("purge", ok=False, found=found, remedy=remedy)
+    return Finding("purge", ok=True, found="none is open")
+
+
+def _recounts(table: Table, organization_id: str, now: int) -> Finding:
+    """Look for recounts that should be done by now: until they are, answers are by the terms of before."""
+    waiting = [each for each in read_recounts(table, organization_id) if each.done_at is None]
+    late = [each for each in waiting if now - each.made_at > _RECOUNTED]
+    if not late:
+        return Finding("recounts", ok=True, found=f"{len(waiting)} under way" if waiting else "none is open")
+    oldest = late[0]
+    why = oldest.waits_for or next((reason for _, reason in oldest.reasons), "it has not said why")
+    found = f"{oldest.id} is open since {format_instant(oldest.made_at)}: {why}"
+    remedy = "remove what it waits for, or look at the log of recount_usage (`meterstone catalogue recounts`)"
+    return Finding("recounts", ok=False, found=found, remedy=remedy)
 
 
 def _imports(table: Table, organization_id: str) -> Finding:

@@ -5,14 +5,15 @@ stopped. A call ends before its time is up. What is left then goes on from its p
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from aws_lambda_powertools.logging import Logger
 
 from meterstone import clock
-from meterstone.catalogue.errors import CatalogueError
 from meterstone.catalogue.recounting import carry_all_on
-from meterstone.store.dynamodb.errors import StoreUnavailableError
+from meterstone.edge.metrics import embedded
+from meterstone.store.catalogue.recounts import Recount, oldest_open
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.instant import SECOND, parse_key_instant
 
@@ -43,19 +44,27 @@ def handler(event: dict[str, Any], context: Context) -> None:
     }
     until = clock.now() + (context.get_remaining_time_in_millis() - _RESERVE) * 1000
     failed: Exception | None = None
+    carried: list[Recount] = []
     for at in sorted(due) or [clock.now() - _SLACK]:
         if (pause := at + _SLACK - clock.now()) > 0:
             time.sleep(pause / SECOND)
         try:
-            _carry_on(until)
-        except (CatalogueError, StoreUnavailableError) as error:
+            carry_all_on(table, clock.now, until, tell=carried.append)
+        except Exception as error:
+            # What Lambda itself writes of a call that failed does not say which recount it was.
+            logger.exception("a recount failed", extra={"of": getattr(error, "__notes__", [])})
             failed = error
+    _report(carried)
     if failed is not None:
         raise failed
 
 
-def _carry_on(until: int) -> None:
-    for recount in carry_all_on(table, clock.now, until):
+def _report(carried: Sequence[Recount]) -> None:
+    """Write how far each recount is; for how long the oldest is open, and how many subscriptions were refused.
+
+    Alarms ring by the last two.
+    """
+    for recount in carried:
         logger.info(
             "recounted",
             extra={
@@ -63,5 +72,11 @@ def _carry_on(until: int) -> None:
                 "events" if recount.subscriptions else "subscriptions": recount.done,
                 "refused": recount.refused,
                 "unfinished": recount.done_at is None,
+                "waits_for": recount.waits_for,
             },
         )
+    now, oldest = clock.now(), oldest_open(table)
+    age = 0 if oldest is None else max(now - oldest.made_at, 0) // SECOND
+    logger.info("oldest recount", extra=embedded(now, {"OldestRecount": age}, "Seconds"))
+    refused = sum(each.refused for each in carried if each.done_at is not None)
+    logger.info("refused", extra=embedded(now, {"RecountsRefused": refused}))

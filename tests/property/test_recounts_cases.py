@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from meterstone.catalogue.recounting import carry_on
+from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb import keys
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
 from support.life import at_call
@@ -152,4 +153,55 @@ def test_the_clock_goes_by_the_edition_that_is_read(
         scene.through()
     change(scene)
     scene.clock.now += 12 * DAY
+    scene.check()
+
+
+def test_what_the_rollups_do_not_take_keeps_the_recount_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the new price an amount has more digits than the table keeps: that is told, and tried again."""
+    monkeypatch.setattr("support.memory_table.DIGITS", 16)
+    scene = Scene()
+    scene.sign_up(**of("bytes"))
+    scene.event("bytes", 2 * HOUR)
+    large = scene.event("bytes", value=3 * 10**15 + 1)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    scene.sign_up(line_items=[{"price": "bytes at 7"}])
+    for _ in range(2):
+        scene.clock.now += MINUTE
+        scene.recount_once()
+        (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+        ((name, reason),) = recount.reasons
+        assert (recount.done_at, recount.refused, name) == (None, 1, "sub 1")
+        assert reason.startswith("meter bytes: a number of more than 16")
+    scene.folding.withdraw(large, scene.clock.now)
+    scene.usage.remove(large)
+    scene.deliver()
+    scene.through()
+    (recount,) = read_recounts(scene.table, ORGANIZATION.id)
+    assert (recount.refused, recount.reasons) == (0, ())
+    scene.check()
+
+
+def test_what_a_recount_waits_for_is_told_and_the_others_do_not_wait_behind_it() -> None:
+    scene = Scene()
+    for name in ("1", "2"):
+        scene.sign_up(name, external_id=f"ext {name}", **of("bytes"))
+    scene.event("bytes", 2 * HOUR, CUSTOMERS)
+    scene.deliver()
+    scene.clock.now += MINUTE
+    for name in ("1", "2"):
+        scene.management.end(f"sub {name}", scene.clock.now - 3 * HOUR)
+    scene.clock.now += MINUTE
+    profile = keys.organization(ORGANIZATION.id, "profile")
+    scene.table.update(profile, "SET gen_next = :g, cut_next = :c", {":g": {"S": "2"}, ":c": {"N": "1"}})
+    begun = scene.clock.now
+    scene.recount_once()
+    assert scene.clock.now - begun < 2 * MINUTE, "one of them has waited"
+    waiting = [each for each in read_recounts(scene.table, ORGANIZATION.id) if each.waits_for]
+    assert [each.waits_for for each in waiting] == [
+        "a rebuild was stopped: run rebuild again, or give it up, first"
+    ]
+    scene.table.update(profile, "REMOVE gen_next, cut_next", {})
+    scene.through()
+    assert [each.waits_for for each in read_recounts(scene.table, ORGANIZATION.id)] == ["", ""]
     scene.check()

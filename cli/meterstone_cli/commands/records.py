@@ -359,6 +359,8 @@ def _tell_recount(recount: Recount) -> None:
         typer.echo(f"{state}\t{recount.id}\t{what}\t{recount.done} follow, {recount.refused} refused")
     for name, reason in recount.reasons:
         typer.echo(f"refused\tsubscription {printable(name)}\t{printable(reason)}")
+    if recount.waits_for:
+        typer.echo(f"waits\t{recount.id}\t{printable(recount.waits_for)}")
 
 
 def _unwoken(table: Table, organization_id: str) -> Iterator[str]:

@@ -1,15 +1,17 @@
 """Changes that move counted usage, over the own routes: which recount is named, and how far it is."""
 
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from meterstone import clock
 from meterstone.catalogue import anew
-from meterstone.store.catalogue.recounts import READY
+from meterstone.store.catalogue.recounts import READY, Recount
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.events.unmatched import list_unmatched
+from meterstone.store.operations.recount import Recounting
 from meterstone.usage.instant import DAY, SECOND, format_instant, key_instant
 from support.functions import Remaining, load_over
 from support.own_api import OF_C, Answer, Api
@@ -34,6 +36,8 @@ def test_a_change_that_moves_counted_usage_names_its_recount(used: Api) -> None:
         "subscriptions": ["s"],
         "line_items": ["s.call", "seats"],
         "events": {"logged": 1, "counted": 0},
+        "refusals": [],
+        "waits_for": None,
     }
     assert (shown["created_at"], shown["done_at"]) == (shown["updated_at"], None)
 
@@ -121,7 +125,7 @@ def test_what_is_due_later_has_its_turn_although_what_was_due_before_has_failed(
     recount_usage = load_over("recount_usage", used.table, monkeypatch)
     turns: list[int] = []
 
-    def fail_at_first(*_: object) -> list[object]:
+    def fail_at_first(*_: object, **__: object) -> list[object]:
         turns.append(len(turns))
         if len(turns) == 1:
             raise StoreUnavailableError("once")
@@ -151,3 +155,43 @@ def test_a_recount_of_usage_is_waited_for_by_when_it_is_due(
 
     assert slept[0] == pytest.approx(READY / SECOND + 1, abs=2)
     assert used.ask("GET", f"recounts/{name}").body["done"]
+
+
+def test_a_call_says_how_old_the_oldest_recount_is_and_how_many_were_refused(
+    used: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Alarms ring by these numbers, of each call: of one in which nothing is due, and of one that fails, too."""
+    recount_usage = load_over("recount_usage", used.table, monkeypatch)
+    now = clock.now
+    later = 0
+    monkeypatch.setattr(recount_usage.clock, "now", lambda: now() + later)
+
+    def numbers() -> dict[str, int]:
+        found: dict[str, int] = {}
+        for line in [vars(each) for each in caplog.records if each.name == "recount-usage"]:
+            for told in line.get("_aws", {}).get("CloudWatchMetrics", ()):
+                assert told["Dimensions"] == [["service"]]
+                found |= {f"{each['Name']} {each['Unit']}": line[each["Name"]] for each in told["Metrics"]}
+        caplog.clear()
+        return found
+
+    caplog.set_level("INFO")
+
+    recount_usage.handler({}, Remaining())
+    assert numbers() == {"OldestRecount Seconds": 0, "RecountsRefused Count": 0}
+
+    used.ask("PATCH", "subscriptions/s", {"end": format_instant(clock.now() - 2 * DAY)})
+    later = 3 * SECOND
+    recount_usage.handler({}, Remaining())
+    assert numbers() == {"OldestRecount Seconds": 3, "RecountsRefused Count": 0}
+
+    later = READY
+    monkeypatch.setattr(Recounting, "run", mock.Mock(side_effect=StoreUnavailableError("away")))
+    with pytest.raises(StoreUnavailableError):
+        recount_usage.handler({}, Remaining())
+    assert numbers() == {"OldestRecount Seconds": 25, "RecountsRefused Count": 0}
+
+    refused = Recount.of_plan("basic", 2, 0, clock.now())._replace(done_at=1, refused=7)
+    monkeypatch.setattr(recount_usage, "carry_all_on", lambda *_, tell: tell(refused))
+    recount_usage.handler({}, Remaining())
+    assert numbers()["RecountsRefused Count"] == 7

@@ -404,5 +404,5 @@ def test_a_purge_refuses_every_put_and_a_rebuild_none() -> None:
     purge = key_item(keys.purge(ORGANIZATION.id, "c"))
     names = '{"customer":["c","x"],"subscriptions":{},"external_ids":{},"line_items":{}}'
     table.put(purge | {"names": {"S": names}, "secret": {"S": ""}, "at": {"N": "0"}})
-    with pytest.raises(CatalogueConflictError, match="the purge of c is running"):
+    with pytest.raises(CatalogueConflictError, match="the purge of a customer is running"):
         management.put("customer", "e", {})

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import pytest
 
+from meterstone.catalogue import recounting
 from meterstone.catalogue.management import Recount
 from meterstone.catalogue.recounting import carry_all_on, carry_on
 from meterstone.store.catalogue.recounts import KEPT, MOST_REASONS, SETTLED, read_recounts
 from meterstone.store.catalogue.stamped import read_terms
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.errors import StoreUnavailableError
+from meterstone.store.dynamodb.errors import StoreUnavailableError, WriteRefusedError
 from meterstone.usage.instant import DAY, HOUR, MINUTE, SECOND
 from meterstone.usage.terms import PlanTerm, Terms, following
 from support.managed import NOW, OF_C, PRICE, WeighedTable, at, at_each_call, count_event, managed
@@ -313,6 +314,35 @@ def test_what_is_done_is_deleted_after_a_while(world: World) -> None:
     key = keys.recount(ORGANIZATION.id, second.id)
     assert carry_on(world.table, key, world.clock, world.clock.now + HOUR) is not None
     assert carry_on(world.table, key, world.clock, world.clock.now + HOUR) is None, "it is done"
+
+
+@pytest.mark.parametrize("error", [WriteRefusedError("a number"), ValueError("a document"), KeyError("doc")])
+def test_whatever_one_fails_by_the_others_have_their_turns(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    world.sign_up("s")
+    first = world.offer()
+    world.management.put("plan", "other", FULL)
+    world.management.put("subscription", "t", OF_C | {"plan": "other", "external_id": "t"})
+    world.clock.now += SECOND
+    second = world.management.offer_to_all("other", {"prices": ["call"]}, None)[1]
+    step = recounting._step
+
+    def fail_for_one(*given: Any) -> Recount:
+        if given[-1].id == first.id:
+            raise error
+        return step(*given)
+
+    monkeypatch.setattr(recounting, "_step", fail_for_one)
+    told: list[Recount] = []
+    world.clock.now += SETTLED
+    with pytest.raises(type(error)) as raised:
+        carry_all_on(world.table, world.clock, world.clock.now + HOUR, world.clock.sleep, told.append)
+    assert [each.id for each in told] == [second.id]
+    assert raised.value.__notes__ == [f"recount {first.id} of organization {ORGANIZATION.id}"]
+    # Nobody has to wait for its lease.
+    monkeypatch.setattr(recounting, "_step", step)
+    assert [each.id for each in world.recount()] == [first.id]
 
 
 def test_it_goes_on_while_a_rebuild_is_running(world: World) -> None:

@@ -36,7 +36,6 @@ from meterstone.store.catalogue.recounts import (
     turned_recounts,
 )
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.errors import StoreUnavailableError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Table, text
 from meterstone.store.operations.log_counting import RecountReport
@@ -62,8 +61,8 @@ def carry_on(
     """Carry a recount on until it is done, or until an instant. Return how far it is.
 
     Returns None if there is nothing to do: it is done, it is not time yet, another carries it on, or its
-    organization is gone. Raises `CatalogueBusyError` while a rebuild or a purge is running, and
-    `StoreUnavailableError`; it is to be carried on then.
+    organization is gone. Whatever is raised, it is to be carried on then: of a plan, `CatalogueBusyError` while a
+    rebuild or a purge is running.
     """
     me = token_hex(_MARK)
     recount = take(table, key, me, clock())
@@ -84,7 +83,7 @@ def carry_on(
             if not come_on(table, key, me, after):
                 return None
             recount = after
-    except (CatalogueError, StoreUnavailableError):
+    except Exception:
         release(table, key, me, clock())
         raise
     release(table, key, me, clock())
@@ -96,11 +95,9 @@ def _follow_move(table: Table, key: Key, me: str, recount: Recount, around: Surr
     clock = around.clock
 
     def at(report: MoveReport) -> Recount:
-        after = recount._replace(place=report.place, refused=0, reasons=(), put_at=clock())
-        for each in report.unpublished:
-            name, _, reason = each.partition(", ")
-            after = after.refusing(name, reason)
-        return after._replace(done=report.subscriptions)
+        return recount.coming_on(
+            report.place, report.subscriptions, report.unpublished, report.waits_for, clock()
+        )
 
     def keep(report: MoveReport) -> bool:
         return come_on(table, key, me, at(report))
@@ -118,7 +115,8 @@ def _count_anew(table: Table, key: Key, me: str, recount: Recount, around: Surro
     organization_id, clock = keys.organization_of_recount(key), around.clock
 
     def at(report: RecountReport) -> Recount:
-        return recount._replace(done=max(report.events, recount.done), place=report.place, put_at=clock())
+        done = max(report.events, recount.done)
+        return recount.coming_on(report.place, done, report.unpublished, report.waits_for, clock())
 
     def keep(report: RecountReport) -> bool:
         return come_on(table, key, me, at(report))
@@ -157,24 +155,37 @@ def carry_all_on(
     clock: Callable[[], int],
     until: int,
     sleep: Callable[[float], None] = time.sleep,
+    tell: Callable[[Recount], None] = lambda _: None,
 ) -> list[Recount]:
     """Carry on what is due of all organizations, one recount after another. Return how far each is.
 
+    ``tell`` is called with each, as soon as it was carried on.
+
     Those that were done long ago are deleted; of usage, what was read before goes a while after they are done. One
-    that fails does not keep the others from their turns; its error is raised at the end.
+    that fails, whatever it fails by, does not keep the others from their turns; its error is raised at the end.
+    Where one has waited in vain, the others of its organization would, too: they have their turns in a later call.
     """
     delete_old(table, clock())
     found: list[Recount] = []
+    waiting: set[str] = set()
     failed: Exception | None = None
     for key in due_recounts(table, clock()):
         if clock() >= until:
             break
+        organization_id = keys.organization_of_recount(key)
+        if organization_id in waiting:
+            continue
         try:
             recount = carry_on(table, key, clock, until, sleep)
-        except (CatalogueError, StoreUnavailableError) as error:
+        except Exception as error:  # noqa: BLE001 - it is raised at the end
+            error.add_note(f"recount {key.sk} of organization {organization_id}")
             failed = error
-        else:
-            found += [] if recount is None else [recount]
+            continue
+        if recount is not None:
+            tell(recount)
+            found.append(recount)
+            if recount.waits_for:
+                waiting.add(organization_id)
     _delete_what_was_read(table, clock, until)
     if failed is not None:
         raise failed

@@ -59,7 +59,11 @@ class Recount(Protocol):
 
     @property
     def reasons(self) -> Sequence[tuple[str, str]]:
-        """The first of these, each with the reason."""
+        """The first of these, each with the reason; of usage and a move, why totals do not take its worth."""
+
+    @property
+    def waits_for(self) -> str:
+        """What must be over before it can come on; empty if nothing must."""
 
     @property
     def subscriptions(self) -> Sequence[str]:
@@ -97,7 +101,8 @@ def _of_move(recount: Recount) -> dict[str, Any]:
         "at": format_instant(recount.since),
         "done": recount.done_at is not None,
         "subscriptions": {"done": recount.done, "refused": recount.refused},
-        "refusals": [{"subscription": name, "message": reason} for name, reason in recount.reasons],
+        "refusals": _refusals(recount),
+        "waits_for": recount.waits_for or None,
         **_when(recount),
     }
 
@@ -111,7 +116,7 @@ def _of_plan(recount: Recount) -> dict[str, Any]:
         "at": format_instant(recount.since),
         "done": recount.done_at is not None,
         "subscriptions": {"done": recount.done, "refused": recount.refused},
-        "refusals": [{"subscription": name, "message": reason} for name, reason in recount.reasons],
+        "refusals": _refusals(recount),
         **_when(recount),
     }
 
@@ -125,8 +130,14 @@ def _of_usage(recount: Recount) -> dict[str, Any]:
         "subscriptions": list(recount.subscriptions),
         "line_items": list(recount.line_items),
         "events": {"logged": recount.events, "counted": recount.done},
+        "refusals": _refusals(recount),
+        "waits_for": recount.waits_for or None,
         **_when(recount),
     }
+
+
+def _refusals(recount: Recount) -> list[dict[str, str]]:
+    return [{"subscription": name, "message": reason} for name, reason in recount.reasons]
 
 
 def _when(recount: Recount) -> dict[str, Any]:

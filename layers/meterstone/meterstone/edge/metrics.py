@@ -17,8 +17,8 @@ def namespace() -> str:
     return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Meterstone")
 
 
-def embedded(now: int, numbers: dict[str, int], **dimensions: str) -> dict[str, Any]:
-    """Return the fields of a log line that make metrics of ``numbers``, counted at the instant ``now``.
+def embedded(now: int, numbers: dict[str, int], unit: str = "Count", /, **dimensions: str) -> dict[str, Any]:
+    """Return the fields of a log line that make metrics of ``numbers``, of one unit, at the instant ``now``.
 
     The line's own field ``service`` is a dimension of each metric, as are the ``dimensions``.
 
@@ -31,7 +31,7 @@ def embedded(now: int, numbers: dict[str, int], **dimensions: str) -> dict[str, 
     described = {
         "Namespace": namespace(),
         "Dimensions": [["service", *dimensions]],
-        "Metrics": [{"Name": name, "Unit": "Count"} for name in numbers],
+        "Metrics": [{"Name": name, "Unit": unit} for name in numbers],
     }
     return {
         "_aws": {"Timestamp": now // _MILLISECOND, "CloudWatchMetrics": [described]},

@@ -9,10 +9,12 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
+from meterstone.store.catalogue.recounts import Recount, made
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table, key_item
 from meterstone.store.events.quarantine import Poison
 from meterstone.store.operations.import_records import ImportRecord, Source
-from meterstone.usage.instant import DAY, MINUTE
+from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone_cli import diagnosis
 from meterstone_cli.__main__ import app
 from meterstone_cli.diagnosis import Finding, examine, examine_organization
@@ -38,7 +40,17 @@ def test_an_organization_that_is_well(machine: Machine) -> None:
     assert machine.of("import", machine.usage("u.jsonl", row("a"))).exit_code == 0
     found = list(examine_organization(machine.table, ORGANIZATION, machine.now))
     assert [(each.check, each.ok) for each in found] == [
-        (check, True) for check in ("catalogue", "rules", "rebuild", "imports", "counting", "uncounted")
+        (check, True)
+        for check in (
+            "catalogue",
+            "rules",
+            "rebuild",
+            "purge",
+            "recounts",
+            "imports",
+            "counting",
+            "uncounted",
+        )
     ]
 
 
@@ -58,6 +70,17 @@ def open_import(machine: Machine) -> None:
     ImportRecord(Source("lost.csv", "ab" * 32), NOW, run=1, line=7).write(machine.table, ORGANIZATION)
 
 
+def late_recount(machine: Machine) -> None:
+    recount = Recount.of_usage(["s"], (), NOW, machine.now - HOUR - 1, "mark")
+    machine.table.transact([made(machine.table, ORGANIZATION, recount._replace(waits_for="an import"))])
+
+
+def open_purge(machine: Machine) -> None:
+    names = '{"customer":["c","x"],"subscriptions":{},"external_ids":{},"line_items":{}}'
+    body = {"names": {"S": names}, "secret": {"S": ""}, "at": {"N": "0"}}
+    machine.table.put(key_item(keys.purge(ORGANIZATION, "c")) | body)
+
+
 def uncounted_event(machine: Machine) -> None:
     assert machine.of("import", machine.usage("u.jsonl", row("a", code="load"))).exit_code == 1
 
@@ -75,6 +98,13 @@ def nothing_counts(machine: Machine) -> None:
         (older_rules, "rules", "by rules 0, which are an older version's", "meterstone rebuild"),
         (open_rebuild, "rebuild", "running, or was stopped", "--abandon"),
         (open_import, "imports", "lost.csv (line 7)", "--close"),
+        (open_purge, "purge", "the purge of customer c is running, or was stopped", "purge-customer c"),
+        (
+            late_recount,
+            "recounts",
+            "is open since 2026-03-01T10:59:59.999999Z: an import",
+            "catalogue recounts",
+        ),
         (uncounted_event, "uncounted", "1 events do not count, for the reason `value`", "--reason value"),
         (
             nothing_counts,
@@ -100,6 +130,12 @@ def test_an_event_that_came_in_a_moment_ago_may_still_be_on_its_way(machine: Mac
     assert not wrong(machine)
     machine.now += 1
     assert set(wrong(machine)) == {"counting"}
+
+
+def test_a_recount_of_a_moment_ago_is_no_fault(machine: Machine) -> None:
+    late_recount(machine)
+    machine.now -= 1
+    assert not wrong(machine)
 
 
 def test_a_load_that_is_under_way_is_no_fault(machine: Machine) -> None:

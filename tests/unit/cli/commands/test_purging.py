@@ -69,7 +69,8 @@ def test_a_purge_that_was_stopped_refuses_a_load_and_goes_on(machine: Machine) -
     refused = machine.load()
     assert refused.exit_code == REFUSED
     assert machine.of("rebuild").stderr == (
-        "the purge of c is running, or was stopped: run purge-customer again first\n"
+        "the purge of a customer is running, or was stopped: run purge-customer again first "
+        "(`meterstone doctor` says of whom)\n"
     )
     assert machine.of("purge-customer", "c").exit_code == 0
     assert machine.of("rebuild").exit_code == 0

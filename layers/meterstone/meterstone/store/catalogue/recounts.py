@@ -20,7 +20,7 @@ import msgspec
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import Action, Item, Row, Table, integer, key_item, text
-from meterstone.usage.instant import DAY, MINUTE, SECOND, format_instant, key_instant
+from meterstone.usage.instant import DAY, END_OF_TIME, MINUTE, SECOND, format_instant, key_instant
 
 LASTS: Final = 2 * MINUTE
 """How long a lease lasts if the recount does not come on, in microseconds."""
@@ -61,6 +61,9 @@ class Recount(NamedTuple):
 
     One of a move has the ``customer`` that has moved, or the ``renamed`` subscription whose plan has another name.
     It counts nothing. ``done`` is how many subscriptions have followed.
+
+    ``reasons`` of usage and of a move are why the rollups do not take what was counted: it is tried again. And
+    ``waits_for`` says what must be over before it can come on.
     """
 
     id: str
@@ -80,6 +83,7 @@ class Recount(NamedTuple):
     events: int | None = 0
     customer: str = ""
     renamed: str = ""
+    waits_for: str = ""
 
     @classmethod
     def of_move(cls, customer: str, number: int, since: int, now: int) -> "Recount":
@@ -123,6 +127,16 @@ class Recount(NamedTuple):
         if self.is_move:
             return self.made_at
         return self.made_at + (READY if self.subscriptions else SETTLED)
+
+    def coming_on(
+        self, place: str, done: int, unpublished: Iterable[str], waits_for: str, now: int
+    ) -> "Recount":
+        """Return the recount as it is up to a place, with the tallies that the rollups do not take, and why."""
+        after = self._replace(place=place, done=done, refused=0, reasons=(), waits_for=waits_for, put_at=now)
+        for each in unpublished:
+            name, _, reason = each.partition(", ")
+            after = after.refusing(name, reason)
+        return after
 
     def refusing(self, subscription_id: str, reason: str) -> "Recount":
         """Return the recount with one more subscription that was refused."""
@@ -212,6 +226,16 @@ def running_move(
         if each.is_move and (each.customer, each.renamed) == (customer, renamed) and each.done_at is None
     )
     return max(found, key=lambda each: each.made_at, default=None)
+
+
+def oldest_open(table: Table) -> Recount | None:
+    """Read the oldest recount, of all organizations, that is not done.
+
+    Cost: 1 query of an index, and 1 consistent get.
+    """
+    # Ids begin with the second in which a recount was made.
+    found = min(due_recounts(table, END_OF_TIME - 1), key=lambda key: key.sk, default=None)
+    return None if found is None else read_recount_at(table, found)
 
 
 def due_recounts(table: Table, now: int) -> list[Key]:
@@ -318,7 +342,9 @@ def release(table: Table, key: Key, me: str, now: int) -> None:
     )
 
 
-_COME_TO: Final = "place = :place, done = :done, refused = :refused, reasons = :reasons, put_at = :put_at"
+_COME_TO: Final = ", ".join(
+    f"{name} = :{name}" for name in ("place", "done", "refused", "reasons", "waits_for", "put_at")
+)
 
 
 def _come_to(recount: Recount, mark: str) -> Item:
@@ -328,6 +354,7 @@ def _come_to(recount: Recount, mark: str) -> Item:
         f"{mark}refused": {"N": str(recount.refused)},
         f"{mark}reasons": {"S": msgspec.json.encode(recount.reasons).decode()},
         f"{mark}put_at": {"N": str(recount.put_at)},
+        f"{mark}waits_for": {"S": recount.waits_for[:_LONGEST_REASON]},
     }
 
 
@@ -357,6 +384,7 @@ def _recount(row: Row) -> Recount:
         None if "subscriptions" in row and "events" not in row else integer(row, "events"),
         text(row, "customer"),
         text(row, "renamed"),
+        text(row, "waits_for"),
     )
 
 

@@ -119,7 +119,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | | of `usage`: up to where the logs are read, as JSON (see `operations.log_counting`); empty when all is done |
 | | | of `move`: the generation, the number of moves and the last subscription that is done, as JSON |
 | | `done`, `refused` | how many subscriptions follow the version now, and how many cannot |
-| | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason |
+| | `reasons` | the first of those that cannot, as JSON: pairs of the subscription's id and the reason; of `usage` and `move`, why the rollups do not take what was counted |
+| | `waits_for` | what must be over before it can come on; empty if nothing must |
 | | `made_at`, `put_at`, `done_at` | when it was made, when it last came on, when it was done; absent until then |
 | | `lease_by`, `lease_until` | who carries it on, and until when; absent if nobody does |
 | | `due_pk`, `due_at` | see the index `due` |

@@ -39,12 +39,17 @@ _DIGEST: Final = 32
 
 @dataclass(slots=True)
 class RecountReport:
-    """The result of a recount: how many events were counted from the log, and whether it came to its end."""
+    """The result of a recount: how many events were counted from the log, and whether it came to its end.
+
+    ``waits_for`` says what must be over first; ``unpublished`` names tallies whose worth the rollups do not take.
+    """
 
     events: int = 0
     done: bool = False
     #: Up to where the logs are read, as text; empty if a reading that is stopped now begins anew.
     place: str = ""
+    waits_for: str = ""
+    unpublished: list[str] = field(default_factory=list)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -44,10 +44,11 @@ _AT_ONCE: Final = 25
 class MoveReport:
     """How many subscriptions have followed, whose tallies the rollups do not take, and whether all is done.
 
-    ``place`` is up to where it is, as text.
+    ``place`` is up to where it is, as text. ``waits_for`` says what must be over first.
     """
 
     place: str = ""
+    waits_for: str = ""
     subscriptions: int = 0
     unpublished: list[str] = field(default_factory=list)
     done: bool = False
@@ -112,7 +113,9 @@ class Moving(ABC):
         What a recount takes out of the rollups is published by the facts of before: then it is not done, and is to
         be tried again when that recount has ended. So it is if the rollups do not take what a tally is worth.
         """
-        taking_turns(self._table, self._organization_id, "move", self._around, self._follow)
+        self.report.waits_for = taking_turns(
+            self._table, self._organization_id, "move", self._around, self._follow
+        )
         return self.report
 
     def _follow(self, lease: Lease) -> None:

@@ -104,7 +104,7 @@ class Recounting:
     def run(self) -> RecountReport:
         """Count, flip, and have the rollups follow, as far as there is time.
 
-        Raises `BusyError` if something else must be over first, when time is up.
+        It is not done if the rollups do not take what a tally is worth, and is to be tried again.
         """
         while filling := self._filling():
             ready = max(seen.counting.filling.cut.at for seen in filling if seen.counting.filling) + SETTLES
@@ -118,7 +118,7 @@ class Recounting:
         if not self._taking_turns(self._settle_lists):
             return self.report
         self._follow()
-        self.report.done = True
+        self.report.done = not self.report.unpublished
         return self.report
 
     def _seen(self) -> list[CountingSeen]:
@@ -141,7 +141,8 @@ class Recounting:
         return True
 
     def _taking_turns(self, do: Callable[[Lease], None]) -> bool:
-        return taking_turns(self._table, self._organization_id, "recount", self._around, do)
+        self.report.waits_for = taking_turns(self._table, self._organization_id, "recount", self._around, do)
+        return not self.report.waits_for
 
     def _count_and_flip(self, lease: Lease) -> None:
         account = self._log.account()
@@ -357,24 +358,32 @@ class Recounting:
         keep_unreadable(self._table, self._organization_id, unreadable)
 
     def _follow(self) -> None:
-        """Have the rollups follow: what was read leaves them, and what is read now comes in."""
+        """Have the rollups follow: what was read leaves them, and what is read now comes in.
+
+        As long as they do not take all of it, the subscriptions say what was read before.
+        """
         for _ in range(_ATTEMPTS):
             seen = [each for each in self._seen() if each.counting.former is not None]
             if not seen:
                 return
             # A customer may move between two reads of it: then all is read again.
             with suppress(CatalogueChangedError):
-                self._turn(seen)
+                self.report.unpublished = self._turn(seen)
+                if self.report.unpublished:
+                    return
                 done = [(each, _without_former(each.counting)) for each in seen]
                 if step(self._table, self._organization_id, done):
                     return
         raise StoreUnavailableError("the catalogue changes all the time")
 
-    def _turn(self, seen: Iterable[CountingSeen]) -> None:
+    def _turn(self, seen: Iterable[CountingSeen]) -> list[str]:
         account, now = self._log.account(), self._around.clock()
+        unpublished: list[str] = []
         for each in seen:
             folding = Fold(self._table, self._organization_id, account.generation, matching=self._matching)
-            folding.turn_over(account, list(self._turning(account, each.id)), now)
+            turned = folding.turn_over(account, list(self._turning(account, each.id)), now)
+            unpublished += turned.unpublished
+        return unpublished
 
     def _turning(self, account: Account, subscription_id: str) -> Iterator[dict[TallyKey, PendingEvents]]:
         """Yield the tallies of a subscription that turn, those together that take each other's place."""

@@ -27,19 +27,19 @@ class Surroundings:
 
 def taking_turns(
     table: Table, organization_id: str, what: str, around: Surroundings, do: Callable[[Lease], None]
-) -> bool:
-    """Do something under the lease, as soon as nobody else has it. Return False if that takes too long.
+) -> str:
+    """Do something under the lease, as soon as nobody else has it. Return what it waits for; empty if it is done.
 
-    Others wait behind who is told so: it goes on in a later call then.
+    Others wait behind who waits too long: it goes on in a later call then.
     """
     until = min(around.until, around.clock() + _PATIENCE)
     while True:
         try:
             with leased(table, organization_id, what, around.clock) as lease:
                 do(lease)
-        except BusyError:
+        except BusyError as busy:
             if around.clock() + _PAUSE >= until:
-                return False
+                return str(busy)
             around.sleep(_PAUSE / SECOND)
         else:
-            return True
+            return ""
