@@ -2,8 +2,8 @@
 
 FOLDER then holds
 - `meterstone.tar.gz`: the built template, functions and layer. Its bytes depend on their content alone;
-- `sbom.cdx.json`: the bill of materials in CycloneDX, from the pinned requirements of the layer and of the one
-  function that has packages of its own. The Lambda runtime brings the SDK;
+- `sbom.cdx.json`: the bill of materials in CycloneDX, from the pinned requirements of the layer and of the two
+  functions that have packages of their own. The Lambda runtime brings the SDK;
 - `SHA256SUMS`: the SHA-256 of both, as `sha256sum --check` reads it.
 
 The SHA-256 of `SHA256SUMS` is the package's digest: it is printed, and in a GitHub workflow given as the step's

@@ -44,12 +44,12 @@ def handler(event: dict[str, Any], context: Context) -> None:
     }
     until = clock.now() + (context.get_remaining_time_in_millis() - _RESERVE) * 1000
     failed: Exception | None = None
-    carried: list[Recount] = []
+    carried: list[tuple[str, Recount]] = []
     for at in sorted(due) or [clock.now() - _SLACK]:
         if (pause := at + _SLACK - clock.now()) > 0:
             time.sleep(pause / SECOND)
         try:
-            carry_all_on(table, clock.now, until, tell=carried.append)
+            carry_all_on(table, clock.now, until, tell=lambda *each: carried.append(each))
         except Exception as error:
             # What Lambda itself writes of a call that failed does not say which recount it was.
             logger.exception("a recount failed", extra={"of": getattr(error, "__notes__", [])})
@@ -59,15 +59,16 @@ def handler(event: dict[str, Any], context: Context) -> None:
         raise failed
 
 
-def _report(carried: Sequence[Recount]) -> None:
+def _report(carried: Sequence[tuple[str, Recount]]) -> None:
     """Write how far each recount is; for how long the oldest is open, and how many subscriptions were refused.
 
     Alarms ring by the last two.
     """
-    for recount in carried:
+    for organization_id, recount in carried:
         logger.info(
             "recounted",
             extra={
+                "organization": organization_id,
                 "recount": recount.id,
                 "events" if recount.subscriptions else "subscriptions": recount.done,
                 "refused": recount.refused,
@@ -78,5 +79,5 @@ def _report(carried: Sequence[Recount]) -> None:
     now, oldest = clock.now(), oldest_open(table)
     age = 0 if oldest is None else max(now - oldest.made_at, 0) // SECOND
     logger.info("oldest recount", extra=embedded(now, {"OldestRecount": age}, "Seconds"))
-    refused = sum(each.refused for each in carried if each.done_at is not None)
+    refused = sum(each.refused for _, each in carried if each.done_at is not None)
     logger.info("refused", extra=embedded(now, {"RecountsRefused": refused}))

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from support.cloudformation import deployed, refusals, source
+from support.functions import Remaining, forget_logger, load_over
+from support.memory_table import MemoryTable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +22,7 @@ STAGES = {
     "all": {"Start": "provisioned", "FirewallRate": "1000", "DomainName": "usage.example.com"}
     | {"CertificateArn": "arn:certificate", "KmsKeyArn": "arn:key", "MonthlyBudget": "100"}
     | {"ReservedConcurrency": "50", "FoldConcurrency": "8", "AccessLogs": "on-and-set-account-role"}
+    | {"RecountConcurrency": "20"}
     | HEARD,
     "restored": RESTORED | HEARD,
 }
@@ -49,6 +52,11 @@ AWS_METRICS = {
             "TransactionConflict",
             "WriteThrottleEvents",
         )
+    ),
+    # By the table alone they are those of the table, without its indexes.
+    *(
+        ("AWS/DynamoDB", name, frozenset({"TableName", "GlobalSecondaryIndexName"}))
+        for name in ("ReadThrottleEvents", "WriteThrottleEvents")
     ),
     *(
         ("AWS/Lambda", name, frozenset({"FunctionName"}))
@@ -132,10 +140,13 @@ def alarms(stack: dict[str, Any]) -> dict[str, Any]:
     return of_type(stack, "AWS::CloudWatch::Alarm")
 
 
-def emitted() -> set[tuple[str, str, frozenset[str]]]:
-    """Return the metrics that the code has emitted in the frozen log, by namespace, name and dimensions."""
+FROZEN_LOG = (ROOT / "tests/golden/log.jsonl").read_text()
+
+
+def emitted(log: str) -> set[tuple[str, str, frozenset[str]]]:
+    """Return the metrics that the code has emitted in a log, by namespace, name and dimensions."""
     found = set()
-    for line in (ROOT / "tests/golden/log.jsonl").read_text().splitlines():
+    for line in log.splitlines():
         for block in json.loads(line).get("_aws", {}).get("CloudWatchMetrics", ()):
             assert block["Namespace"] == "Meterstone"
             for dimensions in block["Dimensions"]:
@@ -178,20 +189,26 @@ def watched(stack: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str, frozen
                 yield widget["title"], (row[0], row[1], frozenset(named[::2]))
 
 
-def test_every_metric_that_is_watched_is_emitted_by_the_code_or_by_aws() -> None:
+@pytest.fixture
+def log_of_recounts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what `recount_usage` logs in a call for which nothing is due. The frozen log has no call of it."""
+    forget_logger("recount-usage")
+    load_over("recount_usage", MemoryTable(), monkeypatch).handler({}, Remaining())
+    return capsys.readouterr().out
+
+
+def test_every_metric_that_is_watched_is_emitted_by_the_code_or_by_aws(log_of_recounts: str) -> None:
     metrics = list(watched(deployed(**STAGES["prod"])))
     assert {name for _, (namespace, name, _) in metrics if namespace == OURS} >= {
-        *("EventsAccepted", "EventsCounted", "UncountedEvents"),
+        *("EventsAccepted", "EventsCounted", "UncountedEvents", "OldestRecount", "RecountsRefused"),
     }
-    known = AWS_METRICS | emitted()
+    known = AWS_METRICS | emitted(FROZEN_LOG) | emitted(log_of_recounts)
     assert [(who, metric) for who, metric in metrics if metric not in known] == []
 
 
 def test_each_reason_why_events_do_not_count_has_its_alarm() -> None:
     reasons = {
-        line["reason"]
-        for line in map(json.loads, (ROOT / "tests/golden/log.jsonl").read_text().splitlines())
-        if line["message"] == "uncounted"
+        line["reason"] for line in map(json.loads, FROZEN_LOG.splitlines()) if line["message"] == "uncounted"
     }
     asked = [
         dimension["Value"]
@@ -365,6 +382,9 @@ def test_without_a_listener_only_deployments_are_watched() -> None:
         ("IteratorAgeAlarm", ("IteratorAge", "Maximum", 300, 1, 3_600_000)),
         ("RollMissedAlarm", ("Invocations", "Sum", 3600, 2, 1)),
         ("RollBehindAlarm", ("ApproximateAgeOfOldestMessage", "Maximum", 300, 1, 2700)),
+        ("RecountMissedAlarm", ("Invocations", "Sum", 300, 3, 1)),
+        ("RecountStuckAlarm", ("OldestRecount", "Maximum", 300, 3, 3600)),
+        ("RecountsRefusedAlarm", ("RecountsRefused", "Sum", 300, 1, 0)),
     ],
 )
 def test_an_alarm_rings_at_its_figure(alarm: str, figures: tuple[Any, ...]) -> None:
@@ -374,6 +394,25 @@ def test_an_alarm_rings_at_its_figure(alarm: str, figures: tuple[Any, ...]) -> N
         *(found["MetricName"], statistic, found["Period"]),
         *(found["EvaluationPeriods"], found["Threshold"]),
     ) == figures
+
+
+def test_a_recount_is_stuck_although_one_of_three_periods_has_no_call_that_ended() -> None:
+    alarm = alarms(deployed(**STAGES["prod"]))["RecountStuckAlarm"]
+    assert (alarm["DatapointsToAlarm"], alarm["TreatMissingData"]) == (2, "notBreaching")
+
+
+def test_calls_that_are_missing_ring_an_alarm_and_numbers_that_are_missing_do_not() -> None:
+    found = alarms(deployed(**STAGES["prod"]))
+    breaching = {name for name, alarm in found.items() if alarm["TreatMissingData"] == "breaching"}
+    assert breaching == {"RollMissedAlarm", "RecountMissedAlarm"}
+    for name in breaching:
+        assert found[name]["ComparisonOperator"] == "LessThanThreshold"
+
+
+def test_the_document_of_costs_has_the_number_of_alarms() -> None:
+    number = len(alarms(deployed(**STAGES["prod"])))
+    told = f"Production has {number} alarms, ${number / 10:.2f} a month"
+    assert told in (ROOT / "docs/cost.md").read_text()
 
 
 def test_the_dashboard_shows_what_an_hour_of_reads_and_writes_costs() -> None:
@@ -400,6 +439,21 @@ def test_an_hour_that_fails_is_tried_again_and_then_kept(stack: dict[str, Any]) 
     assert handed["Qualifier"] == "live"
     assert handed["DestinationConfig"] == {"OnFailure": {"Destination": missed}}
     assert handed["MaximumRetryAttempts"] == 1
+
+
+def test_what_the_schedule_of_recounts_cannot_hand_over_is_kept(stack: dict[str, Any]) -> None:
+    missed = {"Fn::GetAtt": ["MissedRecounts", "Arn"]}
+    target = stack["RecountUsageStopped"]["Properties"]["Target"]
+    assert target["DeadLetterConfig"] == {"Arn": missed}
+    statements = [
+        statement
+        for policy in stack["RecountUsageStoppedRole"]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    assert {"Action": "sqs:SendMessage", "Effect": "Allow", "Resource": missed} in [
+        {"Action": each["Action"], "Effect": each["Effect"], "Resource": each["Resource"]}
+        for each in statements
+    ]
 
 
 OPTIONAL = {
@@ -434,6 +488,13 @@ def test_a_key_encrypts_the_table_the_queues_and_the_logs() -> None:
         "kms:ViaService"
     ]
     assert ways == ["dynamodb.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"]
+    using = {name for name, role in of_type(stack, "AWS::IAM::Role").items() if uses_what_is_encrypted(role)}
+    assert sorted(each["Ref"] for each in stack["UseKey"]["Properties"]["Roles"]) == sorted(using)
+
+
+def uses_what_is_encrypted(role: dict[str, Any]) -> bool:
+    """Tell whether a role has a right on the table or a queue."""
+    return mentions(role.get("Policies", []), '"dynamodb:') or mentions(role.get("Policies", []), '"sqs:')
 
 
 def mentions(value: Any, text: str) -> bool:
@@ -456,7 +517,9 @@ def test_everything_in_a_stack_refers_to_the_one_table_that_it_has(
     functions = of_type(stack, "AWS::Lambda::Function")
     for function in functions.values():
         assert mentions(function["Environment"]["Variables"]["TABLE_NAME"], mentioned)
-    throttled = [alarms(stack)[name] for name in ("ReadThrottleAlarm", "WriteThrottleAlarm")]
+    throttled = [
+        alarms(stack)[f"{part}{verb}ThrottleAlarm"] for part in ("", "Index") for verb in ("Read", "Write")
+    ]
     others = [name for name in FUNCTIONS if name not in ("DescribeApi", "ShowDashboard")]
     roles = [stack[f"{name}Role"]["Properties"]["Policies"] for name in others]
     for each in (*throttled, *roles, dashboard_table(stack)):
@@ -491,9 +554,10 @@ def test_events_are_counted_from_the_stream_of_the_table_that_a_stack_has(
 
 
 def test_containers_are_set_apart_for_who_asks_for_it() -> None:
-    stack = deployed(ReservedConcurrency="50", FoldConcurrency="8")
+    stack = deployed(ReservedConcurrency="50", FoldConcurrency="8", RecountConcurrency="20")
     reserved = {name: stack[name]["Properties"].get("ReservedConcurrentExecutions") for name in FUNCTIONS}
-    assert reserved == dict.fromkeys(FUNCTIONS) | dict.fromkeys(FROM_THE_TABLE, "50") | {"FoldUsage": "8"}
+    followers = {"FoldUsage": "8", "RecountUsage": "20"}
+    assert reserved == dict.fromkeys(FUNCTIONS) | dict.fromkeys(FROM_THE_TABLE, "50") | followers
     assert not any("ReservedConcurrentExecutions" in deployed()[name]["Properties"] for name in FUNCTIONS)
 
 

@@ -185,6 +185,27 @@ def test_cloudformation_may_make_whatever_the_template_can_have() -> None:
     assert services - {action.split(":")[0] for action in _actions("CloudFormationRole")} == set()
 
 
+#: What CloudFormation asks IAM for when it makes, reads, changes and deletes these, by the `handlers` of the
+#: resource types' schemas, which cfn-lint has. Nothing is here for groups, users, permissions boundaries, and
+#: descriptions of roles: the template has none.
+OF_ROLES = {
+    *("AttachRolePolicy", "CreateRole", "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole"),
+    *("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy"),
+    *("TagRole", "UntagRole", "UpdateAssumeRolePolicy"),
+}
+OF_MANAGED_POLICIES = {
+    *("CreatePolicy", "CreatePolicyVersion", "DeletePolicy", "DeletePolicyVersion", "GetPolicy"),
+    *("GetPolicyVersion", "ListEntitiesForPolicy", "ListPolicyVersions"),
+}
+
+
+def test_cloudformation_may_make_read_and_delete_roles_and_their_policies() -> None:
+    statements = _statements("CloudFormationRole")
+
+    assert set(statements["Roles"]["Action"]) == {f"iam:{name}" for name in OF_ROLES | {"PassRole"}}
+    assert set(statements["ManagedPolicies"]["Action"]) == {f"iam:{name}" for name in OF_MANAGED_POLICIES}
+
+
 def test_cloudformation_cannot_change_the_roles_that_can_start_it() -> None:
     resources = json.dumps(_statements("CloudFormationRole")["Roles"]["Resource"])
     names = [role["RoleName"]["Fn::Sub"] for role in ROLES.values()]

@@ -192,6 +192,15 @@ def test_who_counts_writes_to_this_table_and_nothing_else(resources: dict[str, A
     ]
 
 
+def test_the_document_of_deploying_has_each_parameter_once_and_no_other(template: dict[str, Any]) -> None:
+    text = (ROOT / "docs/deploying.md").read_text()
+    _, _, section = text.partition("\n## Parameters\n")
+    section, _, _ = section.partition("\n## ")
+    first_cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    named = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(template["Parameters"])
+
+
 def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, Any]) -> None:
     (event,) = resources["FoldUsage"]["Properties"]["Events"].values()
     assert event["Type"] == "DynamoDB"

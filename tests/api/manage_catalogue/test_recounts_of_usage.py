@@ -192,6 +192,6 @@ def test_a_call_says_how_old_the_oldest_recount_is_and_how_many_were_refused(
     assert numbers() == {"OldestRecount Seconds": 25, "RecountsRefused Count": 0}
 
     refused = Recount.of_plan("basic", 2, 0, clock.now())._replace(done_at=1, refused=7)
-    monkeypatch.setattr(recount_usage, "carry_all_on", lambda *_, tell: tell(refused))
+    monkeypatch.setattr(recount_usage, "carry_all_on", lambda *_, tell: tell("o", refused))
     recount_usage.handler({}, Remaining())
     assert numbers()["RecountsRefused Count"] == 7

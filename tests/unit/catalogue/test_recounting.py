@@ -333,12 +333,15 @@ def test_whatever_one_fails_by_the_others_have_their_turns(
             raise error
         return step(*given)
 
+    def tell(organization_id: str, recount: Recount) -> None:
+        told.append((organization_id, recount.id))
+
     monkeypatch.setattr(recounting, "_step", fail_for_one)
-    told: list[Recount] = []
+    told: list[tuple[str, str]] = []
     world.clock.now += SETTLED
     with pytest.raises(type(error)) as raised:
-        carry_all_on(world.table, world.clock, world.clock.now + HOUR, world.clock.sleep, told.append)
-    assert [each.id for each in told] == [second.id]
+        carry_all_on(world.table, world.clock, world.clock.now + HOUR, world.clock.sleep, tell)
+    assert told == [(ORGANIZATION.id, second.id)]
     assert raised.value.__notes__ == [f"recount {first.id} of organization {ORGANIZATION.id}"]
     # Nobody has to wait for its lease.
     monkeypatch.setattr(recounting, "_step", step)

@@ -155,11 +155,11 @@ def carry_all_on(
     clock: Callable[[], int],
     until: int,
     sleep: Callable[[float], None] = time.sleep,
-    tell: Callable[[Recount], None] = lambda _: None,
+    tell: Callable[[str, Recount], None] = lambda *_: None,
 ) -> list[Recount]:
     """Carry on what is due of all organizations, one recount after another. Return how far each is.
 
-    ``tell`` is called with each, as soon as it was carried on.
+    ``tell`` is called with the organization of each and how far it is, as soon as it was carried on.
 
     Those that were done long ago are deleted; of usage, what was read before goes a while after they are done. One
     that fails, whatever it fails by, does not keep the others from their turns; its error is raised at the end.
@@ -182,7 +182,7 @@ def carry_all_on(
             failed = error
             continue
         if recount is not None:
-            tell(recount)
+            tell(organization_id, recount)
             found.append(recount)
             if recount.waits_for:
                 waiting.add(organization_id)
