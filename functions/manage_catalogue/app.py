@@ -1,10 +1,11 @@
 """Records of the catalogue, changed one at a time: own routes, Lago's calls and Flexprice's."""
 
+from meterstone import starting  # isort: split
+
 from flexprice_routes import add_flexprice_routes
 from lago_routes import add_lago_routes
 from own_routes import add_own_routes
 
-from meterstone import starting
 from meterstone.contracts import lago_catalogue
 from meterstone.contracts.message import Problem
 from meterstone.edge.application import CHANGING, Application

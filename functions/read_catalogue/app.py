@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from meterstone import starting
 from meterstone.contracts import catalogue
 from meterstone.contracts.catalogue_records import Value
 from meterstone.contracts.message import Problem, Reply, Request
@@ -132,3 +133,4 @@ add_record("customer", customer)
 add_record("subscription", subscription)
 
 handler = app.handler
+starting.loaded()
