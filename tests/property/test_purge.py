@@ -45,7 +45,7 @@ def ended(scenario: Scenario, customer: str) -> Scenario:
     return replace(
         scenario,
         subscriptions=tuple(
-            replace(each, end=each.end or end) if each.customer_id == customer else each
+            replace(each, end=each.end or max(end, each.start)) if each.customer_id == customer else each
             for each in scenario.subscriptions
         ),
     )

@@ -123,7 +123,7 @@ class CountedUsage:
                 return counter
         return None
 
-    def read_again(self, charge: ChargePeriod) -> None:
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
         """Nothing changes what was counted."""
 
     def carried(self, charge: ChargePeriod) -> State | None:

@@ -194,7 +194,7 @@ class Overtaken(CountedUsage):
     def counter(self, charge: ChargePeriod) -> Counter | None:
         return super().counter(charge) if self._before is None else self._before.counter(charge)
 
-    def read_again(self, charge: ChargePeriod) -> None:
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
         self._before = None
 
 

@@ -44,8 +44,12 @@ class UsageReader(Protocol):
     def counter(self, charge: ChargePeriod) -> Counter | None:
         """Read a charge's counter, at least as far as the window reaches; None if nothing is stored."""
 
-    def read_again(self, charge: ChargePeriod) -> None:
-        """Have the next `counter` of a charge read from the table anew, not from what was read before."""
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
+        """Have the next `counter` of a charge read from the table anew, not from what was read before.
+
+        ``times`` says how many times in a row that is asked for by now. A reader gives up if a counter keeps
+        changing.
+        """
 
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state that a recurring meter carries into a charge."""
@@ -327,10 +331,11 @@ def _ever_seen(reader: UsageReader, inside: WindowPlan, charge: ChargePeriod) ->
     def before() -> State | None:
         return merge_states(meter, reader.carried(charge), _on_whole_days(reader, inside))
 
-    found = before()
+    found, times = before(), 0
     while inside.cut:
         cut = _on_cut_days(reader, inside)
-        reader.read_again(charge)
+        times += 1
+        reader.read_again(charge, times)
         if (again := before()) == found:
             return merge_states(meter, found, cut)
         found = again

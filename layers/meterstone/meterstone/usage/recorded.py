@@ -60,9 +60,9 @@ class RecordedReader:
         self._days[charge.item.id, charge.period.start] = days
         return found
 
-    def read_again(self, charge: ChargePeriod) -> None:
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
         """Have the next `counter` of a charge read from the table anew."""
-        self._reader.read_again(charge)
+        self._reader.read_again(charge, times)
 
     def carried(self, charge: ChargePeriod) -> State | None:
         """Read the state that a recurring meter carries into a charge."""

@@ -13,6 +13,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.calendar import BucketSize
 from meterstone.usage.charge import ChargePeriod
 from meterstone.usage.instant import MINUTE
+from meterstone.usage.measure import measure_all
 from meterstone.usage.meter import Aggregation, Event, Meter, Observation
 from meterstone.usage.state import quantity
 from meterstone.usage.subscription import LineItem, Subscription
@@ -285,11 +286,29 @@ def test_a_counter_is_read_anew_where_that_is_asked_for_five_times(folding: Fold
         totals.append(counter.days[day("03-01")])
         post(folding, f"more {number}", at("03-01T12:00") + number, 10, "a")
         if number < 5:
-            reader.read_again(march)
+            reader.read_again(march, number + 1)
 
     assert totals == [Decimal(4 + 10 * number) for number in range(6)]
     with pytest.raises(StoreUnavailableError, match="values are being moved"):
-        reader.read_again(march)
+        reader.read_again(march, 6)
+
+
+def test_any_number_of_windows_may_cut_days_of_one_billing_period() -> None:
+    """As the periods of an answer on the past do, where a charge is billed by longer ones."""
+    known = meter_of(Aggregation.COUNT_UNIQUE, id="known", code="known", recurring=True)
+    subscription = subscription_of(item_of(known, name="known"))
+    folding = Folding(World(Scenario((known,), (subscription,), (), NOW)), Stream(Random(5)))  # noqa: S311 - nothing secret
+    windows = [Window(at("03-01T00:00"), at(f"03-{number:02}T12:00")) for number in range(2, 10)]
+    for name, when, who in (
+        ("e0", "03-01T10:00", "a"),
+        ("e1", "03-05T09:00", "b"),
+        ("e2", "03-05T13:00", "c"),
+    ):
+        post(folding, name, at(when), 1, who)
+    reader = WindowStore(folding.table).reader(folding.world.account, subscription, NOW)
+    usages = measure_all(subscription, windows, reader, NOW)
+
+    assert [measured for usage in usages for _, measured in usage.measured] == [1, 1, 1, 2, 3, 3, 3, 3]
 
 
 def test_events_that_are_packed_while_they_are_read_come_once(folding: Folding) -> None:

@@ -91,7 +91,6 @@ class StoredUsageReader:
         self._counters: dict[str, dict[int, Row]] = {}
         self._names: dict[tuple[str, int], str] = {}
         self._asked: set[str] = set()
-        self._again: dict[str, int] = {}
         self._rows: dict[str, Row | None] = {}
         self._values: dict[tuple[str, int, int], dict[int, dict[str, int]]] = {}
 
@@ -128,16 +127,14 @@ class StoredUsageReader:
             rows_of = self._counters.get(name)
         return unpack_counter(charge, rows_of, as_published=False) if rows_of else None
 
-    def read_again(self, charge: ChargePeriod) -> None:
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
         """Read a charge's counter from the table again.
 
-        Raises `StoreUnavailableError` if that is asked for too often, since the fold keeps changing the counter.
+        Raises `StoreUnavailableError` after too many ``times`` in a row: the fold keeps changing the counter.
         """
-        name = self._name(charge)
-        self._again[name] = self._again.get(name, 0) + 1
-        if self._again[name] > _ATTEMPTS:
+        if times > _ATTEMPTS:
             raise StoreUnavailableError("values are being moved")
-        self._read_counter(charge, name, consistent=True)
+        self._read_counter(charge, self._name(charge), consistent=True)
 
     def _read_counter(self, charge: ChargePeriod, name: str, *, consistent: bool = False) -> None:
         self._asked.add(name)
