@@ -39,12 +39,13 @@ def fill(
     asked: frozenset[str],
     meters: tuple[Meter, ...] = world.METERS,
     start: int = world.START,
+    writers: int = 1,
 ) -> str:
     """Fill an empty table with a catalogue and ``events`` evenly spread over its subscriptions; give an API key.
 
-    ``asked`` has the subscriptions that are asked about.
+    ``asked`` has the subscriptions that are asked about. ``writers`` folds take turns, each with its own rollups.
     """
-    memory = fill_memory(subscriptions, events, meters=meters, start=start)
+    memory = fill_memory(subscriptions, events, meters=meters, start=start, writers=writers)
     table.put_all(_items(memory, asked))
     return create_key(table, world.ORGANIZATION.id, world.KEY_NAME, world.NOW)[0]
 
@@ -96,21 +97,25 @@ def fill_memory(
     *,
     meters: tuple[Meter, ...] = world.METERS,
     start: int = world.START,
+    writers: int = 1,
 ) -> MemoryTable:
     """Give a table in memory with a catalogue and what its events were counted into."""
     memory = _Bulk()
     catalogue(memory, subscriptions, meters)
     known = account(memory)
-    fold = Fold(memory, world.ORGANIZATION.id, known.generation)
+    folds = [Fold(memory, world.ORGANIZATION.id, known.generation, writer=each) for each in range(writers)]
     found = Subjects(memory)
     owners = {subscription.external_id: (subscription,) for subscription in subscriptions}
     for batch in batched(given(subscriptions, events, meters, start), _EVENTS_AT_ONCE, strict=False):
         standing = found.standing(known, (one.subject for one in batch), world.NOW)
-        events_to_count = [
-            EventToCount(Position("bench", one.line), one.subject, one.event, owners[one.subject.external_id])
-            for one in batch
-        ]
-        fold.fold(events_to_count, world.NOW, standing)
+        turns: list[list[EventToCount]] = [[] for _ in folds]
+        for one in batch:
+            # Each takes one event of each meter, and then the next does.
+            turn = one.line // len(meters) % writers
+            at, owning = Position(f"bench-{turn}", one.line), owners[one.subject.external_id]
+            turns[turn].append(EventToCount(at, one.subject, one.event, owning))
+        for fold, events_to_count in zip(folds, turns, strict=True):
+            fold.fold(events_to_count, world.NOW, standing)
     memory.settle()
     return memory
 

@@ -6,6 +6,7 @@ from benchmarks import engine, handlers, world
 from benchmarks.figures import Part
 from benchmarks.filling import fill
 
+from meterstone.store.counting.fold import WRITERS
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
@@ -30,10 +31,11 @@ def subscriptions(many: int) -> list[Subscription]:
     return [world.subscription(number, METERS, start=START) for number in range(many)]
 
 
-def fill_year(table: Table) -> str:
-    """Fill a table with a year in which every metric is used every day; give an API key."""
-    events = _DAYS * _METRICS * _SUBSCRIPTIONS
-    return fill(table, subscriptions(_SUBSCRIPTIONS), events, asked=frozenset(), meters=METERS, start=START)
+def fill_year(table: Table, writers: int = 1) -> str:
+    """Fill a table with a year in which every writer counts every metric every day; give an API key."""
+    events = _DAYS * _METRICS * _SUBSCRIPTIONS * writers
+    everyone = subscriptions(_SUBSCRIPTIONS)
+    return fill(table, everyone, events, asked=frozenset(), meters=METERS, start=START, writers=writers)
 
 
 def request(key: str) -> tuple[str, handlers.Event]:
@@ -51,9 +53,13 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
             rows = functions.answer(*request(key)).count("billable_metric_code")
             current = handlers.subscription(key, subscription_id="sub_00001")
             bill = functions.measure("subscription, current period, 20 line items", current, 2 * rounds)
+    with engine.running() as table:
+        key = fill_year(table, WRITERS)
+        with handlers.loaded() as functions:
+            busy = functions.measure(f"the same, counted by {WRITERS} writers", request(key), rounds)
     return Part(
         "year",
-        [figure, bill],
+        [figure, busy, bill],
         notes=[f"{rows:,} rows from {figure.beside['pages']:.0f} page(s); budget {_BUDGET_PAGES} pages"],
         limits=[
             "own: decoding, adding up and writing the rows; store: the engine, on the same cores",
