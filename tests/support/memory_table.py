@@ -414,14 +414,18 @@ def _updated(expression: str, key: Key, before: Item | None, values: Item) -> It
     return _whole(item)
 
 
-@lru_cache(maxsize=2**16)
 def _number(text: str) -> str:
     """Give a number as the service keeps it."""
+    return _number_of(text, DIGITS)
+
+
+@lru_cache(maxsize=2**16)
+def _number_of(text: str, digits: int) -> str:
     if not _NUMBER.fullmatch(text):
         raise InvalidRequestError(f"not a number: {text}")
     found = plain(Decimal(text))
-    if len(found.replace(".", "").strip("-0")) > DIGITS:
-        raise WriteRefusedError(f"a number of more than {DIGITS} digits: {text}")
+    if len(found.replace(".", "").strip("-0")) > digits:
+        raise WriteRefusedError(f"a number of more than {digits} digits: {text}")
     return found
 
 

@@ -61,6 +61,8 @@ class Account(msgspec.Struct, frozen=True):
     stored_format: int = FORMAT
     #: How many times it was changed which editions are read (see `meterstone.usage.counting`).
     flips: int = 0
+    #: How many customers were purged. An id that was may be another's by now.
+    purges: int = 0
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
     #: The scopes of that key. None, if it was read without a key.
@@ -196,6 +198,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         integer(profile, "counted_by") if "counted_by" in profile else _FIRST_RULES,
         stored_format(profile),
         integer(profile, "flips"),
+        integer(profile, "purges"),
     )
 
 

@@ -203,9 +203,13 @@ class Standing:
 
 
 class _Known(msgspec.Struct):
-    """The subscriptions of a subject as they were looked up, and by what."""
+    """The subscriptions of a subject as they were looked up, and by what.
 
-    version: int | None
+    ``by`` has the item that has the version, which is another one in stored format 1, the version, and how many
+    purges there were: after a purge the versions of an id begin anew.
+    """
+
+    by: tuple[Key, int | None, int]
     meters: tuple[Meter, ...]
     subscriptions: list[Subscription]
 
@@ -235,7 +239,7 @@ class Subjects:
         wanted = list(dict.fromkeys(subjects))
         rows = self._read_states(account, wanted, standing)
         for subject in wanted:
-            standing.held[subject] = self._subscriptions(account, subject, standing.subjects[subject].version)
+            standing.held[subject] = self._subscriptions(account, subject, standing.subjects[subject])
         owners = {
             keys.customer(organization_id, each.customer_id): each.customer_id
             for held in standing.held.values()
@@ -267,9 +271,12 @@ class Subjects:
             standing.subjects[subject] = SubjectState(key, _number(row, "ver"), _number(row, _LATEST))
         return rows
 
-    def _subscriptions(self, account: Account, subject: Subject, version: int | None) -> list[Subscription]:
-        known = self._known.get((account.organization.id, subject))
-        if known is not None and known.version == version and known.meters == account.meters:
+    def _subscriptions(self, account: Account, subject: Subject, state: SubjectState) -> list[Subscription]:
+        known, by = (
+            self._known.get((account.organization.id, subject)),
+            (state.key, state.version, account.purges),
+        )
+        if known is not None and known.by == by and known.meters == account.meters:
             return known.subscriptions
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
         # Read consistently, and after the version: they must not be older than it.
@@ -284,7 +291,7 @@ class Subjects:
         )
         if len(self._known) >= _MOST_SUBJECTS:
             self._known.clear()
-        self._known[account.organization.id, subject] = _Known(version, account.meters, found)
+        self._known[account.organization.id, subject] = _Known(by, account.meters, found)
         return found
 
 

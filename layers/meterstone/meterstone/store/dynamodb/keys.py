@@ -67,6 +67,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `puts` | how many puts have told late subjects to a rebuild (see `operations.late_subjects`) |
 | | `runs` | how many runs of imports have begun |
 | | `flips` | how many times other editions were read from then on (see `usage.counting`) |
+| | `purges` | how many customers were purged |
 | | `upgraded_at` | when it was upgraded to the present stored format; absent if it never had another |
 | … in stored format 1 | `ver` | goes up when a catalogue begins to be written, and when it is written |
 | | `loading_at` | when a catalogue that is half written was last written to; absent if none is |
@@ -107,7 +108,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
 | | `line`, `taken` | the line up to which all is counted; the last line that closing it found in the log |
 | | `v` | version |
-| purge | `names`, `secret`, `at`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
+| purge | `names`, `secret`, `at`, `renaming`, `swapped` | see `operations.purge_records`; there only while a customer is being purged |
 | recount | `id` | the recount's id, which begins with the second in which it was made |
 | | `what` | `plan`: it has those that follow a plan follow a version of it; `usage`: it counts anew; `move` |
 | | `customer` | of `move`: the customer whose facts of the past are others |

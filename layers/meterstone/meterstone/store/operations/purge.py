@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from itertools import batched
 
 from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.countings import read_countings
 from meterstone.store.catalogue.records import encode_document
-from meterstone.store.catalogue.recounts import drop_reasons
+from meterstone.store.catalogue.recounts import drop_reasons, read_recounts
 from meterstone.store.catalogue.stamped import TermsSeen, read_customer, read_terms
 from meterstone.store.catalogue.subscription_puts import put_mentions
 from meterstone.store.catalogue.subscriptions import (
@@ -109,6 +110,8 @@ class _Purge:
         if not record.swapped:
             # Whoever puts a record without having seen this one is through then.
             self._pass(record.at + SETTLES - self._around.clock())
+            if not record.renaming:
+                self._settle(record)
             self._rename(record)
             # What was under way by the old names is in the log then.
             self._pass(SETTLES)
@@ -119,10 +122,12 @@ class _Purge:
                 break
             rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purging=True)
             report.rebuilt.append(rebuilding.run())
-            self._transact([self._swapped(record)])
+            self._transact([self._marked(record, "swapped")])
             record = record._replace(swapped=True)
         self._erase(record)
-        self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}])
+        # Versions of subjects that are made under the old ids begin anew: what was known by them is not any more.
+        purges = {":purges": {"N": str(self._account().purges + 1)}}
+        self._transact([self._deleted(record)], self._lease.action("purges = :purges", purges))
         return report
 
     def _record(self, customer_id: str) -> PurgeRecord | None:
@@ -141,6 +146,7 @@ class _Purge:
         held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
         if not held and read_customer(self._table, self._organization_id, customer_id).stored is None:
             raise BusyError("the catalogue has no customer of that id")
+        self._refuse_recounts(customer_id, held)
         self._refuse_use(held)
         secret = new_secret()
         names = _names(Pseudonyms(secret), customer_id, held)
@@ -154,6 +160,38 @@ class _Purge:
                     "deliver it; try again 48 hours after the last one"
                 )
         return record
+
+    def _settle(self, record: PurgeRecord) -> None:
+        """Begin to rename; or give the purge up, nothing changed, if something was put by who had not seen it."""
+        customer_id, _ = record.names.customer
+        held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
+        try:
+            self._refuse_recounts(customer_id, held)
+            self._refuse_use(held)
+            changed = _names(Pseudonyms(record.secret), customer_id, held) != record.names
+        except BusyError:
+            self._transact([self._deleted(record)])
+            raise
+        if changed:
+            self._transact([self._deleted(record)])
+            raise BusyError("the customer's subscriptions have just changed: run this again")
+        self._transact([self._marked(record, "renaming")])
+
+    def _refuse_recounts(self, customer_id: str, held: Iterable[Subscription]) -> None:
+        """Raise `BusyError` while usage of the customer is counted anew, or what is to be the customer's."""
+        concerned = {Subject.customer(customer_id)}
+        concerned.update(Subject.subscription(each.external_id) for each in held)
+        counted = [
+            subscription
+            for each in read_recounts(self._table, self._organization_id)
+            if each.done_at is None
+            for subscription in each.subscriptions
+        ]
+        for seen in read_countings(self._table, self._organization_id, counted):
+            if not concerned.isdisjoint(seen.subjects):
+                raise BusyError(
+                    f"usage of the subscription {seen.id} is being counted anew: run this again when that is done"
+                )
 
     def _refuse_use(self, held: list[Subscription]) -> None:
         now = self._around.clock()
@@ -325,21 +363,24 @@ class _Purge:
                 self._lease.renew()
             yield each
 
-    def _swapped(self, record: PurgeRecord) -> Action:
+    def _deleted(self, record: PurgeRecord) -> Action:
+        return {"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}
+
+    def _marked(self, record: PurgeRecord, mark: str) -> Action:
         return {
             "Update": {
                 "TableName": self._table.name,
                 "Key": key_item(record.key),
-                "UpdateExpression": "SET swapped = :now",
+                "UpdateExpression": f"SET {mark} = :now",
                 "ConditionExpression": "attribute_exists(pk)",
                 "ExpressionAttributeValues": {":now": {"N": str(self._around.clock())}},
             }
         }
 
-    def _transact(self, actions: Iterable[Action]) -> None:
-        """Write under the lease. Raises `BusyError` if it is lost."""
+    def _transact(self, actions: Iterable[Action], held: Action | None = None) -> None:
+        """Write under the lease, which ``held`` may change the profile with. Raises `BusyError` if it is lost."""
         try:
-            self._table.transact([self._lease.action(), *actions])
+            self._table.transact([held or self._lease.action(), *actions])
         except ConflictError as error:
             raise BusyError("another command took over: look what it does, and run this one again") from error
 

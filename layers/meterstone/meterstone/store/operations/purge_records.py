@@ -8,6 +8,7 @@ the same names. With it goes the secret key of the pseudonyms. The attributes of
 | `names` | the ids before and after, as JSON: see `Names` |
 | `secret` | the key of the pseudonyms |
 | `at` | when the purge began, in microseconds |
+| `renaming` | when it was settled that nothing stands in the way, and renaming began; absent before |
 | `swapped` | when the generation was swapped in that was counted under the new names; absent before |
 """
 
@@ -53,6 +54,7 @@ class PurgeRecord(NamedTuple):
     names: Names
     secret: bytes
     at: int
+    renaming: bool = False
     swapped: bool = False
 
     @classmethod
@@ -63,6 +65,7 @@ class PurgeRecord(NamedTuple):
             _NAMES.decode(text(row, "names")),
             bytes.fromhex(text(row, "secret")),
             integer(row, "at"),
+            "renaming" in row,
             "swapped" in row,
         )
 
