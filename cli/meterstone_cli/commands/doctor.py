@@ -21,8 +21,7 @@ def doctor(
     Looked at are: whether the table answers, its keys, stream, time to live and backups; the clock; the
     quarantine; whether the catalogue is written, by which rules usage was counted, open rebuilds, purges and
     imports, recounts that should be done, how far counting is behind the event log, and events that do not count.
-    Nothing is changed. The exit status is 0 if
-    all is well, 1 otherwise.
+    Nothing is changed. The exit status is 0 if all is well, 1 otherwise.
     """
     well = True
     for each in _findings(table_name, organization):

@@ -272,10 +272,8 @@ class Subjects:
         return rows
 
     def _subscriptions(self, account: Account, subject: Subject, state: SubjectState) -> list[Subscription]:
-        known, by = (
-            self._known.get((account.organization.id, subject)),
-            (state.key, state.version, account.purges),
-        )
+        by = state.key, state.version, account.purges
+        known = self._known.get((account.organization.id, subject))
         if known is not None and known.by == by and known.meters == account.meters:
             return known.subscriptions
         read = subscriptions_by_external_id if subject.kind == "s" else subscriptions_of_customer
