@@ -146,8 +146,7 @@ class _Purge:
         held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
         if not held and read_customer(self._table, self._organization_id, customer_id).stored is None:
             raise BusyError("the catalogue has no customer of that id")
-        self._refuse_recounts(customer_id, held)
-        self._refuse_use(held)
+        self._refuse_use(customer_id, held)
         secret = new_secret()
         names = _names(Pseudonyms(secret), customer_id, held)
         record = PurgeRecord(
@@ -166,16 +165,19 @@ class _Purge:
         customer_id, _ = record.names.customer
         held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
         try:
-            self._refuse_recounts(customer_id, held)
-            self._refuse_use(held)
-            changed = _names(Pseudonyms(record.secret), customer_id, held) != record.names
+            self._refuse_use(customer_id, held)
+            self._refuse_other_names(record, held)
         except BusyError:
             self._transact([self._deleted(record)])
             raise
-        if changed:
-            self._transact([self._deleted(record)])
-            raise BusyError("the customer's subscriptions have just changed: run this again")
         self._transact([self._marked(record, "renaming")])
+
+    @staticmethod
+    def _refuse_other_names(record: PurgeRecord, held: Iterable[Subscription]) -> None:
+        """Raise `BusyError` if the customer has other subscriptions or line items than when the purge began."""
+        customer_id, _ = record.names.customer
+        if _names(Pseudonyms(record.secret), customer_id, held) != record.names:
+            raise BusyError("the customer's subscriptions have just changed: run this again")
 
     def _refuse_recounts(self, customer_id: str, held: Iterable[Subscription]) -> None:
         """Raise `BusyError` while usage of the customer is counted anew, or what is to be the customer's."""
@@ -193,7 +195,8 @@ class _Purge:
                     f"usage of the subscription {seen.id} is being counted anew: run this again when that is done"
                 )
 
-    def _refuse_use(self, held: list[Subscription]) -> None:
+    def _refuse_use(self, customer_id: str, held: list[Subscription]) -> None:
+        self._refuse_recounts(customer_id, held)
         now = self._around.clock()
         if len(held) > _MOST_SUBSCRIPTIONS:
             raise BusyError(
