@@ -222,6 +222,27 @@ def test_measure_counts_a_recurring_value_that_moves_while_it_is_read(
     assert measure_line_item(reader, covered, window, at(LATER)) == values
 
 
+class Restless(CountedUsage):
+    """Has one more value of a day before each time it is read again, and gives up at the fourth time in a row."""
+
+    def read_again(self, charge: ChargePeriod, times: int) -> None:
+        if times > 3:
+            raise TimeoutError
+        counter = self.counter(charge)
+        assert counter is not None
+        counter.days[charge.zone.day_of(at("02-05"))] = Decimal(times)
+
+
+def test_measure_does_not_read_for_ever_what_keeps_changing() -> None:
+    subscription = monthly(meter_of(UNIQUE, recurring=True))
+    reader = Restless(subscription, calls(("02-10T08:00", "a")), at(LATER))
+    window = Window(at("02-03T09:30"), at("02-10T09:00"))
+    covered = plan_window(subscription, subscription.line_items[0], window, at(LATER))
+
+    with pytest.raises(TimeoutError):
+        measure_line_item(reader, covered, window, at(LATER))
+
+
 def test_measure_a_recurring_value_until_its_line_item_ends() -> None:
     subscription = monthly(meter_of(SUM, recurring=True), end="03-10T12:00")
     events = calls(("02-10", 5), ("2024-03-10T11:59:59.999999", 2), ("03-10T12:00", 1))
