@@ -136,15 +136,12 @@ class FineState(msgspec.Struct):
     - ``firsts``: when each value of a COUNT_UNIQUE was first seen; None if never before.
     - ``values``: a bit for each hour of the day in which a value was seen, by line item, billing period's start,
       day and value.
-    - ``recent``: the events that lie beside a day's hours and are not packed into a detail yet, by the same keys
-      as ``hours``.
     """
 
     hours: dict[tuple[str, int, int], dict[int, State]] = msgspec.field(default_factory=dict)
     buckets: dict[tuple[int, int], dict[int, Decimal]] = msgspec.field(default_factory=dict)
     firsts: dict[str, int | None] = msgspec.field(default_factory=dict)
     values: dict[tuple[str, int, int, str], int] = msgspec.field(default_factory=dict)
-    recent: dict[tuple[str, int, int], list[Observation]] = msgspec.field(default_factory=dict)
 
 
 class Tally(msgspec.Struct):

@@ -12,7 +12,7 @@ from meterstone.store.counting.limits import (
     events_that_fit,
     pack_fine_state,
 )
-from meterstone.store.dynamodb.packing import pack_hours
+from meterstone.store.dynamodb.packing import add_beside, pack_hours
 from meterstone.usage.charge import ChargePeriod, Counter
 from meterstone.usage.instant import DAY, HOUR, MINUTE, SECOND, format_instant
 from meterstone.usage.meter import Aggregation, Meter, Observation
@@ -242,21 +242,25 @@ def test_events_stand_beside_their_hours_while_there_is_room(
     ((_, day),) = days
     parts = touched(tally, days)
     ((where, _),) = parts.hours.items()
-    parts.recent[where] = before
     count(tally, parts, days)
+    there = {where: stored(day, before)}
 
-    packed = pack_fine_state(tally, parts, events, days)
+    packed = pack_fine_state(tally, parts, there, events, days)
 
     kept = (before + [each.observation for each in events])[:beside]
-    assert packed.hours == {where: pack_hours(SUM, day, parts.hours[where], kept)}
+    assert packed.hours == {where: pack_hours(SUM, parts.hours[where], stored(day, kept))}
     assert shown(packed.details) == details
+
+
+def stored(day: int, events: list[Observation]) -> str:
+    return add_beside(SUM, day, "", events) if events else ""
 
 
 def test_a_meter_without_hours_has_details_alone() -> None:
     tally, events = tally_of(UNIQUE, seen_at(daily(1, 2), ["a", "b"]))
     days = tally.by_day(events)
 
-    packed = pack_fine_state(tally, touched(tally, days), events, days)
+    packed = pack_fine_state(tally, touched(tally, days), {}, events, days)
 
     assert packed.hours == {}
     assert shown(packed.details) == {"hour 03-01T00:00 of 0": 1, "hour 03-01T01:00 of 1": 1}

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from meterstone.store.dynamodb.packing import (
+    add_beside,
+    beside_of,
     chunk_of,
     chunks,
     first_day,
@@ -16,12 +18,12 @@ from meterstone.store.dynamodb.packing import (
     pack_head,
     pack_hours,
     published,
+    unpack_beside,
     unpack_buckets,
     unpack_counter,
     unpack_detail,
     unpack_head,
     unpack_hours,
-    unpack_recent,
     unpack_tally_key,
 )
 from meterstone.store.dynamodb.table import Attribute, Item
@@ -86,24 +88,24 @@ def test_what_is_not_stored_is_new_or_empty() -> None:
     assert unpack_hours(SUM, None) == {}
     assert unpack_buckets(None) == {}
     assert list(unpack_detail(SUM, 0, None)) == []
-    assert list(unpack_recent(SUM, 0, None)) == []
+    assert unpack_beside(SUM, 0, beside_of(None)) == []
 
 
 def test_hours_stand_alone_where_no_events_stand_beside_them() -> None:
-    row = row_of(pack_hours(SUM, 738_946, {9: Decimal(2), 7: Decimal(1)}, []))
+    row = row_of(pack_hours(SUM, {9: Decimal(2), 7: Decimal(1)}))
 
     assert row == {"h": Attribute(S='{"7":"1","9":"2"}')}
-    assert list(unpack_recent(SUM, 738_946, row)) == []
+    assert unpack_beside(SUM, 738_946, beside_of(row)) == []
 
 
 def test_events_beside_the_hours_are_numbered_from_midnight_in_utc() -> None:
     """The hours are those of the subscription's clock; an event of its day may lie before midnight in UTC."""
     day = charge_of(BillingPeriod.MONTHLY).zone.day_of(at("03-01"))
     seen = [Observation(at("02-29T23:00"), "", Decimal(1)), Observation(at("03-01T00:01"), "", Decimal(2))]
-    packed = pack_hours(SUM, day, {}, seen)
+    packed = pack_hours(SUM, {}, add_beside(SUM, day, "", seen))
 
     assert packed["e"] == {"S": '[[-3600000000,"1",""],[60000000,"2",""]]'}
-    assert list(unpack_recent(SUM, day, row_of(packed))) == seen
+    assert unpack_beside(SUM, day, beside_of(row_of(packed))) == seen
 
 
 def charge_of(period: BillingPeriod, end: str | None = None) -> ChargePeriod:

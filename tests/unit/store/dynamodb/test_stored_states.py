@@ -10,15 +10,17 @@ import pytest
 
 from meterstone.pricing.lines import Cost, Line
 from meterstone.store.dynamodb.packing import (
+    add_beside,
+    beside_of,
     pack_buckets,
     pack_counter,
     pack_detail,
     pack_hours,
+    unpack_beside,
     unpack_buckets,
     unpack_counter,
     unpack_detail,
     unpack_hours,
-    unpack_recent,
 )
 from meterstone.store.dynamodb.table import Item, Row
 from meterstone.usage.calendar import BucketSize
@@ -191,7 +193,7 @@ def test_what_a_recurring_meter_carries_into_a_period(it: Meter, text: str, stat
 
 @pytest.mark.parametrize(("it", "text", "states"), STATES)
 def test_the_hours_of_a_day(it: Meter, text: str, states: dict[int, State]) -> None:
-    packed = pack_hours(it, 738_535, states, [])
+    packed = pack_hours(it, states)
 
     assert packed == {"h": {"S": text}}
     assert exactly(unpack_hours(it, row_of(packed))) == exactly(states)
@@ -201,8 +203,8 @@ def test_the_hours_of_a_day(it: Meter, text: str, states: dict[int, State]) -> N
     ("pack", "unpack"),
     [
         pytest.param(
-            lambda it, events: pack_hours(it, 738_535, {}, events),
-            lambda it, row: unpack_recent(it, 738_535, row),
+            lambda it, events: pack_hours(it, {}, add_beside(it, 738_535, "", events)),
+            lambda it, row: unpack_beside(it, 738_535, beside_of(row)),
             id="beside the hours",
         ),
         pytest.param(

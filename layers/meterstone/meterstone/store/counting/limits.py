@@ -1,13 +1,13 @@
 """How many events one transaction can count, and how their details are packed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, assert_never
 
 import msgspec
 
 from meterstone.store.dynamodb.keys import CHUNK_DAYS
-from meterstone.store.dynamodb.packing import pack_hours
+from meterstone.store.dynamodb.packing import add_beside, pack_hours, unpack_beside
 from meterstone.store.dynamodb.table import Item
 from meterstone.store.dynamodb.transaction import ACTIONS_FOR_EVENTS, item_bytes
 from meterstone.usage.calendar import Zone
@@ -31,8 +31,12 @@ _HOURS_APART = 4
 #: Bytes of a day's hours with the events beside them: with its key, the item then costs one write unit, for 1 KB.
 _BESIDE_HOURS = 760
 _EVENTS_OF_A_DAY = 200
+#: The fewest characters that an event beside the hours has, with the comma after it: `[0,"1",""],`.
+_SHORTEST = 11
 
 type DetailKey = tuple[str, int, str]
+#: A line item as keys name it, its billing period's start, and a day.
+type HoursKey = tuple[str, int, int]
 #: A line item and its billing period's start (None if the tally has only one charge), and the day.
 type _DayOfCharge = tuple[tuple[str, int] | None, int]
 
@@ -47,7 +51,7 @@ class Details(NamedTuple):
 class PackedFineState(NamedTuple):
     """The hours of the days that a batch touches, packed as items, and the details beside them."""
 
-    hours: dict[tuple[str, int, int], Item]
+    hours: dict[HoursKey, Item]
     #: Two billing periods may share a day, and so a key: the positions tell their details apart.
     details: list[tuple[DetailKey, Details]]
 
@@ -125,11 +129,13 @@ class _Day(msgspec.Struct):
         return self.items - before
 
 
-def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], days: Batch) -> PackedFineState:
+def pack_fine_state(
+    tally: Tally, parts: FineState, beside: Mapping[HoursKey, str], batch: Sequence[Counted], days: Batch
+) -> PackedFineState:
     """Pack the hours of the days, with a few events beside them. Return them, and the events for details.
 
     A few events lie beside the hours, since the hours' item is written anyway. When that item is full, its events
-    and the new ones are packed into a detail together.
+    and the new ones are packed into a detail together. ``beside`` has those that lie there, as they are stored.
     """
     if not keeps_hours(tally.meter):
         return PackedFineState({}, list(by_detail(tally, batch).items()))
@@ -139,14 +145,16 @@ def pack_fine_state(tally: Tally, parts: FineState, batch: Sequence[Counted], da
         charge = tally.charges[index]
         where = charge.stored_as, charge.period.start, day
         hours = parts.hours[where]
-        together = parts.recent[where] + [counted.observation for counted in events]
-        if len(together) > _EVENTS_OF_A_DAY:
-            found.hours[where] = pack_hours(tally.meter, day, hours, parts.recent[where])
+        there = beside.get(where, "")
+        if len(events) + len(there) // _SHORTEST > _EVENTS_OF_A_DAY:
+            found.hours[where] = pack_hours(tally.meter, hours, there)
             found.details.extend(by_detail(tally, events).items())
             continue
-        packed = pack_hours(tally.meter, day, hours, together)
+        seen = [counted.observation for counted in events]
+        packed = pack_hours(tally.meter, hours, add_beside(tally.meter, day, there, seen))
         if item_bytes(packed) > _BESIDE_HOURS:
-            packed = pack_hours(tally.meter, day, hours, [])
+            packed = pack_hours(tally.meter, hours)
+            together = unpack_beside(tally.meter, day, there) + seen
             key = _stretch(clock, charge, day, together)
             found.details.append((key, Details(events[0].position, together)))
         found.hours[where] = packed

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from meterstone.store.catalogue.subscriptions import resolved
+from meterstone.store.counting.limits import HoursKey
 from meterstone.store.counting.withdrawing import (
     Sighting,
     StoredDetail,
@@ -15,14 +16,16 @@ from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
+    beside_of,
     chunks,
     counter_key,
     kept_of,
+    repack_beside,
+    unpack_beside,
     unpack_buckets,
     unpack_counter,
     unpack_head,
     unpack_hours,
-    unpack_recent,
 )
 from meterstone.store.dynamodb.table import Item, Row, Table, integer
 from meterstone.usage.charge import ChargePeriod
@@ -131,6 +134,7 @@ class TallyReader:
         self._head_row: Row | None = None
         self._tally = Tally(key, charge.meter, Head(), [], [])
         self._parts = FineState()
+        self._beside: dict[HoursKey, str] = {}
         self._moved: tuple[int, ...] = ()
         self._bodies: list[list[str]] = []
         self._more = False
@@ -311,7 +315,7 @@ class TallyReader:
             stored |= {body[n]: _attributes(row) for n, row in found.items()}
         if self._head_row is not None and self.head_key.sk not in stored:
             stored[self.head_key.sk] = _attributes(self._head_row)
-        _fill(self._parts, tally, row_of)
+        self._beside = _fill(self._parts, tally, row_of)
         withdrawal, detail = self._withdrawal(table)
         return TallyUpdate(
             table.name,
@@ -323,6 +327,7 @@ class TallyReader:
             self._parts,
             self._batch,
             self._days,
+            self._beside,
             stored,
             more=self._more,
             moved=self._moved,
@@ -352,18 +357,20 @@ class TallyReader:
         bounds = stretch_of(charge, counted)
         stored = StoredEvents(table, self._pk, charge, bounds)
         wanted = kept_of(tally.meter, counted.observation)
-        recent = parts.recent.get((charge.stored_as, charge.period.start, counted.day), [])
+        where = charge.stored_as, charge.period.start, counted.day
+        beside = unpack_beside(tally.meter, counted.day, self._beside.get(where, ""))
         found: StoredDetail | None = None
-        if wanted in recent:
-            recent.remove(wanted)
+        if wanted in beside:
+            beside.remove(wanted)
+            self._beside[where] = repack_beside(counted.day, beside)
         elif (found := stored.take(wanted)) is None:
             self._batch.clear()
             self._days.clear()
             return None, None
         remaining: tuple[Observation, ...] | None = None
         if needs_events(tally, parts, counted):
-            beside = (seen for seen in recent if bounds[0] <= seen.at < bounds[1])
-            remaining = (*beside, *stored.remaining())
+            of_hour = (seen for seen in beside if bounds[0] <= seen.at < bounds[1])
+            remaining = (*of_hour, *stored.remaining())
         return Withdrawal(counted, remaining), (None if found is None else (found.sk, found.item()))
 
 
@@ -375,11 +382,13 @@ def _part_keys(tally: Tally, parts: FineState) -> list[str]:
     ]
 
 
-def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -> None:
+def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -> dict[HoursKey, str]:
+    """Fill in what is stored of the parts. Return the events that lie beside the hours of each day."""
+    beside: dict[HoursKey, str] = {}
     for day_of in parts.hours:
         row = row_of(keys.hours(*day_of))
         parts.hours[day_of] = unpack_hours(tally.meter, row)
-        parts.recent[day_of] = unpack_recent(tally.meter, day_of[2], row)
+        beside[day_of] = beside_of(row)
     for start, day in parts.buckets:
         parts.buckets[start, day] = unpack_buckets(row_of(keys.buckets(tally.key.stored_as, start, day)))
     for value in parts.firsts:
@@ -388,6 +397,7 @@ def _fill(parts: FineState, tally: Tally, row_of: Callable[[str], Row | None]) -
     for seen in parts.values:
         row = row_of(keys.value(*seen))
         parts.values[seen] = 0 if row is None else integer(row, "h")
+    return beside
 
 
 def _attributes(row: Row) -> Item:

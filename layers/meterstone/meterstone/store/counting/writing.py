@@ -9,7 +9,7 @@ from typing import assert_never
 import msgspec
 
 from meterstone.pricing.money import ZERO, subtract
-from meterstone.store.counting.limits import events_in_a_detail, pack_fine_state
+from meterstone.store.counting.limits import HoursKey, events_in_a_detail, pack_fine_state
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
 from meterstone.store.dynamodb.keys import Key
@@ -101,6 +101,9 @@ class TallyUpdate(msgspec.Struct):
     batch: list[Counted]
     #: The events of the batch by the charge and the day that hold them.
     days: Batch
+    #: The events that lie beside the hours of a day and are not packed into a detail yet, as they are stored, by
+    #: the same keys as the parts' hours.
+    beside: dict[HoursKey, str]
     #: The chunks of counters and the head as they are stored, by sort key.
     stored: dict[str, Item]
     #: Whether the chain has charges after those that were read.
@@ -385,7 +388,7 @@ class TallyUpdate(msgspec.Struct):
         if self.withdrawal is not None:
             yield from self._parts_left()
             return
-        hours, details = pack_fine_state(tally, parts, self.batch, self.days)
+        hours, details = pack_fine_state(tally, parts, self.beside, self.batch, self.days)
         for (item_id, start, length), (position, events) in details:
             for piece, some in enumerate(batched(events, events_in_a_detail(tally.meter), strict=False)):
                 sk = keys.detail(item_id, start, length, *position, piece)
@@ -405,9 +408,8 @@ class TallyUpdate(msgspec.Struct):
         if self.detail is not None:
             yield self.detail
         for where, hours in parts.hours.items():
-            recent = parts.recent[where]
-            packed = pack_hours(tally.meter, where[2], hours, recent) if hours or recent else {}
-            yield keys.hours(*where), packed
+            beside = self.beside.get(where, "")
+            yield keys.hours(*where), pack_hours(tally.meter, hours, beside) if hours or beside else {}
         for (start, day), buckets in parts.buckets.items():
             sk = keys.buckets(tally.key.stored_as, start, day)
             yield sk, pack_buckets(buckets) if buckets else {}

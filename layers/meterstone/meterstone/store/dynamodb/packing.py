@@ -218,12 +218,14 @@ def unpack_tally_key(row: Row) -> TallyKey:
     )
 
 
-def pack_hours(meter: Meter, day: int, hours: Mapping[int, State], recent: Sequence[Observation]) -> Item:
-    """Pack the hours of a day, and the events of the day that are in no detail."""
+def pack_hours(meter: Meter, hours: Mapping[int, State], beside: str = "") -> Item:
+    """Pack the hours of a day, and the events of the day that are in no detail (see `add_beside`)."""
     kind = stored_kind(meter)
     states = {str(hour): kind.encode(hours[hour]) for hour in sorted(hours)}
     item: Item = {"h": {"S": _encode(states).decode()}}
-    return item | pack_detail(meter, utc_midnight(day), recent) if recent else item
+    if beside:
+        item["e"] = {"S": beside}
+    return item
 
 
 def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
@@ -231,9 +233,25 @@ def unpack_hours(meter: Meter, row: Row | None) -> dict[int, State]:
     return {} if row is None else decode_all(meter, text(row, "h"))
 
 
-def unpack_recent(meter: Meter, day: int, row: Row | None) -> list[Observation]:
+def beside_of(row: Row | None) -> str:
+    """Return the events that lie beside the hours of a day as they are stored; empty if there are none."""
+    return "" if row is None else text(row, "e")
+
+
+def add_beside(meter: Meter, day: int, beside: str, events: Iterable[Observation]) -> str:
+    """Return the stored form of events beside a day's hours and more events. What is stored is not decoded."""
+    more = _events_text(meter, utc_midnight(day), events)
+    return f"{beside[:-1]},{more[1:]}" if beside else more
+
+
+def repack_beside(day: int, events: Sequence[Observation]) -> str:
+    """Return the stored form of events that were read from beside a day's hours; empty if there are none left."""
+    return _repacked(utc_midnight(day), events) if events else ""
+
+
+def unpack_beside(meter: Meter, day: int, beside: str) -> list[Observation]:
     """Unpack the events that lie beside the hours of a day."""
-    return unpack_detail(meter, utc_midnight(day), row)
+    return _events(meter, utc_midnight(day), beside) if beside else []
 
 
 def pack_buckets(buckets: Mapping[int, Decimal]) -> Item:
@@ -250,19 +268,23 @@ def unpack_buckets(row: Row | None) -> dict[int, Decimal]:
 
 def pack_detail(meter: Meter, start: int, events: Iterable[Observation]) -> Item:
     """Pack events, as offsets from ``start``."""
-    keeps = traits(meter).detail_keeps
-    if keeps is DetailKeeps.NOTHING:
-        return _packed_events([(seen.at - start, plain(seen.value), "") for seen in events])
-    return _packed_events([(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events])
+    return {"e": {"S": _events_text(meter, start, events)}}
 
 
 def repack_detail(start: int, events: Iterable[Observation]) -> Item:
     """Pack events that were read from a detail: what is kept of them is as it is stored already."""
-    return _packed_events([(seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events])
+    return {"e": {"S": _repacked(start, events)}}
 
 
-def _packed_events(events: list[tuple[int, str, str]]) -> Item:
-    return {"e": {"S": _encode(events).decode()}}
+def _repacked(start: int, events: Iterable[Observation]) -> str:
+    return _encode([(seen.at - start, plain(seen.value), seen.id or seen.text) for seen in events]).decode()
+
+
+def _events_text(meter: Meter, start: int, events: Iterable[Observation]) -> str:
+    keeps = traits(meter).detail_keeps
+    if keeps is DetailKeeps.NOTHING:
+        return _encode([(seen.at - start, plain(seen.value), "") for seen in events]).decode()
+    return _encode([(seen.at - start, plain(seen.value), _kept(keeps, seen)) for seen in events]).decode()
 
 
 def _kept(keeps: DetailKeeps, seen: Observation) -> str:
@@ -287,9 +309,11 @@ def kept_of(meter: Meter, seen: Observation) -> Observation:
 
 def unpack_detail(meter: Meter, start: int, row: Row | None) -> list[Observation]:
     """Unpack events; the text of a COUNT_UNIQUE's event is its value as a part of a key."""
-    if row is None or "e" not in row:
-        return []
-    events = _EVENTS.decode(text(row, "e"))
+    return [] if row is None or "e" not in row else _events(meter, start, text(row, "e"))
+
+
+def _events(meter: Meter, start: int, packed: str) -> list[Observation]:
+    events = _EVENTS.decode(packed)
     keeps = traits(meter).detail_keeps
     match keeps:
         case DetailKeeps.NOTHING | DetailKeeps.ID:

@@ -17,14 +17,15 @@ from meterstone.store.catalogue.subscriptions import (
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import (
+    beside_of,
     chunks,
     counter_key,
+    unpack_beside,
     unpack_buckets,
     unpack_counter,
     unpack_detail,
     unpack_head,
     unpack_hours,
-    unpack_recent,
 )
 from meterstone.store.dynamodb.table import Row, StoreUnavailableError, Table, integer, text
 from meterstone.usage.charge import ChargePeriod, Counter
@@ -204,12 +205,12 @@ class StoredUsageReader:
             yield from self._packed_details(charge, day, start, end)
             return
         where = keys.hours(charge.stored_as, charge.period.start, day)
-        beside = self._row(where)
+        beside = beside_of(self._row(where))
         for _ in range(_ATTEMPTS):
             found = list(self._packed_details(charge, day, start, end))
-            after = self._table.get(Key(self._pk, where), consistent=True)
-            if _recent(after) == _recent(beside):
-                recent = unpack_recent(charge.meter, day, after)
+            after = beside_of(self._table.get(Key(self._pk, where), consistent=True))
+            if after == beside:
+                recent = unpack_beside(charge.meter, day, beside)
                 yield from found
                 yield from (seen for seen in recent if start <= seen.at < end)
                 return
@@ -280,8 +281,3 @@ def _of_a_day(kept: FineParts, cut: PartialDay) -> list[str]:
             return []
         case _:
             assert_never(kept)
-
-
-def _recent(row: Row | None) -> str:
-    """Return the stored text of the events beside a day's hours."""
-    return "" if row is None else text(row, "e")
