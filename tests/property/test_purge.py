@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from copy import replace
 from random import Random
 from typing import Any
@@ -28,9 +29,11 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Customer
 from support.counting import describe, examples
+from support.life import at_call
 from support.memory_table import Faults, Killed, MemoryTable
+from support.recounts import EVERY
 from support.recovering import WAIT, Stream, refresh, small, streaming
-from support.scenario import ORGANIZATION, Scenario, World, scenarios
+from support.scenario import ORGANIZATION, Scenario, Usage, World, scenarios
 from support.stored import memory, rich, stored
 from support.written import write_catalogue
 
@@ -251,7 +254,10 @@ def test_killed_at_any_write_a_purge_runs_again_and_totals_are_right_meanwhile()
         assert rebuild(table, ORGANIZATION.id, stream.clock.around).differences == []
 
 
-def test_an_event_that_comes_in_for_an_old_id_meanwhile_is_counted_under_the_new_one() -> None:
+@pytest.mark.parametrize("in_time", [True, False], ids=["delivered meanwhile", "delivered later"])
+def test_an_event_that_comes_in_for_an_old_id_meanwhile_is_counted_under_the_new_one(
+    *, in_time: bool
+) -> None:
     world, stream, scenario = prepared(small())
     late = replace(
         scenario.usage[0],
@@ -267,10 +273,12 @@ def test_an_event_that_comes_in_for_an_old_id_meanwhile_is_counted_under_the_new
         if pauses == MOVED_AFTER:
             # The catalogue knows the old id no more, so the stream finds nobody whose event it is.
             stream.post([late])
-            stream.deliver()
+            if in_time:
+                stream.deliver()
 
     around = Surroundings(stream.clock, sleep)
     report = purge(world.table, ORGANIZATION.id, CUSTOMER, around)
+    stream.deliver()
     assert pauses > MOVED_AFTER
     assert report.events == without + 1
     assert mentions(memory(world), texts_of(scenario, CUSTOMER) | {"late"}) == []
@@ -281,6 +289,32 @@ def test_an_event_that_comes_in_for_an_old_id_meanwhile_is_counted_under_the_new
     its_stream.deliver()
     refresh(other).roll(stream.clock.now)
     assert rollups(world) == rollups(other)
+
+
+@pytest.mark.slow
+def test_at_any_call_of_a_purge_an_event_comes_in_that_is_moved_or_listed() -> None:
+    """What comes in when all was moved is nobody's, and waits under the id that it came for."""
+    left = 0
+    for number in range(0, 3000, EVERY):
+        world, stream, scenario = prepared(small())
+        late = replace(scenario.usage[0], event=replace(scenario.usage[0].event, id="late"))
+
+        def come(stream: Stream = stream, late: Usage = late) -> None:
+            stream.post([late])
+            stream.deliver()
+
+        with at_call(memory(world), number, come) as made, suppress(BusyError):
+            # One that has just come in may keep it from beginning.
+            run(world, stream, CUSTOMER)
+        if not refresh(world).account.purges:
+            continue
+        if len(made) <= number:
+            break
+        log = list(read_log(world.table, ORGANIZATION.id, late.subject))
+        waiting = [(each.subject, each.event.id) for each in list_unmatched(world.table, ORGANIZATION.id)]
+        assert waiting == [(each.subject, each.event.id) for each in log], number
+        left += len(log)
+    assert left
 
 
 def refused_for(world: World, stream: Stream) -> str:
@@ -369,6 +403,29 @@ def test_events_that_wait_for_the_catalogue_wait_under_the_new_id() -> None:
     assert left.subject == Subject.subscription(*report.names.external_ids.values())
     assert read_numbers(world.table, ORGANIZATION.id, refresh(world).account.generation) == numbers
     assert mentions(memory(world), {"wait", "unpriced"}) == []
+
+
+def test_events_of_a_customer_without_subscriptions_wait_under_the_new_id() -> None:
+    world, stream, scenario = prepared(small())
+    write_catalogue(
+        world.table,
+        ORGANIZATION,
+        scenario.meters,
+        scenario.subscriptions,
+        [("customer", each, Customer(each, SECRET_NAME)) for each in (CUSTOMER, "alone")],
+    )
+    stream.clock.now -= KEPT + HOUR
+    usage = scenario.usage[0]
+    stream.post([Usage(Subject.customer("alone"), replace(usage.event, id="wait"))])
+    stream.deliver()
+    stream.clock.now += KEPT + HOUR
+    report = run(world, stream, "alone")
+    assert report.events == 1
+    for _ in range(2):
+        (left,) = list_unmatched(world.table, ORGANIZATION.id)
+        assert left.subject == Subject.customer(report.names.customer[1])
+        assert mentions(memory(world), {"wait", "alone"}) == []
+        rebuild(world.table, ORGANIZATION.id, stream.clock.around)
 
 
 def test_quarantined_records_of_the_customer_go_and_others_stay() -> None:

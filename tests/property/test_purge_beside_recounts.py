@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from meterstone.catalogue.errors import CatalogueBusyError
+from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.dynamodb.lease import BusyError, leased
 from meterstone.store.operations.purge import _Purge, purge
@@ -115,6 +116,10 @@ def test_a_purge_is_given_up_if_something_is_put_by_who_has_not_seen_it(put: str
         with pytest.raises(BusyError):
             purge(scene.table, ORGANIZATION.id, "cust 0", scene.clock.around)
         assert not read_purges(scene.table, ORGANIZATION.id)
+        # No event that comes in from now on is looked for in the log.
+        account = read_account(scene.table, ORGANIZATION.id)
+        assert account is not None
+        assert account.purged_until < scene.clock.now + HOUR
         scene.through()
         scene.check()
         given_up += 1

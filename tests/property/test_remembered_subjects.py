@@ -1,5 +1,7 @@
 """Warm functions remember subscriptions by a version: where versions begin anew, they must read again."""
 
+from collections.abc import Callable
+
 import pytest
 
 from meterstone.store.catalogue.accounts import read_account
@@ -47,7 +49,7 @@ def to_be_purged() -> tuple[Scene, int]:
     return scene, known
 
 
-def used_again(scene: Scene, report: PurgeReport, known: int) -> None:
+def used_again(scene: Scene, report: PurgeReport, known: int, start: int | None = None) -> None:
     """Have the ids used by another, whose external id comes to the version that is known."""
     scene.usage = [
         Usage(new, each.event)
@@ -55,7 +57,7 @@ def used_again(scene: Scene, report: PurgeReport, known: int) -> None:
         for each in read_log(scene.table, ORGANIZATION.id, new)
     ]
     scene.management.put("customer", "cust 0", {"country": "DE", "customer_type": "company"})
-    record = RECORD | {"start": format_instant(scene.clock.now)}
+    record = RECORD | {"start": format_instant(scene.clock.now if start is None else start)}
     scene.management.put("subscription", "sub 2", record)
     while version(scene) < known:
         scene.management.put("subscription", "sub 2", record | {"name": f"{version(scene)}"})
@@ -71,23 +73,32 @@ def test_an_id_of_a_purged_customer_is_used_again() -> None:
     scene.check()
 
 
-@pytest.mark.parametrize("moment", range(0, 24, 3))
-def test_an_event_comes_for_the_old_id_while_it_is_purged(moment: int) -> None:
-    """The function remembers then that nobody has the id, by a version that the next owner comes to, too."""
-    scene, _ = to_be_purged()
-    seen: list[int] = []
+def purge_meanwhile(scene: Scene, moment: int, do: Callable[[], object]) -> PurgeReport:
+    """Purge the customer, and do something in one of the pauses."""
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
         scene.pass_time(seconds)
         waits.append(seconds)
         if len(waits) == moment + 1:
-            scene.event("bytes", 0)
-            deliver(scene)
-            seen.append(version(scene))
+            do()
 
     around = type(scene.clock.around)(scene.clock, sleep)
-    report = purge(scene.table, ORGANIZATION.id, "cust 0", around)
+    return purge(scene.table, ORGANIZATION.id, "cust 0", around)
+
+
+@pytest.mark.parametrize("moment", range(0, 24, 3))
+def test_an_event_comes_for_the_old_id_while_it_is_purged(moment: int) -> None:
+    """The function remembers then that nobody has the id, by a version that the next owner comes to, too."""
+    scene, _ = to_be_purged()
+    seen: list[int] = []
+
+    def come() -> None:
+        scene.event("bytes", 0)
+        deliver(scene)
+        seen.append(version(scene))
+
+    report = purge_meanwhile(scene, moment, come)
     if not seen:
         return
     used_again(scene, report, max(seen[0], 2))
@@ -95,6 +106,19 @@ def test_an_event_comes_for_the_old_id_while_it_is_purged(moment: int) -> None:
     deliver(scene, 1)
     scene.roll()
     scene.clock.now += MINUTE
+    scene.event("bytes", 0)
+    deliver(scene)
+    scene.check()
+
+
+@pytest.mark.parametrize("moment", range(0, 24, 2))
+def test_an_event_that_was_purged_is_delivered_when_another_has_the_id(moment: int) -> None:
+    """The next owner has the id from before the event on. It stays the event of who was purged."""
+    scene, known = to_be_purged()
+    began = scene.clock.now
+    report = purge_meanwhile(scene, moment, lambda: scene.event("bytes", 0))
+    used_again(scene, report, known, start=began - HOUR)
+    deliver(scene)
     scene.event("bytes", 0)
     deliver(scene)
     scene.check()

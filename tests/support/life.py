@@ -40,7 +40,7 @@ from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant, parse_instant
 from meterstone.usage.meter import Event
 from support.both_endpoints import check_all
-from support.memory_table import Faults, Killed
+from support.memory_table import Faults, Killed, MemoryTable
 from support.recovering import Clock
 from support.scenario import ORGANIZATION, Scenario, Usage, World, digest
 from support.stale_table import StaleTable
@@ -60,7 +60,7 @@ REFUSED = (RecordRefusedError, CatalogueConflictError, UnknownRecordError)
 
 
 @contextmanager
-def at_call(table: StaleTable, number: int, do: Callable[[], object]) -> Iterator[list[str]]:
+def at_call(table: MemoryTable, number: int, do: Callable[[], object]) -> Iterator[list[str]]:
     """Do something just before the call of the table of this number, from 0. Gives the calls that were made."""
     made: list[str] = []
     plain = {name: getattr(table, name) for name in TABLE_CALLS}

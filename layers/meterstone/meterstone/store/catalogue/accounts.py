@@ -63,6 +63,8 @@ class Account(msgspec.Struct, frozen=True):
     flips: int = 0
     #: How many customers were purged. An id that was may be another's by now.
     purges: int = 0
+    #: A purge may have put events under other names that were accepted up to this instant: all, while one runs.
+    purged_until: int = 0
     #: The id of the API key that opened it; empty if it was read without one.
     key_id: str = ""
     #: The scopes of that key. None, if it was read without a key.
@@ -199,6 +201,7 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         stored_format(profile),
         integer(profile, "flips"),
         integer(profile, "purges"),
+        integer(profile, "purged_until"),
     )
 
 

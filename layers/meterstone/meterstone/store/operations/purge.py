@@ -16,7 +16,9 @@ is stopped. It is run again then, and goes on by its record (see `purge_records`
    that are `moved`.
 6. The record, and with it the key.
 
-Events that came in for an old id between 2 and 5 are moved as well, and another rebuild counts them.
+Events that came in for an old id between 2 and 5 are moved as well, and another rebuild counts them. The stream
+may deliver them when all is over, and somebody else has the id. The profile says up to when such events were
+accepted (`purged_until`): whoever delivers one looks for it in the log.
 """
 
 import json
@@ -45,13 +47,13 @@ from meterstone.store.dynamodb.transaction import Needs, TransactionBudget, pack
 from meterstone.store.events.log import LoggedEvent, put_action, read_log
 from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.uncounted import drop_unreadable, finish, read_unreadable
-from meterstone.store.events.unmatched import read_unmatched
+from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
 from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.purge_records import Names, PurgeRecord, new_secret, read_purges
 from meterstone.store.operations.rebuild import SETTLES, Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT, Replay
-from meterstone.usage.arrival import Subject, content
-from meterstone.usage.instant import format_instant
+from meterstone.usage.arrival import AHEAD, Subject, content
+from meterstone.usage.instant import END_OF_TIME, format_instant
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.pseudonyms import Pseudonyms
 from meterstone.usage.subscription import Subscription
@@ -106,6 +108,7 @@ class _Purge:
             Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
             record = self._new_record(customer_id)
             self._transact([{"Put": {"TableName": self._table.name, "Item": record.item()}}])
+        self._lease.change("SET purged_until = :until", {":until": {"N": str(END_OF_TIME)}})
         report = PurgeReport(record.names)
         if not record.swapped:
             # Whoever puts a record without having seen this one is through then.
@@ -120,14 +123,15 @@ class _Purge:
             report.events += moved
             if record.swapped and not moved:
                 break
-            rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purging=True)
+            purged = [new for _, new in record.names.subjects]
+            rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purged=purged)
             report.rebuilt.append(rebuilding.run())
             self._transact([self._marked(record, "swapped")])
             record = record._replace(swapped=True)
         self._erase(record)
         # Versions of subjects that are made under the old ids begin anew: what was known by them is not any more.
-        purges = {":purges": {"N": str(self._account().purges + 1)}}
-        self._transact([self._deleted(record)], self._lease.action("purges = :purges", purges))
+        purges: Item = {":purges": {"N": str(self._account().purges + 1)}}
+        self._close(record, "purges = :purges, ", purges)
         return report
 
     def _record(self, customer_id: str) -> PurgeRecord | None:
@@ -168,7 +172,7 @@ class _Purge:
             self._refuse_use(customer_id, held)
             self._refuse_other_names(record, held)
         except BusyError:
-            self._transact([self._deleted(record)])
+            self._close(record)
             raise
         self._transact([self._marked(record, "renaming")])
 
@@ -327,7 +331,7 @@ class _Purge:
             for generation in range(1, integer(profile, "gen_last") + 1):
                 self._delete(keys.usage(organization_id, str(generation), subscription))
         for old, _ in names.subjects:
-            unmatched = list(read_unmatched(self._table, organization_id, old))
+            unmatched = self._of_the_purged(old)
             waiting = [each for each in unmatched if not each.done]
             finish(self._table, organization_id, waiting, self._around.clock(), [False] * len(waiting))
             self._table.delete_all(each.key for each in unmatched if each.done)
@@ -350,6 +354,20 @@ class _Purge:
                 self._lease.renew()
                 self._table.delete_all(some)
 
+    def _of_the_purged(self, old: Subject) -> list[UnmatchedEvent]:
+        """Return the unmatched events under an old name that are not of somebody who came by it since.
+
+        What came in when the last event was moved is not the customer's, and goes on waiting.
+        """
+        unmatched = list(read_unmatched(self._table, self._organization_id, old))
+        logged = [keys.event(self._organization_id, *old, each.event.id) for each in unmatched]
+        rows = self._table.batch_get(logged, consistent=True)
+        return [
+            each
+            for each, key in zip(unmatched, logged, strict=True)
+            if key not in rows or "moved" in rows[key]
+        ]
+
     def _delete(self, pk: str) -> None:
         rows = self._table.query(pk, FIRST, LAST, consistent=True)
         for some in batched(map(_key_of, rows), _DELETED_TOGETHER, strict=False):
@@ -366,8 +384,12 @@ class _Purge:
                 self._lease.renew()
             yield each
 
-    def _deleted(self, record: PurgeRecord) -> Action:
-        return {"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}
+    def _close(self, record: PurgeRecord, expression: str = "", values: Item | None = None) -> None:
+        """Delete the record, and change the profile: what is accepted later is not moved."""
+        # A function that takes events in may have another clock.
+        until: Item = {":until": {"N": str(self._around.clock() + AHEAD)}}
+        held = self._lease.action(f"{expression}purged_until = :until", (values or {}) | until)
+        self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}], held)
 
     def _marked(self, record: PurgeRecord, mark: str) -> Action:
         return {

@@ -108,12 +108,15 @@ class Rebuild:
         lease: Lease,
         around: Surroundings,
         *,
-        purging: bool = False,
+        purged: Sequence[Subject] | None = None,
     ) -> None:
-        """Write to a table. With ``purging``, it is a purge's own rebuild."""
+        """Write to a table. With ``purged``, it is a purge's own rebuild.
+
+        These are the customer's new names: its events are gone through even if it has no subscription.
+        """
         self._table = table
         self._organization_id = organization_id
-        self._purging = purging
+        self._purged = purged
         self._lease = lease
         self._around = around
         self._subjects = Subjects(table)
@@ -137,7 +140,8 @@ class Rebuild:
         done: set[Subject] = set()
         while not report.swapped:
             account = self._settled_account()
-            report.events += self._count_log(account, after, self._generations.subjects(), done)
+            subjects = [*self._generations.subjects(), *(self._purged or ())]
+            report.events += self._count_log(account, after, subjects, done)
             # Both are rolled up to one instant, so that changes of the clock are no differences.
             now = self._around.clock()
             with suppress(WriteRefusedError):
@@ -199,7 +203,7 @@ class Rebuild:
     def _begin(self) -> Generation:
         """Open the next generation: from now on the fold counts events after its cut into both generations."""
         refuse_open_imports(self._table, self._organization_id)
-        if not self._purging:
+        if self._purged is None:
             # Half of a customer's events may stand under other ids that the catalogue does not have yet.
             refuse_open_purges(self._table, self._organization_id)
         Replay(self._table, self._account(), self._lease, self._around.clock).take_up()
