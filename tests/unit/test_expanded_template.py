@@ -34,6 +34,7 @@ SCOPED = {
     ("AWS::DynamoDB::Table", "GlobalSecondaryIndexes.IndexName"): "a table",
     ("AWS::DynamoDB::Table", "GlobalSecondaryIndexes.KeySchema.AttributeName"): "a table",
     ("AWS::DynamoDB::Table", "KeySchema.AttributeName"): "a table",
+    ("AWS::IAM::Policy", "PolicyName"): "a role",
     ("AWS::IAM::Role", "Policies.PolicyName"): "a role",
     ("AWS::Lambda::Alias", "Name"): "a function",
     ("AWS::WAFv2::WebACL", "Rules.Name"): "a firewall",
@@ -260,6 +261,25 @@ def test_a_key_encrypts_the_table_the_queues_and_the_logs() -> None:
     assert ways == ["dynamodb.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"]
     using = {name for name, role in of_type(stack, "AWS::IAM::Role").items() if uses_what_is_encrypted(role)}
     assert sorted(each["Ref"] for each in stack["UseKey"]["Properties"]["Roles"]) == sorted(using)
+
+
+def test_no_function_writes_to_logs_that_are_none_of_the_stack(stack: dict[str, Any]) -> None:
+    policy = stack["LogsOfTheirOwn"]["Properties"]
+    (denied,) = policy["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Action"]) == ("Deny", ["logs:*"])
+    kept_to_them = {each["Ref"] for each in policy["Roles"]}
+    for name, function in of_type(stack, "AWS::Lambda::Function").items():
+        role, own = function["Role"]["Fn::GetAtt"][0], function["LoggingConfig"]["LogGroup"]["Ref"]
+        if role in kept_to_them:
+            assert {"Fn::GetAtt": [own, "Arn"]} in denied["NotResource"], name
+            continue
+        allowed = [
+            each["Resource"]
+            for policy in stack[role]["Properties"]["Policies"]
+            for each in policy["PolicyDocument"]["Statement"]
+            if any(action.startswith("logs:") for action in each["Action"])
+        ]
+        assert allowed == [{"Fn::GetAtt": [own, "Arn"]}], name
 
 
 def uses_what_is_encrypted(role: dict[str, Any]) -> bool:
