@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -39,6 +40,16 @@ SCOPED = {
     ("AWS::Lambda::Alias", "Name"): "a function",
     ("AWS::WAFv2::WebACL", "Rules.Name"): "a firewall",
     ("AWS::WAFv2::WebACL", "Rules.VisibilityConfig.MetricName"): "a firewall",
+}
+
+
+OPTIONAL = {
+    "Budget": {"MonthlyBudget": "100"} | HEARD,
+    "Domain": {"DomainName": "usage.example.com", "CertificateArn": "arn:certificate"},
+    "DomainMapping": {"DomainName": "usage.example.com", "CertificateArn": "arn:certificate"},
+    "Firewall": {"FirewallRate": "1000"},
+    "FirewallOfTheStage": {"FirewallRate": "1000"},
+    "UseKey": {"KmsKeyArn": "arn:key"},
 }
 
 
@@ -141,7 +152,6 @@ def versions(stack: dict[str, Any]) -> dict[str, Any]:
         pytest.param(("", ""), {"MemorySize": "2048"}, id="the memory"),
         pytest.param(("", ""), {"LogLevel": "DEBUG"}, id="the log's level"),
         pytest.param(("", ""), {"Tracing": "on"}, id="tracing"),
-        pytest.param(("", ""), {"Start": "snapstart"}, id="how containers start"),
         pytest.param(("", ""), {"Architecture": "x86_64"}, id="the processor"),
         pytest.param(("", ""), {"DynamoEndpoint": "http://127.0.0.1:1"}, id="the endpoint of the table"),
         pytest.param(("", ""), {"ExistingTableName": "restored"}, id="the table"),
@@ -153,6 +163,48 @@ def test_a_change_of_what_a_function_runs_on_publishes_a_version_of_each(
     before, after = versions(deployed()), versions(deployed(uploaded, **given))
     assert before.keys() == after.keys() == set(FUNCTIONS)
     assert [name for name in FUNCTIONS if before[name] == after[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        *(
+            pytest.param({"Start": one}, {"Start": other}, id=f"{one} to {other}")
+            for one, other in permutations(("none", "snapstart", "provisioned"), 2)
+        ),
+        *(
+            pytest.param({}, {name: value}, id=name)
+            for name, value in {
+                "AccessLogs": "on",
+                "Environment": "development",
+                "IngestionsPerKey": "5",
+                "LogRetentionDays": "7",
+                "ProvisionedConcurrency": "7",
+                "RequestsPerKey": "5",
+                "ReservedConcurrency": "50",
+                "ThrottleRate": "7",
+                "TrafficShifting": "false",
+            }.items()
+        ),
+        pytest.param({}, OPTIONAL["UseKey"], id="a key"),
+        pytest.param({}, RESTORED, id="a restored table"),
+    ],
+)
+def test_a_version_is_published_of_the_functions_that_change_and_of_no_other(
+    before: dict[str, str], after: dict[str, str]
+) -> None:
+    """Lambda publishes no version of a function that is as it was: CloudFormation would fail."""
+    one, other = (deployed(**HEARD | given) for given in (before, after))
+    published = {name for name in FUNCTIONS if versions(one)[name] != versions(other)[name]}
+    assert published == {name for name in FUNCTIONS if configured(one, name) != configured(other, name)}
+
+
+def configured(stack: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what a version has of a function: what is reserved for it, and its tags, are not in it."""
+    properties: dict[str, Any] = stack[name]["Properties"]
+    return {
+        key: value for key, value in properties.items() if key not in ("ReservedConcurrentExecutions", "Tags")
+    }
 
 
 def test_a_change_of_one_function_s_code_publishes_a_version_of_it_alone() -> None:
@@ -225,16 +277,6 @@ def test_what_the_schedule_of_recounts_cannot_hand_over_is_kept(stack: dict[str,
         {"Action": each["Action"], "Effect": each["Effect"], "Resource": each["Resource"]}
         for each in statements
     ]
-
-
-OPTIONAL = {
-    "Budget": {"MonthlyBudget": "100"} | HEARD,
-    "Domain": {"DomainName": "usage.example.com", "CertificateArn": "arn:certificate"},
-    "DomainMapping": {"DomainName": "usage.example.com", "CertificateArn": "arn:certificate"},
-    "Firewall": {"FirewallRate": "1000"},
-    "FirewallOfTheStage": {"FirewallRate": "1000"},
-    "UseKey": {"KmsKeyArn": "arn:key"},
-}
 
 
 @pytest.mark.parametrize(("name", "given"), OPTIONAL.items(), ids=OPTIONAL)
