@@ -1,6 +1,9 @@
 """Counts the events of the table's stream into counters and rollups, which both usage endpoints read.
 
 A batch that fails is delivered again, without end. So no event is skipped, and no event is counted twice.
+
+While a stack moves to another table, the stream of the one before may still bring its batches here. The other
+table does not have these events: they fail until the version of before, or nobody, gets them.
 """
 
 import os
@@ -38,6 +41,7 @@ folding = StreamFold(Table.from_environment(), tell)
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
     """Fold a batch of the stream's records. The last batch of a tumbling window may be empty."""
     now = clock.now()
+    refuse_another_table(event)
     report = folding.fold(event["Records"], shard_of(event), now)
     logger.info(
         "folded",
@@ -58,6 +62,15 @@ def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
         logger.error("the rollups would not take what a tally comes to", extra={"reason": reason})
     # Lambda takes a batch of a tumbling window for failed if the answer has no state.
     return {"state": {}}
+
+
+def refuse_another_table(event: dict[str, Any]) -> None:
+    """Raise `ValueError` if a record is of the stream of another table than this function's."""
+    own = f":table/{os.environ.get('TABLE_NAME', '')}/"
+    for record in event["Records"]:
+        stream = record.get("eventSourceARN", own)
+        if own not in stream:
+            raise ValueError(f"the batch is of another table's stream: {stream}")
 
 
 def shard_of(event: dict[str, Any]) -> str:

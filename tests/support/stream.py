@@ -233,7 +233,7 @@ def record(item: Item, number: int, name: str = "INSERT") -> Record:
         "eventSource": "aws:dynamodb",
         "awsRegion": "eu-central-1",
         "dynamodb": change,
-        "eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/t/stream/2024-01-01T00:00:00.000",
+        "eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/memory/stream/2024-01-01T00:00:00.000",
     }
 
 

@@ -95,6 +95,23 @@ def test_a_batch_that_does_not_name_its_shard_is_refused(
         fold_usage.handler({"Records": []}, None)
 
 
+def test_a_batch_of_another_table_s_stream_is_refused(
+    folding: Folding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack moves to a restored table: for a moment the stream of the one before invokes the new version."""
+    records = records_of(folding, [call("one")])
+    function = load_over("fold_usage", memory(folding.world), monkeypatch)
+    batch = {"Records": records, "shardId": "shard"}
+    before = memory(folding.world).items()
+    monkeypatch.setenv("TABLE_NAME", "restored")
+    with pytest.raises(ValueError, match="another table"):
+        function.handler(batch, None)
+    assert memory(folding.world).items() == before
+    monkeypatch.setenv("TABLE_NAME", "memory")
+    function.handler(batch, None)
+    check_analytics(folding.world, (call("one"),), NOW)
+
+
 def test_shards_have_names_of_their_own() -> None:
     names = {stream_shard(f"shardId-{number:020}-{number:08x}") for number in range(2000)}
     assert len(names) == 2000
