@@ -36,6 +36,7 @@ from meterstone.store.dynamodb.table import (
     Item,
     StoreUnavailableError,
     Table,
+    integer,
 )
 from meterstone.store.events.log import put_action
 from meterstone.store.events.marks import is_mark, mark_of
@@ -243,9 +244,13 @@ class StreamFold:
         if not logged:
             return list(events)
         rows = self._table.batch_get(logged.values(), consistent=True)
-        # What was moved is deleted when the purge is over.
-        there = {key for key, row in rows.items() if "moved" not in row}
-        return [each for each in events if each.position not in logged or logged[each.position] in there]
+        # What was moved is deleted when the purge is over. Then another event may come in under its id.
+        there = {(key, integer(row, "acc")) for key, row in rows.items() if "moved" not in row}
+        return [
+            each
+            for each in events
+            if each.position not in logged or (logged[each.position], each.accepted) in there
+        ]
 
     def _finish_withdrawn(self, account: Account, events: Sequence[_Arrived], now: int) -> set[Key]:
         """Return the withdrawn events that were counted nowhere, as they were unmatched when they were withdrawn.

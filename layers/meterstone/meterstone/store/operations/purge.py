@@ -33,6 +33,7 @@ from meterstone.store.catalogue.countings import read_countings
 from meterstone.store.catalogue.records import encode_document
 from meterstone.store.catalogue.recounts import drop_reasons, read_recounts
 from meterstone.store.catalogue.stamped import TermsSeen, read_customer, read_terms
+from meterstone.store.catalogue.stored_format import FIRST_FORMAT
 from meterstone.store.catalogue.subscription_puts import put_mentions
 from meterstone.store.catalogue.subscriptions import (
     decode_subscription,
@@ -114,20 +115,23 @@ class _Purge:
             # Whoever puts a record without having seen this one is through then.
             self._pass(record.at + SETTLES - self._around.clock())
             if not record.renaming:
-                self._settle(record)
+                record = self._settle(record)
             self._rename(record)
             # What was under way by the old names is in the log then.
             self._pass(SETTLES)
+        # One that goes on after a stop may have moved events that no rebuild has counted.
+        counted = False
         while True:
             moved = self._move(record)
             report.events += moved
-            if record.swapped and not moved:
+            if counted and not moved:
                 break
             purged = [new for _, new in record.names.subjects]
             rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purged=purged)
             report.rebuilt.append(rebuilding.run())
-            self._transact([self._marked(record, "swapped")])
+            self._transact([self._marked(record, "swapped", self._around.clock())])
             record = record._replace(swapped=True)
+            counted = True
         self._erase(record)
         # Versions of subjects that are made under the old ids begin anew: what was known by them is not any more.
         purges: Item = {":purges": {"N": str(self._account().purges + 1)}}
@@ -164,7 +168,7 @@ class _Purge:
                 )
         return record
 
-    def _settle(self, record: PurgeRecord) -> None:
+    def _settle(self, record: PurgeRecord) -> PurgeRecord:
         """Begin to rename; or give the purge up, nothing changed, if something was put by who had not seen it."""
         customer_id, _ = record.names.customer
         held = subscriptions_of_customer(self._table, self._organization_id, customer_id, consistent=True)
@@ -174,7 +178,9 @@ class _Purge:
         except BusyError:
             self._close(record)
             raise
-        self._transact([self._marked(record, "renaming")])
+        now = self._around.clock()
+        self._transact([self._marked(record, "renaming", now)])
+        return record._replace(renaming=now)
 
     @staticmethod
     def _refuse_other_names(record: PurgeRecord, held: Iterable[Subscription]) -> None:
@@ -249,8 +255,10 @@ class _Purge:
             # The customer's record stays until the end, as the documents do.
             removed += [each for each in map(_key_of, rows) if each != key]
         self._table.delete_all(removed)
+        # Whoever counts by what was found before is refused.
+        if self._account().stored_format == FIRST_FORMAT:
+            self._lease.change("ADD ver :one", {":one": {"N": "1"}})
         for key in subjects:
-            # Whoever counts by what was found before is refused.
             self._table.update(key, "ADD ver :one", {":one": {"N": "1"}})
 
     def _move(self, record: PurgeRecord) -> int:
@@ -308,13 +316,14 @@ class _Purge:
     def _ranks(self, record: PurgeRecord) -> dict[tuple[int, str], int]:
         """Return the places of events among those of the same instant, in the order of their ids.
 
-        They are needed only if a meter takes the latest event, and only of events that were there at the begin.
+        They are needed only if a meter takes the latest event, and only of events that were counted by their old
+        ids.
         """
         if not any(meter.aggregation is Aggregation.LATEST for meter in self._account().meters):
             return {}
         by_instant: dict[int, set[str]] = defaultdict(set)
         for logged in self._events(record):
-            if logged.accepted <= record.at:
+            if logged.accepted <= record.renaming:
                 by_instant[logged.event.at].add(logged.event.id)
         return {
             (at, identity): rank
@@ -391,14 +400,14 @@ class _Purge:
         held = self._lease.action(f"{expression}purged_until = :until", (values or {}) | until)
         self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}], held)
 
-    def _marked(self, record: PurgeRecord, mark: str) -> Action:
+    def _marked(self, record: PurgeRecord, mark: str, now: int) -> Action:
         return {
             "Update": {
                 "TableName": self._table.name,
                 "Key": key_item(record.key),
                 "UpdateExpression": f"SET {mark} = :now",
                 "ConditionExpression": "attribute_exists(pk)",
-                "ExpressionAttributeValues": {":now": {"N": str(self._around.clock())}},
+                "ExpressionAttributeValues": {":now": {"N": str(now)}},
             }
         }
 

@@ -54,7 +54,7 @@ class PurgeRecord(NamedTuple):
     names: Names
     secret: bytes
     at: int
-    renaming: bool = False
+    renaming: int = 0
     swapped: bool = False
 
     @classmethod
@@ -65,7 +65,7 @@ class PurgeRecord(NamedTuple):
             _NAMES.decode(text(row, "names")),
             bytes.fromhex(text(row, "secret")),
             integer(row, "at"),
-            "renaming" in row,
+            integer(row, "renaming"),
             "swapped" in row,
         )
 
