@@ -6,7 +6,9 @@ the stack stays as it is.
 
 The environment may say
 - `DIGEST`: the package's digest, as `scripts/package.py` printed it. Another package is refused;
-- `PARAMETERS`: parameters of the template, `Name=value` each, beside those of samconfig.toml and before them;
+- `PARAMETERS`: parameters of the template, `Name=value` each, beside those of samconfig.toml and before them. What
+  neither names has the template's default, and not the value of the last deployment. But a stack that was moved to
+  another table stays with it;
 - `ARTIFACT_BUCKET`: the bucket that takes the code. Without it, `sam deploy` makes one for the account;
 - `CLOUDFORMATION_ROLE`: the role with which CloudFormation changes the stack, if not with the caller's rights.
 
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
@@ -35,6 +38,8 @@ ARCHIVE = "meterstone.tar.gz"
 SUMS = "SHA256SUMS"
 #: Outputs of the stack, with their names in a workflow.
 TOLD = {"ApiUrl": "url", "TableName": "table"}
+#: Parameters without which a stack would get a new, empty table.
+KEPT = {"ExistingTableName", "ExistingTableStreamArn"}
 
 
 class RefusedError(Exception):
@@ -56,15 +61,14 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         except RefusedError as error:
             print(f"deploy: {error}", file=sys.stderr)
             return 1
-        config = Path(folder) / "samconfig.toml"
-        options = options_of(settings, environment, changes=asked.changes, asks=sys.stdin.isatty())
+        template, config = Path(folder) / "built" / "template.yaml", Path(folder) / "samconfig.toml"
+        options = options_of(
+            settings, environment, defaults_of(template), changes=asked.changes, asks=sys.stdin.isatty()
+        )
         write_config(asked.stage, options, config)
-        command: list[str | Path] = [
-            SAM,
-            "deploy",
-            "--template-file",
-            Path(folder) / "built" / "template.yaml",
-        ]
+        if asked.changes and "s3_bucket" in options:
+            template = placed(template, options["s3_bucket"], options["s3_prefix"], settings["stack_name"])
+        command: list[str | Path] = [SAM, "deploy", "--template-file", template]
         command += ["--config-file", config, "--config-env", asked.stage]
         # CloudFormation keeps the change set that is not executed; the stack is as it was.
         command += ["--no-execute-changeset"] if asked.changes else []
@@ -108,11 +112,48 @@ def unpack(archive: Path, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
+def defaults_of(template: Path) -> dict[str, str]:
+    """Return the defaults of a built template's parameters, less those that a stack keeps."""
+    parameters: dict[str, Any] = yaml.safe_load(template.read_text())["Parameters"]
+    return {
+        name: str(parameter["Default"])
+        for name, parameter in parameters.items()
+        if "Default" in parameter and name not in KEPT
+    }
+
+
+def placed(template: Path, bucket: str, apart: str, prefix: str) -> Path:
+    """Upload what is to be shown, and return its template, with the code where a deployment will put it.
+
+    So a change set names the functions that change, and not where the code lies while it is shown. CloudFormation
+    looks for the code when it executes a change set.
+    """
+    packaged = template.with_name("placed.yaml")
+    command: list[str | Path] = [
+        SAM,
+        "package",
+        "--template-file",
+        template,
+        "--output-template-file",
+        packaged,
+    ]
+    command += ["--s3-bucket", bucket, "--s3-prefix", apart, "--no-progressbar"]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)  # noqa: S603
+    packaged.write_text(packaged.read_text().replace(f"s3://{bucket}/{apart}/", f"s3://{bucket}/{prefix}/"))
+    return packaged
+
+
 def options_of(
-    settings: Mapping[str, Any], environment: Mapping[str, str], *, changes: bool = False, asks: bool = False
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str],
+    defaults: Mapping[str, str],
+    *,
+    changes: bool = False,
+    asks: bool = False,
 ) -> dict[str, Any]:
     """Return the options of `sam deploy`: those of samconfig.toml, with what the environment says.
 
+    `defaults`: values of parameters that neither names, since CloudFormation would leave them as they were.
     `changes`: nothing will be executed. `asks`: there is a person to ask.
     """
     options = dict(settings) | {
@@ -134,7 +175,10 @@ def options_of(
         for given in (settings["parameter_overrides"], environment.get("PARAMETERS", ""))
         for pair in given.split()
     )
-    options["parameter_overrides"] = " ".join(f"{name}={value}" for name, value in overrides.items())
+    unnamed = (f'{name}="{value}"' for name, value in defaults.items() if name not in overrides)
+    options["parameter_overrides"] = " ".join(
+        (*(f"{name}={value}" for name, value in overrides.items()), *unnamed)
+    )
     return options
 
 

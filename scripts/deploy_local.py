@@ -60,6 +60,8 @@ EXPORTED = (
     *("METERSTONE_SECOND_API_URL", "METERSTONE_SECOND_TABLE_NAME", "URL", "KEY"),
 )
 REGION = "us-east-1"
+#: It takes the code, as the bootstrap's bucket does for the pipeline.
+BUCKET = "meterstone-artefacts"
 
 
 def main(command: list[str]) -> int:
@@ -71,7 +73,8 @@ def main(command: list[str]) -> int:
         log = Path(folder) / "engine.log"
         try:
             with emulator(Path(folder)) as endpoint:
-                enter(environment(endpoint))
+                enter(environment(endpoint) | {"ARTIFACT_BUCKET": BUCKET})
+                boto3.client("s3").create_bucket(Bucket=BUCKET)
                 (url, table), (second_url, second_table) = (
                     deployed(stage, endpoint, Path(folder)) for stage in STAGES
                 )

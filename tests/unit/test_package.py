@@ -1,5 +1,6 @@
 """The package that every stage gets, and what is asked of `sam deploy` for it."""
 
+import json
 import subprocess
 import tarfile
 import time
@@ -157,13 +158,13 @@ def test_a_stage_is_a_stack_of_its_own_with_an_api_stage_of_its_name(stage: str)
 @pytest.mark.parametrize("stage", ["dev", "staging", "prod"])
 @pytest.mark.parametrize("asks", [True, False], ids=["a person", "a runner"])
 def test_a_person_is_asked_before_production_changes_and_a_runner_is_not(stage: str, asks: bool) -> None:  # noqa: FBT001
-    options = deploy.options_of(deploy.settings_of(stage), {}, asks=asks)
+    options = deploy.options_of(deploy.settings_of(stage), {}, {}, asks=asks)
 
     assert options["confirm_changeset"] is (asks and stage == "prod")
 
 
 def test_no_change_is_no_failure_and_a_failure_is_rolled_back() -> None:
-    options = deploy.options_of(SETTINGS, {})
+    options = deploy.options_of(SETTINGS, {}, {})
 
     assert options["fail_on_empty_changeset"] is False
     assert options["on_failure"] == "ROLLBACK"
@@ -174,9 +175,21 @@ def test_a_given_parameter_goes_before_the_stage_s_own() -> None:
     given = {"PARAMETERS": "Stage=other AlarmEmail=ops@example.com"}
 
     assert (
-        deploy.options_of(SETTINGS, given)["parameter_overrides"]
+        deploy.options_of(SETTINGS, given, {})["parameter_overrides"]
         == "Environment=development Stage=other AlarmEmail=ops@example.com"
     )
+
+
+def test_what_is_not_named_any_more_is_as_the_template_says_and_not_as_it_was(tmp_path: Path) -> None:
+    """A deployment without a canary, say, is not to be the last one that has one."""
+    built = tmp_path / "template.yaml"
+    given = {"TrafficShifting": "true", "MemorySize": 1024, "AlarmEmail": "", "ExistingTableName": ""}
+    built.write_text(json.dumps({"Parameters": {name: {"Default": each} for name, each in given.items()}}))
+    defaults = deploy.defaults_of(built)
+
+    assert deploy.options_of(SETTINGS, {"PARAMETERS": "MemorySize=2048"}, defaults)[
+        "parameter_overrides"
+    ] == ('Environment=development Stage=dev MemorySize=2048 TrafficShifting="true" AlarmEmail=""')
 
 
 @pytest.mark.parametrize(
@@ -186,7 +199,7 @@ def test_a_given_parameter_goes_before_the_stage_s_own() -> None:
 )
 def test_what_is_only_shown_is_stored_apart_from_what_is_deployed(changes: bool, prefix: str) -> None:  # noqa: FBT001
     given = {"ARTIFACT_BUCKET": "artefacts", "CLOUDFORMATION_ROLE": "arn:role"}
-    options = deploy.options_of(SETTINGS, given, changes=changes)
+    options = deploy.options_of(SETTINGS, given, {}, changes=changes)
 
     assert (options["s3_bucket"], options["s3_prefix"], options["role_arn"]) == (
         "artefacts",
@@ -197,7 +210,7 @@ def test_what_is_only_shown_is_stored_apart_from_what_is_deployed(changes: bool,
 
 
 def test_the_options_are_written_as_sam_reads_them(tmp_path: Path) -> None:
-    options: dict[str, Any] = deploy.options_of(SETTINGS, {"PARAMETERS": 'Name=a"b\\c'})
+    options: dict[str, Any] = deploy.options_of(SETTINGS, {"PARAMETERS": 'Name=a"b\\c'}, {})
     deploy.write_config("dev", options, tmp_path / "samconfig.toml")
 
     written = tomllib.loads((tmp_path / "samconfig.toml").read_text())
