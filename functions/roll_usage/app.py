@@ -25,8 +25,9 @@ from meterstone.edge.metrics import embedded
 from meterstone.store.catalogue.accounts import list_organizations, read_account, read_generations
 from meterstone.store.counting.fold import Fold
 from meterstone.store.counting.waking import wake_unwoken
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import StoreUnavailableError, Table
+from meterstone.store.dynamodb.table import StoreUnavailableError, Table, key_item
 from meterstone.store.events.uncounted import read_all_numbers
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.instant import HOUR, MINUTE
@@ -85,6 +86,8 @@ def handler(event: dict[str, Any], _: object) -> None:
         for record in event["Records"]:
             take_message(record)
         return
+    # Who counts has a call by it: none for hours means that the stream is not followed, whatever comes in.
+    table.put(key_item(keys.heartbeat()) | {"beat": {"N": str(clock.now())}})
     organization_ids = list_organizations(table)
     # Another order every hour: if the time does not suffice for all, it is not the same that go without.
     Random(clock.now() // HOUR).shuffle(organization_ids)  # noqa: S311 - nothing secret

@@ -18,10 +18,11 @@ from moto import mock_aws
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
-from meterstone.store.dynamodb.table import Item, StoreUnavailableError, WriteRefusedError
+from meterstone.store.dynamodb.table import Item, StoreUnavailableError, WriteRefusedError, key_item
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import DAY, HOUR, SECOND, key_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
@@ -31,6 +32,7 @@ from meterstone.usage.tally import Position
 from support.functions import forget_logger, load_over
 from support.memory_table import Killed, MemoryTable
 from support.small_world import FLAT, START, subscription
+from support.stream import record
 from support.written import write_catalogue
 
 NOW = START + 2 * DAY
@@ -334,6 +336,19 @@ def test_a_failure_among_a_few_is_told_of_when_the_others_have_had_their_turn(
         hours.begin()
     assert [number for number in range(5) if hours.due(number)] == [2]
     assert len([each for each in hours.told if each["text"] == "uncounted"]) == 7
+
+
+def test_every_hour_has_a_record_in_the_stream_of_which_nothing_is_counted(hours: Hours) -> None:
+    written: list[Item] = []
+    for _ in range(2):
+        hours.begin()
+        item = key_item(keys.heartbeat()) | hours.table.items()[keys.heartbeat()]
+        # The stream has no record of a put that changes nothing.
+        assert item not in written
+        written.append(item)
+        report = StreamFold(hours.table).fold([record(item, 1, "MODIFY")], "shard", hours.clock.now)
+        assert (report.events, report.counted, report.poison) == (0, 0, [])
+        hours.clock.now += HOUR
 
 
 @pytest.fixture

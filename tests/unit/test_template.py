@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 
 from meterstone.contracts.message import RETRY_AFTER
 from meterstone.edge.application import CHANGING, INGESTION, READING
+from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
 from meterstone_cli.devserver.function import GATEWAY_TIMEOUT
 from support.cloudformation import source
 
@@ -130,6 +133,18 @@ def test_events_are_put_and_nothing_is_changed_or_deleted(resources: dict[str, A
     assert set(reads["Action"]) == READS
     assert puts["Action"] == "dynamodb:PutItem"
     assert all((each["Effect"], each["Resource"]) == ("Allow", TABLE) for each in (reads, puts))
+    # A put replaces what is there: in the log's partitions there are but events.
+    (partitions,) = puts["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+    assert fnmatchcase(keys.event("org", "s", "ext#events#1", "e").pk, partitions)
+    for other in (
+        keys.api_key("key"),
+        keys.organization("org", "profile"),
+        keys.subscription("org", "#events#"),
+        keys.customer("org", "#events#"),
+        keys.subject("org", "s", "#events#"),
+        Key(keys.usage("org", "1", "#events#"), ""),
+    ):
+        assert not fnmatchcase(other.pk, partitions), other
 
 
 def test_the_catalogue_is_changed_in_this_table_and_nothing_else_is(resources: dict[str, Any]) -> None:
@@ -211,7 +226,7 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
     assert stream["MaximumRetryAttempts"] == stream["MaximumRecordAgeInSeconds"] == -1
     assert stream["TumblingWindowInSeconds"] > 0
     assert "DestinationConfig" not in stream
-    new, marked = stream["FilterCriteria"]["Filters"]
+    new, marked, beat = stream["FilterCriteria"]["Filters"]
     assert json.loads(new["Pattern"]) == {
         "eventName": ["INSERT"],
         "dynamodb": {"NewImage": {"e": {"S": [{"exists": True}]}, "acc": {"N": [{"exists": True}]}}},
@@ -220,6 +235,7 @@ def test_the_stream_discards_nothing_and_names_its_shards(resources: dict[str, A
         "eventName": ["MODIFY"],
         "dynamodb": {"NewImage": {"e": {"S": [{"exists": True}]}, "wg": {"S": [{"exists": True}]}}},
     }
+    assert json.loads(beat["Pattern"]) == {"dynamodb": {"NewImage": {"beat": {"N": [{"exists": True}]}}}}
 
 
 def test_who_recounts_changes_records_in_this_table_and_nothing_else(resources: dict[str, Any]) -> None:
@@ -437,7 +453,8 @@ def test_the_requests_of_a_key_have_a_limit_of_their_own_for_questions_and_event
     """A new version is published for a new limit: the description of the version has it."""
     function = template["Resources"][name]["Properties"]
     assert function["Environment"]["Variables"]["METERSTONE_REQUESTS_PER_KEY"] == {"Ref": parameter}
-    assert f"${{{parameter}}}" in function["VersionDescription"]["Fn::Sub"]
+    described, _ = function["VersionDescription"]["Fn::Sub"]
+    assert f"${{{parameter}}}" in described
     assert template["Parameters"][parameter]["Default"] == 0
 
 

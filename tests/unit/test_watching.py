@@ -137,7 +137,7 @@ def test_each_function_has_alarms_for_its_errors_and_its_throttles() -> None:
 
 
 EMAIL, TOPIC = {"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:topic"}
-PAGES = {"IteratorAgeAlarm", "PoisonAlarm", "ServerErrorAlarm"}
+PAGES = {"FoldMissedAlarm", "IteratorAgeAlarm", "PoisonAlarm", "ServerErrorAlarm"}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,7 @@ def test_without_a_listener_only_deployments_are_watched() -> None:
         ("SubscriptionLatencyAlarm", ("Latency", "p99", 300, 3, 2000)),
         ("IteratorAgeWarning", ("IteratorAge", "Maximum", 300, 1, 300_000)),
         ("IteratorAgeAlarm", ("IteratorAge", "Maximum", 300, 1, 3_600_000)),
+        ("FoldMissedAlarm", ("Invocations", "Sum", 3600, 2, 1)),
         ("RollMissedAlarm", ("Invocations", "Sum", 3600, 2, 1)),
         ("RollBehindAlarm", ("ApproximateAgeOfOldestMessage", "Maximum", 300, 1, 2700)),
         ("RecountMissedAlarm", ("Invocations", "Sum", 300, 3, 1)),
@@ -198,7 +199,7 @@ def test_a_recount_is_stuck_although_one_of_three_periods_has_no_call_that_ended
 def test_calls_that_are_missing_ring_an_alarm_and_numbers_that_are_missing_do_not() -> None:
     found = alarms(deployed(**STAGES["prod"]))
     breaching = {name for name, alarm in found.items() if alarm["TreatMissingData"] == "breaching"}
-    assert breaching == {"RollMissedAlarm", "RecountMissedAlarm"}
+    assert breaching == {"FoldMissedAlarm", "RollMissedAlarm", "RecountMissedAlarm"}
     for name in breaching:
         assert found[name]["ComparisonOperator"] == "LessThanThreshold"
 

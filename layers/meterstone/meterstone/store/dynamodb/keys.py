@@ -33,6 +33,7 @@ the organization's id, and `<g>` its generation, which a rebuild swaps.
 | poison | `poison` | `<record's sha-256>` | query, by the command line alone | s/8 |
 | organization listing | `organizations` | `<org>` | query, once an hour | s/8 |
 | follower | `follower` | `place` | get, by the local server alone | 0.5 |
+| heartbeat | `heartbeat` | `hour` | nobody: the stream brings it to whoever counts | |
 | import | `<org>#imports` | `<content's sha-256>` | get | 0.5 |
 | purge | `<org>#purges` | `<customer's external id>` | query, before a rebuild and a load | 0.5 |
 | recount | `<org>#recounts` | `<id>` | get; query, when they are listed and when a plan is put for all | 0.5; s/8 |
@@ -104,6 +105,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | poison | `record`, `reason`, `put_at` | the stream's record as JSON; why and when it was quarantined |
 | follower | `doc` | up to where the local server has followed the table's stream, as JSON |
 | | `held_by`, `held_until` | the process that follows it, and until when (in seconds since 1970) |
+| heartbeat | `beat` | when it was last written |
 | import | `name` | what people call the source |
 | | `at`, `done` | when it last ran; the same if it was read to its end, else absent (both RFC 3339) |
 | | `run`, `closed` | the number of its last run; the number of the run that closed it, or 0 |
@@ -692,6 +694,11 @@ def listed(organization_id: str) -> Key:
 def follower() -> Key:
     """Key of the item in which a local server keeps up to where it has followed the table's stream."""
     return Key("follower", "place")
+
+
+def heartbeat() -> Key:
+    """Key of the item that is written every hour, so that the stream has a record if nothing else happens."""
+    return Key("heartbeat", "hour")
 
 
 def imported(organization_id: str, digest: str) -> Key:
