@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from meterstone.store.catalogue.accounts import Account, list_organizations, read_account
 from meterstone.store.catalogue.recounts import read_recounts
+from meterstone.store.dynamodb.errors import UnreadableItemError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, Table
 from meterstone.store.events.log import LoggedEvent, read_log
@@ -245,7 +246,11 @@ def _stream(table: Table, account: Account, now: int) -> Finding:
     events: list[LoggedEvent] = []
     cut = False
     for subject in subjects:
-        some = list(islice(read_log(table, account.organization.id, subject), share))
+        try:
+            some = list(islice(read_log(table, account.organization.id, subject), share))
+        except UnreadableItemError as error:
+            remedy = "until then no rebuild and no recount of its subscription goes through"
+            return Finding("counting", ok=False, found=str(error), remedy=remedy)
         cut = cut or len(some) == share
         events += [each for each in some if each.accepted and not each.withdrawn]
     newest = sorted(events, key=lambda each: each.accepted)[-_NEWEST:]

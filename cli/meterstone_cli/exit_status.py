@@ -7,7 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from meterstone.catalogue.errors import CatalogueError, RecordRefusedError
 from meterstone.store.catalogue.subscriptions import UnknownSubscriptionError
-from meterstone.store.dynamodb.errors import CatalogueChangedError, StoredFormatError
+from meterstone.store.dynamodb.errors import CatalogueChangedError, StoredFormatError, UnreadableItemError
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import StoreUnavailableError, WriteRefusedError
 from meterstone.store.reading.analytics import ViewNotBuiltError
@@ -50,7 +50,7 @@ def failure_of(error: BaseException) -> Failure | None:
             return Failure(REFUSED, (f"{unknown}: its catalogue's subscriptions have the ids",))
         case ViewNotBuiltError():
             return Failure(REFUSED, (f"{error}; these filters together are answered only then",))
-        case BusyError() | StoredFormatError() | EngineError() | ServerError():
+        case BusyError() | StoredFormatError() | UnreadableItemError() | EngineError() | ServerError():
             return Failure(REFUSED, (str(error),))
         case BrokenPipeError():
             # Whoever read the output, such as `head`, has read enough.

@@ -15,8 +15,10 @@ from meterstone.catalogue.management import Management
 from meterstone.store.catalogue.recounts import Recount, made, read_recounts
 from meterstone.store.catalogue.subscriptions import subscriptions_of_customer
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import UnreadableItemError
 from meterstone.store.dynamodb.keys import FIRST, LAST
 from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.table import item_of, key_item
 from meterstone.store.events.log import read_log
 from meterstone.store.events.quarantine import Poison, list_poison
 from meterstone.store.events.uncounted import read_numbers
@@ -25,6 +27,7 @@ from meterstone.store.operations.purge import PurgeReport, purge
 from meterstone.store.operations.purge_records import read_purges
 from meterstone.store.operations.rebuild import Surroundings, rebuild
 from meterstone.store.operations.replay import KEPT
+from meterstone.store.operations.withdraw import withdraw
 from meterstone.usage.arrival import Subject
 from meterstone.usage.instant import HOUR
 from meterstone.usage.subscription import Customer
@@ -386,6 +389,34 @@ def test_what_is_withdrawn_stays_withdrawn_and_says_nothing() -> None:
         if each.withdrawn
     ]
     assert [each.event.properties for each in marked] == [{}]
+
+
+@pytest.mark.parametrize("text", ["{", '["call",1,null]', "5"])
+def test_an_event_that_cannot_be_read_is_named_until_it_is_withdrawn_and_goes_with_the_customer(
+    text: str,
+) -> None:
+    world, stream, scenario = prepared(small())
+    table, bad = memory(world), scenario.usage[0]
+    key = keys.event(ORGANIZATION.id, *bad.subject, bad.event.id)
+    table.put(key_item(key) | item_of(table.get(key, consistent=True) or {}) | {"e": {"S": text}})
+    named = f"the event {bad.event.id} of {bad.subject.external_id} cannot be read"
+    for count in (
+        lambda: rebuild(table, ORGANIZATION.id, stream.clock.around),
+        lambda: run(world, stream, CUSTOMER),
+    ):
+        with pytest.raises(UnreadableItemError, match=named):
+            count()
+    stream.clock.now += HOUR
+    withdraw(table, ORGANIZATION.id, bad.subject, [bad.event.id], stream.clock.around)
+    stream.clock.now += KEPT + HOUR
+    rebuild(table, ORGANIZATION.id, stream.clock.around)
+    other, its_stream, _ = prepared(small())
+    its_stream.withdraw(bad.subject, [bad.event.id])
+    its_stream.deliver()
+    refresh(other).roll(stream.clock.now)
+    assert rollups(refresh(world)) == rollups(other)
+    assert run(world, stream, CUSTOMER).events == len(scenario.usage) - 1
+    assert mentions(table, texts_of(scenario, CUSTOMER)) == []
 
 
 def test_events_that_wait_for_the_catalogue_wait_under_the_new_id() -> None:

@@ -9,6 +9,7 @@ import typer
 from meterstone import clock
 from meterstone.contracts import lago_find
 from meterstone.store.catalogue.accounts import Account
+from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Table
 from meterstone.store.events.listing import list_events
@@ -108,12 +109,22 @@ def event(
         typer.echo(line)
 
 
-def poison(as_json: Json = False, table_name: TableName = "meterstone") -> None:
+def poison(
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", help="Take a record off the list, by its id: nothing more is to be done."),
+    ] = None,
+    as_json: Json = False,
+    table_name: TableName = "meterstone",
+) -> None:
     """List the stream's records that were set aside: id, since when, reason, parted by tabs.
 
     They could not be read, or the table would not take them; no event in them is counted.
     """
-    for each in list_poison(open_table(table_name)):
+    table = open_table(table_name)
+    if forget:
+        table.delete_all(map(keys.poison, forget))
+    for each in list_poison(table):
         since = format_instant(each.since)
         if as_json:
             found = {"id": each.digest, "reason": each.reason, "since": since, "record": each.record}

@@ -7,6 +7,7 @@ StoreError
 │   └── CatalogueChangedError  another catalogue was stored while events were counted; they must be matched again
 ├── ConflictError              a condition of a transaction did not hold; nothing was written
 ├── WriteRefusedError          the table will never take this write
+├── UnreadableItemError        an item of the log cannot be read; the message is for a person
 ├── BusyError                  something else must be done, or be over, first; the message is for a person
 ├── UnknownSubscriptionError   the organization has no such subscription
 └── ViewNotBuiltError          only a rebuild can fill the view that would answer

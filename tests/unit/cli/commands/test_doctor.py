@@ -85,6 +85,12 @@ def uncounted_event(machine: Machine) -> None:
     assert machine.of("import", machine.usage("u.jsonl", row("a", code="load"))).exit_code == 1
 
 
+def spoiled_event(machine: Machine) -> None:
+    machine.post("bad")
+    (key,) = (each for each in machine.items() if "#events#" in each.pk and each.sk == "bad")
+    machine.table.update(key, "SET e = :e", {":e": {"S": "{"}})
+
+
 def nothing_counts(machine: Machine) -> None:
     machine.post("first")
     machine.now += 90_000_000
@@ -106,6 +112,7 @@ def nothing_counts(machine: Machine) -> None:
             "catalogue recounts",
         ),
         (uncounted_event, "uncounted", "1 events do not count, for the reason `value`", "--reason value"),
+        (spoiled_event, "counting", "the event bad of ", "no rebuild and no recount"),
         (
             nothing_counts,
             "counting",

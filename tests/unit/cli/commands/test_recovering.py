@@ -254,6 +254,8 @@ def test_quarantined_records_are_listed_with_the_reason(machine: Machine) -> Non
         "since": "2026-03-01T12:00:01.5Z",
         "record": '{"x": 1}',
     }
+    assert machine.run("poison", "--forget", poison.digest).stdout == ""
+    assert machine.run("poison").stdout == ""
 
 
 def test_a_replay_counts_what_a_line_item_is_for_by_now(machine: Machine) -> None:

@@ -20,6 +20,13 @@ class StoredFormatError(StoreUnavailableError):
     """
 
 
+class UnreadableItemError(StoreError):
+    """An item of the log cannot be read. The message names its event.
+
+    Nothing is counted anew from the log that it is in until code that can read it runs, or it is withdrawn.
+    """
+
+
 class CatalogueChangedError(StoreUnavailableError):
     """Events were matched by records of the catalogue that have changed since. They must be matched again."""
 

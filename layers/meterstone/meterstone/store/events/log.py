@@ -32,6 +32,7 @@ from typing import NamedTuple
 import msgspec
 
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.errors import UnreadableItemError
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.table import (
     CONNECTIONS,
@@ -316,12 +317,28 @@ class EventLog:
 def read_log(table: Table, organization_id: str, subject: Subject, after: str = "") -> Iterator[LoggedEvent]:
     """Read a subject's events, also the withdrawn ones, in the order of their sort keys. Cost: 1 query.
 
-    Of these, the ones ``after`` a sort key, if there is one.
+    Of these, the ones ``after`` a sort key, if there is one. Raises `UnreadableItemError` at an item that cannot
+    be read, unless it is withdrawn: it counts nowhere then, and is left out.
     """
     pk = keys.event(organization_id, *subject, "").pk
     # No key has a character below FIRST, so that this is above the one key and not above the next.
     for row in table.query(pk, after + FIRST if after else FIRST, LAST, consistent=True):
-        yield logged_event_of(subject, row)
+        if (found := readable(subject, row)) is not None:
+            yield found
+        elif "w" not in row:
+            raise UnreadableItemError(
+                f"the event {text(row, 'id')} of {subject.external_id} cannot be read in the log: withdraw it, or "
+                "use a version that reads it"
+            )
+
+
+def readable(subject: Subject, row: Row) -> LoggedEvent | None:
+    """Read a subject's logged event; None if it cannot be read."""
+    try:
+        found = logged_event_of(subject, row)
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
+    return found if type(found.event.name) is str and type(found.event.properties) is dict else None
 
 
 def logged_event_of(subject: Subject, row: Row) -> LoggedEvent:

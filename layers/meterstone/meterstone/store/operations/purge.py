@@ -45,7 +45,7 @@ from meterstone.store.dynamodb.keys import FIRST, LAST, Key
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import Action, ConflictError, Item, Row, Table, integer, key_item, text
 from meterstone.store.dynamodb.transaction import Needs, TransactionBudget, packed
-from meterstone.store.events.log import LoggedEvent, put_action, read_log
+from meterstone.store.events.log import LoggedEvent, put_action, read_log, readable
 from meterstone.store.events.quarantine import list_poison
 from meterstone.store.events.uncounted import drop_unreadable, finish, read_unreadable
 from meterstone.store.events.unmatched import UnmatchedEvent, read_unmatched
@@ -358,8 +358,12 @@ class _Purge:
         )
         self._table.delete_all(keys.subject(organization_id, *old) for old, _ in names.subjects)
         for old, _ in names.subjects:
-            moved = (_key_of(each.row) for each in self._log(old) if "moved" in each.row)
-            for some in batched(moved, _DELETED_TOGETHER, strict=False):
+            rows = self._table.query(keys.event(organization_id, *old, "").pk, FIRST, LAST, consistent=True)
+            # One that cannot be read was withdrawn, and counts nowhere.
+            gone = (
+                _key_of(row) for row in rows if "moved" in row or ("w" in row and readable(old, row) is None)
+            )
+            for some in batched(gone, _DELETED_TOGETHER, strict=False):
                 self._lease.renew()
                 self._table.delete_all(some)
 

@@ -24,7 +24,7 @@ from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.counting.waking import wake_subscription
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.errors import CatalogueChangedError
+from meterstone.store.dynamodb.errors import CatalogueChangedError, UnreadableItemError
 from meterstone.store.dynamodb.lease import BusyError, Lease, leased
 from meterstone.store.dynamodb.table import (
     ConflictError,
@@ -436,9 +436,18 @@ class Rebuild:
 
 
 def rebuild(table: Table, organization_id: str, around: Surroundings, *, swap: bool = True) -> RebuildReport:
-    """Recompute an organization's counters and rollups, compare, and swap. Raises `BusyError`."""
+    """Recompute an organization's counters and rollups, compare, and swap.
+
+    Raises `BusyError`, and `UnreadableItemError` if the log has an event that cannot be read.
+    """
     with leased(table, organization_id, "rebuild", around.clock) as lease:
-        return Rebuild(table, organization_id, lease, around).run(swap=swap)
+        rebuilding = Rebuild(table, organization_id, lease, around)
+        try:
+            return rebuilding.run(swap=swap)
+        except UnreadableItemError:
+            # It is to be withdrawn first, and no event is while a rebuild is open.
+            rebuilding.close()
+            raise
 
 
 def abandon(table: Table, organization_id: str, around: Surroundings) -> None:
