@@ -24,7 +24,17 @@ from meterstone.store.operations.rebuild import Surroundings, abandon, rebuild
 from meterstone.usage.instant import DAY, HOUR, MINUTE
 from meterstone.usage.meter import Event
 from support.life import at_call
-from support.recounts import CUSTOMERS, EVERY, OWN, SECOND, Scene, everywhere, stopped_at, subscribed
+from support.recounts import (
+    CUSTOMERS,
+    EVERY,
+    MOST_CALLS,
+    OWN,
+    SECOND,
+    Scene,
+    everywhere,
+    stopped_at,
+    subscribed,
+)
 from support.recovering import WAIT
 from support.scenario import ORGANIZATION, Usage, digest
 
@@ -111,6 +121,24 @@ def test_a_recount_at_any_call_of_an_import(change: str) -> None:
 
     everywhere(subscribed, load, beside, closely=True)
     everywhere(put(change), load, Scene.through, closely=True)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_recount_at_any_of_the_last_calls_of_an_import(change: str) -> None:
+    """The record names the last line, and is not closed yet: what a recount has read is not counted again."""
+    whole = subscribed()
+    with at_call(whole.table, MOST_CALLS, lambda: None) as made:
+        load(whole)
+    for number in range(len(made) - 12, len(made)):
+        scene = subscribed()
+
+        def beside(scene: Scene = scene) -> None:
+            CHANGES[change](scene)
+            scene.through()
+
+        with at_call(scene.table, number, beside):
+            load(scene)
+        scene.check()
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -106,7 +106,7 @@ class ImportRun:
         self._standing = Standing(table, now)
         self._fold = Fold(table, self._organization_id, account.generation)
         self._fold.forget = records.settled_shards()
-        #: The batch that was counted last, and by how many flips.
+        #: The batch that was counted last, until the record has moved past it.
         self._counted: Sequence[AcceptedEvent] = ()
 
     @classmethod
@@ -257,6 +257,8 @@ class ImportRun:
                 # A batch without events is looked up by nobody.
                 self._account = account if not self._counted else self._account
                 continue
+            # A recount reads the lines up to the one that the record names: these are not counted again.
+            self._counted = ()
             return
         raise BusyError("the catalogue changes all the time: run this again")
 
