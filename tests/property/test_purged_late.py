@@ -1,15 +1,16 @@
 """Events of a customer that is purged, which the stream delivers late, or somebody else has the ids of by then."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from meterstone.store.catalogue.accounts import read_account
-from meterstone.store.dynamodb.lease import BusyError
+from meterstone.store.dynamodb.lease import BusyError, Lease
 from meterstone.store.events.log import read_log
 from meterstone.store.events.unmatched import list_unmatched
-from meterstone.store.operations.purge import purge
+from meterstone.store.operations.purge import PurgeReport, _Purge, purge
 from meterstone.store.operations.purge_records import read_purges
 from meterstone.store.operations.rebuild import Surroundings, rebuild
 from meterstone.usage.arrival import Subject
@@ -156,6 +157,55 @@ def test_in_stored_format_1_a_function_that_remembers_the_customer_counts_nothin
         assert not [key for key in scene.table.items() if key.pk.endswith("#usage#sub 1")], number
         left += len(waiting)
     assert left
+
+
+def all_but_the_end(
+    scene: Scene, patched: pytest.MonkeyPatch
+) -> tuple[PurgeReport, list[Callable[[], object]]]:
+    """Purge the customer, and give what the purge does last."""
+    kept: list[Callable[[], object]] = []
+    close, release = _Purge._close, Lease.release
+    patched.setattr(_Purge, "_close", lambda *given: kept.append(lambda: close(*given)))
+    patched.setattr(Lease, "release", lambda lease: kept.append(lambda: release(lease)))
+    return purge(scene.table, ORGANIZATION.id, "cust 0", scene.clock.around), kept
+
+
+def test_the_next_owner_is_put_at_any_call_of_a_delivery_that_began_before_the_purge_was_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The function has read the profile, and comes to the next owner by the version that the one before had."""
+    for number in range(20):
+        scene = Scene()
+        scene.sign_up()
+        scene.event("bytes")
+        deliver(scene)
+        scene.clock.now += 10 * MINUTE
+        scene.management.end("sub 1", scene.clock.now)
+        scene.through()
+        ended = scene.clock.now
+        scene.clock.now += 49 * HOUR
+        with monkeypatch.context() as patched:
+            report, kept = all_but_the_end(scene, patched)
+        scene.usage = [
+            Usage(new, each.event) for _, new in report.names.subjects for each in read(scene, new)
+        ]
+        scene.event("bytes", scene.clock.now - ended + MINUTE)
+
+        def end(scene: Scene = scene, kept: list[Callable[[], object]] = kept) -> None:
+            for step in kept:
+                step()
+            scene.management.put("customer", "cust 0", {"country": "DE", "customer_type": "company"})
+            record = RECORD | {"start": format_instant(scene.clock.now - 60 * DAY)}
+            scene.management.put("subscription", "sub 2", record)
+
+        with at_call(scene.table, number, end) as made:
+            deliver(scene)
+        if len(made) <= number:
+            return
+        scene.roll()
+        scene.clock.now += MINUTE
+        scene.check()
+    raise AssertionError("a delivery makes more calls than were tried")
 
 
 def test_the_latest_of_one_instant_stays_the_latest_if_one_came_in_before_the_names_were_changed() -> None:

@@ -61,7 +61,7 @@ class Account(msgspec.Struct, frozen=True):
     stored_format: int = FORMAT
     #: How many times it was changed which editions are read (see `meterstone.usage.counting`).
     flips: int = 0
-    #: How many customers were purged. An id that was may be another's by now.
+    #: Goes up with each purge: an id that was purged may be another's by now.
     purges: int = 0
     #: A purge may have put events under other names that were accepted up to this instant: all, while one runs.
     purged_until: int = 0

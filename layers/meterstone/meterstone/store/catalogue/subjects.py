@@ -205,8 +205,8 @@ class Standing:
 class _Known(msgspec.Struct):
     """The subscriptions of a subject as they were looked up, and by what.
 
-    ``by`` has the item that has the version, which is another one in stored format 1, the version, and how many
-    purges there were: after a purge the versions of an id begin anew.
+    ``by`` has the item that has the version, which is another one in stored format 1, the version, and the
+    profile's number `purges`: after a purge the versions of an id begin anew.
     """
 
     by: tuple[Key, int | None, int]

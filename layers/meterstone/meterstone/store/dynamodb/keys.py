@@ -68,7 +68,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `puts` | how many puts have told late subjects to a rebuild (see `operations.late_subjects`) |
 | | `runs` | how many runs of imports have begun |
 | | `flips` | how many times other editions were read from then on (see `usage.counting`) |
-| | `purges` | how many customers were purged |
+| | `purges` | goes up when what is remembered of a purged customer's ids is not to be used any more |
 | | `purged_until` | events that were accepted up to this instant may be under other names; absent if none can be |
 | | `upgraded_at` | when it was upgraded to the present stored format; absent if it never had another |
 | … in stored format 1 | `ver` | goes up when a catalogue begins to be written, and when it is written |

@@ -133,9 +133,8 @@ class _Purge:
             record = record._replace(swapped=True)
             counted = True
         self._erase(record)
-        # Versions of subjects that are made under the old ids begin anew: what was known by them is not any more.
-        purges: Item = {":purges": {"N": str(self._account().purges + 1)}}
-        self._close(record, "purges = :purges, ", purges)
+        # What was known since the names were changed is not known any more, either.
+        self._close(record, " ADD purges :one", {":one": {"N": "1"}})
         return report
 
     def _record(self, customer_id: str) -> PurgeRecord | None:
@@ -255,9 +254,10 @@ class _Purge:
             # The customer's record stays until the end, as the documents do.
             removed += [each for each in map(_key_of, rows) if each != key]
         self._table.delete_all(removed)
-        # Whoever counts by what was found before is refused.
-        if self._account().stored_format == FIRST_FORMAT:
-            self._lease.change("ADD ver :one", {":one": {"N": "1"}})
+        # Whoever counts by what was found before is refused. Under the old ids versions begin anew: what was known
+        # by them is not any more, long before somebody else may have the ids.
+        more = ", ver :one" if self._account().stored_format == FIRST_FORMAT else ""
+        self._lease.change(f"ADD purges :one{more}", {":one": {"N": "1"}})
         for key in subjects:
             self._table.update(key, "ADD ver :one", {":one": {"N": "1"}})
 
@@ -401,7 +401,7 @@ class _Purge:
         """Delete the record, and change the profile: what is accepted later is not moved."""
         # A function that takes events in may have another clock.
         until: Item = {":until": {"N": str(self._around.clock() + AHEAD)}}
-        held = self._lease.action(f"{expression}purged_until = :until", (values or {}) | until)
+        held = self._lease.action(f"purged_until = :until{expression}", (values or {}) | until)
         self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}], held)
 
     def _marked(self, record: PurgeRecord, mark: str, now: int) -> Action:
