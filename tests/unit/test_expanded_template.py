@@ -324,6 +324,20 @@ def test_no_function_writes_to_logs_that_are_none_of_the_stack(stack: dict[str, 
         assert allowed == [{"Fn::GetAtt": [own, "Arn"]}], name
 
 
+def test_the_account_has_its_role_before_a_stage_has_an_access_log() -> None:
+    stack = deployed(AccessLogs="on-and-set-account-role")
+    assert stack["ApiLogs"]["Metadata"] == {"After": {"Ref": "ApiAccount"}}
+    assert mentions(stack["ApiStage"]["Properties"]["AccessLogSetting"], '"ApiLogs"')
+    assert stack["ApiAccount"]["DependsOn"] == "FirstOfTheAccount"
+
+
+def test_nothing_depends_on_what_is_not_there(stack: dict[str, Any]) -> None:
+    """CloudFormation refuses a template in which DependsOn names a resource whose condition does not hold."""
+    for name, resource in stack.items():
+        named = resource.get("DependsOn", [])
+        assert set([named] if isinstance(named, str) else named) <= stack.keys(), name
+
+
 def uses_what_is_encrypted(role: dict[str, Any]) -> bool:
     """Tell whether a role has a right on the table or a queue."""
     return mentions(role.get("Policies", []), '"dynamodb:') or mentions(role.get("Policies", []), '"sqs:')
