@@ -31,8 +31,9 @@ def load(name: str) -> ModuleType:
 
 
 def load_over(name: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Load a function over a table."""
+    """Load a function over a table. It is the one that the tests' streams are of."""
     monkeypatch.setattr(Table, "from_environment", classmethod(lambda _: table))
+    monkeypatch.setenv("TABLE_NAME", "memory")
     return load(name)
 
 

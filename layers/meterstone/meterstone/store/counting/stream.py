@@ -239,7 +239,7 @@ class StreamFold:
         logged = {
             each.position: Key(each.image["pk"]["S"], each.image["sk"]["S"])
             for each in events
-            if each.accepted <= account.purged_until
+            if account.purged_until and each.accepted <= account.purged_until
         }
         if not logged:
             return list(events)
