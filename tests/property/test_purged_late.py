@@ -30,11 +30,18 @@ def rebuilt_alike(scene: Scene) -> bool:
 
 
 @pytest.mark.parametrize("moment", range(0, 24, 2))
-def test_an_event_that_was_purged_is_delivered_when_another_has_the_id(moment: int) -> None:
+@pytest.mark.parametrize("ahead", [0, 4 * MINUTE], ids=["in time", "by a clock that is ahead"])
+def test_an_event_that_was_purged_is_delivered_when_another_has_the_id(ahead: int, moment: int) -> None:
     """The next owner has the id from before the event on. It stays the event of who was purged."""
     scene, known = to_be_purged()
     began = scene.clock.now
-    report = purge_meanwhile(scene, moment, lambda: scene.event("bytes", 0))
+
+    def come() -> None:
+        scene.clock.now += ahead
+        scene.event("bytes", ahead)
+        scene.clock.now -= ahead
+
+    report = purge_meanwhile(scene, moment, come)
     used_again(scene, report, known, start=began - HOUR)
     deliver(scene)
     scene.event("bytes", 0)

@@ -209,6 +209,31 @@ def test_what_is_only_shown_is_stored_apart_from_what_is_deployed(changes: bool,
     assert "resolve_s3" not in options
 
 
+def test_what_is_only_shown_has_the_code_where_a_deployment_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that is as it was is not in the change set, and nothing is stored where it is deployed from."""
+    asked: list[list[str]] = []
+
+    def run(command: list[Any], **_: object) -> None:
+        asked.append(list(map(str, command)))
+        written = Path(command[command.index("--output-template-file") + 1])
+        written.write_text(
+            "CodeUri: s3://artefacts/meterstone-dev-changes/0123\nOther: s3://artefacts/else/1\n"
+        )
+
+    monkeypatch.setattr(subprocess, "run", run)
+    built = tmp_path / "template.yaml"
+    template = deploy.placed(built, "artefacts", "meterstone-dev-changes", "meterstone-dev")
+
+    assert (
+        template.read_text() == "CodeUri: s3://artefacts/meterstone-dev/0123\nOther: s3://artefacts/else/1\n"
+    )
+    ((_, verb, *options),) = asked
+    assert verb == "package"
+    assert options[options.index("--s3-prefix") + 1] == "meterstone-dev-changes"
+
+
 def test_the_options_are_written_as_sam_reads_them(tmp_path: Path) -> None:
     options: dict[str, Any] = deploy.options_of(SETTINGS, {"PARAMETERS": 'Name=a"b\\c'}, {})
     deploy.write_config("dev", options, tmp_path / "samconfig.toml")

@@ -119,22 +119,18 @@ class _Purge:
             self._rename(record)
             # What was under way by the old names is in the log then.
             self._pass(SETTLES)
-        # One that goes on after a stop may have moved events that no rebuild has counted.
-        counted = False
+        purged = [new for _, new in record.names.subjects]
         while True:
             moved = self._move(record)
             report.events += moved
-            if counted and not moved:
+            # One that goes on after a stop may have moved events that no rebuild has counted: it makes one, too.
+            if report.rebuilt and not moved:
                 break
-            purged = [new for _, new in record.names.subjects]
             rebuilding = Rebuild(self._table, self._organization_id, self._lease, self._around, purged=purged)
             report.rebuilt.append(rebuilding.run())
             self._transact([self._marked(record, "swapped", self._around.clock())])
-            record = record._replace(swapped=True)
-            counted = True
         self._erase(record)
-        # What was known since the names were changed is not known any more, either.
-        self._close(record, " ADD purges :one", {":one": {"N": "1"}})
+        self._close(record)
         return report
 
     def _record(self, customer_id: str) -> PurgeRecord | None:
@@ -397,11 +393,14 @@ class _Purge:
                 self._lease.renew()
             yield each
 
-    def _close(self, record: PurgeRecord, expression: str = "", values: Item | None = None) -> None:
-        """Delete the record, and change the profile: what is accepted later is not moved."""
+    def _close(self, record: PurgeRecord) -> None:
+        """Delete the record, and change the profile: what is accepted later is not moved.
+
+        Nor is what was known of the old ids since the names were changed known any more.
+        """
         # A function that takes events in may have another clock.
-        until: Item = {":until": {"N": str(self._around.clock() + AHEAD)}}
-        held = self._lease.action(f"purged_until = :until{expression}", (values or {}) | until)
+        values: Item = {":one": {"N": "1"}, ":until": {"N": str(self._around.clock() + AHEAD)}}
+        held = self._lease.action("purged_until = :until ADD purges :one", values)
         self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}], held)
 
     def _marked(self, record: PurgeRecord, mark: str, now: int) -> Action:
