@@ -13,7 +13,7 @@ from meterstone.store.events.unmatched import list_unmatched
 from meterstone.store.operations.purge import PurgeReport, _Purge, purge
 from meterstone.store.operations.purge_records import read_purges
 from meterstone.store.operations.rebuild import Surroundings, rebuild
-from meterstone.usage.arrival import Subject
+from meterstone.usage.arrival import AHEAD, Subject
 from meterstone.usage.instant import DAY, HOUR, MINUTE, format_instant
 from meterstone.usage.meter import Event
 from support.life import START, at_call
@@ -30,7 +30,7 @@ def rebuilt_alike(scene: Scene) -> bool:
 
 
 @pytest.mark.parametrize("moment", range(0, 24, 2))
-@pytest.mark.parametrize("ahead", [0, 4 * MINUTE], ids=["in time", "by a clock that is ahead"])
+@pytest.mark.parametrize("ahead", [0, AHEAD], ids=["in time", "by a clock that is ahead"])
 def test_an_event_that_was_purged_is_delivered_when_another_has_the_id(ahead: int, moment: int) -> None:
     """The next owner has the id from before the event on. It stays the event of who was purged."""
     scene, known = to_be_purged()

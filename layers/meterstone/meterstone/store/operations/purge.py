@@ -53,7 +53,7 @@ from meterstone.store.operations.import_records import refuse_open_imports
 from meterstone.store.operations.purge_records import Names, PurgeRecord, new_secret, read_purges
 from meterstone.store.operations.rebuild import SETTLES, Rebuild, RebuildReport, Surroundings
 from meterstone.store.operations.replay import KEPT, Replay
-from meterstone.usage.arrival import AHEAD, Subject, content
+from meterstone.usage.arrival import Subject, content
 from meterstone.usage.instant import END_OF_TIME, format_instant
 from meterstone.usage.meter import Aggregation, Event
 from meterstone.usage.pseudonyms import Pseudonyms
@@ -398,8 +398,8 @@ class _Purge:
 
         Nor is what was known of the old ids since the names were changed known any more.
         """
-        # A function that takes events in may have another clock.
-        values: Item = {":one": {"N": "1"}, ":until": {"N": str(self._around.clock() + AHEAD)}}
+        # A rebuild has come after the last event was moved, and takes longer than clocks may differ.
+        values: Item = {":one": {"N": "1"}, ":until": {"N": str(self._around.clock())}}
         held = self._lease.action("purged_until = :until ADD purges :one", values)
         self._transact([{"Delete": {"TableName": self._table.name, "Key": key_item(record.key)}}], held)
 
