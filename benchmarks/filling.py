@@ -17,6 +17,7 @@ from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.api_keys import create_key
 from meterstone.store.catalogue.subjects import Subjects
 from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.merging import REST, merge
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import Item, Table, key_item
@@ -39,13 +40,24 @@ def fill(
     asked: frozenset[str],
     meters: tuple[Meter, ...] = world.METERS,
     start: int = world.START,
-    writers: int = 1,
 ) -> str:
     """Fill an empty table with a catalogue and ``events`` evenly spread over its subscriptions; give an API key.
 
-    ``asked`` has the subscriptions that are asked about. ``writers`` folds take turns, each with its own rollups.
+    ``asked`` has the subscriptions that are asked about.
     """
-    memory = fill_memory(subscriptions, events, meters=meters, start=start, writers=writers)
+    return take(table, fill_memory(subscriptions, events, meters=meters, start=start), asked)
+
+
+def merged(memory: MemoryTable) -> MemoryTable:
+    """Give a table of the same content, in which the rollups of months that are over are merged."""
+    other = memory.copy()
+    for ago in (2 * REST, REST):
+        merge(other, account(other), lambda ago=ago: world.NOW - ago)  # type: ignore[misc]
+    return other
+
+
+def take(table: Table, memory: MemoryTable, asked: frozenset[str]) -> str:
+    """Write what `fill_memory` has made into an empty table; give an API key."""
     table.put_all(_items(memory, asked))
     return create_key(table, world.ORGANIZATION.id, world.KEY_NAME, world.NOW)[0]
 
@@ -78,13 +90,18 @@ class _Bulk(MemoryTable):
                 case _:
                     sums = self._sums.setdefault(key, {})
                     for name, value in body["ExpressionAttributeValues"].items():
-                        day = name.removeprefix(":")
-                        sums[day] = sums.get(day, ZERO) + Decimal(value["N"])
+                        # What is text is for the index.
+                        if "N" in value:
+                            day = name.removeprefix(":")
+                            sums[day] = sums.get(day, ZERO) + Decimal(value["N"])
 
     def settle(self) -> None:
         """Write the rollups."""
         for key, sums in self._sums.items():
-            self._store(key, key_item(key) | {day: {"N": plain(total)} for day, total in sums.items()})
+            item = key_item(key) | {day: {"N": plain(total)} for day, total in sums.items()}
+            if "#rollup#" in key.pk and (place := keys.to_be_merged(key)):
+                item |= {"due_pk": {"S": place[0]}, "due_at": {"S": place[1]}}
+            self._store(key, item)
 
 
 def _key(item: Item) -> Key:
@@ -99,7 +116,10 @@ def fill_memory(
     start: int = world.START,
     writers: int = 1,
 ) -> MemoryTable:
-    """Give a table in memory with a catalogue and what its events were counted into."""
+    """Give a table in memory with a catalogue and what its events were counted into.
+
+    ``writers`` folds take turns, each with its own rollups.
+    """
     memory = _Bulk()
     catalogue(memory, subscriptions, meters)
     known = account(memory)

@@ -76,11 +76,11 @@ def run(quick: bool) -> Part:  # noqa: FBT001 - every part is called alike
         store, account = AnalyticsStore(table), Account(world.ORGANIZATION, _GENERATION, world.METERS)
 
         def none() -> None:
-            for _ in store.daily_usage(Account(world.ORGANIZATION, _GENERATION, ()), _ALL_DAYS):
+            for _ in store.daily_usage(Account(world.ORGANIZATION, _GENERATION, ()), _ALL_DAYS, world.NOW):
                 pass
 
         def days() -> None:
-            for _ in store.daily_usage(account, _ALL_DAYS):
+            for _ in store.daily_usage(account, _ALL_DAYS, world.NOW):
                 pass
 
         figures += _beyond(

@@ -21,10 +21,9 @@ from benchmarks.sizes import index_units, put_units
 from benchmarks.write_units import kind_of
 
 from meterstone.store.counting import stream
-from meterstone.store.counting.fold import WRITERS
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import WRITERS, Key
 from meterstone.store.dynamodb.table import Item, key_item
 from meterstone.usage.arrival import content
 from meterstone.usage.instant import HOUR, SECOND

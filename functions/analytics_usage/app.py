@@ -24,7 +24,7 @@ def analytics_usage(account: Account, request: Request) -> Reply:
     """List an organization's usage. The default of the last day is today in the organization's time zone."""
     now = clock.now()
     query = lago.parse(request, today=zone(account.organization.timezone).day_of(now))
-    days = store.daily_usage(account, query)
+    days = store.daily_usage(account, query, now)
     deleted, as_csv = account.deleted_codes(now), wants_csv(request)
     return lago.answer(account.organization.id, query, days, deleted, as_csv=as_csv)
 

@@ -1,5 +1,7 @@
 """Publishes, every hour, what the clock changes, and tries again the events that wait for the catalogue.
 
+Once a day it merges an organization's rollups of months that are over: see `meterstone.store.counting.merging`.
+
 The schedule calls the function once an hour. A few organizations get their turns in that very call. Of many, the
 call puts the ids into a queue, 25 in a message, and the queue calls the function once for each message.
 
@@ -24,6 +26,7 @@ from meterstone import clock
 from meterstone.edge.metrics import embedded
 from meterstone.store.catalogue.accounts import list_organizations, read_account, read_generations
 from meterstone.store.counting.fold import Fold
+from meterstone.store.counting.merging import is_due, merge
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.lease import BusyError
@@ -32,9 +35,10 @@ from meterstone.store.events.uncounted import read_all_numbers
 from meterstone.store.operations.replay import catch_up
 from meterstone.usage.instant import HOUR, MINUTE
 
-#: For how long a call publishes, and for how long it then tries events again, of all its organizations together.
+#: For how long a call publishes, tries events again, and merges rollups, of all its organizations together.
 ROLL = 8 * MINUTE
 SLICE = 5 * MINUTE
+MERGE = MINUTE
 #: How many organizations a message names, and how many messages one call of the queue takes.
 TOGETHER = 25
 SENT_TOGETHER = 10
@@ -126,6 +130,9 @@ def take_turns(organization_ids: Sequence[str], over: int) -> dict[str, str]:
     turns.take(organization_ids, clock.now() + ROLL, roll)
     sound = [each for each in organization_ids if each not in turns.failed]
     turns.take(sound, clock.now() + SLICE, try_again)
+    turns.take(
+        [each for each in organization_ids if is_due(each, clock.now())], clock.now() + MERGE, put_together
+    )
     left = list(dict.fromkeys(turns.unfinished))
     if left and queue_url():
         send(([each] for each in left if each not in turns.failed), over)
@@ -178,6 +185,16 @@ def try_again(organization_id: str, until: int) -> bool:
         }
         logger.info("tried again", extra=found)
     return True
+
+
+def put_together(organization_id: str, until: int) -> bool:
+    """Merge an organization's rollups of months that are over. Return whether there was time for all."""
+    account = read_account(table, organization_id, consistent=True)
+    if account is None:
+        return True
+    merged = merge(table, account, clock.now, stop=lambda: clock.now() >= until)
+    logger.info("merged", extra={"organization": organization_id, **merged._asdict()})
+    return clock.now() < until
 
 
 def report_uncounted(organization_ids: Iterable[str]) -> None:

@@ -77,7 +77,7 @@ class MemoryStore:
             raise UnknownSubscriptionError(subscription_id)
         return self.subscriptions[subscription_id]
 
-    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+    def daily_usage(self, account: Account, query: UsageQuery, now: int) -> Iterator[CountedDays]:
         self.queries.append(query)
         self._read()
         yield CountedDays(0, self.days if query.external_customer_id != "nobody" else [])

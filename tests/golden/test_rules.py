@@ -127,7 +127,7 @@ def check(run: Run) -> None:
         ]
     assert len(asked) > 20
     for query, right in asked:
-        found = totals(listed(store.daily_usage(known, query)))
+        found = totals(listed(store.daily_usage(known, query, now)))
         assert found == expected(scenario, (day for _, day in right)), query
 
 

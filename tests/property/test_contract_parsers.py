@@ -17,6 +17,7 @@ from meterstone.pricing.currency import is_currency
 from meterstone.pricing.price import check
 from meterstone.usage.analytics import UsageQuery, last_to_day
 from meterstone.usage.calendar import FIRST_DAY, LAST_DAY, Granularity
+from meterstone.usage.charge import CUSTOMER_TYPES
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import END_OF_TIME, ZERO_TIME
 from meterstone.usage.preview import price_list
@@ -73,7 +74,7 @@ def is_a_valid_query(query: UsageQuery) -> bool:
         FIRST_DAY <= query.from_day <= query.to_day <= LAST_DAY
         and query.to_day <= last_to_day(query.granularity, query.from_day)
         and (query.currency is None or (is_currency(query.currency) and query.currency.islower()))
-        and query.customer_type in (None, *lago.CUSTOMER_TYPES)
+        and query.customer_type in (None, *CUSTOMER_TYPES)
         and query.customer_country in (None, *lago.COUNTRIES)
         and all(each is None or 0 < len(each.encode().decode()) <= LONGEST_ID for each in ids)
     )

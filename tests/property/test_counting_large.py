@@ -67,7 +67,7 @@ def test_a_late_event_tells_when_it_came_in_in_every_month_that_it_republishes()
     first, last = world.range()
     for day in (first, first + 400, last - 30):
         query = UsageQuery(Granularity.DAILY, day, day + 30)
-        found = list(AnalyticsStore(world.settled).daily_usage(world.account, query))
+        found = list(AnalyticsStore(world.settled).daily_usage(world.account, query, world.scenario.end))
         assert max(item.counted_until for item in found) == end, day
     check(world, [*usage, *late])
 

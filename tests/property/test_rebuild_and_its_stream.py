@@ -136,7 +136,7 @@ def test_when_the_newest_event_came_in_is_known_after_a_rebuild() -> None:
 
     def counted_until() -> int:
         account = refresh(world).account
-        items = AnalyticsStore(world.settled).daily_usage(account, world.query())
+        items = AnalyticsStore(world.settled).daily_usage(account, world.query(), world.scenario.end)
         return max(item.counted_until for item in items)
 
     assert counted_until() == newest

@@ -124,7 +124,11 @@ def test_the_days_have_what_was_known_and_no_more_than_there_is(
             there = sums(right(it, **filters))
             for _ in range(3):
                 days = totals(
-                    listed(AnalyticsStore(it.table).daily_usage(it.world.account, it.world.query(**filters)))
+                    listed(
+                        AnalyticsStore(it.table).daily_usage(
+                            it.world.account, it.world.query(**filters), it.world.scenario.end
+                        )
+                    )
                 )
                 seen = sums(days)
                 for key in there.keys() | seen.keys():

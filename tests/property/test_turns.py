@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from copy import replace
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +18,14 @@ from moto import mock_aws
 
 from meterstone.store.catalogue.accounts import Account, read_account
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold, addition
 from meterstone.store.counting.stream import StreamFold
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.lease import BusyError
 from meterstone.store.dynamodb.table import Item, StoreUnavailableError, WriteRefusedError, key_item
 from meterstone.usage.arrival import Subject
+from meterstone.usage.charge import DayAmount
 from meterstone.usage.instant import DAY, HOUR, SECOND, key_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingPeriod
@@ -233,6 +235,24 @@ def test_tallies_that_a_stopped_put_has_left_asleep_are_woken_in_the_organizatio
     woken = [each for each in hours.told if each["text"] == "woken"]
     assert woken == [{"text": "woken", "organization": name, "subscriptions": 1}]
     assert not hours.table.due(keys.unwoken(name), key_instant(hours.clock.now + DAY))
+
+
+def test_rollups_of_months_that_are_over_are_merged_once_a_day(hours: Hours) -> None:
+    many(hours, 30, tallies=0)
+    key = Key(keys.rollup_partition(name_of(7), "1", "T", ()), keys.rollup("2020-02", "usd", "m", None, 3))
+    hours.table.transact([addition(hours.table.name, key, {2: DayAmount(Decimal(5), 7)}, 0)])
+    for number in range(2 * 24):
+        hours.clock.now = NOW + number * HOUR
+        hours.begin()
+        assert hours.drain() == []
+    merged = [each for each in hours.told if each["text"] == "merged"]
+    assert sorted(each["organization"] for each in merged) == sorted([*map(name_of, range(30))] * 2)
+    # It was moved on the first day, and deleted on the second.
+    assert [each["items"] for each in merged if each["organization"] == name_of(7)] == [1, 1]
+    first = Key(key.pk, keys.rollup_of_first_writer(key.sk))
+    rollups = {each: item for each, item in hours.table.items().items() if each.pk == key.pk}
+    assert rollups.keys() == {first}
+    assert (rollups[first]["u02"], rollups[first]["a02"]) == ({"N": "5"}, {"N": "7"})
 
 
 def test_of_many_organizations_each_is_in_one_message_and_has_its_turn(hours: Hours) -> None:

@@ -11,10 +11,12 @@ import pytest
 from meterstone.pricing.money import add, multiply, rounded_quantity
 from meterstone.pricing.price import BillingModel, Price
 from meterstone.store.catalogue.subjects import Subjects
-from meterstone.store.counting.fold import WRITERS, EventToCount, Fold
+from meterstone.store.counting.fold import EventToCount, Fold
+from meterstone.store.counting.merging import Merged, merge
+from meterstone.store.dynamodb.keys import WRITERS
 from meterstone.store.dynamodb.table import Table
 from meterstone.usage.arrival import Subject
-from meterstone.usage.instant import HOUR, MINUTE, parse_instant
+from meterstone.usage.instant import DAY, HOUR, MINUTE, parse_instant
 from meterstone.usage.meter import Aggregation, Event, Meter
 from meterstone.usage.period import BillingCycle, BillingPeriod
 from meterstone.usage.subscription import Dated, LineItem, Organization, Subscription
@@ -31,6 +33,8 @@ LARGEST = Decimal("999999999999999999.999999999999999999")
 LEAST = Decimal("0.000000000000000001")
 START = parse_instant("2024-01-01T00:00:00Z")
 NOW = START + 20 * HOUR
+#: When the month is over.
+OVER = START + 40 * DAY
 PRICE = Price("price", "usd", BillingModel.FLAT_FEE, amount=Decimal("0.000001"))
 
 
@@ -112,6 +116,11 @@ def test_the_largest_numbers_ten_thousand_times(world: World) -> None:
     twice = {name: (add(units[name], units[name]), 2 * amounts[name]) for name in units}
     assert answer() == answer(plan_code="basic") == answer(customer_country="DE") == twice
     assert answer(plan_code="basic", customer_country="DE", customer_type="company") == twice
+    moved = merge(world.table, world.account, lambda: OVER)
+    assert answer() == twice
+    assert merge(world.table, world.account, lambda: OVER + HOUR) == moved > Merged()
+    assert merge(world.table, world.account, lambda: OVER + 2 * HOUR) == Merged()
+    assert answer() == answer(plan_code="basic") == answer(customer_country="DE") == twice
     (one, _) = world.scenario.subscriptions
     usage = world.usage(one, Window(START, START + 15 * HOUR), NOW)
     assert {name.removeprefix("a "): cost.quantity for name, cost in usage.items()} == units

@@ -10,7 +10,7 @@ import pytest
 
 from meterstone import clock
 from meterstone.store.counting.fold import addition
-from meterstone.store.dynamodb import service
+from meterstone.store.dynamodb import keys, service
 from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.table import (
     ConflictError,
@@ -25,6 +25,9 @@ from meterstone.store.dynamodb.table import (
 )
 from meterstone.usage.charge import DayAmount
 from meterstone.usage.instant import SECOND
+
+#: The sort key of a rollup.
+SUM = keys.rollup("2024-03", "usd", "meter", None, 0)
 
 
 @pytest.fixture
@@ -64,6 +67,13 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
     assert values(table.get(one, consistent=True)) == {"pk": pk, "sk": "a#é", "d": '{"0":"1.5"}', "v": "3"}
     assert table.get(other, consistent=True) is None
     assert table.batch_get([one, other, one], consistent=True).keys() == {one}
+
+
+def test_items_are_read_together(table: Table, pk: str) -> None:
+    keys = [Key(pk, f"{number:02}") for number in range(100)]
+    table.put_all(key_item(key) | {"n": {"N": key.sk}} for key in keys[::2])
+    assert set(table.get_together(keys)) == set(keys[::2])
+    assert values(table.get_together(keys[4:5])[keys[4]])["n"] == "4"
 
 
 def test_many_items_are_read_by_key(table: Table, pk: str) -> None:
@@ -166,13 +176,13 @@ def test_units_are_added_exactly(
 ) -> None:
     """As the fold adds them: with fewer digits than any engine keeps."""
     for step in steps:
-        action = addition(table.name, Key(pk, "sum"), {1: DayAmount(Decimal(step), 7)}, 0)
+        action = addition(table.name, Key(pk, SUM), {1: DayAmount(Decimal(step), 7)}, 0)
         assert action is not None
         table.transact([action])
-    found = values(table.get(Key(pk, "sum"), consistent=True))
+    found = values(table.get(Key(pk, SUM), consistent=True))
     units = {name: value for name, value in (("u01", integer), ("f01", fraction)) if value is not None}
     known = {name: value for name, value in found.items() if name in units or value != "0"}
-    assert known == {"pk": pk, "sk": "sum", "a01": str(7 * len(steps))} | units
+    assert known == {"pk": pk, "sk": SUM, "a01": str(7 * len(steps))} | units
 
 
 def test_a_hundred_items_are_written_in_one_transaction(table: Table, pk: str) -> None:
@@ -232,7 +242,7 @@ def test_a_number_of_39_digits_is_refused(table: Table, pk: str, verb: str) -> N
 def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Table, pk: str) -> None:
     """Its `before-parse` event is not documented: without it, botocore's own answer is converted."""
     other = Table.from_environment()
-    for operation in ("Query", "GetItem", "BatchGetItem"):
+    for operation in ("Query", "GetItem", "BatchGetItem", "TransactGetItems"):
         event = f"before-parse.dynamodb.{operation}"
         other.client.meta.events.unregister(event, service.before_parse, unique_id=f"meterstone-{operation}")
     keys = [Key(pk, name) for name in "ab"]
@@ -246,7 +256,7 @@ def test_what_is_read_is_the_same_where_botocore_does_not_ask_first(engine: Tabl
         pages = table.query_as(page_decoder(Page[Only]), pk, "a", "b", consistent=True)
         rows = list(table.query(pk, "a", "b", consistent=True))
         missing = table.get(Key(pk, "c"), consistent=True)
-        found = table.batch_get(keys, consistent=True)
+        found = table.batch_get(keys, consistent=True), table.get_together([*keys, Key(pk, "c")])
         return rows, table.get(keys[0], consistent=True), missing, found, list(pages), table.cost.items
 
     def fires(table: Table) -> bool:

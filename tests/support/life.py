@@ -26,6 +26,7 @@ from meterstone.catalogue.recounting import carry_all_on
 from meterstone.store.catalogue.accounts import read_account
 from meterstone.store.catalogue.recounts import read_recounts
 from meterstone.store.catalogue.subscriptions import list_subscriptions
+from meterstone.store.counting.merging import merge
 from meterstone.store.counting.waking import wake_unwoken
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST
@@ -47,7 +48,9 @@ from support.stale_table import StaleTable
 from support.stream import Folding, Stream
 
 START = parse_instant("2024-02-27T20:00:00Z")
-TABLE_CALLS = ("get", "batch_get", "query", "query_first", "transact", "update", "put", "put_all", "put_new")
+TABLE_CALLS = (
+    "get", "batch_get", "get_together", "query", "query_first", "transact", "update", "put", "put_all", "put_new",
+)  # fmt: skip
 _METERS: tuple[dict[str, Any], ...] = (
     {"id": "calls", "code": "calls", "aggregation": "COUNT"},
     {"id": "bytes", "code": "bytes", "aggregation": "SUM", "field": "value"},
@@ -428,6 +431,7 @@ class Life:
         self.world.account = account
         try:
             self.world.roll(self.clock.now)
+            self.done["merged"] += merge(self.table, account, self.clock).items
         except StoreUnavailableError:
             self.done["roll, unavailable"] += 1
 

@@ -131,6 +131,12 @@ class MemoryTable(Table):
                 found[key] = row
         return found
 
+    def get_together(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """Read many items as they are now."""
+        if not 1 <= len(keys) <= TRANSACTION_ACTIONS or len(set(keys)) < len(keys):
+            raise InvalidRequestError(f"{len(keys)} keys in a transaction")
+        return self.batch_get(keys, consistent=True)
+
     def query(self, pk: str, low: str, high: str, *, consistent: bool = False) -> Iterator[Row]:
         """Read a range of a partition, page by page: what is written between two pages is seen."""
         for page in self._pages(pk, low, high, consistent=consistent):

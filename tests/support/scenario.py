@@ -145,7 +145,9 @@ class World:
 
     def days(self, **filters: object) -> DayTotals:
         """Ask the analytics for every day, added up by day, currency and meter's code."""
-        items = AnalyticsStore(self.settled).daily_usage(self.account, self.query(**filters))
+        items = AnalyticsStore(self.settled).daily_usage(
+            self.account, self.query(**filters), self.scenario.end
+        )
         return totals(listed(items))
 
     def query(self, **filters: object) -> UsageQuery:

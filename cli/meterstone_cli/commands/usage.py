@@ -154,7 +154,7 @@ def _show_days(
 ) -> None:
     now = clock.now()
     query = _query(account, given, now)
-    days = AnalyticsStore(table).daily_usage(account, query)
+    days = AnalyticsStore(table).daily_usage(account, query, now)
     found = rows(days, query.granularity, account.deleted_codes(now), most_rows=_NO_LIMIT)
     if not found.rows:
         _refuse_unknown(table, account, query)

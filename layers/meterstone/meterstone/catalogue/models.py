@@ -33,11 +33,10 @@ from meterstone.pricing.commitment import CommitmentSplit
 from meterstone.usage.aggregation import AGGREGATORS
 from meterstone.usage.aggregation.base import Reads
 from meterstone.usage.calendar import BucketSize
+from meterstone.usage.charge import CUSTOMER_TYPES
 from meterstone.usage.identifier import repeated_key
 from meterstone.usage.meter import Aggregation
 from meterstone.usage.period import BillingCycle, BillingPeriod
-
-CUSTOMER_TYPES = ("individual", "company")
 
 
 class OrganizationRecord(Record):

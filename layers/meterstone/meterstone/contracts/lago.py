@@ -41,6 +41,7 @@ from meterstone.usage.analytics import (
     rows,
 )
 from meterstone.usage.calendar import Granularity
+from meterstone.usage.charge import CUSTOMER_TYPES
 from meterstone.usage.identifier import LONGEST_ID, is_text
 
 LARGEST_ANSWER: Final = 5_000_000
@@ -71,7 +72,6 @@ PARAMETERS: Final = (
     "billable_metric_code",
 )
 
-CUSTOMER_TYPES: Final = frozenset({"individual", "company"})
 
 _COUNTRIES: Final = (
     "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT "

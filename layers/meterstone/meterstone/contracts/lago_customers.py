@@ -33,6 +33,7 @@ from meterstone.contracts.lago_pages import PageAsked, meta, parse_page
 from meterstone.contracts.message import Reply, Request
 from meterstone.contracts.stored import Stored
 from meterstone.pricing.price import Detail, Scalar
+from meterstone.usage.charge import CUSTOMER_TYPES
 from meterstone.usage.identifier import LONGEST_ID
 from meterstone.usage.instant import format_instant
 from meterstone.usage.subscription import Customer, in_force
@@ -78,7 +79,7 @@ _FIELDS: Final[Mapping[str, Callable[[Any], object]]] = {
     "country": country,
     "timezone": timezone,
     "currency": currency,
-    "customer_type": one_of(*sorted(lago.CUSTOMER_TYPES)),
+    "customer_type": one_of(*sorted(CUSTOMER_TYPES)),
 }
 _TEXTS: Final = (
     *("address_line1", "address_line2", "city", "zipcode", "state"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,10 @@ from meterstone.usage.state import State, accrued, carry, merge_all_states, merg
 from meterstone.usage.subscription import Dated, Facts, LineItem, Placed, Span, Subscription, in_force
 
 _COARSE_BUCKETS = (BucketSize.DAY, BucketSize.WEEK, BucketSize.MONTH)
+
+
+CUSTOMER_TYPES: Final = ("individual", "company")
+"""The types that a customer may have; it may also have none."""
 
 
 class Dimensions(NamedTuple):

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from meterstone.store.counting.fold import WRITERS
 from meterstone.store.counting.stream import StreamFold, StreamReport
 from meterstone.store.dynamodb import keys
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import WRITERS, Key
 from meterstone.store.dynamodb.table import Row
 from meterstone.store.events.log import Subject
 from meterstone.store.events.positions import part_of, stream_shard
@@ -219,7 +218,7 @@ def test_what_an_import_adds_does_not_hide_a_newer_event() -> None:
     fold(folding, records_of(folding, [call("new", ext="ext b")], NOW - MINUTE), NOW, shard)
     folding.world.load("file", [call("imported", START + 3 * DAY)], NOW)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query, NOW))
     assert sum(each.units for item in found for each in item.days) == 3
     assert max(item.counted_until for item in found) == NOW - MINUTE
 
@@ -259,6 +258,6 @@ def test_a_batch_tells_when_its_newest_event_came_in() -> None:
     records += records_of(folding, [call("old", ext="ext b")], NOW - HOUR)
     fold(folding, records)
     query = UsageQuery(Granularity.DAILY, *folding.world.range())
-    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query))
+    found = list(AnalyticsStore(folding.world.settled).daily_usage(folding.world.account, query, NOW))
     assert sum(each.units for item in found for each in item.days) == 2
     assert max(item.counted_until for item in found) == NOW - MINUTE

@@ -24,6 +24,7 @@ NO_TEXT = b'{"Item":{"pk":{"S":"\xff"}},"Items":[{"pk":{"S":"\xff"}}],"Unprocess
 CALLS = {
     "get": lambda table: table.get(KEY),
     "batch_get": lambda table: table.batch_get([KEY]),
+    "get_together": lambda table: table.get_together([KEY]),
     "query": lambda table: list(table.query("p", "a", "z")),
     "has_any": lambda table: table.has_any("p"),
     "count_in": lambda table: table.count_in("p", 1),
@@ -114,6 +115,8 @@ def test_an_answer_that_says_nothing_is_not_taken_for_nothing_found(table: Table
         table.get(KEY)
     with pytest.raises(StoreUnavailableError):
         table.batch_get([KEY])
+    with pytest.raises(StoreUnavailableError):
+        table.get_together([KEY])
 
 
 def test_a_transaction_whose_answer_was_lost_is_the_same_transaction(table: Table) -> None:

@@ -44,6 +44,26 @@ def test_a_batch_is_read_as_consistently_as_it_is_asked_for(
     assert set(table.batch_get([KEY], consistent=consistent)) == {KEY}
 
 
+def test_items_are_read_together_once_no_transaction_is_in_the_way(table: Table, answers: Stubber) -> None:
+    other = Key("p", "other")
+    asked = {
+        "TransactItems": [{"Get": {"TableName": "t", "Key": key_item(key)}} for key in (KEY, other)],
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    answers.add_client_error(
+        "transact_get_items",
+        "TransactionCanceledException",
+        modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]},
+        expected_params=asked,
+    )
+    units = [{"TableName": "t", "CapacityUnits": 4.0}]
+    answers.add_response(
+        "transact_get_items", {"Responses": [{"Item": ITEM}, {}], "ConsumedCapacity": units}, asked
+    )
+    assert set(table.get_together([KEY, other])) == {KEY}
+    assert (table.cost.items, table.cost.read_units) == (1, 4)
+
+
 def queried(table: Table, *, consistent: bool) -> list[Any]:
     return list(table.query("p", "a", "z", consistent=consistent))
 

@@ -46,7 +46,7 @@ def items_read(table: MemoryTable, request: Request) -> int:
 
 def analytics(**filters: Any) -> Request:
     query = UsageQuery(Granularity.DAILY, APRIL_FIRST, MAY_LAST, **filters)
-    return lambda table, account: list(AnalyticsStore(table).daily_usage(account, query))
+    return lambda table, account: list(AnalyticsStore(table).daily_usage(account, query, world.NOW))
 
 
 def usage(start: str | None = None, end: str | None = None) -> Request:

@@ -13,6 +13,7 @@ from meterstone.store.reading.analytics import AnalyticsStore
 from meterstone.usage.analytics import UsageQuery
 from meterstone.usage.calendar import Granularity
 from meterstone.usage.charge import Dimensions
+from meterstone.usage.instant import utc_midnight
 from meterstone.usage.meter import Aggregation, Meter
 from meterstone.usage.subscription import Organization
 from support.memory_table import MemoryTable
@@ -20,6 +21,7 @@ from support.memory_table import MemoryTable
 METER = Meter("calls", "calls", "Calls", Aggregation.SUM, "call", field="n")
 ACCOUNT = Account(Organization("org"), "1", (METER,))
 FIRST = date(2024, 3, 1).toordinal()
+NOW = utc_midnight(FIRST + 60)
 LARGE = 10**29 + 1
 
 type Rollup = tuple[str | None, int, dict[str, str]]
@@ -33,7 +35,7 @@ def counted(*rollups: Rollup, customer_type: str | None = None) -> tuple[int, di
         key = Key(pk, keys.rollup("2024-03", "usd", METER.id, of_type, writer))
         table.put(key_item(key) | {name: {"N": value} for name, value in numbers.items()})
     query = UsageQuery(Granularity.DAILY, FIRST, FIRST + 30, customer_type=customer_type)
-    (found,) = AnalyticsStore(table).daily_usage(ACCOUNT, query)
+    (found,) = AnalyticsStore(table).daily_usage(ACCOUNT, query, NOW)
     days = {each.day - FIRST + 1: (Decimal(each.units), each.amount_cents) for each in found.days}
     return found.counted_until, days
 

@@ -59,9 +59,6 @@ from meterstone.usage.subscription import Subscription
 from meterstone.usage.tally import Counted, Position, TallyKey, charge_of
 from meterstone.usage.withdrawal import Mark
 
-WRITERS = 4
-"""How many items a rollup is spread over. So many folds can add to it at once without conflict."""
-
 _TALLIES_AT_ONCE = 100
 _ATTEMPTS = 20
 
@@ -464,9 +461,11 @@ def addition(table: str, key: Key, days: RollupChange, accepted: int) -> Action 
     """Return the action that adds to a rollup; None if the sum to add is zero, as with +5 and -5.
 
     Units are added as two numbers (see `in_two`), so that no engine adds more digits than it keeps. ``accepted``
-    is when the newest event that is added came in; 0 if there is none.
+    is when the newest event that is added came in; 0 if there is none. The index is told of rollups that are to be
+    merged with that of the first writer (see `merging`).
     """
     terms: list[str] = []
+    sets: list[str] = []
     values: dict[str, dict[str, str]] = {}
     for number in sorted(days):
         units, cents = days[number]
@@ -478,12 +477,16 @@ def addition(table: str, key: Key, days: RollupChange, accepted: int) -> Action 
     if not terms:
         return None
     if accepted:
+        sets.append("acc = :acc")
         values[":acc"] = {"N": str(accepted)}
+    if place := keys.to_be_merged(key):
+        sets.append("due_pk = :due, due_at = :at")
+        values |= {":due": {"S": place[0]}, ":at": {"S": place[1]}}
     return {
         "Update": {
             "TableName": table,
             "Key": {"pk": {"S": key.pk}, "sk": {"S": key.sk}},
-            "UpdateExpression": ("SET acc = :acc ADD " if accepted else "ADD ") + ", ".join(terms),
+            "UpdateExpression": (f"SET {', '.join(sets)} ADD " if sets else "ADD ") + ", ".join(terms),
             "ExpressionAttributeValues": values,
         }
     }

@@ -27,10 +27,10 @@ import msgspec
 from meterstone.store.catalogue.accounts import Account, Generation, read_account
 from meterstone.store.catalogue.guards import Guard
 from meterstone.store.catalogue.subjects import Standing, Subjects
-from meterstone.store.counting.fold import WRITERS, EventToCount, Fold, Unread
+from meterstone.store.counting.fold import EventToCount, Fold, Unread
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.errors import CatalogueChangedError
-from meterstone.store.dynamodb.keys import Key
+from meterstone.store.dynamodb.keys import WRITERS, Key
 from meterstone.store.dynamodb.table import (
     ConflictError,
     Item,

@@ -43,6 +43,7 @@ change the tally. Subscriptions whose tallies are to be woken are in it, too: `d
 when it was put that the tallies go otherwise. So are recounts that are not done: `due_pk` = `recounts`, `due_at` =
 when one may be carried on; those that are done while what was read before is still there: `due_pk` =
 `recounts-turned`, `due_at` = when that is deleted; then `due_pk` = `recounts-done`, `due_at` = when one goes itself.
+And so are rollups of all writers but the first: `due_pk` = `<org>#<g>#merging`, `due_at` = when they are merged.
 
 The attributes of an item beside its key. Instants are in microseconds since 1970 unless the table says otherwise:
 
@@ -98,6 +99,8 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 | | `f01` … `f31` | 10^18 times their fraction, with their sign; absent where it was never but 0 |
 | | `a01` … `a31` | minor units of the currency |
 | | `acc` | when the newest event that the rollup counts came in over HTTP |
+| | `moved_at` | when numbers were last moved from it, or to it (see `counting.merging`); absent if none was |
+| | `due_pk`, `due_at` | of all writers but the first: see the index `due` |
 | event | | see `events.log` |
 | unmatched | | the event's attributes, and those that `events.unmatched` lists |
 | unreadable, uncounted | | see `events.uncounted` |
@@ -132,6 +135,7 @@ The attributes of an item beside its key. Instants are in microseconds since 197
 The other items, `scanned` and the organization listing, have nothing but their keys.
 """
 
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -140,7 +144,7 @@ from typing import NamedTuple
 
 from meterstone.usage.charge import Dimensions
 from meterstone.usage.edition import SEPARATOR
-from meterstone.usage.instant import key_instant, parse_key_instant
+from meterstone.usage.instant import END_OF_TIME, key_instant, parse_key_instant, utc_midnight
 from meterstone.usage.tally import TallyKey
 
 CHUNK_DAYS = 62
@@ -157,6 +161,9 @@ rebuild.
 
 FIRST_VIEWS = ("T", "P", "C", "PC")
 """The views of a generation whose profile names none."""
+
+WRITERS = 4
+"""How many items a rollup is spread over. So many folds can add to it at once without conflict."""
 
 FIRST, LAST = " ", "\U0010ffff" * 17
 """Bounds of all sort keys of a partition: a part of a key that is an id has at most 64 bytes."""
@@ -573,9 +580,9 @@ def rollup_of_all_types(sk: str) -> str:
     return sk.rsplit("#", 2)[0]
 
 
-def parse_rollup_of_all_types(sk: str) -> RollupKey:
+def parse_rollup_of_all_types(all_types: str) -> RollupKey:
     """Read back what `rollup_of_all_types` returned; the customer type and the writer are empty."""
-    return parse_rollup(f"{sk}##")
+    return parse_rollup(f"{all_types}##")
 
 
 def parse_rollup_of_all_writers(sk: str) -> RollupKey:
@@ -590,6 +597,24 @@ def parse_rollup_of_all_writers(sk: str) -> RollupKey:
 def rollup_of_all_writers(sk: str) -> str:
     """Return a rollup's sort key without the writer: it is equal for the rollups of all writers."""
     return sk.rpartition("#")[0]
+
+
+def rollups_of(all_types: str, customer_types: Iterable[str | None]) -> list[str]:
+    """Return the sort keys of types' and all writers' rollups from what `rollup_of_all_types` returned.
+
+    >>> rollups_of("2024-03#usd#calls", [None])
+    ['2024-03#usd#calls##0', '2024-03#usd#calls##1', '2024-03#usd#calls##2', '2024-03#usd#calls##3']
+    """
+    return [f"{all_types}#{type_part(each)}#{writer}" for each in customer_types for writer in range(WRITERS)]
+
+
+def rollup_of_first_writer(sk: str) -> str:
+    """Return the sort key of the first writer's rollup from that of any writer's.
+
+    >>> rollup_of_first_writer("2024-03#usd#calls#company#2")
+    '2024-03#usd#calls#company#0'
+    """
+    return f"{rollup_of_all_writers(sk)}#0"
 
 
 def months(first_day: int, last_day: int) -> tuple[str, str]:
@@ -714,6 +739,27 @@ def purge(organization_id: str, customer_id: str) -> Key:
 def due(organization_id: str, generation: str) -> str:
     """Partition of the index ``due``."""
     return f"{organization_id}#{generation}#due"
+
+
+def merging(organization_id: str, generation: str) -> str:
+    """Partition of the index ``due`` for the rollups that are to be merged."""
+    return f"{organization_id}#{generation}#merging"
+
+
+@lru_cache(_REMEMBERED)
+def to_be_merged(rollup_key: Key) -> tuple[str, str] | None:
+    """Return a rollup's place in the index ``due``, the partition and when; None for that of the first writer.
+
+    It is due a week after the month's 28th day: then the month is over in every time zone.
+
+    >>> to_be_merged(Key(rollup_partition("acme", "1", "T", ()), rollup("2024-02", "usd", "calls", None, 3)))
+    ('acme#1#merging', '2024-03-06T00:00:00.000000Z')
+    """
+    if rollup_key.sk == rollup_of_first_writer(rollup_key.sk):
+        return None
+    organization_id, generation, _ = rollup_key.pk.split("#", 2)
+    last = parse_day(f"{parse_rollup(rollup_key.sk).month}-28")
+    return merging(organization_id, generation), key_instant(min(utc_midnight(last + 7), END_OF_TIME - 1))
 
 
 @lru_cache(_REMEMBERED)

@@ -71,6 +71,7 @@ _OPERATIONS = (
     "GetItem",
     "PutItem",
     "Query",
+    "TransactGetItems",
     "TransactWriteItems",
     "UpdateItem",
 )

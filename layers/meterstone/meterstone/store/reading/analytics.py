@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
@@ -21,12 +21,21 @@ from meterstone.store.catalogue.subscriptions import (
     subscriptions_of_customer,
 )
 from meterstone.store.dynamodb import keys
+from meterstone.store.dynamodb.keys import Key
 from meterstone.store.dynamodb.packing import first_day, published
-from meterstone.store.dynamodb.table import OneByOne, StoreError, integer, text
+from meterstone.store.dynamodb.table import OneByOne, StoreError, StoreUnavailableError, integer, text
 from meterstone.usage.analytics import CountedDays, DayUsage, MetricDays, Units, UsageQuery
-from meterstone.usage.charge import ChargePeriod, Dimensions
+from meterstone.usage.charge import CUSTOMER_TYPES, ChargePeriod, Dimensions
+from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.subscription import Subscription
+
+RECENT: Final = 30 * MINUTE
+"""For how long after numbers were moved between rollups a query may see some of them as they were before.
+
+It is far longer than a request takes and than a read may be behind, and clocks do not differ by as much. See
+`counting.merging`, which deletes what was moved from after twice as long.
+"""
 
 
 class ViewNotBuiltError(StoreError):
@@ -41,7 +50,7 @@ class ViewNotBuiltError(StoreError):
 class AnalyticsStore(AccountStore):
     """Reads the usage of days for the analytics. Each thread needs one of its own."""
 
-    def daily_usage(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+    def daily_usage(self, account: Account, query: UsageQuery, now: int) -> Iterator[CountedDays]:
         """Yield the usage of each day that passes all filters, item by item, unmerged, in no particular order.
 
         Cost: for an organization, the months of one view, whatever the number of events or subscriptions; for a
@@ -51,10 +60,10 @@ class AnalyticsStore(AccountStore):
         code after the live generation was begun.
         """
         if query.external_subscription_id is None and query.external_customer_id is None:
-            return self._rollups(account, query)
+            return self._rollups(account, query, now)
         return self._counters(account, query)
 
-    def _rollups(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
+    def _rollups(self, account: Account, query: UsageQuery, now: int) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
         view, values = keys.view_of(Dimensions(query.plan_code, query.customer_country, query.customer_type))
         if view not in account.views:
@@ -65,15 +74,36 @@ class AnalyticsStore(AccountStore):
         items = self.table.query_as(_ROLLUPS, pk, low, high)
         if wanted_type is not None:
             items = (item for item in items if keys.parse_rollup(item.sk.S).customer_type == wanted_type)
-        # In the order of the sort key: all customer types and writers of a month, a currency and a meter together.
-        for name, together in groupby(items, lambda item: keys.rollup_of_all_types(item.sk.S)):
-            month, currency, meter_part, _, _ = keys.parse_rollup_of_all_types(name)
-            meter = meters.get(meter_part)
-            if meter is None or query.currency not in {None, currency}:
-                continue
+
+        def added_up(name: str, found: Sequence[Any]) -> CountedDays:
+            month, currency, meter_part, *_ = keys.parse_rollup_of_all_types(name)
             first = date.fromisoformat(month + "-01").toordinal()
             begin, end = max(query.from_day - first, 0), min(query.to_day - first, 30)
-            yield _added_up(list(together), first, begin, end, currency, meter.code)
+            return _added_up(found, first, begin, end, currency, meters[meter_part].code)
+
+        torn: dict[str, Sequence[Any]] = {}
+        # In the order of the sort key: all customer types and writers of a month, a currency and a meter together.
+        for name, together in groupby(items, lambda item: keys.rollup_of_all_types(item.sk.S)):
+            _, currency, meter_part, *_ = keys.parse_rollup_of_all_types(name)
+            if meter_part not in meters or query.currency not in {None, currency}:
+                continue
+            found = list(together)
+            if _is_whole(found, now):
+                yield added_up(name, found)
+            else:
+                torn[name] = found
+        # Also those that were not there yet: what was taken from one may be in any other of them by now.
+        types = (None, *CUSTOMER_TYPES) if wanted_type is None else (query.customer_type,)
+        for name, of_any in torn.items():
+            every = dict.fromkeys((*(item.sk.S for item in of_any), *keys.rollups_of(name, types)))
+            yield added_up(name, self._read_together(pk, list(every)))
+
+    def _read_together(self, pk: str, sort_keys: Sequence[str]) -> list[Any]:
+        """Read rollups as they are at one moment."""
+        rows = self.table.get_together([Key(pk, sk) for sk in sort_keys])
+        if not rows:
+            raise StoreUnavailableError("the generation that was read is gone")
+        return [_ROLLUP.decode(msgspec.json.encode(row)) for row in rows.values()]
 
     def _counters(self, account: Account, query: UsageQuery) -> Iterator[CountedDays]:
         meters = _wanted_meters(account, query)
@@ -191,18 +221,20 @@ _KINDS: dict[str, tuple[Any, Any]] = {
     "f": (_Number | None, None),
     "a": (_Integer, _Integer(0)),
 }
-_BEFORE = 2
+_BEFORE = 3
 
 Rollup: Any = msgspec.defstruct(
     "Rollup",
     [
         ("sk", _Text),
         ("acc", _Integer, _Integer(0)),
+        ("moved_at", _Integer, _Integer(0)),
         *((name, *_KINDS[name[0]]) for name in _DAYS),
     ],
     gc=False,
 )
 _ROLLUPS = OneByOne(Rollup, strict=False)
+_ROLLUP = msgspec.json.Decoder(Rollup, strict=False)
 
 
 def _added_up(
@@ -228,6 +260,23 @@ def _added_up(
     return CountedDays(
         max(item.acc.N for item in items), MetricDays(currency, code, first + begin, units, cents)
     )
+
+
+def _is_whole(found: Sequence[Any], now: int) -> bool:
+    """Return whether rollups, in the order of their keys, were all read before numbers were moved, or all after.
+
+    All items of a move, which one customer type's rollups of a month have together, say when it was.
+    """
+    if all(now - RECENT >= item.moved_at.N for item in found):
+        return True
+    for _, of_type in groupby(found, lambda item: keys.rollup_of_all_writers(item.sk.S)):
+        first, *others = of_type
+        moved_at = first.moved_at.N
+        if moved_at and keys.rollup_of_first_writer(first.sk.S) != first.sk.S:
+            return False
+        if any(moved_at != item.moved_at.N for item in others):
+            return False
+    return True
 
 
 def _sums(numbers: Sequence[Sequence[Units]]) -> list[Any]:
