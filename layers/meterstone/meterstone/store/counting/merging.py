@@ -64,8 +64,8 @@ def merge(
 ) -> Merged:
     """Merge the rollups of months that are over.
 
-    The account must have been read consistently. ``clock`` is asked for each rollup, and ``stop`` before each
-    batch; what is left then is found by the next call. So is a rollup that somebody adds to at that very time.
+    The account must have been read consistently. ``clock`` and ``stop`` are asked for each rollup; what is left
+    when it stops is found by the next call. So is a rollup that somebody adds to at that very time.
 
     While a rebuild fills another generation nothing is merged, since it compares the rollups. In the first stored
     format nothing is, since code that knows of no moves may be reading.
@@ -78,10 +78,10 @@ def merge(
     items = refused = 0
     due = table.due(keys.merging(account.organization.id, account.generation), key_instant(clock()))
     for found in batched(_by_rollup(due), _AT_ONCE, strict=False):
-        if stop():
-            break
         rows = table.batch_get((key for first, others in found for key in (first, *others)), consistent=True)
         for first, others in found:
+            if stop():
+                return Merged(items, refused)
             # The index may be older than the item.
             held = {key: rows[key] for key in others if key in rows}
             now = clock()
