@@ -53,7 +53,7 @@ def stored(table: MemoryTable, generation: str = "1") -> dict[str, Any]:
         name, kind = f"{pk} {key.sk}", key.sk.partition("#")[0]
         if pk.startswith("rollup#"):
             into = rollups[name.rpartition("#")[0]]
-            for attribute in item.keys() - {"acc"}:
+            for attribute in item.keys() - {"acc", "moved_at", "due_pk", "due_at"}:
                 counted, worth = rolled_up(attribute, item[attribute]["N"])
                 into[counted] = add(into[counted], worth)
         elif kind in ("E", "H"):
