@@ -12,7 +12,7 @@ from meterstone.scope import ALL_SCOPES, Scope, parse_scopes
 from meterstone.store.catalogue.stored_format import FORMAT, refuse_another_format, stored_format
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import FIRST, LAST, Key
-from meterstone.store.dynamodb.table import REMEMBERED, ReadCost, Row, Table, integer, text
+from meterstone.store.dynamodb.table import REMEMBERED, Action, ReadCost, Row, Table, integer, key_item, text
 from meterstone.usage.instant import MINUTE
 from meterstone.usage.meter import Meter
 from meterstone.usage.rules import RULES
@@ -203,6 +203,23 @@ def read_account(table: Table, organization_id: str, *, consistent: bool = False
         integer(profile, "purges"),
         integer(profile, "purged_until"),
     )
+
+
+def generation_alone(table: Table, account: Account) -> Action:
+    """Return the action of a transaction by which an account's generation is live, and no other one being filled.
+
+    Cost: 2 write units.
+    """
+    return {
+        "ConditionCheck": {
+            "TableName": table.name,
+            "Key": key_item(keys.organization(account.organization.id, "profile")),
+            # The first generation's name is not stored. Once there is a name, it stays.
+            "ConditionExpression": "attribute_not_exists(gen_next) AND gen = :gen "
+            "OR attribute_not_exists(gen_next) AND attribute_not_exists(gen)",
+            "ExpressionAttributeValues": {":gen": {"S": account.generation}},
+        }
+    }
 
 
 def read_generations(table: Table, organization_ids: Iterable[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from meterstone.pricing.money import ZERO, add, plain
-from meterstone.store.catalogue.accounts import Account
+from meterstone.store.catalogue.accounts import Account, generation_alone
 from meterstone.store.catalogue.stored_format import FORMAT
 from meterstone.store.dynamodb import keys
 from meterstone.store.dynamodb.keys import Key
@@ -124,16 +124,7 @@ def _moved(
         for name, number in of.items():
             sums[name] = add(sums.get(name, ZERO), number)
     # A rebuild that swaps or deletes the generation meanwhile must not find items made anew.
-    yield {
-        "ConditionCheck": {
-            "TableName": table.name,
-            "Key": key_item(keys.organization(account.organization.id, "profile")),
-            # The first generation's name is not stored. Once there is a name, it stays.
-            "ConditionExpression": "attribute_not_exists(gen_next) AND gen = :gen "
-            "OR attribute_not_exists(gen_next) AND attribute_not_exists(gen)",
-            "ExpressionAttributeValues": {":gen": {"S": account.generation}},
-        }
-    }
+    yield generation_alone(table, account)
     yield _addition(
         table,
         first_key,

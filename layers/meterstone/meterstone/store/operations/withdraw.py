@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from meterstone.store.catalogue.accounts import Account, read_account
+from meterstone.store.catalogue.accounts import Account, generation_alone, read_account
 from meterstone.store.catalogue.countings import READING, READS
 from meterstone.store.catalogue.guards import Guard
 from meterstone.store.dynamodb import keys
@@ -174,14 +174,7 @@ class _Found(NamedTuple):
         waits = self._waits(account)
         mark = Mark(account.generation, integer(self.subject_row, READS), waits)
         yield {"Update": self._marking(table, account, mark, now)}
-        yield _check(
-            table,
-            keys.organization(account.organization.id, "profile"),
-            # The first generation's name is not stored. Once there is a name, it stays.
-            "attribute_not_exists(gen_next) AND gen = :gen "
-            "OR attribute_not_exists(gen_next) AND attribute_not_exists(gen)",
-            {":gen": {"S": account.generation}},
-        )
+        yield generation_alone(table, account)
         # Whoever begins to read the log raises the version, too.
         version = integer(self.subject_row, "ver") if "ver" in self.subject_row else None
         yield Guard(self.of_subject, {"ver": version, READING: None}).action(table)
