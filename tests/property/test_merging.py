@@ -204,6 +204,25 @@ def test_a_move_or_deletion_that_is_sent_once_more_finds_that_it_was() -> None:
     assert sent > 20
 
 
+def test_an_item_that_was_deleted_meanwhile_is_not_made_anew() -> None:
+    scene = counted()
+    before, kept = answers(read_world(scene)), of_others(scene)
+    transact = scene.table.transact
+    stood_still: list[bool] = []
+
+    def stand_still(actions: Sequence[Action]) -> None:
+        if not stood_still:
+            stood_still.append(True)
+            merge_all(scene)
+        transact(actions)
+
+    with mock.patch.object(scene.table, "transact", stand_still):
+        assert merge_now(scene) == 0
+    assert stood_still
+    assert scene.table.batch_get(kept, consistent=True) == {}
+    assert answers(read_world(scene)) == before
+
+
 def test_in_the_first_stored_format_nothing_is_merged() -> None:
     scene = counted()
     account = structs.replace(account_of(scene), stored_format=FIRST_FORMAT)
