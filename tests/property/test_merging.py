@@ -36,9 +36,9 @@ def _many_writers() -> Iterator[None]:
         yield
 
 
-def counted() -> Scene:
+def counted(**more: Any) -> Scene:
     """Give months that are over, to whose rollups several writers have added."""
-    scene = subscribed()
+    scene = subscribed(**more)
     for before in (2 * DAY, 16 * DAY, 17 * DAY, 18 * DAY):
         for name in NAMES:
             scene.event(name, before)
@@ -371,10 +371,11 @@ def test_a_query_of_stale_pages_sees_all_once() -> None:
             scene.clock.now += SECOND
 
 
-def test_a_first_rollup_that_was_not_there_yet_is_looked_for() -> None:
+@pytest.mark.parametrize("facts", [{}, {"customer_type": "company"}], ids=["no type", "a company"])
+def test_a_first_rollup_that_was_not_there_yet_is_looked_for(facts: dict[str, str]) -> None:
     """It is made by the move, behind the query's back: what the others lost is nowhere else."""
     with mock.patch.object(stream, "part_of", return_value=1):
-        scene = counted()
+        scene = counted(facts={"country": "DE", **facts})
     for key in [key for key in scene.table.items() if "#rollup#" in key.pk]:
         # Whatever the clock or an import has added for the first writer is another's, too.
         if key.sk == keys.rollup_of_first_writer(key.sk):
