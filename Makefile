@@ -19,6 +19,8 @@ NODE := .venvs/node
 PAGE := .venvs/page
 PAGE_NODE := .venvs/page-node
 SOURCES := cli functions layers tests benchmarks examples scripts
+# A process that has no more tests takes some of another's: tests of one folder may take a hundred times those of another.
+PARALLEL := --numprocesses auto --dist worksteal
 
 # Each environment is made once, and again when its pinned list changes.
 $(DEV)/.installed: requirements/dev.txt
@@ -58,11 +60,11 @@ PURE := $(addprefix layers/meterstone/meterstone/,pricing usage contracts catalo
 
 .PHONY: check
 check: lint ## Lint, then test what needs no table: pricing, usage, contracts and the catalogue's records, with their laws (half a minute)
-	@$(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not slow" $(PURE) $(ARGS)
+	@$(DEV)/bin/python -m pytest $(PARALLEL) -m "not engine and not slow" $(PURE) $(ARGS)
 
 .PHONY: test
 test: $(DEV)/.installed $(ENGINE)/.installed $(SAM)/.installed ## Run every test but the deployment's (ARGS="-k tiers" narrows it)
-	@$(DEV)/bin/python -m pytest --numprocesses auto $(ARGS)
+	@$(DEV)/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: test-openapi
 test-openapi: $(DEV)/.installed $(ENGINE)/.installed $(OPENAPI)/.installed $(NODE)/.installed ## Read openapi.yaml with the tools that people use (needs Node.js 20 and npm)
@@ -84,7 +86,7 @@ echarts: $(PAGE_NODE)/.installed ## Build the page's chart library from its npm 
 # None is found, so that a test that needs an engine without its marker fails here.
 .PHONY: test-without-engine
 test-without-engine: $(DEV)/.installed $(SAM)/.installed ## Run every test that needs no engine, with none to be found
-	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest --numprocesses auto -m "not engine and not tools and not deploy" $(ARGS)
+	@METERSTONE_ENGINE=/nonexistent $(DEV)/bin/python -m pytest $(PARALLEL) -m "not engine and not tools and not deploy" $(ARGS)
 
 .PHONY: check-wheel
 check-wheel: ## Install the command in an environment of its own, and serve with it once
@@ -92,7 +94,7 @@ check-wheel: ## Install the command in an environment of its own, and serve with
 
 .PHONY: prove
 prove: $(DEV)/.installed $(ENGINE)/.installed ## Run the long proofs of counting, also on a table that fails and with processes killed, and fifty times as many examples (ARGS="-m long" leaves those out)
-	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest --numprocesses auto tests/property tests/store/test_long_run_on_engines.py tests/faults $(ARGS)
+	@HYPOTHESIS_PROFILE=deep $(DEV)/bin/python -m pytest $(PARALLEL) tests/property tests/store/test_long_run_on_engines.py tests/faults $(ARGS)
 
 .PHONY: mutate
 mutate: $(DEV)/.installed ## Change the code in small ways and say which changes no test notices (ARGS="--help" shows its options)
