@@ -1,7 +1,7 @@
 """Small worlds in which a subscription is counted anew, and what may happen between any two calls of the table."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,14 +113,14 @@ class Scene(Life):
         raise AssertionError("a recount is never done")
 
 
-def subscribed(*, delivered: bool = True, facts: Mapping[str, str] | None = None, **more: Any) -> Scene:
+def subscribed(*, delivered: bool = True, facts: dict[str, str] | None = None, **more: Any) -> Scene:
     """Give a subscription of every meter that was counted over some weeks, by itself and by its customer.
 
     ``facts`` are its customer's, if they are to be others.
     """
     scene = Scene()
     if facts is not None:
-        scene.management.put("customer", "cust 0", dict(facts))
+        scene.management.put("customer", "cust 0", facts)
     scene.sign_up(**more)
     for name in NAMES:
         scene.event(name, 15 * DAY)
